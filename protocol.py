@@ -37,6 +37,7 @@ DEFAULT_PORT: Final = 9876
 MAX_DEPTH: Final = 32
 MAX_ELEMENTS: Final = 10_000
 MAX_INTEGER: Final = 2**53 - 1  # the largest whole number that every JSON reader keeps exactly (RFC 8259, section 6)
+MAX_NUMBER_CHARACTERS: Final = 1_000
 MAX_CHUNK_BYTES: Final = 256 * 1024
 MAX_PAGE: Final = 1_000
 MAX_CHATID_CHARACTERS: Final = 32
@@ -221,6 +222,8 @@ def _whole_number(digits: str) -> int:
 
 
 def _finite(digits: str) -> float:
+    if len(digits) > MAX_NUMBER_CHARACTERS:
+        raise BadJson(f"a number of {len(digits)} characters: expected at most {MAX_NUMBER_CHARACTERS}")
     value = float(digits)
     if math.isinf(value):
         raise BadJson(f"the number {describe(digits)} overflows")
@@ -338,6 +341,8 @@ def _split_chunk(payload: bytes) -> tuple[bytes, bytes] | None:
 
 def decode_base64(text: bytes) -> bytes | None:
     """The bytes of strict base64 (RFC 4648, with padding), or None."""
+    if len(text) % 4:
+        return None
     try:
         if sys.version_info >= (3, 11):
             return binascii.a2b_base64(text, strict_mode=True)
@@ -346,9 +351,12 @@ def decode_base64(text: bytes) -> bytes | None:
         return None
 
 
-def chunk_frame(action: str, data: Mapping[str, Any], chunk: bytes) -> bytes:
-    """The frame of a `file_send_data` or `file_down_data` whose `data` is completed by `file_data`, the base64 of `chunk`."""
-    head = encode_object({"action": action, "data": {**data, "file_data": ""}})
+def chunk_frame(action: str, data: Mapping[str, Any], chunk: bytes, top: Mapping[str, Any] | None = None) -> bytes:
+    """The frame of a `file_send_data` or `file_down_data` whose `data` is completed by `file_data`, the base64 of `chunk`.
+
+    `top` are keys beside `data`, as `request_id`.
+    """
+    head = encode_object({"action": action, **(top or {}), "data": {**data, "file_data": ""}})
     encoded = binascii.b2a_base64(chunk, newline=False)
     size = len(head) + len(encoded)
     return b"".join((size.to_bytes(HEADER_BYTES, "big"), head[:-3], encoded, b'"}}'))
@@ -608,7 +616,7 @@ class Login(Request):
     password: str | None = _optional(A_PASSWORD)
     session_key: str | None = _optional(A_TEXT)
     take_over: bool = _optional(A_FLAG, absent=False)
-    features: tuple[str, ...] = _optional(_texts(64, 64, "features"), absent=())
+    features: tuple[str, ...] | None = _optional(_texts(64, 64, "features"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,310 @@
+"""The commands of the line client: what is typed after a slash.
+
+Owns the table of commands, with usage and help, and what each does. Never reads or draws the screen itself: a `Desk` does. Runs in the
+thread that reads what is typed; a command may wait for the server.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from client.connection import Connection, Room
+from client.errors import ChatError, ServerError
+from client.events import Message
+from client.text import size_in_words, visible
+
+MAX_HISTORY: Final = 1_000
+
+
+class Desk(Protocol):
+    """What a command may use of the line client."""
+
+    chat: Connection
+    room: str
+    """The id of the room in which what is typed is said."""
+
+    def say(self, text: str) -> None:
+        """Show a line of the client's own."""
+
+    def show_message(self, message: Message) -> None:
+        """Show a line of chat."""
+
+    def name_of(self, room_id: str) -> str:
+        """A room as people call it, harmless to show."""
+
+    def find_room(self, word: str) -> str:
+        """The id of the room that is meant by a name, an id or a number of the last list."""
+
+    def remember_rooms(self, rooms: list[Room]) -> None:
+        """The rooms, in the order of their numbers."""
+
+    def remember_files(self, names: list[str]) -> None:
+        """Names that can be completed."""
+
+    def enter(self, room_id: str, *, note: str = "") -> None:
+        """Make this the room in which is spoken, and show the end of its history."""
+
+    def send_file(self, path: Path) -> None:
+        """Send a file, while the chat goes on."""
+
+    def fetch_file(self, name: str) -> None:
+        """Fetch a file, while the chat goes on."""
+
+    def cancel_transfer(self) -> None:
+        """Stop the running transfer."""
+
+    def retry(self) -> None:
+        """Send the last refused message again."""
+
+    def log_in_again(self) -> None:
+        """Ask for name and password, after the server has ended the session."""
+
+    def change_password(self) -> None:
+        """Ask for the old and the new password, and change it."""
+
+    def status_lines(self) -> list[str]:
+        """What goes on in this client."""
+
+
+class Quit(Exception):
+    """The user wants to go."""
+
+
+class WrongUse(Exception):
+    """A command was given what it can't use."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command: how it is typed, what it does in a sentence, and the function that does it."""
+
+    usage: str
+    help: str
+    run: Callable[[Desk, str], None]
+
+
+def run_line(desk: Desk, line: str) -> str | None:
+    """Do what a typed line asks for; returns the text to say in the room, or None where it was a command.
+
+    A line that begins with two slashes is text that begins with one. Errors are told on the desk.
+    """
+    if not line.startswith("/"):
+        return line
+    if line.startswith("//"):
+        return line[1:]
+    word, _, argument = line[1:].partition(" ")
+    command = COMMANDS.get(word.lower())
+    if command is None:
+        desk.say(f"There is no command /{visible(word)}. There are: {' '.join('/' + name for name in COMMANDS)}")
+        return None
+    try:
+        command.run(desk, argument.strip())
+    except WrongUse as error:
+        desk.say(f"{error}. Type: {command.usage}")
+    except ServerError as error:
+        desk.say(f"The server refused: {visible(error.message)}")
+    except ChatError as error:
+        desk.say(f"That did not work: {visible(str(error))}")
+    return None
+
+
+# --- What the commands do --------------------------------------------------------------------------------------------
+
+
+def _needed(argument: str, what: str) -> str:
+    if not argument:
+        raise WrongUse(f"{what} is missing")
+    return argument
+
+
+def _words(argument: str) -> list[str]:
+    try:
+        return shlex.split(argument)
+    except ValueError:  # a quotation mark without its other half is part of the text
+        return argument.split()
+
+
+def _help(desk: Desk, argument: str) -> None:
+    if argument:
+        command = COMMANDS.get(argument.lstrip("/").lower())
+        if command is None:
+            raise WrongUse(f"There is no command /{visible(argument.lstrip('/'))}")
+        desk.say(f"{command.usage}: {command.help}")
+        return
+    width = max(len(command.usage) for command in COMMANDS.values())
+    lines = [f"  {command.usage:<{width}}  {command.help}" for command in COMMANDS.values()]
+    desk.say("\n".join(["Type to talk. Commands:", *lines, "A message that begins with a slash is typed with two: //like this"]))
+
+
+def _rooms(desk: Desk, argument: str) -> None:
+    rooms = desk.chat.rooms()
+    desk.remember_rooms(rooms)
+    lines = []
+    for number, room in enumerate(rooms, 1):
+        kind = f"private, of {visible(room.owner or '?')}, {room.members} members" if room.private else "open"
+        unread = f", {room.unread} unread" if room.unread else ""
+        here = ", you are here" if room.room_id == desk.room else ""
+        lines.append(f"  {number} {visible(room.name)}: {kind}{unread}{here}")
+    desk.say("\n".join([f"Rooms ({len(rooms)}); go to one with /room NAME or its number:", *lines]))
+
+
+def _room(desk: Desk, argument: str) -> None:
+    if not argument:
+        desk.say(f"You are in {desk.name_of(desk.room)}.")
+        return
+    desk.enter(desk.find_room(argument))
+
+
+def _join(desk: Desk, argument: str) -> None:
+    room_id = desk.find_room(_needed(argument, "The room"))
+    note = ""
+    try:
+        desk.chat.join_room(room_id)
+    except ServerError as error:
+        session = desk.chat.session
+        extended = session is not None and session.extended
+        if extended and (error.code != "room_not_found" or room_id.startswith("p-")):
+            raise
+        note = "The first message that you type makes this room." if extended else ""
+    desk.enter(room_id, note=note)
+
+
+def _leave(desk: Desk, argument: str) -> None:
+    room_id = desk.find_room(argument) if argument else desk.room
+    desk.chat.leave_room(room_id)
+    desk.say(f"You left {desk.name_of(room_id)}.")
+    if room_id == desk.room and room_id != "lobby":
+        desk.enter("lobby")
+
+
+def _create(desk: Desk, argument: str) -> None:
+    words = _words(_needed(argument, "The name of the room"))
+    room_id = desk.chat.create_room(words[0], words[1:])
+    desk.remember_rooms(desk.chat.rooms())
+    desk.enter(room_id)
+
+
+def _add(desk: Desk, argument: str) -> None:
+    desk.chat.add_user(desk.room, _needed(argument, "The name of the user"))
+    desk.say(f"{visible(argument)} is now a member of {desk.name_of(desk.room)}.")
+
+
+def _remove(desk: Desk, argument: str) -> None:
+    desk.chat.remove_user(desk.room, _needed(argument, "The name of the user"))
+    desk.say(f"{visible(argument)} is no longer a member of {desk.name_of(desk.room)}.")
+
+
+def _rename(desk: Desk, argument: str) -> None:
+    desk.chat.rename_room(desk.room, _needed(argument, "The new name"))
+    desk.remember_rooms(desk.chat.rooms())
+    desk.say(f"The room is now called {visible(argument)}.")
+
+
+def _delete(desk: Desk, argument: str) -> None:
+    room_id = desk.find_room(_needed(argument, "The room"))
+    desk.chat.delete_room(room_id)
+    desk.say(f"{desk.name_of(room_id)} is deleted.")
+    if room_id == desk.room:
+        desk.enter("lobby")
+
+
+def _who(desk: Desk, argument: str) -> None:
+    users = desk.chat.users()
+    members = desk.chat.room_users(desk.room)
+    online = [name for name in members if name in users.online]
+    others = [name for name in members if name not in users.online]
+    desk.say(f"In {desk.name_of(desk.room)}, on now: {_names(online)}. Not on: {_names(others)}.")
+
+
+def _names(names: list[str]) -> str:
+    return ", ".join(map(visible, names)) or "nobody"
+
+
+def _history(desk: Desk, argument: str) -> None:
+    if argument and not (argument.isascii() and argument.isdigit() and 1 <= int(argument) <= MAX_HISTORY):
+        raise WrongUse(f"{visible(argument)!r} is no number from 1 to {MAX_HISTORY}")
+    page = desk.chat.history(desk.room, before_id=None, limit=int(argument or 20))
+    older = ", older ones left out" if page.has_more else ""
+    desk.say(f"The last {len(page.messages)} messages of {desk.name_of(desk.room)}{older}:")
+    for message in page.messages:
+        desk.show_message(message)
+
+
+def _send(desk: Desk, argument: str) -> None:
+    path = Path(_needed(argument, "The file")).expanduser()
+    if not path.is_file():  # a name dropped onto a terminal comes in quotation marks, or with backslashes before its spaces
+        words = _words(argument)
+        path = Path(words[0]).expanduser() if len(words) == 1 else path
+    if not path.is_file():
+        raise WrongUse(f"There is no file {visible(str(path))!r}")
+    desk.send_file(path)
+
+
+def _files(desk: Desk, argument: str) -> None:
+    files = desk.chat.files(desk.room)
+    desk.remember_files([file.file_path for file in files])
+    lines = [
+        f"  {visible(file.file_path)}" + (f", {size_in_words(file.file_size)} by {visible(file.sender)}" if file.sender else "")
+        for file in files
+    ]
+    desk.say("\n".join([f"Files of {desk.name_of(desk.room)} ({len(files)}); fetch one with /get NAME:", *lines]))
+
+
+def _get(desk: Desk, argument: str) -> None:
+    desk.fetch_file(_needed(argument, "The name of the file"))
+
+
+def _cancel(desk: Desk, argument: str) -> None:
+    desk.cancel_transfer()
+
+
+def _retry(desk: Desk, argument: str) -> None:
+    desk.retry()
+
+
+def _status(desk: Desk, argument: str) -> None:
+    desk.say("\n".join(desk.status_lines()))
+
+
+def _password(desk: Desk, argument: str) -> None:
+    desk.change_password()
+
+
+def _login(desk: Desk, argument: str) -> None:
+    desk.log_in_again()
+
+
+def _quit(desk: Desk, argument: str) -> None:
+    raise Quit
+
+
+COMMANDS: Final[dict[str, Command]] = {
+    command.usage.split()[0][1:]: command
+    for command in (
+        Command("/rooms", "Show your rooms, with what is unread.", _rooms),
+        Command("/room [ROOM]", "Go to a room by its name or number.", _room),
+        Command("/join ROOM", "Go to an open room and get its messages.", _join),
+        Command("/leave [ROOM]", "Get a room's messages no longer.", _leave),
+        Command("/create NAME [USER ...]", "Make a private room with these members.", _create),
+        Command("/add USER", "Make somebody a member of your private room.", _add),
+        Command("/remove USER", "End somebody's membership of your private room.", _remove),
+        Command("/rename NAME", "Give your private room another name.", _rename),
+        Command("/delete ROOM", "Delete a private room of yours.", _delete),
+        Command("/who", "Show the members of this room, and who is on.", _who),
+        Command("/history [COUNT]", "Show the last messages, 20 unless said.", _history),
+        Command("/send FILE", "Send a file to this room.", _send),
+        Command("/files", "Show the files of this room.", _files),
+        Command("/get NAME", "Fetch a file of this room into your folder.", _get),
+        Command("/cancel", "Stop the file that is being sent or fetched.", _cancel),
+        Command("/retry", "Send your last refused message again.", _retry),
+        Command("/status", "Show connection, session and what is on its way.", _status),
+        Command("/password", "Change your password.", _password),
+        Command("/login", "Log in again after your session was ended.", _login),
+        Command("/help [COMMAND]", "Show the commands, or what one of them does.", _help),
+        Command("/quit", "Leave. Ctrl-D does the same.", _quit),
+    )
+}

@@ -1,0 +1,740 @@
+"""A connection to a chat server for programs: logging in, talking with both handshakes, history, rooms, and coming back.
+
+Owns the session, the own messages that are not yet stored, and one reading thread ("chat-reader") that takes in everything the server
+sends, answers the handshakes, and reconnects. Never prints and knows no terminal. Every method may be called by any thread,
+and every method that waits has a deadline.
+
+    with Connection("127.0.0.1", 9876) as chat:
+        chat.login("ada", "secret")
+        chat.send("lobby", "Hello")
+        for message in chat.messages():
+            print(message.sender, message.content)
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Final, Literal, Protocol
+
+import protocol
+from client.errors import (
+    CannotConnect,
+    ChatError,
+    ConnectionLost,
+    CountsDiffer,
+    LetterDifference,
+    LoginRefused,
+    ServerError,
+)
+from client.events import (
+    Arrivals,
+    Back,
+    CountsDisagreed,
+    Event,
+    FileShared,
+    LoggedOut,
+    Lost,
+    Message,
+    OwnMessage,
+    ServerEvent,
+    State,
+    Trouble,
+)
+from client.link import Link, Trace, open_link
+
+CONNECT_SECONDS: Final = 10.0
+ANSWER_SECONDS: Final = 30.0
+SEND_SECONDS: Final = 60.0
+PROBE_SECONDS: Final = 3.0
+IDLE_SECONDS: Final = 15.0
+"""After this silence a ping goes out, and after as much again the connection counts as lost."""
+PAUSES: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+"""Seconds before each attempt to come back; the last one repeats."""
+MAX_IN_FLIGHT: Final = 32  # the server allows 64 unconfirmed messages a session
+MAX_STARTS: Final = 5
+MAX_REMEMBERED: Final = 1_000
+
+_ANSWERS: Final[Mapping[str, frozenset[str]]] = {
+    request: frozenset(answers.split())
+    for request, answers in {
+        "login": "login_success login_fail", "register": "register_success register_fail", "logout": "logout_ack",
+        "change_password": "password_changed", "get_messages": "messages_list", "file_send_init": "file_send_init",
+        "file_send_fin": "file_send_fin", "file_cancel": "file_cancelled", "file_list_req": "file_list_req",
+        "create_room": "room_created", "get_rooms": "rooms_list", "join_room": "room_joined", "leave_room": "room_left",
+        "add_user_to_room": "user_added", "remove_user_from_room": "user_removed", "rename_room": "room_renamed",
+        "delete_room": "room_deleted", "get_room_users": "room_users_list", "get_users": "users_list", "ping": "pong",
+    }.items()
+}  # fmt: skip
+
+
+class Listener(Protocol):
+    """Takes the packets of a transfer, in the reading thread: it must be quick and must not wait."""
+
+    def wants(self, packet: Mapping[str, Any]) -> bool:
+        """Whether this packet belongs to the transfer."""
+
+    def take(self, packet: Mapping[str, Any]) -> None:
+        """One packet that it wanted."""
+
+    def lost(self, reason: str) -> None:
+        """The connection is gone; nothing that was asked for will come."""
+
+
+class _Waiting:
+    """A request whose answer is still to come."""
+
+    def __init__(self, action: str) -> None:
+        self.action = action
+        self.answers = _ANSWERS.get(action, frozenset())
+        self.done = threading.Event()  # set once, when one of the two below has been filled
+        self.packet: Mapping[str, Any] = {}
+        self.error: ChatError | None = None
+
+    def finish(self, packet: Mapping[str, Any]) -> None:
+        self.packet = packet
+        action = packet.get("action")
+        if action in ("login_fail", "register_fail"):
+            self.error = LoginRefused(*_code_and_message(packet, str(action)))
+        elif action == "error":
+            self.error = ServerError(*_code_and_message(packet, "error"))
+        self.done.set()
+
+    def fail(self, error: ChatError) -> None:
+        self.error = error
+        self.done.set()
+
+    def data(self) -> Mapping[str, Any]:
+        if self.error is not None:
+            raise self.error
+        return _object(self.packet.get("data"))
+
+
+# --- The connection --------------------------------------------------------------------------------------------------
+
+
+class Connection:
+    """One user's connection to one server. Made without connecting; `connect`, `with` or `login` opens it.
+
+    `timeout` is that of connecting, in seconds. `features` are the extras asked for at login. `trace` is called with the
+    payload of each frame. With `reconnect` false a lost connection ends everything.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = protocol.DEFAULT_PORT,
+        *,
+        timeout: float = CONNECT_SECONDS,
+        features: Sequence[str] = ("events",),
+        reconnect: bool = True,
+        trace: Trace | None = None,
+        pauses: Sequence[float] = PAUSES,
+        idle_seconds: float = IDLE_SECONDS,
+    ) -> None:
+        self.host = host
+        self.port = port
+        self._timeout = timeout
+        self._features = tuple(features)
+        self._reconnects = reconnect
+        self._trace = trace
+        self._pauses = tuple(pauses)
+        self._idle_seconds = idle_seconds
+        self._arrivals = Arrivals()
+        self._numbers = itertools.count(1)
+        self._changed = threading.Condition()  # guards everything below; notified when link, session or closing change
+        self._link: Link | None = None
+        self._reader: threading.Thread | None = None
+        self._session: Session | None = None
+        self._password: str | None = None  # kept only for servers that know no login by key
+        self._last_chatid = ""  # whose the messages and marks below are
+        self._pings_answered = False
+        self._closing = False
+        self._waiting: OrderedDict[str, _Waiting] = OrderedDict()
+        self._own: OrderedDict[str, Outgoing] = OrderedDict()  # by transaction_id, in the order of posting
+        self._listeners: list[Listener] = []
+        self._left: set[str] = set()
+        # The rest belongs to the reading thread, but for `_start_at`, which `login` fills under the condition.
+        self._marks: dict[str, int] = {}  # the highest message_id handed on, by room
+        self._start_at: dict[str, int] | None = None  # the newest message_id of each room when we logged in; None = not known
+        self._received: OrderedDict[str, Message] = OrderedDict()  # by the server's transaction_id
+        self._held: list[Message] | None = None  # what comes in while older messages are fetched
+
+    # --- Opening and closing ---
+
+    def __enter__(self) -> Connection:  # noqa: PYI034 (Self needs Python 3.11)
+        self.connect()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close(grace_seconds=5.0 if kind is None else 0.0)
+
+    def connect(self) -> None:
+        """Reach the server and make sure that it speaks our protocol; nothing where already connected.
+
+        Raises `CannotConnect`. A server may end a connection that has not logged in for 30 s; `login` then opens it anew.
+        """
+        with self._changed:
+            if self._live_link() is not None:
+                return
+            if self._closing or self._session is not None:
+                raise ConnectionLost("not connected" if self._closing else "the connection is down; it is tried again")
+            before = self._reader
+        if before is not None:
+            before.join(CONNECT_SECONDS)  # it is clearing up after a link that has ended
+        link = open_link(self.host, self.port, self._timeout, self._trace)
+        with self._changed:
+            self._link = link
+            self._reader = threading.Thread(target=self._read, args=(link,), name="chat-reader", daemon=True)
+            self._reader.start()
+        self._probe(link)
+
+    def _probe(self, link: Link) -> None:
+        waiting = _Waiting("ping")
+        try:
+            self._push(waiting, link, {})
+            if not waiting.done.wait(PROBE_SECONDS):
+                return  # silent: perhaps a server that does not know `ping`; the login will tell
+            if isinstance(waiting.error, ConnectionLost):
+                raise waiting.error
+        except ConnectionLost as error:
+            if link.heard_a_frame:
+                raise CannotConnect(f"{self.host} hung up: {error}.", "Try again in a while.") from None
+            raise CannotConnect(
+                f"What answers on {self.host} port {self.port} is no chat server: {error}.",
+                "Check that the port is the one the server's first screen shows.",
+            ) from None
+        if isinstance(waiting.error, ServerError) and waiting.error.code == "server_full":
+            link.close()
+            raise CannotConnect(f"The server is full: {waiting.error.message}.", "Try again in a while.")
+
+    def close(self, grace_seconds: float = 0.0) -> None:
+        """End the connection, after waiting up to `grace_seconds` for own messages to be stored. May be called twice."""
+        deadline = time.monotonic() + grace_seconds
+        with self._changed:
+            self._changed.wait_for(lambda: not self._own or self._link is None, max(0.0, deadline - time.monotonic()))
+            self._closing = True
+            link, reader = self._link, self._reader
+            self._changed.notify_all()
+        if link is not None:
+            link.flush(min(1.0, grace_seconds))
+            link.close()
+        self._arrivals.close()
+        if reader is not None and reader is not threading.current_thread():
+            reader.join(self._timeout + 1.0)
+
+    @property
+    def session(self) -> Session | None:
+        """Who is logged in; None before login and after the server has refused to take the session up again."""
+        with self._changed:
+            return self._session
+
+    @property
+    def online(self) -> bool:
+        """Whether there is a connection right now."""
+        with self._changed:
+            return self._live_link() is not None
+
+    @property
+    def pending(self) -> int:
+        """How many own messages are not yet stored or refused."""
+        with self._changed:
+            return len(self._own)
+
+    def wait_until_online(self, timeout: float) -> bool:
+        """Wait until there is a connection, or none is going to come; True where there is one."""
+        with self._changed:
+            self._changed.wait_for(self._settled, timeout)
+            return self._live_link() is not None
+
+    def _settled(self) -> bool:
+        return self._live_link() is not None or self._session is None or self._closing
+
+    def _live_link(self) -> Link | None:
+        """The link, unless it has ended and the reading thread is about to notice. The condition is held."""
+        return self._link if self._link is not None and not self._link.ended else None
+
+    # --- Accounts ---
+
+    def register(self, chatid: str, password: str) -> None:
+        """Make an account; logging in comes after. Raises `LoginRefused` where the server does not want to."""
+        self.connect()
+        self.request("register", {"chatid": chatid, "password": password})
+
+    def login(self, chatid: str, password: str, *, take_over: bool = False) -> Session:
+        """Log in; `take_over` ends another connection of the same user. Raises `LoginRefused`, and never tries again by itself."""
+        self.connect()
+        data: dict[str, Any] = {"chatid": chatid, "password": password}
+        if self._features:
+            data["features"] = list(self._features)
+        if take_over:
+            data["take_over"] = True
+        reply = self.request("login", data)
+        session = self._session_from(reply, chatid)
+        with self._changed:
+            if self._last_chatid != session.chatid:
+                self._forget()
+                self._last_chatid = session.chatid
+            self._session = session
+            self._password = None if session.extended else password
+            self._arrivals.reopen()
+            self._fill()
+            self._changed.notify_all()
+        if session.extended:
+            start_at = {room.room_id: room.last_message_id for room in self.rooms()}
+            with self._changed:
+                self._start_at = start_at
+        return session
+
+    def _forget(self) -> None:
+        """Another user logs in: nothing of the one before is theirs. The condition is held."""
+        self._marks.clear()
+        self._start_at = None
+        self._left.clear()
+        for message in list(self._own.values()):
+            self._end_own(message, ConnectionLost("not sent: somebody else has logged in"))
+
+    @staticmethod
+    def _session_from(reply: Mapping[str, Any], chatid: str) -> Session:
+        limits = reply.get("limits")
+        numbers = {name: _number(_object(limits).get(name)) for name in ("max_frame", "max_content", "max_file", "max_chunk")}
+        features = tuple(word for word in _list(reply.get("features")) if isinstance(word, str))
+        return Session(
+            _text(reply.get("chatid")) or chatid, _text(reply.get("session_key")), Limits(**numbers), features, isinstance(limits, dict)
+        )
+
+    def logout(self) -> None:
+        """End the session and its key; the connection stays, for another login."""
+        self.request("logout")
+        with self._changed:
+            self._session = None
+            self._password = None
+
+    def change_password(self, password: str, new_password: str) -> None:
+        """Set a new password."""
+        self.request("change_password", {"password": password, "new_password": new_password})
+
+    # --- Talking ---
+
+    def post(self, room_id: str, content: str) -> Outgoing:
+        """Send a message without waiting; it is tried, also after reconnecting, until the server stores or refuses it."""
+        if not content or "\0" in content or not _is_unicode(content):
+            raise ServerError("bad_packet", "a message needs at least one character, and none that is NUL or half a surrogate pair")
+        message = Outgoing(room_id, content)
+        with self._changed:
+            if self._closing or self._session is None:
+                raise ConnectionLost("not logged in")
+            self._own[message.transaction_id] = message
+            self._left.discard(room_id)
+            self._arrivals.put(message.snapshot())
+            self._fill()
+        return message
+
+    def send(self, room_id: str, content: str, *, timeout: float = SEND_SECONDS) -> Outgoing:
+        """Send a message and wait until it is stored, which `message_id` and `timestamp` of the result prove.
+
+        Raises `CountsDiffer` or `ServerError` where it was refused, `ConnectionLost` where nothing is known after `timeout`
+        seconds: it is still tried then, and may be waited for again by what `post` returns.
+        """
+        return self.post(room_id, content).wait(timeout)
+
+    def messages(self, timeout: float | None = None) -> Iterator[Message]:
+        """Messages of others as they arrive, each once. Ends after `timeout` seconds without one, None = when closed.
+
+        Raises `ConnectionLost` or `LoginRefused` where the session has ended otherwise. Other events are passed over.
+        """
+        for event in self.events(timeout):
+            if isinstance(event, Message):
+                yield event
+
+    def events(self, timeout: float | None = None) -> Iterator[Event]:
+        """All events as they come; ends as `messages` does."""
+        while True:
+            event = self.next_event(timeout)
+            if event is None:
+                return
+            yield event
+
+    def next_event(self, timeout: float | None = None) -> Event | None:
+        """The next event; None after `timeout` seconds or when closed. Raises why the session ended, if it was not closed."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            # Short waits, so that Ctrl-C is heard on Windows too, where a lock can't be interrupted.
+            left = 0.5 if deadline is None else min(0.5, deadline - time.monotonic())
+            event = self._arrivals.get(max(0.0, left))
+            if event is not None:
+                return event
+            if self._arrivals.ended:
+                error = self._arrivals.error
+                if error is not None:
+                    raise error
+                return None
+            if deadline is not None and time.monotonic() >= deadline:
+                return None
+
+    def ping(self) -> float:
+        """How many seconds the server takes to answer."""
+        begin = time.monotonic()
+        self.request("ping")
+        return time.monotonic() - begin
+
+    def typing(self, room_id: str) -> None:
+        """Tell the room that we are typing; only where the server has granted the feature."""
+        self.push("typing", {"room_id": room_id})
+
+    # --- Requests ---
+
+    def request(self, action: str, data: Mapping[str, Any] | None = None, *, timeout: float = ANSWER_SECONDS) -> Mapping[str, Any]:
+        """Send any request and wait for its reply's `data`; the user's name is filled in.
+
+        While the connection is being made again it waits for that too. Raises `ServerError` (`LoginRefused` for login and
+        register) and `ConnectionLost`. Not for the thread that reads, which would wait for itself.
+        """
+        assert threading.current_thread() is not self._reader, "the reading thread can't wait for an answer"
+        deadline = time.monotonic() + timeout
+        link = self._link_by(deadline)
+        waiting = _Waiting(action)
+        request_id = self._push(waiting, link, self._with_name(action, data))
+        if not waiting.done.wait(max(0.0, deadline - time.monotonic())):
+            with self._changed:
+                self._waiting.pop(request_id, None)
+            raise ConnectionLost(f"the server did not answer {action} within {timeout:g} s")
+        return waiting.data()
+
+    def push(self, action: str, data: Mapping[str, Any], *, request_id: str | None = None) -> None:
+        """Send a request without waiting; a `Listener` takes what comes. Raises `ConnectionLost`."""
+        link = self._link_by(time.monotonic())
+        top = {} if request_id is None else {"request_id": request_id}
+        link.send(protocol.build_request(action, self._with_name(action, data), **top))
+
+    def push_frame(self, frame: bytes) -> None:
+        """Queue the frame of a chunk, behind everything that is more urgent. Raises `ConnectionLost`."""
+        self._link_by(time.monotonic()).send(frame, bulk=True)
+
+    def drop_chunks(self) -> None:
+        """Forget the chunks that were pushed and have not gone out."""
+        with self._changed:
+            link = self._link
+        if link is not None:
+            link.drop_bulk()
+
+    def add_listener(self, listener: Listener) -> None:
+        """Give `listener` the packets that it wants, from now on."""
+        with self._changed:
+            self._listeners.append(listener)
+
+    def remove_listener(self, listener: Listener) -> None:
+        """Give `listener` no more."""
+        with self._changed:
+            self._listeners.remove(listener)
+
+    def _link_by(self, deadline: float) -> Link:
+        with self._changed:
+            self._changed.wait_for(self._settled, max(0.0, deadline - time.monotonic()))
+            link = self._live_link()
+            if link is None:
+                raise ConnectionLost("not connected" if self._session is None else "the connection is down; it is tried again")
+            return link
+
+    def _with_name(self, action: str, data: Mapping[str, Any] | None) -> dict[str, Any]:
+        filled = dict(data or {})
+        key = protocol.REQUESTS[action].identity
+        session = self.session
+        if key is not None and session is not None:
+            filled.setdefault(key, session.chatid)
+        return filled
+
+    def _push(self, waiting: _Waiting, link: Link, data: Mapping[str, Any]) -> str:
+        request_id = f"r{next(self._numbers)}"
+        with self._changed:
+            self._waiting[request_id] = waiting
+            try:
+                link.send(protocol.build_request(waiting.action, data, request_id=request_id))
+            except ConnectionLost:
+                self._waiting.pop(request_id, None)
+                raise
+        return request_id
+
+    # --- The reading thread: in ---
+
+    def _read(self, link: Link) -> None:
+        at: Link | None = link
+        try:
+            while at is not None:
+                at = self._read_until_lost(at)
+        except Exception as error:  # the thread begins here: whoever waits must hear that it ends
+            self._drop(f"the client failed: {error!r}")
+            with self._changed:
+                self._session = None
+                self._changed.notify_all()
+            self._arrivals.close(ConnectionLost(f"the client failed: {error!r}"))
+            raise
+
+    def _read_until_lost(self, link: Link) -> Link | None:
+        """Take in what comes; returns the next link, or None where there is none to be."""
+        try:
+            while True:
+                self._pump(link, 1.0)
+        except ConnectionLost as error:
+            reason = str(error)
+        session = self.session
+        self._drop(reason)
+        link.dispose()
+        if self._closing or session is None:
+            self._arrivals.close(ConnectionLost(reason))
+            return None
+        if not self._reconnects:
+            self._give_up(ConnectionLost(reason), reason)
+            return None
+        return self._come_back(session, reason)
+
+    def _pump(self, link: Link, seconds: float) -> None:
+        """Take in one packet, or let `seconds` pass; raises `ConnectionLost`."""
+        payload = link.receive(seconds)
+        if payload is not None:
+            self._take_in(link, payload)
+            return
+        silent = time.monotonic() - link.heard_at
+        if not self._pings_answered:
+            return  # a server that does not know them; only the network can tell us then
+        if silent > 2 * self._idle_seconds:
+            raise ConnectionLost(f"no sign of life from the server for {silent:.0f} s")
+        if silent < self._idle_seconds:
+            return
+        with self._changed:
+            asked = any(waiting.action == "ping" for waiting in self._waiting.values())
+        if not asked:
+            self._push(_Waiting("ping"), link, {})
+
+    def _take_in(self, link: Link, payload: bytes) -> None:
+        try:
+            packet = protocol.decode_packet(payload)
+            protocol.check_reply(packet)
+        except protocol.ProtocolError as error:
+            self._arrivals.put(Trouble(error.message))
+            return
+        with self._changed:
+            listeners = list(self._listeners)
+        for listener in listeners:
+            if listener.wants(packet):
+                listener.take(packet)
+                return
+        handler = self._HANDLERS.get(packet["action"])
+        if handler is None or not handler(self, link, packet):
+            self._answer(packet)
+
+    def _answer(self, packet: Mapping[str, Any]) -> None:
+        """Find whose reply this is: by `request_id`, or, where the server repeats none, the oldest that fits."""
+        action, original = packet["action"], packet.get("original_action")
+        with self._changed:
+            request_id = packet.get("request_id")
+            if not isinstance(request_id, str):
+                fits = (
+                    name for name, waiting in self._waiting.items()
+                    if action in waiting.answers or (action == "error" and original in (waiting.action, "unknown"))
+                )  # fmt: skip
+                request_id = next(fits, "")
+            waiting = self._waiting.pop(request_id, None)
+        if waiting is not None:
+            self._pings_answered |= waiting.action == "ping"
+            waiting.finish(packet)
+        elif action == "error":
+            self._arrivals.put(Trouble(_text(packet.get("message"))))
+
+    # --- The reading thread: messages of others ---
+
+    def _on_receive_message(self, link: Link, packet: Mapping[str, Any]) -> bool:
+        data = packet["data"]
+        key, content = data["transaction_id"], data["content"]
+        link.send(protocol.build_request("character_count", {
+            "transaction_id": key,
+            "letter_frequencies": protocol.count_letters(content),
+            "original_action": "receive_message",
+        }))  # fmt: skip
+        first = self._received.get(key)
+        message = Message(
+            data["room_id"], data["sender_chatid"], content, data["timestamp"], _id(data.get("message_id")),
+            corrected=first is not None,
+        )  # fmt: skip
+        self._received[key] = message
+        while len(self._received) > MAX_REMEMBERED:
+            self._received.popitem(last=False)
+        if first is None:
+            self._hand_on(message)
+        elif first.content != content:
+            self._arrivals.put(message)
+        return True
+
+    def _hand_on(self, message: Message) -> None:
+        """Give a message to the user, once, and not before older ones of its room that are being fetched."""
+        if self._held is not None:
+            self._held.append(message)
+            return
+        if message.message_id is not None:
+            if message.message_id <= self._marks.get(message.room_id, 0):
+                return
+            self._marks[message.room_id] = message.message_id
+        self._arrivals.put(message)
+
+    def _on_confirm_count(self, link: Link, packet: Mapping[str, Any]) -> bool:
+        key, confirmed = packet["data"]["transaction_id"], packet["data"]["confirm"]
+        status, text = ("success", "Action processed successfully.") if confirmed else ("error", "The letter counts differ.")
+        link.send(protocol.build_request("ack", {"transaction_id": key}, status=status, message=text))
+        message = self._received.get(key)
+        if not confirmed and message is not None:
+            self._arrivals.put(CountsDisagreed(message))
+        return True
+
+    def _on_receive_file(self, link: Link, packet: Mapping[str, Any]) -> bool:
+        data = packet["data"]
+        self._arrivals.put(FileShared(
+            data["room_id"], data["sender_chatid"], data["file_path"], data["file_size"], data["file_type"], data["timestamp"]
+        ))  # fmt: skip
+        return True
+
+    def _on_event(self, link: Link, packet: Mapping[str, Any]) -> bool:
+        data = packet["data"]
+        self._arrivals.put(
+            ServerEvent(data["type"], _text(data.get("chatid")), _text(data.get("room_id")), _text(data.get("name")))
+        )
+        return True
+
+    # --- The reading thread: losing the connection and coming back ---
+
+    def _drop(self, reason: str) -> None:
+        """The connection is gone: tell everybody who waits for something from it."""
+        with self._changed:
+            if self._link is not None:
+                self._link.close(reason)
+            self._link = None
+            waiting = list(self._waiting.values())
+            self._waiting.clear()
+            listeners = list(self._listeners)
+            for message in list(self._own.values()):
+                if message.confirmed and message.server_key != message.transaction_id:
+                    # The server did not take our key, so a second sending could be stored twice.
+                    self._end_own(message, ConnectionLost("lost before the acknowledgement; it may have been stored, or not"))
+                    continue
+                message.request_id = message.server_key = None
+                message.confirmed = False
+                message.starts = 0
+            self._changed.notify_all()
+        for item in waiting:
+            item.fail(ConnectionLost(reason))
+        for listener in listeners:
+            listener.lost(reason)
+        self._received.clear()
+
+    def _give_up(self, error: ChatError, reason: str) -> None:
+        with self._changed:
+            self._session = None
+            self._changed.notify_all()
+        self._arrivals.put(LoggedOut(reason))
+        self._arrivals.close(error)
+
+    def _come_back(self, session: Session, reason: str) -> Link | None:
+        """Connect and take the session up again, with growing pauses; None where the user closes or the server refuses."""
+        for attempt in itertools.count(1):
+            pause = self._pauses[min(attempt, len(self._pauses)) - 1]
+            self._arrivals.put(Lost(reason, attempt, pause))
+            with self._changed:
+                if self._changed.wait_for(lambda: self._closing, pause):
+                    return None
+            link: Link | None = None
+            try:
+                link = open_link(self.host, self.port, self._timeout, self._trace)
+                self._arrivals.put(Back(self._take_up(link, session)))
+                return link
+            except LoginRefused as error:
+                assert link is not None
+                self._held = None
+                self._drop(error.message)
+                link.dispose()
+                self._give_up(error, f"the server does not take the session up again: {error.message}")
+                return None
+            except ChatError as error:
+                reason = str(error)
+                self._held = None
+                self._drop(reason)
+                if link is not None:
+                    link.dispose()
+        raise AssertionError("unreachable")
+
+    def _take_up(self, link: Link, session: Session) -> int:
+        """Log in on a new link, send again what was not acknowledged, fetch what was missed; returns how many messages that was."""
+        self._held = []
+        data: dict[str, Any] = {"chatid": session.chatid}
+        if session.extended:
+            data["session_key"] = session.session_key
+        else:
+            data["password"] = self._password
+        if self._features:
+            data["features"] = list(self._features)
+        renewed = self._session_from(self._ask(link, "login", data), session.chatid)
+        with self._changed:
+            self._session = renewed
+            self._link = link
+            self._fill()
+            self._changed.notify_all()
+        missed = self._fetch_missed(link, renewed) if session.extended else 0
+        held, self._held = self._held, None
+        for message in held:
+            self._hand_on(message)
+        return missed
+
+    def _ask(self, link: Link, action: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """As `request`, for the reading thread itself: it goes on reading until its answer is there."""
+        waiting = _Waiting(action)
+        deadline = time.monotonic() + ANSWER_SECONDS
+        self._push(waiting, link, data)
+        while not waiting.done.is_set():
+            if time.monotonic() > deadline or self._closing:
+                raise ConnectionLost(f"the server did not answer {action} within {ANSWER_SECONDS:g} s")
+            self._pump(link, 0.5)
+        return waiting.data()
+
+    def _fetch_missed(self, link: Link, session: Session) -> int:
+        def ask(action: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
+            return self._ask(link, action, {"chatid": session.chatid, **data})
+
+        items = self._pages("get_rooms", {}, "rooms", lambda item: _text(_object(item).get("id")), ask=ask)
+        rooms = [_room_from(item) for item in items if isinstance(item, dict)]
+        with self._changed:
+            if self._start_at is None:  # lost before we knew: begin here
+                self._start_at = {room.room_id: room.last_message_id for room in rooms}
+            start_at, left = self._start_at, set(self._left)
+        # Rooms that we have not heard of are younger than everything that we have.
+        newest = max((*self._marks.values(), *start_at.values()), default=0)
+        missed = 0
+        for room in rooms:
+            after = self._marks.get(room.room_id, start_at.get(room.room_id, newest))
+            if room.room_id not in left and room.last_message_id > after:
+                missed += self._fetch_room(room.room_id, after, session, ask)
+        return missed
+
+    def _fetch_room(
+        self, room_id: str, after: int, session: Session, ask: Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
+    ) -> int:
+        missed = 0
+        while True:
+            try:
+                page = self._page_from(ask("get_messages", {"room_id": room_id, "after_id": after, "limit": 1_000}), room_id)
+            except ServerError:
+                return missed  # deleted, or we were taken out of it, a moment ago
+            for message in page.messages:
+                if message.message_id is None or message.message_id <= after:
+                    continue
+                after = self._marks[room_id] = message.message_id
+                if protocol.fold_chatid(message.sender) != protocol.fold_chatid(session.chatid):
+                    missed += 1
+                    self._arrivals.put(Message(
+                        room_id, message.sender, message.content, message.timestamp, message.message_id, missed=True
+                    ))  # fmt: skip
+            if not page.has_more or not page.messages:
+                return missed

@@ -1,0 +1,65 @@
+"""Everything that can go wrong for a user of the client, as one small tree of exceptions.
+
+Owns the exception types and their words. Never opens a socket. Any thread may use it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class ChatError(Exception):
+    """The root of the tree: catch this to catch all of them."""
+
+
+class CannotConnect(ChatError):
+    """No chat server answers there. `what` says in plain words what happened, `advice` the next thing to try."""
+
+    def __init__(self, what: str, advice: str) -> None:
+        super().__init__(f"{what} {advice}")
+        self.what = what
+        self.advice = advice
+
+
+class ConnectionLost(ChatError):
+    """The connection is gone, or the server did not answer in time."""
+
+
+class ServerError(ChatError):
+    """The server refused a request: `code` is its stable word (docs/PROTOCOL.md), `message` says why."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class LoginRefused(ServerError):
+    """Name, password or session key were not taken, or the account could not be made. Never tried again by itself."""
+
+
+class TransferFailed(ChatError):
+    """A file was not sent or fetched whole; nothing half stays under its real name."""
+
+
+@dataclass(frozen=True)
+class LetterDifference:
+    """One character whose two counts differ."""
+
+    letter: str
+    meant: int
+    counted: int
+
+    def __str__(self) -> str:
+        return f"{self.letter!a} was meant {self.meant} times and counted {self.counted} times"
+
+
+class CountsDiffer(ServerError):
+    """The server counted other letters than the sender meant, so the sender did not confirm and nothing was stored."""
+
+    def __init__(self, differences: Sequence[LetterDifference]) -> None:
+        shown = "; ".join(str(difference) for difference in differences[:5])
+        more = f"; and {len(differences) - 5} more" if len(differences) > 5 else ""
+        super().__init__("not_confirmed", f"the letter counts differ: {shown}{more}")
+        self.differences = tuple(differences)

@@ -1,0 +1,181 @@
+"""What a connection tells its user: typed events, and the bounded queue in which they wait.
+
+Owns the event types and the queue. Never opens a socket. Any thread may put and get.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from client.errors import ChatError
+
+MAX_WAITING_EVENTS: Final = 10_000
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message of somebody else. `message_id` is None where the server gives none."""
+
+    room_id: str
+    sender: str
+    content: str
+    timestamp: str
+    message_id: int | None = None
+    missed: bool = False
+    """Fetched from the history after the connection had been lost."""
+    corrected: bool = False
+    """A second copy, other than the first, whose counts had not agreed."""
+
+
+@dataclass(frozen=True)
+class CountsDisagreed:
+    """The server says that a message did not arrive as it was sent; it was asked for again."""
+
+    message: Message
+
+
+@dataclass(frozen=True)
+class FileShared:
+    """Somebody else has put a file into a room."""
+
+    room_id: str
+    sender: str
+    file_path: str
+    file_size: int
+    file_type: str
+    timestamp: str
+
+
+class State(Enum):
+    """How far an own message has come. The last two are final."""
+
+    SENDING = "sending"
+    COUNTS_AGREE = "counts agree"
+    STORED = "stored"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class OwnMessage:
+    """An own message has reached another state; `error` says why where it was refused."""
+
+    transaction_id: str
+    room_id: str
+    content: str
+    state: State
+    message_id: int | None = None
+    timestamp: str | None = None
+    error: ChatError | None = None
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The connection is down; attempt number `attempt` to get it back comes in `retry_seconds`."""
+
+    reason: str
+    attempt: int
+    retry_seconds: float
+
+
+@dataclass(frozen=True)
+class Back:
+    """The connection is back, the session taken up, and `missed` messages were fetched (they came before this)."""
+
+    missed: int
+
+
+@dataclass(frozen=True)
+class LoggedOut:
+    """The server does not take the session up again; only a new login helps."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class ServerEvent:
+    """Something happened on the server (docs/PROTOCOL.md, Events); keys that `kind` has no use for are empty."""
+
+    kind: str
+    chatid: str = ""
+    room_id: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Nobody took the events in time, so the oldest `count` were dropped; messages among them are in the history."""
+
+    count: int
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """The server sent something that breaks the protocol; it was ignored."""
+
+    text: str
+
+
+Event = Message | CountsDisagreed | FileShared | OwnMessage | Lost | Back | LoggedOut | ServerEvent | Gap | Trouble
+
+
+class Arrivals:
+    """The queue of events: bounded, and never waiting on the side that puts, which must go on reading."""
+
+    def __init__(self, most: int = MAX_WAITING_EVENTS) -> None:
+        self._most = most
+        self._changed = threading.Condition()  # guards the three below; notified at each put and at close
+        self._events: deque[Event] = deque()
+        self._dropped = 0
+        self._end: tuple[ChatError | None] | None = None
+
+    def put(self, event: Event) -> None:
+        """Add an event; the oldest goes where the queue is full."""
+        with self._changed:
+            if len(self._events) >= self._most:
+                self._events.popleft()
+                self._dropped += 1
+            self._events.append(event)
+            self._changed.notify()
+
+    def get(self, timeout: float) -> Event | None:
+        """The next event, or None after `timeout` seconds or where the queue has ended."""
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            while not self._events:
+                left = deadline - time.monotonic()
+                if left <= 0 or self._end is not None:
+                    return None
+                self._changed.wait(left)
+            if self._dropped:
+                gap, self._dropped = Gap(self._dropped), 0
+                return gap
+            return self._events.popleft()
+
+    def reopen(self) -> None:
+        """A new session begins: take away the end of the one before."""
+        with self._changed:
+            self._end = None
+
+    def close(self, error: ChatError | None = None) -> None:
+        """No more events will come; `error` is why, None where the user closed."""
+        with self._changed:
+            if self._end is None:
+                self._end = (error,)
+            self._changed.notify_all()
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing waits and nothing will come."""
+        with self._changed:
+            return self._end is not None and not self._events
+
+    @property
+    def error(self) -> ChatError | None:
+        """Why the queue ended; None where it goes on or was closed by the user."""
+        with self._changed:
+            return self._end[0] if self._end is not None else None

@@ -1,0 +1,129 @@
+"""Foreign text made harmless: for the terminal, and as a file name on any system.
+
+Owns which characters are shown as they are. Pure functions; any thread may use them.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final
+
+_JOINERS: Final = "\u200c\u200d"
+# Letters by their category, and blank or without any width on the screen (Unicode, Default_Ignorable_Code_Point).
+_BLANK: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+_HIDDEN_CATEGORIES: Final = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
+_SHORT: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def visible(text: str) -> str:
+    """`text` as one line that can't drive a terminal: what would act, or not be seen, is shown as an escape such as `\\x1b`."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        _escape(character) if _is_hidden(text, position) else character for position, character in enumerate(text)
+    )
+
+
+def _is_hidden(text: str, position: int) -> bool:
+    character = text[position]
+    if character in _JOINERS:  # Persian, the Indic scripts and joined emoji need them between their own signs
+        return not (0 < position < len(text) - 1 and _joins(text[position - 1]) and _joins(text[position + 1]))
+    return character in _BLANK or unicodedata.category(character) in _HIDDEN_CATEGORIES
+
+
+def _joins(character: str) -> bool:
+    return not character.isascii() and unicodedata.category(character) in ("So", "Sk", "Lo", "Mn", "Mc")
+
+
+def _escape(character: str) -> str:
+    number = ord(character)
+    if character in _SHORT:
+        return _SHORT[character]
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+def cells(text: str) -> int:
+    """How many columns a terminal needs for `text`, which is `visible` already (Unicode, UAX #11)."""
+    if text.isascii():
+        return len(text)
+    return sum(_width(character) for character in text)
+
+
+def _width(character: str) -> int:
+    if unicodedata.combining(character) or unicodedata.category(character) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def wrap(text: str, columns: int, indent: str = "    ") -> list[str]:
+    """`text` in rows of at most `columns`, the second and later ones indented, so that no row of a chat line begins like another line."""
+    if columns <= len(indent) + 2 or cells(text) <= columns:
+        return [text]
+    rows: list[str] = []
+    row, used = "", 0
+    for word in re.findall(r"\S+|\s+", text):
+        wide = cells(word)
+        if used + wide > columns and wide <= columns - len(indent) and not word.isspace():
+            rows.append(row)
+            row, used = indent, len(indent)
+        for character in word:
+            width = _width(character)
+            if used + width > columns:
+                rows.append(row)
+                row, used = indent, len(indent)
+                if character.isspace():
+                    continue
+            row, used = row + character, used + width
+    return [*rows, row]
+
+
+def shorten(text: str, columns: int) -> str:
+    """`text` cut to one row of at most `columns`."""
+    while cells(text) > columns:
+        text = text[:-1]
+    return text
+
+
+def size_in_words(count: int) -> str:
+    """A number of bytes for people, in powers of 1024."""
+    if count < 1024:
+        return f"{count} bytes"
+    size = float(count)
+    for unit in ("KiB", "MiB", "GiB"):
+        size /= 1024
+        if size < 1024:
+            break
+    return f"{size:.1f} {unit}"
+
+
+MAX_NAME_BYTES: Final = 200  # most systems take 255; this leaves room for " (2)"
+_FORBIDDEN: Final = re.compile(r'[<>:"|?*]')
+_DEVICES: Final = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])", re.IGNORECASE)
+
+
+def local_file_name(name: str) -> str:
+    """A name under which a file called `name` by somebody else can be kept here, on every system, without leaving its folder.
+
+    Directories are cut off; what Windows forbids, control and invisible characters become `_`; a leading dot, which hides
+    files and would let `.profile` be placed, and device names get a `_` in front ("Naming Files, Paths, and Namespaces", Microsoft).
+    """
+    name = re.split(r"[/\\]", unicodedata.normalize("NFC", name))[-1]
+    name = "".join("_" if _is_hidden(name, position) else character for position, character in enumerate(name))
+    name = _FORBIDDEN.sub("_", name).rstrip(". ").lstrip(" ")
+    if name.startswith(".") or _DEVICES.fullmatch(name.split(".")[0].rstrip(" ")):
+        name = "_" + name
+    stem, dot, ending = name.rpartition(".")
+    if not dot or len(ending.encode()) > 20:
+        stem, dot, ending = name, "", ""
+    room = MAX_NAME_BYTES - len((dot + ending).encode())
+    stem = stem.encode()[:room].decode(errors="ignore")
+    return (stem + dot + ending).rstrip(". ") or "file"
+
+
+def numbered(name: str, number: int) -> str:
+    """`name` for the `number`-th file of that name: itself, `name (2).ext`, `name (3).ext` …"""
+    if number == 1:
+        return name
+    stem, dot, ending = name.rpartition(".")
+    return f"{stem} ({number}).{ending}" if dot and stem else f"{name} ({number})"

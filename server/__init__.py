@@ -1,0 +1,1 @@
+"""The server: everything between a client's socket and the storage."""

@@ -1,0 +1,248 @@
+"""One client's thread: reads, cuts frames, decodes, checks, answers, and cleans up at the end.
+
+Owns the order of the checks (docs/PROTOCOL.md, R-ERR) and nothing else; what a packet does is in `server.handlers`. Runs on
+the thread that `server.listener` starts for the connection. It alone closes the connection's socket.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from typing import TYPE_CHECKING, Final
+
+import protocol
+from protocol import BadFrame, BadJson, Envelope, FrameReader, ProtocolError, Refusal, Request
+from server.handlers import HANDLERS
+from server.logs import printable
+from server.session import Connection
+from server.transactions import as_refusal
+from storage.errors import StorageError, StorageFull
+
+if TYPE_CHECKING:
+    from server.service import Service
+
+log: Final = logging.getLogger("server.conversation")
+
+SMALL_READ_BYTES: Final = 4 * 1024
+LARGE_READ_BYTES: Final = 256 * 1024
+"""An idle client's thread holds a buffer of the first size while it waits; a busy one, as in an upload, of the second."""
+REPLIES_AT_ONCE_BYTES: Final = 64 * 1024
+"""More than this in answers waits for the client before its next frame is looked at."""
+BAD_JSON_FRAMES: Final = 10
+PARTING_SECONDS: Final = 1.5
+
+FREE: Final = frozenset(
+    {protocol.Ping, protocol.CharacterCount, protocol.ConfirmCount, protocol.Ack, protocol.FileSendData}
+)
+"""Requests that the rate limit does not count where they succeed (R-LIM)."""
+REMEMBERED: Final = frozenset({protocol.CharacterCount, protocol.Ack})
+"""Packets that all receivers of a message send with mostly the same bytes: decoding them once saves 12 µs a delivery."""
+REMEMBERED_BYTES: Final = 1_024
+REMEMBERED_COUNT: Final = 1_024
+
+
+class DecodedPackets:
+    """The last small packets by their bytes, each decoded and checked, none with anything of its sender in it. Any thread."""
+
+    def __init__(self) -> None:
+        self._requests: dict[bytes, Request] = {}
+        self.get = self._requests.get
+
+    def add(self, payload: bytes, request: Request) -> None:
+        """Remember it, if it is one of those that come again."""
+        if type(request) in REMEMBERED and len(payload) <= REMEMBERED_BYTES:
+            if len(self._requests) >= REMEMBERED_COUNT:
+                self._requests.clear()
+            self._requests[payload] = request
+
+
+class Conversation:
+    """Serves one connection until it ends."""
+
+    def __init__(self, service: Service, connection: Connection) -> None:
+        self._service, self._connection = service, connection
+        self._reader = FrameReader(service.max_frame(logged_in=False))
+
+    def run(self) -> None:
+        """Serve, then clean up; returns when the socket is closed."""
+        connection = self._connection
+        try:
+            self._serve()
+        except LostStream:
+            self._part()
+        except OSError as error:
+            connection.close(f"connection lost ({error.__class__.__name__})")
+        finally:
+            self._clean_up()
+
+    def _serve(self) -> None:
+        connection, reader, clock = self._connection, self._reader, self._service.clock
+        size = SMALL_READ_BYTES
+        while not connection.ended:
+            if reader.waiting and connection.frame_begun_at is None:
+                connection.frame_begun_at = clock()
+            data = connection.stream.receive(size)
+            if not data:
+                return
+            size = LARGE_READ_BYTES if len(data) == size else SMALL_READ_BYTES if len(data) < SMALL_READ_BYTES else size
+            reader.feed(data)
+            self._answer_frames()
+            connection.flush()
+            self._wait_for_reader()
+
+    def _answer_frames(self) -> None:
+        connection = self._connection
+        while not connection.ended:
+            try:
+                payload = self._reader.next_frame()
+            except BadFrame as error:
+                connection.replies.append(protocol.build_error("unknown", error.code, error.message))
+                raise LostStream(error.message) from None
+            if payload is None:
+                return
+            connection.frame_begun_at = None
+            reply = self._answer(payload)
+            if reply is not None:
+                connection.replies.append(reply)
+                if len(reply) > REPLIES_AT_ONCE_BYTES or len(connection.replies) > 256:
+                    connection.flush()
+                    self._wait_for_reader()
+            if connection.bad_json_frames >= BAD_JSON_FRAMES:
+                raise LostStream(f"{BAD_JSON_FRAMES} frames that were no JSON")
+
+    def _wait_for_reader(self) -> None:
+        """Read nothing more from a client that does not take its answers; the drain closes it if it takes none at all."""
+        outbox, service = self._connection.outbox, self._service
+        while outbox.waiting > REPLIES_AT_ONCE_BYTES and not service.is_over():
+            if outbox.wait_below(REPLIES_AT_ONCE_BYTES, 1.0):
+                return
+
+    def _answer(self, payload: bytes) -> bytes | None:
+        connection, service = self._connection, self._service
+        request = service.decoded.get(payload)
+        if request is not None and connection.session is not None:
+            return self._handle(request, payload)
+        try:
+            packet = protocol.decode_packet(payload)
+        except BadJson as error:
+            connection.bad_json_frames += 1
+            self._charge()
+            return protocol.build_error("unknown", error.code, error.message)
+        request_id = protocol.request_id_of(packet)
+        try:
+            request = self._read(protocol.open_packet(packet))
+        except Refusal as error:
+            self._charge()
+            return protocol.build_error(protocol.shown_action(packet), error.code, error.message, request_id)
+        service.decoded.add(payload, request)
+        return self._handle(request, payload)
+
+    def _read(self, envelope: Envelope) -> Request:
+        """Action, login, fields, identity: in this order, and the first that fails answers."""
+        session, entry = self._connection.session, envelope.type
+        if session is None and not entry.before_login:
+            raise Refusal("not_logged_in", f"{entry.action} needs a login first; before it only login, register and ping are heard")
+        request: Request = protocol.read_request(envelope, self._service.settings.max_content)
+        identity = entry.identity
+        if session is not None and identity is not None and entry.record is not protocol.Login:
+            named = getattr(request, identity)
+            if named != session.chatid and protocol.fold_chatid(named) != session.folded:
+                raise Refusal("forbidden", f"data.{identity}: expected your own name {session.chatid!r}, got {protocol.describe(named)}")
+        return request
+
+    def _handle(self, request: Request, payload: bytes) -> bytes | None:
+        kind = type(request)
+        try:
+            if kind is protocol.Login or kind is protocol.Register or kind is protocol.Logout:
+                reply = self._handle_entry(request)
+            else:
+                reply = HANDLERS[kind](self._service, self._connection, request)
+        except ProtocolError as error:
+            self._charge()
+            return protocol.build_error(kind.ACTION, error.code, error.message, request.request_id)
+        except (StorageError, TimeoutError, sqlite3.Error) as error:
+            self._charge()
+            return self._our_fault(request, error)
+        except Exception as error:  # a request is where foreign input meets all of our code: its defects end here
+            self._charge()
+            return self._our_fault(request, error)
+        if kind not in FREE:
+            self._charge()
+        return reply
+
+    def _our_fault(self, request: Request, error: Exception) -> bytes:
+        if isinstance(error, StorageFull):
+            message = "the server's disk is full: nothing was stored; try again when there is room"
+            return protocol.build_error(request.ACTION, "storage_full", message, request.request_id)
+        log.error("%s of %s failed", request.ACTION, self._connection.name, exc_info=error)
+        refusal = as_refusal(error)
+        return protocol.build_error(request.ACTION, refusal.code, refusal.message, request.request_id)
+
+    def _handle_entry(self, request: Request) -> bytes | None:
+        """A login or logout: the time the server takes over it is not held against the client's time to log in."""
+        connection, service = self._connection, self._service
+        deadline, begun = connection.login_deadline, service.clock()
+        connection.login_deadline = None
+        was_logged_in = connection.session is not None
+        try:
+            return HANDLERS[type(request)](service, connection, request)
+        finally:
+            if connection.session is not None:
+                self._reader.max_frame = service.max_frame(logged_in=True)
+            else:
+                self._reader.max_frame = service.max_frame(logged_in=False)
+                connection.login_deadline = (
+                    service.login_deadline() if was_logged_in else None if deadline is None else deadline + service.clock() - begun
+                )
+
+    def _charge(self) -> None:
+        """Count a request; a client that is over its rate is read more slowly, and nothing is refused."""
+        wait = self._connection.rate.charge()
+        if wait > 0:
+            self._connection.flush()
+            self._service.pause(self._connection, wait)
+
+    def _part(self) -> None:
+        """The stream has lost its place: the reply shall arrive, whatever the client still sends."""
+        connection = self._connection
+        connection.flush()
+        connection.outbox.wait_below(0, PARTING_SECONDS)
+        connection.stream.discard_rest(PARTING_SECONDS)
+
+    def _clean_up(self) -> None:
+        connection, service = self._connection, self._service
+        session = connection.session
+        connection.login_deadline = connection.frame_begun_at = None
+        try:
+            if session is not None:
+                service.end_session(session)  # what was confirmed is stored and acknowledged when this returns
+                if not connection.ended:
+                    self._finish_sending(session.downloads.wait_idle)
+                session.downloads.cancel_all()
+            if not connection.ended:
+                connection.flush()
+                self._finish_sending(lambda seconds: connection.outbox.wait_below(0, seconds))
+        finally:
+            service.registry.remove_connection(connection)
+            why = connection.outbox.broken or "closed by the client"
+            connection.outbox.discard()
+            connection.stream.shut()
+            connection.stream.socket.close()
+            if session is not None:
+                log.info("%s of %s ended: %s", connection.name, printable(session.chatid), printable(why))
+
+    def _finish_sending(self, wait: Waiting) -> None:
+        """A client that has only closed its own direction still gets its answers, as long as it takes them."""
+        while not (self._connection.ended or self._connection.outbox.broken or self._service.is_over()):
+            if wait(0.5):
+                return
+
+
+class LostStream(Exception):
+    """Nothing that the client sends from here on can be read."""
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Waiting = Callable[[float], bool]

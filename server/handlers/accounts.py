@@ -1,0 +1,231 @@
+"""Who one is: register, log in, log out, change the password."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import secrets
+import sqlite3
+from typing import TYPE_CHECKING, Any, Final
+
+import protocol
+from protocol import ChangePassword, Login, Logout, Refusal, Register
+from server.handlers.table import handles, handles_for_session
+from server.logs import printable
+from server.session import Connection, Session, Transactions
+from server.transfers import Downloads
+from storage import accounts
+from storage.accounts import Account
+from storage.errors import NameTaken
+from storage.passwords import dummy_record, hash_password, verify_password
+
+if TYPE_CHECKING:
+    from server.delivery import Delivery
+    from server.service import Service
+
+log: Final = logging.getLogger("server.accounts")
+
+KEY_BYTES: Final = 24
+"""A session key is 192 random bits; the contract asks for 128."""
+
+
+@handles(Register)
+def register(service: Service, connection: Connection, request: Register) -> bytes:
+    """Make an account."""
+    if service.settings.registration == "closed":
+        return _register_fail("registration_closed", "Accounts are made by the teacher on this server: ask for one.", request)
+    with service.database.reading() as reader:
+        taken = accounts.find(reader, protocol.fold_chatid(request.chatid)) is not None
+    if not taken:
+        try:
+            account = _create(service, request.chatid, request.password)
+        except NameTaken:  # by somebody quicker
+            taken = True
+    if taken:
+        return _register_fail("name_taken", "This name is taken: choose another.", request)
+    log.info("account made: %s from %s", printable(account.chatid), connection.address)
+    return protocol.build("register_success", {"chatid": account.chatid}, request_id=request.request_id)
+
+
+def _register_fail(code: str, message: str, request: Register) -> bytes:
+    return protocol.build("register_fail", code=code, message=message, request_id=request.request_id)
+
+
+def _create(service: Service, chatid: str, password: str) -> Account:
+    with service.hash_gate:
+        record = hash_password(password, service.settings.password_cost)
+    folded, now = protocol.fold_chatid(chatid), service.wall_seconds()
+    return service.writer.run(lambda connection: accounts.create(connection, chatid, folded, record, now))
+
+
+@handles(Login)
+def login(service: Service, connection: Connection, request: Login) -> bytes | None:
+    """Open a session. The success is sent by the writer, in the moment from which the session hears its rooms."""
+    if connection.session is not None:
+        raise Refusal("forbidden", f"you are logged in as {connection.session.chatid}: log out first")
+    account = _by_key(service, request) if request.session_key is not None else _by_password(service, connection, request)
+    fail = protocol.build("login_fail", request_id=request.request_id)
+    if account is None:
+        log.info("login refused: %s from %s", printable(request.chatid), connection.address)
+        return fail
+    displaced = service.registry.holder(account.id)
+    if displaced is not None and not _may_displace(displaced, request):
+        log.info("login refused: %s is on already, asked from %s", printable(account.chatid), connection.address)
+        return fail
+    key = request.session_key or secrets.token_urlsafe(KEY_BYTES)
+    granted = frozenset(request.features or ()) & frozenset(protocol.FEATURES)
+    session = Session(
+        account.id, account.chatid, account.folded, account.credential_version, _digest(key), granted, connection,
+        Transactions(service.settings.max_pending, service.budget), Downloads(service, connection),
+    )  # fmt: skip
+    while not service.registry.claim(session, displaced):  # somebody was quicker
+        displaced = service.registry.holder(account.id)
+        if displaced is not None and not _may_displace(displaced, request):
+            return fail
+    _go_online(service, session, displaced, key, request)
+    return None
+
+
+def _may_displace(holder: Session, request: Login) -> bool:
+    """Whether this login may take the place of a session: by its key, on demand, or because its client is gone."""
+    wants_it = request.session_key is not None or request.take_over
+    return wants_it or holder.connection.ended or holder.connection.stream.has_ended()
+
+
+def _go_online(service: Service, session: Session, displaced: Session | None, key: str, request: Login) -> None:
+    success = _login_success(service, session, key, request)
+    is_known_key = request.session_key is not None
+    taken_over = "its place was taken over by a newer login"
+
+    def store(connection: sqlite3.Connection) -> None:
+        now = service.wall_seconds()
+        if is_known_key:
+            accounts.touch_key(connection, session.account_id, now)
+        elif service.registry.holder(session.account_id) is session:  # else a newer login has ended this key already
+            accounts.store_key(connection, session.account_id, session.key_hash, now)
+
+    def tell(_: None, delivery: Delivery) -> None:
+        delivery.settle()
+        is_online = service.registry.go_online(session)
+        delivery.reply(session.connection.outbox, success)
+        if not is_online:
+            delivery.close(session.connection, taken_over)
+        elif displaced is None:
+            delivery.event("user_online", None, session.account_id, chatid=session.chatid)
+        if displaced is not None:
+            delivery.close(displaced.connection, taken_over)
+
+    connection = session.connection
+    connection.flush()  # what was asked for earlier is answered earlier
+    connection.session = session
+    try:
+        service.writer.run(store, tell)
+    except BaseException:
+        connection.session = None
+        service.registry.release(session)
+        if displaced is not None:
+            displaced.connection.close(taken_over)
+        raise
+    log.info("login: %s from %s (%s)", printable(session.chatid), connection.address, connection.name)
+
+
+def _login_success(service: Service, session: Session, key: str, request: Login) -> bytes:
+    settings = service.settings
+    data: dict[str, Any] = {
+        "chatid": session.chatid,
+        "session_key": key,
+        "limits": {
+            "max_frame": settings.max_frame,
+            "max_content": settings.max_content,
+            "max_file": settings.max_file,
+            "max_chunk": service.max_chunk(),
+        },
+    }
+    if request.features is not None:
+        data["features"] = [word for word in dict.fromkeys(request.features) if word in session.features]
+    return protocol.build("login_success", data, request_id=request.request_id)
+
+
+def _by_key(service: Service, request: Login) -> Account | None:
+    assert request.session_key is not None
+    digest = _digest(request.session_key)
+    with service.database.reading() as reader:
+        found = accounts.find_key(reader, digest)
+    if found is None:
+        return None
+    account, last_used = found
+    lifetime = service.settings.session_lifetime
+    is_alive = not lifetime or service.wall_seconds() <= last_used + lifetime or service.registry.holder(account.id) is not None
+    is_own = hmac.compare_digest(account.folded.encode(), protocol.fold_chatid(request.chatid).encode())
+    return account if is_alive and is_own else None
+
+
+def _by_password(service: Service, connection: Connection, request: Login) -> Account | None:
+    folded, password = protocol.fold_chatid(request.chatid), request.password
+    assert password is not None, "checked by protocol.read_request"
+    service.pause(connection, service.throttle.delay(connection.address, folded))
+    with service.database.reading() as reader:
+        account = accounts.find(reader, folded)
+    if account is None and service.settings.registration == "first-login":
+        problem = protocol.chatid_problem(request.chatid)
+        if problem is not None:
+            raise Refusal("bad_packet", f"data.chatid: {problem}")
+        try:
+            return _create(service, request.chatid, password)
+        except NameTaken:
+            return None
+    if not _password_is_right(service, connection, folded, account, password):
+        return None
+    return account
+
+
+def _password_is_right(service: Service, connection: Connection, folded: str, account: Account | None, password: str) -> bool:
+    """Check a password, at the same cost whether there is such an account or not, and count a failure."""
+    usable = account is not None and not account.deleted
+    record = account.password_hash if account is not None and usable else dummy_record(service.settings.password_cost)
+    with service.hash_gate:
+        is_right = verify_password(password, record) and usable
+    if is_right:
+        service.throttle.succeeded(connection.address, folded)
+    else:
+        service.throttle.failed(connection.address, folded)
+    return is_right
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()
+
+
+@handles_for_session(Logout)
+def logout(service: Service, session: Session, request: Logout) -> bytes:
+    """End the session and its key; the connection stays and may log in again."""
+    connection = session.connection
+    session.downloads.cancel_all()
+    service.end_session(session, drop_key=True)
+    connection.session = None
+    log.info("logout: %s (%s)", printable(session.chatid), connection.name)
+    return protocol.build("logout_ack", {"chatid": session.chatid}, request_id=request.request_id)
+
+
+@handles_for_session(ChangePassword)
+def change_password(service: Service, session: Session, request: ChangePassword) -> bytes:
+    """Set a new password; every session key of the account dies, this session goes on."""
+    service.pause(session.connection, service.throttle.delay(session.connection.address, session.folded))
+    with service.database.reading() as reader:
+        account = accounts.by_id(reader, session.account_id)
+    if not _password_is_right(service, session.connection, session.folded, account, request.password):
+        raise Refusal("forbidden", "data.password: this is not your password")
+    with service.hash_gate:
+        record = hash_password(request.new_password, service.settings.password_cost)
+
+    def change(connection: sqlite3.Connection) -> None:
+        accounts.set_password(connection, session.account_id, record)
+        changed = accounts.by_id(connection, session.account_id)
+        if changed is None or changed.deleted:
+            raise Refusal("forbidden", "this account was deleted")
+        session.credential_version = changed.credential_version
+
+    service.writer.run(change)
+    log.info("password changed: %s", printable(session.chatid))
+    return protocol.build("password_changed", {"chatid": session.chatid}, request_id=request.request_id)

@@ -1,0 +1,358 @@
+"""Files: uploads chunk by chunk, the list of a room, downloads, giving one up."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from typing import TYPE_CHECKING, Any, Final
+
+import protocol
+from protocol import FileCancel, FileDownReq, FileListReq, FileSendData, FileSendFin, FileSendInit, Refusal
+from server.handlers.pages import page_of
+from server.handlers.table import handles_for_session
+from server.logs import printable
+from server.session import Session
+from server.transactions import check_new_room, room_to_write
+from server.transfers import SAVE_EVERY_BYTES, Download, Ranges, Upload, check_chunk_size, file_frame
+from storage import uploads
+from storage.uploads import OpenUpload, StoredFile
+
+if TYPE_CHECKING:
+    from server.delivery import Delivery
+    from server.room_directory import RoomState
+    from server.service import Service
+
+log: Final = logging.getLogger("server.files")
+
+
+@handles_for_session(FileSendInit)
+def file_send_init(service: Service, session: Session, request: FileSendInit) -> bytes:
+    """Open an upload, or take one up again."""
+    room = service.rooms.find(request.room_id)
+    if room is None:
+        with service.database.reading() as reader:
+            check_new_room(service, reader, session.account_id, request.room_id)
+    else:
+        service.rooms.visible(request.room_id, session.account_id)
+    _check_numbers(request)
+    key = request.transaction_id
+    with service.database.reading() as reader:
+        stored = None if key is None else uploads.by_transaction(reader, session.account_id, key)
+        of_key = None if key is None else uploads.find_open_by_transaction(reader, session.account_id, key)
+        of_name = uploads.find_open(reader, session.account_id, request.room_id, request.file_path)
+    if stored is not None:
+        if room is None or not _is_same_stored(stored, room, request):
+            raise _other_file()
+        ranges = [[1, request.total_packets]] if request.total_packets else []
+        return _init_reply(request, {"received": ranges, "done": True})
+    if of_key is not None and not _is_same_open(of_key, request):
+        raise _other_file()
+    if of_name is not None and _is_same_open(of_name, request) and (key is None or of_name.transaction_id in (None, key)):
+        return _take_up(service, session, of_name, request)
+    _check_share(service, session, request, of_name)
+    upload = _open(service, session, request, of_name)
+    session.uploads[request.room_id, request.file_path] = upload
+    return _init_reply(request, {})
+
+
+def _check_numbers(request: FileSendInit) -> None:
+    size, total = request.file_size, request.total_packets
+    if (size == 0) != (total == 0) or total > size:
+        raise Refusal("bad_packet", f"data.total_packets: {total} packets can't make {size} bytes of data.file_size")
+    if request.chunk_size is not None and total:
+        check_chunk_size(request.chunk_size, size, total, "data.chunk_size")
+    elif total and -(-size // total) > protocol.MAX_CHUNK_BYTES:
+        least = -(-size // protocol.MAX_CHUNK_BYTES)
+        raise Refusal(
+            "bad_packet", f"data.total_packets: expected at least {least} packets for {size} bytes, since a chunk has at most "
+            f"{protocol.MAX_CHUNK_BYTES}; got {total}",
+        )  # fmt: skip
+
+
+def _other_file() -> Refusal:
+    return Refusal("transaction_mismatch", "data.transaction_id: this key was used for another file; expected a new key")
+
+
+def _is_same_stored(stored: StoredFile, room: RoomState, request: FileSendInit) -> bool:
+    return (stored.room_pk, stored.base_name, stored.file_size, stored.total_packets) == (
+        room.room.pk, request.file_path, request.file_size, request.total_packets,
+    )  # fmt: skip
+
+
+def _is_same_open(row: OpenUpload, request: FileSendInit) -> bool:
+    is_same_size = request.chunk_size is None or row.chunk_size in (None, request.chunk_size)
+    return is_same_size and (row.room_id, row.file_name, row.file_size, row.total_packets) == (
+        request.room_id, request.file_path, request.file_size, request.total_packets,
+    )  # fmt: skip
+
+
+def _check_share(service: Service, session: Session, request: FileSendInit, replaced: OpenUpload | None) -> None:
+    settings, size = service.settings, request.file_size
+    if settings.max_file and size > settings.max_file:
+        raise Refusal("too_large", f"data.file_size: expected at most {settings.max_file} bytes, got {size}")
+    freed = 0 if replaced is None else replaced.file_size
+    with service.database.reading() as reader:
+        used = uploads.used_bytes(reader, session.account_id) + uploads.declared_bytes(reader, session.account_id) - freed
+        begun = uploads.declared_bytes_total(reader) - freed
+        is_one_more = uploads.count_open(reader, session.account_id) - (replaced is not None)
+    if settings.quota and used + size > settings.quota:
+        left = max(0, settings.quota - used)
+        raise Refusal("quota_exceeded", f"data.file_size: your share has {left} bytes left, got {size}")
+    if settings.max_pending and is_one_more >= settings.max_pending:
+        raise Refusal("too_many_pending", f"{settings.max_pending} of your uploads are open: finish or cancel some first")
+    free, total = service.files.free()
+    if settings.min_free and free - begun - size < total * settings.min_free / 100:
+        raise Refusal("storage_full", f"the server's disk must keep {settings.min_free} % free: there is no room for {size} bytes")
+
+
+def _open(service: Service, session: Session, request: FileSendInit, replaced: OpenUpload | None) -> Upload:
+    if replaced is not None:
+        _drop_state(session, replaced)
+    disk_name = service.files.new_name()
+    part = service.files.create(disk_name)
+
+    def change(connection: sqlite3.Connection) -> OpenUpload:
+        if replaced is not None:
+            uploads.close_upload(connection, replaced.id)
+        return uploads.open_upload(
+            connection, account_id=session.account_id, room_id=request.room_id, file_name=request.file_path,
+            file_size=request.file_size, file_type=request.file_type, total_packets=request.total_packets,
+            chunk_size=request.chunk_size, first_number=None, transaction_id=request.transaction_id, received=(),
+            disk_name=disk_name, touched_at=service.wall_seconds(),
+        )  # fmt: skip
+
+    try:
+        row = service.writer.run(change)
+    except BaseException:
+        part.close()
+        service.files.remove(disk_name)
+        raise
+    if replaced is not None:
+        service.files.remove(replaced.disk_name)
+    return Upload(row, part)
+
+
+def _take_up(service: Service, session: Session, row: OpenUpload, request: FileSendInit) -> bytes:
+    """Go on with an upload: what is listed as received survives a crash from here on."""
+    upload = _state(service, session, row)
+    if upload.chunk_size is None:
+        upload.chunk_size = request.chunk_size
+    _save(service, upload, wait=True)
+    return _init_reply(request, {"received": upload.received_numbers()})
+
+
+def _init_reply(request: FileSendInit, more: dict[str, Any]) -> bytes:
+    return protocol.build("file_send_init", {**_head(request), **more}, request_id=request.request_id)
+
+
+def _head(request: Any) -> dict[str, Any]:
+    return {"chat_id": request.chat_id, "room_id": request.room_id, "file_path": request.file_path}
+
+
+def _state(service: Service, session: Session, row: OpenUpload) -> Upload:
+    upload = session.uploads.get((row.room_id, row.file_name))
+    if upload is None or upload.row.id != row.id:
+        upload = Upload(row, service.files.resume(row.disk_name))
+        session.uploads[row.room_id, row.file_name] = upload
+    return upload
+
+
+def _drop_state(session: Session, row: OpenUpload) -> None:
+    upload = session.uploads.pop((row.room_id, row.file_name), None)
+    if upload is not None:
+        upload.part.close()
+
+
+def _open_upload(service: Service, session: Session, room_id: str, file_path: str) -> Upload | None:
+    """The session's open upload of this name, also one that an earlier session of the user began."""
+    upload = session.uploads.get((room_id, file_path))
+    if upload is not None:
+        return upload
+    with service.database.reading() as reader:
+        row = uploads.find_open(reader, session.account_id, room_id, file_path)
+    return None if row is None else _state(service, session, row)
+
+
+def _check_room(service: Service, session: Session, room_id: str) -> None:
+    """The room as the order of checks wants it: an upload may be open in a room that its end will make."""
+    room = service.rooms.find(room_id)
+    if room is not None or room_id.startswith(protocol.PRIVATE_ROOM_PREFIX):
+        service.rooms.visible(room_id, session.account_id)
+
+
+@handles_for_session(FileSendData)
+def file_send_data(service: Service, session: Session, request: FileSendData) -> bytes:
+    """Take a chunk. The answer promises receipt, no more."""
+    _check_room(service, session, request.room_id)
+    upload = _open_upload(service, session, request.room_id, request.file_path)
+    if upload is None:
+        raise _no_upload(request.file_path)
+    upload.write(request.sequence_number, request.file_data)
+    if upload.unsaved_bytes >= SAVE_EVERY_BYTES:
+        _save(service, upload, wait=False)
+    data = {**_head(request), "sequence_number": request.sequence_number}
+    message = f"Chunk {request.sequence_number} received."
+    return protocol.build("file_send_data", data, message=message, request_id=request.request_id)
+
+
+def _no_upload(file_path: str) -> Refusal:
+    return Refusal("file_not_found", f"data.file_path: no upload of {protocol.describe(file_path)} is open: begin with file_send_init")
+
+
+def _save(service: Service, upload: Upload, *, wait: bool) -> None:
+    """Make the upload's progress survive a crash: the bytes first, then the word that they are there."""
+    if upload.unsaved_bytes:
+        upload.part.sync()
+        upload.unsaved_bytes = 0
+    row, chunk_size, first_number, received = upload.row, upload.chunk_size, upload.first_number, upload.received.pairs()
+
+    def change(connection: sqlite3.Connection) -> None:
+        known = uploads.find_open(connection, row.account_id, row.room_id, row.file_name)
+        if known is not None and known.id == row.id:
+            # An earlier session's thread may still save what it had: nothing that was promised is taken back.
+            ranges = Ranges(known.received).union(Ranges(received)).pairs()
+            uploads.save_progress(connection, row.id, chunk_size, first_number, ranges, service.wall_seconds())
+
+    if wait:
+        service.writer.run(change)
+    else:
+        service.writer.later(change)
+
+
+def save_uploads(service: Service, session: Session) -> None:
+    """The session ends: keep what has arrived, for the next one to take up."""
+    for upload in session.uploads.values():
+        if upload.unsaved_bytes:
+            _save(service, upload, wait=False)
+        upload.part.close()
+    session.uploads.clear()
+
+
+@handles_for_session(FileSendFin)
+def file_send_fin(service: Service, session: Session, request: FileSendFin) -> bytes:
+    """Finish an upload: the bytes are on disk, then the file is the room's, then everybody hears of it."""
+    _check_room(service, session, request.room_id)
+    upload = _open_upload(service, session, request.room_id, request.file_path)
+    if upload is None:
+        return _fin_again(service, session, request)
+    if request.total_packets != upload.row.total_packets:
+        raise Refusal(
+            "bad_packet", f"data.total_packets: expected {upload.row.total_packets} as in file_send_init, got {request.total_packets}"
+        )  # fmt: skip
+    if not upload.is_complete:
+        missing = upload.row.total_packets - upload.received.count
+        raise Refusal("incomplete_file", f"{missing} chunks are missing, first number {upload.first_missing()}: send them, then fin again")
+    upload.part.close()
+    del session.uploads[request.room_id, request.file_path]
+    digest = upload.digest or service.files.sha256(upload.row.disk_name, part=True)
+    service.files.finish(upload.row.disk_name)
+    stored = _store(service, session, upload.row, digest)
+    log.info("file stored: %s by %s, %d bytes", printable(stored.stored_as), printable(session.chatid), stored.file_size)
+    return _fin_reply(request, stored)
+
+
+def _fin_again(service: Service, session: Session, request: FileSendFin) -> bytes:
+    """The answer was lost and is asked for again: the same answer, and nobody hears of it twice."""
+    room = service.rooms.find(request.room_id)
+    stored = None
+    if room is not None:
+        with service.database.reading() as reader:
+            stored = uploads.last_of(reader, room.room.pk, session.account_id, request.file_path)
+    if stored is None or stored.total_packets != request.total_packets:
+        raise _no_upload(request.file_path)
+    return _fin_reply(request, stored)
+
+
+def _fin_reply(request: FileSendFin, stored: StoredFile) -> bytes:
+    data = {**_head(request), "sha256": stored.sha256, "stored_as": stored.stored_as}
+    return protocol.build("file_send_fin", data, request_id=request.request_id)
+
+
+def _store(service: Service, session: Session, row: OpenUpload, digest: str) -> StoredFile:
+    def change(connection: sqlite3.Connection) -> tuple[StoredFile, RoomState, bool]:
+        now = service.wall_seconds()
+        room, is_new = room_to_write(service, connection, session, row.room_id, now)
+        name = uploads.free_name(connection, room.room.pk, session.account_id, row.file_name)
+        stored = uploads.store(
+            connection, room.room.pk, session.account_id, row.file_name, name, row.file_size, row.file_type, digest, now,
+            row.disk_name, row.total_packets, row.transaction_id,
+        )  # fmt: skip
+        uploads.close_upload(connection, row.id)
+        return stored, room, is_new
+
+    def tell(result: tuple[StoredFile, RoomState, bool], delivery: Delivery) -> None:
+        stored, room, is_new = result
+        if is_new:
+            delivery.event("room_created", None, room_id=room.room.room_id, name=room.room.name)
+        frame = file_frame(room.room.room_id, stored)
+        delivery.to_room(room, session.account_id, frame, stored.sent_at)
+        service.journal_reached("file", stored.id)
+
+    try:
+        return service.writer.run(change, tell)[0]
+    except BaseException:
+        service.files.resume(row.disk_name).close()  # not stored: the upload stays open for the next try
+        raise
+
+
+@handles_for_session(FileCancel)
+def file_cancel(service: Service, session: Session, request: FileCancel) -> bytes:
+    """Give an unfinished upload up, or stop a download."""
+    _check_room(service, session, request.room_id)
+    upload = _open_upload(service, session, request.room_id, request.file_path)
+    if upload is not None:
+        row = upload.row
+        _drop_state(session, row)
+        service.writer.run(lambda connection: uploads.close_upload(connection, row.id))
+        service.files.remove(row.disk_name)
+    elif not session.downloads.cancel(request.room_id, request.file_path):
+        path = protocol.describe(request.file_path)
+        raise Refusal("file_not_found", f"data.file_path: no upload or download of {path} is under way")
+    return protocol.build("file_cancelled", _head(request), request_id=request.request_id)
+
+
+@handles_for_session(FileListReq)
+def file_list_req(service: Service, session: Session, request: FileListReq) -> bytes:
+    """The newest version of every file of the room, oldest first."""
+    room = service.rooms.visible(request.room_id, session.account_id).room
+    with service.database.reading() as reader:
+        found = uploads.listing(reader, room.pk, request.after, service.page_length(request.limit) + 1)
+    # The name stands in the seed's list, too.
+    page, has_more = page_of(
+        service, found, request.limit,
+        lambda file: len(protocol.encode_object(_listed(file))) + 2 * len(file.stored_as.encode()) + 2,
+    )  # fmt: skip
+    data: dict[str, Any] = {
+        "file_list": ", ".join(file.stored_as for file in page),
+        "files": [_listed(file) for file in page],
+    }
+    if has_more:
+        data["has_more"] = True
+    message = f"File list for room {room.room_id}"
+    return protocol.build("file_list_req", data, message=message, request_id=request.request_id)
+
+
+def _listed(file: StoredFile) -> dict[str, Any]:
+    return {
+        "file_path": file.stored_as,
+        "file_size": file.file_size,
+        "file_type": file.file_type,
+        "sender_chatid": file.sender_chatid,
+        "timestamp": protocol.format_time(file.sent_at),
+        "sha256": file.sha256,
+    }
+
+
+@handles_for_session(FileDownReq)
+def file_down_req(service: Service, session: Session, request: FileDownReq) -> None:
+    """Send a file when its turn comes; its packets come from a thread of their own."""
+    room = service.rooms.visible(request.room_id, session.account_id).room
+    with service.database.reading() as reader:
+        file = uploads.newest(reader, room.pk, request.file_path)
+    if file is None:
+        raise Refusal("file_not_found", f"data.file_path: this room has no file {protocol.describe(request.file_path)}")
+    total = -(-file.file_size // service.download_chunk())
+    if request.from_sequence > total + 1:
+        raise Refusal("bad_packet", f"data.from_sequence: expected 1 to {total + 1}, got {request.from_sequence}")
+    session.connection.flush()  # what was asked for earlier is answered earlier
+    session.downloads.add(Download(file, request.room_id, request.file_path, request.from_sequence, request.request_id))

@@ -1,0 +1,240 @@
+"""Rooms: who is in them, who owns them, what they are called."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+import protocol
+from protocol import (
+    AddUserToRoom,
+    CreateRoom,
+    DeleteRoom,
+    GetRooms,
+    GetRoomUsers,
+    JoinRoom,
+    LeaveRoom,
+    Refusal,
+    RemoveUserFromRoom,
+    RenameRoom,
+)
+from server.handlers.pages import HEAD_BYTES, page_of
+from server.handlers.table import handles_for_session
+from server.room_directory import RoomState
+from server.session import Session
+from server.transactions import check_room_share
+from storage import accounts, rooms
+
+if TYPE_CHECKING:
+    from server.delivery import Delivery
+    from server.service import Service
+
+MEMBER_BYTES: Final = 4 * protocol.MAX_CHATID_CHARACTERS + 3
+"""The most that one name takes in a list: so many of a room's members are named that the room fits into a frame."""
+
+
+@handles_for_session(CreateRoom)
+def create_room(service: Service, session: Session, request: CreateRoom) -> bytes:
+    """Make a private room, with an id nobody can guess."""
+    room_id = protocol.PRIVATE_ROOM_PREFIX + secrets.token_hex(16)  # 128 random bits
+
+    def change(connection: sqlite3.Connection) -> frozenset[int]:
+        check_room_share(service, connection, session.account_id)
+        members = {session.account_id} | {_account_id(connection, name, "data.participants") for name in request.participants}
+        service.rooms.begin_change(room_id)
+        rooms.create_private(connection, room_id, request.room_name, session.account_id, members, service.wall_seconds())
+        return frozenset(members)
+
+    def tell(members: frozenset[int], delivery: Delivery) -> None:
+        delivery.event("room_created", members, room_id=room_id, name=request.room_name)
+
+    service.writer.run(change, tell)
+    return protocol.build("room_created", {"room_id": room_id}, request_id=request.request_id)
+
+
+def _account_id(connection: sqlite3.Connection, chatid: str, path: str) -> int:
+    account = accounts.find(connection, protocol.fold_chatid(chatid))
+    if account is None or account.deleted:
+        raise Refusal("user_not_found", f"{path}: there is no user {chatid!r}")
+    return account.id
+
+
+@handles_for_session(GetRooms)
+def get_rooms(service: Service, session: Session, request: GetRooms) -> bytes:
+    """Every room that exists for the user, with what is unread in it."""
+    service.save_marks(session)
+    with service.database.reading() as reader:
+        found = rooms.visible(reader, session.account_id, request.after, service.page_length(request.limit) + 1)
+        page, has_more = page_of(
+            service,
+            (_described(service, reader, session, room) for room in found),
+            request.limit,
+            lambda entry: len(protocol.encode_object(entry)),
+        )
+    return protocol.build("rooms_list", {"rooms": page, "has_more": has_more}, request_id=request.request_id)
+
+
+def _described(service: Service, reader: sqlite3.Connection, session: Session, room: rooms.Room) -> dict[str, Any]:
+    owner = None if room.owner is None else accounts.by_id(reader, room.owner)
+    most = (service.frame_room() - 2 * HEAD_BYTES) // MEMBER_BYTES
+    overview = rooms.overview(reader, room.pk, session.account_id)
+    return {
+        "id": room.room_id,
+        "name": room.name,
+        "owner": None if owner is None else owner.chatid,
+        "private": room.private,
+        "members": rooms.member_chatids(reader, room, None, most),
+        "unread": overview.unread,
+        "last_message_id": overview.last_message_id,
+    }
+
+
+@handles_for_session(GetRoomUsers)
+def get_room_users(service: Service, session: Session, request: GetRoomUsers) -> bytes:
+    """Who is in a room, page by page."""
+    room = service.rooms.visible(request.room_id, session.account_id).room
+    with service.database.reading() as reader:
+        found = rooms.member_chatids(reader, room, request.after, service.page_length(request.limit) + 1)
+    page, has_more = page_of(service, found, request.limit, lambda chatid: len(protocol.encode_object({"": chatid})))
+    data = {"room_id": room.room_id, "room_name": room.name, "users": page, "has_more": has_more}
+    return protocol.build("room_users_list", data, request_id=request.request_id)
+
+
+@handles_for_session(JoinRoom)
+def join_room(service: Service, session: Session, request: JoinRoom) -> bytes:
+    """Hear an open room again. In a private room one's being there already is all there is to it."""
+    room = service.rooms.visible(request.room_id, session.account_id)
+    if session.account_id in room.departed:
+        _change_room(service, session, request.room_id, lambda c, state: rooms.rejoin(c, state.room.pk, session.account_id))
+    return protocol.build("room_joined", {"room_id": request.room_id}, request_id=request.request_id)
+
+
+@handles_for_session(LeaveRoom)
+def leave_room(service: Service, session: Session, request: LeaveRoom) -> bytes:
+    """Hear an open room no more; leave a private one for good."""
+
+    def change(connection: sqlite3.Connection, state: RoomState) -> RoomState:
+        if not state.room.private:
+            rooms.depart(connection, state.room.pk, session.account_id)
+        elif state.room.owner == session.account_id:
+            raise Refusal("forbidden", "data.room_id: the owner can't leave a private room, only delete it (delete_room)")
+        else:
+            rooms.remove_member(connection, state.room.pk, session.account_id)
+        return state
+
+    def tell(state: RoomState, delivery: Delivery) -> None:
+        if state.room.private:
+            delivery.event("user_removed", state.members, room_id=request.room_id, chatid=session.chatid)
+
+    _change_room(service, session, request.room_id, change, tell)
+    return protocol.build("room_left", {"room_id": request.room_id}, request_id=request.request_id)
+
+
+@handles_for_session(AddUserToRoom)
+def add_user_to_room(service: Service, session: Session, request: AddUserToRoom) -> bytes:
+    """The owner takes somebody into a private room."""
+    added = request.user_to_add
+
+    def change(connection: sqlite3.Connection, state: RoomState) -> set[int]:
+        _check_owner(session, state)
+        account_id = _account_id(connection, added, "data.user_to_add")
+        rooms.add_member(connection, state.room.pk, account_id)
+        return {*state.members, account_id}
+
+    def tell(members: Iterable[int], delivery: Delivery) -> None:
+        delivery.event("user_added", members, room_id=request.room_id, chatid=added)
+
+    added = _shown_name(service, session, request.room_id, added, "data.user_to_add")
+    _change_room(service, session, request.room_id, change, tell)
+    return protocol.build("user_added", {"room_id": request.room_id, "user_added": added}, request_id=request.request_id)
+
+
+@handles_for_session(RemoveUserFromRoom)
+def remove_user_from_room(service: Service, session: Session, request: RemoveUserFromRoom) -> bytes:
+    """The owner takes somebody out of a private room."""
+    removed = request.user_to_remove
+
+    def change(connection: sqlite3.Connection, state: RoomState) -> Iterable[int]:
+        _check_owner(session, state)
+        account_id = _account_id(connection, removed, "data.user_to_remove")
+        if account_id == session.account_id:
+            raise Refusal("forbidden", "data.user_to_remove: the owner can't be removed, only delete the room (delete_room)")
+        if account_id not in state.members:
+            raise Refusal("user_not_found", f"data.user_to_remove: {removed!r} is not in this room")
+        rooms.remove_member(connection, state.room.pk, account_id)
+        return state.members
+
+    def tell(members: Iterable[int], delivery: Delivery) -> None:
+        delivery.event("user_removed", members, room_id=request.room_id, chatid=removed)
+
+    removed = _shown_name(service, session, request.room_id, removed, "data.user_to_remove")
+    _change_room(service, session, request.room_id, change, tell)
+    return protocol.build("user_removed", {"room_id": request.room_id, "user_removed": removed}, request_id=request.request_id)
+
+
+@handles_for_session(RenameRoom)
+def rename_room(service: Service, session: Session, request: RenameRoom) -> bytes:
+    """The owner gives a private room another name; its id stays."""
+    name = request.new_room_name
+
+    def change(connection: sqlite3.Connection, state: RoomState) -> Iterable[int]:
+        _check_owner(session, state)
+        rooms.rename(connection, state.room.pk, name)
+        return state.members
+
+    def tell(members: Iterable[int], delivery: Delivery) -> None:
+        delivery.event("room_renamed", members, room_id=request.room_id, name=name)
+
+    _change_room(service, session, request.room_id, change, tell)
+    return protocol.build("room_renamed", {"room_id": request.room_id, "new_room_name": name}, request_id=request.request_id)
+
+
+@handles_for_session(DeleteRoom)
+def delete_room(service: Service, session: Session, request: DeleteRoom) -> bytes:
+    """The owner puts a private room out of reach; the teacher can bring it back."""
+
+    def change(connection: sqlite3.Connection, state: RoomState) -> RoomState:
+        _check_owner(session, state)
+        rooms.mark_deleted(connection, state.room.pk, service.wall_seconds())
+        return state
+
+    def tell(state: RoomState, delivery: Delivery) -> None:
+        delivery.event("room_deleted", state.members, room_id=request.room_id, name=state.room.name)
+
+    _change_room(service, session, request.room_id, change, tell)
+    return protocol.build("room_deleted", {"room_id": request.room_id}, request_id=request.request_id)
+
+
+def _check_owner(session: Session, state: RoomState) -> None:
+    if not state.room.private:
+        raise Refusal("forbidden", "data.room_id: an open room belongs to nobody, so nobody can change it")
+    if state.room.owner != session.account_id:
+        raise Refusal("forbidden", "data.room_id: only the room's owner may do this")
+
+
+def _shown_name(service: Service, session: Session, room_id: str, chatid: str, path: str) -> str:
+    """The user's name as registered; checks the rights first, so that the order of checks holds."""
+    _check_owner(session, service.rooms.visible(room_id, session.account_id))
+    with service.database.reading() as reader:
+        account = accounts.find(reader, protocol.fold_chatid(chatid))
+    if account is None or account.deleted:
+        raise Refusal("user_not_found", f"{path}: there is no user {chatid!r}")
+    return account.chatid
+
+
+def _change_room(service: Service, session: Session, room_id: str, change: Any, tell: Any = None) -> None:
+    """Change a room that exists for the user, on the writer's thread, and tell of it in the order of all changes."""
+
+    def apply(connection: sqlite3.Connection) -> Any:
+        state = service.rooms.visible(room_id, session.account_id, connection)
+        service.rooms.begin_change(room_id)
+        return change(connection, state)
+
+    def after(result: Any, delivery: Delivery) -> None:
+        delivery.settle()
+        if tell is not None:
+            tell(result, delivery)
+
+    service.writer.run(apply, after)

@@ -1,0 +1,123 @@
+"""The limits that count over time: request rate, failed logins, password hashes at once, bytes held for clients.
+
+Owns the counting, not the consequences: each tells its caller how long to wait, or that a bound is passed. Imports nothing
+of ours but the locks; every clock is handed in, so that a test drives the time.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+from server.locks import Rank, RankedLock
+
+Clock = Callable[[], float]
+
+
+class RateLimit:
+    """A token bucket for one connection: `rate` requests/s after a burst (docs/PROTOCOL.md R-LIM). Used by one thread."""
+
+    __slots__ = ("_burst", "_clock", "_rate", "_since", "_tokens")
+
+    def __init__(self, rate: float, burst: float, clock: Clock) -> None:
+        self._rate, self._burst, self._clock = rate, max(burst, 1.0), clock
+        self._tokens, self._since = self._burst, clock()
+
+    def charge(self) -> float:
+        """Count one request; the seconds for which the next is to be left unread. A rate of 0 never limits."""
+        if not self._rate:
+            return 0.0
+        now = self._clock()
+        self._tokens = min(self._burst, self._tokens + (now - self._since) * self._rate) - 1.0
+        self._since = now
+        return max(0.0, -self._tokens / self._rate)
+
+
+class LoginThrottle:
+    """Slows further password attempts for one account from one address after too many failures in a minute.
+
+    Others, other addresses and logins by key are not slowed, so nobody can lock another out. Remembers at most
+    `REMEMBERED` pairs, dropping the one that failed longest ago. Any thread.
+    """
+
+    WINDOW_SECONDS: Final = 60.0
+    FIRST_DELAY_SECONDS: Final = 1.0
+    LONGEST_DELAY_SECONDS: Final = 10.0
+    REMEMBERED: Final = 10_000
+
+    def __init__(self, failures_allowed: int, clock: Clock) -> None:
+        self._allowed, self._clock = failures_allowed, clock
+        self._failures: OrderedDict[tuple[str, str], list[float]] = OrderedDict()
+        self._lock = RankedLock(Rank.BUDGET, "login throttle")
+
+    def delay(self, address: str, account: str) -> float:
+        """Seconds to wait before the next password attempt of this pair is answered."""
+        if not self._allowed:
+            return 0.0
+        with self._lock:
+            recent = self._recent(address, account)
+            surplus = len(recent) - self._allowed
+        if surplus < 0:
+            return 0.0
+        return float(min(self.FIRST_DELAY_SECONDS * 2 ** min(surplus, 10), self.LONGEST_DELAY_SECONDS))
+
+    def failed(self, address: str, account: str) -> None:
+        """Count a wrong password."""
+        with self._lock:
+            recent = self._recent(address, account)
+            recent.append(self._clock())
+            self._failures[address, account] = recent[-(self._allowed + 16) :]
+            self._failures.move_to_end((address, account))
+            while len(self._failures) > self.REMEMBERED:
+                self._failures.popitem(last=False)
+
+    def succeeded(self, address: str, account: str) -> None:
+        """Forget the failures of this pair."""
+        with self._lock:
+            self._failures.pop((address, account), None)
+
+    def _recent(self, address: str, account: str) -> list[float]:
+        earliest = self._clock() - self.WINDOW_SECONDS
+        return [moment for moment in self._failures.get((address, account), ()) if moment > earliest]
+
+
+class HashGate:
+    """Lets as many password hashes run at once as there are cores; the others wait and hold nothing (RFC 7914 costs RAM too)."""
+
+    PATIENCE_SECONDS: Final = 120.0
+
+    def __init__(self, at_once: int | None = None) -> None:
+        self._places = threading.BoundedSemaphore(at_once or os.cpu_count() or 1)
+
+    def __enter__(self) -> None:
+        if not self._places.acquire(timeout=self.PATIENCE_SECONDS):
+            raise TimeoutError(f"no core was free to check a password for {self.PATIENCE_SECONDS:.0f} s")
+
+    def __exit__(self, *_: object) -> None:
+        self._places.release()
+
+
+class MemoryBudget:
+    """Counts the bytes held for clients in outboxes and open transactions; `over` wakes who closes the largest holder."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._held = most, 0
+        self._lock = RankedLock(Rank.BUDGET, "memory budget")
+        self.over = threading.Event()
+
+    @property
+    def held(self) -> int:
+        """Bytes held now."""
+        return self._held
+
+    def add(self, size: int) -> None:
+        """Count `size` more bytes (or fewer, where negative)."""
+        with self._lock:
+            self._held += size
+            if self._most and self._held > self._most:
+                self.over.set()
+            else:
+                self.over.clear()

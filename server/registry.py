@@ -1,0 +1,143 @@
+"""Who is here: every connection, every session, and who of them hears a room.
+
+Owns these three under one lock, under which nothing blocks: callers get copies and act outside. Any thread.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from server.locks import Rank, RankedLock
+from server.room_directory import RoomState
+from server.session import Connection, Session
+
+
+class Registry:
+    """The lock-guarded register of connections and sessions. One account has at most one session."""
+
+    def __init__(self, max_connections: int, max_per_address: int) -> None:
+        self._max_connections, self._max_per_address = max_connections, max_per_address
+        self._lock = RankedLock(Rank.REGISTRY, "registry")
+        self._connections: set[Connection] = set()
+        self._by_address: Counter[str] = Counter()
+        self._sessions: dict[int, Session] = {}
+        self._audiences: dict[int, tuple[RoomState, tuple[Session, ...]]] = {}
+        self._listeners: tuple[Session, ...] | None = None
+
+    # Connections
+
+    def refuses(self, address: str, is_loopback: bool) -> str | None:
+        """Why one more connection from `address` can't be taken, or None."""
+        with self._lock:
+            if self._max_connections and len(self._connections) >= self._max_connections:
+                return f"the server takes at most {self._max_connections} connections; try again later"
+            if self._max_per_address and not is_loopback and self._by_address[address] >= self._max_per_address:
+                return f"the server takes at most {self._max_per_address} connections from one address"
+        return None
+
+    def add_connection(self, connection: Connection) -> None:
+        """Count it in."""
+        with self._lock:
+            self._connections.add(connection)
+            self._by_address[connection.address] += 1
+
+    def remove_connection(self, connection: Connection) -> None:
+        """Count it out."""
+        with self._lock:
+            self._connections.discard(connection)
+            self._by_address[connection.address] -= 1
+            if self._by_address[connection.address] <= 0:
+                del self._by_address[connection.address]
+
+    def connections(self) -> list[Connection]:
+        """Everyone connected, as a copy."""
+        with self._lock:
+            return list(self._connections)
+
+    # Sessions
+
+    def holder(self, account_id: int) -> Session | None:
+        """Who holds the account's place."""
+        with self._lock:
+            return self._sessions.get(account_id)
+
+    def claim(self, session: Session, displaces: Session | None) -> bool:
+        """Take the account's place; False where another than `displaces` holds it. The session is not yet online."""
+        with self._lock:
+            holder = self._sessions.get(session.account_id)
+            if holder is not None and holder is not displaces:
+                return False
+            self._sessions[session.account_id] = session
+            if holder is not None:
+                holder.is_online = False
+            self._forget_audiences()
+        return True
+
+    def go_online(self, session: Session) -> bool:
+        """Let it hear its rooms from now on; False where it has lost its place meanwhile. The writer's thread calls this."""
+        with self._lock:
+            if self._sessions.get(session.account_id) is not session:
+                return False
+            session.is_online = True
+            self._forget_audiences()
+        return True
+
+    def release(self, session: Session) -> bool:
+        """Give the place up, if it is still this session's own; whether it was."""
+        with self._lock:
+            session.is_online = False
+            self._forget_audiences()
+            if self._sessions.get(session.account_id) is not session:
+                return False
+            del self._sessions[session.account_id]
+        return True
+
+    def sessions(self) -> list[Session]:
+        """Everyone logged in, as a copy."""
+        with self._lock:
+            return list(self._sessions.values())
+
+    def online(self, account_id: int) -> Session | None:
+        """The account's session, if it hears its rooms."""
+        with self._lock:
+            session = self._sessions.get(account_id)
+        return session if session is not None and session.is_online else None
+
+    def online_ids(self) -> set[int]:
+        """The accounts that are on."""
+        with self._lock:
+            return {session.account_id for session in self._sessions.values() if session.is_online}
+
+    # Who hears what
+
+    def audience(self, room: RoomState) -> tuple[Session, ...]:
+        """Everyone who is on and hears the room. Remembered until somebody comes, goes, or the room changes."""
+        with self._lock:
+            known = self._audiences.get(room.room.pk)
+            if known is not None and known[0] is room:
+                return known[1]
+            if room.room.private:
+                found = (self._sessions.get(account_id) for account_id in room.members)
+                audience = tuple(session for session in found if session is not None and session.is_online)
+            else:
+                departed = room.departed
+                audience = tuple(s for s in self._sessions.values() if s.is_online and s.account_id not in departed)
+            self._audiences[room.room.pk] = (room, audience)
+        return audience
+
+    def listeners(self, account_ids: Iterable[int] | None = None) -> tuple[Session, ...]:
+        """Everyone who is on and was granted `events`; of `account_ids` only, where given."""
+        with self._lock:
+            if self._listeners is None:
+                self._listeners = tuple(s for s in self._sessions.values() if s.is_online and "events" in s.features)
+            listeners = self._listeners
+        if account_ids is None:
+            return listeners
+        wanted = set(account_ids)
+        return tuple(session for session in listeners if session.account_id in wanted)
+
+    def _forget_audiences(self) -> None:
+        assert self._lock.held_here()
+        self._audiences.clear()
+        self._listeners = None

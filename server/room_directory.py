@@ -1,0 +1,104 @@
+"""The rooms as every thread sees them: a bounded memory of what storage says about each.
+
+Owns the cache only; storage is the truth. While the writer changes a room nobody remembers it, and once the change is
+committed everybody reads the new state. Any thread.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from protocol import Refusal
+from server.locks import Rank, RankedLock
+from storage import rooms
+from storage.database import Database
+from storage.rooms import Room
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RoomState:
+    """A room, and by account who is in it (private) or has left it (open)."""
+
+    room: Room
+    members: frozenset[int]
+    departed: frozenset[int]
+
+    def admits(self, account_id: int) -> bool:
+        """Whether the room exists for this account."""
+        return not self.room.deleted and (not self.room.private or account_id in self.members)
+
+
+def no_such_room(room_id: str) -> Refusal:
+    """The one answer for a room that is not there, is deleted, or is private and not one's own (nobody can tell which)."""
+    return Refusal("room_not_found", f"data.room_id: there is no room {room_id!r} for you")
+
+
+class RoomDirectory:
+    """Finds rooms by id, in memory where it can."""
+
+    REMEMBERED: Final = 10_000
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lock = RankedLock(Rank.ROOMS, "rooms")
+        self._states: OrderedDict[str, RoomState] = OrderedDict()
+        self._changes = 0
+        self._changing: set[str] = set()
+
+    def find(self, room_id: str, connection: sqlite3.Connection | None = None) -> RoomState | None:
+        """The room, deleted ones too; None where there never was one. Reads by `connection` where given."""
+        with self._lock:
+            known = self._states.get(room_id)
+            if known is not None:
+                return known
+            changes = self._changes
+        if connection is not None:
+            return self._read(room_id, connection)  # may see what is not yet committed: not to be remembered
+        with self._database.reading() as reader:
+            state = self._read(room_id, reader)
+        if state is not None:
+            with self._lock:
+                if self._changes == changes and room_id not in self._changing:
+                    self._states[room_id] = state
+                    if len(self._states) > self.REMEMBERED:
+                        self._states.popitem(last=False)
+        return state
+
+    def visible(self, room_id: str, account_id: int, connection: sqlite3.Connection | None = None) -> RoomState:
+        """The room where it exists for this account; raises `room_not_found`."""
+        state = self.find(room_id, connection)
+        if state is None or not state.admits(account_id):
+            raise no_such_room(room_id)
+        return state
+
+    def begin_change(self, room_id: str) -> None:
+        """The writer changes this room in the open transaction: until that ends, only the transaction knows the room."""
+        with self._lock:
+            self._changes += 1
+            self._changing.add(room_id)
+            self._states.pop(room_id, None)
+
+    def end_changes(self) -> None:
+        """The writer's transaction has ended, either way: from now on storage's word holds for everybody."""
+        with self._lock:
+            if self._changing:
+                self._changes += 1
+                self._changing.clear()
+
+    def forget_all(self) -> None:
+        """Another process has changed the database."""
+        with self._lock:
+            self._changes += 1
+            self._states.clear()
+
+    @staticmethod
+    def _read(room_id: str, connection: sqlite3.Connection) -> RoomState | None:
+        room = rooms.find(connection, room_id)
+        if room is None:
+            return None
+        if room.private:
+            return RoomState(room, rooms.member_ids(connection, room.pk), frozenset())
+        return RoomState(room, frozenset(), rooms.departed_ids(connection, room.pk))

@@ -1,0 +1,303 @@
+"""The chat service: its parts, made in order, started in order, and stopped in order.
+
+Owns the parts and what they share (clock, budget, state of closing). A part finds the others here.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import protocol
+from server.conversation import DecodedPackets
+from server.delivery import Delivery
+from server.handlers.files import save_uploads
+from server.journaling import JournalKeeper
+from server.limits import Clock, HashGate, LoginThrottle, MemoryBudget
+from server.listener import Listener
+from server.logs import printable
+from server.outbox import Drain
+from server.registry import Registry
+from server.room_directory import RoomDirectory
+from server.session import Connection, Session
+from server.settings import Settings
+from server.transactions import RecentMessages
+from server.watch import Watch
+from server.writer import Writer
+from storage import accounts, messages, rooms, uploads
+from storage.database import Database
+from storage.errors import FileMissing, StorageError, StorageFull
+from storage.folder import DataFolder
+from storage.journal import Journal
+from storage.upload_files import UploadFiles
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+log: Final = logging.getLogger("server.service")
+
+MARKS_EVERY_SECONDS: Final = 1.0
+"""How often what was read is stored. A crash loses at most this much of it, never a message."""
+KEYS_EVERY_SECONDS: Final = 600.0
+"""How often the keys of who is on are kept alive."""
+WAL_BYTES: Final = 16 * 1024 * 1024
+"""An idle writer cuts a write-ahead log larger than this back."""
+REPLY_FRAME_BYTES: Final = 1024 * 1024
+"""What a reply may take where the frame has no limit."""
+PAGE_ENTRIES: Final = 10_000
+"""Entries of a list in one reply, where the request names no limit and the frame has room."""
+
+
+class Service:
+    """Everything between the listening socket and the data folder.
+
+    `give_up` is called, on the writer's thread, when nothing more can be promised; the caller then stops the service.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        give_up: Callable[[str], None],
+        *,
+        clock: Clock = time.monotonic,
+        wall: Clock = time.time,
+        force_fallback: bool = False,
+    ) -> None:
+        self.settings, self.clock, self._wall, self.force_fallback = settings, clock, wall, force_fallback
+        self._closes_at: float | None = None
+        self.listener = Listener(self, settings.host, settings.port)  # first: a port in use touches nothing
+        self.folder = DataFolder(settings.data)
+        try:
+            self.folder.prepare()
+            self.folder.lock()
+            self.database = Database(self.folder.database_path)
+            self.files = UploadFiles(self.folder.uploads_path)
+            self.journal = JournalKeeper(self.database, Journal(self.folder.journal_path))
+            self.budget = MemoryBudget(settings.max_memory)
+            self.throttle = LoginThrottle(settings.login_failures, clock)
+            self.hash_gate = HashGate()
+            self.registry = Registry(settings.max_connections, settings.max_per_address)
+            self.rooms = RoomDirectory(self.database)
+            self.recent = RecentMessages()
+            self.decoded = DecodedPackets()
+            self.delivery = Delivery(self.registry, self.journal.append)
+            self.drain = Drain(settings.stall_timeout, clock)
+            self.writer = Writer(self.database, self.delivery, self._tick, self.rooms.end_changes, give_up)
+            self.watch = Watch(self)
+            self._repair()
+        except BaseException:
+            self.listener.server_close()
+            self.folder.unlock()
+            raise
+        self._marks_saved_at = self._keys_kept_at = clock()
+
+    def _repair(self) -> None:
+        """Put right what a crash left: uploads without their bytes, files without their row, a journal that lags."""
+        with self.database.transaction() as connection:
+            for row in uploads.all_open(connection):
+                try:
+                    self.files.resume(row.disk_name).close()  # takes back one that was renamed, but has no row yet
+                except FileMissing:
+                    uploads.close_upload(connection, row.id)
+            known = uploads.disk_names(connection)
+            self._clock_high = messages.clock_high(connection)
+        removed = self.files.remove_orphans(known)
+        if removed:
+            log.info("removed %d files that no upload goes on with", removed)
+        self.journal.repair()
+
+    # Starting and stopping
+
+    def start(self) -> None:
+        """Serve. The port is open since the service was made; from now on clients are answered."""
+        self.drain.start()
+        self.writer.start()
+        self.watch.start()
+        self.listener.start()
+
+    def stop(self) -> list[str]:
+        """Stop in order, within `shutdown_timeout`; the names of what still ran then."""
+        until = self.clock() + self.settings.shutdown_timeout
+        self._closes_at = until
+        self.listener.stop()
+        self._announce_closing()
+        for connection in self.registry.connections():
+            connection.stream.shut(0)  # SHUT_RD: its thread reads what has come, answers, and ends
+        self._wait_until_empty(until - 0.5)
+        left = self.registry.connections()
+        for connection in left:
+            connection.close("the server is closing")
+        self._wait_until_empty(until)
+        self.watch.stop(0.5)
+        self.writer.stop(max(0.5, until - self.clock()))
+        self.drain.stop(0.5)
+        names = [connection.name for connection in self.registry.connections()]
+        names += [part for part, runs in (("writer", self.writer.is_alive), ("drain", self.drain.is_alive)) if runs]
+        self._close_storage()
+        return names
+
+    def _announce_closing(self) -> None:
+        try:
+            self.writer.later(lambda connection: None, lambda _, delivery: delivery.event("server_closing"))
+        except StorageError:
+            pass  # the disk failed, which is why we close
+
+    def _wait_until_empty(self, until: float) -> None:
+        while self.registry.connections() and self.clock() < until:
+            time.sleep(0.02)
+
+    def _close_storage(self) -> None:
+        self.journal.close()
+        if not self.writer.is_alive:
+            try:
+                self.database.checkpoint(truncate=True)
+            except StorageError as error:
+                log.error("the last checkpoint failed, the next start makes up for it: %s", error)
+            self.database.close()
+        self.folder.unlock()
+
+    def is_over(self) -> bool:
+        """Whether the time for a clean end has run out."""
+        return self._closes_at is not None and self.clock() >= self._closes_at
+
+    # What the parts share
+
+    def wall_seconds(self) -> int:
+        """The server's clock: whole seconds since 1970, UTC. Order is never taken from it."""
+        return int(self._wall())
+
+    def clock_high(self, now: int) -> int:
+        """The highest time any message was given, with this one. The writer's thread only."""
+        self._clock_high = max(self._clock_high, now)
+        return self._clock_high
+
+    def login_deadline(self) -> float | None:
+        """Monotonic time by which somebody who connects now must be logged in."""
+        return self.clock() + self.settings.login_timeout if self.settings.login_timeout else None
+
+    def max_frame(self, *, logged_in: bool) -> int:
+        """The largest frame taken, in bytes; 0 = no limit."""
+        most = self.settings.max_frame
+        if logged_in:
+            return most
+        return min(most, protocol.MAX_FRAME_BEFORE_LOGIN) if most else protocol.MAX_FRAME_BEFORE_LOGIN
+
+    def frame_room(self) -> int:
+        """The largest frame that a list in a reply may fill, in bytes."""
+        return self.settings.max_frame or REPLY_FRAME_BYTES
+
+    def page_length(self, limit: int | None) -> int:
+        """Entries of a list in one reply."""
+        return limit or PAGE_ENTRIES
+
+    def max_chunk(self) -> int:
+        """The largest chunk of a file, in bytes, whose packet fits into a frame."""
+        return max(1, min(protocol.MAX_CHUNK_BYTES, (self.frame_room() - 2_048) * 3 // 4))
+
+    def download_chunk(self) -> int:
+        """The chunk size of downloads, in bytes."""
+        return min(64 * 1024, self.max_chunk())
+
+    def pause(self, connection: Connection, seconds: float) -> None:
+        """Leave the client unread for a while; ends early when it or the service ends."""
+        until = self.clock() + seconds
+        while not connection.ended and self._closes_at is None:
+            left = until - self.clock()
+            if left <= 0:
+                return
+            time.sleep(min(left, 0.25))
+
+    def journal_reached(self, kind: str, row_id: int) -> None:
+        """The journal is about to hold this message or file. The writer's thread only."""
+        self.journal.reached(kind, row_id)
+
+    def save_marks(self, session: Session) -> None:
+        """Store what the user has read, and wait for it."""
+        if session.marks_changed:
+            self.writer.run(lambda connection: self._write_marks(connection, [session]))
+
+    def end_session(self, session: Session, *, drop_key: bool = False) -> None:
+        """Free the user's place, store what is to be stored, and tell who asked for events. Waits for the writer, so that
+        everything the session confirmed is on disk and acknowledged when this returns."""
+        held_place = self.registry.release(session)
+        session.transactions.drop_all()
+
+        def change(connection: sqlite3.Connection) -> None:
+            self._write_marks(connection, [session])
+            if drop_key:
+                accounts.drop_key(connection, session.account_id)
+            elif held_place:
+                accounts.touch_key(connection, session.account_id, self.wall_seconds())
+
+        def tell(_: None, delivery: Delivery) -> None:
+            if held_place:
+                delivery.event("user_offline", chatid=session.chatid)
+
+        try:
+            save_uploads(self, session)
+            self.writer.run(change, tell)
+        except StorageError as error:
+            log.error("the end of %s's session was not stored: %s", printable(session.chatid), error)
+
+    # What the writer does besides
+
+    def _tick(self, connection: sqlite3.Connection | None) -> None:
+        """Runs on the writer's thread: inside every transaction, or without one when there was nothing to write."""
+        if self.database.changed_elsewhere():
+            self._look_at_accounts(connection)
+        now = self.clock()
+        marked: list[Session] = []
+        if now >= self._marks_saved_at + MARKS_EVERY_SECONDS:
+            self._marks_saved_at = now
+            marked = [session for session in self.registry.sessions() if session.marks_changed]
+        keeps_keys = now >= self._keys_kept_at + KEYS_EVERY_SECONDS
+        if keeps_keys:
+            self._keys_kept_at = now
+        if connection is not None:
+            self._keep(connection, marked, keeps_keys)
+            return
+        if marked or keeps_keys or self.journal.is_behind:
+            try:
+                with self.database.transaction() as own:
+                    self._keep(own, marked, keeps_keys)
+            except StorageFull:
+                for session in marked:
+                    session.marks_changed = True
+        elif self.database.wal_bytes() > WAL_BYTES:
+            self.database.checkpoint(truncate=True)
+
+    def _keep(self, connection: sqlite3.Connection, marked: list[Session], keeps_keys: bool) -> None:
+        self.journal.save_position(connection)
+        self._write_marks(connection, marked)
+        if keeps_keys:
+            for account_id in self.registry.online_ids():
+                accounts.touch_key(connection, account_id, self.wall_seconds())
+
+    @staticmethod
+    def _write_marks(connection: sqlite3.Connection, sessions: Iterable[Session]) -> None:
+        for session in sessions:
+            if session.marks_changed:
+                session.marks_changed = False  # first: what changes from here on is found next time
+                rooms.advance_marks(connection, [(session.account_id, pk, mark) for pk, mark in list(session.marks.items())])
+
+    def _look_at_accounts(self, connection: sqlite3.Connection | None) -> None:
+        """Another process has written, as `chat_server.py passwd` does: who was deleted or has a new password goes."""
+        self.rooms.forget_all()
+        if connection is None:
+            with self.database.reading() as reader:
+                versions = accounts.credential_versions(reader)
+        else:
+            versions = accounts.credential_versions(connection)
+        for session in self.registry.sessions():
+            if versions.get(session.account_id) != session.credential_version:
+                log.info("closing the session of %s: its account was deleted or its password changed", printable(session.chatid))
+                session.connection.close("its account was deleted or its password changed")
+
+
+def threads_still_running() -> list[str]:
+    """The names of our threads that run besides the caller's: for the log, when stopping took too long."""
+    return [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]

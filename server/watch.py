@@ -1,0 +1,104 @@
+"""The watch: the one thread that looks at the clock, so that no client's thread has to.
+
+Owns the time limits of connections (login, unfinished frame), of open transactions and of uploads nobody goes on with, and
+the bound on memory. It closes by shutting a connection down; the client's own thread then cleans up.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from typing import TYPE_CHECKING, Final
+
+from storage import uploads
+from storage.errors import StorageError
+
+if TYPE_CHECKING:
+    from server.service import Service
+
+log: Final = logging.getLogger("server.watch")
+
+
+class Watch:
+    """The thread, and what it does at each look."""
+
+    LONGEST_TICK_SECONDS: Final = 1.0
+    UPLOADS_EVERY_SECONDS: Final = 600.0
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._stopped = threading.Event()
+        self._uploads_seen_at: float | None = None
+        timeouts = (service.settings.login_timeout, service.settings.frame_timeout, service.settings.transaction_timeout)
+        self._tick = min([self.LONGEST_TICK_SECONDS, *(timeout / 4 for timeout in timeouts if timeout)])
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def stop(self, seconds: float) -> None:
+        """End the thread."""
+        self._stopped.set()
+        self._service.budget.over.set()
+        self._thread.join(seconds)
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                is_over = self._service.budget.over.wait(self._tick)
+                if self._stopped.is_set():
+                    return
+                self.look()
+                if is_over:
+                    self.close_largest()
+                    self._stopped.wait(0.05)  # its thread gives the memory back
+            except Exception:  # a thread begins here
+                log.exception("the watch met a defect")
+                self._stopped.wait(1.0)
+
+    def look(self) -> None:
+        """Close who is late; drop what was not confirmed or gone on with."""
+        service = self._service
+        now, frame_timeout = service.clock(), service.settings.frame_timeout
+        for connection in service.registry.connections():
+            deadline, begun = connection.login_deadline, connection.frame_begun_at
+            if deadline is not None and now > deadline:
+                log.info("closing %s from %s: not logged in in time", connection.name, connection.address)
+                connection.close("not logged in in time")
+            elif begun is not None and frame_timeout and now > begun + frame_timeout:
+                log.info("closing %s from %s: a frame was not finished in time", connection.name, connection.address)
+                connection.close("a frame was not finished in time")
+            elif connection.session is not None and connection.session.transactions.held:
+                connection.session.transactions.expire(now)
+        if self._uploads_seen_at is None or now > self._uploads_seen_at + self.UPLOADS_EVERY_SECONDS:
+            self._uploads_seen_at = now
+            self.remove_stale_uploads()
+
+    def close_largest(self) -> None:
+        """Too much memory is held for clients: the one that holds most goes."""
+        largest = max(self._service.registry.connections(), key=lambda connection: connection.held, default=None)
+        if largest is not None and largest.held:
+            log.warning("closing %s: it holds %d bytes, and all together hold too much", largest.name, largest.held)
+            largest.close("it held more memory than any other")
+
+    def remove_stale_uploads(self) -> None:
+        """Give up uploads that nobody has gone on with for their lifetime (24 h)."""
+        service, lifetime = self._service, self._service.settings.upload_lifetime
+        if not lifetime:
+            return
+        before = service.wall_seconds() - int(lifetime)
+        in_use = {upload.row.id for session in service.registry.sessions() for upload in list(session.uploads.values())}
+
+        def change(connection: sqlite3.Connection) -> list[str]:
+            stale = [row for row in uploads.stale(connection, before) if row.id not in in_use]
+            for row in stale:
+                uploads.close_upload(connection, row.id)
+            return [row.disk_name for row in stale]
+
+        try:
+            for disk_name in service.writer.run(change):
+                service.files.remove(disk_name)
+        except StorageError as error:
+            log.error("old uploads could not be removed: %s", error)

@@ -1,0 +1,228 @@
+"""The writer: the one thread that changes the database, many changes in one commit.
+
+Owns the database's writing connection, the order of all changes, and with it the order of messages, acknowledgements and
+deliveries. Never reads from or waits for a client. Any thread hands changes in.
+
+What is acknowledged is on disk, because `Change.committed` runs after the commit. Commit order is delivery order is history
+order, because one thread decides it.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Generic, TypeVar
+
+from protocol import Refusal
+from server.delivery import Delivery
+from server.locks import Rank, RankedLock
+from storage.database import Database
+from storage.errors import StorageError, StorageFailed, StorageFull
+
+log: Final = logging.getLogger("server.writer")
+T = TypeVar("T")
+
+STORAGE_FULL: Final = Refusal("storage_full", "the server's disk is full: nothing was stored; try again when there is room")
+
+
+class Change:
+    """Something for the writer to do. The three methods run on the writer's thread, in this order."""
+
+    plain = False
+    """Checks everything before its first write, so that a refusal leaves nothing to undo and needs no savepoint."""
+
+    def apply(self, connection: sqlite3.Connection) -> None:
+        """Make the change, inside the transaction; raise `Refusal` to refuse it alone."""
+
+    def committed(self, delivery: Delivery) -> None:
+        """It is on disk: tell who is to know."""
+
+    def failed(self, error: Exception, delivery: Delivery) -> None:
+        """It is not, because of `error`."""
+
+
+class _Call(Change, Generic[T]):
+    """A change whose maker waits for it."""
+
+    def __init__(self, change: Callable[[sqlite3.Connection], T], after: Callable[[T, Delivery], None] | None) -> None:
+        self._change, self._after = change, after
+        self.done = threading.Event()
+        self.result: T
+        self.error: Exception | None = None
+
+    def apply(self, connection: sqlite3.Connection) -> None:
+        self.result = self._change(connection)
+
+    def committed(self, delivery: Delivery) -> None:
+        if self._after is not None:
+            self._after(self.result, delivery)
+        self.done.set()
+
+    def failed(self, error: Exception, delivery: Delivery) -> None:
+        self.error = error
+        self.done.set()
+
+
+class Writer:
+    """The writer thread and its bounded queue."""
+
+    BATCH: Final = 512
+    """Most changes in one commit."""
+    QUEUE: Final = 8_192
+    """Most changes that wait; who brings more waits, and with it the client that sent them."""
+    TICK_SECONDS: Final = 0.5
+    PATIENCE_SECONDS: Final = 60.0
+
+    def __init__(
+        self,
+        database: Database,
+        delivery: Delivery,
+        tick: Callable[[sqlite3.Connection | None], None],
+        transaction_ended: Callable[[], None],
+        give_up: Callable[[str], None],
+    ) -> None:
+        self._database, self._delivery = database, delivery
+        self._tick, self._transaction_ended, self._give_up = tick, transaction_ended, give_up
+        self._lock = RankedLock(Rank.QUEUE, "writer queue")
+        self._has_work = threading.Condition(self._lock)  # type: ignore[arg-type]  # has a lock's methods
+        self._has_room = threading.Condition(self._lock)  # type: ignore[arg-type]
+        self._queue: deque[Change] = deque()
+        self._stopping = False
+        self._broken: StorageError | None = None
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def stop(self, seconds: float) -> None:
+        """Write what waits, then end; waits at most `seconds` for that."""
+        with self._lock:
+            self._stopping = True
+            self._has_work.notify_all()
+            self._has_room.notify_all()
+        self._thread.join(seconds)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def submit(self, change: Change) -> None:
+        """Hand a change in; waits while the queue is full. Raises StorageError where nothing is written any more."""
+        with self._lock:
+            if len(self._queue) >= self.QUEUE and not self._has_room.wait_for(
+                lambda: len(self._queue) < self.QUEUE or self._stopping, self.PATIENCE_SECONDS
+            ):
+                raise StorageError(f"the disk kept the writer busy for {self.PATIENCE_SECONDS:.0f} s")
+            if self._broken is not None or (self._stopping and not self._thread.is_alive()):
+                raise StorageError("nothing is stored any more: the server is closing")
+            self._queue.append(change)
+            self._has_work.notify()
+
+    def run(self, change: Callable[[sqlite3.Connection], T], after: Callable[[T, Delivery], None] | None = None) -> T:
+        """Make a change and wait until it is on disk and `after` has run on the writer's thread; what `change` gave.
+
+        Raises what `change` raised, `Refusal` with `storage_full`, or StorageError.
+        """
+        call = _Call(change, after)
+        self.submit(call)
+        if not call.done.wait(self.PATIENCE_SECONDS):
+            raise StorageError(f"the disk did not answer within {self.PATIENCE_SECONDS:.0f} s")
+        if call.error is not None:
+            raise call.error
+        return call.result
+
+    def later(
+        self, change: Callable[[sqlite3.Connection], T], after: Callable[[T, Delivery], None] | None = None
+    ) -> None:
+        """Make a change in its turn, without waiting; nobody hears of it if it fails, so it must be one that may be lost."""
+        self.submit(_Call(change, after))
+
+    def _run(self) -> None:
+        while True:
+            batch = self._take()
+            try:
+                if batch:
+                    self._write(batch)
+                elif self._stopping:
+                    return
+                else:
+                    self._tick(None)
+            except Exception:  # the writer's thread begins here: it must outlive a defect
+                log.exception("the writer met a defect")
+
+    def _take(self) -> list[Change]:
+        with self._lock:
+            if not self._queue and not self._stopping:
+                self._has_work.wait(self.TICK_SECONDS)
+            batch = [self._queue.popleft() for _ in range(min(self.BATCH, len(self._queue)))]
+            self._has_room.notify_all()
+        return batch
+
+    def _write(self, batch: list[Change]) -> None:
+        if self._broken is not None:
+            self._fail(batch, StorageError("nothing is stored any more: the disk failed"))
+            return
+        refused: dict[Change, Exception] = {}
+        try:
+            try:
+                with self._database.transaction() as connection:
+                    self._tick(connection)
+                    for change in batch:
+                        self._apply(change, connection, refused)
+            finally:
+                self._transaction_ended()
+        except StorageFull as error:
+            log.error("the disk is full: %s", error)
+            self._fail(batch, STORAGE_FULL)
+            return
+        except StorageFailed as error:
+            self._broken = error
+            self._fail(batch, StorageError("nothing was stored: the disk failed"))
+            self._give_up(f"the disk failed, so nothing more can be promised: {error}")
+            return
+        except StorageError as error:
+            log.error("nothing of %d changes was stored: %s", len(batch), error)
+            self._fail(batch, error)
+            return
+        except Exception as error:
+            self._fail(batch, error)
+            raise
+        for change in batch:
+            self._tell(change, refused.get(change))
+        self._delivery.flush()
+
+    def _tell(self, change: Change, refusal: Exception | None) -> None:
+        try:
+            if refusal is None:
+                change.committed(self._delivery)
+            else:
+                change.failed(refusal, self._delivery)
+        except Exception:  # one change's defect after the commit must not keep the others' answers back
+            log.exception("a change was stored, but telling of it met a defect")
+
+    def _apply(self, change: Change, connection: sqlite3.Connection, refused: dict[Change, Exception]) -> None:
+        try:
+            if change.plain:
+                change.apply(connection)
+            else:
+                with self._database.savepoint(connection):
+                    change.apply(connection)
+        except (StorageFull, StorageFailed, sqlite3.Error):
+            raise
+        except (Refusal, StorageError) as error:
+            refused[change] = error
+        except Exception as error:
+            if change.plain:
+                raise
+            log.exception("a change failed by a defect")
+            refused[change] = error
+
+    def _fail(self, batch: list[Change], error: Exception) -> None:
+        for change in batch:
+            self._tell(change, error)
+        self._delivery.flush()

@@ -1,0 +1,366 @@
+"""One database file: the only writing connection, a small pool of readers, and the one place that begins and commits.
+
+Owns the connections and the lock of the writing one. Never holds SQL of a table, never retries for a caller, never logs.
+Any thread may call any method; a transaction belongs to the thread that began it and is short.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from storage import portable, schema
+from storage.errors import (
+    FolderUnusable,
+    StorageError,
+    StorageFailed,
+    StorageFull,
+    means_no_room,
+)
+
+__all__ = ["Database"]
+
+BUSY_SECONDS = 5.0
+"""How long SQLite waits for another process (`adduser` beside a running server) before it gives up."""
+READER_WAIT_SECONDS = 10.0
+WRITER_WAIT_SECONDS = 30.0
+"""How long a transaction waits for the one before it in this process."""
+WAL_KEPT_BYTES = 16 * 1024 * 1024
+CACHED_STATEMENTS = 256
+
+# Result codes of https://www.sqlite.org/rescode.html; sqlite3 names them only from Python 3.11 on.
+_FULL = 13
+_BUSY = frozenset({5, 6})
+_IOERR = 10
+_FAILED = frozenset({2, 3, 8, _IOERR, 11, 14, 15, 26})  # internal, perm, readonly, ioerr, corrupt, cantopen, protocol, notadb
+# SQLite knows only ENOSPC as "full". A quota or a file-size limit comes as one of these, or on Python 3.10 as a bare "ioerr".
+_PERHAPS_NO_ROOM = frozenset({_IOERR, _IOERR | 3 << 8, _IOERR | 6 << 8, _IOERR | 19 << 8})  # write, truncate, shmsize
+
+# Python 3.10 has no sqlite_errorcode: the text of sqlite3_errstr() stands for the code.
+_CODE_OF_TEXT = (
+    ("full", _FULL),
+    ("is locked", 5),
+    ("disk i/o error", _IOERR),
+    ("malformed", 11),
+    ("unable to open", 14),
+    ("not a database", 26),
+    ("readonly", 8),
+    ("read-only", 8),
+    ("locking protocol", 15),
+)
+
+
+def _code(error: sqlite3.Error) -> int:
+    """SQLite's extended result code of `error`; 0 where Python kept none and the text tells none."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is not None:
+        return int(code)
+    text = str(error).lower()
+    return next((known for part, known in _CODE_OF_TEXT if part in text), 0)
+
+
+class Database:
+    """The database file at `path`, made if it is missing and brought up to date, ready to read and write.
+
+    `readers` connections serve `reading()`. Raises FolderUnusable, with the file untouched, where it is somebody else's, damaged
+    beyond opening, or made by a newer version.
+    """
+
+    def __init__(self, path: str | Path, *, readers: int = 4) -> None:
+        self.path = Path(path)
+        self._refuse_if_not_ours()
+        self._lock = threading.Lock()  # guards the five below; held for the whole of a transaction
+        self._owner: int | None = None  # ident of the thread that has the writing connection
+        self._lost: StorageError | None = None  # why SQLite gave the running transaction up by itself
+        self._closed = False
+        self._readers: queue.LifoQueue[sqlite3.Connection | None] = queue.LifoQueue()  # None: the database is closed
+        self._reader_count = 0
+        try:
+            self._writer = self._connect()
+            try:
+                self._bring_up_to_date()
+                self._data_version = self._read_data_version()
+                for _ in range(readers):  # opened now: later there may be no file descriptor left
+                    self._readers.put(self._connect_reader())
+                    self._reader_count += 1
+            except BaseException:
+                self._close_all(deadline=time.monotonic())
+                raise
+        except sqlite3.Error as error:
+            raise FolderUnusable(f"the database {self.path} can't be opened: {error}") from error
+
+    # -- writing ---------------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """One change, all or nothing: leaving the block normally means that it survives a power cut.
+
+        Blocks until other transactions are through (30 s in this process, 5 s for other processes, then StorageError). Any
+        exception out of the block rolls back; sqlite3's come out as StorageFull, StorageFailed or StorageError.
+        """
+        with self._holding_writer() as connection, self._translated():
+            connection.execute("BEGIN IMMEDIATE")
+            self._lost = None
+            try:
+                yield connection
+                self._refuse_if_lost(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                # A failed COMMIT, a full disk and an I/O error may or may not have rolled back already.
+                if connection.in_transaction:
+                    with suppress(sqlite3.Error):
+                        connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def savepoint(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """Inside a transaction, a part of it that can fail alone: an exception undoes only what the block did, and goes on up.
+
+        Some failures (a full disk, say) make SQLite roll the whole transaction back. Then every further savepoint and the commit
+        raise that same error, so that nothing of the batch is taken for stored.
+        """
+        self._refuse_if_lost(connection)
+        with self._translated():
+            connection.execute("SAVEPOINT part")
+            try:
+                yield
+                self._refuse_if_lost(connection)
+                connection.execute("RELEASE part")
+            except BaseException as error:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK TO part")
+                    connection.execute("RELEASE part")
+                elif self._lost is None and isinstance(error, sqlite3.Error):
+                    self._lost = self._as_storage_error(error)
+                raise
+
+    def changed_elsewhere(self) -> bool:
+        """Whether another process has committed a change since this was last asked, or since opening."""
+        with self._holding_writer(), self._translated():
+            before, self._data_version = self._data_version, self._read_data_version()
+            return before != self._data_version
+
+    def checkpoint(self, truncate: bool) -> bool:
+        """Move the write-ahead log into the database file; True where all of it was moved.
+
+        With `truncate` the log is emptied, which waits up to 5 s for readers and keeps writers out meanwhile; without it only
+        what no reader needs is moved, and nobody waits.
+        """
+        mode = "TRUNCATE" if truncate else "PASSIVE"
+        with self._holding_writer() as connection, self._translated():
+            busy, in_log, moved = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+            return not busy and in_log == moved
+
+    def wal_bytes(self) -> int:
+        """Size of the write-ahead log in bytes; 0 where there is none."""
+        try:
+            return os.stat(f"{self.path}-wal").st_size
+        except FileNotFoundError:
+            return 0
+
+    # -- reading ---------------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection that can't write, on which all selects see one and the same state of the database.
+
+        Waits at most 10 s for one to be free, then StorageError. Keep the block short: the log can't shrink meanwhile.
+        """
+        try:
+            connection = self._readers.get(timeout=READER_WAIT_SECONDS)
+        except queue.Empty:
+            raise StorageError(f"no reader connection was free for {READER_WAIT_SECONDS:g} s") from None
+        try:
+            if connection is None:
+                raise StorageError("the database is closed")
+            with self._translated():
+                connection.execute("BEGIN")
+                try:
+                    yield connection
+                finally:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+        finally:
+            self._readers.put(connection)
+
+    def close(self) -> None:
+        """Close all connections, waiting at most 5 s for who still uses one; a second call does nothing."""
+        deadline = time.monotonic() + BUSY_SECONDS
+        held = self._lock.acquire(timeout=BUSY_SECONDS)
+        try:
+            if not self._closed:
+                self._closed = True
+                self._close_all(deadline)
+        finally:
+            if held:
+                self._lock.release()
+
+    # -- within ----------------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _holding_writer(self) -> Iterator[sqlite3.Connection]:
+        """The writing connection, for one thread at a time."""
+        me = threading.get_ident()
+        if self._owner == me:
+            raise RuntimeError("this thread is inside a transaction already: it would wait for itself")
+        if not self._lock.acquire(timeout=WRITER_WAIT_SECONDS):
+            raise StorageError(f"another transaction of this process has lasted over {WRITER_WAIT_SECONDS:g} s")
+        try:
+            if self._closed:
+                raise StorageError("the database is closed")
+            self._owner = me
+            yield self._writer
+        finally:
+            self._owner = None
+            self._lock.release()
+
+    def _refuse_if_lost(self, connection: sqlite3.Connection) -> None:
+        """Without this a statement after SQLite's own rollback would run, and commit, outside of any transaction."""
+        if not connection.in_transaction:
+            raise self._lost or StorageError("there is no transaction: SQLite rolled it back, or none was begun")
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._as_storage_error(error) from error
+
+    def _as_storage_error(self, error: sqlite3.Error) -> StorageError:
+        code = _code(error)
+        primary = code & 0xFF
+        if primary == _FULL or (code in _PERHAPS_NO_ROOM and self._is_short_of_room()):
+            return StorageFull(f"no room left for the database {self.path}: {error}")
+        if primary in _BUSY:
+            return StorageError(f"the database {self.path} was kept busy by another process for over {BUSY_SECONDS:g} s: {error}")
+        if primary in _FAILED:
+            return StorageFailed(f"the database {self.path} failed: {error}")
+        return StorageError(f"the database {self.path} refused: {error}")
+
+    def _is_short_of_room(self) -> bool:
+        """Whether a write as far out as the log's next one meets a full disk, a quota or a file-size limit: tried on a file of its own."""
+        probe = self.path.with_name(f"{self.path.name}-probe")
+        try:
+            end = max(self.wal_bytes(), os.stat(self.path).st_size)
+            try:
+                with open(portable.open_own(probe, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb", buffering=0) as file:
+                    file.seek(end)
+                    left = memoryview(bytes(64 * 1024))
+                    while left:
+                        left = left[file.write(left) :]
+                    os.fsync(file.fileno())
+            finally:
+                probe.unlink(missing_ok=True)
+        except OSError as error:
+            return means_no_room(error)
+        return False
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=CACHED_STATEMENTS
+        )
+        try:
+            # Sorting and savepoints must not need a temporary file: a folder outside of ours, and a descriptor that may be lacking.
+            connection.execute("PRAGMA temp_store = MEMORY")
+            connection.execute("PRAGMA foreign_keys = ON")
+            # NORMAL lost acknowledged rows in each power cut that was tried, FULL none.
+            connection.execute("PRAGMA synchronous = FULL")
+            # macOS: fsync() leaves data in the drive's cache. Elsewhere these two do nothing.
+            connection.execute("PRAGMA fullfsync = ON")
+            connection.execute("PRAGMA checkpoint_fullfsync = ON")
+            connection.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _connect_reader(self) -> sqlite3.Connection:
+        connection = self._connect()
+        connection.execute("PRAGMA query_only = ON")
+        return connection
+
+    def _read_data_version(self) -> int:
+        return int(self._writer.execute("PRAGMA data_version").fetchone()[0])
+
+    def _refuse_if_not_ours(self) -> None:
+        try:
+            header = schema.read_header(self.path)
+        except OSError as error:
+            raise FolderUnusable(f"the database {self.path} can't be read: {error.strerror}") from error
+        if header is None:
+            return
+        if header.application_id is None:
+            raise FolderUnusable(f"{self.path} is not a chat database, nor any SQLite database; use --data with another folder")
+        if header.application_id != schema.APPLICATION_ID:
+            raise FolderUnusable(f"{self.path} is the database of another program; use --data with another folder")
+        version = header.user_version
+        if self.wal_bytes():
+            version = self._version_with_log()
+        if version > len(schema.MIGRATIONS):
+            raise FolderUnusable(
+                f"the database {self.path} has version {version}, made by a newer server; this one knows up to {len(schema.MIGRATIONS)}"
+            )
+
+    def _version_with_log(self) -> int:
+        """user_version as the write-ahead log has it. Opened read-only, since a last close would move the log into the file."""
+        try:
+            connection = sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)
+            try:
+                return int(connection.execute("PRAGMA user_version").fetchone()[0])
+            finally:
+                connection.close()
+        except sqlite3.Error as error:
+            raise FolderUnusable(f"the database {self.path} can't be read: {error}") from error
+
+    def _bring_up_to_date(self) -> None:
+        """Mark the file as ours, switch to WAL, run the steps that are missing. Two processes may do this at once."""
+        connection = self._writer
+        if connection.execute("PRAGMA application_id").fetchone()[0] == 0:
+            # Before WAL, so that this mark is in the file itself from the first moment on and `read_header` finds it.
+            connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+        self._switch_to_wal()
+        for number, statements in enumerate(schema.MIGRATIONS, start=1):
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                if connection.execute("PRAGMA user_version").fetchone()[0] < number:
+                    for statement in statements:
+                        connection.execute(statement)
+                    connection.execute(f"PRAGMA user_version = {number}")
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def _switch_to_wal(self) -> None:
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                mode = self._writer.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+                break
+            except sqlite3.OperationalError as error:
+                # The busy timeout does not cover this switch: another process that is switching too makes it fail at once.
+                if _code(error) & 0xFF not in _BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+        if mode != "wal":
+            raise FolderUnusable(f"the file system of {self.path} can't do SQLite's write-ahead log; use --data with a local folder")
+
+    def _close_all(self, deadline: float) -> None:
+        """Close what can be had before `deadline`. A connection still in use then is left to the end of the process."""
+        for _ in range(self._reader_count):
+            try:
+                reader = self._readers.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                break
+            if reader is not None:
+                reader.close()
+        self._readers.put(None)
+        if self._owner is None:
+            self._writer.close()

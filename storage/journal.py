@@ -1,0 +1,184 @@
+"""The flat-file journal: per room and day the very frames that its members received, as on the wire.
+
+    journal/room-000001/2026-11-23.frames      (4-byte big-endian length, then that many bytes), again and again
+
+Owns the folder `journal`. The database is the truth, this is a copy to replay, grep and show; so nothing here syncs, and no failure
+here is fatal. Never looks into a payload. One thread at a time may call it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from storage import portable
+from storage.errors import StorageError, StorageFull, means_no_room
+
+__all__ = ["Journal"]
+
+MAX_OPEN_FILES = 32
+_SUFFIX = ".frames"
+_DAY = re.compile(r"[0-9]{4,5}-[0-9]{2}-[0-9]{2}")
+_PREFIX_BYTES = 4
+
+
+@dataclass(slots=True)
+class _OpenFile:
+    descriptor: int
+    size: int  # in whole frames; what a failed write left behind it is cut away
+
+
+@contextmanager
+def _translated(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        text = f"{doing}: {error.strerror or error}"
+        raise (StorageFull(text) if means_no_room(error) else StorageError(text)) from error
+
+
+class Journal:
+    """The journal in `folder`, which exists."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._open: OrderedDict[Path, _OpenFile] = OrderedDict()  # least recently used first
+
+    def path(self, room_pk: int, day: str) -> Path:
+        """Where the frames of a room and day ("2026-11-23", UTC) lie."""
+        if not _DAY.fullmatch(day):
+            raise ValueError(f"a day is YYYY-MM-DD, not {day!r}")
+        return self._folder / f"room-{room_pk:06d}" / f"{day}{_SUFFIX}"
+
+    def append(self, room_pk: int, day: str, frames: bytes) -> None:
+        """Add whole frames, one or many, to a room's day. All of them are in, or none and StorageError; not synced."""
+        path = self.path(room_pk, day)
+        with _translated(f"writing the journal {path.name} of room {room_pk}"):
+            file = self._opened(path)
+            left = memoryview(frames)
+            try:
+                while left:
+                    left = left[os.write(file.descriptor, left) :]
+            except OSError:
+                self._cut_back(path, file)
+                raise
+            file.size += len(frames)
+
+    def repair(self) -> int:
+        """Cut what a crash may have left to whole frames, and say how many files were cut. For the start.
+
+        Looks at two files of each room, the one changed last and that of the latest day: nothing else was being written.
+        """
+        self.close()
+        cut = 0
+        with _translated("repairing the journal"):
+            for room in sorted(self._folder.glob("room-*")):
+                files = list(room.glob(f"*{_SUFFIX}"))
+                if files:
+                    suspects = {max(files), max(files, key=lambda path: path.stat().st_mtime_ns)}
+                    cut += sum(_cut_to_whole_frames(path) for path in suspects)
+        return cut
+
+    def read(self, path: Path) -> Iterator[bytes]:
+        """The payloads of a journal file in order, up to the first one that isn't whole."""
+        with _translated(f"reading the journal {path.name}"), _opened_to_read(path) as file:
+            for start, length in _frames(file):
+                file.seek(start + _PREFIX_BYTES)
+                yield file.read(length)
+
+    def tail(self, room_pk: int, day: str, limit_bytes: int) -> list[bytes]:
+        """The last payloads of a room's day, oldest first: as many as fit into `limit_bytes`, but at least one if there is any."""
+        path = self.path(room_pk, day)
+        if not path.exists():
+            return []
+        with _translated(f"reading the journal {path.name}"), _opened_to_read(path) as file:
+            last: deque[tuple[int, int]] = deque()
+            total = 0
+            for start, length in _frames(file):
+                last.append((start, length))
+                total += length
+                while total > limit_bytes and len(last) > 1:
+                    total -= last.popleft()[1]
+            payloads = []
+            for start, length in last:
+                file.seek(start + _PREFIX_BYTES)
+                payloads.append(file.read(length))
+        return payloads
+
+    def close(self) -> None:
+        """Close the files that are open; `append` opens them again."""
+        while self._open:
+            _, file = self._open.popitem()
+            os.close(file.descriptor)
+
+    def _opened(self, path: Path) -> _OpenFile:
+        """The file, open for appending; the one unused the longest is closed for it."""
+        file = self._open.get(path)
+        if file is not None:
+            self._open.move_to_end(path)
+            return file
+        with suppress(FileExistsError):
+            os.mkdir(path.parent, 0o700)
+        if len(self._open) >= MAX_OPEN_FILES:
+            _, oldest = self._open.popitem(last=False)
+            os.close(oldest.descriptor)
+        descriptor = portable.open_own(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        file = self._open[path] = _OpenFile(descriptor, os.fstat(descriptor).st_size)
+        return file
+
+    def _cut_back(self, path: Path, file: _OpenFile) -> None:
+        """Take a half-written batch away. Where even that fails, forget the file: half a frame must not get another behind it."""
+        try:
+            os.ftruncate(file.descriptor, file.size)
+        except OSError:
+            del self._open[path]
+            os.close(file.descriptor)
+            # Moved aside with its whole part readable; the next frames begin a file of their own.
+            with suppress(OSError):
+                os.replace(path, path.with_suffix(".broken"))
+
+
+@contextmanager
+def _opened_to_read(path: Path) -> Iterator[BinaryIO]:
+    with open(portable.open_own(path, os.O_RDONLY), "rb") as file:
+        yield file
+
+
+def _frames(file: BinaryIO) -> Iterator[tuple[int, int]]:
+    """(where it starts, length of its payload) of each whole frame from the file's start on; ends at the first that isn't."""
+    size = os.fstat(file.fileno()).st_size
+    start = 0
+    while start + _PREFIX_BYTES < size:
+        file.seek(start)
+        length = int.from_bytes(file.read(_PREFIX_BYTES), "big")
+        if length == 0 or start + _PREFIX_BYTES + length > size:
+            return
+        yield start, length
+        start += _PREFIX_BYTES + length
+
+
+def _cut_to_whole_frames(path: Path) -> bool:
+    """Whether the file had to be cut: behind its last whole frame, or before a frame that a power cut left as zeros."""
+    try:
+        with open(portable.open_own(path, os.O_RDWR), "r+b") as file:
+            whole = 0
+            for start, length in _frames(file):
+                file.seek(start + _PREFIX_BYTES)
+                if file.read(1) == b"\0":  # no text begins so: blocks that were allocated and never written
+                    break
+                whole = start + _PREFIX_BYTES + length
+            if whole == os.fstat(file.fileno()).st_size:
+                return False
+            file.truncate(whole)
+            return True
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise

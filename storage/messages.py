@@ -1,0 +1,137 @@
+"""The table `messages`: what was said, in which order, and the ways to page through it.
+
+Owns its SQL. Never begins or commits; never takes order from a clock. Any thread that has a connection may call it; `insert` takes
+the connection of `Database.transaction()`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from storage.rooms import ADVANCE_MARK
+
+__all__ = ["Message", "by_transaction", "clock_high", "get", "insert", "last_id", "page", "second", "since"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One stored message. `sent_at` is in whole seconds, UTC, by the server's clock, which may have jumped; `id` gives the order."""
+
+    id: int
+    room_pk: int
+    sender_id: int
+    sender_chatid: str
+    content: str
+    sent_at: int
+
+
+# CROSS JOIN: SQLite keeps the order of the tables as written, so that messages are found by their index whatever it guesses.
+_SELECT = """SELECT m.id, m.room_pk, m.sender_id, a.chatid, m.content, m.sent_at
+    FROM messages m CROSS JOIN accounts a ON a.id = m.sender_id"""
+
+_INSERT = """INSERT INTO messages(room_pk, room_number, sender_id, content, sent_at, clock_high, transaction_id)
+    VALUES (?, 1 + COALESCE((SELECT room_number FROM messages WHERE room_pk = ? ORDER BY id DESC LIMIT 1), 0), ?, ?, ?, ?, ?)"""
+
+
+def insert(
+    connection: sqlite3.Connection,
+    room_pk: int,
+    sender_id: int,
+    content: str,
+    sent_at: int,
+    clock_high: int,
+    transaction_id: str | None,
+) -> int:
+    """Store a message, give back its id, and mark the room as read by the sender up to it.
+
+    `clock_high` is the highest `sent_at` of the whole server so far, this one included. `transaction_id` is the sender's own key,
+    each of which it may use once.
+    """
+    cursor = connection.execute(_INSERT, (room_pk, room_pk, sender_id, content, sent_at, clock_high, transaction_id))
+    message_id = cursor.lastrowid
+    assert message_id is not None
+    connection.execute(ADVANCE_MARK, (sender_id, room_pk, message_id))
+    return message_id
+
+
+def by_transaction(connection: sqlite3.Connection, sender_id: int, transaction_id: str) -> Message | None:
+    """The message that this account stored under its key, if it did."""
+    row = connection.execute(f"{_SELECT} WHERE m.sender_id = ? AND m.transaction_id = ?", (sender_id, transaction_id)).fetchone()
+    return Message(*row) if row else None
+
+
+def get(connection: sqlite3.Connection, message_id: int) -> Message | None:
+    """The message with this id."""
+    row = connection.execute(f"{_SELECT} WHERE m.id = ?", (message_id,)).fetchone()
+    return Message(*row) if row else None
+
+
+def page(
+    connection: sqlite3.Connection,
+    room_pk: int,
+    *,
+    from_time: int | None = None,
+    after_id: int | None = None,
+    before_id: int | None = None,
+    newest: bool = False,
+    limit: int,
+) -> list[Message]:
+    """Up to `limit` messages of the room, oldest first.
+
+    `from_time`: only with `sent_at` at or after it. `after_id`, `before_id`: only with a greater, a smaller id. All given ones
+    hold together. With `before_id` or `newest` these are the last ones that match, otherwise the first ones.
+    """
+    backwards = newest or before_id is not None
+    sql, values = _page_query(room_pk, from_time, after_id, before_id, backwards, limit)
+    found = [Message(*row) for row in connection.execute(sql, values)]
+    if backwards:
+        found.reverse()
+    return found
+
+
+def _page_query(
+    room_pk: int, from_time: int | None, after_id: int | None, before_id: int | None, backwards: bool, limit: int
+) -> tuple[str, list[int]]:
+    """The SQL and its values. Every form walks a range of `messages_by_room`, in the order of ids or against it."""
+    conditions, values = ["m.room_pk = ?"], [room_pk]
+    if after_id is not None:
+        conditions.append("m.id > ?")
+        values.append(after_id)
+    if before_id is not None:
+        conditions.append("m.id < ?")
+        values.append(before_id)
+    if from_time is not None:
+        # The clock may have jumped back, so that older messages are still to be skipped behind that first id.
+        conditions.append(
+            "m.id >= (SELECT id FROM messages WHERE room_pk = ? AND clock_high >= ? ORDER BY clock_high, id LIMIT 1) AND m.sent_at >= ?"
+        )
+        values += [room_pk, from_time, from_time]
+    values.append(limit)
+    return f"{_SELECT} WHERE {' AND '.join(conditions)} ORDER BY m.id {'DESC' if backwards else 'ASC'} LIMIT ?", values
+
+
+_SECOND = f"{_SELECT} WHERE m.room_pk = ? AND m.sent_at = ? AND m.id > ? ORDER BY m.id LIMIT ?"
+
+
+def second(connection: sqlite3.Connection, room_pk: int, sent_at: int, after_id: int, limit: int) -> list[Message]:
+    """Up to `limit` messages of the room sent in exactly this second with an id above `after_id`, oldest first."""
+    return [Message(*row) for row in connection.execute(_SECOND, (room_pk, sent_at, after_id, limit))]
+
+
+def since(connection: sqlite3.Connection, message_id: int) -> Iterator[Message]:
+    """Every message of the server with an id above this one, in order, read as they are taken: keep the connection until the end."""
+    for row in connection.execute(f"{_SELECT} WHERE m.id > ? ORDER BY m.id", (message_id,)):
+        yield Message(*row)
+
+
+def clock_high(connection: sqlite3.Connection) -> int:
+    """The highest `sent_at` of the whole server; 0 where nothing was ever sent."""
+    row = connection.execute("SELECT clock_high FROM messages ORDER BY id DESC LIMIT 1").fetchone()
+    return int(row[0]) if row else 0
+
+
+def last_id(connection: sqlite3.Connection) -> int:
+    """The highest message id; 0 where nothing was ever sent."""
+    return int(connection.execute("SELECT COALESCE(MAX(id), 0) FROM messages").fetchone()[0])

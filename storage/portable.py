@@ -1,0 +1,170 @@
+"""Every difference between operating systems that storage meets, each in one function.
+
+Owns no state. Never decides what to do about an answer. Any thread may call it. The tests force each fallback by replacing the
+module's private names.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import importlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+__all__ = [
+    "lock", "network_file_system", "open_own", "others_may_look_in", "owned_by_us", "sync_file", "sync_folder", "unlock",
+]  # fmt: skip
+
+
+def _import_if_there(name: str) -> ModuleType | None:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+_fcntl = _import_if_there("fcntl")  # not on Windows
+_msvcrt = _import_if_there("msvcrt")  # only on Windows
+_O_NOFOLLOW: int = getattr(os, "O_NOFOLLOW", 0)  # not on Windows
+_O_BINARY: int = getattr(os, "O_BINARY", 0)  # only on Windows, where text is the default
+_O_DIRECTORY: int | None = getattr(os, "O_DIRECTORY", None)  # not on Windows
+_platform = sys.platform
+
+# Windows hides a locked byte from other processes. One far behind the text leaves the text readable.
+_LOCKED_BYTE = 1 << 20
+
+
+def open_own(path: Path, flags: int) -> int:
+    """A file descriptor for a file of ours: never through a symbolic link; a new file is for its owner alone."""
+    if not _O_NOFOLLOW and os.path.islink(path):
+        raise OSError(errno.ELOOP, "it is a symbolic link", str(path))
+    return os.open(path, flags | _O_NOFOLLOW | _O_BINARY, 0o600)
+
+
+def sync_file(descriptor: int) -> None:
+    """What was written survives a power cut. On macOS that takes F_FULLFSYNC: fsync leaves it in the drive's cache (fsync(2))."""
+    full = getattr(_fcntl, "F_FULLFSYNC", None)
+    if _fcntl is not None and full is not None:
+        try:
+            _fcntl.fcntl(descriptor, full)
+            return
+        except OSError as error:
+            # Not every file system has it; any other error is a failed write and must be heard.
+            if error.errno not in (errno.ENOTSUP, errno.EINVAL, errno.ENOTTY):
+                raise
+    os.fsync(descriptor)
+
+
+def sync_folder(path: Path) -> None:
+    """The names in the folder survive a power cut. Where a folder can't be opened (Windows) the system sees to it."""
+    if _O_DIRECTORY is None:
+        return
+    descriptor = os.open(path, os.O_RDONLY | _O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def lock(descriptor: int) -> bool:
+    """Take the file's lock for this process, without waiting; False where another has it. It ends with the process at the latest."""
+    try:
+        if _fcntl is not None:
+            _fcntl.flock(descriptor, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
+        elif _msvcrt is not None:
+            os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+            _msvcrt.locking(descriptor, _msvcrt.LK_NBLCK, 1)
+        else:
+            raise OSError(errno.ENOTSUP, "this system has neither fcntl nor msvcrt to lock a file with")
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+            return False
+        raise
+    return True
+
+
+def unlock(descriptor: int) -> None:
+    """Give the file's lock back."""
+    if _fcntl is not None:
+        _fcntl.flock(descriptor, _fcntl.LOCK_UN)
+    elif _msvcrt is not None:
+        os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+        _msvcrt.locking(descriptor, _msvcrt.LK_UNLCK, 1)
+
+
+def owned_by_us(status: os.stat_result) -> bool:
+    """Whether the account that runs this process owns the file; True where files have no numbered owner (Windows)."""
+    if not hasattr(os, "geteuid"):
+        return True
+    return bool(status.st_uid == os.geteuid())
+
+
+def others_may_look_in(status: os.stat_result) -> bool:
+    """Whether other accounts have any right to the file; False where the mode doesn't tell (Windows)."""
+    return hasattr(os, "geteuid") and bool(status.st_mode & 0o077)
+
+
+# -- network file systems ------------------------------------------------------------------------------------------------------
+
+_NETWORK_TYPES = frozenset({
+    "nfs", "nfs3", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "afs", "afpfs", "davfs", "davfs2", "webdav", "ncpfs", "coda",
+    "ceph", "glusterfs", "lustre", "beegfs", "gpfs", "orangefs", "fuse.sshfs", "fuse.davfs2", "fuse.rclone", "fuse.s3fs",
+    "fuse.glusterfs", "fuse.ceph", "fuse.smbnetfs", "fuse.curlftpfs", "fuse.gvfsd-fuse",
+})  # fmt: skip
+_MOUNTS = Path("/proc/self/mounts")
+_DRIVE_REMOTE = 4  # GetDriveTypeW, winbase.h
+
+
+def network_file_system(path: Path) -> str | None:
+    """The kind of network file system that `path` lies on (or would, once made), as "nfs4"; None for a local or an unknown one."""
+    if _platform == "win32":
+        return _remote_drive(path)
+    try:
+        if _platform == "darwin":
+            listed = subprocess.run(["/sbin/mount"], capture_output=True, timeout=5, check=True, stdin=subprocess.DEVNULL)
+            mounts = _mounts_of_macos(os.fsdecode(listed.stdout))
+        else:
+            mounts = _mounts_of_linux(os.fsdecode(_MOUNTS.read_bytes()))
+    except (OSError, subprocess.SubprocessError):
+        return None
+    kind = _kind_at(os.path.realpath(path), mounts)
+    return kind if kind in _NETWORK_TYPES else None
+
+
+def _mounts_of_linux(text: str) -> list[tuple[str, str]]:
+    """(mount point, kind) for each line of /proc/self/mounts, in which blanks and the like stand as octal escapes (fstab(5))."""
+    lines = [line.split(" ") for line in text.splitlines()]
+    return [(re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), line[1]), line[2]) for line in lines if len(line) > 2]
+
+
+def _mounts_of_macos(text: str) -> list[tuple[str, str]]:
+    """(mount point, kind) for each line that `mount` prints: `server:/share on /Volumes/share (nfs, nodev)`."""
+    found = (re.fullmatch(r".+? on (/.*) \(([^,)]+).*\)", line) for line in text.splitlines())
+    return [(match[1], match[2]) for match in found if match]
+
+
+def _kind_at(path: str, mounts: list[tuple[str, str]]) -> str | None:
+    """The kind of the innermost mount that holds `path`; of two at one place the later one covers the earlier."""
+    best, kind = "", None
+    for point, candidate in mounts:
+        inside = path == point or path.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best):
+            best, kind = point, candidate
+    return kind
+
+
+def _remote_drive(path: Path) -> str | None:
+    """Windows: a UNC path, or a drive letter that stands for one."""
+    full = os.path.abspath(path)
+    if full.startswith(("\\\\", "//")):
+        return "network share"
+    drive = os.path.splitdrive(full)[0]
+    windll = getattr(ctypes, "windll", None)
+    if drive and windll is not None and windll.kernel32.GetDriveTypeW(drive + "\\") == _DRIVE_REMOTE:
+        return "network drive"
+    return None

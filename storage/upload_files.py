@@ -1,0 +1,186 @@
+"""The flat files of uploads: `NAME.part` while it grows, `NAME` when it is complete. Names are ours, never a user's.
+
+Owns the folder `uploads`. Never knows which user, room or file name a file belongs to (see `uploads`), never keeps a file open.
+Any thread may call `UploadFiles`; a `PartFile` belongs to one thread at a time. All of it blocks on the disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from storage import portable
+from storage.errors import from_os_error
+
+__all__ = ["PartFile", "UploadFiles", "new_name"]
+
+_NAME = re.compile(r"[0-9a-f]{32}")
+_OURS = re.compile(r"([0-9a-f]{32})(\.part)?")
+_BLOCK_BYTES = 1024 * 1024
+
+
+def new_name() -> str:
+    """A name for a flat file that no other has: 128 random bits in hexadecimal."""
+    return secrets.token_hex(16)
+
+
+@contextmanager
+def _translated(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise from_os_error(error, doing) from error
+
+
+class PartFile:
+    """An upload's growing file, open for writing. Close it before `UploadFiles.finish` or `remove`: Windows renames no open file."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor: int | None = descriptor
+
+    def write_at(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        """Write all of `data` at `offset` bytes from the start; a gap before it reads as zeros. Not synced."""
+        with _translated("writing an upload"):
+            descriptor = self._open_descriptor()
+            os.lseek(descriptor, offset, os.SEEK_SET)
+            left = memoryview(data)
+            while left:
+                left = left[os.write(descriptor, left) :]
+
+    def sync(self) -> None:
+        """What was written so far survives a power cut."""
+        with _translated("syncing an upload"):
+            portable.sync_file(self._open_descriptor())
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing. Doesn't sync."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            with _translated("closing an upload"):
+                os.close(descriptor)
+
+    def _open_descriptor(self) -> int:
+        if self._descriptor is None:
+            raise ValueError("this part file is closed")
+        return self._descriptor
+
+
+class UploadFiles:
+    """The files in `folder`, which exists. OSErrors come out as StorageFull, FileMissing, StorageFailed or StorageError."""
+
+    new_name = staticmethod(new_name)
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    # -- growing files ---------------------------------------------------------------------------------------------------------
+
+    def create(self, disk_name: str) -> PartFile:
+        """A new part file, whose name survives a power cut; it must not exist."""
+        with _translated("creating an upload"):
+            part = PartFile(portable.open_own(self._part(disk_name), os.O_RDWR | os.O_CREAT | os.O_EXCL))
+            try:
+                portable.sync_folder(self._folder)
+            except OSError:
+                part.close()
+                raise
+            return part
+
+    def resume(self, disk_name: str) -> PartFile:
+        """The part file of an upload that is open in the database, to write on. Raises FileMissing where it is gone.
+
+        A crash between `finish` and the commit leaves the finished name; it is taken back.
+        """
+        with _translated("resuming an upload"):
+            part, whole = self._part(disk_name), self._whole(disk_name)
+            if not os.path.lexists(part) and os.path.lexists(whole):
+                os.replace(whole, part)
+            return PartFile(portable.open_own(part, os.O_RDWR))
+
+    def write_at(self, disk_name: str, offset: int, data: bytes | bytearray | memoryview) -> None:
+        """`PartFile.write_at` for one chunk alone, opening and closing the file."""
+        with closing(self.resume(disk_name)) as part:
+            part.write_at(offset, data)
+
+    def sync(self, disk_name: str) -> None:
+        """`PartFile.sync`, opening and closing the file."""
+        with closing(self.resume(disk_name)) as part:
+            part.sync()
+
+    def finish(self, disk_name: str) -> None:
+        """The file is complete and survives a power cut under its final name; only then may its row be stored. Repeating it is fine."""
+        part, whole = self._part(disk_name), self._whole(disk_name)
+        with _translated("finishing an upload"):
+            if os.path.lexists(part) or not os.path.lexists(whole):
+                descriptor = portable.open_own(part, os.O_RDWR)
+                try:
+                    portable.sync_file(descriptor)
+                finally:
+                    os.close(descriptor)
+                os.replace(part, whole)
+            portable.sync_folder(self._folder)
+
+    # -- reading ---------------------------------------------------------------------------------------------------------------
+
+    def open_part(self, disk_name: str) -> BinaryIO:
+        """A growing file, to read; the caller closes it."""
+        return self._reader(self._part(disk_name))
+
+    def open_file(self, disk_name: str) -> BinaryIO:
+        """A complete file, to read; the caller closes it."""
+        return self._reader(self._whole(disk_name))
+
+    def sha256(self, disk_name: str, part: bool) -> str:
+        """The file's SHA-256 in hexadecimal, of the growing or of the complete one. Takes about a second for 500 MB."""
+        digest = hashlib.sha256()
+        with self.open_part(disk_name) if part else self.open_file(disk_name) as file, _translated("reading an upload"):
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
+        return digest.hexdigest()
+
+    # -- housekeeping ----------------------------------------------------------------------------------------------------------
+
+    def remove(self, disk_name: str) -> None:
+        """Neither the growing nor the complete file is there any more; there may have been none."""
+        with _translated("removing an upload"):
+            self._part(disk_name).unlink(missing_ok=True)
+            self._whole(disk_name).unlink(missing_ok=True)
+
+    def remove_orphans(self, known: set[str]) -> int:
+        """Remove the files of ours whose name is not in `known`, and say how many. For the start, before anybody uploads.
+
+        What isn't named in our way is left alone.
+        """
+        removed = 0
+        with _translated("removing orphaned uploads"):
+            for entry in os.listdir(self._folder):
+                ours = _OURS.fullmatch(entry)
+                if ours and ours[1] not in known:
+                    (self._folder / entry).unlink(missing_ok=True)
+                    removed += 1
+        return removed
+
+    def free(self) -> tuple[int, int]:
+        """(bytes that this account may still write, size of the disk in bytes)."""
+        with _translated("measuring the disk"):
+            usage = shutil.disk_usage(self._folder)
+        return usage.free, usage.total
+
+    def _reader(self, path: Path) -> BinaryIO:
+        with _translated("opening an upload"):
+            return open(portable.open_own(path, os.O_RDONLY), "rb")
+
+    def _whole(self, disk_name: str) -> Path:
+        if not _NAME.fullmatch(disk_name):
+            raise ValueError(f"a flat file's name is 32 hexadecimal digits, not {disk_name!r}")
+        return self._folder / disk_name
+
+    def _part(self, disk_name: str) -> Path:
+        return self._whole(disk_name).with_suffix(".part")

@@ -1,0 +1,86 @@
+"""Fixtures of the black-box tests: one server a module, clients with fresh names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import fresh_name
+from support.raw_client import RawClient
+from support.server_process import ServerProcess
+
+
+@pytest.fixture(scope="module")
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server for all tests of a module, started with its SERVER_OPTIONS.
+
+    At the end it must have survived everything, have logged no traceback, and end with 0.
+    """
+    options = getattr(request.module, "SERVER_OPTIONS", ("--rate-limit", "0"))
+    with ServerProcess(tmp_path_factory.mktemp("server") / "data", *options) as process:
+        yield process
+        assert process.is_running(), f"the server died\n{process.log()}"
+        status = process.stop()
+        assert status == 0, f"exit status {status} after SIGTERM\n{process.log()}"
+        assert "Traceback" not in process.log(), process.log()
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
+    """Starts servers with options of their own; `data` names the folder. All end with the test."""
+    started: list[ServerProcess] = []
+
+    def start(*options: str, data: str = "data") -> ServerProcess:
+        process = ServerProcess(tmp_path / data, *options)
+        started.append(process)
+        process.start()
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+
+
+@pytest.fixture
+def client_factory(request: pytest.FixtureRequest) -> Iterator[Callable[..., RawClient]]:
+    """Connects clients, to the module's server unless told another; all are closed at the end."""
+    clients: list[RawClient] = []
+
+    def connect(server: ServerProcess | None = None, **options: Any) -> RawClient:
+        process = server or request.getfixturevalue("server")
+        client = RawClient(process.port, **options)
+        clients.append(client)
+        return client
+
+    yield connect
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def user(client_factory: Callable[..., RawClient]) -> Callable[..., RawClient]:
+    """Makes logged-in clients: fresh names unless one is given, other keys go into the login."""
+
+    def log_in(
+        name: str | None = None,
+        server: ServerProcess | None = None,
+        receive_buffer: int | None = None,
+        **login: Any,
+    ) -> RawClient:
+        client = client_factory(server, receive_buffer=receive_buffer)
+        chatid = name or fresh_name()
+        registered = client.register(chatid)
+        assert registered["action"] == "register_success", registered
+        reply = client.login(chatid, **login)
+        assert reply["action"] == "login_success", reply
+        return client
+
+    return log_in
+
+
+@pytest.fixture
+def room() -> str:
+    """The id of an open room that nobody has made yet."""
+    return f"room-{fresh_name('')}"

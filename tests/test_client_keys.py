@@ -1,0 +1,94 @@
+"""The line editor for consoles without readline."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from client.keys import (
+    MAX_HISTORY,
+    LineEditor,
+    name_key,
+    read_key,
+    take_keys_from_console,
+)
+
+
+def edit(*keys: str, editor: LineEditor | None = None) -> LineEditor:
+    """The editor after these keys; a key of several letters that is no key's name is typed."""
+    editor = editor or LineEditor()
+    editor.begin()
+    names = {"left", "right", "home", "end", "up", "down", "delete", "word left", "word right", "f5"}
+    for key in keys:
+        for one in [key] if key in names or len(key) == 1 else key:
+            editor.press(one)
+    return editor
+
+
+@pytest.mark.parametrize(
+    ("keys", "shown"),
+    [
+        (("abc",), "abc|"), (("abc", "left", "X"), "abX|c"), (("abc", "home", "right", "\b"), "|bc"), (("abc", "home", "\b"), "|abc"),
+        (("abc", "home", "delete"), "|bc"), (("abc", "right", "end"), "abc|"), (("abc", "home", "left"), "|abc"),
+        (("one two ", "word left", "X"), "one X|two "), (("one two", "\x01", "word right"), "one| two"),
+        (("one two", "home", "word right", "word right"), "one two|"), (("one two", "\x17"), "one |"), (("one two", "\x15"), "|"),
+        (("one two", "word left", "\x15"), "|two"), (("one two", "word left", "\x0b"), "one |"), (("abc", "\x1b"), "|"),
+        (("abc", "left", "\x05", "\x7f"), "ab|"), (("a", "\x07", "f5", "", "b"), "ab|"), (("日", "🙂"), "日🙂|"), (("x", "\x04"), "x|"),
+    ],
+)  # fmt: skip
+def test_keys_edit_the_line(keys: tuple[str, ...], shown: str) -> None:
+    editor = edit(*keys)
+    assert editor.text[: editor.cursor] + "|" + editor.text[editor.cursor :] == shown
+
+
+def test_enter_ends_the_line_and_history_brings_it_back() -> None:
+    editor = LineEditor()
+    for line in ("one", "two", "two", ""):
+        edit(line, editor=editor)
+        assert editor.press("\r") == line
+    edit("draft", "up", editor=editor)
+    assert editor.text == "two"
+    edit("draft", "up", "up", "up", editor=editor)
+    assert editor.text == "one"
+    editor.press("down")
+    editor.press("down")
+    editor.press("down")
+    assert editor.text == "draft"
+
+
+def test_history_is_bounded() -> None:
+    editor = LineEditor()
+    for number in range(MAX_HISTORY + 5):
+        edit(str(number), editor=editor).press("\n")
+    assert len(editor._history) == MAX_HISTORY
+
+
+def test_tab_completes_as_far_as_it_is_clear() -> None:
+    editor = LineEditor()
+    editor.words = lambda: ["/join", "/history", "/help", "lobby"]
+    assert edit("/j", "\t", "lo", "\t", editor=editor).text == "/join lobby "
+    assert edit("/h", "\t", editor=editor).text == "/h"
+    assert edit("/hi", "\t", editor=editor).text == "/history "
+    assert edit("xyz", "\t", editor=editor).text == "xyz"
+
+
+@pytest.mark.parametrize(("key", "error"), [("\x03", KeyboardInterrupt), ("\x04", EOFError), ("\x1a", EOFError)])
+def test_control_keys_end_the_input(key: str, error: type[BaseException]) -> None:
+    with pytest.raises(error):
+        edit(key)
+
+
+@pytest.mark.parametrize(
+    ("sent", "key"), [("a", "a"), ("\xe0K", "left"), ("\x00S", "delete"), ("\xe0?", ""), ("\ud83d\ude42", "🙂"), ("\r", "\r")]
+)
+def test_what_a_console_sends_becomes_one_key(sent: str, key: str) -> None:
+    characters = iter(sent)
+    assert name_key(lambda: next(characters)) == key
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a Windows console has keys")
+def test_other_systems_have_no_such_console() -> None:
+    assert not take_keys_from_console()
+    with pytest.raises(OSError, match="Windows only"):
+        read_key()
