@@ -97,7 +97,7 @@ def _say_hello(service: Service) -> None:
         count = accounts.count(reader)
     settings = service.settings
     try:
-        print(welcome.screen(settings, settings.host, service.listener.port, service.folder.path, count), flush=True)
+        print(welcome.screen(settings, settings.host, service.listener.port, service.folder.path, count, sys.stdout.encoding), flush=True)
     except OSError:
         pass  # nobody listens to stdout, which is no reason not to serve
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from client.connection import Connection, Room
+from client.connection import Connection
 from client.errors import ChatError, ServerError
 from client.events import Message
+from client.records import Room
 from client.text import size_in_words, visible
 
 MAX_HISTORY: Final = 1_000

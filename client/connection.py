@@ -14,22 +14,18 @@ and every method that waits has a deadline.
 from __future__ import annotations
 
 import itertools
-import secrets
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Protocol
 
 import protocol
 from client.errors import (
     CannotConnect,
     ChatError,
     ConnectionLost,
-    CountsDiffer,
-    LetterDifference,
     LoginRefused,
     ServerError,
 )
@@ -42,9 +38,7 @@ from client.events import (
     LoggedOut,
     Lost,
     Message,
-    OwnMessage,
     ServerEvent,
-    State,
     Trouble,
 )
 from client.link import Link, Trace, open_link

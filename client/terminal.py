@@ -21,10 +21,11 @@ from typing import Final
 import protocol
 from client import events
 from client.commands import COMMANDS, Quit, run_line
-from client.connection import Connection, Room
+from client.connection import Connection
 from client.errors import CannotConnect, ChatError, ConnectionLost, LoginRefused
 from client.events import State
 from client.prompt import PlainScreen
+from client.records import Room
 from client.text import size_in_words, visible
 from client.transfers import download, upload
 

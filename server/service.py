@@ -44,6 +44,8 @@ MARKS_EVERY_SECONDS: Final = 1.0
 """How often what was read is stored. A crash loses at most this much of it, never a message."""
 KEYS_EVERY_SECONDS: Final = 600.0
 """How often the keys of who is on are kept alive."""
+LOOK_EVERY_SECONDS: Final = 0.25
+"""How often the writer asks whether another process has written; a session that it ended must go within 2 s."""
 WAL_BYTES: Final = 16 * 1024 * 1024
 """An idle writer cuts a write-ahead log larger than this back."""
 REPLY_FRAME_BYTES: Final = 1024 * 1024
@@ -86,14 +88,14 @@ class Service:
             self.decoded = DecodedPackets()
             self.delivery = Delivery(self.registry, self.journal.append)
             self.drain = Drain(settings.stall_timeout, clock)
-            self.writer = Writer(self.database, self.delivery, self._tick, self.rooms.end_changes, give_up)
+            self.writer = Writer(self.database, self.delivery, self._look_around, self._tick, self.rooms.end_changes, give_up)
             self.watch = Watch(self)
             self._repair()
         except BaseException:
             self.listener.server_close()
             self.folder.unlock()
             raise
-        self._marks_saved_at = self._keys_kept_at = clock()
+        self._marks_saved_at = self._keys_kept_at = self._looked_at = clock()
 
     def _repair(self) -> None:
         """Put right what a crash left: uploads without their bytes, files without their row, a journal that lags."""
@@ -142,7 +144,7 @@ class Service:
 
     def _announce_closing(self) -> None:
         try:
-            self.writer.later(lambda connection: None, lambda _, delivery: delivery.event("server_closing"))
+            self.writer.run(lambda connection: None, lambda _, delivery: delivery.event("server_closing"))
         except StorageError:
             pass  # the disk failed, which is why we close
 
@@ -245,10 +247,16 @@ class Service:
 
     # What the writer does besides
 
+    def _look_around(self) -> None:
+        """Runs on the writer's thread between two transactions: has another process written, as `chat_server.py passwd` does?"""
+        now = self.clock()
+        if now >= self._looked_at + LOOK_EVERY_SECONDS:
+            self._looked_at = now
+            if self.database.changed_elsewhere():
+                self._look_at_accounts()
+
     def _tick(self, connection: sqlite3.Connection | None) -> None:
         """Runs on the writer's thread: inside every transaction, or without one when there was nothing to write."""
-        if self.database.changed_elsewhere():
-            self._look_at_accounts(connection)
         now = self.clock()
         marked: list[Session] = []
         if now >= self._marks_saved_at + MARKS_EVERY_SECONDS:
@@ -284,14 +292,11 @@ class Service:
                 session.marks_changed = False  # first: what changes from here on is found next time
                 rooms.advance_marks(connection, [(session.account_id, pk, mark) for pk, mark in list(session.marks.items())])
 
-    def _look_at_accounts(self, connection: sqlite3.Connection | None) -> None:
-        """Another process has written, as `chat_server.py passwd` does: who was deleted or has a new password goes."""
+    def _look_at_accounts(self) -> None:
+        """Who was deleted or has a new password goes."""
         self.rooms.forget_all()
-        if connection is None:
-            with self.database.reading() as reader:
-                versions = accounts.credential_versions(reader)
-        else:
-            versions = accounts.credential_versions(connection)
+        with self.database.reading() as reader:
+            versions = accounts.credential_versions(reader)
         for session in self.registry.sessions():
             if versions.get(session.account_id) != session.credential_version:
                 log.info("closing the session of %s: its account was deleted or its password changed", printable(session.chatid))

@@ -43,6 +43,9 @@ class Change:
     def failed(self, error: Exception, delivery: Delivery) -> None:
         """It is not, because of `error`."""
 
+    def finished(self) -> None:
+        """What `committed` or `failed` had to tell is on its way."""
+
 
 class _Call(Change, Generic[T]):
     """A change whose maker waits for it."""
@@ -59,10 +62,11 @@ class _Call(Change, Generic[T]):
     def committed(self, delivery: Delivery) -> None:
         if self._after is not None:
             self._after(self.result, delivery)
-        self.done.set()
 
     def failed(self, error: Exception, delivery: Delivery) -> None:
         self.error = error
+
+    def finished(self) -> None:
         self.done.set()
 
 
@@ -80,12 +84,14 @@ class Writer:
         self,
         database: Database,
         delivery: Delivery,
+        look_around: Callable[[], None],
         tick: Callable[[sqlite3.Connection | None], None],
         transaction_ended: Callable[[], None],
         give_up: Callable[[str], None],
     ) -> None:
         self._database, self._delivery = database, delivery
-        self._tick, self._transaction_ended, self._give_up = tick, transaction_ended, give_up
+        self._look_around, self._tick = look_around, tick
+        self._transaction_ended, self._give_up = transaction_ended, give_up
         self._lock = RankedLock(Rank.QUEUE, "writer queue")
         self._has_work = threading.Condition(self._lock)  # type: ignore[arg-type]  # has a lock's methods
         self._has_room = threading.Condition(self._lock)  # type: ignore[arg-type]
@@ -124,7 +130,8 @@ class Writer:
             self._has_work.notify()
 
     def run(self, change: Callable[[sqlite3.Connection], T], after: Callable[[T, Delivery], None] | None = None) -> T:
-        """Make a change and wait until it is on disk and `after` has run on the writer's thread; what `change` gave.
+        """Make a change and wait until it is on disk and what `after` tells (on the writer's thread) is on its way; what
+        `change` gave.
 
         Raises what `change` raised, `Refusal` with `storage_full`, or StorageError.
         """
@@ -146,12 +153,15 @@ class Writer:
         while True:
             batch = self._take()
             try:
+                self._look_around()
                 if batch:
                     self._write(batch)
                 elif self._stopping:
                     return
                 else:
                     self._tick(None)
+            except StorageError as error:
+                log.error("the writer could not look after the database: %s", error)
             except Exception:  # the writer's thread begins here: it must outlive a defect
                 log.exception("the writer met a defect")
 
@@ -192,9 +202,16 @@ class Writer:
         except Exception as error:
             self._fail(batch, error)
             raise
-        for change in batch:
-            self._tell(change, refused.get(change))
-        self._delivery.flush()
+        self._tell_all(batch, lambda change: refused.get(change))
+
+    def _tell_all(self, batch: list[Change], refusal: Callable[[Change], Exception | None]) -> None:
+        try:
+            for change in batch:
+                self._tell(change, refusal(change))
+            self._delivery.flush()
+        finally:
+            for change in batch:
+                change.finished()
 
     def _tell(self, change: Change, refusal: Exception | None) -> None:
         try:
@@ -223,6 +240,4 @@ class Writer:
             refused[change] = error
 
     def _fail(self, batch: list[Change], error: Exception) -> None:
-        for change in batch:
-            self._tell(change, error)
-        self._delivery.flush()
+        self._tell_all(batch, lambda change: error)
