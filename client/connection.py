@@ -42,17 +42,24 @@ from client.events import (
     Trouble,
 )
 from client.link import Link, Trace, open_link
+from client.outgoing import SEND_SECONDS, Outgoing, OwnMessages
+from client.records import (
+    Session,
+    as_id,
+    as_object,
+    as_text,
+    code_and_message,
+    page_from,
+    session_from,
+)
+from client.requests import ANSWER_SECONDS, Requests, all_rooms
 
 CONNECT_SECONDS: Final = 10.0
-ANSWER_SECONDS: Final = 30.0
-SEND_SECONDS: Final = 60.0
 PROBE_SECONDS: Final = 3.0
 IDLE_SECONDS: Final = 15.0
 """After this silence a ping goes out, and after as much again the connection counts as lost."""
 PAUSES: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Seconds before each attempt to come back; the last one repeats."""
-MAX_IN_FLIGHT: Final = 32  # the server allows 64 unconfirmed messages a session
-MAX_STARTS: Final = 5
 MAX_REMEMBERED: Final = 1_000
 
 _ANSWERS: Final[Mapping[str, frozenset[str]]] = {
@@ -95,9 +102,9 @@ class _Waiting:
         self.packet = packet
         action = packet.get("action")
         if action in ("login_fail", "register_fail"):
-            self.error = LoginRefused(*_code_and_message(packet, str(action)))
+            self.error = LoginRefused(*code_and_message(packet, str(action)))
         elif action == "error":
-            self.error = ServerError(*_code_and_message(packet, "error"))
+            self.error = ServerError(*code_and_message(packet, "error"))
         self.done.set()
 
     def fail(self, error: ChatError) -> None:
@@ -107,13 +114,13 @@ class _Waiting:
     def data(self) -> Mapping[str, Any]:
         if self.error is not None:
             raise self.error
-        return _object(self.packet.get("data"))
+        return as_object(self.packet.get("data"))
 
 
 # --- The connection --------------------------------------------------------------------------------------------------
 
 
-class Connection:
+class Connection(Requests):
     """One user's connection to one server. Made without connecting; `connect`, `with` or `login` opens it.
 
     `timeout` is that of connecting, in seconds. `features` are the extras asked for at login. `trace` is called with the
@@ -151,7 +158,7 @@ class Connection:
         self._pings_answered = False
         self._closing = False
         self._waiting: OrderedDict[str, _Waiting] = OrderedDict()
-        self._own: OrderedDict[str, Outgoing] = OrderedDict()  # by transaction_id, in the order of posting
+        self._own = OwnMessages(self._arrivals.put, self._changed, self._numbers)
         self._listeners: list[Listener] = []
         self._left: set[str] = set()
         # The rest belongs to the reading thread, but for `_start_at`, which `login` fills under the condition.
@@ -264,21 +271,25 @@ class Connection:
     def login(self, chatid: str, password: str, *, take_over: bool = False) -> Session:
         """Log in; `take_over` ends another connection of the same user. Raises `LoginRefused`, and never tries again by itself."""
         self.connect()
+        with self._changed:
+            if self._session is None and protocol.fold_chatid(self._last_chatid) != protocol.fold_chatid(chatid):
+                self._forget()
+                self._last_chatid = chatid
         data: dict[str, Any] = {"chatid": chatid, "password": password}
         if self._features:
             data["features"] = list(self._features)
         if take_over:
             data["take_over"] = True
         reply = self.request("login", data)
-        session = self._session_from(reply, chatid)
+        session = session_from(reply, chatid)
         with self._changed:
-            if self._last_chatid != session.chatid:
-                self._forget()
-                self._last_chatid = session.chatid
+            link = self._live_link()
+            if link is None:
+                raise ConnectionLost("the connection was lost right after the login")
             self._session = session
             self._password = None if session.extended else password
             self._arrivals.reopen()
-            self._fill()
+            self._own.begin(link, session.chatid)
             self._changed.notify_all()
         if session.extended:
             start_at = {room.room_id: room.last_message_id for room in self.rooms()}
@@ -291,17 +302,7 @@ class Connection:
         self._marks.clear()
         self._start_at = None
         self._left.clear()
-        for message in list(self._own.values()):
-            self._end_own(message, ConnectionLost("not sent: somebody else has logged in"))
-
-    @staticmethod
-    def _session_from(reply: Mapping[str, Any], chatid: str) -> Session:
-        limits = reply.get("limits")
-        numbers = {name: _number(_object(limits).get(name)) for name in ("max_frame", "max_content", "max_file", "max_chunk")}
-        features = tuple(word for word in _list(reply.get("features")) if isinstance(word, str))
-        return Session(
-            _text(reply.get("chatid")) or chatid, _text(reply.get("session_key")), Limits(**numbers), features, isinstance(limits, dict)
-        )
+        self._own.forget(ConnectionLost("not sent: somebody else has logged in"))
 
     def logout(self) -> None:
         """End the session and its key; the connection stays, for another login."""
@@ -309,6 +310,7 @@ class Connection:
         with self._changed:
             self._session = None
             self._password = None
+            self._own.lost()
 
     def change_password(self, password: str, new_password: str) -> None:
         """Set a new password."""
@@ -318,16 +320,14 @@ class Connection:
 
     def post(self, room_id: str, content: str) -> Outgoing:
         """Send a message without waiting; it is tried, also after reconnecting, until the server stores or refuses it."""
-        if not content or "\0" in content or not _is_unicode(content):
+        if not content or "\0" in content or any("\ud800" <= character <= "\udfff" for character in content):
             raise ServerError("bad_packet", "a message needs at least one character, and none that is NUL or half a surrogate pair")
         message = Outgoing(room_id, content)
         with self._changed:
             if self._closing or self._session is None:
                 raise ConnectionLost("not logged in")
-            self._own[message.transaction_id] = message
             self._left.discard(room_id)
-            self._arrivals.put(message.snapshot())
-            self._fill()
+            self._own.add(message)
         return message
 
     def send(self, room_id: str, content: str, *, timeout: float = SEND_SECONDS) -> Outgoing:
@@ -381,6 +381,18 @@ class Connection:
     def typing(self, room_id: str) -> None:
         """Tell the room that we are typing; only where the server has granted the feature."""
         self.push("typing", {"room_id": room_id})
+
+    def join_room(self, room_id: str) -> None:
+        """Have the messages of an open room delivered (again)."""
+        super().join_room(room_id)
+        with self._changed:
+            self._left.discard(room_id)
+
+    def leave_room(self, room_id: str) -> None:
+        """End delivery of an open room, or membership of a private one."""
+        super().leave_room(room_id)
+        with self._changed:
+            self._left.add(room_id)
 
     # --- Requests ---
 
@@ -477,6 +489,7 @@ class Connection:
                 self._pump(link, 1.0)
         except ConnectionLost as error:
             reason = str(error)
+        link.close(reason)  # before looking for a session: a login that comes later must find the link ended
         session = self.session
         self._drop(reason)
         link.dispose()
@@ -539,7 +552,7 @@ class Connection:
             self._pings_answered |= waiting.action == "ping"
             waiting.finish(packet)
         elif action == "error":
-            self._arrivals.put(Trouble(_text(packet.get("message"))))
+            self._arrivals.put(Trouble(as_text(packet.get("message"))))
 
     # --- The reading thread: messages of others ---
 
@@ -553,7 +566,7 @@ class Connection:
         }))  # fmt: skip
         first = self._received.get(key)
         message = Message(
-            data["room_id"], data["sender_chatid"], content, data["timestamp"], _id(data.get("message_id")),
+            data["room_id"], data["sender_chatid"], content, data["timestamp"], as_id(data.get("message_id")),
             corrected=first is not None,
         )  # fmt: skip
         self._received[key] = message
@@ -595,9 +608,18 @@ class Connection:
     def _on_event(self, link: Link, packet: Mapping[str, Any]) -> bool:
         data = packet["data"]
         self._arrivals.put(
-            ServerEvent(data["type"], _text(data.get("chatid")), _text(data.get("room_id")), _text(data.get("name")))
+            ServerEvent(data["type"], as_text(data.get("chatid")), as_text(data.get("room_id")), as_text(data.get("name")))
         )
         return True
+
+    def _on_own(self, link: Link, packet: Mapping[str, Any]) -> bool:
+        with self._changed:
+            return self._own.take(link, packet)
+
+    _HANDLERS: Final[Mapping[str, Callable[[Connection, Link, Mapping[str, Any]], bool]]] = {
+        "receive_message": _on_receive_message, "confirm_count": _on_confirm_count, "receive_file": _on_receive_file,
+        "event": _on_event, "character_count": _on_own, "ack": _on_own, "error": _on_own,
+    }  # fmt: skip
 
     # --- The reading thread: losing the connection and coming back ---
 
@@ -610,14 +632,7 @@ class Connection:
             waiting = list(self._waiting.values())
             self._waiting.clear()
             listeners = list(self._listeners)
-            for message in list(self._own.values()):
-                if message.confirmed and message.server_key != message.transaction_id:
-                    # The server did not take our key, so a second sending could be stored twice.
-                    self._end_own(message, ConnectionLost("lost before the acknowledgement; it may have been stored, or not"))
-                    continue
-                message.request_id = message.server_key = None
-                message.confirmed = False
-                message.starts = 0
+            self._own.lost()
             self._changed.notify_all()
         for item in waiting:
             item.fail(ConnectionLost(reason))
@@ -670,11 +685,11 @@ class Connection:
             data["password"] = self._password
         if self._features:
             data["features"] = list(self._features)
-        renewed = self._session_from(self._ask(link, "login", data), session.chatid)
+        renewed = session_from(self._ask(link, "login", data), session.chatid)
         with self._changed:
             self._session = renewed
             self._link = link
-            self._fill()
+            self._own.begin(link, renewed.chatid)
             self._changed.notify_all()
         missed = self._fetch_missed(link, renewed) if session.extended else 0
         held, self._held = self._held, None
@@ -697,8 +712,7 @@ class Connection:
         def ask(action: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
             return self._ask(link, action, {"chatid": session.chatid, **data})
 
-        items = self._pages("get_rooms", {}, "rooms", lambda item: _text(_object(item).get("id")), ask=ask)
-        rooms = [_room_from(item) for item in items if isinstance(item, dict)]
+        rooms = all_rooms(ask)
         with self._changed:
             if self._start_at is None:  # lost before we knew: begin here
                 self._start_at = {room.room_id: room.last_message_id for room in rooms}
@@ -718,7 +732,7 @@ class Connection:
         missed = 0
         while True:
             try:
-                page = self._page_from(ask("get_messages", {"room_id": room_id, "after_id": after, "limit": 1_000}), room_id)
+                page = page_from(ask("get_messages", {"room_id": room_id, "after_id": after, "limit": 1_000}), room_id)
             except ServerError:
                 return missed  # deleted, or we were taken out of it, a moment ago
             for message in page.messages:

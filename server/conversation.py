@@ -35,8 +35,6 @@ FREE: Final = frozenset(
     {protocol.Ping, protocol.CharacterCount, protocol.ConfirmCount, protocol.Ack, protocol.FileSendData}
 )
 """Requests that the rate limit does not count where they succeed (R-LIM)."""
-NAMES_ANOTHER: Final = frozenset({protocol.Login, protocol.Register})
-"""Requests whose `chatid` does not say who asks."""
 REMEMBERED: Final = frozenset({protocol.CharacterCount, protocol.Ack})
 """Packets that all receivers of a message send with mostly the same bytes: decoding them once saves 12 µs a delivery."""
 REMEMBERED_BYTES: Final = 1_024
@@ -146,7 +144,7 @@ class Conversation:
             raise Refusal("not_logged_in", f"{entry.action} needs a login first; before it only login, register and ping are heard")
         request: Request = protocol.read_request(envelope, self._service.settings.max_content)
         identity = entry.identity
-        if session is not None and identity is not None and entry.record not in NAMES_ANOTHER:
+        if session is not None and identity is not None and entry.record is not protocol.Login:
             named = getattr(request, identity)
             if named != session.chatid and protocol.fold_chatid(named) != session.folded:
                 raise Refusal("forbidden", f"data.{identity}: expected your own name {session.chatid!r}, got {protocol.describe(named)}")

@@ -225,6 +225,35 @@ def test_a_client_of_the_seed_reads_a_long_history_by_from_time_alone(user: User
     assert len(ask(client, room, before_id=None)["messages"]) == 1000
 
 
+def test_a_page_by_time_alone_ends_with_a_whole_second(user: User, room: str) -> None:
+    client = user()
+    expected: list[str] = []
+    seconds: set[str] = set()
+    while len(expected) <= 1000 or len(seconds) < 2:
+        batch = [f"{len(expected) + number}" for number in range(60)]
+        if len(expected) < 900 or len(seconds) > 1:
+            say_many(client, room, batch)
+            expected += batch
+        else:
+            ack = client.say(room, f"{len(expected)}", transaction_id=f"tick {len(expected)}")
+            expected.append(f"{len(expected)}")
+            seconds.add(ack["data"]["timestamp"])
+        assert len(expected) < 20_000
+    page = ask(client, room, from_time=EPOCH)
+    last = page["messages"][-1]
+    assert page["has_more"] is True
+    following = ask(client, room, after_id=last["message_id"], limit=1)["messages"][0]
+    assert following["timestamp"] > last["timestamp"], "the page ends in the middle of a second"
+    first_seconds = {message["timestamp"] for message in page["messages"]}
+    assert len(page["messages"]) <= 1000 or len(first_seconds) == 1
+    rest = contents(page)
+    while page["has_more"]:
+        after = moment(page["messages"][-1]["timestamp"]) + timedelta(seconds=1)
+        page = ask(client, room, from_time=after.isoformat())
+        rest += contents(page)
+    assert rest == expected
+
+
 @pytest.mark.parametrize("letter", ["x", "👍", "\x01", '"'])
 def test_a_page_is_cut_where_the_frame_would_pass_its_limit(user: User, room: str, letter: str) -> None:
     client = user()

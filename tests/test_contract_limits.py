@@ -193,9 +193,10 @@ def test_a_reader_that_is_gone_is_closed_and_finds_all_in_the_history(
 
 def test_replies_never_count_as_waiting(start_server: Start, user: User) -> None:
     process = start_server("--max-waiting", "65536", "--rate-limit", "0")
-    client, other = user(server=process, receive_buffer=16384), user(server=process)
+    client = user(server=process, receive_buffer=16384)
     for _ in range(60):
         client.say("lobby", "x" * 16000)
+    other = user(server=process)
     packet = encode({"action": "get_messages", "data": {"chatid": client.chatid, "room_id": "lobby", "after_id": 0}})
     client.send_bytes(packet * 20)
     for number in range(20):

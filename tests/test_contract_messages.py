@@ -483,6 +483,46 @@ def test_who_logs_in_amid_the_talk_misses_nothing_with_the_history(user: User, r
     assert len(missed) + len(live) == total + 1
 
 
+def test_what_was_acknowledged_survives_a_kill(
+    start_server: Callable[..., ServerProcess], user: User, client_factory: User
+) -> None:
+    process = start_server("--rate-limit", "0")
+    clients = [user(f"user{number}", process) for number in range(4)]
+    acked: list[tuple[int, str]] = []
+    enough = threading.Semaphore(0)
+
+    def talk(client: RawClient) -> None:
+        for number in range(100_000):
+            content = f"{client.chatid} {number}"
+            try:
+                ack = client.say("lobby", content, transaction_id=content)
+            except (AssertionError, OSError):
+                return
+            acked.append((ack["data"]["message_id"], content))
+            enough.release()
+
+    with ThreadPoolExecutor(len(clients)) as pool:
+        for client in clients:
+            pool.submit(talk, client)
+        for _ in range(200):
+            assert enough.acquire(timeout=20)
+        process.kill()
+    process.start()
+    again = client_factory(process)
+    again.login("user0", take_over=True)
+    found: list[tuple[int, str]] = []
+    has_more = True
+    while has_more:
+        page = again.ask("get_messages", room_id="lobby", after_id=found[-1][0] if found else 0)["data"]
+        found += [(message["message_id"], message["content"]) for message in page["messages"]]
+        has_more = page["has_more"]
+    assert set(acked) <= set(found)
+    assert len({content for _, content in found}) == len(found), "nothing is there twice"
+    for client in clients:
+        own = [int(content.split()[1]) for _, content in found if content.split()[0] == client.chatid]
+        assert own == list(range(len(own)))
+
+
 def test_a_large_room_gets_every_message(user: User, room: str) -> None:
     members = [user() for _ in range(30)]
     for number, member in enumerate(members[:10]):
