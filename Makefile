@@ -1,0 +1,42 @@
+# `make` or `make help` says what there is. Nothing here is needed to run the chat: `python chat_server.py` is all of it.
+
+PYTHON ?= $(shell command -v python3 || command -v python)
+VENV ?= .venv
+IN_VENV := $(VENV)/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-all coverage check bench clean
+
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## start the server, with its data in chat-data
+	$(PYTHON) chat_server.py
+
+$(VENV)/ready: Makefile
+	$(PYTHON) -m venv --clear $(VENV)
+	$(IN_VENV) -m pip install --quiet --disable-pip-version-check pytest "coverage>=7.10"
+	@touch $@
+
+test: $(VENV)/ready ## run every quick test, and hold the floor of branch coverage
+	@$(IN_VENV) tests/run.py
+
+test-all: ## the same and the long tests, on every Python from 3.10 that is found
+	@$(PYTHON) tests/run_all.py
+
+coverage: $(VENV)/ready ## run the quick tests and show which lines no test reaches
+	@$(IN_VENV) tests/run.py --report
+
+check: ## ruff and mypy, where they are installed beside the project
+	@for tool in "ruff check ." "mypy"; do \
+		set -- $$tool; \
+		if command -v $$1 >/dev/null; then echo "$$tool"; $$tool || exit 1; \
+		else echo "$$1 is not installed: python -m pip install $$1 (in an environment of your own; the project does not need it)"; fi; \
+	done
+
+bench: ## measure deliveries and latency of the server on this machine
+	$(PYTHON) -m benchmarks
+
+clean: ## remove what tests and tools have made; chat-data stays
+	rm -rf .venv .venv-* .coverage .coverage.* htmlcov build .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
