@@ -1,4 +1,4 @@
-"""A whole chat program in ten lines: says hello in the lobby, and answers whoever says hello.
+"""A whole chat program in ten lines: says hello in the lobby, and answers every "ping" with "pong".
 
 Run it from the folder above: `python examples/ten_lines.py NAME PASSWORD` (the account must exist). Ctrl-C ends it.
 """
@@ -15,5 +15,5 @@ with Connection("127.0.0.1", 9876) as chat:
     chat.send("lobby", "Hello, everybody!")
     for message in chat.messages():
         print(f"{message.room_id} {message.sender}: {message.content!a}")
-        if message.content.lower().startswith("hello"):
-            chat.send(message.room_id, f"Hello, {message.sender}!")
+        if message.content == "ping":
+            chat.send(message.room_id, "pong")

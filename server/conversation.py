@@ -16,7 +16,7 @@ from server.handlers import HANDLERS
 from server.logs import printable
 from server.session import Connection
 from server.transactions import as_refusal
-from storage.errors import StorageError, StorageFull
+from storage.errors import StorageError, StorageFailed, StorageFull
 
 if TYPE_CHECKING:
     from server.service import Service
@@ -78,7 +78,7 @@ class Conversation:
     def _serve(self) -> None:
         connection, reader, clock = self._connection, self._reader, self._service.clock
         size = SMALL_READ_BYTES
-        while not connection.ended:
+        while not (connection.ended or self._service.is_closing):
             if reader.waiting and connection.frame_begun_at is None:
                 connection.frame_begun_at = clock()
             data = connection.stream.receive(size)
@@ -174,6 +174,8 @@ class Conversation:
         if isinstance(error, StorageFull):
             message = "the server's disk is full: nothing was stored; try again when there is room"
             return protocol.build_error(request.ACTION, "storage_full", message, request.request_id)
+        if isinstance(error, StorageFailed):  # what the kernel has dropped once it may call written the next time
+            self._service.give_up(f"the disk failed, so nothing more can be promised: {error}")
         log.error("%s of %s failed", request.ACTION, self._connection.name, exc_info=error)
         refusal = as_refusal(error)
         return protocol.build_error(request.ACTION, refusal.code, refusal.message, request.request_id)

@@ -1,7 +1,7 @@
 """Keeping the journal level with the database: what members received, as the very frames, after each commit.
 
-Owns the position up to which the journal is known to be complete. The database stays the truth: whatever a crash kept from
-the journal is added at the next start. The writer's thread only, but for `repair`, before that starts.
+Owns the position up to which the journal is known to be complete. The database stays the truth: whatever a crash or a full
+disk kept from the journal is added later. The writer's thread only, but for the first `repair`, before that starts.
 """
 
 from __future__ import annotations
@@ -30,20 +30,28 @@ class JournalKeeper:
     def __init__(self, database: Database, journal: Journal) -> None:
         self._database, self._journal = database, journal
         self._position = {"message": 0, "file": 0}
+        self._saved = dict(self._position)
         self.is_behind = False
         """Whether the position in memory is newer than the stored one."""
+        self.lags = False
+        """Whether an append has failed: nothing is appended then until `repair` has made up for it, so that the order holds."""
 
     def reached(self, kind: str, row_id: int) -> None:
         """What was just committed, up to this row, is about to be appended."""
-        self._position[kind] = row_id
-        self.is_behind = True
+        if not self.lags:
+            self._position[kind] = row_id
+            self.is_behind = True
 
     def append(self, room_pk: int, day: int, frames: bytes) -> None:
         """Add frames to the file of the room and day (days since 1970). A failure is logged: the chat goes on."""
+        if self.lags:
+            return
         try:
             self._journal.append(room_pk, protocol.format_time(day * 86_400)[:10], frames)
         except StorageError as error:
-            log.error("the journal was not written, the next start makes up for it: %s", error)
+            log.error("the journal was not written, which is made up for later: %s", error)
+            self.lags = True
+            self._position = dict(self._saved)
 
     def save_position(self, connection: sqlite3.Connection) -> None:
         """Store how far the journal goes: what was appended before this transaction."""
@@ -51,6 +59,7 @@ class JournalKeeper:
             for kind, row_id in self._position.items():
                 meta.put(connection, f"journal_{kind}", str(row_id))
             self.is_behind = False
+            self._saved = dict(self._position)  # if this transaction fails, more is looked at again than needed
 
     def repair(self) -> None:
         """Cut what a crash left half-written, and add what the database has more."""
@@ -58,8 +67,10 @@ class JournalKeeper:
             self._journal.repair()
             with self._database.reading() as reader:
                 self._position = {kind: int(meta.get(reader, f"journal_{kind}") or 0) for kind in ("message", "file")}
+                self._saved, self.lags = dict(self._position), False
                 added = self._add_messages(reader) + self._add_files(reader)
         except StorageError as error:
+            self.lags = True
             log.error("the journal could not be completed: %s", error)
             return
         if added:

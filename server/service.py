@@ -6,6 +6,7 @@ Owns the parts and what they share (clock, budget, state of closing). A part fin
 from __future__ import annotations
 
 import logging
+import socket
 import sqlite3
 import threading
 import time
@@ -70,6 +71,7 @@ class Service:
         force_fallback: bool = False,
     ) -> None:
         self.settings, self.clock, self._wall, self.force_fallback = settings, clock, wall, force_fallback
+        self.give_up = give_up
         self._closes_at: float | None = None
         self.listener = Listener(self, settings.host, settings.port)  # first: a port in use touches nothing
         self.folder = DataFolder(settings.data)
@@ -128,7 +130,7 @@ class Service:
         self.listener.stop()
         self._announce_closing()
         for connection in self.registry.connections():
-            connection.stream.shut(0)  # SHUT_RD: its thread reads what has come, answers, and ends
+            connection.stream.shut(socket.SHUT_RD)  # its thread answers what it has read, and ends
         self._wait_until_empty(until - 0.5)
         left = self.registry.connections()
         for connection in left:
@@ -161,6 +163,11 @@ class Service:
                 log.error("the last checkpoint failed, the next start makes up for it: %s", error)
             self.database.close()
         self.folder.unlock()
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the service is being stopped: nothing more is read from clients."""
+        return self._closes_at is not None
 
     def is_over(self) -> bool:
         """Whether the time for a clean end has run out."""
@@ -207,7 +214,7 @@ class Service:
     def pause(self, connection: Connection, seconds: float) -> None:
         """Leave the client unread for a while; ends early when it or the service ends."""
         until = self.clock() + seconds
-        while not connection.ended and self._closes_at is None:
+        while not connection.ended and not self.is_closing:
             left = until - self.clock()
             if left <= 0:
                 return
@@ -254,6 +261,8 @@ class Service:
             self._looked_at = now
             if self.database.changed_elsewhere():
                 self._look_at_accounts()
+            if self.journal.lags:
+                self.journal.repair()
 
     def _tick(self, connection: sqlite3.Connection | None) -> None:
         """Runs on the writer's thread: inside every transaction, or without one when there was nothing to write."""

@@ -27,9 +27,9 @@ class Message:
     sent_at: int
 
 
-# CROSS JOIN: SQLite keeps the order of the tables as written, so that messages are found by their index whatever it guesses.
-_SELECT = """SELECT m.id, m.room_pk, m.sender_id, a.chatid, m.content, m.sent_at
-    FROM messages m CROSS JOIN accounts a ON a.id = m.sender_id"""
+# The name by a subselect, not a join: a join lets SQLite choose to walk the accounts once somebody has run ANALYZE.
+_SELECT = """SELECT m.id, m.room_pk, m.sender_id, (SELECT chatid FROM accounts WHERE id = m.sender_id), m.content, m.sent_at
+    FROM messages m"""
 
 _INSERT = """INSERT INTO messages(room_pk, room_number, sender_id, content, sent_at, clock_high, transaction_id)
     VALUES (?, 1 + COALESCE((SELECT room_number FROM messages WHERE room_pk = ? ORDER BY id DESC LIMIT 1), 0), ?, ?, ?, ?, ?)"""
@@ -96,22 +96,27 @@ def _page_query(
 ) -> tuple[str, list[int]]:
     """The SQL and its values. Every form walks a range of `messages_by_room`, in the order of ids or against it."""
     conditions, values = ["m.room_pk = ?"], [room_pk]
-    if after_id is not None:
+    if from_time is not None:
+        lower = _BEFORE_TIME
+        values += [room_pk, from_time]
+        if after_id is not None:  # as one bound: SQLite would walk from one of two, perhaps the lower, up to the other
+            lower = f"MAX({lower}, ?)"
+            values.append(after_id)
+        # The clock may have jumped back, so that older messages are still to be skipped behind that first id.
+        conditions += [f"m.id > {lower}", "m.sent_at >= ?"]
+        values.append(from_time)
+    elif after_id is not None:
         conditions.append("m.id > ?")
         values.append(after_id)
     if before_id is not None:
         conditions.append("m.id < ?")
         values.append(before_id)
-    if from_time is not None:
-        # The clock may have jumped back, so that older messages are still to be skipped behind that first id.
-        conditions.append(
-            "m.id >= (SELECT id FROM messages WHERE room_pk = ? AND clock_high >= ? ORDER BY clock_high, id LIMIT 1) AND m.sent_at >= ?"
-        )
-        values += [room_pk, from_time, from_time]
     values.append(limit)
     return f"{_SELECT} WHERE {' AND '.join(conditions)} ORDER BY m.id {'DESC' if backwards else 'ASC'} LIMIT ?", values
 
 
+# The id below the first one of the room that can be of this time or later; NULL, which no id is above, where there is none.
+_BEFORE_TIME = "(SELECT id - 1 FROM messages WHERE room_pk = ? AND clock_high >= ? ORDER BY clock_high, id LIMIT 1)"
 _SECOND = f"{_SELECT} WHERE m.room_pk = ? AND m.sent_at = ? AND m.id > ? ORDER BY m.id LIMIT ?"
 
 

@@ -165,8 +165,8 @@ def declared_bytes_total(connection: sqlite3.Connection) -> int:
 
 # -- files that are complete -----------------------------------------------------------------------------------------------------
 
-_FILES = """SELECT f.id, f.room_pk, f.account_id, a.chatid, f.base_name, f.stored_as, f.file_size, f.file_type, f.sha256, f.sent_at,
-    f.disk_name, f.total_packets, f.transaction_id FROM files f CROSS JOIN accounts a ON a.id = f.account_id"""
+_FILES = """SELECT f.id, f.room_pk, f.account_id, (SELECT chatid FROM accounts WHERE id = f.account_id), f.base_name, f.stored_as,
+    f.file_size, f.file_type, f.sha256, f.sent_at, f.disk_name, f.total_packets, f.transaction_id FROM files f"""
 
 
 def _one(connection: sqlite3.Connection, where: str, values: tuple[object, ...]) -> StoredFile | None:

@@ -37,7 +37,7 @@ def say_many(client: RawClient, room: str, messages: list[str]) -> None:
     """Say all of them, at most 60 at a time without waiting between."""
     for start in range(0, len(messages), 60):
         batch = messages[start : start + 60]
-        keys = [f"{room[-30:]} {start + number}" for number in range(len(batch))]
+        keys = [f"{room[-30:]} {content[:30]} {start + number}" for number, content in enumerate(batch)]
         data = b""
         for key, content in zip(keys, batch, strict=True):
             send = {"chatid": client.chatid, "room_id": room, "content": content, "transaction_id": key}

@@ -1,0 +1,298 @@
+"""`storage.uploads` and `storage.upload_files`: what is begun, what is complete, and the flat files of both."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage import accounts, portable, rooms, uploads
+from storage.database import Database
+from storage.errors import FileMissing, NameTaken, StorageFailed, StorageFull
+from storage.upload_files import UploadFiles, new_name
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    opened = Database(tmp_path / "chat.db", readers=1)
+    with opened.transaction() as connection:
+        for name in ("ann", "bob", "cat"):  # ids 1 to 3
+            accounts.create(connection, name, name, "record", 1)
+        rooms.create_open(connection, "other", 1, 1)  # pk 2
+    yield opened
+    opened.close()
+
+
+ANN, BOB, CAT = 1, 2, 3
+
+
+def begin(connection: Any, **changes: Any) -> uploads.OpenUpload:
+    values: dict[str, Any] = {
+        "account_id": ANN, "room_id": "lobby", "file_name": "a.txt", "file_size": 10, "file_type": "text/plain", "total_packets": 2,
+        "chunk_size": None, "first_number": None, "transaction_id": None, "received": (), "disk_name": new_name(), "touched_at": 5,
+    }  # fmt: skip
+    return uploads.open_upload(connection, **{**values, **changes})
+
+
+def keep(connection: Any, account: int = ANN, base_name: str = "a.txt", room: int = 1, key: str | None = None, size: int = 10) -> uploads.StoredFile:
+    stored_as = uploads.free_name(connection, room, account, base_name)
+    return uploads.store(connection, room, account, base_name, stored_as, size, "text/plain", "00" * 32, 5, new_name(), 2, key)
+
+
+# -- rows ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_an_open_upload_is_found_with_its_progress(database: Database) -> None:
+    with database.transaction() as connection:
+        made = begin(connection, transaction_id="k")
+        assert uploads.find_open(connection, ANN, "lobby", "a.txt") == made
+        uploads.save_progress(connection, made.id, 5, 1, ((0, 0), (3, 4)), 9)
+        expected = replace(made, chunk_size=5, first_number=1, received=((0, 0), (3, 4)), touched_at=9)
+        assert uploads.find_open_by_transaction(connection, ANN, "k") == expected
+        assert uploads.all_open(connection) == [expected]
+        uploads.close_upload(connection, made.id)
+        assert uploads.find_open(connection, ANN, "lobby", "a.txt") is None
+        assert uploads.find_open_by_transaction(connection, ANN, "k") is None
+
+
+@pytest.mark.parametrize("changes", [{}, {"file_name": "b.txt", "transaction_id": "k"}])
+def test_one_upload_is_open_for_each_name_and_for_each_key(database: Database, changes: dict[str, Any]) -> None:
+    with database.transaction() as connection:
+        begin(connection, transaction_id="k")
+        begin(connection, account_id=BOB, transaction_id="k")
+        with pytest.raises(NameTaken):
+            begin(connection, **changes)
+        assert uploads.count_open(connection, ANN) == 1
+
+
+def test_what_is_begun_counts_at_its_declared_size(database: Database) -> None:
+    with database.transaction() as connection:
+        assert uploads.declared_bytes(connection, ANN) == 0 == uploads.declared_bytes_total(connection)
+        begin(connection, file_size=100)
+        begin(connection, file_name="b", file_size=20)
+        begin(connection, account_id=BOB, file_size=3)
+        assert uploads.declared_bytes(connection, ANN) == 120
+        assert uploads.declared_bytes_total(connection) == 123
+        assert uploads.count_open(connection, ANN) == 2
+
+
+def test_only_untouched_uploads_are_stale(database: Database) -> None:
+    with database.transaction() as connection:
+        old, _ = begin(connection, touched_at=5), begin(connection, file_name="b", touched_at=6)
+        assert uploads.stale(connection, 6) == [old]
+
+
+def test_a_file_is_found_by_every_name_it_has(database: Database) -> None:
+    with database.transaction() as connection:
+        made = keep(connection, key="k")
+        assert (made.sender_chatid, made.stored_as, made.transaction_id) == ("ann", "a.txt", "k")
+        assert uploads.newest(connection, 1, "a.txt") == made
+        assert uploads.by_transaction(connection, ANN, "k") == made
+        assert uploads.last_of(connection, 1, ANN, "a.txt") == made
+        assert uploads.newest(connection, 2, "a.txt") is None
+        assert uploads.by_transaction(connection, BOB, "k") is None
+        with pytest.raises(NameTaken):
+            keep(connection, base_name="b.txt", key="k")
+
+
+def test_the_same_user_makes_a_new_version_and_another_gets_a_number(database: Database) -> None:
+    with database.transaction() as connection:
+        assert keep(connection).stored_as == "a.txt"
+        assert keep(connection, BOB).stored_as == "a (2).txt"
+        assert keep(connection, BOB, "a (3).txt").stored_as == "a (3).txt"
+        assert keep(connection, CAT).stored_as == "a (4).txt"
+        assert keep(connection, ANN, "a (2).txt").stored_as == "a (2) (2).txt"
+        newest = keep(connection, BOB)
+        assert newest.stored_as == "a (2).txt"
+        assert uploads.newest(connection, 1, "a (2).txt") == newest
+        assert keep(connection, BOB, room=2).stored_as == "a.txt"
+
+
+@pytest.mark.parametrize(
+    ("name", "second"),
+    [
+        ("README", "README (2)"), (".profile", ".profile (2)"), ("a.tar.gz", "a.tar (2).gz"), ("a.", "a (2)."),
+        ("x" * 251 + ".txt", "x" * 247 + " (2).txt"), ("é" * 125 + ".txt", "é" * 123 + " (2).txt"),
+        ("😀" * 63, "😀" * 62 + " (2)"), ("a." + "b" * 253, "a." + "b" * 249 + " (2)"),
+    ],
+)  # fmt: skip
+def test_a_numbered_name_keeps_its_extension_whole_characters_and_255_bytes(name: str, second: str) -> None:
+    first, numbered, third = itertools.islice(uploads._candidates(name), 3)
+    assert (first, numbered) == (name, second)
+    assert "(3)" in third
+    assert len(numbered.encode()) <= 255
+
+
+def test_a_list_has_the_newest_version_of_each_name_oldest_first(database: Database) -> None:
+    with database.transaction() as connection:
+        keep(connection)
+        middle = keep(connection, BOB, "b.txt")
+        keep(connection, room=2)
+        last = keep(connection)
+        assert uploads.listing(connection, 1, None, 9) == [middle, last]
+        assert uploads.listing(connection, 1, None, 1) == [middle]
+        assert uploads.listing(connection, 1, "b.txt", 9) == [last]
+        assert uploads.listing(connection, 1, "a.txt", 9) == []
+        assert uploads.listing(connection, 1, "never seen", 9) == []
+
+
+def test_earlier_versions_are_kept_and_count(database: Database) -> None:
+    with database.transaction() as connection:
+        first, second = keep(connection, size=10), keep(connection, size=7)
+        begun = begin(connection)
+        assert uploads.used_bytes(connection, ANN) == 17
+        assert uploads.used_bytes(connection, BOB) == 0
+        assert uploads.disk_names(connection) == {first.disk_name, second.disk_name, begun.disk_name}
+        assert uploads.since(connection, 0) == [first, second]
+        assert uploads.since(connection, first.id) == [second]
+
+
+# -- flat files ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> UploadFiles:
+    folder = tmp_path / "uploads"
+    folder.mkdir()
+    return UploadFiles(folder)
+
+
+def names(tmp_path: Path) -> set[str]:
+    return {path.name for path in (tmp_path / "uploads").iterdir()}
+
+
+def test_a_file_grows_in_any_order_and_is_then_complete(tmp_path: Path, files: UploadFiles) -> None:
+    name = files.new_name()
+    part = files.create(name)
+    part.write_at(3, b"def")
+    part.write_at(0, memoryview(b"abc"))
+    part.sync()
+    part.close()
+    part.close()
+    files.write_at(name, 6, b"ghi")
+    files.sync(name)
+    assert names(tmp_path) == {f"{name}.part"}
+    with files.open_part(name) as reader:
+        assert reader.read() == b"abcdefghi"
+    expected = hashlib.sha256(b"abcdefghi").hexdigest()
+    assert files.sha256(name, part=True) == expected
+    files.finish(name)
+    files.finish(name)
+    assert names(tmp_path) == {name}
+    assert files.sha256(name, part=False) == expected
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
+def test_a_flat_file_is_for_its_owner_alone(tmp_path: Path, files: UploadFiles) -> None:
+    name = new_name()
+    files.create(name).close()
+    assert (tmp_path / "uploads" / f"{name}.part").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_name_is_given_once(files: UploadFiles) -> None:
+    name = new_name()
+    files.create(name).close()
+    with pytest.raises(StorageFailed):
+        files.create(name)
+
+
+@pytest.mark.parametrize("name", ["", "../chat.db", "a" * 31, "A" * 32, "a" * 32 + "\n"])
+def test_only_names_of_ours_become_paths(files: UploadFiles, name: str) -> None:
+    with pytest.raises(ValueError, match="32 hexadecimal"):
+        files.open_file(name)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_a_symbolic_link_is_never_followed(tmp_path: Path, files: UploadFiles) -> None:
+    name, target = new_name(), tmp_path / "target"
+    target.write_text("secret")
+    (tmp_path / "uploads" / name).symlink_to(target)
+    (tmp_path / "uploads" / f"{name}.part").symlink_to(target)
+    for attempt in (files.open_file, files.open_part, files.resume, files.create):
+        with pytest.raises(StorageFailed):
+            attempt(name)
+    assert target.read_text() == "secret"
+
+
+def test_a_file_renamed_before_a_crash_is_taken_back(tmp_path: Path, files: UploadFiles) -> None:
+    name = new_name()
+    part = files.create(name)
+    part.write_at(0, b"abc")
+    part.close()
+    files.finish(name)
+    files.resume(name).close()
+    assert names(tmp_path) == {f"{name}.part"}
+    assert files.sha256(name, part=True) == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_a_missing_file_is_named_as_missing(files: UploadFiles) -> None:
+    for attempt in (files.resume, files.finish, files.open_file, files.open_part):
+        with pytest.raises(FileMissing):
+            attempt(new_name())
+
+
+def test_a_closed_part_file_is_not_written(files: UploadFiles) -> None:
+    part = files.create(new_name())
+    part.close()
+    with pytest.raises(ValueError, match="closed"):
+        part.write_at(0, b"x")
+
+
+def test_orphans_go_and_everything_else_stays(tmp_path: Path, files: UploadFiles) -> None:
+    begun, done, orphan, orphan_part = (new_name() for _ in range(4))
+    for entry in (f"{begun}.part", done, orphan, f"{orphan_part}.part", "notes.txt"):
+        (tmp_path / "uploads" / entry).write_text("x")
+    assert files.remove_orphans({begun, done}) == 2
+    assert names(tmp_path) == {f"{begun}.part", done, "notes.txt"}
+    files.remove(begun)
+    files.remove(done)
+    files.remove(done)
+    assert names(tmp_path) == {"notes.txt"}
+
+
+def test_the_free_room_is_told(files: UploadFiles) -> None:
+    free, total = files.free()
+    assert 0 < free <= total
+
+
+def failing(number: int) -> Callable[..., Any]:
+    def fail(*_: object) -> None:
+        raise OSError(number, "made up")
+
+    return fail
+
+
+@pytest.mark.parametrize(("number", "expected"), [(errno.ENOSPC, StorageFull), (errno.EIO, StorageFailed)])
+@pytest.mark.parametrize("call", ["write", "fsync"])
+def test_a_failing_disk_is_told_from_a_full_one(
+    files: UploadFiles, monkeypatch: pytest.MonkeyPatch, number: int, expected: type[Exception], call: str
+) -> None:
+    part = files.create(new_name())
+    with monkeypatch.context() as patched:
+        patched.setattr(os, call, failing(number))
+        with pytest.raises(expected):
+            part.write_at(0, b"x") if call == "write" else part.sync()
+    part.close()
+
+
+def test_a_file_whose_name_cannot_be_made_safe_is_not_handed_out(files: UploadFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(portable, "sync_folder", failing(errno.EIO))
+    with pytest.raises(StorageFailed):
+        files.create(new_name())
+
+
+def test_a_short_write_is_gone_on_with(files: UploadFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, real = new_name(), os.write
+    part = files.create(name)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:2]))
+        part.write_at(0, b"abcde")
+    part.close()
+    assert files.sha256(name, part=True) == hashlib.sha256(b"abcde").hexdigest()
