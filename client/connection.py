@@ -61,6 +61,7 @@ IDLE_SECONDS: Final = 15.0
 PAUSES: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Seconds before each attempt to come back; the last one repeats."""
 MAX_REMEMBERED: Final = 1_000
+CATCH_UP_PAGE: Final = 200  # small, so that a network that breaks again and again lets some of them through
 
 _ANSWERS: Final[Mapping[str, frozenset[str]]] = {
     request: frozenset(answers.split())
@@ -207,10 +208,7 @@ class Connection(Requests):
         except ConnectionLost as error:
             if link.heard_a_frame:
                 raise CannotConnect(f"{self.host} hung up: {error}.", "Try again in a while.") from None
-            raise CannotConnect(
-                f"What answers on {self.host} port {self.port} is no chat server: {error}.",
-                "Check that the port is the one the server's first screen shows.",
-            ) from None
+            raise self._no_chat_server(error) from None
         if isinstance(waiting.error, ServerError) and waiting.error.code == "server_full":
             link.close()
             raise CannotConnect(f"The server is full: {waiting.error.message}.", "Try again in a while.")
@@ -228,7 +226,7 @@ class Connection(Requests):
             link.close()
         self._arrivals.close()
         if reader is not None and reader is not threading.current_thread():
-            reader.join(self._timeout + 1.0)
+            reader.join(2.0)  # it may still be connecting; it ends by itself when that is over
 
     @property
     def session(self) -> Session | None:
@@ -266,7 +264,7 @@ class Connection(Requests):
     def register(self, chatid: str, password: str) -> None:
         """Make an account; logging in comes after. Raises `LoginRefused` where the server does not want to."""
         self.connect()
-        self.request("register", {"chatid": chatid, "password": password})
+        self._ask_first("register", {"chatid": chatid, "password": password})
 
     def login(self, chatid: str, password: str, *, take_over: bool = False) -> Session:
         """Log in; `take_over` ends another connection of the same user. Raises `LoginRefused`, and never tries again by itself."""
@@ -280,7 +278,7 @@ class Connection(Requests):
             data["features"] = list(self._features)
         if take_over:
             data["take_over"] = True
-        reply = self.request("login", data)
+        reply = self._ask_first("login", data)
         session = session_from(reply, chatid)
         with self._changed:
             link = self._live_link()
@@ -296,6 +294,23 @@ class Connection(Requests):
             with self._changed:
                 self._start_at = start_at
         return session
+
+    def _ask_first(self, action: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """As `request`, for what may be the first question that is answered at all."""
+        with self._changed:
+            link = self._link
+        try:
+            return self.request(action, data)
+        except ConnectionLost as error:
+            if link is None or link.heard_a_frame:
+                raise
+            raise self._no_chat_server(error) from None
+
+    def _no_chat_server(self, error: ConnectionLost) -> CannotConnect:
+        return CannotConnect(
+            f"What answers on {self.host} port {self.port} is no chat server: {error}.",
+            "Check that the port is the one the server's first screen shows.",
+        )
 
     def _forget(self) -> None:
         """Another user logs in: nothing of the one before is theirs. The condition is held."""
@@ -658,6 +673,9 @@ class Connection(Requests):
             link: Link | None = None
             try:
                 link = open_link(self.host, self.port, self._timeout, self._trace)
+                if self._closing:
+                    link.dispose()
+                    return None
                 self._arrivals.put(Back(self._take_up(link, session)))
                 return link
             except LoginRefused as error:
@@ -732,7 +750,7 @@ class Connection(Requests):
         missed = 0
         while True:
             try:
-                page = page_from(ask("get_messages", {"room_id": room_id, "after_id": after, "limit": 1_000}), room_id)
+                page = page_from(ask("get_messages", {"room_id": room_id, "after_id": after, "limit": CATCH_UP_PAGE}), room_id)
             except ServerError:
                 return missed  # deleted, or we were taken out of it, a moment ago
             for message in page.messages:

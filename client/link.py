@@ -9,6 +9,7 @@ waited like that, neither would read, and the connection would hang for ever.
 from __future__ import annotations
 
 import errno
+import re
 import selectors
 import socket
 import threading
@@ -25,6 +26,8 @@ MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
 MAX_WAITING_BYTES: Final = 64 * 1024 * 1024
 SEND_SECONDS: Final = 30.0
 RECEIVE_BYTES: Final = 256 * 1024
+
+_LOOKS_LIKE: Final = re.compile("look like (.+), but this is")  # how `FrameReader` names it, speaking as a server
 
 Trace = Callable[[str, bytes], None]
 """Called with "sent" or "received" and the payload of each frame; for showing packets."""
@@ -140,8 +143,9 @@ class Link:
                     return None
                 data = self._sock.recv(RECEIVE_BYTES)
             except BadFrame as error:
-                self.close(error.message)
-                raise ConnectionLost(error.message) from None
+                other = _LOOKS_LIKE.search(error.message)
+                self.close(f"it speaks another protocol: {other.group(1)}" if other else f"it sent no frame: {error.message}")
+                raise ConnectionLost(self._end or "") from None
             except (OSError, ValueError) as error:  # ValueError: the socket was closed under the selector
                 data = b""
                 self.close(f"the connection broke: {error}")

@@ -7,7 +7,6 @@ the thread that `server.listener` starts for the connection. It alone closes the
 from __future__ import annotations
 
 import logging
-import sqlite3
 from typing import TYPE_CHECKING, Final
 
 import protocol
@@ -16,7 +15,8 @@ from server.handlers import HANDLERS
 from server.logs import printable
 from server.session import Connection
 from server.transactions import as_refusal
-from storage.errors import StorageError, StorageFailed, StorageFull
+from server.writer import STORAGE_FULL
+from storage.errors import StorageFailed, StorageFull
 
 if TYPE_CHECKING:
     from server.service import Service
@@ -121,7 +121,7 @@ class Conversation:
         connection, service = self._connection, self._service
         request = service.decoded.get(payload)
         if request is not None and connection.session is not None:
-            return self._handle(request, payload)
+            return self._handle(request)
         try:
             packet = protocol.decode_packet(payload)
         except BadJson as error:
@@ -135,7 +135,7 @@ class Conversation:
             self._charge()
             return protocol.build_error(protocol.shown_action(packet), error.code, error.message, request_id)
         service.decoded.add(payload, request)
-        return self._handle(request, payload)
+        return self._handle(request)
 
     def _read(self, envelope: Envelope) -> Request:
         """Action, login, fields, identity: in this order, and the first that fails answers."""
@@ -150,35 +150,29 @@ class Conversation:
                 raise Refusal("forbidden", f"data.{identity}: expected your own name {session.chatid!r}, got {protocol.describe(named)}")
         return request
 
-    def _handle(self, request: Request, payload: bytes) -> bytes | None:
-        kind = type(request)
+    def _handle(self, request: Request) -> bytes | None:
+        kind, connection, service = type(request), self._connection, self._service
         try:
             if kind is protocol.Login or kind is protocol.Register or kind is protocol.Logout:
                 reply = self._handle_entry(request)
             else:
-                reply = HANDLERS[kind](self._service, self._connection, request)
+                reply = HANDLERS[kind](service, connection, request)
         except ProtocolError as error:
             self._charge()
             return protocol.build_error(kind.ACTION, error.code, error.message, request.request_id)
-        except (StorageError, TimeoutError, sqlite3.Error) as error:
+        except StorageFull:
             self._charge()
-            return self._our_fault(request, error)
+            return protocol.build_error(kind.ACTION, STORAGE_FULL.code, STORAGE_FULL.message, request.request_id)
         except Exception as error:  # a request is where foreign input meets all of our code: its defects end here
             self._charge()
-            return self._our_fault(request, error)
+            log.exception("%s of %s failed", kind.ACTION, connection.name)
+            if isinstance(error, StorageFailed):  # what the kernel has dropped once it may call written the next time
+                service.give_up(f"the disk failed, so nothing more can be promised: {error}")
+            refusal = as_refusal(error)
+            return protocol.build_error(kind.ACTION, refusal.code, refusal.message, request.request_id)
         if kind not in FREE:
             self._charge()
         return reply
-
-    def _our_fault(self, request: Request, error: Exception) -> bytes:
-        if isinstance(error, StorageFull):
-            message = "the server's disk is full: nothing was stored; try again when there is room"
-            return protocol.build_error(request.ACTION, "storage_full", message, request.request_id)
-        if isinstance(error, StorageFailed):  # what the kernel has dropped once it may call written the next time
-            self._service.give_up(f"the disk failed, so nothing more can be promised: {error}")
-        log.error("%s of %s failed", request.ACTION, self._connection.name, exc_info=error)
-        refusal = as_refusal(error)
-        return protocol.build_error(request.ACTION, refusal.code, refusal.message, request.request_id)
 
     def _handle_entry(self, request: Request) -> bytes | None:
         """A login or logout: the time the server takes over it is not held against the client's time to log in."""

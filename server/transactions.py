@@ -224,6 +224,6 @@ def as_refusal(error: Exception) -> Refusal:
     """What the peer hears of an error: a refusal as it is, anything of ours as `internal_error`."""
     if isinstance(error, Refusal):
         return error
-    if isinstance(error, StorageError):
-        return Refusal("internal_error", "the server could not store this; its log says why")
+    if isinstance(error, (StorageError, TimeoutError)):
+        return Refusal("internal_error", "the server could not do this now; its log says why")
     return Refusal("internal_error", "the server met a defect of its own; its log says which")

@@ -80,7 +80,7 @@ class Ranges:
 
     def pairs(self) -> tuple[tuple[int, int], ...]:
         """The ranges, first and last inclusive."""
-        return tuple(zip(self._firsts, self._lasts))  # noqa: B905 (equal by construction)
+        return tuple(zip(self._firsts, self._lasts))
 
     def union(self, other: Ranges) -> Ranges:
         """Everything that is in either."""

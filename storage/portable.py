@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import importlib
+import ntpath
 import os
 import re
 import subprocess
@@ -163,7 +164,7 @@ def _remote_drive(path: Path) -> str | None:
     full = os.path.abspath(path)
     if full.startswith(("\\\\", "//")):
         return "network share"
-    drive = os.path.splitdrive(full)[0]
+    drive = ntpath.splitdrive(full)[0]
     windll = getattr(ctypes, "windll", None)
     if drive and windll is not None and windll.kernel32.GetDriveTypeW(drive + "\\") == _DRIVE_REMOTE:
         return "network drive"

@@ -348,8 +348,6 @@ def test_macos_a_mount_command_that_hangs_is_not_waited_for(tmp_path: Path, monk
 def test_windows_shares_and_their_drive_letters_are_known(
     monkeypatch: pytest.MonkeyPatch, path: str, drive_type: int, kind: str | None
 ) -> None:
-    import ntpath
-
     asked: list[str] = []
 
     def drive_of(root: str) -> int:
@@ -360,7 +358,6 @@ def test_windows_shares_and_their_drive_letters_are_known(
     monkeypatch.setattr(portable, "_platform", "win32")
     monkeypatch.setattr(portable, "ctypes", fake)
     monkeypatch.setattr(os.path, "abspath", lambda path: str(path))
-    monkeypatch.setattr(os.path, "splitdrive", ntpath.splitdrive)
     assert portable.network_file_system(Path(path)) == kind
     assert asked == ([path[:3]] if path[1] == ":" else [])
 

@@ -1,0 +1,1 @@
+"""Measurements of the server on this machine: figures, never pass or fail. `python -m benchmarks --help`."""
