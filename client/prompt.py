@@ -60,6 +60,9 @@ class PlainScreen:
         with self._lock:
             self._write(text + "\n")
 
+    def ring(self) -> None:
+        """Ring the bell, where there is one."""
+
     def ask(self, question: str) -> str:
         """Ask for a line; raises `EOFError` at the end of input."""
         return self.read_line(question)
@@ -95,6 +98,10 @@ class PromptScreen(PlainScreen):
 
     is_terminal = True
 
+    def ring(self) -> None:
+        with self._lock:
+            self._write("\a")
+
     def ask_hidden(self, question: str) -> str:
         return getpass.getpass(question)
 
@@ -110,6 +117,8 @@ class _RedrawingScreen(PromptScreen):
     def __init__(self, stdin: TextIO, stdout: TextIO) -> None:
         super().__init__(stdin, stdout)
         self._reading = False  # whether prompt and typed line stand on the screen
+        self._starting = False  # whether somebody else is about to draw the prompt, nobody knows when
+        self._deferred: list[tuple[list[str], str]] = []
         self._prompt = ""
         self._key = ""  # that of the line right above the prompt
         self._key_rows = 0
@@ -121,12 +130,29 @@ class _RedrawingScreen(PromptScreen):
         else:
             rows = [row for line in text.split("\n") for row in wrap(line, columns - 1)]
         with self._lock:
-            out = self._taken_away(columns) if self._reading else ""
-            if key and key == self._key:
-                out += f"\x1b[{self._key_rows}A\r\x1b[J"
-            self._key, self._key_rows = key, len(rows)
-            out += "".join(row + "\n" for row in rows)
-            self._write(out + (self._put_back(columns) if self._reading else ""))
+            if self._starting:
+                self._deferred.append((rows, key))
+            else:
+                self._draw(rows, key, columns)
+
+    def _draw(self, rows: list[str], key: str, columns: int) -> None:
+        out = self._taken_away(columns) if self._reading else ""
+        if key and key == self._key:
+            out += f"\x1b[{self._key_rows}A\r\x1b[J"
+        self._key, self._key_rows = key, len(rows)
+        out += "".join(row + "\n" for row in rows)
+        self._write(out + (self._put_back(columns) if self._reading else ""))
+
+    def _set_reading(self, reading: bool) -> None:
+        """From now on the prompt stands on the screen, or not; shows what had to wait to know it."""
+        with self._lock:
+            self._starting = False
+            self._reading = reading
+            for rows, key in self._deferred:
+                self._draw(rows, key, self._columns())
+            self._deferred.clear()
+            if not reading:
+                self._key = ""  # what is above the prompt is no longer the line with the key
 
     def _columns(self) -> int:
         return shutil.get_terminal_size().columns or 80  # Python 3.10 gives 0 where a terminal does not know its size
@@ -148,9 +174,6 @@ class _RedrawingScreen(PromptScreen):
         full = cells(text) and cells(text) % columns == 0
         return text + (" \r" if full else "")  # at the last column a terminal stays in the row until something follows
 
-    def _forget_key(self) -> None:
-        self._key = ""
-
 
 class ReadlineScreen(_RedrawingScreen):
     """GNU readline or libedit edits the line. Neither tells where the cursor stands, so it is put at the end of the line."""
@@ -160,23 +183,17 @@ class ReadlineScreen(_RedrawingScreen):
         self._library = library
         self._has_hook = hasattr(library, "set_pre_input_hook")
         if self._has_hook:
-            library.set_pre_input_hook(self._begin)
-
-    def _begin(self) -> None:
-        with self._lock:
-            self._reading = True
+            library.set_pre_input_hook(lambda: self._set_reading(True))
 
     def read_line(self, prompt: str) -> str:
         with self._lock:
             self._prompt = prompt
-            # With the hook, only once the prompt stands there: else it would be drawn twice.
+            self._starting = self._has_hook  # which readline calls when the prompt stands there
             self._reading = not self._has_hook
         try:
             return input(prompt)
         finally:
-            with self._lock:
-                self._reading = False
-                self._forget_key()
+            self._set_reading(False)
 
     def typed(self) -> str:
         return str(self._library.get_line_buffer())
@@ -224,9 +241,7 @@ class KeyScreen(_RedrawingScreen):
             self._write("\n")
             raise
         finally:
-            with self._lock:
-                self._reading = False
-                self._forget_key()
+            self._set_reading(False)
 
     def complete_with(self, words: Callable[[], list[str]]) -> None:
         self._editor.words = words

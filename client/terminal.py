@@ -10,6 +10,7 @@ A line of chat always begins with a time, a line of the client's own with a star
 from __future__ import annotations
 
 import queue
+import re
 import sys
 import threading
 import time
@@ -278,6 +279,9 @@ class LineClient:
         if event.corrected:
             self.say("The same message came again, with other letters:")
         self.show_message(event)
+        session = self.chat.session
+        if session is not None and _is_named(session.chatid, event.content):
+            self._screen.ring()
 
     def _on_disagreed(self, event: events.CountsDisagreed) -> None:
         self.say(f"The letter counts of the message of {visible(event.message.sender)} differ; the server sends it again.")
@@ -435,6 +439,10 @@ class LineClient:
         lines = [f"Server {where}: {answer}", f"You are {who}, in {self.name_of(self.room)}.",
                  f"Own messages on their way: {self.chat.pending}."]  # fmt: skip
         return [*lines, self._transfers.status()]
+
+
+def _is_named(chatid: str, content: str) -> bool:
+    return re.search(rf"(?<![\w@])@{re.escape(chatid)}(?![\w-])", content, re.IGNORECASE) is not None
 
 
 def local_time(timestamp: str) -> str:

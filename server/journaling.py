@@ -23,6 +23,11 @@ log: Final = logging.getLogger("server.journal")
 TAIL_BYTES: Final = 4 * 1024 * 1024
 """How much of a journal file's end is looked through for what it has already; far more than one commit can add."""
 
+MOST_TAILS: Final = 16
+
+Tails = dict[tuple[int, str], set[bytes]]
+"""By room and day, what a journal file's end holds."""
+
 
 class JournalKeeper:
     """The journal, and how far it goes."""
@@ -65,10 +70,11 @@ class JournalKeeper:
         """Cut what a crash left half-written, and add what the database has more."""
         try:
             self._journal.repair()
+            tails: Tails = {}
             with self._database.reading() as reader:
                 self._position = {kind: int(meta.get(reader, f"journal_{kind}") or 0) for kind in ("message", "file")}
                 self._saved, self.lags = dict(self._position), False
-                added = self._add_messages(reader) + self._add_files(reader)
+                added = self._add_messages(reader, tails) + self._add_files(reader, tails)
         except StorageError as error:
             self.lags = True
             log.error("the journal could not be completed: %s", error)
@@ -76,33 +82,37 @@ class JournalKeeper:
         if added:
             log.info("added %d frames to the journal", added)
 
-    def _add_messages(self, reader: sqlite3.Connection) -> int:
+    def _add_messages(self, reader: sqlite3.Connection, tails: Tails) -> int:
         added = 0
         for message in messages.since(reader, self._position["message"]):
             room = rooms.by_pk(reader, message.room_pk)
             if room is None:
                 continue
             frame = delivered(room.room_id, message, {}).frame
-            added += self._add(message.room_pk, message.sent_at, frame)
+            added += self._add(tails, message.room_pk, message.sent_at, frame)
             self.reached("message", message.id)
         return added
 
-    def _add_files(self, reader: sqlite3.Connection) -> int:
+    def _add_files(self, reader: sqlite3.Connection, tails: Tails) -> int:
         added = 0
         for stored in uploads.since(reader, self._position["file"]):
             room = rooms.by_pk(reader, stored.room_pk)
             if room is None:
                 continue
-            added += self._add(stored.room_pk, stored.sent_at, file_frame(room.room_id, stored))
+            added += self._add(tails, stored.room_pk, stored.sent_at, file_frame(room.room_id, stored))
             self.reached("file", stored.id)
         return added
 
-    def _add(self, room_pk: int, sent_at: int, frame: bytes) -> int:
-        day = protocol.format_time(sent_at)[:10]
-        payload = frame[protocol.HEADER_BYTES:]
-        if payload in self._journal.tail(room_pk, day, TAIL_BYTES):
+    def _add(self, tails: Tails, room_pk: int, sent_at: int, frame: bytes) -> int:
+        day, payload = protocol.format_time(sent_at)[:10], frame[protocol.HEADER_BYTES:]
+        if (room_pk, day) not in tails:
+            if len(tails) >= MOST_TAILS:
+                tails.clear()
+            tails[room_pk, day] = set(self._journal.tail(room_pk, day, TAIL_BYTES))
+        if payload in tails[room_pk, day]:
             return 0
         self._journal.append(room_pk, day, frame)
+        tails[room_pk, day].add(payload)
         return 1
 
     def close(self) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from server.locks import Rank, RankedLock
@@ -51,6 +52,7 @@ class LoginThrottle:
     def __init__(self, failures_allowed: int, clock: Clock) -> None:
         self._allowed, self._clock = failures_allowed, clock
         self._failures: OrderedDict[tuple[str, str], list[float]] = OrderedDict()
+        self._under_way: Counter[tuple[str, str]] = Counter()
         self._lock = RankedLock(Rank.BUDGET, "login throttle")
 
     def delay(self, address: str, account: str) -> float:
@@ -58,11 +60,25 @@ class LoginThrottle:
         if not self._allowed:
             return 0.0
         with self._lock:
-            recent = self._recent(address, account)
-            surplus = len(recent) - self._allowed
+            surplus = len(self._recent(address, account)) + self._under_way[address, account] - self._allowed
         if surplus < 0:
             return 0.0
         return float(min(self.FIRST_DELAY_SECONDS * 2 ** min(surplus, 10), self.LONGEST_DELAY_SECONDS))
+
+    @contextmanager
+    def attempt(self, address: str, account: str) -> Iterator[float]:
+        """Around one password attempt; gives its delay. Attempts under way count as failed for those that come meanwhile, so
+        that guessing on many connections at once is no quicker."""
+        delay = self.delay(address, account)
+        with self._lock:
+            self._under_way[address, account] += 1
+        try:
+            yield delay
+        finally:
+            with self._lock:
+                self._under_way[address, account] -= 1
+                if not self._under_way[address, account]:
+                    del self._under_way[address, account]
 
     def failed(self, address: str, account: str) -> None:
         """Count a wrong password."""

@@ -18,6 +18,7 @@ from server.sockets import Stream
 
 if TYPE_CHECKING:
     from server.transfers import Downloads, Upload
+    from storage.uploads import StoredFile
 
 TRANSACTION_OVERHEAD_BYTES: Final = 512
 """What an open transaction takes besides its text, roughly; each different letter of its counts takes as much as `LETTER`."""
@@ -128,6 +129,8 @@ class Session:
     downloads: Downloads
     uploads: dict[tuple[str, str], Upload] = field(default_factory=dict)
     """By room and name."""
+    finished: dict[tuple[str, str], StoredFile] = field(default_factory=dict)
+    """What the session's last `file_send_fin` or `file_send_init` of a room and name found stored."""
     marks: dict[int, int] = field(default_factory=dict)
     """The newest message acknowledged, sent or read, by room (`pk`). The writer copies it."""
     marks_changed: bool = False

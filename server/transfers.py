@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 log: Final = logging.getLogger("server.transfers")
 
-MOST_RANGES: Final = 4_096
+MOST_RANGES: Final = 32_768
 """Most gaps that an upload may have; a sender that goes roughly forward never comes near it."""
 SAVE_EVERY_BYTES: Final = 8 * 1024 * 1024
 """How much may arrive before an upload's progress is made to survive a crash."""

@@ -125,6 +125,18 @@ class PtyClient:
     def type(self, text: str) -> None:
         os.write(self.master, text.encode())
 
+    def interrupt(self) -> None:
+        """Press Ctrl-C. CPython's readline misses one that comes in the moment between looking for signals and waiting for a
+        key (people never hit that), so it is pressed once more where nothing happens."""
+        for _ in range(2):
+            before = len(self.output)
+            self.type("\x03")
+            deadline = time.monotonic() + 2.0
+            while self.output[before:].strip("^C") == "" and self.read(0.05) and time.monotonic() < deadline:
+                pass
+            if self.output[before:].strip("^C"):
+                return
+
     def read(self, seconds: float) -> bool:
         """Take what comes within some time; False at the end."""
         if select.select([self.master], [], [], seconds)[0]:

@@ -98,6 +98,31 @@ def test_another_protocol_is_named() -> None:
         connection(fake).connect()
 
 
+def test_what_is_no_frame_is_told() -> None:
+    with FakeServer(lambda peer: (peer.sock.sendall(b"\xff\xff\xff\xff"), time.sleep(0.2))) as fake, pytest.raises(
+        CannotConnect, match="no frame"
+    ):
+        connection(fake).connect()
+
+
+def test_a_silent_server_that_does_not_answer_the_login_either_is_no_chat_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("client.connection.PROBE_SECONDS", 0.05)
+    with FakeServer(lambda peer: peer.get("ping") and peer.get("login")) as fake:
+        chat = connection(fake)
+        with pytest.raises(CannotConnect, match="no chat server"):
+            chat.login("ada", "secret")
+        chat.close()
+
+
+def test_a_connection_lost_during_login_is_no_session() -> None:
+    with FakeServer(lambda peer: peer.serve(until="login")) as fake:
+        chat = connection(fake)
+        with pytest.raises(ConnectionLost):
+            chat.login("ada", "secret")
+        assert chat.session is None
+        chat.close()
+
+
 def test_a_server_that_hangs_up_at_once_is_no_chat_server() -> None:
     with FakeServer(lambda peer: peer.get()) as fake, pytest.raises(CannotConnect, match="no chat server"):
         connection(fake).connect()

@@ -56,6 +56,15 @@ def test_a_line_that_just_fills_its_row_is_put_back_right(server: FakeServer, tm
         client.shows("    bob: hi", "2024-01-01 12:00", "    bob: ho", "[lobby] xxxxxxxxxxxx", "yy")
 
 
+def test_being_named_rings_the_bell(server: FakeServer, tmp_path: Path) -> None:
+    with start(server, tmp_path) as client:
+        server.peers[0].message(1, "nobody else, @adam?")
+        server.peers[0].message(2, "hello @Ada")
+        client.sees("hello @Ada")
+        client.sees("\a")
+        assert client.output.count("\a") == 1
+
+
 def test_states_of_an_own_message_change_in_one_line(server: FakeServer, tmp_path: Path) -> None:
     with start(server, tmp_path) as client:
         client.type("hello\n")
@@ -90,9 +99,9 @@ def test_ctrl_c_clears_then_quits_and_tab_completes(server: FakeServer, tmp_path
     with start(server, tmp_path) as client:
         client.type("/hist\t")
         client.shows("[lobby] /history")
-        client.type("\x03")
+        client.interrupt()
         client.shows("[lobby] /history", "[lobby]")
-        client.type("\x03")
+        client.interrupt()
         assert client.ends() == 130
     assert "logout" in server.actions() and "send_message" not in server.actions()
 

@@ -522,14 +522,15 @@ def test_readline_is_told_to_wait_for_the_prompt(monkeypatch: pytest.MonkeyPatch
     screen = ReadlineScreen(io.StringIO(), out, library)
 
     def read(prompt: str) -> str:
-        screen.show("before")
+        screen.show("waits for the prompt")
+        assert out.getvalue() == ""
         hooks[0]()
         screen.show("after")
         return ""
 
     monkeypatch.setattr("builtins.input", read)
     screen.read_line("> ")
-    assert out.getvalue() == "before\n\r\x1b[Jafter\n> "
+    assert out.getvalue() == "\r\x1b[Jwaits for the prompt\n> \r\x1b[Jafter\n> "
     screen.complete_with(list)
     assert library.bound == ["tab: complete"]
 

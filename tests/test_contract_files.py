@@ -139,6 +139,20 @@ def test_after_the_first_chunks_come_in_any_order_and_more_than_once(user: User,
     assert download(alice, room, "shuffled")[0] == data
 
 
+def test_any_order_holds_for_thousands_of_chunks(user: User, room: str) -> None:
+    alice, data = user(), os.urandom(9000)
+    upload = Upload(alice, room, "every other", data, chunk=1)
+    upload.init()
+    order = [*range(1, 9001, 2), *range(2, 9001, 2)]
+    for start in range(0, len(order), 500):
+        batch = order[start : start + 500]
+        alice.send_bytes(b"".join(encode(upload.chunk_packet(number)) for number in batch))
+        for number in batch:
+            reply = alice.receive()
+            assert reply.get("status") == "success" and reply["data"]["sequence_number"] == number, reply
+    assert upload.fin()["data"]["sha256"] == hashlib.sha256(data).hexdigest()
+
+
 def test_with_a_chunk_size_the_last_chunk_may_come_first(user: User, room: str) -> None:
     alice, data = user(), os.urandom(2500)
     upload = Upload(alice, room, "backwards", data)
@@ -357,19 +371,25 @@ def test_an_upload_is_taken_up_after_a_restart(
     assert download(upload.client, "lobby", "resumed")[0] == data
 
 
-def test_an_upload_counted_from_0_is_taken_up_in_its_own_numbers(user: User, client_factory: User, room: str) -> None:
-    alice, data = user(), os.urandom(5500)
+@pytest.mark.parametrize("when", ["after its connection has ended", "at once"])
+def test_an_upload_counted_from_0_is_taken_up_in_its_own_numbers(
+    user: User, client_factory: User, room: str, when: str
+) -> None:
+    alice, watcher, data = user(), user(features=["events"]), os.urandom(5500)
     upload = Upload(alice, room, "from zero", data, first=0)
     upload.init()
     for number in (0, 1, 4):
         upload.send(number)
     alice.close()
+    if when != "at once":
+        watcher.receive_event("user_offline", chatid=alice.chatid)
     upload.client = client_factory()
     upload.client.login(alice.chatid, take_over=True)
     begun = upload.init()
     check_ranges(begun["data"]["received"], {0, 1, 4})
     for number in (5, 3, 2, 1, 0, 4):
-        assert upload.send(number)["status"] == "success", number
+        reply = upload.send(number)
+        assert reply["status"] == "success", reply
     assert upload.fin()["status"] == "success"
     assert download(upload.client, room, "from zero")[0] == data
 
@@ -416,6 +436,18 @@ def test_a_key_used_again_after_fin_makes_no_second_version(user: User, client_f
     [came] = fence(upload.client, bob)
     assert [packet["action"] for packet in came] == ["receive_file"]
     assert names_of(bob, room) == ["keyed"]
+
+
+def test_a_key_used_again_after_a_newer_version_answers_for_its_own_file(user: User, room: str) -> None:
+    alice = user()
+    old, new = Upload(alice, room, "notes", b"o" * 2500), Upload(alice, room, "notes", b"n" * 4500)
+    first = old.run(transaction_id="old")
+    second = new.run(transaction_id="new")
+    assert old.init(transaction_id="old")["data"]["done"] is True
+    assert old.fin()["data"] == first
+    assert new.init(transaction_id="new")["data"]["done"] is True
+    assert new.fin()["data"] == second
+    assert download(alice, room, "notes")[0] == b"n" * 4500
 
 
 def test_a_key_is_known_after_a_restart(start_server: Start, user: User, client_factory: User) -> None:
@@ -636,6 +668,18 @@ def test_a_cancelled_download_sends_no_fin(user: User, room: str) -> None:
     assert error_code(bob.ask("file_cancel", room_id=room, file_path="big")) == "file_not_found"
     assert "file_down_fin" not in rest
     assert download(bob, room, "big")[1]["file_size"] == meta["data"]["file_size"]
+
+
+def test_a_download_ends_with_its_session(user: User, room: str) -> None:
+    big_file(user, room)
+    bob = user(receive_buffer=65536)
+    begin_download(bob, room)
+    bob.receive_action("file_down_data")
+    bob.ask("logout")
+    bob._aside.clear()
+    assert [packet["action"] for packet in bob.nothing_before_pong()] == []
+    assert bob.login(bob.chatid)["action"] == "login_success"
+    assert [packet["action"] for packet in bob.nothing_before_pong()] == []
 
 
 def test_who_goes_away_amid_a_download_harms_nobody(user: User, room: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support import fresh_name, needs_time
 from support.files import Upload
-from support.raw_client import NothingCame, RawClient, encode, error_code
+from support.raw_client import ClosedByServer, NothingCame, RawClient, encode, error_code
 from support.server_process import REPOSITORY, ServerProcess, server_command, server_environment
 
 User = Callable[..., RawClient]
@@ -91,6 +91,20 @@ def test_failed_logins_slow_one_account_of_one_address_only(client_factory: User
     assert by_key.login(victim, None, session_key=owner.session_key)["action"] == "login_success"
     assert guesser.receive()["action"] == "login_fail"
     assert time.monotonic() - started > 0.9, "the sixth answer comes after 1 s"
+
+
+def test_guessing_on_many_connections_is_no_quicker(client_factory: User) -> None:
+    victim = fresh_name()
+    guessers = [client_factory() for _ in range(3)]
+    assert guessers[0].register(victim)["action"] == "register_success"
+    for _ in range(5):
+        assert guessers[0].login(victim, "wrong")["action"] == "login_fail"
+    started = time.monotonic()
+    for guesser in guessers:
+        guesser.send({"action": "login", "data": {"chatid": victim, "password": "wrong"}})
+    for guesser in guessers:
+        assert guesser.receive(15)["action"] == "login_fail"
+    assert time.monotonic() - started > 3, "the delays of three more attempts are 1, 2 and 4 s"
 
 
 # connections
@@ -239,15 +253,119 @@ def test_talk_goes_on_while_a_class_logs_in(start_server: Start, user: User, cli
 
 
 @needs_time
-def test_a_reader_that_takes_nothing_for_30_seconds_is_closed(start_server: Start, user: User) -> None:
+def test_a_reader_has_30_seconds_to_take_something(start_server: Start, user: User) -> None:
     process = start_server("--rate-limit", "0", "--max-waiting", "0")
     speaker, gone = user(server=process), user(server=process, receive_buffer=16384)
+    started = time.monotonic()
     for _ in range(600):
         speaker.say("lobby", "x" * 16000)
-    deadline = time.monotonic() + 60
     while gone.chatid in speaker.ask("get_users")["data"]["online"]:
-        assert time.monotonic() < deadline
-        threading.Event().wait(1)
+        assert time.monotonic() < started + 60, "it keeps its place for ever"
+        pause(1)
+    assert time.monotonic() - started > 29, "it was closed too early"
+
+
+# limits of time, made short by their options
+
+
+def pause(seconds: float) -> None:
+    """Let a limit of time run out."""
+    threading.Event().wait(seconds)
+
+
+def test_who_does_not_log_in_is_closed(start_server: Start, client_factory: User, user: User) -> None:
+    process = start_server("--login-timeout", "1")
+    alice = user(server=process)
+    silent, begun, pinging = (client_factory(process) for _ in range(3))
+    begun.send_bytes(b"\x00\x00")
+    assert silent.expect_closed() == [] and begun.expect_closed() == []
+    deadline = time.monotonic() + 10
+    with pytest.raises((ClosedByServer, OSError)):
+        while time.monotonic() < deadline:
+            pinging.nothing_before_pong()
+    assert alice.nothing_before_pong() == [], "who is logged in may be silent"
+    alice.ask("logout")
+    assert alice.expect_closed() == []
+
+
+def test_a_frame_has_its_time_as_a_whole(start_server: Start, user: User) -> None:
+    process = start_server("--frame-timeout", "1")
+    idle, halted, dripping = (user(server=process) for _ in range(3))
+    data = encode({"action": "ping", "padding": "x" * 1000})
+    halted.send_bytes(data[:2])
+    closed = False
+    for at in range(50):
+        try:
+            dripping.send_bytes(data[at : at + 1])
+            dripping.receive(0.2)
+        except NothingCame:
+            continue
+        except (ClosedByServer, OSError):
+            closed = True
+            break
+    assert closed, "a byte now and then keeps a frame open"
+    assert halted.expect_closed() == []
+    assert idle.nothing_before_pong() == []
+
+
+def test_an_unconfirmed_transaction_dies(start_server: Start, user: User) -> None:
+    alice = user(server=start_server("--transaction-timeout", "1"))
+    transaction = alice.propose("lobby", "too late", transaction_id="key")["data"]["transaction_id"]
+    pause(1.5)
+    assert error_code(alice.confirm(transaction)) == "transaction_not_found"
+    alice.say("lobby", "another content", transaction_id="key")
+
+
+def test_who_takes_nothing_is_closed(start_server: Start, user: User) -> None:
+    process = start_server("--stall-timeout", "1", "--max-waiting", "0", "--rate-limit", "0")
+    speaker, idle = user(server=process), user(server=process)
+    gone = user(server=process, receive_buffer=16384)
+    for _ in range(500):
+        speaker.say("lobby", "x" * 16000)
+        idle.receive_message()
+    deadline = time.monotonic() + 15
+    while gone.chatid in speaker.ask("get_users")["data"]["online"]:
+        assert time.monotonic() < deadline, "it keeps its place"
+        pause(0.1)
+    assert idle.nothing_before_pong() == []
+
+
+def test_a_key_dies_after_its_last_use(start_server: Start, user: User, client_factory: User) -> None:
+    process = start_server("--session-lifetime", "2")
+    alice, bob = user(server=process), user(server=process)
+    bob.close()
+    pause(3.2)
+    late = client_factory(process)
+    assert late.login(bob.chatid, None, session_key=bob.session_key)["action"] == "login_fail"
+    alice.nothing_before_pong()
+    again = client_factory(process)
+    reply = again.login(alice.chatid, None, session_key=alice.session_key)
+    assert reply["action"] == "login_success", "a key in use does not die"
+    again.close()
+    pause(0.5)
+    again = client_factory(process)
+    reply = again.login(alice.chatid, None, session_key=alice.session_key)
+    assert reply["action"] == "login_success", "the end of the connection was its last use"
+
+
+def test_an_upload_left_untouched_is_removed(start_server: Start, user: User, client_factory: User) -> None:
+    process = start_server("--upload-lifetime", "1", "--quota", "4000")
+    alice = user("alice", process)
+    upload = Upload(alice, "lobby", "left", b"x" * 2500)
+    upload.init()
+    upload.send(1)
+    alice.close()
+    pause(2.5)
+    process.restart()
+    upload.client = client_factory(process)
+    upload.client.login("alice", take_over=True)
+    other = Upload(upload.client, "lobby", "other", b"x" * 3000)
+    deadline = time.monotonic() + 10
+    while (answer := other.init())["action"] == "error":
+        assert error_code(answer) == "quota_exceeded"
+        assert time.monotonic() < deadline, "it still counts"
+        pause(0.2)
+    assert error_code(upload.send(2)) == "file_not_found"
 
 
 # the command line

@@ -167,6 +167,20 @@ def test_confirmed_in_any_order_the_acks_come_in_the_order_of_confirming(user: U
     assert stored(alice, room) == [f"number {number}" for number in reversed(range(10))]
 
 
+def test_the_acks_of_one_client_keep_their_order_whatever_they_say(user: User, room: str) -> None:
+    alice = user()
+    alice.say(room, "stored", transaction_id="stored")
+    alice.propose(room, "kept", transaction_id="kept")
+    alice.propose(room, "denied", transaction_id="denied")
+    kept = {"action": "confirm_count", "data": {"transaction_id": "kept", "confirm": True}}
+    denied = {"action": "confirm_count", "data": {"transaction_id": "denied", "confirm": False}}
+    data = {"chatid": alice.chatid, "room_id": room, "content": "stored", "transaction_id": "stored"}
+    alice.send_bytes(encode(kept) + encode(denied) + encode({"action": "send_message", "data": data}))
+    acks = [alice.receive_action("ack") for _ in range(3)]
+    assert [ack["data"]["transaction_id"] for ack in acks] == ["kept", "denied", "stored"]
+    assert [ack["status"] for ack in acks] == ["success", "error", "success"]
+
+
 def test_at_most_64_transactions_are_open(user: User, room: str) -> None:
     alice = user()
     names = [alice.propose(room, f"{number}")["data"]["transaction_id"] for number in range(64)]
@@ -365,6 +379,18 @@ def test_a_message_miscounted_comes_again_at_most_three_times(user: User, room: 
     [came] = fence(alice, bob)
     assert came == [], "a fourth copy came"
     assert stored(bob, room) == ["Hello"]
+
+
+def test_a_success_between_does_not_begin_the_three_copies_anew(user: User, room: str) -> None:
+    alice, bob = user(), user()
+    alice.say(room, "Hello")
+    message = bob.receive_message("Hello")
+    for _ in range(3):
+        bob.answer(message, {"x": 1})
+        bob.receive_message("Hello")
+    bob.answer(message)
+    bob.answer(message, {"x": 1})
+    assert fence(alice, bob) == [[]], "a fourth copy came"
 
 
 def test_a_copy_counted_rightly_ends_it(user: User, room: str) -> None:

@@ -413,6 +413,22 @@ def test_users_are_sorted_and_come_in_pages(start_server: Start, user: User, cli
     assert (page["users"], page["has_more"]) == (names[6:9], True)
 
 
+def test_pages_miss_nobody_whatever_the_letters(start_server: Start, user: User, client_factory: User) -> None:
+    process = start_server()
+    alice, registrar = user("Mia", process), client_factory(process)
+    names = ["Zoe", "adam", "Ärne", "_x", "a.b", "a-b", "A_c", "ÿ", "名前", "Straße", "10", "9"]
+    for name in names:
+        assert registrar.register(name)["action"] == "register_success"
+    ids = ["Zoo", "apple", "Ä", "_", "a b", "10", "9", "'", "%", "名"]
+    for room_id in ids:
+        alice.say(room_id, "x")
+    for limit in (1, 2, 100):
+        users = all_pages(alice, "get_users", "users", str, limit)
+        assert len(users) == len(set(users)) and set(users) == {"Mia", *names}
+        rooms = [room["id"] for room in all_pages(alice, "get_rooms", "rooms", lambda room: str(room["id"]), limit)]
+        assert len(rooms) == len(set(rooms)) and set(rooms) == {"lobby", *ids}
+
+
 def test_a_list_that_would_pass_the_frame_is_cut(
     start_server: Start, user: User, client_factory: User
 ) -> None:

@@ -65,7 +65,7 @@ def test_two_people_talk_share_a_file_and_find_all_after_a_restart(tmp_path: Pat
             ada.type("/get lecture notes.bin\n")
             ada.sees("is fetched whole")
             assert (tmp_path / "ada" / "downloads" / "lecture notes.bin").read_bytes() == content
-            ada.type("\x03")
+            ada.interrupt()
             assert ada.ends() == 130
         assert server.stop() == 0
 

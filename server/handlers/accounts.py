@@ -164,20 +164,19 @@ def _by_key(service: Service, request: Login) -> Account | None:
 def _by_password(service: Service, connection: Connection, request: Login) -> Account | None:
     folded, password = protocol.fold_chatid(request.chatid), request.password
     assert password is not None, "checked by protocol.read_request"
-    service.pause(connection, service.throttle.delay(connection.address, folded))
-    with service.database.reading() as reader:
-        account = accounts.find(reader, folded)
-    if account is None and service.settings.registration == "first-login":
-        problem = protocol.chatid_problem(request.chatid)
-        if problem is not None:
-            raise Refusal("bad_packet", f"data.chatid: {problem}")
-        try:
-            return _create(service, request.chatid, password)
-        except NameTaken:
-            return None
-    if not _password_is_right(service, connection, folded, account, password):
-        return None
-    return account
+    with service.throttle.attempt(connection.address, folded) as delay:
+        service.pause(connection, delay)
+        with service.database.reading() as reader:
+            account = accounts.find(reader, folded)
+        if account is None and service.settings.registration == "first-login":
+            problem = protocol.chatid_problem(request.chatid)
+            if problem is not None:
+                raise Refusal("bad_packet", f"data.chatid: {problem}")
+            try:
+                return _create(service, request.chatid, password)
+            except NameTaken:
+                return None
+        return account if _password_is_right(service, connection, folded, account, password) else None
 
 
 def _password_is_right(service: Service, connection: Connection, folded: str, account: Account | None, password: str) -> bool:
@@ -211,11 +210,13 @@ def logout(service: Service, session: Session, request: Logout) -> bytes:
 @handles_for_session(ChangePassword)
 def change_password(service: Service, session: Session, request: ChangePassword) -> bytes:
     """Set a new password; every session key of the account dies, this session goes on."""
-    service.pause(session.connection, service.throttle.delay(session.connection.address, session.folded))
-    with service.database.reading() as reader:
-        account = accounts.by_id(reader, session.account_id)
-    if not _password_is_right(service, session.connection, session.folded, account, request.password):
-        raise Refusal("forbidden", "data.password: this is not your password")
+    connection = session.connection
+    with service.throttle.attempt(connection.address, session.folded) as delay:
+        service.pause(connection, delay)
+        with service.database.reading() as reader:
+            account = accounts.by_id(reader, session.account_id)
+        if not _password_is_right(service, connection, session.folded, account, request.password):
+            raise Refusal("forbidden", "data.password: this is not your password")
     with service.hash_gate:
         record = hash_password(request.new_password, service.settings.password_cost)
 

@@ -43,6 +43,7 @@ def file_send_init(service: Service, session: Session, request: FileSendInit) ->
     if stored is not None:
         if room is None or not _is_same_stored(stored, room, request):
             raise _other_file()
+        _remember(session, request, stored)
         ranges = [[1, request.total_packets]] if request.total_packets else []
         return _init_reply(request, {"received": ranges, "done": True})
     if of_key is not None and not _is_same_open(of_key, request):
@@ -53,6 +54,12 @@ def file_send_init(service: Service, session: Session, request: FileSendInit) ->
     upload = _open(service, session, request, of_name)
     session.uploads[request.room_id, request.file_path] = upload
     return _init_reply(request, {})
+
+
+def _remember(session: Session, request: FileSendInit | FileSendFin, stored: StoredFile) -> None:
+    if len(session.finished) >= protocol.MAX_PAGE:
+        session.finished.pop(next(iter(session.finished)))
+    session.finished[request.room_id, request.file_path] = stored
 
 
 def _check_numbers(request: FileSendInit) -> None:
@@ -199,8 +206,11 @@ def _no_upload(file_path: str) -> Refusal:
     return Refusal("file_not_found", f"data.file_path: no upload of {protocol.describe(file_path)} is open: begin with file_send_init")
 
 
-def _save(service: Service, upload: Upload, *, wait: bool) -> None:
-    """Make the upload's progress survive a crash: the bytes first, then the word that they are there."""
+def _save(service: Service, upload: Upload, *, wait: bool, is_late: bool = False) -> None:
+    """Make the upload's progress survive a crash: the bytes first, then the word that they are there.
+
+    A save that is late comes when a newer session may have gone on already: nothing that it promised is taken back.
+    """
     if upload.unsaved_bytes:
         upload.part.sync()
         upload.unsaved_bytes = 0
@@ -209,8 +219,7 @@ def _save(service: Service, upload: Upload, *, wait: bool) -> None:
     def change(connection: sqlite3.Connection) -> None:
         known = uploads.find_open(connection, row.account_id, row.room_id, row.file_name)
         if known is not None and known.id == row.id:
-            # An earlier session's thread may still save what it had: nothing that was promised is taken back.
-            ranges = Ranges(known.received).union(Ranges(received)).pairs()
+            ranges = Ranges(known.received).union(Ranges(received)).pairs() if is_late else received
             uploads.save_progress(connection, row.id, chunk_size, first_number, ranges, service.wall_seconds())
 
     if wait:
@@ -223,7 +232,7 @@ def save_uploads(service: Service, session: Session) -> None:
     """The session ends: keep what has arrived, for the next one to take up."""
     for upload in session.uploads.values():
         if upload.unsaved_bytes:
-            _save(service, upload, wait=False)
+            _save(service, upload, wait=False, is_late=True)
         upload.part.close()
     session.uploads.clear()
 
@@ -247,6 +256,7 @@ def file_send_fin(service: Service, session: Session, request: FileSendFin) -> b
     digest = upload.digest or service.files.sha256(upload.row.disk_name, part=True)
     service.files.finish(upload.row.disk_name)
     stored = _store(service, session, upload.row, digest)
+    _remember(session, request, stored)
     log.info("file stored: %s by %s, %d bytes", printable(stored.stored_as), printable(session.chatid), stored.file_size)
     return _fin_reply(request, stored)
 
@@ -254,8 +264,8 @@ def file_send_fin(service: Service, session: Session, request: FileSendFin) -> b
 def _fin_again(service: Service, session: Session, request: FileSendFin) -> bytes:
     """The answer was lost and is asked for again: the same answer, and nobody hears of it twice."""
     room = service.rooms.find(request.room_id)
-    stored = None
-    if room is not None:
+    stored = session.finished.get((request.room_id, request.file_path))
+    if stored is None and room is not None:
         with service.database.reading() as reader:
             stored = uploads.last_of(reader, room.room.pk, session.account_id, request.file_path)
     if stored is None or stored.total_packets != request.total_packets:

@@ -44,6 +44,7 @@ def send_message(service: Service, session: Session, request: SendMessage) -> by
                 known = messages.by_transaction(reader, session.account_id, key)
             if known is not None:
                 check_same_message(known, room, request.content)
+                _wait_for_acks(service, session)
                 return acknowledgement(key, known, request.request_id)
     transaction = Transaction(
         key or session.transactions.new_id(), key is not None, request.room_id, request.content,
@@ -75,10 +76,17 @@ def confirm_count(service: Service, session: Session, request: ConfirmCount) -> 
     if request.confirm:
         service.writer.submit(StoreMessage(service, session, transaction, request.request_id))
         return None
+    _wait_for_acks(service, session)
     return protocol.build(
         "ack", {"transaction_id": request.transaction_id}, status="error", code="not_confirmed",
         message="You did not confirm the counts: the message was dropped.", request_id=request.request_id,
     )  # fmt: skip
+
+
+def _wait_for_acks(service: Service, session: Session) -> None:
+    """Let the writer answer what was confirmed earlier: the acks of one client keep their order."""
+    if session.transactions.unsettled:
+        service.writer.run(lambda connection: None)
 
 
 @handles_for_session(CharacterCount)
@@ -94,7 +102,6 @@ def ack(service: Service, session: Session, request: Ack) -> bytes | None:
     message = find_delivered(service, session, request.transaction_id)
     if request.status == "success":
         session.mark(message.room_pk, message.message_id)
-        session.resent.pop(message.message_id, None)
         return None
     times = session.resent.get(message.message_id, 0)
     if times >= MOST_RESENDS:
