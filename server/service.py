@@ -47,6 +47,7 @@ KEYS_EVERY_SECONDS: Final = 600.0
 """How often the keys of who is on are kept alive."""
 LOOK_EVERY_SECONDS: Final = 0.25
 """How often the writer asks whether another process has written; a session that it ended must go within 2 s."""
+PREDECESSOR_SECONDS: Final = 5.0
 WAL_BYTES: Final = 16 * 1024 * 1024
 """An idle writer cuts a write-ahead log larger than this back."""
 REPLY_FRAME_BYTES: Final = 1024 * 1024
@@ -232,12 +233,10 @@ class Service:
     def end_session(self, session: Session, *, drop_key: bool = False) -> None:
         """Free the user's place, store what is to be stored, and tell who asked for events. Waits for the writer, so that
         everything the session confirmed is on disk and acknowledged when this returns."""
-        held_place = self.registry.release(session)
-        session.transactions.drop_all()
 
         def change(connection: sqlite3.Connection) -> None:
             self._write_marks(connection, [session])
-            if drop_key:
+            if held_place and drop_key:
                 accounts.drop_key(connection, session.account_id)
             elif held_place:
                 accounts.touch_key(connection, session.account_id, self.wall_seconds())
@@ -247,10 +246,25 @@ class Service:
                 delivery.event("user_offline", chatid=session.chatid)
 
         try:
-            save_uploads(self, session)
+            save_uploads(self, session)  # before the place is free: the next session finds all of it
+        except StorageError as error:
+            log.error("what %s has sent of uploads was not saved: %s", printable(session.chatid), error)
+        held_place = self.registry.release(session)
+        session.transactions.drop_all()
+        try:
             self.writer.run(change, tell)
         except StorageError as error:
             log.error("the end of %s's session was not stored: %s", printable(session.chatid), error)
+        finally:
+            session.has_ended = True
+
+    def wait_for_predecessor(self, session: Session) -> None:
+        """Let the session whose place this one took save what it has of uploads."""
+        if session.predecessor is not None:
+            until = self.clock() + PREDECESSOR_SECONDS
+            while not session.predecessor.has_ended and self.clock() < until:
+                time.sleep(0.005)
+            session.predecessor = None
 
     # What the writer does besides
 

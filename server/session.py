@@ -137,6 +137,10 @@ class Session:
     """Set by the session's thread after a change, cleared by the writer before it copies."""
     resent: dict[int, int] = field(default_factory=dict)
     """How often a message was sent again after a wrong count, by message."""
+    predecessor: Session | None = None
+    """The session whose place this one took, while its thread may still have to save what it has of uploads."""
+    has_ended: bool = False
+    """Whether its thread has saved everything. Set once, by that thread."""
     is_online: bool = False
     """Whether messages are delivered to it. Belongs to the registry's lock."""
 

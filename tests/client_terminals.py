@@ -132,9 +132,9 @@ class PtyClient:
             before = len(self.output)
             self.type("\x03")
             deadline = time.monotonic() + 2.0
-            while self.output[before:].strip("^C") == "" and self.read(0.05) and time.monotonic() < deadline:
+            while self.output[before:].strip("^C ") == "" and self.read(0.05) and time.monotonic() < deadline:
                 pass
-            if self.output[before:].strip("^C"):
+            if self.output[before:].strip("^C "):
                 return
 
     def read(self, seconds: float) -> bool:

@@ -119,6 +119,7 @@ def _go_online(service: Service, session: Session, displaced: Session | None, ke
     connection = session.connection
     connection.flush()  # what was asked for earlier is answered earlier
     connection.session = session
+    session.predecessor = displaced
     try:
         service.writer.run(store, tell)
     except BaseException:

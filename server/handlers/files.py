@@ -35,6 +35,7 @@ def file_send_init(service: Service, session: Session, request: FileSendInit) ->
     else:
         service.rooms.visible(request.room_id, session.account_id)
     _check_numbers(request)
+    service.wait_for_predecessor(session)
     key = request.transaction_id
     with service.database.reading() as reader:
         stored = None if key is None else uploads.by_transaction(reader, session.account_id, key)
@@ -175,6 +176,7 @@ def _open_upload(service: Service, session: Session, room_id: str, file_path: st
     upload = session.uploads.get((room_id, file_path))
     if upload is not None:
         return upload
+    service.wait_for_predecessor(session)
     with service.database.reading() as reader:
         row = uploads.find_open(reader, session.account_id, room_id, file_path)
     return None if row is None else _state(service, session, row)
