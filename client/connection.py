@@ -61,7 +61,7 @@ IDLE_SECONDS: Final = 15.0
 PAUSES: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Seconds before each attempt to come back; the last one repeats."""
 MAX_REMEMBERED: Final = 1_000
-CATCH_UP_PAGE: Final = 200  # small, so that a network that breaks again and again lets some of them through
+CATCH_UP_PAGE: Final = 200  # messages; halved after each attempt that broke, so that a bad network lets some through
 
 _ANSWERS: Final[Mapping[str, frozenset[str]]] = {
     request: frozenset(answers.split())
@@ -166,6 +166,7 @@ class Connection(Requests):
         self._marks: dict[str, int] = {}  # the highest message_id handed on, by room
         self._start_at: dict[str, int] | None = None  # the newest message_id of each room when we logged in; None = not known
         self._received: OrderedDict[str, Message] = OrderedDict()  # by the server's transaction_id
+        self._catch_up_page = CATCH_UP_PAGE
         self._held: list[Message] | None = None  # what comes in while older messages are fetched
 
     # --- Opening and closing ---
@@ -677,6 +678,7 @@ class Connection(Requests):
                     link.dispose()
                     return None
                 self._arrivals.put(Back(self._take_up(link, session)))
+                self._catch_up_page = CATCH_UP_PAGE
                 return link
             except LoginRefused as error:
                 assert link is not None
@@ -687,6 +689,7 @@ class Connection(Requests):
                 return None
             except ChatError as error:
                 reason = str(error)
+                self._catch_up_page = max(5, self._catch_up_page // 2)
                 self._held = None
                 self._drop(reason)
                 if link is not None:
@@ -750,7 +753,7 @@ class Connection(Requests):
         missed = 0
         while True:
             try:
-                page = page_from(ask("get_messages", {"room_id": room_id, "after_id": after, "limit": CATCH_UP_PAGE}), room_id)
+                page = page_from(ask("get_messages", {"room_id": room_id, "after_id": after, "limit": self._catch_up_page}), room_id)
             except ServerError:
                 return missed  # deleted, or we were taken out of it, a moment ago
             for message in page.messages:

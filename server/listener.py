@@ -96,6 +96,8 @@ class Listener(socketserver.ThreadingTCPServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         """Give the client a thread, or a reason why not. (Not the base class's way, which closes at once and so may lose the reply.)"""
         service, address = self._service, str(client_address[0])
+        if address.startswith("::ffff:") and "." in address:  # an IPv4 client of `--host ::` (RFC 4291, section 2.5.5.2)
+            address = address.removeprefix("::ffff:")
         reason = service.registry.refuses(address, ipaddress.ip_address(address.partition("%")[0]).is_loopback)
         if reason is not None:
             self._refuse(request, address, reason)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from support import fresh_name
 from support.raw_client import Packet, RawClient, encode, error_code
 from support.server_process import ServerProcess
 
@@ -37,7 +38,7 @@ def say_many(client: RawClient, room: str, messages: list[str]) -> None:
     """Say all of them, at most 60 at a time without waiting between."""
     for start in range(0, len(messages), 60):
         batch = messages[start : start + 60]
-        keys = [f"{room[-30:]} {content[:30]} {start + number}" for number, content in enumerate(batch)]
+        keys = [fresh_name("key") for _ in batch]
         data = b""
         for key, content in zip(keys, batch, strict=True):
             send = {"chatid": client.chatid, "room_id": room, "content": content, "transaction_id": key}
@@ -276,6 +277,24 @@ def test_a_page_is_cut_where_the_frame_would_pass_its_limit(user: User, room: st
     assert back["has_more"] is True and back["messages"] == found[-len(back["messages"]) :]
     first = ask(client, room, from_time=EPOCH)
     assert first["has_more"] is True and first["messages"]
+
+
+def test_a_page_cut_by_the_frame_ends_with_a_whole_second(user: User, room: str) -> None:
+    client = user()
+    letters = "x" * 16000
+    first = client.say(room, letters)["data"]["timestamp"]
+    say_many(client, room, [letters] * 39)
+    while client.say(room, "tick")["data"]["timestamp"] <= first:
+        pass
+    second = client.say(room, "tock")["data"]["timestamp"]
+    while client.say(room, "tick")["data"]["timestamp"] <= second:
+        pass
+    say_many(client, room, [letters] * 50)
+    page = ask(client, room, from_time=EPOCH)
+    last = page["messages"][-1]
+    assert page["has_more"] is True
+    following = ask(client, room, after_id=last["message_id"], limit=1)["messages"][0]
+    assert following["timestamp"] > last["timestamp"], "the page ends in the middle of a second"
 
 
 def test_the_configured_content_always_fits_a_page(start_server: Callable[..., ServerProcess], user: User) -> None:

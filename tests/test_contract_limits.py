@@ -95,7 +95,7 @@ def test_failed_logins_slow_one_account_of_one_address_only(client_factory: User
 
 def test_guessing_on_many_connections_is_no_quicker(client_factory: User) -> None:
     victim = fresh_name()
-    guessers = [client_factory() for _ in range(3)]
+    guessers = [client_factory() for _ in range(2)]
     assert guessers[0].register(victim)["action"] == "register_success"
     for _ in range(5):
         assert guessers[0].login(victim, "wrong")["action"] == "login_fail"
@@ -104,7 +104,7 @@ def test_guessing_on_many_connections_is_no_quicker(client_factory: User) -> Non
         guesser.send({"action": "login", "data": {"chatid": victim, "password": "wrong"}})
     for guesser in guessers:
         assert guesser.receive(15)["action"] == "login_fail"
-    assert time.monotonic() - started > 3, "the delays of three more attempts are 1, 2 and 4 s"
+    assert time.monotonic() - started > 1.8, "the delays of two more attempts are 1 and 2 s"
 
 
 # connections
@@ -331,10 +331,10 @@ def test_who_takes_nothing_is_closed(start_server: Start, user: User) -> None:
 
 
 def test_a_key_dies_after_its_last_use(start_server: Start, user: User, client_factory: User) -> None:
-    process = start_server("--session-lifetime", "2")
+    process = start_server("--session-lifetime", "1")
     alice, bob = user(server=process), user(server=process)
     bob.close()
-    pause(3.2)
+    pause(2.2)
     late = client_factory(process)
     assert late.login(bob.chatid, None, session_key=bob.session_key)["action"] == "login_fail"
     alice.nothing_before_pong()
@@ -342,7 +342,6 @@ def test_a_key_dies_after_its_last_use(start_server: Start, user: User, client_f
     reply = again.login(alice.chatid, None, session_key=alice.session_key)
     assert reply["action"] == "login_success", "a key in use does not die"
     again.close()
-    pause(0.5)
     again = client_factory(process)
     reply = again.login(alice.chatid, None, session_key=alice.session_key)
     assert reply["action"] == "login_success", "the end of the connection was its last use"

@@ -446,6 +446,13 @@ def test_nobody_else_can_count_a_private_message(user: User) -> None:
     assert all(packet["action"] == "error" for packet in mallory.nothing_before_pong())
 
 
+def test_the_sender_is_no_receiver(user: User, room: str) -> None:
+    alice, bob = user(), user()
+    alice.say(room, "Hello")
+    transaction = bob.receive_message("Hello")["data"]["transaction_id"]
+    assert error_code(alice.count(transaction, letter_frequencies("Hello"))) == "transaction_not_found"
+
+
 # order
 
 

@@ -152,7 +152,8 @@ class Proxy:
             while data := source.recv(65536):
                 if not self._pass_on(pair, direction, target, data):
                     return
-            target.shutdown(socket.SHUT_WR)
+            if not pair.is_cut:
+                target.shutdown(socket.SHUT_WR)
         except OSError:
             self._end(pair, reset=False)
         finally:
@@ -166,24 +167,23 @@ class Proxy:
             piece, data = data[: treatment.piece_bytes], data[treatment.piece_bytes :]
             if treatment.delay_seconds:
                 time.sleep(treatment.delay_seconds)
-            with self._lock:  # held while sending: what the other direction still passes is settled at the cut
+            with self._lock:
                 if pair.is_cut:
                     return False
                 cut = self._cut if self._cut is not None and self._cut.direction == direction else None
                 if cut is not None:
                     piece = piece[: cut.left]
                     cut.left -= len(piece)
+                    if cut.left == 0:
+                        self._cut = None
+                        self.cuts += 1
                 if self._records:
                     self._passed[direction] += piece
-                if piece:
-                    target.sendall(piece)
-                if cut is None or cut.left:
-                    continue
-                pair.is_cut = True
-                self._cut = None
-                self.cuts += 1
-            self._end(pair, reset=cut.reset)
-            return False
+            if piece:
+                target.sendall(piece)
+            if cut is not None and cut.left == 0:
+                self._end(pair, reset=cut.reset)
+                return False
         return True
 
     def _end(self, pair: _Pair, *, reset: bool) -> None:
