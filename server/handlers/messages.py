@@ -48,7 +48,7 @@ def send_message(service: Service, session: Session, request: SendMessage) -> by
                 return acknowledgement(key, known, request.request_id)
     transaction = Transaction(
         key or session.transactions.new_id(), key is not None, request.room_id, request.content,
-        protocol.count_letters(request.content), service.clock() + service.settings.transaction_timeout,
+        protocol.count_letters(request.content), service.clock() + (service.settings.transaction_timeout or float("inf")),
     )  # fmt: skip
     session.transactions.expire(service.clock())
     if not session.transactions.open(transaction):
