@@ -104,9 +104,9 @@ def _say_hello(service: Service) -> None:
 
 def _cannot_listen(settings: Settings, error: OSError | OverflowError) -> str:
     place = f"{settings.host}:{settings.port}"
-    if isinstance(error, socket.gaierror):
-        return f"can't listen on {place}: {settings.host!r} is no address of this machine (--host 0.0.0.0 takes all of them)"
     number = getattr(error, "errno", None)
+    if isinstance(error, socket.gaierror) or number == errno.EADDRNOTAVAIL:
+        return f"can't listen on {place}: {settings.host!r} is no address of this machine (--host 0.0.0.0 takes all of them)"
     if number in (errno.EADDRINUSE, getattr(errno, "WSAEACCES", None)):  # the latter: taken exclusively, on Windows
         return f"can't listen on {place}: the port is in use, perhaps by a server that still runs; stop it, or choose another with --port"
     return f"can't listen on {place}: {error.strerror if isinstance(error, OSError) and error.strerror else error}; see --host and --port"

@@ -74,6 +74,7 @@ class OwnMessages:
         self._numbers = numbers
         self._link: Link | None = None
         self._chatid = ""
+        self._window = MAX_IN_FLIGHT  # halved by each loss, grown by each end: on a bad network few go out, but they get through
         self._queued: deque[Outgoing] = deque()
         self._sent: OrderedDict[str, Outgoing] = OrderedDict()  # by our transaction_id, oldest first
 
@@ -94,6 +95,7 @@ class OwnMessages:
     def lost(self) -> None:
         """The link or the session is gone: what was not acknowledged waits for the next."""
         self._link = None
+        self._window = max(1, self._window // 2)
         for message in reversed(list(self._sent.values())):
             if message.confirmed and message.server_key != message.transaction_id:
                 # The server did not take our key, so a second sending could be stored twice.
@@ -180,6 +182,7 @@ class OwnMessages:
         message.error = error
         message.state = State.STORED if error is None else State.REFUSED
         self._sent.pop(message.transaction_id, None)
+        self._window = min(MAX_IN_FLIGHT, self._window + 1)
         self._tell(message.snapshot())
         message.done.set()
         self._send()
@@ -187,7 +190,7 @@ class OwnMessages:
 
     def _send(self) -> None:
         """Send what waits, as many as may be under way at once."""
-        while self._link is not None and self._queued and len(self._sent) < MAX_IN_FLIGHT:
+        while self._link is not None and self._queued and len(self._sent) < self._window:
             message = self._queued[0]
             message.request_id = f"m{next(self._numbers)}"
             data = {"chatid": self._chatid, "room_id": message.room_id, "content": message.content,

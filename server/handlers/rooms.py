@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import sqlite3
 from collections.abc import Iterable
@@ -22,6 +23,7 @@ from protocol import (
 )
 from server.handlers.pages import HEAD_BYTES, page_of
 from server.handlers.table import handles_for_session
+from server.logs import printable
 from server.room_directory import RoomState
 from server.session import Session
 from server.transactions import check_room_share
@@ -30,6 +32,8 @@ from storage import accounts, rooms
 if TYPE_CHECKING:
     from server.delivery import Delivery
     from server.service import Service
+
+log: Final = logging.getLogger("server.rooms")
 
 MEMBER_BYTES: Final = 4 * protocol.MAX_CHATID_CHARACTERS + 3
 """The most that one name takes in a list: so many of a room's members are named that the room fits into a frame."""
@@ -51,6 +55,7 @@ def create_room(service: Service, session: Session, request: CreateRoom) -> byte
         delivery.event("room_created", members, room_id=room_id, name=request.room_name)
 
     service.writer.run(change, tell)
+    log.info("room made: %s by %s", room_id, printable(session.chatid))
     return protocol.build("room_created", {"room_id": room_id}, request_id=request.request_id)
 
 
@@ -204,6 +209,7 @@ def delete_room(service: Service, session: Session, request: DeleteRoom) -> byte
         delivery.event("room_deleted", state.members, room_id=request.room_id, name=state.room.name)
 
     _change_room(service, session, request.room_id, change, tell)
+    log.info("room deleted: %s by %s", printable(request.room_id), printable(session.chatid))
     return protocol.build("room_deleted", {"room_id": request.room_id}, request_id=request.request_id)
 
 
