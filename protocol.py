@@ -125,7 +125,7 @@ def describe(value: object) -> str:
 
 _OTHER_PROTOCOLS: Final = (
     (b"GET ", "an HTTP request"), (b"POST", "an HTTP request"), (b"HEAD", "an HTTP request"), (b"PUT ", "an HTTP request"),
-    (b"OPTI", "an HTTP request"), (b"HTTP", "an HTTP answer"), (b"SSH-", "SSH"), (b"\x16\x03", "a TLS handshake"),
+    (b"OPTI", "an HTTP request"), (b"HTTP", "an HTTP answer"), (b"SSH-", "SSH"), (b"\x16\x03", "a TLS handshake"), (b"\x15\x03", "a TLS alert"),
     (b"{\"", "JSON without its length"), (b"{ ", "JSON without its length"), (b"{\n", "JSON without its length"),
 )  # fmt: skip
 

@@ -142,7 +142,7 @@ class Conversation:
         session, entry = self._connection.session, envelope.type
         if session is None and not entry.before_login:
             raise Refusal("not_logged_in", f"{entry.action} needs a login first; before it only login, register and ping are heard")
-        request: Request = protocol.read_request(envelope, self._service.settings.max_content)
+        request: Request = protocol.read_request(envelope, self._service.max_content())
         identity = entry.identity
         if session is not None and identity is not None and entry.record is not protocol.Login:
             named = getattr(request, identity)

@@ -17,6 +17,7 @@ import protocol
 from server.conversation import DecodedPackets
 from server.delivery import Delivery
 from server.handlers.files import save_uploads
+from server.handlers.pages import HEAD_BYTES
 from server.journaling import JournalKeeper
 from server.limits import Clock, HashGate, LoginThrottle, MemoryBudget
 from server.listener import Listener
@@ -199,6 +200,12 @@ class Service:
     def frame_room(self) -> int:
         """The largest frame that a list in a reply may fill, in bytes."""
         return self.settings.max_frame or REPLY_FRAME_BYTES
+
+    def max_content(self) -> int:
+        """The longest content of a message, in bytes of UTF-8; 0 = no limit. Bounded so that the counts of its letters fit
+        into a frame: the worst are letters of 2 bytes that stand once each, which take 7 bytes each, as `"é":1,` does."""
+        most, fits = self.settings.max_content, (self.settings.max_frame - HEAD_BYTES) * 2 // 7
+        return min(most or fits, fits) if self.settings.max_frame else most
 
     def page_length(self, limit: int | None) -> int:
         """Entries of a list in one reply."""

@@ -129,8 +129,8 @@ class Session:
     downloads: Downloads
     uploads: dict[tuple[str, str], Upload] = field(default_factory=dict)
     """By room and name."""
-    finished: dict[tuple[str, str], StoredFile] = field(default_factory=dict)
-    """What the session's last `file_send_fin` or `file_send_init` of a room and name found stored."""
+    finished: dict[tuple[str, str], StoredFile | None] = field(default_factory=dict)
+    """What the session's last `file_send_fin` or `file_send_init` of a room and name found stored; None after a cancel."""
     marks: dict[int, int] = field(default_factory=dict)
     """The newest message acknowledged, sent or read, by room (`pk`). The writer copies it."""
     marks_changed: bool = False

@@ -16,8 +16,9 @@ SEND_BUFFER_BYTES: Final = 256 * 1024
 KEEPALIVE_IDLE_SECONDS: Final = 10
 KEEPALIVE_INTERVAL_SECONDS: Final = 5
 KEEPALIVE_PROBES: Final = 3
-USER_TIMEOUT_MS: Final = 25_000
-"""A dead peer's place comes free within 30 s: 10 + 3 x 5 s without data, 25 s with unacknowledged data (RFC 5482)."""
+USER_TIMEOUT_MS: Final = 30_000
+"""A dead peer's place comes free within 30 s: 10 + 3 x 5 s without data, 30 s with unacknowledged
+data (RFC 5482). Linux counts a peer that takes nothing alike, which therefore must not be given up earlier."""
 
 _DONTWAIT: Final[int | None] = getattr(socket, "MSG_DONTWAIT", None)
 

@@ -226,7 +226,7 @@ class Downloads:
     def add(self, download: Download) -> None:
         """Send the file when its turn comes; raises `too_many_pending`."""
         with self._lock:
-            if len(self._queue) >= self.WAITING:
+            if len(self._queue) + (self._running is not None) > self.WAITING:
                 raise Refusal("too_many_pending", f"{self.WAITING} downloads wait already: wait for one, or file_cancel it")
             self._queue.append(download)
             if self._has_thread:

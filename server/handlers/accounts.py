@@ -138,7 +138,7 @@ def _login_success(service: Service, session: Session, key: str, request: Login)
         "session_key": key,
         "limits": {
             "max_frame": settings.max_frame,
-            "max_content": settings.max_content,
+            "max_content": service.max_content(),
             "max_file": settings.max_file,
             "max_chunk": service.max_chunk(),
         },
@@ -202,6 +202,7 @@ def logout(service: Service, session: Session, request: Logout) -> bytes:
     """End the session and its key; the connection stays and may log in again."""
     connection = session.connection
     session.downloads.cancel_all()
+    session.downloads.wait_idle(service.settings.stall_timeout or 30.0)  # no chunk follows the reply
     service.end_session(session, drop_key=True)
     connection.session = None
     log.info("logout: %s (%s)", printable(session.chatid), connection.name)

@@ -57,7 +57,7 @@ def file_send_init(service: Service, session: Session, request: FileSendInit) ->
     return _init_reply(request, {})
 
 
-def _remember(session: Session, request: FileSendInit | FileSendFin, stored: StoredFile) -> None:
+def _remember(session: Session, request: FileSendInit | FileSendFin | FileCancel, stored: StoredFile | None) -> None:
     if len(session.finished) >= protocol.MAX_PAGE:
         session.finished.pop(next(iter(session.finished)))
     session.finished[request.room_id, request.file_path] = stored
@@ -266,8 +266,9 @@ def file_send_fin(service: Service, session: Session, request: FileSendFin) -> b
 def _fin_again(service: Service, session: Session, request: FileSendFin) -> bytes:
     """The answer was lost and is asked for again: the same answer, and nobody hears of it twice."""
     room = service.rooms.find(request.room_id)
-    stored = session.finished.get((request.room_id, request.file_path))
-    if stored is None and room is not None:
+    place = (request.room_id, request.file_path)
+    stored = session.finished.get(place)
+    if place not in session.finished and room is not None:
         with service.database.reading() as reader:
             stored = uploads.last_of(reader, room.room.pk, session.account_id, request.file_path)
     if stored is None or stored.total_packets != request.total_packets:
@@ -315,6 +316,7 @@ def file_cancel(service: Service, session: Session, request: FileCancel) -> byte
     if upload is not None:
         row = upload.row
         _drop_state(session, row)
+        _remember(session, request, None)
         service.writer.run(lambda connection: uploads.close_upload(connection, row.id))
         service.files.remove(row.disk_name)
     elif not session.downloads.cancel(request.room_id, request.file_path):
