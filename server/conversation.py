@@ -16,7 +16,7 @@ from server.logs import printable
 from server.session import Connection
 from server.transactions import as_refusal
 from server.writer import STORAGE_FULL
-from storage.errors import StorageFailed, StorageFull
+from storage.errors import StorageError, StorageFailed, StorageFull
 
 if TYPE_CHECKING:
     from server.service import Service
@@ -163,11 +163,16 @@ class Conversation:
         except StorageFull:
             self._charge()
             return protocol.build_error(kind.ACTION, STORAGE_FULL.code, STORAGE_FULL.message, request.request_id)
+        except StorageError as error:
+            self._charge()
+            log.error("%s of %s failed: %s", kind.ACTION, connection.name, error)
+            if isinstance(error, StorageFailed):
+                service.disk_failed(error)
+            refusal = as_refusal(error)
+            return protocol.build_error(kind.ACTION, refusal.code, refusal.message, request.request_id)
         except Exception as error:  # a request is where foreign input meets all of our code: its defects end here
             self._charge()
             log.exception("%s of %s failed", kind.ACTION, connection.name)
-            if isinstance(error, StorageFailed):  # what the kernel has dropped once it may call written the next time
-                service.give_up(f"the disk failed, so nothing more can be promised: {error}")
             refusal = as_refusal(error)
             return protocol.build_error(kind.ACTION, refusal.code, refusal.message, request.request_id)
         if kind not in FREE:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import protocol
+from protocol import Refusal
 from server.conversation import DecodedPackets
 from server.delivery import Delivery
 from server.handlers.files import save_uploads
@@ -32,7 +33,7 @@ from server.watch import Watch
 from server.writer import Writer
 from storage import accounts, messages, rooms, uploads
 from storage.database import Database
-from storage.errors import FileMissing, StorageError, StorageFull
+from storage.errors import FileMissing, StorageError, StorageFailed, StorageFull
 from storage.folder import DataFolder
 from storage.journal import Journal
 from storage.upload_files import UploadFiles
@@ -73,7 +74,7 @@ class Service:
         force_fallback: bool = False,
     ) -> None:
         self.settings, self.clock, self._wall, self.force_fallback = settings, clock, wall, force_fallback
-        self.give_up = give_up
+        self._give_up = give_up
         self._closes_at: float | None = None
         self.listener = Listener(self, settings.host, settings.port)  # first: a port in use touches nothing
         self.folder = DataFolder(settings.data)
@@ -92,13 +93,14 @@ class Service:
             self.decoded = DecodedPackets()
             self.delivery = Delivery(self.registry, self.journal.append)
             self.drain = Drain(settings.stall_timeout, clock)
-            self.writer = Writer(self.database, self.delivery, self._look_around, self._tick, self.rooms.end_changes, give_up)
+            self.writer = Writer(self.database, self.delivery, self._look_around, self._tick, self._transaction_ended, self.disk_failed)
             self.watch = Watch(self)
             self._repair()
         except BaseException:
             self.listener.server_close()
             self.folder.unlock()
             raise
+        self._marking: list[Session] = []
         self._marks_saved_at = self._keys_kept_at = self._looked_at = clock()
 
     def _repair(self) -> None:
@@ -109,6 +111,9 @@ class Service:
                     self.files.resume(row.disk_name).close()  # takes back one that was renamed, but has no row yet
                 except FileMissing:
                     uploads.close_upload(connection, row.id)
+            for disk_name in self.files.part_names():
+                if uploads.is_stored(connection, disk_name):
+                    self.files.finish(disk_name)  # its commit was given up as failed, and had happened all the same
             known = uploads.disk_names(connection)
             self._clock_high = messages.clock_high(connection)
         removed = self.files.remove_orphans(known)
@@ -175,6 +180,12 @@ class Service:
         """Whether the time for a clean end has run out."""
         return self._closes_at is not None and self.clock() >= self._closes_at
 
+    def disk_failed(self, error: StorageError) -> None:
+        """The disk did not keep what it was given: what the kernel has dropped once it may call written the next time, so
+        nothing is acknowledged from here on, and the service ends. Any thread."""
+        self.writer.refuse_all(error)
+        self._give_up(f"the disk failed, so nothing more can be promised: {error}")
+
     # What the parts share
 
     def wall_seconds(self) -> int:
@@ -235,7 +246,10 @@ class Service:
     def save_marks(self, session: Session) -> None:
         """Store what the user has read, and wait for it."""
         if session.marks_changed:
-            self.writer.run(lambda connection: self._write_marks(connection, [session]))
+            try:
+                self.writer.run(lambda connection: self._write_marks(connection, [session]))
+            except Refusal:  # the disk is full: reading goes on, with what was unread at the last success
+                session.marks_changed = True
 
     def end_session(self, session: Session, *, drop_key: bool = False) -> None:
         """Free the user's place, store what is to be stored, and tell who asked for events. Waits for the writer, so that
@@ -256,6 +270,8 @@ class Service:
             save_uploads(self, session)  # before the place is free: the next session finds all of it
         except StorageError as error:
             log.error("what %s has sent of uploads was not saved: %s", printable(session.chatid), error)
+            if isinstance(error, StorageFailed):
+                self.disk_failed(error)
         held_place = self.registry.release(session)
         session.transactions.drop_all()
         try:
@@ -291,7 +307,7 @@ class Service:
         marked: list[Session] = []
         if now >= self._marks_saved_at + MARKS_EVERY_SECONDS:
             self._marks_saved_at = now
-            marked = [session for session in self.registry.sessions() if session.marks_changed]
+            self._marking = marked = [session for session in self.registry.sessions() if session.marks_changed]
         keeps_keys = now >= self._keys_kept_at + KEYS_EVERY_SECONDS
         if keeps_keys:
             self._keys_kept_at = now
@@ -303,8 +319,7 @@ class Service:
                 with self.database.transaction() as own:
                     self._keep(own, marked, keeps_keys)
             except StorageFull:
-                for session in marked:
-                    session.marks_changed = True
+                self._transaction_ended(False)
         elif self.database.wal_bytes() > WAL_BYTES:
             self.database.checkpoint(truncate=True)
 
@@ -314,6 +329,14 @@ class Service:
         if keeps_keys:
             for account_id in self.registry.online_ids():
                 accounts.touch_key(connection, account_id, self.wall_seconds())
+
+    def _transaction_ended(self, committed: bool) -> None:
+        """Runs on the writer's thread after every transaction, whichever way it ended."""
+        self.rooms.end_changes()
+        if not committed:
+            for session in self._marking:
+                session.marks_changed = True
+        self._marking = []
 
     @staticmethod
     def _write_marks(connection: sqlite3.Connection, sessions: Iterable[Session]) -> None:

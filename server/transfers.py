@@ -19,6 +19,7 @@ from protocol import Refusal
 from server.locks import Rank, RankedLock
 from server.logs import printable
 from server.session import Connection
+from storage.errors import StorageError
 from storage.upload_files import PartFile
 from storage.uploads import OpenUpload, StoredFile
 
@@ -295,9 +296,16 @@ class Downloads:
         total = -(-file.file_size // chunk_size)
         head = {"room_id": download.room_id, "file_path": download.file_path}
         extra = {} if download.request_id is None else {"request_id": download.request_id}
+        try:
+            source = self._service.files.open_file(file.disk_name)
+        except StorageError as error:
+            log.error("the file %s (%s) can't be read: %s", printable(file.stored_as), file.disk_name, error)
+            message = "the server can't read this file; its log says why"
+            outbox.put(protocol.build_error("file_down_req", "internal_error", message, download.request_id))
+            return
         meta = {**head, "file_size": file.file_size, "total_packets": total, "sha256": file.sha256}
         outbox.put(protocol.build("file_down_meta", meta, request_id=download.request_id))
-        with self._service.files.open_file(file.disk_name) as source:
+        with source:
             source.seek((download.from_sequence - 1) * chunk_size)
             for number in range(download.from_sequence, total + 1):
                 chunk = source.read(chunk_size)

@@ -86,18 +86,19 @@ class Writer:
         delivery: Delivery,
         look_around: Callable[[], None],
         tick: Callable[[sqlite3.Connection | None], None],
-        transaction_ended: Callable[[], None],
-        give_up: Callable[[str], None],
+        transaction_ended: Callable[[bool], None],
+        disk_failed: Callable[[StorageError], None],
     ) -> None:
         self._database, self._delivery = database, delivery
         self._look_around, self._tick = look_around, tick
-        self._transaction_ended, self._give_up = transaction_ended, give_up
+        self._transaction_ended, self._disk_failed = transaction_ended, disk_failed
         self._lock = RankedLock(Rank.QUEUE, "writer queue")
         self._has_work = threading.Condition(self._lock)  # type: ignore[arg-type]  # has a lock's methods
         self._has_room = threading.Condition(self._lock)  # type: ignore[arg-type]
         self._queue: deque[Change] = deque()
         self._stopping = False
         self._broken: StorageError | None = None
+        """Why nothing is written any more. Set once, read by the writer before and after each commit."""
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
 
     def start(self) -> None:
@@ -111,6 +112,10 @@ class Writer:
             self._has_work.notify_all()
             self._has_room.notify_all()
         self._thread.join(seconds)
+
+    def refuse_all(self, error: StorageError) -> None:
+        """Acknowledge nothing from here on: the disk has failed somewhere, so no commit can be trusted."""
+        self._broken = self._broken or error
 
     @property
     def is_alive(self) -> bool:
@@ -178,22 +183,23 @@ class Writer:
             self._fail(batch, StorageError("nothing is stored any more: the disk failed"))
             return
         refused: dict[Change, Exception] = {}
+        committed = False
         try:
             try:
                 with self._database.transaction() as connection:
                     self._tick(connection)
                     for change in batch:
                         self._apply(change, connection, refused)
+                committed = True
             finally:
-                self._transaction_ended()
+                self._transaction_ended(committed)
         except StorageFull as error:
             log.error("the disk is full: %s", error)
             self._fail(batch, STORAGE_FULL)
             return
         except StorageFailed as error:
-            self._broken = error
+            self._disk_failed(error)
             self._fail(batch, StorageError("nothing was stored: the disk failed"))
-            self._give_up(f"the disk failed, so nothing more can be promised: {error}")
             return
         except StorageError as error:
             log.error("nothing of %d changes was stored: %s", len(batch), error)
@@ -202,7 +208,7 @@ class Writer:
         except Exception as error:
             self._fail(batch, error)
             raise
-        self._tell_all(batch, lambda change: refused.get(change))
+        self._tell_all(batch, lambda change: self._broken or refused.get(change))
 
     def _tell_all(self, batch: list[Change], refusal: Callable[[Change], Exception | None]) -> None:
         try:

@@ -153,6 +153,12 @@ class UploadFiles:
             self._part(disk_name).unlink(missing_ok=True)
             self._whole(disk_name).unlink(missing_ok=True)
 
+    def part_names(self) -> list[str]:
+        """The names of the growing files that are there, in no order."""
+        with _translated("listing the uploads"):
+            entries = os.listdir(self._folder)
+        return [entry[: -len(".part")] for entry in entries if entry.endswith(".part") and _OURS.fullmatch(entry)]
+
     def remove_orphans(self, known: set[str]) -> int:
         """Remove the files of ours whose name is not in `known`, and say how many. For the start, before anybody uploads.
 

@@ -277,6 +277,11 @@ def disk_names(connection: sqlite3.Connection) -> set[str]:
     return {row[0] for row in connection.execute("SELECT disk_name FROM files UNION ALL SELECT disk_name FROM open_uploads")}
 
 
+def is_stored(connection: sqlite3.Connection, disk_name: str) -> bool:
+    """Whether a complete file has this flat file."""
+    return connection.execute("SELECT 1 FROM files WHERE disk_name = ?", (disk_name,)).fetchone() is not None
+
+
 def since(connection: sqlite3.Connection, file_id: int) -> list[StoredFile]:
     """Every file version stored after the one with this id, in order."""
     return [StoredFile(*row) for row in connection.execute(f"{_FILES} WHERE f.id > ? ORDER BY f.id", (file_id,))]

@@ -420,3 +420,23 @@ def test_after_a_failed_sync_of_an_upload_nothing_is_acknowledged_to_anybody(
         replies = [reply_or_silence(lambda: eve.confirm(transaction)) for transaction in counted]  # noqa: B023 (called at once)
         assert end_of(server) > 0
     assert not [reply for reply in replies if reply is not None and reply["action"] == "ack"], replies
+
+
+@pytest.mark.long
+@needs_strace
+def test_a_disk_that_is_too_slow_keeps_nobody_from_stopping_the_server(
+    start_server: Callable[..., ServerProcess], client_factory: Callable[..., RawClient]
+) -> None:
+    server = start_server(*OPTIONS)
+    (ada,) = members(server, client_factory, "ada")
+    Talk(ada).say()
+    transaction = ada.propose("lobby", "on its way")["data"]["transaction_id"]
+    time.sleep(1.5)  # by then the writer has put down how far the journal goes, and syncs only for us
+    with failing_calls(server.pid, "fsync,fdatasync", "delay_enter=12000000:when=1"):
+        ada.send({"action": "confirm_count", "data": {"transaction_id": transaction, "confirm": True}})
+        time.sleep(0.3)
+        begin = time.monotonic()
+        server.stop()
+        seconds = time.monotonic() - begin
+    assert seconds < 6.5, f"stopping took {seconds:.1f} s"
+    assert "writer" in server.log().splitlines()[-2], f"what still ran is to be named\n{server.log()}"

@@ -303,8 +303,10 @@ def _store(service: Service, session: Session, row: OpenUpload, digest: str) -> 
 
     try:
         return service.writer.run(change, tell)[0]
-    except BaseException:
-        service.files.resume(row.disk_name).close()  # not stored: the upload stays open for the next try
+    except Refusal:
+        # Not stored, so the upload stays open for the next try. (After any other error the commit may have happened all the
+        # same; then the start finds out.)
+        service.files.resume(row.disk_name).close()
         raise
 
 
