@@ -388,10 +388,11 @@ def upload_in_vain(client: RawClient, talk: Talk) -> None:
 
 
 @needs_strace
-def test_a_message_whose_sync_fails_is_not_acknowledged_and_the_server_ends(
-    start_server: Callable[..., ServerProcess], client_factory: Callable[..., RawClient]
+@pytest.mark.parametrize("calls", ["fsync,fdatasync", "pwrite64"], ids=["sync", "write"])
+def test_a_message_whose_sync_or_write_fails_is_not_acknowledged_and_the_server_ends(
+    start_server: Callable[..., ServerProcess], client_factory: Callable[..., RawClient], calls: str
 ) -> None:
-    fail_and_look(start_server(*OPTIONS), client_factory, "fsync,fdatasync", "error=EIO", say_in_vain)
+    fail_and_look(start_server(*OPTIONS), client_factory, calls, "error=EIO", say_in_vain)
 
 
 @needs_strace

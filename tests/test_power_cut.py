@@ -82,7 +82,7 @@ class Load:
         while not self._stop.is_set():
             number += 1
             content = f"{client.chatid} {number} ".ljust(random.choice((20, 200, 3000)), "m")
-            message_id = client.say("lobby", content)["data"]["message_id"]
+            message_id = client.say("lobby", content, transaction_id=own_key(content))["data"]["message_id"]
             with self._lock:
                 self._messages[content] = message_id
             client.nothing_before_pong()  # reads what the others say
@@ -98,6 +98,11 @@ class Load:
             with self._lock:
                 self._files[name] = result["sha256"]
             client.nothing_before_pong()
+
+
+def own_key(content: str) -> str:
+    """The sender's own transaction_id of a message of the load."""
+    return "-".join(content.split(" ")[:2])
 
 
 def snapshot(image: Path, copy: Path) -> None:
@@ -148,6 +153,9 @@ def check_copy(copy: Path, folder: Path, messages: dict[str, int], files: dict[s
                     found.setdefault(message["content"], []).append(after)
                 if not page["has_more"]:
                     break
+            senders = {content.split(" ")[0] for content in messages}
+            users = client.ask("get_users")["data"]["users"]
+            assert senders <= set(users), "an account is lost"
             lost = [content[:30] for content in messages if content not in found]
             assert not lost, f"{len(lost)} of {len(messages)} acknowledged messages are lost: {lost[:5]}"
             assert not [ids for ids in found.values() if len(ids) > 1], "stored twice"
@@ -160,8 +168,21 @@ def check_copy(copy: Path, folder: Path, messages: dict[str, int], files: dict[s
                 assert hashlib.sha256(data).hexdigest() == entry["sha256"] == files.get(name, entry["sha256"]), f"{name} is broken"
         finally:
             client.close()
+        for content in random.sample(sorted(messages), min(3, len(messages))):
+            send_again(server.port, content, messages[content])
         assert server.stop() == 0
         assert "Traceback" not in server.log(), server.log()
+
+
+def send_again(port: int, content: str, message_id: int) -> None:
+    """Who sends an acknowledged message again, with its own transaction_id, gets the same ack, and nothing is stored twice."""
+    client = RawClient(port)
+    try:
+        assert client.login(content.split(" ")[0])["action"] == "login_success"
+        ack = client.ask("send_message", room_id="lobby", content=content, transaction_id=own_key(content))
+        assert ack["action"] == "ack" and ack["data"]["message_id"] == message_id, ack
+    finally:
+        client.close()
 
 
 def cut_power(disk: tuple[Path, Path], folder: Path, rounds: int) -> tuple[int, int]:
