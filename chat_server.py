@@ -16,7 +16,7 @@ import threading
 from typing import Final
 
 from server import admin, logs, welcome
-from server.service import Service, threads_still_running
+from server.service import BadCertificate, Service, threads_still_running
 from server.settings import Settings, parse
 from server.sockets import raise_open_files_limit
 from storage import accounts
@@ -74,7 +74,7 @@ def serve(settings: Settings) -> int:
 
     try:
         service = Service(settings, give_up)
-    except StorageError as error:
+    except (StorageError, BadCertificate) as error:
         return _fail(str(error))
     except (OSError, OverflowError) as error:
         return _fail(_cannot_listen(settings, error))

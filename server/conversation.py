@@ -7,6 +7,7 @@ the thread that `server.listener` starts for the connection. It alone closes the
 from __future__ import annotations
 
 import logging
+import ssl
 from typing import TYPE_CHECKING, Final
 
 import protocol
@@ -71,6 +72,8 @@ class Conversation:
         except LostStream:
             self._part()
         except OSError as error:
+            if isinstance(error, ssl.SSLError):
+                log.info("%s from %s does not speak TLS rightly: %s", connection.name, connection.address, error.reason)
             connection.close(f"connection lost ({error.__class__.__name__})")
         finally:
             self._clean_up()

@@ -26,6 +26,7 @@ from server.locks import Rank, RankedLock
 from server.outbox import Outbox
 from server.session import Connection
 from server.sockets import Stream, prepare_listener, tune
+from server.tls import TlsStream
 
 if TYPE_CHECKING:
     from server.service import Service
@@ -114,7 +115,10 @@ class Listener(socketserver.ThreadingTCPServer):
     def _connection(self, request: socket.socket, address: str) -> Connection:
         service, settings = self._service, self._service.settings
         tune(request)
-        stream = Stream(request, force_fallback=service.force_fallback)
+        if service.tls is None:
+            stream = Stream(request, force_fallback=service.force_fallback)
+        else:
+            stream = TlsStream(request, service.tls, force_fallback=service.force_fallback)
         outbox = Outbox(stream, service.drain, service.budget, settings.max_waiting, service.clock)
         rate = RateLimit(settings.rate_limit, settings.rate_burst, service.clock)
         return Connection(f"client-{next(self._numbers)}", address, stream, outbox, rate, service.login_deadline())

@@ -28,6 +28,8 @@ class Rank(IntEnum):
     """One session's queue of downloads."""
     OUTBOX = 50
     """One connection's bytes that wait to be sent."""
+    TLS = 55
+    """One connection's encryption."""
     DRAIN = 60
     """What the drain thread is asked to watch or forget."""
     QUEUE = 70

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import socket
 import sqlite3
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from server.registry import Registry
 from server.room_directory import RoomDirectory
 from server.session import Connection, Session
 from server.settings import Settings
+from server.tls import server_context
 from server.transactions import RecentMessages
 from server.watch import Watch
 from server.writer import Writer
@@ -76,6 +78,7 @@ class Service:
         self.settings, self.clock, self._wall, self.force_fallback = settings, clock, wall, force_fallback
         self._give_up = give_up
         self._closes_at: float | None = None
+        self.tls = _tls_context(settings)
         self.listener = Listener(self, settings.host, settings.port)  # first: a port in use touches nothing
         self.folder = DataFolder(settings.data)
         try:
@@ -354,6 +357,23 @@ class Service:
             if versions.get(session.account_id) != session.credential_version:
                 log.info("closing the session of %s: its account was deleted or its password changed", printable(session.chatid))
                 session.connection.close("its account was deleted or its password changed")
+
+
+def _tls_context(settings: Settings) -> ssl.SSLContext | None:
+    if not settings.certfile:
+        if settings.keyfile:
+            raise BadCertificate("--keyfile needs the --certfile that it belongs to")
+        return None
+    try:
+        return server_context(settings.certfile, settings.keyfile or None)
+    except OSError as error:
+        files = " and ".join(printable(name, 200) for name in (settings.certfile, settings.keyfile) if name)
+        reason = error.reason if isinstance(error, ssl.SSLError) and error.reason else error.strerror or error
+        raise BadCertificate(f"can't use {files} for TLS: {reason}; expected a certificate and its private key in PEM") from error
+
+
+class BadCertificate(Exception):
+    """The files for TLS can't be used; the message is one line that says why."""
 
 
 def threads_still_running() -> list[str]:

@@ -228,6 +228,14 @@ class Settings:
         "failed logins a minute of one account from one address, before further ones are answered later",
         "never slowed",
     )
+    certfile: str = _option(
+        "",
+        Kind("the path of a PEM file, or nothing", "FILE", str),
+        "certificate (PEM) with which clients are served by TLS; without it they are served in the clear",
+    )
+    keyfile: str = _option(
+        "", Kind("the path of a PEM file, or nothing", "FILE", str), "private key (PEM) of --certfile, if not in the same file"
+    )
     log_level: str = _option(
         "info", _choice("debug", "info", "warning", "error"), "least severe events that are logged on stderr"
     )

@@ -39,7 +39,7 @@ def screen(
     local = _is_loopback(host)
     found = [host] if local else addresses(host)
     lines = [f"The chat server is listening on {_joined(host, port)}", ""]
-    lines += _local_lines(host, port) if local else _class_lines(found, port)
+    lines += _local_lines(settings, host, port) if local else _class_lines(settings, found, port)
     lines += ["", f"Data:      {printable(data_path, MAX_PATH_CHARACTERS)}"]
     lines += _account_lines(settings, accounts)
     if not local:
@@ -105,26 +105,28 @@ def _joined(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _class_lines(found: list[str], port: int) -> list[str]:
+def _class_lines(settings: Settings, found: list[str], port: int) -> list[str]:
     if not found:
         return [
             "This machine has no network address now: connect it, then start again.",
-            *_client_lines("127.0.0.1", port),
+            *_client_lines(settings, "127.0.0.1", port),
         ]
-    lines = ["Students type on their machines:", *_client_lines(found[0], port)]
+    lines = ["Students type on their machines:", *_client_lines(settings, found[0], port)]
     if len(found) > 1:
         others = ", ".join(_joined(address, port) for address in found[1 : 1 + MOST_OTHERS])
         lines.append(f"Where that one doesn't answer, try this machine's other addresses: {others}")
     return lines
 
 
-def _local_lines(host: str, port: int) -> list[str]:
+def _local_lines(settings: Settings, host: str, port: int) -> list[str]:
     return ["Only this machine can connect (--host 0.0.0.0 lets others in). Type here, in another window:",
-            *_client_lines(host, port)]  # fmt: skip
+            *_client_lines(settings, host, port)]  # fmt: skip
 
 
-def _client_lines(address: str, port: int) -> list[str]:
+def _client_lines(settings: Settings, address: str, port: int) -> list[str]:
     where = _joined(address, port)
+    if settings.certfile:  # each student needs the certificate's file; its name is all that this machine can know of the place
+        where += f" --tls --cafile {printable(Path(settings.certfile).name, MAX_PATH_CHARACTERS)}"
     return [f"    python chat_client.py {where}", f"    py chat_client.py {where}      (on Windows)"]
 
 

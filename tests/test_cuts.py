@@ -11,6 +11,7 @@ import itertools
 import socket
 import sqlite3
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from support.server_process import ServerProcess
 
 import client.transfers
 from client.connection import Connection
+from client.errors import ConnectionLost
 
 SERVER_OPTIONS = ("--rate-limit", "0", "--quota", "0")
 PAUSES = (0.002, 0.01, 0.05)
@@ -47,10 +49,20 @@ class Crossing:
         self.chat.close()
         self.proxy.close()
 
+    def settle(self) -> None:
+        """Wait until the client is back and nothing is under way; it may be about to notice only now that it was cut."""
+        deadline = time.monotonic() + 20
+        while True:
+            assert time.monotonic() < deadline, "the client did not come back"
+            try:
+                self.chat.ping()
+                return
+            except ConnectionLost:
+                self.chat.wait_until_online(10)
+
     def run(self, act: Callable[[], None], direction: str, offset: int, *, reset: bool = False) -> bool:
         """Do it on a connection that is cut at this offset, counted from its beginning; whether there was a cut."""
-        assert self.chat.wait_until_online(10), "the client did not come back"
-        self.chat.ping()  # nothing else is under way
+        self.settle()
         before = self.proxy.cuts
         self.proxy.cut_after(direction, offset, reset=reset)
         act()
@@ -59,7 +71,7 @@ class Crossing:
 
     def length(self, act: Callable[[], None], direction: str) -> tuple[int, list[int]]:
         """How many bytes it takes without a cut, and where frames end in them."""
-        self.chat.ping()
+        self.settle()
         self.proxy.record()
         act()
         stream = self.proxy.recorded(direction)

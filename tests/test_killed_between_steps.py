@@ -54,7 +54,7 @@ def killed_at(folder: Path, calls: str, number: int) -> bool:
                 upload_by(client)
             except (ClosedByServer, NothingCame, OSError):
                 pass
-            killed = not server.is_running()
+        killed = not server.is_running()
         client.close()
         server.kill()
         server.start()

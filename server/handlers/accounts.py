@@ -7,6 +7,7 @@ import hmac
 import logging
 import secrets
 import sqlite3
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import protocol
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 log: Final = logging.getLogger("server.accounts")
 
+LEAVING_SECONDS: Final = 0.1
 KEY_BYTES: Final = 24
 """A session key is 192 random bits; the contract asks for 128."""
 
@@ -71,15 +73,17 @@ def login(service: Service, connection: Connection, request: Login) -> bytes | N
         return fail
     displaced = service.registry.holder(account.id)
     if displaced is not None and not _may_displace(displaced, request):
-        log.info("login refused: %s is on already, asked from %s", printable(account.chatid), connection.address)
-        return fail
+        if not _leaves(service, displaced):
+            log.info("login refused: %s is on already, asked from %s", printable(account.chatid), connection.address)
+            return fail
+        displaced = service.registry.holder(account.id)
     key = request.session_key or secrets.token_urlsafe(KEY_BYTES)
     granted = frozenset(request.features or ()) & frozenset(protocol.FEATURES)
     session = Session(
         account.id, account.chatid, account.folded, account.credential_version, _digest(key), granted, connection,
         Transactions(service.settings.max_pending, service.budget), Downloads(service, connection),
     )  # fmt: skip
-    while not service.registry.claim(session, displaced):  # somebody was quicker
+    while not service.registry.claim(session, displaced):  # it left, or somebody was quicker
         displaced = service.registry.holder(account.id)
         if displaced is not None and not _may_displace(displaced, request):
             return fail
@@ -91,6 +95,17 @@ def _may_displace(holder: Session, request: Login) -> bool:
     """Whether this login may take the place of a session: by its key, on demand, or because its client is gone."""
     wants_it = request.session_key is not None or request.take_over
     return wants_it or holder.connection.ended or holder.connection.stream.has_ended()
+
+
+def _leaves(service: Service, holder: Session) -> bool:
+    """Whether the holder's client is just leaving: who closes and at once comes back is not told that they are on already.
+    What it sent last may still be unread before its end of stream, so its thread is given a moment."""
+    until = service.clock() + LEAVING_SECONDS
+    while service.registry.holder(holder.account_id) is holder and not holder.connection.stream.has_ended():
+        if service.clock() >= until:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 def _go_online(service: Service, session: Session, displaced: Session | None, key: str, request: Login) -> None:

@@ -97,10 +97,12 @@ def failing_calls(pid: int, calls: str, fault: str) -> Iterator[None]:
             time.sleep(0.01)
         yield
     finally:
-        if tracer.poll() is None:
+        if _is_dead(pid):
+            tracer.kill()  # strace 6.1 may never take notice of a killed process with threads, and keeps it from being buried
+        else:
             tracer.send_signal(signal.SIGINT)
         try:
-            tracer.wait(10)
+            tracer.wait(5)
         except subprocess.TimeoutExpired:
             tracer.kill()
             tracer.wait(10)
@@ -114,6 +116,14 @@ def _is_traced(pid: int) -> bool:
         return all("TracerPid:\t0\n" not in (thread / "status").read_text() for thread in threads)
     except OSError:
         return False
+
+
+def _is_dead(pid: int) -> bool:
+    """Whether the process has ended, though perhaps not been waited for."""
+    try:
+        return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return True
 
 
 HOLD_LOCK = """

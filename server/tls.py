@@ -1,0 +1,114 @@
+"""TLS for a client's connection: an `SSLObject` over memory BIOs, so that one thread receives while others send.
+
+Owns the encryption of one stream, under a lock that is never held while the socket waits. The listening socket stays plain:
+the handshake runs in the client's own thread, and the time to log in bounds it. Without TLS nothing of this is used.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import Final
+
+from server.locks import Rank, RankedLock
+from server.sockets import Stream
+
+RECORD_BYTES: Final = 16 * 1024
+"""The most plaintext in one TLS record (RFC 8446, section 5.1)."""
+RAW_READ_BYTES: Final = 64 * 1024
+
+
+def server_context(certfile: str, keyfile: str | None) -> ssl.SSLContext:
+    """TLS 1.2 at least, with this certificate chain and key (in the same file where `keyfile` is None).
+
+    Raises OSError (ssl.SSLError is one) where the files can't be read or don't belong together.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(certfile, keyfile, password=lambda: b"")  # never ask at the terminal for a key's passphrase
+    return context
+
+
+class TlsStream(Stream):
+    """A stream whose bytes are encrypted on the way. `receive` makes the handshake first."""
+
+    __slots__ = ("_ahead", "_incoming", "_is_shaken", "_lock", "_outgoing", "_tls", "_unsent")
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext, *, force_fallback: bool = False) -> None:
+        super().__init__(sock, force_fallback=force_fallback)
+        self._lock = RankedLock(Rank.TLS, "tls")
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._is_shaken = False
+        self._unsent = b""  # encrypted, not yet taken by the socket: one record and what a handshake adds, at most
+        self._ahead = 0  # plaintext bytes encrypted in _unsent that the caller was told are still to be sent
+
+    def receive(self, size: int) -> bytes:
+        """Wait for decrypted bytes; b"" at the end of the stream. Raises OSError where the peer doesn't speak TLS rightly."""
+        while True:
+            with self._lock:
+                try:
+                    if not self._is_shaken:
+                        self._tls.do_handshake()
+                        self._is_shaken = True
+                    return self._tls.read(size)
+                except ssl.SSLWantReadError:
+                    pass
+                except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+                    return b""
+                finally:
+                    self._push()  # handshake, alert or key update: what the reading made to be sent
+            data = super().receive(RAW_READ_BYTES)
+            with self._lock:
+                if data:
+                    self._incoming.write(data)
+                else:
+                    self._incoming.write_eof()
+
+    def send_now(self, data: bytes | memoryview) -> int:
+        """Encrypt and send what the socket takes without waiting.
+
+        A record that it takes only in part counts as not taken. The next call must begin with the same bytes, as an outbox's
+        do; they are not encrypted again (the manner of SSL_write without SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER).
+        """
+        taken = 0
+        with self._lock:
+            if not self._push():
+                return 0
+            taken, self._ahead = self._ahead, 0
+            while taken < len(data):
+                record = data[taken : taken + RECORD_BYTES]
+                try:
+                    self._tls.write(record)
+                except ssl.SSLWantReadError:  # the handshake is not over, or the peer renews its keys first
+                    return taken
+                if not self._push():
+                    self._ahead = len(record)
+                    return taken
+                taken += len(record)
+        return taken
+
+    def shut(self, how: int = socket.SHUT_RDWR) -> None:
+        """End one or both directions; says goodbye first, so that the peer knows nothing was cut off."""
+        if how != socket.SHUT_RD and not self._lock.held_here():
+            with self._lock:
+                try:
+                    self._tls.unwrap()
+                except (OSError, ValueError):
+                    pass  # not yet shaken, or waits for the peer's own goodbye, for which we don't wait
+                try:
+                    self._push()
+                except OSError:
+                    pass
+        super().shut(how)
+
+    def _push(self) -> bool:
+        """Send what is encrypted, without waiting; whether all of it is gone."""
+        assert self._lock.held_here()
+        self._unsent += self._outgoing.read()
+        while self._unsent:
+            sent = super().send_now(self._unsent)
+            if not sent:
+                return False
+            self._unsent = self._unsent[sent:]
+        return True

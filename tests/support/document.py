@@ -1,0 +1,55 @@
+"""The tables of docs/PROTOCOL.md as data, so that tests hold the server to what the page says.
+
+Owns nothing; never imports the product. Read once, at import.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_TEXT: Final = (Path(__file__).resolve().parents[2] / "docs" / "PROTOCOL.md").read_text(encoding="utf-8")
+
+
+def _rows(heading: str) -> list[list[str]]:
+    """The cells of the first table under a heading, without its head."""
+    section = _TEXT.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    table = re.search(r"(?:^\|.*\n)+", section, re.MULTILINE)
+    assert table is not None, f"no table under {heading}"
+    lines = [line.strip().strip("|").split("|") for line in table.group().splitlines()]
+    return [[cell.strip() for cell in line] for line in lines if not set("".join(line)) <= set("-: ")][1:]
+
+
+def _plain(cell: str) -> str:
+    return cell.strip("*`")
+
+
+@dataclass(frozen=True)
+class PacketRow:
+    """One packet: the keys of its `data` that must be there, and those that may."""
+
+    action: str
+    required: frozenset[str]
+    optional: frozenset[str]
+    before_login: bool
+
+
+def _packets(sender: str) -> dict[str, PacketRow]:
+    found = {}
+    for action, sent_by, when, keys, _rule in _rows("All packets"):
+        if sent_by == sender:
+            words = [] if keys == "–" else keys.split(", ")
+            optional = frozenset(_plain(word) for word in words if word.startswith("*"))
+            required = frozenset(_plain(word) for word in words) - optional
+            found[_plain(action)] = PacketRow(_plain(action), required, optional, when == "before login")
+    return found
+
+
+REQUESTS: Final = _packets("client")
+REPLIES: Final = _packets("server")
+ERROR_CODES: Final = frozenset(_plain(row[0]) for row in _rows("Errors"))
+COLUMNS: Final = ("not logged in", "stranger", "member", "owner", "open room")
+RIGHTS: Final = {_plain(row[0]): dict(zip(COLUMNS, map(_plain, row[1:]), strict=True)) for row in _rows("Who may do what")}
+"""action -> column -> the reply's action, an error's code, or `no reply`."""

@@ -1,0 +1,288 @@
+"""The house as docs/ARCHITECTURE.md draws it, read from the code: who imports whom, threads, locks, broad excepts."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from server.locks import LockOrderError, Rank, RankedLock
+
+ROOT = Path(__file__).resolve().parent.parent
+DOORS = {"chat_server", "chat_client"}
+OURS = {"protocol", "server", "storage", "client", "conformance", "benchmarks", "examples", "tests", *DOORS}
+
+MAY_IMPORT: dict[str, set[str]] = {
+    # The longest name that fits counts. What a package takes from itself is listed too.
+    "protocol": set(),
+    "server.locks": set(),
+    "server.limits": {"server.locks"},
+    "storage": {"storage"},
+    "server": {"server", "protocol", "storage"},
+    "client": {"client", "protocol"},
+    "conformance": {"conformance"},
+    "benchmarks": {"benchmarks"},
+    "chat_server": {"server", "protocol", "storage"},
+    "chat_client": {"client", "protocol"},
+    "examples": {"client"},
+}
+"""By module or package: what of ours it may import."""
+
+MAY_CATCH_EVERYTHING = {
+    "server.watch": {"_run"},  # a thread begins here
+    "server.listener": {"_converse"},  # a thread begins here
+    "server.transfers": {"_run"},  # a thread begins here
+    "server.writer": {"_run", "_write", "_tell", "_apply"},  # it must outlive a defect, and one change's is not the others'
+    "server.conversation": {"_handle"},  # where foreign input meets all of our code
+    "server.logs": {"emit"},  # logging must never end the caller's work
+    "client.connection": {"_read"},  # a thread begins here
+}
+"""By module: the functions in which `except Exception` may stand."""
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """Every module of the product, and the programs beside it, by its dotted name."""
+    for top in sorted(OURS - {"tests"}):
+        for path in sorted([*ROOT.glob(f"{top}.py"), *ROOT.glob(f"{top}/**/*.py")]):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+MODULES = dict(modules())
+PRODUCT = {name: path for name, path in MODULES.items() if name.split(".")[0] not in ("benchmarks", "examples")}
+TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in MODULES.items()}
+
+
+def imports_of(tree: ast.AST, name: str = "", is_package: bool = False) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of everything that is imported, in functions and under TYPE_CHECKING too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            parts = name.split(".") if is_package else name.split(".")[:-1]
+            base = ".".join(parts[: len(parts) - node.level + 1]) if node.level else ""
+            source = ".".join(part for part in (base, node.module or "") if part)
+            for alias in node.names:
+                yield node.lineno, f"{source}.{alias.name}"
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("__import__", "importlib.import_module", "import_module"):
+            if node.args and isinstance(node.args[0], ast.Constant):
+                yield node.lineno, str(node.args[0].value)
+
+
+def rule_for(name: str) -> set[str]:
+    """What of ours the module `name` may import."""
+    parts = name.split(".")
+    fits = (".".join(parts[:end]) for end in range(len(parts), 0, -1))
+    return next(MAY_IMPORT[part] for part in fits if part in MAY_IMPORT)
+
+
+def forbidden(name: str, imported: str) -> bool:
+    """Whether the module `name` breaks the table by this import."""
+    if imported.split(".")[0] not in OURS:
+        return False
+    return not any(imported == allowed or imported.startswith(allowed + ".") for allowed in rule_for(name))
+
+
+# --- Who imports whom --------------------------------------------------------------------------------------------------
+
+
+def test_every_module_is_read() -> None:
+    assert {"protocol", "server", "server.handlers.rooms", "storage.database", "client.connection", *DOORS} <= set(MODULES)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_imports_only_what_it_may(name: str) -> None:
+    is_package = MODULES[name].name == "__init__.py"
+    broken = [f"line {line}: {what}" for line, what in imports_of(TREES[name], name, is_package) if forbidden(name, what)]
+    assert not broken, f"{name} may import of ours only {sorted(rule_for(name))}"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_imports_only_the_standard_library_besides(name: str) -> None:
+    foreign = {what.split(".")[0] for _, what in imports_of(TREES[name], name)} - OURS - set(sys.stdlib_module_names)
+    assert not foreign
+
+
+def test_nobody_imports_the_doors() -> None:
+    for name, tree in TREES.items():
+        for line, what in imports_of(tree, name):
+            assert what.split(".")[0] not in DOORS, f"{name}, line {line}"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "broken"),
+    [
+        ("storage.rooms", "import protocol", True),
+        ("storage.rooms", "from protocol import Refusal", True),
+        ("storage.rooms", "from storage import errors", False),
+        ("storage.rooms", "from . import errors", False),
+        ("storage.rooms", "from ..server import session", True),
+        ("server.limits", "from server.locks import Rank", False),
+        ("server.limits", "from server.session import Session", True),
+        ("server.locks", "import server.limits", True),
+        ("server.handlers.rooms", "def late():\n    from client import link", True),
+        ("server.session", "import chat_server", True),
+        ("client.link", "import importlib\nimportlib.import_module('server.locks')", True),
+        ("client.link", "import socket, protocol", False),
+        ("protocol", "import server", True),
+        ("benchmarks.load", "import protocol", True),
+    ],
+)
+def test_a_forbidden_import_would_be_found(name: str, text: str, broken: bool) -> None:
+    found = [what for _, what in imports_of(ast.parse(text), name)]
+    assert any(forbidden(name, what) for what in found) == broken
+
+
+# --- Threads, broad excepts ----------------------------------------------------------------------------------------------
+
+
+def calls(tree: ast.AST, *names: str) -> Iterator[ast.Call]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in names:
+            yield node
+
+
+def test_every_thread_has_a_name() -> None:
+    count = 0
+    for name in PRODUCT:
+        for call in calls(TREES[name], "threading.Thread", "Thread", "threading.Timer", "Timer"):
+            count += 1
+            assert any(keyword.arg == "name" for keyword in call.keywords), f"{name}, line {call.lineno}"
+    assert count >= 8
+
+
+def test_the_server_takes_no_lock_but_ranked_ones() -> None:
+    for name, tree in TREES.items():
+        if name.startswith("server") and name != "server.locks":
+            for call in calls(tree, "threading.Lock", "threading.RLock", "Lock", "RLock"):
+                pytest.fail(f"{name}, line {call.lineno}: expected RankedLock")
+
+
+def caught(handler: ast.ExceptHandler) -> set[str]:
+    if handler.type is None:
+        return {"everything"}
+    types = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    return {ast.unparse(kind) for kind in types}
+
+
+def handlers_with_place(tree: ast.Module) -> Iterator[tuple[str, ast.ExceptHandler]]:
+    """Every except clause with the name of the innermost function around it."""
+
+    def walk(node: ast.AST, function: str) -> Iterator[tuple[str, ast.ExceptHandler]]:
+        for child in ast.iter_child_nodes(node):
+            inside = child.name if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)) else function
+            if isinstance(child, ast.ExceptHandler):
+                yield function, child
+            yield from walk(child, inside)
+
+    return walk(tree, "")
+
+
+def test_everything_is_caught_only_where_it_may_be() -> None:
+    found: dict[str, set[str]] = {}
+    for name in PRODUCT:
+        for function, handler in handlers_with_place(TREES[name]):
+            if "Exception" in caught(handler):
+                found.setdefault(name, set()).add(function)
+    assert found == MAY_CATCH_EVERYTHING
+
+
+def test_who_catches_even_the_end_of_the_program_raises_it_again() -> None:
+    for name in PRODUCT:
+        for _, handler in handlers_with_place(TREES[name]):
+            assert "everything" not in caught(handler), f"{name}, line {handler.lineno}: a bare except"
+            if "BaseException" in caught(handler):
+                raises = any(isinstance(node, ast.Raise) for node in ast.walk(handler))
+                assert raises, f"{name}, line {handler.lineno}: expected a raise"
+
+
+# --- Locks ---------------------------------------------------------------------------------------------------------------
+
+
+def test_locks_may_be_taken_in_the_order_of_their_ranks() -> None:
+    locks = [RankedLock(rank, rank.name) for rank in sorted(Rank)]
+    for lock in locks:
+        lock.acquire()
+    assert all(lock.held_here() for lock in locks)
+    for lock in locks:
+        lock.release()
+    assert not any(lock.held_here() for lock in locks)
+
+
+@pytest.mark.parametrize(("first", "second"), [(Rank.OUTBOX, Rank.REGISTRY), (Rank.DRAIN, Rank.DRAIN), (Rank.BUDGET, Rank.QUEUE)])
+def test_a_lock_out_of_order_raises_and_names_both(first: Rank, second: Rank) -> None:
+    held, wanted = RankedLock(first, "held one"), RankedLock(second, "wanted one")
+    with held:
+        with pytest.raises(LockOrderError, match=f"wanted one \\(rank {second.value}\\) taken while holding held one"):
+            wanted.acquire()
+        assert not wanted.held_here()
+    with wanted:
+        assert wanted.held_here()
+
+
+def test_a_lock_is_not_reentrant() -> None:
+    lock = RankedLock(Rank.ROOMS, "rooms")
+    with lock, pytest.raises(LockOrderError):
+        lock.acquire()
+
+
+def test_what_one_thread_holds_does_not_bind_another() -> None:
+    held, other = RankedLock(Rank.BUDGET, "held"), RankedLock(Rank.REGISTRY, "other")
+    seen: list[bool] = []
+
+    def take() -> None:
+        with other:
+            seen.append(held.held_here())
+            seen.append(held.acquire(blocking=False))
+            seen.append(held.acquire(timeout=0.01))
+
+    with held:
+        thread = threading.Thread(target=take, name="taker")
+        thread.start()
+        thread.join(10)
+    assert seen == [False, False, False]
+
+
+def test_waiting_too_long_for_a_lock_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.locks.PATIENCE_SECONDS", 0.02)
+    lock = RankedLock(Rank.ROOMS, "rooms")
+    failures: list[str] = []
+
+    def take() -> None:
+        try:
+            lock.acquire()
+        except LockOrderError as error:
+            failures.append(str(error))
+
+    with lock:
+        thread = threading.Thread(target=take, name="taker")
+        thread.start()
+        thread.join(10)
+    assert len(failures) == 1 and failures[0].startswith("rooms could not be had")
+
+
+def test_a_condition_can_stand_on_a_ranked_lock() -> None:
+    lock = RankedLock(Rank.QUEUE, "queue")
+    changed = threading.Condition(lock)  # type: ignore[arg-type]
+    seen: list[str] = []
+
+    def wait() -> None:
+        with changed:
+            seen.append("waits")
+            changed.notify_all()
+            changed.wait_for(lambda: "go" in seen, 10)
+            seen.append("done")
+
+    thread = threading.Thread(target=wait, name="waiter")
+    thread.start()
+    with changed:
+        assert changed.wait_for(lambda: "waits" in seen, 10)
+        seen.append("go")
+        changed.notify_all()
+    thread.join(10)
+    assert seen == ["waits", "go", "done"]
