@@ -51,6 +51,7 @@ KEYS_EVERY_SECONDS: Final = 600.0
 """How often the keys of who is on are kept alive."""
 LOOK_EVERY_SECONDS: Final = 0.25
 """How often the writer asks whether another process has written; a session that it ended must go within 2 s."""
+ANNOUNCE_SECONDS: Final = 0.5
 PREDECESSOR_SECONDS: Final = 5.0
 WAL_BYTES: Final = 16 * 1024 * 1024
 """An idle writer cuts a write-ahead log larger than this back."""
@@ -151,24 +152,25 @@ class Service:
         self.drain.stop(0.5)
         names = [connection.name for connection in self.registry.connections()]
         names += [part for part, runs in (("writer", self.writer.is_alive), ("drain", self.drain.is_alive)) if runs]
-        self._close_storage()
+        self._close_storage(in_time=self.clock() < until)
         return names
 
     def _announce_closing(self) -> None:
         try:
-            self.writer.run(lambda connection: None, lambda _, delivery: delivery.event("server_closing"))
+            self.writer.run(lambda connection: None, lambda _, delivery: delivery.event("server_closing"), patience=ANNOUNCE_SECONDS)
         except StorageError:
-            pass  # the disk failed, which is why we close
+            pass  # the disk has failed, which is why we close, or is too slow to wait for
 
     def _wait_until_empty(self, until: float) -> None:
         while self.registry.connections() and self.clock() < until:
             time.sleep(0.02)
 
-    def _close_storage(self) -> None:
+    def _close_storage(self, *, in_time: bool) -> None:
         self.journal.close()
         if not self.writer.is_alive:
             try:
-                self.database.checkpoint(truncate=True)
+                if in_time:  # else the next start does it: the log holds everything
+                    self.database.checkpoint(truncate=True)
             except StorageError as error:
                 log.error("the last checkpoint failed, the next start makes up for it: %s", error)
             self.database.close()

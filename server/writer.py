@@ -134,7 +134,13 @@ class Writer:
             self._queue.append(change)
             self._has_work.notify()
 
-    def run(self, change: Callable[[sqlite3.Connection], T], after: Callable[[T, Delivery], None] | None = None) -> T:
+    def run(
+        self,
+        change: Callable[[sqlite3.Connection], T],
+        after: Callable[[T, Delivery], None] | None = None,
+        *,
+        patience: float = PATIENCE_SECONDS,
+    ) -> T:
         """Make a change and wait until it is on disk and what `after` tells (on the writer's thread) is on its way; what
         `change` gave.
 
@@ -142,8 +148,8 @@ class Writer:
         """
         call = _Call(change, after)
         self.submit(call)
-        if not call.done.wait(self.PATIENCE_SECONDS):
-            raise StorageError(f"the disk did not answer within {self.PATIENCE_SECONDS:.0f} s")
+        if not call.done.wait(patience):
+            raise StorageError(f"the disk did not answer within {patience:g} s")
         if call.error is not None:
             raise call.error
         return call.result

@@ -387,7 +387,7 @@ def test_links_lead_to_files_and_headings_that_exist(page: str) -> None:
         if target.startswith("https://"):
             continue
         name, _, heading = target.partition("#")
-        file = (ROOT / page).parent / name
+        file = (ROOT / page).parent / name if name else ROOT / page
         assert file.is_file(), f"{page}: {target}"
         if heading:
             headings = [line.lstrip("# ").lower() for line in file.read_text("utf-8").splitlines() if line.startswith("#")]
