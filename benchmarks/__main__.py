@@ -43,11 +43,11 @@ def start_server(data: str) -> tuple[subprocess.Popen[str], int]:
 
 
 def run_load(
-    port: int, server_pid: int, label: str, members: int, senders: int, window: int, answers: bool, seconds: float
+    port: int, server_pid: int, label: str, members: int, senders: int, window: int, answers: bool, seconds: float, silent: int
 ) -> dict[str, Any]:
     """One load, in a process of its own; its figures."""
     command = [sys.executable, "-m", "benchmarks.load", str(port), label, str(members), str(senders), str(window)]
-    command += ["answers" if answers else "silent", str(seconds)]
+    command += ["answers" if answers else "listens", str(seconds), str(silent)]
     before = cpu_seconds(server_pid)
     output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds + 60, check=False)
     if output.returncode != 0:
@@ -68,23 +68,26 @@ def main() -> int:
     options = parser.parse_args()
     members = options.members
     loads = (
-        ("both handshakes, 4 x 4 on the way", 4, 4, True),
-        ("sender's handshake only, 4 x 4", 4, 4, False),
-        ("one message on the way", 1, 1, False),
+        ("both handshakes, 4 x 4 on the way", members, 4, 4, True, 0),
+        ("sender's handshake only, 4 x 4", members, 4, 4, False, 0),
+        ("one message on the way", members, 1, 1, False, 0),
+        ("room of 50, all read", 50, 2, 2, True, 0),
+        ("room of 50, one never reads", 50, 2, 2, True, 1),
     )
     print(f"{platform.python_implementation()} {platform.python_version()}, {platform.system()}, room of {members}")
-    print(f"{'load':<34} {'deliveries/s':>12} {'CPU us/delivery':>15} {'p50 ms':>8} {'p99 ms':>8} {'confirmed':>9}")
+    print(f"{'load':<34} {'deliveries/s':>12} {'CPU us/delivery':>15} {'p50 ms':>8} {'p99 ms':>8} {'max ms':>8} {'confirmed':>9}")
     results = []
     with tempfile.TemporaryDirectory() as folder:
         server, port = start_server(str(Path(folder, "data")))
         try:
-            for label, senders, window, answers in loads:
-                figures = run_load(port, server.pid, label, members, senders, window, answers, options.seconds)
+            for label, size, senders, window, answers, silent in loads:
+                figures = run_load(port, server.pid, label, size, senders, window, answers, options.seconds, silent)
                 results.append(figures)
                 cpu = f"{figures['cpu_us']:15.1f}" if "cpu_us" in figures else f"{'-':>15}"
                 confirmed = f"{figures['confirmed']:9.0%}" if answers else f"{'-':>9}"
-                rate, p50, p99 = figures["per_second"], figures["p50_ms"], figures["p99_ms"]
-                print(f"{label:<34} {rate:12.0f} {cpu} {p50:8.2f} {p99:8.2f} {confirmed}", flush=True)
+                rate, delays = figures["per_second"], (figures["p50_ms"], figures["p99_ms"], figures["max_ms"])
+                times = " ".join(f"{delay:8.2f}" for delay in delays)
+                print(f"{label:<34} {rate:12.0f} {cpu} {times} {confirmed}", flush=True)
         finally:
             server.terminate()
             server.wait(15)

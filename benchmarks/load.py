@@ -80,7 +80,7 @@ class Member:
 class Load:
     """Members of one room, and what they have seen."""
 
-    def __init__(self, port: int, prefix: str, members: int, senders: int, window: int, answers: bool) -> None:
+    def __init__(self, port: int, prefix: str, members: int, senders: int, window: int, answers: bool, silent: int) -> None:
         self.answers = answers
         self.members = [Member(port, f"{prefix}{number}") for number in range(members)]
         self.sending = self.members[:senders]
@@ -96,6 +96,7 @@ class Load:
             assert member.ask("register", secret)["action"] == "register_success"
             assert member.ask("login", secret)["action"] == "login_success"
             member.socket.setblocking(False)
+        self.silent = [self.members.pop() for _ in range(silent)]  # logged in, and never read from again
 
     def speak(self, member: Member) -> None:
         """One more message on the way."""
@@ -173,15 +174,17 @@ class Load:
             "per_second": self.deliveries / seconds,
             "p50_ms": 1000 * ordered[len(ordered) // 2],
             "p99_ms": 1000 * ordered[int(len(ordered) * 0.99)],
+            "max_ms": 1000 * ordered[-1],
             "confirmed": self.confirms / self.deliveries if self.deliveries and self.answers else 0.0,
         }
 
 
 def main() -> int:
-    """PORT LABEL MEMBERS SENDERS WINDOW answers|silent SECONDS."""
-    port, label, members, senders, window, answers, seconds = sys.argv[1:]
+    """PORT LABEL MEMBERS SENDERS WINDOW answers|listens SECONDS SILENT: the last is how many of the members never read."""
+    port, label, members, senders, window, answers, seconds, silent = sys.argv[1:]
     prefix = f"load{os.getpid()}-"
-    figures = Load(int(port), prefix, int(members), int(senders), int(window), answers == "answers").run(float(seconds))
+    load = Load(int(port), prefix, int(members), int(senders), int(window), answers == "answers", int(silent))
+    figures = load.run(float(seconds))
     print(json.dumps({"load": label, **figures}))
     return 0
 
