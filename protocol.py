@@ -195,7 +195,8 @@ class FrameReader:
 
 _LONG_NUMBER: Final = re.compile(r"[0-9]{16}")
 _FLOAT_MARK: Final = re.compile(r"[0-9][.eE]")
-_STRINGS: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STRINGS: Final = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)  # one without its end goes to the end: looked at once
+_BRACKETS: Final = re.compile(r"[\[{]\s*[\]}]|[\[{\]},]")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -267,13 +268,14 @@ def _check_shape(text: str) -> None:
     """Depth and number of elements, counted outside of strings, before a parser can stumble over them."""
     bare = _STRINGS.sub("s", text)
     depth = elements = 0
-    for match in re.finditer(r"[\[{\]},]", bare):
+    for match in _BRACKETS.finditer(bare):
         mark = match.group()
-        if mark in "[{":
-            depth += 1
-            elements += 1
-            if depth > MAX_DEPTH:
+        if mark[0] in "[{":
+            if depth >= MAX_DEPTH:
                 raise BadJson(f"nested more than {MAX_DEPTH} deep")
+            if len(mark) == 1:  # not empty: one element, and one more for each comma
+                depth += 1
+                elements += 1
         elif mark == ",":
             elements += 1
         else:
@@ -373,10 +375,10 @@ def fold_chatid(chatid: str) -> str:
 def chatid_problem(chatid: str) -> str | None:
     """Why `chatid` can't be the name of an account, or None."""
     expected = f"1 to {MAX_CHATID_CHARACTERS} characters: letters, digits, '_', '-' or '.'"
-    folded = fold_chatid(chatid)
-    for name in (chatid, folded):
+    for fold in (str, fold_chatid):  # the length first: to normalise a long text of marks costs the square of its length
+        name = fold(chatid)
         if not 1 <= len(name) <= MAX_CHATID_CHARACTERS:
-            return f"expected {expected}, got {len(name)} characters{'' if name == chatid else ' after normalising'}"
+            return f"expected {expected}, got {len(name)} characters{'' if fold is str else ' after normalising'}"
         for position, character in enumerate(unicodedata.normalize("NFC", name)):
             # A mark (Unicode category M) belongs to the letter before it: names in Devanagari or Thai need them.
             kind = unicodedata.category(character)[0]
@@ -415,7 +417,7 @@ def clean_file_name(path: str) -> str:
 
 
 _ISO_TIME: Final = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,12}))?)?([Zz]|[+-]\d\d(?::?\d\d)?)", re.ASCII
+    r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,12}))?)?([Zz]|[+-]\d\d(?::?\d\d)?)", re.ASCII
 )
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -1102,6 +1104,9 @@ def check_reply(packet: Mapping[str, Any]) -> ReplyType:
 # --- Reading a journal: python protocol.py FILE ----------------------------------------------------------------------
 
 
+MAX_KEPT_FRAME: Final = 64 * 1024 * 1024
+
+
 def read_frames(file: BinaryIO) -> Iterator[bytes]:
     """The payloads of a file of frames; an unfinished last one raises `BadFrame`."""
     while True:
@@ -1109,8 +1114,12 @@ def read_frames(file: BinaryIO) -> Iterator[bytes]:
         if not header:
             return
         size = int.from_bytes(header, "big")
+        if len(header) < HEADER_BYTES:
+            raise BadFrame(f"the last frame is cut off in its length: expected {HEADER_BYTES} bytes, got {len(header)}")
+        if size > MAX_KEPT_FRAME:
+            raise BadFrame(f"a frame of length {size}: this is no journal file")
         payload = file.read(size)
-        if len(header) < HEADER_BYTES or len(payload) < size:
+        if len(payload) < size:
             raise BadFrame(f"the last frame is cut off: expected {size} bytes, got {len(payload)}")
         yield payload
 
@@ -1128,7 +1137,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 1
-    except (OSError, ValueError, ProtocolError) as error:
+    except (OSError, ValueError, RecursionError, ProtocolError) as error:
         print(f"protocol.py: {name}: {error}", file=sys.stderr)
         return 1
     return 0

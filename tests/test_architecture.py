@@ -57,6 +57,9 @@ PRODUCT = {name: path for name, path in MODULES.items() if name.split(".")[0] no
 TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in MODULES.items()}
 
 
+BY_NAME = ("__import__", "import_module", "importlib.import_module")
+
+
 def imports_of(tree: ast.AST, name: str = "", is_package: bool = False) -> Iterator[tuple[int, str]]:
     """Line and dotted name of everything that is imported, in functions and under TYPE_CHECKING too."""
     for node in ast.walk(tree):
@@ -69,9 +72,8 @@ def imports_of(tree: ast.AST, name: str = "", is_package: bool = False) -> Itera
             source = ".".join(part for part in (base, node.module or "") if part)
             for alias in node.names:
                 yield node.lineno, f"{source}.{alias.name}"
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("__import__", "importlib.import_module", "import_module"):
-            if node.args and isinstance(node.args[0], ast.Constant):
-                yield node.lineno, str(node.args[0].value)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in BY_NAME and isinstance(node.args[0], ast.Constant):
+            yield node.lineno, str(node.args[0].value)
 
 
 def rule_for(name: str) -> set[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import time
 from pathlib import Path
 
 import pytest
@@ -52,9 +53,10 @@ def killed_at(folder: Path, calls: str, number: int) -> bool:
         with failing_calls(server.pid, calls, f"signal=KILL:when={number}"):
             try:
                 upload_by(client)
+                killed = False
             except (ClosedByServer, NothingCame, OSError):
-                pass
-        killed = not server.is_running()
+                killed = True
+        assert not killed or has_died(server), "the connection ended, and the server goes on"
         client.close()
         server.kill()
         server.start()
@@ -69,6 +71,14 @@ def killed_at(folder: Path, calls: str, number: int) -> bool:
         left = sorted(path.name for path in (folder / "uploads").iterdir())
         assert len(left) == 1 and not left[0].endswith(".part"), f"one version, and nothing else: {left}"
     return killed
+
+
+def has_died(server: ServerProcess) -> bool:
+    """Whether it ended; a process is only buried a moment after its connections, when all of its threads are."""
+    deadline = time.monotonic() + 5
+    while server.is_running() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not server.is_running()
 
 
 def check_listed(client: RawClient) -> None:

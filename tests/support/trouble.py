@@ -97,7 +97,7 @@ def failing_calls(pid: int, calls: str, fault: str) -> Iterator[None]:
             time.sleep(0.01)
         yield
     finally:
-        if _is_dead(pid):
+        if is_dead(pid):
             tracer.kill()  # strace 6.1 may never take notice of a killed process with threads, and keeps it from being buried
         else:
             tracer.send_signal(signal.SIGINT)
@@ -118,7 +118,7 @@ def _is_traced(pid: int) -> bool:
         return False
 
 
-def _is_dead(pid: int) -> bool:
+def is_dead(pid: int) -> bool:
     """Whether the process has ended, though perhaps not been waited for."""
     try:
         return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
