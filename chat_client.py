@@ -14,8 +14,10 @@ from pathlib import Path
 
 import protocol
 from client.connection import Connection
+from client.errors import CannotConnect
 from client.prompt import open_screen
 from client.terminal import INTERRUPTED, LineClient, Options
+from client.text import visible
 
 
 def address(text: str) -> tuple[str, int]:
@@ -53,6 +55,10 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--download-folder", metavar="DIR", type=Path, default=Path("downloads"), help="where /get puts files (./%(default)s)"
     )
+    result.add_argument("--tls", action="store_true", help="encrypt the connection, and check the server's certificate")
+    result.add_argument(
+        "--cafile", metavar="FILE", help="trust the certificate in FILE (PEM), which the teacher hands out, and no other; needs --tls"
+    )
     return result
 
 
@@ -87,10 +93,16 @@ def main(arguments: list[str] | None = None) -> int:
         problem = protocol.password_problem(password)
         if problem is not None:
             door.error(f"--password-file {given.password_file}: {problem}")
+    if given.cafile is not None and not given.tls:
+        door.error("--cafile needs --tls")
     host, port = given.server
     options = Options(given.user, password, given.room, given.download_folder, given.take_over)
     try:
-        return LineClient(Connection(host, port), open_screen(), options).run()
+        chat = Connection(host, port, tls=given.tls, cafile=given.cafile)
+    except CannotConnect as error:
+        door.error(f"--cafile: {visible(str(error))}")
+    try:
+        return LineClient(chat, open_screen(), options).run()
     except KeyboardInterrupt:
         return INTERRUPTED
 

@@ -53,6 +53,7 @@ from client.records import (
     session_from,
 )
 from client.requests import ANSWER_SECONDS, Requests, all_rooms
+from client.tls import Trust
 
 CONNECT_SECONDS: Final = 10.0
 PROBE_SECONDS: Final = 3.0
@@ -125,7 +126,9 @@ class Connection(Requests):
     """One user's connection to one server. Made without connecting; `connect`, `with` or `login` opens it.
 
     `timeout` is that of connecting, in seconds. `features` are the extras asked for at login. `trace` is called with the
-    payload of each frame. With `reconnect` false a lost connection ends everything.
+    payload of each frame. With `reconnect` false a lost connection ends everything. With `tls` it is encrypted, and the server
+    must show a certificate for `host` that this machine trusts, or one of those in `cafile` where given; `CannotConnect` is raised
+    where that file can't be used.
     """
 
     def __init__(
@@ -139,10 +142,15 @@ class Connection(Requests):
         trace: Trace | None = None,
         pauses: Sequence[float] = PAUSES,
         idle_seconds: float = IDLE_SECONDS,
+        tls: bool = False,
+        cafile: str | None = None,
     ) -> None:
+        if cafile is not None and not tls:
+            raise ValueError("cafile is given, but not tls: nothing would be encrypted")
         self.host = host
         self.port = port
         self._timeout = timeout
+        self._trust = Trust(cafile) if tls else None
         self._features = tuple(features)
         self._reconnects = reconnect
         self._trace = trace
@@ -191,7 +199,7 @@ class Connection(Requests):
             before = self._reader
         if before is not None:
             before.join(CONNECT_SECONDS)  # it is clearing up after a link that has ended
-        link = open_link(self.host, self.port, self._timeout, self._trace)
+        link = open_link(self.host, self.port, self._timeout, self._trace, self._trust)
         with self._changed:
             self._link = link
             self._reader = threading.Thread(target=self._read, args=(link,), name="chat-reader", daemon=True)
@@ -308,6 +316,11 @@ class Connection(Requests):
             raise self._no_chat_server(error) from None
 
     def _no_chat_server(self, error: ConnectionLost) -> CannotConnect:
+        if self._trust is None and "TLS" in str(error):  # its alert, as the link names it
+            return CannotConnect(
+                f"The server on {self.host} port {self.port} speaks TLS, and this client was started without it.",
+                "Start it with --tls --cafile FILE, where FILE is the teacher's certificate file.",
+            )
         return CannotConnect(
             f"What answers on {self.host} port {self.port} is no chat server: {error}.",
             "Check that the port is the one the server's first screen shows.",
@@ -673,7 +686,7 @@ class Connection(Requests):
                     return None
             link: Link | None = None
             try:
-                link = open_link(self.host, self.port, self._timeout, self._trace)
+                link = open_link(self.host, self.port, self._timeout, self._trace, self._trust)
                 if self._closing:
                     link.dispose()
                     return None

@@ -12,6 +12,7 @@ import errno
 import re
 import selectors
 import socket
+import ssl
 import threading
 import time
 from collections import deque
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from typing import Final
 
 from client.errors import CannotConnect, ConnectionLost
+from client.tls import TlsSocket, Trust, secure
 from protocol import BadFrame, FrameReader
 
 MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
@@ -33,8 +35,11 @@ Trace = Callable[[str, bytes], None]
 """Called with "sent" or "received" and the payload of each frame; for showing packets."""
 
 
-def open_link(host: str, port: int, timeout: float, trace: Trace | None = None) -> Link:
-    """Connect within `timeout` seconds for each address of `host`; raises `CannotConnect` with plain words."""
+def open_link(host: str, port: int, timeout: float, trace: Trace | None = None, trust: Trust | None = None) -> Link:
+    """Connect within `timeout` seconds for each address of `host`; raises `CannotConnect` with plain words.
+
+    With `trust` by TLS, whose handshake may take `timeout` seconds more.
+    """
     try:
         sock = socket.create_connection((host, port), timeout)
     except (OSError, UnicodeError) as error:
@@ -43,11 +48,15 @@ def open_link(host: str, port: int, timeout: float, trace: Trace | None = None) 
         # A small packet must not wait for the answer to the one before (Nagle's algorithm, RFC 896).
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        stream, early = (sock, b"") if trust is None else secure(sock, trust, host, port, timeout)
         sock.settimeout(SEND_SECONDS)
     except OSError as error:  # the other side has already hung up
         sock.close()
         raise in_plain_words(error, host, port, timeout) from error
-    return Link(sock, trace)
+    except CannotConnect:
+        sock.close()
+        raise
+    return Link(stream, trace, early)
 
 
 _NO_ROUTE: Final = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EADDRNOTAVAIL, 10065, 10051}
@@ -92,10 +101,11 @@ def in_plain_words(error: Exception, host: str, port: int, timeout: float) -> Ca
 class Link:
     """An open connection that carries frames until it is closed or lost; a lost one never comes back."""
 
-    def __init__(self, sock: socket.socket, trace: Trace | None = None) -> None:
+    def __init__(self, sock: socket.socket | TlsSocket, trace: Trace | None = None, early: bytes = b"") -> None:
         self._sock = sock
         self._trace = trace
         self._frames = FrameReader(MAX_FRAME_BYTES)
+        self._frames.feed(early)  # what came along with the handshake of TLS
         self._selector = selectors.DefaultSelector()
         self._selector.register(sock, selectors.EVENT_READ)
         self.heard_at = time.monotonic()
@@ -146,6 +156,10 @@ class Link:
                 other = _LOOKS_LIKE.search(error.message)
                 self.close(f"it speaks another protocol: {other.group(1)}" if other else f"it sent no frame: {error.message}")
                 raise ConnectionLost(self._end or "") from None
+            except ssl.SSLWantReadError:  # no whole record yet
+                self.heard_at = time.monotonic()
+                left = deadline - self.heard_at
+                continue
             except (OSError, ValueError) as error:  # ValueError: the socket was closed under the selector
                 data = b""
                 self.close(f"the connection broke: {error}")

@@ -361,7 +361,8 @@ def fail_and_look(
         status = end_of(server)
     assert talk.acknowledged == before, "acknowledged although the disk had failed"
     assert status > 0, f"exit status {status}"
-    assert "the disk failed" in server.log().splitlines()[-1], f"no clear last line\n{server.log()}"
+    said = [line for line in server.log().splitlines() if line.startswith("chat_server.py: ")]
+    assert len(said) == 1 and "the disk failed" in said[0], f"no clear last line\n{server.log()}"
     server.start()
     (again,) = members(server, client_factory, "ada")
     talk.check(again, refused_are_gone=False)  # what was refused may be there: nobody knows what a failed sync has left
@@ -423,6 +424,19 @@ def test_after_a_failed_sync_of_an_upload_nothing_is_acknowledged_to_anybody(
         replies = [reply_or_silence(lambda: eve.confirm(transaction)) for transaction in counted]  # noqa: B023 (called at once)
         assert end_of(server) > 0
     assert not [reply for reply in replies if reply is not None and reply["action"] == "ack"], replies
+
+
+@needs_strace
+def test_a_sync_that_fails_while_the_writer_is_idle_ends_the_server_too(
+    start_server: Callable[..., ServerProcess], client_factory: Callable[..., RawClient]
+) -> None:
+    server = start_server(*OPTIONS)
+    (ada,) = members(server, client_factory, "ada")
+    talk = Talk(ada)
+    with failing_calls(server.pid, "fsync,fdatasync", "error=EIO:when=2"):
+        talk.say()  # the first sync is its commit; the second puts down how far the journal goes, and what ada has read
+        assert end_of(server) > 0
+    assert "the disk failed" in server.log().splitlines()[-1], server.log()
 
 
 @pytest.mark.long

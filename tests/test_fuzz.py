@@ -374,7 +374,7 @@ class Actor:
         data = {key: self.values[key] for key in keys}
         if action == "confirm_count":
             data["transaction_id"] = self.values["key"]
-        elif action == "file_down_req":
+        elif action == "file_down_req" or (action == "file_send_fin" and rng.random() < 0.5):
             data["file_path"] = "stored.txt"
         elif "transaction_id" in row.optional and "transaction_id" in data:
             data["transaction_id"] = f"own-{rng.randrange(10**6):06}"
@@ -487,7 +487,7 @@ class Fuzz:
                     what = self.stream_case(packet, rng)
                 else:
                     mutate = unchanged if rng.random() < 0.06 else MUTATIONS[number // len(actions) % len(MUTATIONS)]
-                    body = mutate(packet, rng) or b" "
+                    body = mutate(packet, rng)[: LIMITS["after login"]] or b" "
                     what = f"{mutate.__name__}, {body[:2000]!r}"
                     (self.member_case if manner == "member" else self.outside_case)(body)
             except AssertionError as error:
