@@ -121,22 +121,22 @@ class TlsSocket:
         with self._lock:
             if data:
                 self._incoming.write(data)
-            else:
-                self._incoming.write_eof()
-            return self._decrypt(must_give=True)
+            try:
+                return self._decrypt() or self._tls.read(RECORD_BYTES)  # b"" may stand for "nothing yet" and for "no more"
+            except ssl.SSLZeroReturnError:
+                return b""
+            except ssl.SSLWantReadError:
+                if data:
+                    raise
+                raise ConnectionAbortedError("it was cut off") from None
 
-    def _decrypt(self, *, must_give: bool = False) -> bytes:
+    def _decrypt(self) -> bytes:
         pieces: list[bytes] = []
         try:
             while piece := self._tls.read(RECORD_BYTES):
                 pieces.append(piece)
-        except ssl.SSLWantReadError:
-            if must_give and not pieces:
-                raise
-        except ssl.SSLZeroReturnError:
+        except (ssl.SSLWantReadError, ssl.SSLZeroReturnError):
             pass
-        except ssl.SSLEOFError:
-            raise ConnectionAbortedError("the stream was cut off") from None
         return b"".join(pieces)
 
     def sendall(self, data: bytes) -> None:

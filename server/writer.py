@@ -171,6 +171,8 @@ class Writer:
                     return
                 else:
                     self._tick(None)
+            except StorageFailed as error:
+                self._disk_failed(error)
             except StorageError as error:
                 log.error("the writer could not look after the database: %s", error)
             except Exception:  # the writer's thread begins here: it must outlive a defect

@@ -14,6 +14,8 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
+from support import tls
+
 Packet = dict[str, Any]
 
 WAIT_SECONDS = 10.0
@@ -44,12 +46,12 @@ def letter_frequencies(content: str) -> dict[str, int]:
 
 
 class RawClient:
-    """One connection to a server on this machine.
+    """One connection to a server on this machine, over TLS where a certificate of its own is given (or `CHAT_TEST_TLS` is set).
 
     Packets that a waiting call does not want are kept aside, in order, for later calls.
     """
 
-    def __init__(self, port: int, *, receive_buffer: int | None = None) -> None:
+    def __init__(self, port: int, *, receive_buffer: int | None = None, certificate: tls.Certificate | None = None) -> None:
         self.port = port
         self.chatid = ""
         self.session_key = ""
@@ -57,12 +59,14 @@ class RawClient:
         self._buffer = bytearray()
         self._aside: deque[Packet] = deque()
         self._numbers = itertools.count(1)
-        self.socket = socket.socket()
+        self.socket: Any = socket.socket()
         if receive_buffer is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(WAIT_SECONDS)
         self.socket.connect(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if certificate is not None or tls.EVERYWHERE:
+            self.socket = tls.TlsSocket(self.socket, (certificate or tls.everywhere()).context())
 
     def close(self) -> None:
         self.socket.close()

@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from typing import IO, final
 
+from support import tls
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 LISTENING = re.compile(r"listening on (\S+):(\d+)")
 START_SECONDS = 20.0
@@ -25,6 +27,8 @@ STOP_SECONDS = 15.0
 def server_command(data_dir: Path, *options: str) -> list[str]:
     """The command line of a server on a free loopback port."""
     defaults = ["--host", "127.0.0.1", "--port", "0", "--password-cost", "4"]
+    if tls.EVERYWHERE and "--certfile" not in options:
+        defaults += tls.everywhere().options
     return [sys.executable, "chat_server.py", *defaults, "--data", str(data_dir), *options]
 
 

@@ -1,0 +1,266 @@
+"""`kill -9` under load, again and again: what was acknowledged or delivered is there, once, under its number, in its order.
+
+The full form (`-m long`) makes as many rounds as CHAT_ROUNDS says, 500 unless given. The checker is itself tested with
+planted faults of every kind.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import os
+import random
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.history_checker import Ack, Observed, Seen, faults
+from support.raw_client import ClosedByServer, RawClient, letter_frequencies
+from support.server_process import ServerProcess
+
+ROUNDS = int(os.environ.get("CHAT_ROUNDS", "500"))
+SENDERS = 20
+ROUND_SECONDS = 30.0
+
+
+class Talker:
+    """A user that sends one message after another until the connection breaks, and goes on with the unfinished one later."""
+
+    def __init__(self, name: str, observed: Observed, guard: threading.Lock) -> None:
+        self.name, self.observed, self.guard = name, observed, guard
+        self.session_key: str | None = None
+        self.numbers = itertools.count(1)
+        self.sessions = itertools.count(1)
+        self.unfinished: str | None = None
+
+    def talk(self, port: int) -> None:
+        """Talk until the server dies. Any other end is an error, which the caller sees in `problem`."""
+        self.problem: BaseException | None = None
+        try:
+            self._talk(port)
+        except (OSError, ClosedByServer):
+            pass
+        except (AssertionError, KeyError, ValueError) as error:
+            self.problem = error
+
+    def _talk(self, port: int) -> None:
+        client = RawClient(port)
+        try:
+            self._log_in(client)
+            seen = self.observed.live[f"{self.name}/{next(self.sessions)}"]
+            while True:
+                if self.unfinished is None:
+                    self.unfinished = f"{self.name}:{next(self.numbers)}"
+                    self.observed.sent[self.name].append(self.unfinished)
+                self._say(client, self.unfinished, seen)
+                self.unfinished = None
+        finally:
+            client.close()
+
+    def _log_in(self, client: RawClient) -> None:
+        if self.session_key is None:
+            client.register(self.name)
+            reply = client.login(self.name, take_over=True)
+        else:
+            reply = client.login(self.name, None, session_key=self.session_key)
+        assert reply["action"] == "login_success", reply
+        self.session_key = client.session_key
+
+    def _say(self, client: RawClient, key: str, seen: list[Seen]) -> None:
+        data = {"chatid": self.name, "room_id": "lobby", "content": key, "transaction_id": key}
+        client.send({"action": "send_message", "data": data})
+        while True:
+            packet = client.receive(ROUND_SECONDS)
+            data = packet.get("data", {})
+            if packet["action"] == "receive_message":
+                seen.append(Seen(data["message_id"], data["sender_chatid"], data["content"]))
+            elif packet["action"] == "character_count":
+                assert data["letter_frequencies"] == letter_frequencies(key)
+                client.send({"action": "confirm_count", "data": {"transaction_id": key, "confirm": True}})
+            else:
+                assert packet["action"] == "ack" and packet["status"] == "success", packet
+                with self.guard:
+                    self.observed.acks.append(Ack(self.name, key, data["message_id"]))
+                return
+
+
+def read_history(client: RawClient, after: int = 0) -> Iterator[Seen]:
+    while True:
+        data = client.ask("get_messages", room_id="lobby", after_id=after)["data"]
+        for message in data["messages"]:
+            yield Seen(message["message_id"], message["sender_chatid"], message["content"])
+            after = message["message_id"]
+        if not data["has_more"]:
+            return
+
+
+def run_rounds(tmp_path: Path, rounds: int) -> Observed:
+    """Rounds of talk and `kill -9`; everything seen, with the history at the end."""
+    observed, guard, chance = Observed(), threading.Lock(), random.Random(rounds)
+    for number in range(SENDERS):  # made before any thread looks
+        observed.sent[f"talker{number}"] = []
+    talkers = [Talker(name, observed, guard) for name in observed.sent]
+    process = ServerProcess(tmp_path / "data", "--rate-limit", "0", "--password-cost", "4")
+    process.start()
+    try:
+        for _ in range(rounds):
+            one_round(process, talkers, chance.uniform(0.1, 0.5))
+            process.restart()
+            keep_history(process, observed)
+            assert not faults(observed), "\n".join(faults(observed)[:20])
+        observed.history = history_of(process, 0)
+        check_journal(tmp_path / "data", observed)
+    finally:
+        process.kill()
+    return observed
+
+
+def one_round(process: ServerProcess, talkers: list[Talker], seconds: float) -> None:
+    threads = [threading.Thread(target=talker.talk, args=(process.port,), name=talker.name, daemon=True) for talker in talkers]
+    for thread in threads:
+        thread.start()
+    time.sleep(seconds)  # not for order: how long they may talk
+    process.kill()
+    for thread in threads:
+        thread.join(ROUND_SECONDS)
+        assert not thread.is_alive(), f"{thread.name} hangs"
+    problems = [talker.problem for talker in talkers if talker.problem is not None]
+    assert not problems, problems[0]
+
+
+def history_of(process: ServerProcess, after: int) -> list[Seen]:
+    client = RawClient(process.port)
+    try:
+        client.register("historian")
+        client.login("historian", take_over=True)
+        return list(read_history(client, after))
+    finally:
+        client.close()
+
+
+def keep_history(process: ServerProcess, observed: Observed) -> None:
+    """Read only what is new: the whole is read at the end, and compared with this."""
+    last = observed.earlier[-1].message_id if observed.earlier else 0
+    observed.earlier += history_of(process, last)
+    observed.history = list(observed.earlier)
+
+
+def check_journal(data: Path, observed: Observed) -> None:
+    """The journal of the lobby holds whole frames, and each message exactly once, in its order."""
+    contents = []
+    for file in sorted((data / "journal" / "room-000001").glob("*.frames")):
+        rest = file.read_bytes()
+        while rest:
+            (size,) = struct.unpack(">I", rest[:4])
+            assert len(rest) >= 4 + size, "a frame is cut"
+            contents.append(rest[4 : 4 + size])
+            rest = rest[4 + size :]
+    assert [f'"content":"{seen.key}"'.encode() in payload for seen, payload in zip(observed.history, contents)] == [True] * len(
+        observed.history
+    )
+    assert len(contents) == len(observed.history)
+
+
+def test_what_was_acknowledged_survives_kills_under_load(tmp_path: Path) -> None:
+    observed = run_rounds(tmp_path, 3)
+    assert faults(observed) == []
+    assert len(observed.acks) > SENDERS and observed.live
+
+
+@pytest.mark.long
+def test_what_was_acknowledged_survives_hundreds_of_kills(tmp_path: Path) -> None:
+    observed = run_rounds(tmp_path, ROUNDS)
+    assert faults(observed) == []
+    print(f"{ROUNDS} rounds, {len(observed.acks)} acks, {sum(map(len, observed.live.values()))} deliveries: no fault")
+
+
+# --- The checker is checked -----------------------------------------------------------------------------------------
+
+
+def good_run() -> Observed:
+    observed = Observed()
+    observed.sent = {"ada": ["ada:1", "ada:2"], "bob": ["bob:1", "bob:2"]}
+    observed.history = [Seen(1, "ada", "ada:1"), Seen(2, "bob", "bob:1"), Seen(3, "ada", "ada:2"), Seen(5, "bob", "bob:2")]
+    observed.acks = [Ack("ada", "ada:1", 1), Ack("bob", "bob:1", 2), Ack("ada", "ada:2", 3)]
+    observed.earlier = observed.history[:2]
+    observed.live = {"ada/1": [observed.history[1], observed.history[3]], "bob/1": [observed.history[0], observed.history[2]]}
+    return observed
+
+
+def lose(observed: Observed) -> None:
+    del observed.history[2]
+
+
+def lose_what_was_only_delivered(observed: Observed) -> None:
+    del observed.history[3]
+
+
+def lose_what_was_seen_earlier(observed: Observed) -> None:
+    observed.acks, observed.live = [], {}
+    del observed.history[0]
+
+
+def double_in_history(observed: Observed) -> None:
+    observed.history.append(Seen(6, "ada", "ada:1"))
+
+
+def double_live(observed: Observed) -> None:
+    observed.live["bob/1"].insert(1, observed.history[0])
+
+
+def use_an_id_twice(observed: Observed) -> None:
+    observed.history[3] = Seen(3, "bob", "bob:2")
+
+
+def invent(observed: Observed) -> None:
+    observed.history.append(Seen(6, "ada", "ada:99"))
+
+
+def put_in_anothers_mouth(observed: Observed) -> None:
+    observed.history[1] = Seen(2, "ada", "bob:1")
+
+
+def renumber(observed: Observed) -> None:
+    observed.history[2] = Seen(4, "ada", "ada:2")
+
+
+def reorder_live(observed: Observed) -> None:
+    observed.live["bob/1"].reverse()
+
+
+def reorder_history(observed: Observed) -> None:
+    observed.history[0], observed.history[1] = observed.history[1], observed.history[0]
+
+
+def break_the_senders_order(observed: Observed) -> None:
+    observed.sent["ada"].reverse()
+
+
+def leave_a_gap_live(observed: Observed) -> None:
+    observed.live["carol/1"] = [observed.history[0], observed.history[2]]
+
+
+def echo(observed: Observed) -> None:
+    observed.live["ada/1"].insert(0, observed.history[0])
+
+
+PLANTED: dict[Callable[[Observed], None], str] = {
+    lose: "lost", lose_what_was_only_delivered: "lost", lose_what_was_seen_earlier: "lost", double_in_history: "doubled",
+    double_live: "doubled", use_an_id_twice: "doubled", invent: "unexpected", put_in_anothers_mouth: "unexpected",
+    renumber: "renumbered", reorder_live: "reordered", reorder_history: "reordered",
+    break_the_senders_order: "out of the sender's order", leave_a_gap_live: "live differs", echo: "live differs",
+}  # fmt: skip
+
+
+def test_the_checker_finds_nothing_in_a_good_run() -> None:
+    assert faults(good_run()) == []
+
+
+@pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
+def test_the_checker_finds_a_planted_fault(plant: Callable[[Observed], None]) -> None:
+    observed = copy.deepcopy(good_run())
+    plant(observed)
+    assert any(fault.startswith(PLANTED[plant]) for fault in faults(observed)), faults(observed)
