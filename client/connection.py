@@ -53,7 +53,7 @@ from client.records import (
     session_from,
 )
 from client.requests import ANSWER_SECONDS, Requests, all_rooms
-from client.tls import Trust
+from client.tls import Trust, speaks_tls
 
 CONNECT_SECONDS: Final = 10.0
 PROBE_SECONDS: Final = 3.0
@@ -316,7 +316,7 @@ class Connection(Requests):
             raise self._no_chat_server(error) from None
 
     def _no_chat_server(self, error: ConnectionLost) -> CannotConnect:
-        if self._trust is None and "TLS" in str(error):  # its alert, as the link names it
+        if self._trust is None and speaks_tls(self.host, self.port):
             return CannotConnect(
                 f"The server on {self.host} port {self.port} speaks TLS, and this client was started without it.",
                 "Start it with --tls --cafile FILE, where FILE is the teacher's certificate file.",

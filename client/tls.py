@@ -24,14 +24,16 @@ RECORD_BYTES: Final = 16 * 1024
 """The most plaintext in one TLS record (RFC 8446, section 5.1)."""
 PIECE_BYTES: Final = 4 * RECORD_BYTES
 """Encrypted at a time, so that the receiving thread waits for the lock some 0.1 ms at most."""
-NAMES_SECONDS: Final = 3.0
+LOOK_SECONDS: Final = 3.0
+"""For a second look at a server, to tell what went wrong at the first."""
 MOST_NAMES: Final = 5
 
 _RECORD_TYPES: Final = frozenset((0x14, 0x15, 0x16, 0x17))  # with which a server's answer in TLS begins (RFC 8446, section 5.1)
 _FRAME_BEGINS: Final = 0  # the first byte of every frame under 16 MiB: a chat server that speaks plain TCP
 # From OpenSSL's x509_vfy.h, as `SSLCertVerificationError.verify_code` has them.
 _NOT_YET_VALID, _EXPIRED = 9, 10
-_UNTRUSTED: Final = frozenset((2, 18, 19, 20, 21))  # no issuer, self-signed, self-signed at its root, issuer not known, one alone
+# No issuer, another signature, self-signed, self-signed at its root, issuer not known, one alone.
+_UNTRUSTED: Final = frozenset((2, 7, 18, 19, 20, 21))
 _OTHER_NAME: Final = frozenset((62, 64))  # for a name, for an address
 
 
@@ -232,6 +234,21 @@ def secure(sock: socket.socket, trust: Trust, host: str, port: int, timeout: flo
         ) from error
 
 
+def speaks_tls(host: str, port: int) -> bool:
+    """Whether a server answers a TLS hello in TLS, to tell why a plain connection failed. Trusts nothing and sends nothing else."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with socket.create_connection((host, port), LOOK_SECONDS) as sock:
+            TlsSocket(sock, context, _certificate_name(host)).handshake(time.monotonic() + LOOK_SECONDS)
+    except ssl.SSLError:
+        pass  # it did answer in TLS, for otherwise this would be `NotTls`
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def _certificate_name(host: str) -> str:
     return host.partition("%")[0]  # an IPv6 address may name the interface, which no certificate knows
 
@@ -260,7 +277,7 @@ def _refusal(sock: socket.socket, data: bytes, deadline: float) -> tuple[str, st
             payload = frames.next_frame()
             if payload is not None:
                 return code_and_message(as_object(json.loads(payload)), "error")
-            _limit(sock, min(deadline, time.monotonic() + NAMES_SECONDS))
+            _limit(sock, min(deadline, time.monotonic() + LOOK_SECONDS))
             data = sock.recv(RAW_READ_BYTES)
     except (OSError, ValueError, RecursionError, BadFrame):
         pass
@@ -304,9 +321,9 @@ def _names(trust: Trust, host: str, port: int) -> str:
     context = _context(trust.cafile)
     context.check_hostname = False
     try:
-        with socket.create_connection((host, port), NAMES_SECONDS) as sock:
+        with socket.create_connection((host, port), LOOK_SECONDS) as sock:
             tls = TlsSocket(sock, context, _certificate_name(host))
-            tls.handshake(time.monotonic() + NAMES_SECONDS)
+            tls.handshake(time.monotonic() + LOOK_SECONDS)
             names = [str(value) for kind, value in tls.getpeercert().get("subjectAltName", ()) if kind in ("DNS", "IP Address")]
             tls.shutdown(socket.SHUT_RDWR)
     except (OSError, ValueError):

@@ -1,0 +1,225 @@
+"""The service from the inside: clocks that the test drives, systems without MSG_DONTWAIT, threads that can't start."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.files import Upload, download
+from support.raw_client import RawClient, error_code
+
+from server.service import Service
+from server.settings import Settings
+
+Serve = Callable[..., Service]
+
+
+class Clock:
+    """A clock that stands still until it is set."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Starts services in this process; all are stopped with the test."""
+    started: list[Service] = []
+
+    def start(folder: str = "data", **options: object) -> Service:
+        names = {"clock", "wall", "force_fallback"}
+        kept = {key: value for key, value in options.items() if key in names}
+        chosen = {key: value for key, value in options.items() if key not in names}
+        settings = replace(Settings(), host="127.0.0.1", port=0, data=str(tmp_path / folder), password_cost=4, min_free=0, **chosen)
+        service = Service(settings, lambda reason: None, **kept)  # type: ignore[arg-type]
+        started.append(service)
+        service.start()
+        return service
+
+    yield start
+    for service in started:
+        if not service.is_closing:
+            assert service.stop() == []
+
+
+def member(service: Service, name: str, **login: object) -> RawClient:
+    client = RawClient(service.listener.port)
+    client.register(name)
+    assert client.login(name, **login)["action"] == "login_success"
+    return client
+
+
+def eventually(holds: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("force_fallback", [False, True], ids=["MSG_DONTWAIT", "the fallback"])
+def test_everything_works_with_and_without_msg_dontwait(serve: Serve, force_fallback: bool) -> None:
+    service = serve(force_fallback=force_fallback)
+    ada, bob = member(service, "ada"), member(service, "bob", features=["events"])
+    ada.say("lobby", "Hello")
+    assert bob.answer(bob.receive_message("Hello"))["data"]["confirm"] is True
+    data = bytes(range(256)) * 3000
+    assert Upload(ada, "lobby", "file", data, chunk=65536).run()["sha256"]
+    assert download(bob, "lobby", "file")[0] == data
+    assert ada.ask("logout")["action"] == "logout_ack"
+    bob.receive_event("user_offline", chatid="ada")
+    bob.close()
+    ada.close()
+    eventually(lambda: not service.registry.connections(), "a connection stays")
+    assert service.budget.held == 0
+
+
+def test_a_deaf_client_is_closed_and_gives_its_memory_back(serve: Serve) -> None:
+    service = serve(max_waiting=65536, rate_limit=0)
+    talker = member(service, "talker")
+    deaf = RawClient(service.listener.port, receive_buffer=4096)
+    deaf.register("deaf")
+    deaf.login("deaf")
+    others = [member(service, f"other{number}") for number in range(3)]
+    for number in range(120):
+        talker.say("lobby", f"{number}" + "x" * 8000)
+        for other in others:
+            other.receive_message(f"{number}" + "x" * 8000)
+    eventually(lambda: len(service.registry.connections()) == 4, "the deaf one keeps its place")
+    eventually(lambda: service.budget.held == 0, "its memory is not given back")
+
+
+def test_who_takes_nothing_for_the_stall_time_is_closed(serve: Serve) -> None:
+    clock = Clock(1000.0)
+    service = serve(clock=clock, max_waiting=0, rate_limit=0)
+    talker = member(service, "talker")
+    deaf = RawClient(service.listener.port, receive_buffer=4096)
+    deaf.register("deaf")
+    deaf.login("deaf")
+    for number in range(100):
+        talker.say("lobby", f"{number}" + "x" * 16000)
+    eventually(lambda: service.budget.held > 0, "nothing waits")
+    clock.now += 29
+    talker.say("lobby", "29 s")
+    assert len(service.registry.connections()) == 2
+    clock.now += 2
+    eventually(lambda: len(service.registry.connections()) == 1, "it is not closed")
+
+
+def test_over_the_memory_bound_the_largest_holder_goes(serve: Serve) -> None:
+    service = serve(max_memory=300_000, max_waiting=0, rate_limit=0)
+    talker = member(service, "talker")
+    deaf = RawClient(service.listener.port, receive_buffer=4096)
+    deaf.register("deaf")
+    deaf.login("deaf")
+    for number in range(100):
+        talker.say("lobby", f"{number}" + "x" * 16000)
+    eventually(lambda: len(service.registry.connections()) == 1, "nobody is closed")
+    talker.say("lobby", "goes on")
+    eventually(lambda: service.budget.held == 0, "its memory is not given back")
+
+
+def test_open_transactions_count_against_the_memory_and_die_in_time(serve: Serve) -> None:
+    clock = Clock(50.0)
+    service = serve(clock=clock)
+    client = member(service, "ada")
+    tags = [client.propose("lobby", f"message {number}")["data"]["transaction_id"] for number in range(64)]
+    refused = client.ask("send_message", room_id="lobby", content="one more")
+    assert error_code(refused) == "too_many_pending"
+    assert service.budget.held > 64 * 500
+    clock.now += 59
+    assert client.confirm(tags[0])["status"] == "success"
+    clock.now += 2
+    assert error_code(client.confirm(tags[1])) == "transaction_not_found"
+    eventually(lambda: service.budget.held == 0, "the others are held on to")
+
+
+@pytest.mark.parametrize("jump", [-3600, 10 * 365 * 86_400], ids=["an hour back", "ten years forward"])
+def test_a_jump_of_the_wall_clock_changes_no_order_and_ends_nobody(serve: Serve, jump: int) -> None:
+    wall = Clock(1_700_000_000.0)
+    service = serve(wall=wall)
+    ada, bob = member(service, "ada"), member(service, "bob")
+    for number in range(3):
+        ada.say("lobby", f"before {number}")
+    wall.now += jump
+    for number in range(3):
+        ada.say("lobby", f"after {number}")
+    wall.now -= jump
+    ada.say("lobby", "back")
+    said = [f"before {number}" for number in range(3)] + [f"after {number}" for number in range(3)] + ["back"]
+    live = [bob.receive_message()["data"] for _ in said]
+    assert [message["content"] for message in live] == said
+    assert [message["message_id"] for message in live] == sorted(message["message_id"] for message in live)
+    page = bob.ask("get_messages", room_id="lobby", after_id=0)["data"]["messages"]
+    assert [message["content"] for message in page] == said
+    since = bob.ask("get_messages", room_id="lobby", from_time="2023-11-14T22:13:20Z")["data"]["messages"]
+    due = said if jump > 0 else [content for content in said if not content.startswith("after")]
+    assert [message["content"] for message in since] == due
+    assert ada.nothing_before_pong() == [], "and nobody was closed"
+
+
+def test_a_thread_that_can_not_start_costs_only_its_client(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = serve()
+    ada = member(service, "ada")
+    start = threading.Thread.start
+
+    def fail(thread: threading.Thread) -> None:
+        if thread.name.startswith("client-"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    refused = RawClient(service.listener.port)
+    refused.send({"action": "ping"})
+    assert [error_code(packet) for packet in refused.expect_closed()] == ["server_full"]
+    monkeypatch.undo()
+    bob = member(service, "bob")
+    ada.say("lobby", "Hello")
+    bob.receive_message("Hello")
+
+
+def test_a_defect_in_one_change_harms_nobody_else(serve: Serve) -> None:
+    service = serve()
+    ada, bob = member(service, "ada"), member(service, "bob")
+
+    def broken(connection: object) -> None:
+        raise ZeroDivisionError("planted")
+
+    with pytest.raises(ZeroDivisionError):
+        service.writer.run(broken)
+    ada.say("lobby", "Hello")
+    bob.receive_message("Hello")
+
+
+def test_after_the_disk_failed_nothing_is_acknowledged(serve: Serve) -> None:
+    from storage.errors import StorageFailed
+
+    service = serve()
+    ada = member(service, "ada")
+    counted = ada.propose("lobby", "Hello")
+    service.disk_failed(StorageFailed("planted"))
+    assert error_code(ada.confirm(counted["data"]["transaction_id"])) == "internal_error"
+    assert error_code(ada.ask("create_room", participants=[], room_name="x")) == "internal_error"
+    assert ada.ask("get_messages", room_id="lobby", after_id=0)["data"]["messages"] == [], "reading goes on until the end"
+
+
+def test_an_upload_left_alone_for_its_lifetime_is_removed_with_its_file(serve: Serve, tmp_path: Path) -> None:
+    wall = Clock(1_700_000_000.0)
+    service = serve(wall=wall)
+    ada = member(service, "ada")
+    upload = Upload(ada, "lobby", "half", b"x" * 3000)
+    upload.init()
+    upload.send(1)
+    ada.close()
+    eventually(lambda: not service.registry.connections(), "a connection stays")
+    service.watch.remove_stale_uploads()
+    assert len(list((tmp_path / "data" / "uploads").iterdir())) == 1
+    wall.now += 86_401
+    service.watch.remove_stale_uploads()
+    assert list((tmp_path / "data" / "uploads").iterdir()) == []
