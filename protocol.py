@@ -372,6 +372,10 @@ def fold_chatid(chatid: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", chatid).casefold())
 
 
+_UNSEEN: Final = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+"""Letters and marks that nobody sees (Unicode, Default_Ignorable_Code_Point): with them two names would look alike."""
+
+
 def chatid_problem(chatid: str) -> str | None:
     """Why `chatid` can't be the name of an account, or None."""
     expected = f"1 to {MAX_CHATID_CHARACTERS} characters: letters, digits, '_', '-' or '.'"
@@ -381,8 +385,8 @@ def chatid_problem(chatid: str) -> str | None:
             return f"expected {expected}, got {len(name)} characters{'' if fold is str else ' after normalising'}"
         for position, character in enumerate(unicodedata.normalize("NFC", name)):
             # A mark (Unicode category M) belongs to the letter before it: names in Devanagari or Thai need them.
-            kind = unicodedata.category(character)[0]
-            if not (kind in "LN" or (kind == "M" and position) or character in "_-."):
+            kind = "" if _UNSEEN.match(character) else unicodedata.category(character)[0]
+            if not (kind and kind in "LN" or (kind == "M" and position) or character in "_-."):
                 return f"expected {expected}, got the character U+{ord(character):04X}"
     return None
 

@@ -401,7 +401,8 @@ class LineClient:
     def _completions(self) -> list[str]:
         with self._lock:
             rooms = [room.name for room in self._rooms]
-            return sorted({*("/" + name for name in COMMANDS), *rooms, *self._people, *self._files})
+            words = {*("/" + name for name in COMMANDS), *rooms, *self._people, *self._files}
+        return sorted(word for word in words if visible(word) == word)  # readline writes them as they are
 
     # --- Files, and the rest of the desk ---
 

@@ -29,7 +29,15 @@ def _is_hidden(text: str, position: int) -> bool:
     character = text[position]
     if character in _JOINERS:  # Persian, the Indic scripts and joined emoji need them between their own signs
         return not (0 < position < len(text) - 1 and _joins(text[position - 1]) and _joins(text[position + 1]))
+    if _is_selector(character):  # changes how a symbol looks, as in ❤️; behind a letter it would only hide
+        keycap = text[position + 1 : position + 2] == "\u20e3"
+        return not (keycap or (position > 0 and _joins(text[position - 1])))
     return character in _BLANK or unicodedata.category(character) in _HIDDEN_CATEGORIES
+
+
+def _is_selector(character: str) -> bool:
+    """A variation selector (Unicode, section 23.4)."""
+    return "\ufe00" <= character <= "\ufe0f" or "\u180b" <= character <= "\u180f" or "\U000e0100" <= character <= "\U000e01ef"
 
 
 def _joins(character: str) -> bool:

@@ -140,8 +140,9 @@ class World:
 
     def room_id(self, *, new: bool = False) -> str:
         """Any room's id: an open one, perhaps not made yet, a private one, perhaps deleted, or one that never was."""
-        known = sorted(self.rooms)
-        return self.rng.choice((*known, *known, *(OPEN_ROOMS if new else ()), "p-" + "0" * 32, "no such room"[: None if new else 12]))
+        living = [room_id for room_id, room in sorted(self.rooms.items()) if not room.deleted]
+        deleted = [room_id for room_id, room in self.rooms.items() if room.deleted][-2:]
+        return self.rng.choice((*living, *living, *deleted, *(OPEN_ROOMS if new else ("no such room",)), "p-" + "0" * 32))
 
     def seen_by(self, name: str, room_id: str) -> Room | None:
         room = self.rooms.get(room_id)

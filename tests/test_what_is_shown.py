@@ -160,8 +160,7 @@ def test_no_room_has_a_name_that_steers_or_breaks_a_line(user: Callable[..., Raw
 # --- The client's screen ------------------------------------------------------------------------------------------------
 
 
-SELECTORS_ARE_RAW = pytest.mark.xfail(strict=True, reason="variation selectors behind a Latin letter are shown as they are")
-KINDS = pytest.mark.parametrize("kind", [pytest.param(BAD, id="bad"), pytest.param(VARIANTS, id="variants", marks=SELECTORS_ARE_RAW)])
+KINDS = pytest.mark.parametrize("kind", [pytest.param(BAD, id="bad"), pytest.param(VARIANTS, id="variants")])
 
 
 @KINDS
@@ -188,7 +187,6 @@ def test_honest_text_stays_as_it_is(text: str) -> None:
     assert visible(text) == text
 
 
-@SELECTORS_ARE_RAW
 def test_no_two_names_of_accounts_are_shown_alike(client_factory: Callable[..., RawClient]) -> None:
     client, alike = client_factory(), []
     for character in (*BAD, *VARIANTS[:24]):
@@ -279,7 +277,6 @@ def test_a_chat_line_cannot_look_like_a_line_of_the_clients_own(desk: tuple[Line
                     assert re.match(r"\d\d:\d\d |\d{4}-\d\d-\d\d \d\d:\d\d |--:-- ", text), text
 
 
-@pytest.mark.xfail(strict=True, reason="completions are offered as they came")
 def test_names_that_tab_completes_do_not_reach_the_terminal_raw(desk: tuple[LineClient, Shown]) -> None:
     client, _screen = desk
     for sequence in SEQUENCES.values():

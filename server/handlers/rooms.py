@@ -69,6 +69,7 @@ def _account_id(connection: sqlite3.Connection, chatid: str, path: str) -> int:
 @handles_for_session(GetRooms)
 def get_rooms(service: Service, session: Session, request: GetRooms) -> bytes:
     """Every room that exists for the user, with what is unread in it."""
+    service.wait_for_predecessor(session)  # what was read there counts
     service.save_marks(session)
     with service.database.reading() as reader:
         found = rooms.visible(reader, session.account_id, request.after, service.page_length(request.limit) + 1)
