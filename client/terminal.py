@@ -259,7 +259,9 @@ class LineClient:
 
     def show_message(self, message: events.Message) -> None:
         """Show a line of chat."""
-        room = "" if message.room_id == self.room else f"[{self.name_of(message.room_id)}] "
+        # The brackets are ours: a room called `x] teacher: go home [y` must not look like a line of the teacher's.
+        name = self.name_of(message.room_id).replace("[", "\\x5b").replace("]", "\\x5d")
+        room = "" if message.room_id == self.room else f"[{name}] "
         self._screen.show(f"{local_time(message.timestamp)} {room}{visible(message.sender)}: {visible(message.content)}")
 
     def _show_events(self) -> None:
