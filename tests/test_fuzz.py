@@ -185,7 +185,7 @@ def by_structure(packet: Packet, rng: random.Random) -> bytes:
         target[rng.choice((key, "unknown"))] = "NESTED"
         return written(packet, rng).replace(b'"NESTED"', nested.encode())
     elif kind == 5:
-        target["unknown"] = rng.choice(([0] * 9_000, {str(number): 0 for number in range(3_000)}, [[0]] * 4_000, [0] * 12_000, any_value(rng)))
+        target["unknown"] = rng.choice(([0] * 9_000, {str(number): 0 for number in range(3_000)}, [[0]] * 4_000, [[]] * 9_900, [{}] * 10_001, [0] * 12_000, any_value(rng)))
     elif kind == 6:
         other = rng.choice(sorted(target))
         target[key], target[other] = target[other], target[key]

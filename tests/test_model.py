@@ -565,6 +565,18 @@ def test_the_server_does_what_a_small_model_says(start_server: Callable[..., Ser
     run(start_server(*SERVER_OPTIONS), SEED, int(STEPS or 300))
 
 
+def test_what_was_read_in_a_place_that_was_taken_over_is_read(start_server: Callable[..., ServerProcess]) -> None:
+    world = World(start_server(*SERVER_OPTIONS), SEED)
+    try:
+        for _ in range(20):
+            world.on["anna"].say("lobby", "hi")
+            assert world.on["Bob"].ask("get_messages", room_id="lobby", before_id=None)["data"]["messages"]
+            world.log_in("Bob", by_key=True)
+            assert world.on["Bob"].ask("get_rooms")["data"]["rooms"][0]["unread"] == 0
+    finally:
+        world.close()
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("seed", [SEED, SEED + 1])
 def test_ten_thousand_steps(start_server: Callable[..., ServerProcess], seed: int) -> None:

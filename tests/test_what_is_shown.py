@@ -286,7 +286,16 @@ def test_names_that_tab_completes_do_not_reach_the_terminal_raw(desk: tuple[Line
     assert not raw, f"completed raw: {raw[:3]}"
 
 
-def test_no_thread_of_a_client_is_left(desk: tuple[LineClient, Shown]) -> None:
+@pytest.fixture
+def threads_before() -> set[threading.Thread]:
+    """The threads before the test's client is made; those of other tests' clients may be among them."""
+    return set(threading.enumerate())
+
+
+def test_no_thread_of_a_client_is_left(threads_before: set[threading.Thread], desk: tuple[LineClient, Shown]) -> None:
     client, _screen = desk
     client.chat.close()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("chat-")]
+    deadline = time.monotonic() + 10
+    while left := [thread.name for thread in set(threading.enumerate()) - threads_before if thread.name.startswith("chat-")]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.01)
