@@ -59,11 +59,10 @@ class TlsStream(Stream):
                 finally:
                     self._push()  # handshake, alert or key update: what the reading made to be sent
             data = super().receive(RAW_READ_BYTES)
+            if not data:
+                return b""  # (told of it, OpenSSL would send a fatal alert, and the client could not be answered any more)
             with self._lock:
-                if data:
-                    self._incoming.write(data)
-                else:
-                    self._incoming.write_eof()
+                self._incoming.write(data)
 
     def send_now(self, data: bytes | memoryview) -> int:
         """Encrypt and send what the socket takes without waiting.

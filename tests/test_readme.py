@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 from support.files import Upload
 from support.raw_client import RawClient
+from support.tls import needs_openssl
 
 from server import welcome
 from server.locks import Rank
@@ -30,8 +31,9 @@ from server.settings import COMMANDS, OPTIONS, Settings, parse
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
+SECURITY = (ROOT / "SECURITY.md").read_text("utf-8")
 ARCHITECTURE = (ROOT / "docs" / "ARCHITECTURE.md").read_text("utf-8")
-PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *(f"docs/{file.name}" for file in sorted((ROOT / "docs").glob("*.md")))]
+PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", *(f"docs/{file.name}" for file in sorted((ROOT / "docs").glob("*.md")))]
 WAIT_SECONDS = 30.0
 
 
@@ -74,6 +76,13 @@ OPTION_COMMANDS = [
     "python chat_server.py --show-config",
     "python chat_server.py --config chat.ini",
 ]
+MAKE_CERTIFICATE = (
+    'openssl req -x509 -newkey rsa:2048 -nodes -days 180 -subj "/CN=chat" -addext "subjectAltName=IP:192.168.1.20,DNS:localhost"'
+    " -keyout class.key -out class.pem"
+)
+SERVE_TLS = "python chat_server.py --certfile class.pem --keyfile class.key"
+TALK_TLS = "python chat_client.py 192.168.1.20:9876 --tls --cafile class.pem"
+TLS_COMMANDS = [MAKE_CERTIFICATE, SERVE_TLS, TALK_TLS]
 TEST_COMMANDS = ["make test", "python -m pip install pytest coverage", "python -m pytest"]
 
 
@@ -109,11 +118,11 @@ class Folder:
         assert result.returncode == 0, (command, result.stdout, result.stderr)
         return result
 
-    def serve(self) -> int:
-        """Run README's serving command; its port, once it says that it listens."""
+    def serve(self, command: str = SERVE) -> int:
+        """Run a serving command of README's; its port, once it says that it listens."""
         log = open(self.path / "server.log", "w", encoding="utf-8")  # noqa: SIM115  closed with the server
         self._server = subprocess.Popen(
-            self.words(SERVE), cwd=self.path, env={**self.environment(), "PYTHONUNBUFFERED": "1"},
+            self.words(command), cwd=self.path, env={**self.environment(), "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, encoding="utf-8",
         )  # fmt: skip
         log.close()
@@ -160,7 +169,7 @@ def test_every_command_of_readme_is_known_here() -> None:
     for windows in [line for line in typed if line.startswith("py ")]:
         assert "python" + windows[2:] in typed, "Windows types the same, with py"
     others = [line for line in typed if not line.startswith("py ")]
-    assert others == [TALK, SERVE, *ACCOUNT_COMMANDS, *OPTION_COMMANDS, READ_JOURNAL, *TEST_COMMANDS]
+    assert others == [TALK, SERVE, *ACCOUNT_COMMANDS, *OPTION_COMMANDS, *TLS_COMMANDS, READ_JOURNAL, *TEST_COMMANDS]
     assert list(COMMANDS) == [command.split()[2] for command in ACCOUNT_COMMANDS], "README names every command"
 
 
@@ -188,6 +197,22 @@ def test_the_commands_of_readme_do_what_it_says(folder: Folder) -> None:
     assert folder.run(talk, "login\nada\nsecond\n").returncode == 4
     assert "ada" not in folder.done("python chat_server.py users").stdout.split()
     assert folder.run("python chat_server.py adduser ada", "again\n").returncode == 1, "the name stays reserved"
+
+
+@needs_openssl
+def test_the_commands_for_encryption_do_what_readme_says(folder: Folder) -> None:
+    command = shlex.split(MAKE_CERTIFICATE.replace("192.168.1.20", "127.0.0.1"))
+    subprocess.run(command, cwd=folder.path, capture_output=True, timeout=WAIT_SECONDS, check=True)
+    port = folder.serve(SERVE_TLS)
+    talk = TALK_TLS.replace("192.168.1.20:9876", f"127.0.0.1:{port}")
+    said = folder.done(talk, "register\nada\nfirst\nHello, is anybody there?\n").stdout
+    assert "* stored as message 1: sent, counts agree, stored" in said
+    troubles = re.sub(r"\W+", " ", section(README, "When something goes wrong"))
+    for wrong in (talk.replace(" --cafile class.pem", ""), talk.replace(" --tls --cafile class.pem", "")):
+        failed = folder.run(wrong)
+        assert failed.returncode == 3
+        shown = re.search(r"(is signed|speaks TLS)[^.]*", failed.stderr)
+        assert shown is not None and re.sub(r"\W+", " ", shown.group()) in troubles, failed.stderr
 
 
 def test_a_deleted_room_comes_back_by_the_id_that_the_journal_shows(folder: Folder) -> None:
@@ -223,8 +248,9 @@ def test_option_commands_are_taken(command: str, tmp_path: Path, monkeypatch: py
 
 def test_every_option_that_a_page_names_exists() -> None:
     server_flags = {option.flag for option in OPTIONS.values()} | {"--help", "--config", "--show-config", "--password-file"}
-    for page in (README, ARCHITECTURE):
-        assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", page)) <= server_flags
+    client_flags = {"--tls", "--cafile"}  # run above
+    for page in (README, ARCHITECTURE, SECURITY):
+        assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", page)) <= server_flags | client_flags
         assert {name for name in re.findall(r"CHAT_[A-Z_]+[A-Z]", page)} <= {option.variable for option in OPTIONS.values()}
 
 
@@ -251,7 +277,21 @@ def test_messages_in_the_table_of_troubles_are_those_of_the_programs() -> None:
 
 
 def test_readme_fits_the_patience_of_a_reader() -> None:
-    assert README.count("\n") < 200
+    assert README.count("\n") < 215
+
+
+def test_the_numbers_of_the_security_page_are_those_of_the_code() -> None:
+    from server.handlers.accounts import KEY_BYTES
+    from server.limits import LoginThrottle
+
+    usual = Settings()
+    doubling = [int(LoginThrottle.FIRST_DELAY_SECONDS * 2**step) for step in range(4)]
+    for words in (
+        f"After {usual.login_failures} failed logins within a minute", "after {} s, then {}, {} and {}".format(*doubling),
+        f"at most {LoginThrottle.LONGEST_DELAY_SECONDS:.0f}.", f"{KEY_BYTES * 8} random bits",
+        f"{usual.session_lifetime / 3600:.0f} hours after its last use", f"{(128 * 8 << usual.password_cost) >> 20} MiB",
+    ):  # fmt: skip
+        assert words in " ".join(SECURITY.split()), words
 
 
 # --- ARCHITECTURE's tables -------------------------------------------------------------------------------------------

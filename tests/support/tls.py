@@ -105,6 +105,9 @@ class TlsSocket:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.raw, name)
 
+    def version(self) -> str | None:
+        return self._tls.version()
+
     def _shake(self) -> None:
         heard = False
         while True:
