@@ -51,7 +51,7 @@ KEYS_EVERY_SECONDS: Final = 600.0
 """How often the keys of who is on are kept alive."""
 LOOK_EVERY_SECONDS: Final = 0.25
 """How often the writer asks whether another process has written; a session that it ended must go within 2 s."""
-ANNOUNCE_SECONDS: Final = 0.5
+ANNOUNCE_SECONDS: Final = 2.0
 PREDECESSOR_SECONDS: Final = 5.0
 WAL_BYTES: Final = 16 * 1024 * 1024
 """An idle writer cuts a write-ahead log larger than this back."""

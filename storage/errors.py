@@ -53,6 +53,9 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.
 _WINDOWS_NO_ROOM = frozenset({39, 112})  # ERROR_HANDLE_DISK_FULL, ERROR_DISK_FULL
 # Too many open files or too little memory says nothing about the disk: it passes.
 _PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR})
+# A file that can't be opened, because somebody put a link or folder in its place or a virus scanner holds it, is that file's
+# trouble alone.
+_NOT_OPENED = frozenset({errno.ELOOP, errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM})
 
 
 def means_no_room(error: OSError) -> bool:
@@ -67,6 +70,6 @@ def from_os_error(error: OSError, doing: str) -> StorageError:
         return StorageFull(f"{doing}: no room left ({reason})")
     if isinstance(error, FileNotFoundError):
         return FileMissing(f"{doing}: the file is gone ({reason})")
-    if error.errno in _PASSING:
+    if error.errno in _PASSING | _NOT_OPENED:
         return StorageError(f"{doing}: {reason}")
     return StorageFailed(f"{doing}: {reason}")
