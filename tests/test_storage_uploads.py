@@ -15,7 +15,7 @@ import pytest
 
 from storage import accounts, portable, rooms, uploads
 from storage.database import Database
-from storage.errors import FileMissing, NameTaken, StorageFailed, StorageFull
+from storage.errors import FileMissing, NameTaken, StorageError, StorageFailed, StorageFull
 from storage.upload_files import UploadFiles, new_name
 
 
@@ -216,7 +216,7 @@ def test_a_symbolic_link_is_never_followed(tmp_path: Path, files: UploadFiles) -
     (tmp_path / "uploads" / name).symlink_to(target)
     (tmp_path / "uploads" / f"{name}.part").symlink_to(target)
     for attempt in (files.open_file, files.open_part, files.resume, files.create):
-        with pytest.raises(StorageFailed):
+        with pytest.raises(StorageError):
             attempt(name)
     assert target.read_text() == "secret"
 

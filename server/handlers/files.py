@@ -176,10 +176,14 @@ def _open_upload(service: Service, session: Session, room_id: str, file_path: st
     upload = session.uploads.get((room_id, file_path))
     if upload is not None:
         return upload
+    row = _open_row(service, session, room_id, file_path)
+    return None if row is None else _state(service, session, row)
+
+
+def _open_row(service: Service, session: Session, room_id: str, file_path: str) -> OpenUpload | None:
     service.wait_for_predecessor(session)
     with service.database.reading() as reader:
-        row = uploads.find_open(reader, session.account_id, room_id, file_path)
-    return None if row is None else _state(service, session, row)
+        return uploads.find_open(reader, session.account_id, room_id, file_path)
 
 
 def _check_room(service: Service, session: Session, room_id: str) -> None:
@@ -314,9 +318,8 @@ def _store(service: Service, session: Session, row: OpenUpload, digest: str) -> 
 def file_cancel(service: Service, session: Session, request: FileCancel) -> bytes:
     """Give an unfinished upload up, or stop a download."""
     _check_room(service, session, request.room_id)
-    upload = _open_upload(service, session, request.room_id, request.file_path)
-    if upload is not None:
-        row = upload.row
+    row = _open_row(service, session, request.room_id, request.file_path)  # without its bytes: they need not be there
+    if row is not None:
         _drop_state(session, row)
         _remember(session, request, None)
         service.writer.run(lambda connection: uploads.close_upload(connection, row.id))
