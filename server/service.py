@@ -38,6 +38,7 @@ from storage.database import Database
 from storage.errors import FileMissing, StorageError, StorageFailed, StorageFull
 from storage.folder import DataFolder
 from storage.journal import Journal
+from storage.passwords import dummy_record
 from storage.upload_files import UploadFiles
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class Service:
             self.budget = MemoryBudget(settings.max_memory)
             self.throttle = LoginThrottle(settings.login_failures, clock)
             self.hash_gate = HashGate()
+            self.dummy_record = dummy_record(settings.password_cost)  # now, not at the first login of an unknown name
             self.registry = Registry(settings.max_connections, settings.max_per_address)
             self.rooms = RoomDirectory(self.database)
             self.recent = RecentMessages()
@@ -166,6 +168,7 @@ class Service:
             time.sleep(0.02)
 
     def _close_storage(self, *, in_time: bool) -> None:
+        self.hash_gate.close()
         self.journal.close()
         if not self.writer.is_alive:
             try:

@@ -6,7 +6,7 @@ thread touches it.
 
 from __future__ import annotations
 
-import itertools
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -54,7 +54,6 @@ class Transactions:
         self._most, self._budget = most, budget
         self._lock = RankedLock(Rank.TRANSACTIONS, "transactions")
         self._open: dict[str, Transaction] = {}
-        self._numbers = itertools.count(1)
         self._unsettled = 0
         self.held = 0
         """Bytes held by what is open."""
@@ -62,7 +61,9 @@ class Transactions:
     def new_id(self) -> str:
         """An id of the server's own making, unlike every open one."""
         with self._lock:
-            return next(name for number in self._numbers if (name := f"t{number}") not in self._open)
+            while (name := f"t-{secrets.token_hex(8)}") in self._open:  # random: no key that a client thinks up meets it
+                pass
+            return name
 
     def get(self, transaction_id: str) -> Transaction | None:
         """The open transaction of this id."""

@@ -279,10 +279,10 @@ def mutated_user(place: Place) -> str:
     return name
 
 
-@TABLE.row(48, "300 mutations of one byte")
+@TABLE.row(48, "1,000 mutations of one byte")
 def _(place: Place) -> None:
     name = mutated_user(place)
-    play_mutations(place, random.Random(48).sample(list(mutations(valid_bodies(name))), 300), name)
+    play_mutations(place, random.Random(48).sample(list(mutations(valid_bodies(name))), 1_000), name)
 
 
 @TABLE.row(48, "every mutation of one byte of every packet", long=True)

@@ -320,6 +320,9 @@ def names_of_threads(files: list[Path]) -> set[str]:
                 name = next((keyword.value for keyword in node.keywords if keyword.arg == "name"), None)
                 assert name is not None, f"{file.name}:{node.lineno}: every thread has a name"
                 found.add(str(name.value) if isinstance(name, ast.Constant) else re.sub(r"\{.*?\}", "{}", ast.unparse(name).strip("f'")))
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) == "ThreadPoolExecutor":
+                prefix = next(keyword.value for keyword in node.keywords if keyword.arg == "thread_name_prefix")
+                found.add(f"{ast.literal_eval(prefix)}_N")
     return found
 
 
@@ -347,11 +350,11 @@ def test_a_running_service_has_these_threads(tmp_path: Path) -> None:
             Upload(client, "lobby", "tides.bin", bytes(3_000_000), chunk=100_000).run()
             client.send({"action": "file_down_req", "data": {"chat_id": "ada", "room_id": "lobby", "file_path": "tides.bin"}})
             client.receive_action("file_down_meta")
-            wanted = {"accept", "client-N", "writer", "drain", "watch", "farewells", "download-client-N"}
+            wanted = {"accept", "client-N", "hash_N", "writer", "drain", "watch", "farewells", "download-client-N"}
             deadline = time.monotonic() + WAIT_SECONDS
             running: set[str] = set()
             while running != wanted and time.monotonic() < deadline:
-                running = {re.sub(r"client-\d+$", "client-N", thread.name) for thread in set(threading.enumerate()) - before}
+                running = {re.sub(r"(client-|hash_)\d+$", r"\1N", thread.name) for thread in set(threading.enumerate()) - before}
             assert running == wanted
             assert wanted <= set(first_cells("Threads"))
     finally:

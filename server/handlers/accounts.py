@@ -19,7 +19,7 @@ from server.transfers import Downloads
 from storage import accounts
 from storage.accounts import Account
 from storage.errors import NameTaken
-from storage.passwords import dummy_record, hash_password, verify_password
+from storage.passwords import hash_password, verify_password
 
 if TYPE_CHECKING:
     from server.delivery import Delivery
@@ -55,8 +55,7 @@ def _register_fail(code: str, message: str, request: Register) -> bytes:
 
 
 def _create(service: Service, chatid: str, password: str) -> Account:
-    with service.hash_gate:
-        record = hash_password(password, service.settings.password_cost)
+    record = service.hash_gate.run(hash_password, password, service.settings.password_cost)
     folded, now = protocol.fold_chatid(chatid), service.wall_seconds()
     return service.writer.run(lambda connection: accounts.create(connection, chatid, folded, record, now))
 
@@ -198,9 +197,8 @@ def _by_password(service: Service, connection: Connection, request: Login) -> Ac
 def _password_is_right(service: Service, connection: Connection, folded: str, account: Account | None, password: str) -> bool:
     """Check a password, at the same cost whether there is such an account or not, and count a failure."""
     usable = account is not None and not account.deleted
-    record = account.password_hash if account is not None and usable else dummy_record(service.settings.password_cost)
-    with service.hash_gate:
-        is_right = verify_password(password, record) and usable
+    record = account.password_hash if account is not None and usable else service.dummy_record
+    is_right = service.hash_gate.run(verify_password, password, record) and usable
     if is_right:
         service.throttle.succeeded(connection.address, folded)
     else:
@@ -234,8 +232,7 @@ def change_password(service: Service, session: Session, request: ChangePassword)
             account = accounts.by_id(reader, session.account_id)
         if not _password_is_right(service, connection, session.folded, account, request.password):
             raise Refusal("forbidden", "data.password: this is not your password")
-    with service.hash_gate:
-        record = hash_password(request.new_password, service.settings.password_cost)
+    record = service.hash_gate.run(hash_password, request.new_password, service.settings.password_cost)
 
     def change(connection: sqlite3.Connection) -> None:
         accounts.set_password(connection, session.account_id, record)
