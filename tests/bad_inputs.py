@@ -150,7 +150,8 @@ class Watched:
         self.speaker, self.listener = (self._bystander(fresh_name("by")) for _ in range(2))
         made = self.speaker.ask("create_room", participants=[self.listener.chatid], room_name="bystanders")
         self._room_id = made["data"]["room_id"]
-        self.listener.ask("leave_room", room_id="lobby")
+        for client in (self.speaker, self.listener):
+            client.ask("leave_room", room_id="lobby")  # what rows say there would wait for them
         self._exchange()
         # What is made once, at its first use: a thread to hash passwords for each core, and three files for each of the reading connections.
         self._most = held(self.process.pid).more(threads=os.cpu_count() or 1, descriptors=16) if LINUX else None

@@ -807,11 +807,12 @@ def _(place: Place) -> None:
 
 def reconnects(place: Place, times: int) -> None:
     user = place.user()
+    room_id = place.private_room(user)
     begun = held(place.main.process.pid)
     for number in range(times):
         client = place.main.connect()
         assert client.login(user.chatid, None, session_key=user.session_key)["action"] == "login_success"
-        client.say("lobby", f"{number}")
+        client.say(room_id, f"{number}")
         client.close()
     user.close()
     grown = held(place.main.process.pid).resident_kib - begun.resident_kib
