@@ -768,6 +768,7 @@ def _(place: Place) -> None:
 def long_reader(place: Place, messages: int, most_bytes: int) -> None:
     """While somebody reads an old state the log can't be reset; when the reader has gone, it is, and it shrinks."""
     watched = aside(place)
+    place.more_mib = 64  # the newest messages, up to 32 MiB, are kept to check the counts of those who receive them
     client = place.user(watched)
     room_id = place.private_room(client)
     path = watched.process.data_dir / "chat.db"
