@@ -121,9 +121,8 @@ def _(place: Place) -> None:
 def _(place: Place) -> None:
     watched = aside(place)
     pid = watched.process.pid
-    now = held(pid)
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (now.sockets + now.descriptors + 6, before[1]))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{pid}/fd")) + 6, before[1]))
     crowd = [socket.create_connection(("127.0.0.1", watched.process.port)) for _ in range(30)]
     chat(watched)
     spent = cpu_seconds(pid)
