@@ -29,7 +29,6 @@ LARGE_READ_BYTES: Final = 256 * 1024
 """An idle client's thread holds a buffer of the first size while it waits; a busy one, as in an upload, of the second."""
 REPLIES_AT_ONCE_BYTES: Final = 64 * 1024
 """More than this in answers waits for the client before its next frame is looked at."""
-BAD_JSON_FRAMES: Final = 10
 PARTING_SECONDS: Final = 1.5
 
 FREE: Final = frozenset(
@@ -110,8 +109,9 @@ class Conversation:
                 if len(reply) > REPLIES_AT_ONCE_BYTES or len(connection.replies) > 256:
                     connection.flush()
                     self._wait_for_reader()
-            if connection.bad_json_frames >= BAD_JSON_FRAMES:
-                raise LostStream(f"{BAD_JSON_FRAMES} frames that were no JSON")
+            most = self._service.settings.max_bad_json
+            if most and connection.bad_json_frames >= most:
+                raise LostStream(f"{most} frames that were no JSON")
 
     def _wait_for_reader(self) -> None:
         """Read nothing more from a client that does not take its answers; the drain closes it if it takes none at all."""

@@ -203,7 +203,13 @@ class Settings:
         _OFF,
     )
     max_rooms: int = _option(100, _whole(0, 1_000_000), "rooms that one user may make", _OFF)
-    max_pending: int = _option(64, _whole(0, 1_000_000), "open transactions of one session", _OFF)
+    max_pending: int = _option(
+        64, _whole(0, 1_000_000), "open transactions of one session, and open uploads of one user", _OFF
+    )
+    max_downloads: int = _option(16, _whole(0, 1_000_000), "downloads of one session that wait for the one that runs", _OFF)
+    max_bad_json: int = _option(
+        10, _whole(0, 1_000_000), "frames that are no JSON, before their connection is closed", _OFF
+    )
     login_timeout: float = _option(30.0, _seconds(), "seconds from connecting to login", _FOR_EVER)
     frame_timeout: float = _option(30.0, _seconds(), "seconds from a frame's first byte to its last", _FOR_EVER)
     stall_timeout: float = _option(

@@ -208,12 +208,11 @@ class Download:
 
 
 class Downloads:
-    """A session's downloads: one runs, up to `WAITING` wait their turn. A thread of its own lives while there are any.
+    """A session's downloads: one runs, up to `--max-downloads` wait their turn. A thread of its own lives while there are any.
 
     Any thread may ask; the sending thread is named after the connection.
     """
 
-    WAITING: Final = 16
     SLICE_SECONDS: Final = 1.0
 
     def __init__(self, service: Service, connection: Connection) -> None:
@@ -227,8 +226,9 @@ class Downloads:
     def add(self, download: Download) -> None:
         """Send the file when its turn comes; raises `too_many_pending`."""
         with self._lock:
-            if len(self._queue) + (self._running is not None) > self.WAITING:
-                raise Refusal("too_many_pending", f"{self.WAITING} downloads wait already: wait for one, or file_cancel it")
+            most = self._service.settings.max_downloads
+            if most and len(self._queue) + (self._running is not None) > most:
+                raise Refusal("too_many_pending", f"{most} downloads wait already: wait for one, or file_cancel it")
             self._queue.append(download)
             if self._has_thread:
                 return

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from support import fresh_name
+from support.in_process import Serve, Services
 from support.raw_client import RawClient
 from support.server_process import ServerProcess
 
@@ -25,6 +26,14 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         status = process.stop()
         assert status == 0, f"exit status {status} after SIGTERM\n{process.log()}"
         assert "Traceback" not in process.log(), process.log()
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Starts services in the test's own process; all are stopped with the test."""
+    services = Services(tmp_path)
+    yield services.start
+    services.stop()
 
 
 @pytest.fixture

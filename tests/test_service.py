@@ -3,64 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.files import Upload, download
+from support.in_process import Clock, Serve, eventually, member
 from support.raw_client import RawClient, error_code
-
-from server.service import Service
-from server.settings import Settings
-
-Serve = Callable[..., Service]
-
-
-class Clock:
-    """A clock that stands still until it is set."""
-
-    def __init__(self, now: float) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Serve]:
-    """Starts services in this process; all are stopped with the test."""
-    started: list[Service] = []
-
-    def start(folder: str = "data", **options: object) -> Service:
-        names = {"clock", "wall", "force_fallback"}
-        kept = {key: value for key, value in options.items() if key in names}
-        chosen = {key: value for key, value in options.items() if key not in names}
-        settings = replace(Settings(), host="127.0.0.1", port=0, data=str(tmp_path / folder), password_cost=4, min_free=0, **chosen)
-        service = Service(settings, lambda reason: None, **kept)  # type: ignore[arg-type]
-        started.append(service)
-        service.start()
-        return service
-
-    yield start
-    for service in started:
-        if not service.is_closing:
-            assert service.stop() == []
-
-
-def member(service: Service, name: str, **login: object) -> RawClient:
-    client = RawClient(service.listener.port)
-    client.register(name)
-    assert client.login(name, **login)["action"] == "login_success"
-    return client
-
-
-def eventually(holds: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.005)
 
 
 @pytest.mark.parametrize("force_fallback", [False, True], ids=["MSG_DONTWAIT", "the fallback"])

@@ -214,7 +214,7 @@ class RawClient:
         if reply["action"] == "login_success":
             self.chatid = reply["data"]["chatid"]
             self.session_key = reply["data"]["session_key"]
-            self.max_frame = reply["data"]["limits"]["max_frame"]
+            self.max_frame = reply["data"]["limits"]["max_frame"] or 2**32 - 1  # 0: no limit
         return reply
 
     # both handshakes

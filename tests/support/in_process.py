@@ -1,0 +1,67 @@
+"""A service inside the test's own process, with clocks that the test drives."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from server.service import Service
+from server.settings import Settings
+from support.raw_client import RawClient
+
+Serve = Callable[..., Service]
+
+EVENTUALLY_SECONDS = 10.0
+
+
+class Clock:
+    """A clock that stands still until it is set."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Services:
+    """Starts services; `stop` ends those that still run, and fails where a thread would not end."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._started: list[Service] = []
+
+    def start(self, folder: str = "data", **options: object) -> Service:
+        """A service on a free port; `options` are settings, or what `Service` itself takes (clocks)."""
+        names = {"clock", "wall", "force_fallback"}
+        kept = {key: value for key, value in options.items() if key in names}
+        chosen = {"min_free": 0} | {key: value for key, value in options.items() if key not in names}
+        settings = replace(Settings(), host="127.0.0.1", port=0, data=str(self._folder / folder), password_cost=4, **chosen)
+        service = Service(settings, lambda reason: None, **kept)  # type: ignore[arg-type]
+        self._started.append(service)
+        service.start()
+        return service
+
+    def stop(self) -> None:
+        """End them all."""
+        for service in self._started:
+            if not service.is_closing:
+                assert service.stop() == []
+
+
+def member(service: Service, name: str, **login: object) -> RawClient:
+    """Somebody new who is logged in."""
+    client = RawClient(service.listener.port)
+    client.register(name)
+    assert client.login(name, **login)["action"] == "login_success"
+    return client
+
+
+def eventually(holds: Callable[[], bool], what: str) -> None:
+    """Wait for something that has no event to wait for; `what` says what is wrong where it never comes."""
+    deadline = time.monotonic() + EVENTUALLY_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.005)
