@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import configparser
 import dataclasses
+import difflib
 import platform
 import re
 import sqlite3
@@ -165,9 +166,7 @@ class Settings:
         "requests a second of one session, after its burst; over it the session is read more slowly",
         _OFF,
     )
-    rate_burst: int = _option(
-        100, _whole(1, 1_000_000), "requests that a session may send at once before --rate-limit counts"
-    )
+    rate_burst: int = _option(100, _whole(1, 1_000_000), "requests that a session may send at once before --rate-limit counts")
     password_cost: int = _option(
         14,
         _whole(1, 20, "LOG2N"),
@@ -179,23 +178,15 @@ class Settings:
         "bytes of one frame after login (before it at most 64K)",
         "only the 4 GiB that the frame's length can say",
     )
-    max_content: int = _option(
-        16 * 1024, _bytes(1), "bytes (UTF-8) of one message's content", "no limit but --max-frame"
-    )
+    max_content: int = _option(16 * 1024, _bytes(1), "bytes (UTF-8) of one message's content", "no limit but --max-frame")
     max_file: int = _option(100 * 1024**2, _bytes(1), "bytes of one file", _OFF)
-    quota: int = _option(
-        1024**3, _bytes(1), "bytes of all files of one user, begun uploads counted at their declared size", _OFF
-    )
+    quota: int = _option(1024**3, _bytes(1), "bytes of all files of one user, begun uploads counted at their declared size", _OFF)
     min_free: int = _option(
         5, _whole(0, 99, "PERCENT"), "percent of the disk that uploads leave free", "uploads may fill the disk"
     )
-    max_waiting: int = _option(
-        1024**2, _bytes(1), "bytes of forwarded packets waiting for one client, before it is closed", _OFF
-    )
+    max_waiting: int = _option(1024**2, _bytes(1), "bytes of forwarded packets waiting for one client, before it is closed", _OFF)
     max_connections: int = _option(10_000, _whole(0, 1_000_000), "connections in all", _OFF)
-    max_per_address: int = _option(
-        500, _whole(0, 1_000_000), "connections from one address (loopback is free of it)", _OFF
-    )
+    max_per_address: int = _option(500, _whole(0, 1_000_000), "connections from one address (loopback is free of it)", _OFF)
     max_memory: int = _option(
         256 * 1024**2,
         _bytes(1),
@@ -203,13 +194,9 @@ class Settings:
         _OFF,
     )
     max_rooms: int = _option(100, _whole(0, 1_000_000), "rooms that one user may make", _OFF)
-    max_pending: int = _option(
-        64, _whole(0, 1_000_000), "open transactions of one session, and open uploads of one user", _OFF
-    )
+    max_pending: int = _option(64, _whole(0, 1_000_000), "open transactions of one session, and open uploads of one user", _OFF)
     max_downloads: int = _option(16, _whole(0, 1_000_000), "downloads of one session that wait for the one that runs", _OFF)
-    max_bad_json: int = _option(
-        10, _whole(0, 1_000_000), "frames that are no JSON, before their connection is closed", _OFF
-    )
+    max_bad_json: int = _option(10, _whole(0, 1_000_000), "frames that are no JSON, before their connection is closed", _OFF)
     login_timeout: float = _option(30.0, _seconds(), "seconds from connecting to login", _FOR_EVER)
     frame_timeout: float = _option(30.0, _seconds(), "seconds from a frame's first byte to its last", _FOR_EVER)
     stall_timeout: float = _option(
@@ -304,6 +291,9 @@ def parse(argv: list[str], environ: Mapping[str, str]) -> Invocation:
     `--version` and `--show-config` print on stdout and raise SystemExit(0).
     """
     parser = _make_parser()
+    unknown = _unknown_option(argv)
+    if unknown is not None:
+        parser.error(unknown)
     arguments = parser.parse_args(argv)
     try:
         settings, origins = _resolve(arguments, environ)
@@ -313,6 +303,21 @@ def parse(argv: list[str], environ: Mapping[str, str]) -> Invocation:
         write_safely(sys.stdout, show_config(settings, origins))
         raise SystemExit(0)
     return Invocation(settings, arguments.command, arguments, origins)
+
+
+def _unknown_option(argv: list[str]) -> str | None:
+    """What is wrong with the first option before the command that does not exist. argparse alone would take the value behind it
+    for a command, and complain about that."""
+    flags = {flag for option in OPTIONS.values() for flag in (option.flag, option.negative_flag)[: 1 + (option.kind is _FLAG)]}
+    flags |= {"--config", "--show-config", "--version", "--help", "--"}
+    for word in argv:
+        if word in COMMANDS:
+            return None
+        flag = word.partition("=")[0]
+        if flag.startswith("--") and flag not in flags:
+            near = difflib.get_close_matches(flag, flags, 1)
+            return f"there is no option {printable(flag)}" + (f"; is {near[0]} meant?" if near else "")
+    return None
 
 
 def show_config(settings: Settings, origins: Mapping[str, str]) -> str:
@@ -425,18 +430,14 @@ def _make_parser() -> argparse.ArgumentParser:
         parser_class=_Parser,
     )
     for name, what in COMMANDS.items():
-        _add_command(
-            commands.add_parser(name, help=what, description=what[0].upper() + what[1:] + ".", allow_abbrev=False), name
-        )
+        _add_command(commands.add_parser(name, help=what, description=what[0].upper() + what[1:] + ".", allow_abbrev=False), name)
     return parser
 
 
 def _add_option(parser: argparse.ArgumentParser, option: Option, default: str | None) -> None:
     help_line = option.help_line().replace("%", "%%")
     if option.kind is _FLAG:
-        parser.add_argument(
-            option.flag, dest=option.name, action="store_const", const="yes", default=default, help=help_line
-        )
+        parser.add_argument(option.flag, dest=option.name, action="store_const", const="yes", default=default, help=help_line)
         parser.add_argument(
             option.negative_flag,
             dest=option.name,
@@ -452,9 +453,7 @@ def _add_option(parser: argparse.ArgumentParser, option: Option, default: str | 
 def _add_command(parser: argparse.ArgumentParser, name: str) -> None:
     # SUPPRESS: an option that isn't repeated after the command must not wipe out the one that stands before it.
     _add_option(parser, OPTIONS["data"], argparse.SUPPRESS)
-    parser.add_argument(
-        "--config", metavar="FILE", default=argparse.SUPPRESS, help="INI file with values for the options"
-    )
+    parser.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help="INI file with values for the options")
     if name in ("adduser", "passwd", "import"):
         _add_option(parser, OPTIONS["password_cost"], argparse.SUPPRESS)
     if name in ("adduser", "passwd"):

@@ -135,6 +135,13 @@ def test_a_bad_value_is_refused_also_where_another_beats_it(capsys: pytest.Captu
     assert "CHAT_PORT" in refusal(capsys, ["--port", "1"], {"CHAT_PORT": "x"})
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("--data-dir", "--data"), ("--max-fame", "--max-frame"), ("--no-new-room", "--no-new-rooms")]
+)
+def test_an_unknown_option_is_named_and_not_its_value(capsys: pytest.CaptureFixture[str], typed: str, meant: str) -> None:
+    assert f"there is no option {typed}; is {meant} meant?" in refusal(capsys, [typed, "4"])
+
+
 def test_an_unknown_key_or_section_is_named(capsys: pytest.CaptureFixture[str], ini: Path) -> None:
     ini.write_text("[server]\nprot = 1\n", encoding="utf-8")
     assert f"{ini}:prot: no such option" in refusal(capsys, ["--config", str(ini)])
@@ -145,9 +152,7 @@ def test_an_unknown_key_or_section_is_named(capsys: pytest.CaptureFixture[str], 
 @pytest.mark.parametrize(
     "content", [b"port = 1\n", b"[server]\nport\n", b"[server]\nport=1\nport=2\n", b"[server]\ndata = \xff\n", b"\0\0"]
 )
-def test_a_file_that_is_no_ini_is_refused_in_one_line(
-    capsys: pytest.CaptureFixture[str], ini: Path, content: bytes
-) -> None:
+def test_a_file_that_is_no_ini_is_refused_in_one_line(capsys: pytest.CaptureFixture[str], ini: Path, content: bytes) -> None:
     ini.write_bytes(content)
     assert "--config: expected an INI file in UTF-8" in refusal(capsys, ["--config", str(ini)])
 
@@ -220,9 +225,7 @@ def test_help_tells_of_every_option_its_flag_default_and_zero(capsys: pytest.Cap
     assert "NAME" in printed_by(capsys, ["adduser", "--help"])
 
 
-def test_show_config_prints_a_file_that_gives_the_same_settings(
-    capsys: pytest.CaptureFixture[str], ini: Path
-) -> None:
+def test_show_config_prints_a_file_that_gives_the_same_settings(capsys: pytest.CaptureFixture[str], ini: Path) -> None:
     argv = ["--port", "0", "--no-new-rooms", "--max-frame", "100000", "--login-timeout", "0.5", "--data", "Übung %d"]
     text = printed_by(capsys, [*argv, "--show-config"], {"CHAT_QUOTA": "3G"})
     assert "# --port\nport = 0\n" in text
