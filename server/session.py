@@ -6,6 +6,7 @@ thread touches it.
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -55,6 +56,8 @@ class Transactions:
         self._lock = RankedLock(Rank.TRANSACTIONS, "transactions")
         self._open: dict[str, Transaction] = {}
         self._unsettled = 0
+        self._earliest = math.inf
+        """No open transaction expires before this moment: most looks for old ones end here."""
         self.held = 0
         """Bytes held by what is open."""
 
@@ -77,6 +80,7 @@ class Transactions:
             if old is None and self._most and len(self._open) + self._unsettled >= self._most:
                 return False
             self._open[transaction.transaction_id] = transaction
+            self._earliest = min(self._earliest, transaction.expires_at)
             change = transaction.size - (old.size if old else 0)
             self.held += change
         self._budget.add(change)
@@ -105,14 +109,17 @@ class Transactions:
 
     def expire(self, now: float) -> None:
         """Drop what was not confirmed in time."""
+        if now < self._earliest:
+            return
         with self._lock:
             old = [key for key, transaction in self._open.items() if transaction.expires_at <= now]
+            self._earliest = min((t.expires_at for t in self._open.values() if t.expires_at > now), default=math.inf)
         for key in old:
             self.take(key, to_store=False)
 
     def drop_all(self) -> None:
         """Drop everything open: the session ends."""
-        self.expire(float("inf"))
+        self.expire(math.inf)
 
 
 @dataclass(eq=False)

@@ -53,20 +53,22 @@ class Delivered:
         """The `confirm_count` that answers a receiver."""
         if agrees and request_id is None:
             return self.confirmed
-        transaction_id = receiver_transaction(self.message_id)
-        if request_id is None:
-            return protocol.build("confirm_count", {"transaction_id": transaction_id, "confirm": agrees})
-        # Put together by hand: with a request_id of each receiver's own this is once a delivery, 1 µs instead of 5.
-        word = "true" if agrees else "false"
-        return protocol.frame(
-            f'{{"action":"confirm_count","data":{{"transaction_id":"{transaction_id}","confirm":{word}}},'
-            f'"request_id":{json.dumps(request_id)}}}'.encode()
-        )
+        return _confirmation(self.message_id, agrees, request_id)
 
 
 def receiver_transaction(message_id: int) -> str:
     """T2, the transaction in which receivers answer for a message."""
     return f"m{message_id}"
+
+
+def _confirmation(message_id: int, agrees: bool, request_id: str | None) -> bytes:
+    """The `confirm_count` of a receivers' transaction. Put together by hand: with a request_id of each receiver's own this is
+    once a delivery, 1 µs instead of 5."""
+    beside = "" if request_id is None else f',"request_id":{json.dumps(request_id)}'
+    word = "true" if agrees else "false"
+    return protocol.frame(
+        f'{{"action":"confirm_count","data":{{"transaction_id":"{receiver_transaction(message_id)}","confirm":{word}}}{beside}}}'.encode()
+    )
 
 
 def delivered(room_id: str, message: Message, counts: Mapping[str, int]) -> Delivered:
@@ -83,7 +85,7 @@ def delivered(room_id: str, message: Message, counts: Mapping[str, int]) -> Deli
             "message_id": message.id,
         },
     )
-    confirmed = protocol.build("confirm_count", {"transaction_id": transaction_id, "confirm": True})
+    confirmed = _confirmation(message.id, True, None)
     return Delivered(message.id, room_id, message.room_pk, message.sender_id, counts, frame, confirmed)
 
 
