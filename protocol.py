@@ -174,6 +174,8 @@ class FrameReader:
         if len(held) < end:
             return None
         self._at = end
+        if end == len(held):  # holds nothing on to: the next frame may be long in coming
+            self._held, self._at = b"", 0
         if isinstance(held, bytes):
             return held[at + HEADER_BYTES : end]
         with memoryview(held) as view:

@@ -34,8 +34,8 @@ class Outbox:
     def __init__(self, stream: Stream, drain: Drain, budget: MemoryBudget, max_waiting: int, clock: Clock) -> None:
         self._stream, self._drain, self._budget, self._max_waiting, self._clock = stream, drain, budget, max_waiting, clock
         self._lock = RankedLock(Rank.OUTBOX, "outbox")
-        self._changed: threading.Condition | None = None  # made when somebody first waits: 10,000 idle clients need none
-        self._pending: deque[tuple[memoryview, int]] = deque()  # bytes, and how many of them are forwarded
+        self._changed: threading.Condition | None = None  # made when somebody first waits; 10,000 idle clients need neither
+        self._pending: deque[tuple[memoryview, int]] | None = None  # bytes, and how many of them are forwarded
         self.waiting = 0
         """Bytes that wait, of both kinds."""
         self.forwarded = 0
@@ -59,6 +59,8 @@ class Outbox:
                     return
                 self.stalled_since = self._clock()
             rest = len(data) - taken
+            if self._pending is None:
+                self._pending = deque()
             self._pending.append((memoryview(data)[taken:], min(forwarded, rest)))
             self.waiting += rest
             self.forwarded += min(forwarded, rest)
@@ -121,7 +123,7 @@ class Outbox:
         with self._lock:
             self._break("closed")
             held, self.waiting, self.forwarded = self.waiting, 0, 0
-            self._pending.clear()
+            self._pending = None
         if held:
             self._budget.add(-held)
         self._drain.forget(self)

@@ -51,6 +51,8 @@ class Transactions:
     The session's thread opens and takes; the watch expires; the writer settles.
     """
 
+    __slots__ = ("_budget", "_earliest", "_lock", "_most", "_open", "_unsettled", "held")
+
     def __init__(self, most: int, budget: MemoryBudget) -> None:
         self._most, self._budget = most, budget
         self._lock = RankedLock(Rank.TRANSACTIONS, "transactions")
@@ -122,7 +124,7 @@ class Transactions:
         self.expire(math.inf)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Session:
     """Somebody who is logged in. Compared by identity: a clean-up of an old session never removes a newer one."""
 

@@ -20,6 +20,7 @@ from typing import Final
 from server.logs import printable
 from server.settings import PROGRAM, Settings
 
+CLIENT: Final = "chat_client.py"
 LOOKUP_SECONDS: Final = 1.0
 MAX_PATH_CHARACTERS: Final = 1_000
 MOST_OTHERS: Final = 4
@@ -127,7 +128,7 @@ def _client_lines(settings: Settings, address: str, port: int) -> list[str]:
     where = _joined(address, port)
     if settings.certfile:  # each student needs the certificate's file; its name is all that this machine can know of the place
         where += f" --tls --cafile {printable(Path(settings.certfile).name, MAX_PATH_CHARACTERS)}"
-    return [f"    python chat_client.py {where}", f"    py chat_client.py {where}      (on Windows)"]
+    return [f"    python {CLIENT} {where}", f"    py {CLIENT} {where}      (on Windows)"]
 
 
 def _account_lines(settings: Settings, accounts: int) -> list[str]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger("server.accounts")
 
 LEAVING_SECONDS: Final = 0.1
+NO_FEATURES: Final[frozenset[str]] = frozenset()
 KEY_BYTES: Final = 24
 """A session key is 192 random bits; the contract asks for 128."""
 
@@ -77,7 +78,7 @@ def login(service: Service, connection: Connection, request: Login) -> bytes | N
             return fail
         displaced = service.registry.holder(account.id)
     key = request.session_key or secrets.token_urlsafe(KEY_BYTES)
-    granted = frozenset(request.features or ()) & frozenset(protocol.FEATURES)
+    granted = frozenset(request.features) & frozenset(protocol.FEATURES) if request.features else NO_FEATURES
     session = Session(
         account.id, account.chatid, account.folded, account.credential_version, _digest(key), granted, connection,
         Transactions(service.settings.max_pending, service.budget), Downloads(service, connection),
