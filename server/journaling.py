@@ -21,7 +21,9 @@ from storage.journal import Journal
 log: Final = logging.getLogger("server.journal")
 
 TAIL_BYTES: Final = 4 * 1024 * 1024
-"""How much of a journal file's end is looked through for what it has already; far more than one commit can add."""
+"""How much of a journal file's end is looked through for what it has already: far more than `UNSAVED_BYTES` and a commit."""
+UNSAVED_BYTES: Final = 256 * 1024
+"""Bytes appended after which the position is stored, also under load."""
 
 MOST_TAILS: Final = 16
 
@@ -36,6 +38,7 @@ class JournalKeeper:
         self._database, self._journal = database, journal
         self._position = {"message": 0, "file": 0}
         self._saved = dict(self._position)
+        self._unsaved_bytes = 0
         self.is_behind = False
         """Whether the position in memory is newer than the stored one."""
         self.lags = False
@@ -51,6 +54,7 @@ class JournalKeeper:
         """Add frames to the file of the room and day (days since 1970). A failure is logged: the chat goes on."""
         if self.lags:
             return
+        self._unsaved_bytes += len(frames)
         try:
             self._journal.append(room_pk, protocol.format_time(day * 86_400)[:10], frames)
         except StorageError as error:
@@ -58,9 +62,11 @@ class JournalKeeper:
             self.lags = True
             self._position = dict(self._saved)
 
-    def save_position(self, connection: sqlite3.Connection) -> None:
-        """Store how far the journal goes: what was appended before this transaction."""
-        if self.is_behind:
+    def save_position(self, connection: sqlite3.Connection, *, is_idle: bool) -> None:
+        """Store how far the journal goes: what was appended before this transaction. Under load not with every commit, which
+        would be a page more for each, but before a start would have more to look through than it does."""
+        if self.is_behind and (is_idle or self._unsaved_bytes >= UNSAVED_BYTES):
+            self._unsaved_bytes = 0
             for kind, row_id in self._position.items():
                 meta.put(connection, f"journal_{kind}", str(row_id))
             self.is_behind = False

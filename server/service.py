@@ -320,19 +320,19 @@ class Service:
         if keeps_keys:
             self._keys_kept_at = now
         if connection is not None:
-            self._keep(connection, marked, keeps_keys)
+            self._keep(connection, marked, keeps_keys, is_idle=False)
             return
         if marked or keeps_keys or self.journal.is_behind:
             try:
                 with self.database.transaction() as own:
-                    self._keep(own, marked, keeps_keys)
+                    self._keep(own, marked, keeps_keys, is_idle=True)
             except StorageFull:
                 self._transaction_ended(False)
         elif self.database.wal_bytes() > WAL_BYTES:
             self.database.checkpoint(truncate=True)
 
-    def _keep(self, connection: sqlite3.Connection, marked: list[Session], keeps_keys: bool) -> None:
-        self.journal.save_position(connection)
+    def _keep(self, connection: sqlite3.Connection, marked: list[Session], keeps_keys: bool, *, is_idle: bool) -> None:
+        self.journal.save_position(connection, is_idle=is_idle or bool(marked))
         self._write_marks(connection, marked)
         if keeps_keys:
             for account_id in self.registry.online_ids():
