@@ -10,6 +10,8 @@ from support.files import Upload, download
 from support.in_process import Clock, Serve, eventually, member
 from support.raw_client import RawClient, error_code
 
+import protocol
+
 
 @pytest.mark.parametrize("force_fallback", [False, True], ids=["MSG_DONTWAIT", "the fallback"])
 def test_everything_works_with_and_without_msg_dontwait(serve: Serve, force_fallback: bool) -> None:
@@ -171,3 +173,29 @@ def test_an_upload_left_alone_for_its_lifetime_is_removed_with_its_file(serve: S
     wall.now += 86_401
     service.watch.remove_stale_uploads()
     assert list((tmp_path / "data" / "uploads").iterdir()) == []
+
+
+@pytest.mark.parametrize("counts", [(600, 480, 30), (1_500, 20, 1_200, 5), (1_000, 1)])
+def test_paging_by_time_alone_goes_on_with_the_next_second(serve: Serve, counts: tuple[int, ...]) -> None:
+    wall = Clock(1_700_000_000.0)
+    service = serve(wall=wall, rate_limit=0, max_pending=0)
+    ada = member(service, "ada")
+    said = []
+    for second, count in enumerate(counts):
+        wall.now = 1_700_000_000.0 + second
+        for tag in (tags := [f"{second}-{number}" for number in range(count)]):
+            ada.send({"action": "send_message", "data": {"chatid": "ada", "room_id": "r", "content": tag, "transaction_id": tag}})
+        for tag in tags:
+            ada.send({"action": "confirm_count", "data": {"transaction_id": tag, "confirm": True}})
+        for _ in tags:
+            ada.receive_action("ack")
+        said += tags
+    seen: list[str] = []
+    following = 1_700_000_000
+    for _ in counts:
+        reply = ada.ask("get_messages", room_id="r", from_time=protocol.format_time(following))["data"]
+        seen += [message["content"] for message in reply["messages"]]
+        following = protocol.parse_time(reply["messages"][-1]["timestamp"]) + 1
+        if not reply["has_more"]:
+            break
+    assert seen == said, "nothing left out, and nothing twice"

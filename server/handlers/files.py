@@ -75,6 +75,8 @@ def _check_numbers(request: FileSendInit) -> None:
             "bad_packet", f"data.total_packets: expected at least {least} packets for {size} bytes, since a chunk has at most "
             f"{protocol.MAX_CHUNK_BYTES}; got {total}",
         )  # fmt: skip
+    elif total and -(-size // -(-size // total)) != total:  # the smallest chunk that does not make more makes fewer
+        raise Refusal("bad_packet", f"data.total_packets: no size of chunks makes {total} packets of {size} bytes")
 
 
 def _other_file() -> Refusal:
