@@ -5,13 +5,19 @@ VENV ?= .venv
 IN_VENV := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all coverage check bench clean
+.PHONY: help run pyz demo test test-all coverage check bench clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## start the server, with its data in chat-data
 	$(PYTHON) chat_server.py
+
+pyz: ## build chat.pyz: client and server in one file
+	@$(PYTHON) tools/make_pyz.py
+
+demo: ## record the session that README shows, and draw its picture
+	@$(PYTHON) docs/demo/record.py
 
 $(VENV)/ready: Makefile
 	$(PYTHON) -m venv --clear $(VENV)

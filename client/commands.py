@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+import protocol
 from client.connection import Connection
 from client.errors import ChatError, ServerError
 from client.events import Message
+from client.packet_view import MODES
 from client.records import Room
 from client.text import size_in_words, visible
 
 MAX_HISTORY: Final = 1_000
+MAX_ROOM_NAME: Final = 64  # of the protocol; two names of 32 are longer together
 
 
 class Desk(Protocol):
@@ -34,6 +37,9 @@ class Desk(Protocol):
     def show_message(self, message: Message) -> None:
         """Show a line of chat."""
 
+    def talk(self, text: str) -> None:
+        """Say something in this room."""
+
     def name_of(self, room_id: str) -> str:
         """A room as people call it, harmless to show."""
 
@@ -42,6 +48,12 @@ class Desk(Protocol):
 
     def remember_rooms(self, rooms: list[Room]) -> None:
         """The rooms, in the order of their numbers."""
+
+    def unread_in_words(self, room_id: str) -> str:
+        """What in a room was not looked at; "" for nothing."""
+
+    def remember_people(self, names: list[str]) -> None:
+        """Names that can be completed."""
 
     def remember_files(self, names: list[str]) -> None:
         """Names that can be completed."""
@@ -66,6 +78,12 @@ class Desk(Protocol):
 
     def change_password(self) -> None:
         """Ask for the old and the new password, and change it."""
+
+    def show_packets(self, mode: str) -> None:
+        """Show each packet from now on, `brief` or `full`, or none: `off`."""
+
+    def packets_shown(self) -> str:
+        """How packets are shown."""
 
     def status_lines(self) -> list[str]:
         """What goes on in this client."""
@@ -147,7 +165,7 @@ def _rooms(desk: Desk, argument: str) -> None:
     lines = []
     for number, room in enumerate(rooms, 1):
         kind = f"private, of {visible(room.owner or '?')}, {room.members} members" if room.private else "open"
-        unread = f", {room.unread} unread" if room.unread else ""
+        unread = f", {words}" if (words := desk.unread_in_words(room.room_id)) else ""
         here = ", you are here" if room.room_id == desk.room else ""
         lines.append(f"  {number} {visible(room.name)}: {kind}{unread}{here}")
     desk.say("\n".join([f"Rooms ({len(rooms)}); go to one with /room NAME or its number:", *lines]))
@@ -189,6 +207,36 @@ def _create(desk: Desk, argument: str) -> None:
     desk.enter(room_id)
 
 
+def _msg(desk: Desk, argument: str) -> None:
+    user, _, text = _needed(argument, "The name of the user").partition(" ")
+    session = desk.chat.session
+    if session is None or not session.extended:
+        raise WrongUse("This server knows no private rooms" if session is not None else "You are not logged in")
+    two = sorted((session.chatid, user), key=protocol.fold_chatid)
+    if protocol.fold_chatid(two[0]) == protocol.fold_chatid(two[1]):
+        raise WrongUse("That is your own name")
+    rooms = desk.chat.rooms()
+    found = [room.room_id for room in rooms if room.private and _is_room_of(two, room)]
+    if not found:
+        found = [desk.chat.create_room(_name_for(two), [user])]
+        rooms = desk.chat.rooms()
+    desk.remember_rooms(rooms)
+    desk.enter(found[0])
+    if text.strip():
+        desk.talk(text.strip())
+
+
+def _is_room_of(two: list[str], room: Room) -> bool:
+    """Whether a room is that of these two: theirs alone, and called after them, which a club of two members is not."""
+    members = {protocol.fold_chatid(name) for name in room.member_names}
+    is_theirs = members == {protocol.fold_chatid(name) for name in two}
+    return is_theirs and protocol.fold_chatid(room.name) == protocol.fold_chatid(_name_for(two))
+
+
+def _name_for(two: list[str]) -> str:
+    return " & ".join(two)[:MAX_ROOM_NAME].rstrip()
+
+
 def _add(desk: Desk, argument: str) -> None:
     desk.chat.add_user(desk.room, _needed(argument, "The name of the user"))
     desk.say(f"{visible(argument)} is now a member of {desk.name_of(desk.room)}.")
@@ -216,6 +264,7 @@ def _delete(desk: Desk, argument: str) -> None:
 def _who(desk: Desk, argument: str) -> None:
     users = desk.chat.users()
     members = desk.chat.room_users(desk.room)
+    desk.remember_people([*users.users, *members])
     online = [name for name in members if name in users.online]
     others = [name for name in members if name not in users.online]
     desk.say(f"In {desk.name_of(desk.room)}, on now: {_names(online)}. Not on: {_names(others)}.")
@@ -267,6 +316,18 @@ def _retry(desk: Desk, argument: str) -> None:
     desk.retry()
 
 
+def _packets(desk: Desk, argument: str) -> None:
+    if argument and argument not in MODES:
+        raise WrongUse(f"{visible(argument)!r} is none of {', '.join(MODES)}")
+    if argument:
+        desk.show_packets(argument)
+    desk.say({
+        "off": "Packets are not shown.",
+        "brief": "Each packet is shown in a line: direction, time, bytes, the four length bytes, action, transaction.",
+        "full": "Each packet is shown whole. Passwords and keys are hidden, long packets cut.",
+    }[desk.packets_shown()])  # fmt: skip
+
+
 def _status(desk: Desk, argument: str) -> None:
     desk.say("\n".join(desk.status_lines()))
 
@@ -291,6 +352,7 @@ COMMANDS: Final[dict[str, Command]] = {
         Command("/join ROOM", "Go to an open room and get its messages.", _join),
         Command("/leave [ROOM]", "Get a room's messages no longer.", _leave),
         Command("/create NAME [USER ...]", "Make a private room with these members.", _create),
+        Command("/msg USER [TEXT]", "Talk with one other alone, in a private room of you two.", _msg),
         Command("/add USER", "Make somebody a member of your private room.", _add),
         Command("/remove USER", "End somebody's membership of your private room.", _remove),
         Command("/rename NAME", "Give your private room another name.", _rename),
@@ -302,7 +364,8 @@ COMMANDS: Final[dict[str, Command]] = {
         Command("/get NAME", "Fetch a file of this room into your folder.", _get),
         Command("/cancel", "Stop the file that is being sent or fetched.", _cancel),
         Command("/retry", "Send your last refused message again.", _retry),
-        Command("/status", "Show connection, session and what is on its way.", _status),
+        Command("/status", "Show server, session, what is unread and on its way.", _status),
+        Command("/packets [off|brief|full]", "Show every packet that goes over the wire.", _packets),
         Command("/password", "Change your password.", _password),
         Command("/login", "Log in again after your session was ended.", _login),
         Command("/help [COMMAND]", "Show the commands, or what one of them does.", _help),

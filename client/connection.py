@@ -22,11 +22,13 @@ from types import TracebackType
 from typing import Any, Final, Protocol
 
 import protocol
+from client.catch_up import CatchUp, Missed
 from client.errors import (
     CannotConnect,
     ChatError,
     ConnectionLost,
     LoginRefused,
+    ProtocolBroken,
     ServerError,
 )
 from client.events import (
@@ -42,27 +44,33 @@ from client.events import (
     Trouble,
 )
 from client.link import Link, Trace, open_link
-from client.outgoing import SEND_SECONDS, Outgoing, OwnMessages
+from client.outgoing import SEND_SECONDS, Outgoing, OwnMessages, letters_between
 from client.records import (
     Session,
     as_id,
     as_object,
     as_text,
     code_and_message,
-    page_from,
     session_from,
 )
-from client.requests import ANSWER_SECONDS, Requests, all_rooms
+from client.requests import ANSWER_SECONDS, Requests
+from client.strangers import look
+from client.times import SleepWatch
 from client.tls import Trust, speaks_tls
 
 CONNECT_SECONDS: Final = 10.0
 PROBE_SECONDS: Final = 3.0
+HANG_UP_SECONDS: Final = 0.3
+TLS_LOOK_SECONDS: Final = 1.0
 IDLE_SECONDS: Final = 15.0
 """After this silence a ping goes out, and after as much again the connection counts as lost."""
 PAUSES: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Seconds before each attempt to come back; the last one repeats."""
 MAX_REMEMBERED: Final = 1_000
-CATCH_UP_PAGE: Final = 200  # messages; halved after each attempt that broke, so that a bad network lets some through
+WAKE_SECONDS: Final = 3.0
+"""After the machine has slept, a server that does not answer a ping within this counts as lost."""
+READ_SECONDS: Final = 1.0
+"""How long the reading thread waits for a packet before it looks at the clock."""
 
 _ANSWERS: Final[Mapping[str, frozenset[str]]] = {
     request: frozenset(answers.split())
@@ -126,7 +134,8 @@ class Connection(Requests):
     """One user's connection to one server. Made without connecting; `connect`, `with` or `login` opens it.
 
     `timeout` is that of connecting, in seconds. `features` are the extras asked for at login. `trace` is called with the
-    payload of each frame. With `reconnect` false a lost connection ends everything. With `tls` it is encrypted, and the server
+    payload of each frame. With `reconnect` false a lost connection ends everything. With `watch_files` files that were put into
+    rooms while the connection was down are told, too. With `tls` it is encrypted, and the server
     must show a certificate for `host` that this machine trusts, or one of those in `cafile` where given; `CannotConnect` is raised
     where that file can't be used.
     """
@@ -144,6 +153,7 @@ class Connection(Requests):
         idle_seconds: float = IDLE_SECONDS,
         tls: bool = False,
         cafile: str | None = None,
+        watch_files: bool = False,
     ) -> None:
         if cafile is not None and not tls:
             raise ValueError("cafile is given, but not tls: nothing would be encrypted")
@@ -169,13 +179,12 @@ class Connection(Requests):
         self._waiting: OrderedDict[str, _Waiting] = OrderedDict()
         self._own = OwnMessages(self._arrivals.put, self._changed, self._numbers)
         self._listeners: list[Listener] = []
-        self._left: set[str] = set()
-        # The rest belongs to the reading thread, but for `_start_at`, which `login` fills under the condition.
-        self._marks: dict[str, int] = {}  # the highest message_id handed on, by room
-        self._start_at: dict[str, int] | None = None  # the newest message_id of each room when we logged in; None = not known
+        self._catch_up = CatchUp(self._arrivals.put, files=watch_files)
+        self._sleep = SleepWatch(READ_SECONDS)
+        self._looked = False  # a silent server was asked whether it speaks something else, and it stayed silent
+        # The rest belongs to the reading thread.
+        self._answer_by: float | None = None  # when a server that was asked after a sleep must have answered
         self._received: OrderedDict[str, Message] = OrderedDict()  # by the server's transaction_id
-        self._catch_up_page = CATCH_UP_PAGE
-        self._held: list[Message] | None = None  # what comes in while older messages are fetched
 
     # --- Opening and closing ---
 
@@ -196,6 +205,16 @@ class Connection(Requests):
                 return
             if self._closing or self._session is not None:
                 raise ConnectionLost("not connected" if self._closing else "the connection is down; it is tried again")
+        if self._probe(self._begin()):
+            return
+        # It hung up without a word. Perhaps it knows the 24 packets only, and `ping` is none of them: then the login will tell.
+        link = self._begin()
+        if not link.silent_for(HANG_UP_SECONDS):
+            raise self._no_chat_server(ConnectionLost("it hung up without a word"))
+
+    def _begin(self) -> Link:
+        """Open a link, and start the thread that reads it."""
+        with self._changed:
             before = self._reader
         if before is not None:
             before.join(CONNECT_SECONDS)  # it is clearing up after a link that has ended
@@ -204,23 +223,32 @@ class Connection(Requests):
             self._link = link
             self._reader = threading.Thread(target=self._read, args=(link,), name="chat-reader", daemon=True)
             self._reader.start()
-        self._probe(link)
+        return link
 
-    def _probe(self, link: Link) -> None:
+    def _probe(self, link: Link) -> bool:
+        """Make sure that a chat server answers; False where it hangs up without a word."""
         waiting = _Waiting("ping")
         try:
             self._push(waiting, link, {})
             if not waiting.done.wait(PROBE_SECONDS):
-                return  # silent: perhaps a server that does not know `ping`; the login will tell
+                self._looked = True
+                other = look(self.host, self.port) if self._trust is None else None
+                if other is not None:
+                    link.close()
+                    raise self._other_server(other)
+                return True  # silent: perhaps a server that does not know `ping`; the login will tell
             if isinstance(waiting.error, ConnectionLost):
                 raise waiting.error
         except ConnectionLost as error:
             if link.heard_a_frame:
                 raise CannotConnect(f"{self.host} hung up: {error}.", "Try again in a while.") from None
+            if not link.heard_a_byte and not (self._trust is None and speaks_tls(self.host, self.port, TLS_LOOK_SECONDS)):
+                return False
             raise self._no_chat_server(error) from None
         if isinstance(waiting.error, ServerError) and waiting.error.code == "server_full":
             link.close()
             raise CannotConnect(f"The server is full: {waiting.error.message}.", "Try again in a while.")
+        return True
 
     def close(self, grace_seconds: float = 0.0) -> None:
         """End the connection, after waiting up to `grace_seconds` for own messages to be stored. May be called twice."""
@@ -250,6 +278,16 @@ class Connection(Requests):
             return self._live_link() is not None
 
     @property
+    def closed(self) -> bool:
+        """Whether it was closed by the user, and every event has been taken."""
+        return self._arrivals.ended and self._arrivals.error is None
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether what is sent can't be read on the way."""
+        return self._trust is not None
+
+    @property
     def pending(self) -> int:
         """How many own messages are not yet stored or refused."""
         with self._changed:
@@ -277,16 +315,21 @@ class Connection(Requests):
 
     def login(self, chatid: str, password: str, *, take_over: bool = False) -> Session:
         """Log in; `take_over` ends another connection of the same user. Raises `LoginRefused`, and never tries again by itself."""
+        return self._begin_session(chatid, {"password": password, **({"take_over": True} if take_over else {})})
+
+    def resume(self, chatid: str, session_key: str) -> Session:
+        """Take up a session that was not logged out, by its key; ends another connection of the same user. Raises as `login` does."""
+        return self._begin_session(chatid, {"session_key": session_key})
+
+    def _begin_session(self, chatid: str, proof: Mapping[str, Any]) -> Session:
         self.connect()
         with self._changed:
             if self._session is None and protocol.fold_chatid(self._last_chatid) != protocol.fold_chatid(chatid):
                 self._forget()
                 self._last_chatid = chatid
-        data: dict[str, Any] = {"chatid": chatid, "password": password}
+        data: dict[str, Any] = {"chatid": chatid, **proof}
         if self._features:
             data["features"] = list(self._features)
-        if take_over:
-            data["take_over"] = True
         reply = self._ask_first("login", data)
         session = session_from(reply, chatid)
         with self._changed:
@@ -294,14 +337,12 @@ class Connection(Requests):
             if link is None:
                 raise ConnectionLost("the connection was lost right after the login")
             self._session = session
-            self._password = None if session.extended else password
+            self._password = None if session.extended else proof.get("password")
             self._arrivals.reopen()
             self._own.begin(link, session.chatid)
             self._changed.notify_all()
         if session.extended:
-            start_at = {room.room_id: room.last_message_id for room in self.rooms()}
-            with self._changed:
-                self._start_at = start_at
+            self._catch_up.start(self.request)
         return session
 
     def _ask_first(self, action: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -321,16 +362,23 @@ class Connection(Requests):
                 f"The server on {self.host} port {self.port} speaks TLS, and this client was started without it.",
                 "Start it with --tls --cafile FILE, where FILE is the teacher's certificate file.",
             )
+        other = look(self.host, self.port) if self._trust is None and not self._looked else None
+        if other is not None:
+            return self._other_server(other)
         return CannotConnect(
             f"What answers on {self.host} port {self.port} is no chat server: {error}.",
             "Check that the port is the one the server's first screen shows.",
         )
 
+    def _other_server(self, name: str) -> CannotConnect:
+        return CannotConnect(
+            f"What answers on {self.host} port {self.port} is no chat server, but {name}.",
+            "Check that the port is the one the server's first screen shows.",
+        )
+
     def _forget(self) -> None:
         """Another user logs in: nothing of the one before is theirs. The condition is held."""
-        self._marks.clear()
-        self._start_at = None
-        self._left.clear()
+        self._catch_up.forget()
         self._own.forget(ConnectionLost("not sent: somebody else has logged in"))
 
     def logout(self) -> None:
@@ -355,7 +403,7 @@ class Connection(Requests):
         with self._changed:
             if self._closing or self._session is None:
                 raise ConnectionLost("not logged in")
-            self._left.discard(room_id)
+            self._catch_up.come(room_id)
             self._own.add(message)
         return message
 
@@ -401,6 +449,18 @@ class Connection(Requests):
             if deadline is not None and time.monotonic() >= deadline:
                 return None
 
+    def tell(self, event: Event) -> None:
+        """Put an event of one's own among those that come, behind all that have come."""
+        self._arrivals.put(event)
+
+    def trace_packets(self, trace: Trace | None) -> None:
+        """From now on call `trace` with "sent" or "received" and the payload of each frame, in the threads that send and read: it
+        must be quick. None ends it."""
+        with self._changed:
+            self._trace = trace
+            if self._link is not None:
+                self._link.trace = trace
+
     def ping(self) -> float:
         """How many seconds the server takes to answer."""
         begin = time.monotonic()
@@ -414,14 +474,12 @@ class Connection(Requests):
     def join_room(self, room_id: str) -> None:
         """Have the messages of an open room delivered (again)."""
         super().join_room(room_id)
-        with self._changed:
-            self._left.discard(room_id)
+        self._catch_up.come(room_id)
 
     def leave_room(self, room_id: str) -> None:
         """End delivery of an open room, or membership of a private one."""
         super().leave_room(room_id)
-        with self._changed:
-            self._left.add(room_id)
+        self._catch_up.leave(room_id)
 
     # --- Requests ---
 
@@ -515,9 +573,11 @@ class Connection(Requests):
         """Take in what comes; returns the next link, or None where there is none to be."""
         try:
             while True:
-                self._pump(link, 1.0)
+                self._pump(link, READ_SECONDS)
         except ConnectionLost as error:
             reason = str(error)
+            if isinstance(error, ProtocolBroken):
+                self._arrivals.put(Trouble(reason))
         link.close(reason)  # before looking for a session: a login that comes later must find the link ended
         session = self.session
         self._drop(reason)
@@ -533,9 +593,15 @@ class Connection(Requests):
     def _pump(self, link: Link, seconds: float) -> None:
         """Take in one packet, or let `seconds` pass; raises `ConnectionLost`."""
         payload = link.receive(seconds)
+        if self._sleep.has_slept() and self._pings_answered:
+            self._answer_by = time.monotonic() + WAKE_SECONDS
+            self._push(_Waiting("ping"), link, {})
         if payload is not None:
+            self._answer_by = None
             self._take_in(link, payload)
             return
+        if self._answer_by is not None and time.monotonic() > self._answer_by:
+            raise ConnectionLost("this machine slept, and the server does not answer any more")
         silent = time.monotonic() - link.heard_at
         if not self._pings_answered:
             return  # a server that does not know them; only the network can tell us then
@@ -596,27 +662,16 @@ class Connection(Requests):
         first = self._received.get(key)
         message = Message(
             data["room_id"], data["sender_chatid"], content, data["timestamp"], as_id(data.get("message_id")),
-            corrected=first is not None,
+            corrected=first is not None, differences=() if first is None else letters_between(first.content, content),
         )  # fmt: skip
         self._received[key] = message
         while len(self._received) > MAX_REMEMBERED:
             self._received.popitem(last=False)
         if first is None:
-            self._hand_on(message)
+            self._catch_up.hand_on(message)
         elif first.content != content:
             self._arrivals.put(message)
         return True
-
-    def _hand_on(self, message: Message) -> None:
-        """Give a message to the user, once, and not before older ones of its room that are being fetched."""
-        if self._held is not None:
-            self._held.append(message)
-            return
-        if message.message_id is not None:
-            if message.message_id <= self._marks.get(message.room_id, 0):
-                return
-            self._marks[message.room_id] = message.message_id
-        self._arrivals.put(message)
 
     def _on_confirm_count(self, link: Link, packet: Mapping[str, Any]) -> bool:
         key, confirmed = packet["data"]["transaction_id"], packet["data"]["confirm"]
@@ -629,7 +684,7 @@ class Connection(Requests):
 
     def _on_receive_file(self, link: Link, packet: Mapping[str, Any]) -> bool:
         data = packet["data"]
-        self._arrivals.put(FileShared(
+        self._catch_up.hand_on_file(FileShared(
             data["room_id"], data["sender_chatid"], data["file_path"], data["file_size"], data["file_type"], data["timestamp"]
         ))  # fmt: skip
         return True
@@ -681,37 +736,47 @@ class Connection(Requests):
         for attempt in itertools.count(1):
             pause = self._pauses[min(attempt, len(self._pauses)) - 1]
             self._arrivals.put(Lost(reason, attempt, pause))
-            with self._changed:
-                if self._changed.wait_for(lambda: self._closing, pause):
-                    return None
+            if not self._pause(pause):
+                return None
             link: Link | None = None
             try:
                 link = open_link(self.host, self.port, self._timeout, self._trace, self._trust)
                 if self._closing:
                     link.dispose()
                     return None
-                self._arrivals.put(Back(self._take_up(link, session)))
-                self._catch_up_page = CATCH_UP_PAGE
+                missed = self._take_up(link, session)
+                self._arrivals.put(Back(missed.messages, missed.files))
                 return link
             except LoginRefused as error:
                 assert link is not None
-                self._held = None
+                self._catch_up.broke()
                 self._drop(error.message)
                 link.dispose()
                 self._give_up(error, f"the server does not take the session up again: {error.message}")
                 return None
             except ChatError as error:
                 reason = str(error)
-                self._catch_up_page = max(5, self._catch_up_page // 2)
-                self._held = None
+                self._catch_up.broke()
                 self._drop(reason)
                 if link is not None:
                     link.dispose()
         raise AssertionError("unreachable")
 
-    def _take_up(self, link: Link, session: Session) -> int:
-        """Log in on a new link, send again what was not acknowledged, fetch what was missed; returns how many messages that was."""
-        self._held = []
+    def _pause(self, seconds: float) -> bool:
+        """Wait before the next attempt, no longer where the machine has slept meanwhile; False where the user closes."""
+        deadline = time.monotonic() + seconds
+        self._sleep.has_slept()
+        while (left := deadline - time.monotonic()) > 0 and not self._sleep.has_slept():
+            with self._changed:
+                if self._changed.wait_for(lambda: self._closing, min(left, READ_SECONDS)):
+                    return False
+        return not self._closing
+
+    def _take_up(self, link: Link, session: Session) -> Missed:
+        """Log in on a new link, send again what was not acknowledged, fetch what was missed; returns how much that was."""
+        self._answer_by = None
+        self._sleep.has_slept()
+        self._catch_up.hold()
         data: dict[str, Any] = {"chatid": session.chatid}
         if session.extended:
             data["session_key"] = session.session_key
@@ -725,10 +790,12 @@ class Connection(Requests):
             self._link = link
             self._own.begin(link, renewed.chatid)
             self._changed.notify_all()
-        missed = self._fetch_missed(link, renewed) if session.extended else 0
-        held, self._held = self._held, None
-        for message in held:
-            self._hand_on(message)
+        missed = Missed(0, 0)
+        if session.extended:
+            missed = self._catch_up.fetch(
+                lambda action, data: self._ask(link, action, self._with_name(action, data)), renewed
+            )
+        self._catch_up.release()
         return missed
 
     def _ask(self, link: Link, action: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -741,42 +808,3 @@ class Connection(Requests):
                 raise ConnectionLost(f"the server did not answer {action} within {ANSWER_SECONDS:g} s")
             self._pump(link, 0.5)
         return waiting.data()
-
-    def _fetch_missed(self, link: Link, session: Session) -> int:
-        def ask(action: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
-            return self._ask(link, action, {"chatid": session.chatid, **data})
-
-        rooms = all_rooms(ask)
-        with self._changed:
-            if self._start_at is None:  # lost before we knew: begin here
-                self._start_at = {room.room_id: room.last_message_id for room in rooms}
-            start_at, left = self._start_at, set(self._left)
-        # Rooms that we have not heard of are younger than everything that we have.
-        newest = max((*self._marks.values(), *start_at.values()), default=0)
-        missed = 0
-        for room in rooms:
-            after = self._marks.get(room.room_id, start_at.get(room.room_id, newest))
-            if room.room_id not in left and room.last_message_id > after:
-                missed += self._fetch_room(room.room_id, after, session, ask)
-        return missed
-
-    def _fetch_room(
-        self, room_id: str, after: int, session: Session, ask: Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
-    ) -> int:
-        missed = 0
-        while True:
-            try:
-                page = page_from(ask("get_messages", {"room_id": room_id, "after_id": after, "limit": self._catch_up_page}), room_id)
-            except ServerError:
-                return missed  # deleted, or we were taken out of it, a moment ago
-            for message in page.messages:
-                if message.message_id is None or message.message_id <= after:
-                    continue
-                after = self._marks[room_id] = message.message_id
-                if protocol.fold_chatid(message.sender) != protocol.fold_chatid(session.chatid):
-                    missed += 1
-                    self._arrivals.put(Message(
-                        room_id, message.sender, message.content, message.timestamp, message.message_id, missed=True
-                    ))  # fmt: skip
-            if not page.has_more or not page.messages:
-                return missed

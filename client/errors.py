@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from client.text import visible
+
 
 class ChatError(Exception):
     """The root of the tree: catch this to catch all of them."""
@@ -24,6 +26,10 @@ class CannotConnect(ChatError):
 
 class ConnectionLost(ChatError):
     """The connection is gone, or the server did not answer in time."""
+
+
+class ProtocolBroken(ConnectionLost):
+    """What the server sent was no frame, so nothing behind it can be read."""
 
 
 class ServerError(ChatError):
@@ -43,6 +49,10 @@ class TransferFailed(ChatError):
     """A file was not sent or fetched whole; nothing half stays under its real name."""
 
 
+class HashDiffers(TransferFailed):
+    """All of a file came, but its SHA-256 is another than the server's."""
+
+
 @dataclass(frozen=True)
 class LetterDifference:
     """One character whose two counts differ."""
@@ -52,7 +62,11 @@ class LetterDifference:
     counted: int
 
     def __str__(self) -> str:
-        return f"{self.letter!a} was meant {self.meant} times and counted {self.counted} times"
+        return f"'{visible(self.letter)}' was meant {_times(self.meant)} and counted {_times(self.counted)}"
+
+
+def _times(count: int) -> str:
+    return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
 class CountsDiffer(ServerError):

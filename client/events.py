@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from client.errors import ChatError
+from client.errors import ChatError, LetterDifference
 
 MAX_WAITING_EVENTS: Final = 10_000
 
@@ -30,6 +30,8 @@ class Message:
     """Fetched from the history after the connection had been lost."""
     corrected: bool = False
     """A second copy, other than the first, whose counts had not agreed."""
+    differences: tuple[LetterDifference, ...] = ()
+    """Of a corrected message: the letters of which the first copy had another number."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class FileShared:
     file_size: int
     file_type: str
     timestamp: str
+    missed: bool = False
+    """Found in the room's list after the connection had been lost."""
 
 
 class State(Enum):
@@ -84,9 +88,13 @@ class Lost:
 
 @dataclass(frozen=True)
 class Back:
-    """The connection is back, the session taken up, and `missed` messages were fetched (they came before this)."""
+    """The connection is back, the session taken up, and `missed` messages were fetched (they came before this).
+
+    `files` were put into rooms meanwhile; 0 where nobody asked to look for them.
+    """
 
     missed: int
+    files: int = 0
 
 
 @dataclass(frozen=True)
@@ -120,7 +128,14 @@ class Trouble:
     text: str
 
 
-Event = Message | CountsDisagreed | FileShared | OwnMessage | Lost | Back | LoggedOut | ServerEvent | Gap | Trouble
+@dataclass(frozen=True)
+class PacketSeen:
+    """A packet went over the wire; `text` shows it, harmless and without secrets. Only where somebody asked to see them."""
+
+    text: str
+
+
+Event = Message | CountsDisagreed | FileShared | OwnMessage | Lost | Back | LoggedOut | ServerEvent | Gap | Trouble | PacketSeen
 
 
 class Arrivals:

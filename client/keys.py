@@ -1,16 +1,20 @@
-"""A small line editor, and the keys of a Windows console, for where Python has no readline.
+"""A small line editor, and the keys of consoles and terminals, for where Python has no GNU readline.
 
 Owns the line that is being typed and its history. Draws nothing. Used by the one thread that reads the keys.
 """
 
 from __future__ import annotations
 
+import codecs
 import os
+import select
 import sys
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final, Protocol, TextIO
 
 MAX_HISTORY: Final = 500
+MAX_CHOICES: Final = 100
+_JOINERS: Final = "\u200c\u200d"  # not printable by themselves, but parts of words and emoji
 
 # After \x00 or \xe0 a Windows console sends the second half of a key that is no character (_getwch, Microsoft C runtime).
 _SPECIAL: Final = {
@@ -18,21 +22,129 @@ _SPECIAL: Final = {
 }  # fmt: skip
 
 
-def take_keys_from_console() -> bool:
-    """Prepare a Windows console: switch its VT sequences on. False on other systems."""
-    if sys.platform != "win32":
-        return False
-    os.system("")  # the shell that this starts switches them on for the console, and leaves them on
-    return True
+class Keys(Protocol):
+    """Where keys come from, one by one."""
+
+    def begin(self) -> None:
+        """From now on keys are taken, and the terminal does not show them by itself."""
+
+    def next_key(self) -> str:
+        """Wait for a key: a character, or a key's name as `left`; "" for an unknown one. Raises `EOFError` at the end."""
+
+    def end(self) -> None:
+        """The terminal edits lines by itself again."""
 
 
-def read_key() -> str:
-    """Wait for the next key of a Windows console: a character, or the name of a key such as `left`; "" for an unknown one."""
-    if sys.platform != "win32":
-        raise OSError("keys can be read one by one on Windows only")
-    import msvcrt
+class Echo:
+    """Whether the terminal itself shows what is typed: between two lines that would be torn into what is shown then."""
 
-    return name_key(msvcrt.getwch)
+    def __init__(self, stdin: TextIO) -> None:
+        self._number: int | None = None
+        if sys.platform != "win32":
+            try:
+                self._number = stdin.fileno() if stdin.isatty() else None
+            except (OSError, ValueError):
+                pass
+
+    def set(self, on: bool) -> None:
+        """Switch it; what was typed ahead is kept."""
+        if sys.platform != "win32" and self._number is not None:
+            import termios
+
+            try:
+                settings = termios.tcgetattr(self._number)
+                settings[3] = settings[3] | termios.ECHO if on else settings[3] & ~termios.ECHO
+                termios.tcsetattr(self._number, termios.TCSADRAIN, settings)
+            except termios.error:
+                pass  # the terminal was closed; who reads it will hear so
+
+
+class ConsoleKeys:
+    """The keys of a Windows console."""
+
+    def begin(self) -> None:
+        """Nothing to do: `msvcrt` sets up the console for each key."""
+
+    def next_key(self) -> str:
+        """Wait for a key."""
+        if sys.platform != "win32":
+            raise OSError("the keys of a console can be read on Windows only")
+        import msvcrt
+
+        return name_key(msvcrt.getwch)
+
+    def end(self) -> None:
+        """Nothing to do."""
+
+
+class TerminalKeys:
+    """The keys of a terminal on Linux or macOS, for a Python without GNU readline. Ctrl-C stays a signal."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number  # the file descriptor of the terminal
+        self._before: list[Any] | None = None
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def begin(self) -> None:
+        """Switch echo and the editing of lines off; what was typed ahead is kept."""
+        if sys.platform != "win32":
+            import termios
+            import tty
+
+            self._before = termios.tcgetattr(self._number)
+            tty.setcbreak(self._number, termios.TCSADRAIN)
+
+    def end(self) -> None:
+        """As it was before `begin`."""
+        if sys.platform != "win32" and self._before is not None:
+            import termios
+
+            termios.tcsetattr(self._number, termios.TCSADRAIN, self._before)
+            self._before = None
+
+    def next_key(self) -> str:
+        """Wait for a key."""
+        return name_terminal_key(self._character, self._waits)
+
+    def _character(self) -> str:
+        while True:
+            byte = os.read(self._number, 1)
+            if not byte:
+                raise EOFError
+            character = self._decoder.decode(byte)
+            if character:
+                return character
+
+    def _waits(self) -> bool:
+        """Whether more comes at once, as after the first byte of a sequence."""
+        return bool(select.select([self._number], [], [], ESCAPE_SECONDS)[0])
+
+
+ESCAPE_SECONDS: Final = 0.05
+"""After Esc: what comes within this belongs to the same key, which a terminal sends in one piece."""
+
+# What follows Esc [ or Esc O (ECMA-48; xterm, "Control Sequences", PC-style function keys).
+_SEQUENCES: Final = {
+    "A": "up", "B": "down", "C": "right", "D": "left", "H": "home", "F": "end", "1~": "home", "7~": "home", "4~": "end",
+    "8~": "end", "3~": "delete", "1;5C": "word right", "1;5D": "word left", "1;3C": "word right", "1;3D": "word left",
+}  # fmt: skip
+_WITH_ALT: Final = {"b": "word left", "f": "word right", "\x7f": "\x17", "\b": "\x17"}
+
+
+def name_terminal_key(next_character: Callable[[], str], waits: Callable[[], bool]) -> str:
+    """Put together what a terminal sends for one key; `waits` says whether more comes at once."""
+    character = next_character()
+    if character != "\x1b" or not waits():
+        return character
+    second = next_character()
+    if second not in "[O":
+        return _WITH_ALT.get(second, "")
+    sequence = ""
+    while waits() and len(sequence) < 16:
+        sequence += next_character()
+        if "@" <= sequence[-1] <= "~":
+            break
+    return _SEQUENCES.get(sequence, "")
 
 
 def name_key(next_character: Callable[[], str]) -> str:
@@ -51,7 +163,11 @@ class LineEditor:
     def __init__(self) -> None:
         self.text = ""
         self.cursor = 0
-        self.words: Callable[[], list[str]] = list
+        self.complete: Callable[[str], list[str]] = lambda before: []
+        """As `client.prompt.Complete`."""
+        self.choices: list[str] = []
+        """The words that the last key, a second Tab, could not decide among."""
+        self._tabs = 0
         self._history: list[str] = []
         self._at = 0
         self._draft = ""
@@ -61,11 +177,13 @@ class LineEditor:
         self._set("")
         self._at = len(self._history)
 
-    def press(self, key: str) -> str | None:
-        """Do what a key does; returns the line where it is finished. Ctrl-C raises `KeyboardInterrupt`, Ctrl-D or Ctrl-Z on an
-        empty line `EOFError`."""
+    def press(self, key: str, *, keep: bool = True) -> str | None:
+        """Do what a key does; returns the line where it is finished, kept in the history where `keep`. Ctrl-C raises
+        `KeyboardInterrupt`, Ctrl-D or Ctrl-Z on an empty line `EOFError`."""
+        self.choices = []
+        self._tabs = self._tabs + 1 if key == "\t" else 0
         if key in ("\r", "\n"):
-            return self._finish()
+            return self._finish(keep)
         if key == "\x03":
             raise KeyboardInterrupt
         if key in ("\x04", "\x1a") and not self.text:
@@ -73,14 +191,14 @@ class LineEditor:
         action = self._KEYS.get(key)
         if action is not None:
             action(self)
-        elif len(key) == 1 and key.isprintable():
+        elif len(key) == 1 and (key.isprintable() or key in _JOINERS):
             self.text = self.text[: self.cursor] + key + self.text[self.cursor :]
             self.cursor += 1
         return None
 
-    def _finish(self) -> str:
+    def _finish(self, keep: bool) -> str:
         line = self.text
-        if line and (not self._history or self._history[-1] != line):
+        if keep and line.strip() and (not self._history or self._history[-1] != line):
             self._history = [*self._history, line][-MAX_HISTORY:]
         return line
 
@@ -153,13 +271,16 @@ class LineEditor:
 
     def _complete(self) -> None:
         begin = self.text[: self.cursor].rfind(" ") + 1
-        start = self.text[begin : self.cursor]
-        found = [word for word in self.words() if word.startswith(start)]
-        if found:
-            ending = " " if len(found) == 1 else ""
-            new = os.path.commonprefix(found) + ending
-            self.text = self.text[:begin] + new + self.text[self.cursor :]
-            self.cursor = begin + len(new)
+        found = self.complete(self.text[: self.cursor])
+        if not found:
+            return
+        new = os.path.commonprefix(found)
+        if len(found) == 1 and not new.endswith(("/", "\\")):
+            new += " "
+        if self._tabs > 1 and len(found) > 1:
+            self.choices = found[:MAX_CHOICES]
+        self.text = self.text[:begin] + new + self.text[self.cursor :]
+        self.cursor = begin + len(new)
 
     _KEYS: Final[dict[str, Callable[[LineEditor], None]]] = {
         "left": _left, "right": _right, "home": _home, "end": _end, "up": _up, "down": _down, "delete": _delete,

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from client.errors import CannotConnect, ConnectionLost
+from client.errors import CannotConnect, ConnectionLost, ProtocolBroken
 from client.tls import TlsSocket, Trust, secure
 from protocol import BadFrame, FrameReader
 
@@ -60,6 +60,7 @@ def open_link(host: str, port: int, timeout: float, trace: Trace | None = None, 
 
 
 _NO_ROUTE: Final = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EADDRNOTAVAIL, 10065, 10051}
+_THIS_MACHINE: Final = {"127.0.0.1", "::1", "localhost"}
 _REFUSED: Final = {errno.ECONNREFUSED, 10061}  # the Windows numbers, which `errno` names otherwise there
 _TIMED_OUT: Final = {errno.ETIMEDOUT, 10060}
 _RESET: Final = {errno.ECONNRESET, errno.EPIPE, 10054}
@@ -82,7 +83,8 @@ def in_plain_words(error: Exception, host: str, port: int, timeout: float) -> Ca
     if number in _REFUSED:
         return CannotConnect(
             f"{host} was reached, but nothing listens on its port {port}.",
-            "Check that the server runs, and that the port is the one its first screen shows.",
+            "Check that the server runs, and that the port is the one its first screen shows."
+            + " If it runs on another machine, add that one's address." * (host.lower() in _THIS_MACHINE),
         )
     if number in _NO_ROUTE:
         return CannotConnect(
@@ -103,7 +105,8 @@ class Link:
 
     def __init__(self, sock: socket.socket | TlsSocket, trace: Trace | None = None, early: bytes = b"") -> None:
         self._sock = sock
-        self._trace = trace
+        self.trace = trace
+        """Called with each frame; may be set at any time."""
         self._frames = FrameReader(MAX_FRAME_BYTES)
         self._frames.feed(early)  # what came along with the handshake of TLS
         self._selector = selectors.DefaultSelector()
@@ -111,6 +114,7 @@ class Link:
         self.heard_at = time.monotonic()
         """When the last byte came, by the monotonic clock."""
         self.heard_a_frame = False
+        self.heard_a_byte = bool(early)
         self._changed = threading.Condition()  # guards what is below; notified when there is something to send, or an end
         self._urgent: deque[bytes] = deque()
         self._bulk: deque[bytes] = deque()
@@ -138,7 +142,8 @@ class Link:
             self._bulk.clear()
 
     def receive(self, timeout: float) -> bytes | None:
-        """The payload of the next frame, or None after `timeout` seconds. Raises `ConnectionLost` at the end of the stream."""
+        """The payload of the next frame, or None after `timeout` seconds. Raises `ConnectionLost` at the end of the stream,
+        `ProtocolBroken` where what comes is no frame."""
         deadline = time.monotonic() + timeout
         left = timeout
         while True:
@@ -146,8 +151,9 @@ class Link:
                 payload = self._frames.next_frame()
                 if payload is not None:
                     self.heard_a_frame = True
-                    if self._trace is not None:
-                        self._trace("received", payload)
+                    trace = self.trace
+                    if trace is not None:
+                        trace("received", payload)
                     return payload
                 if left < 0 or not self._selector.select(left):
                     return None
@@ -155,7 +161,7 @@ class Link:
             except BadFrame as error:
                 other = _LOOKS_LIKE.search(error.message)
                 self.close(f"it speaks another protocol: {other.group(1)}" if other else f"it sent no frame: {error.message}")
-                raise ConnectionLost(self._end or "") from None
+                raise ProtocolBroken(self._end or "") from None
             except ssl.SSLWantReadError:  # no whole record yet
                 self.heard_at = time.monotonic()
                 left = deadline - self.heard_at
@@ -167,8 +173,14 @@ class Link:
                 self.close("the server closed the connection")
                 raise ConnectionLost(self._end or "")
             self.heard_at = time.monotonic()
+            self.heard_a_byte = True
             self._frames.feed(data)
             left = deadline - time.monotonic()
+
+    def silent_for(self, seconds: float) -> bool:
+        """Wait some seconds for the end of the link; False where it came."""
+        with self._changed:
+            return not self._changed.wait_for(lambda: self._end is not None, seconds)
 
     @property
     def ended(self) -> bool:
@@ -215,8 +227,9 @@ class Link:
                 self._waiting_bytes -= len(frame)
                 self._sending = True
             try:
-                if self._trace is not None:
-                    self._trace("sent", frame[4:])
+                trace = self.trace
+                if trace is not None:
+                    trace("sent", frame[4:])
                 self._sock.sendall(frame)
             except OSError as error:
                 self.close(f"the connection broke while sending: {error}")

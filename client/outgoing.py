@@ -209,3 +209,8 @@ def differences_between(meant: Mapping[str, int], counted: Mapping[str, Any]) ->
         return []
     pairs = ((letter, meant.get(letter, 0), as_number(counted.get(letter))) for letter in sorted({*meant, *counted}))
     return [LetterDifference(*pair) for pair in pairs if pair[1] != pair[2]]
+
+
+def letters_between(first: str, second: str) -> tuple[LetterDifference, ...]:
+    """The characters of which `second` has another number than `first`: `meant` is that of `second`."""
+    return tuple(differences_between(protocol.count_letters(second), protocol.count_letters(first)))

@@ -1,24 +1,27 @@
 """The screen of the line client: lines are shown above the line that is being typed, which is never torn.
 
-Owns standard input and output while the client runs. Knows nothing of chat. `show` may be called by any thread, the rest by the
-one that reads what is typed.
+Owns standard input and output while the client runs. Knows nothing of chat. `show`, `notice`, `ring` and `being_typed`
+may be called by any thread, the rest by the one that reads what is typed.
 
 Nothing is drawn over the whole screen, so that it can be scrolled, copied, and read aloud by a screen reader.
 """
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import shutil
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import TextIO
 
-from client.keys import LineEditor, read_key, take_keys_from_console
-from client.text import cells, shorten, visible, wrap
+from client.console import understands_sequences
+from client.keys import ConsoleKeys, Echo, Keys, LineEditor, TerminalKeys
+from client.readline_state import ReadlineState
+from client.text import cells, end_of, shorten, visible, wrap
 
 try:
     import readline as _readline
@@ -27,18 +30,22 @@ except ImportError:  # Windows, and a Python built without it
 else:
     readline = _readline
 
+Complete = Callable[[str], list[str]]
+"""Gives, for what stands before the cursor, the words that may stand in place of the last of it."""
+
 
 def open_screen() -> PlainScreen:
     """The best screen for where standard input and output go."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return PlainScreen(sys.stdin, sys.stdout)
-    if os.environ.get("TERM") == "dumb":
+    if os.environ.get("TERM") == "dumb" or not understands_sequences(sys.stdout):
         return PromptScreen(sys.stdin, sys.stdout)
-    if readline is not None:
+    if sys.platform == "win32":
+        return KeyScreen(sys.stdin, sys.stdout, ConsoleKeys())
+    if readline is not None and "libedit" not in (readline.__doc__ or ""):
         return ReadlineScreen(sys.stdin, sys.stdout, readline)
-    if take_keys_from_console():
-        return KeyScreen(sys.stdin, sys.stdout, read_key)
-    return PromptScreen(sys.stdin, sys.stdout)
+    # libedit's readline does not tell what has been typed before the line is finished.
+    return KeyScreen(sys.stdin, sys.stdout, TerminalKeys(sys.stdin.fileno()))
 
 
 class PlainScreen:
@@ -46,7 +53,7 @@ class PlainScreen:
 
     is_terminal = False
     can_replace = False
-    """Whether a line shown with a `key` replaces the one above it of the same key."""
+    """Whether a line shown with a `key` replaces the one above it of the same key, and notices are shown."""
 
     def __init__(self, stdin: TextIO, stdout: TextIO) -> None:
         self._stdin = stdin
@@ -59,6 +66,9 @@ class PlainScreen:
         """Show one line, or several with line ends between them; they are made harmless already."""
         with self._lock:
             self._write(text + "\n")
+
+    def notice(self, text: str, key: str) -> None:
+        """Show a line right above the typed one until the next of its `key`, "" for none; where that is possible."""
 
     def ring(self) -> None:
         """Ring the bell, where there is one."""
@@ -82,21 +92,33 @@ class PlainScreen:
         """What stood in the line that Ctrl-C has just broken off."""
         return ""
 
-    def complete_with(self, words: Callable[[], list[str]]) -> None:
-        """Let Tab complete to one of `words`, where there is a Tab."""
+    def being_typed(self) -> str:
+        """What stands in the line that is being typed; "" where nobody knows."""
+        return ""
+
+    def complete_with(self, complete: Complete) -> None:
+        """Let Tab complete what is typed, where there is a Tab."""
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
 
     def _write(self, text: str) -> None:
         try:
             self._stdout.write(text)
             self._stdout.flush()
-        except BrokenPipeError:
+        except OSError:  # a pipe that nobody reads (EPIPE, on Windows EINVAL), or a terminal that was closed (EIO)
             self.broken = True
 
 
-class PromptScreen(PlainScreen):
-    """A terminal without any way to know what is being typed: an arrival stands in the middle of it, but nothing is lost."""
+class _Terminal(PlainScreen):
+    """What all terminals share: a bell, a width, and foreign text wrapped so that it never begins a row."""
 
     is_terminal = True
+
+    def __init__(self, stdin: TextIO, stdout: TextIO) -> None:
+        super().__init__(stdin, stdout)
+        self._reading = False  # whether prompt and typed line stand on the screen
+        self._prompt = ""
 
     def ring(self) -> None:
         with self._lock:
@@ -105,42 +127,93 @@ class PromptScreen(PlainScreen):
     def ask_hidden(self, question: str) -> str:
         return getpass.getpass(question)
 
+    def _columns(self) -> int:
+        try:  # not COLUMNS first, as shutil does: a shell that exports it does not change it when the window is resized
+            columns = os.get_terminal_size(self._stdout.fileno()).columns
+        except (OSError, ValueError):
+            columns = shutil.get_terminal_size().columns
+        return columns or 80  # a terminal may not know its size
+
+    def _rows(self, text: str, columns: int) -> list[str]:
+        """The text in rows, never as wide as the terminal: some go to the next row at the last column, others wait."""
+        return [row for line in self._as_shown(text).split("\n") for row in wrap(line, columns - 1)]
+
+    def _as_shown(self, text: str) -> str:
+        """With what stands for the characters that this terminal's encoding lacks, so that they are measured right."""
+        encoding = getattr(self._stdout, "encoding", None) or "utf-8"
+        return text if text.isascii() else text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+class PromptScreen(_Terminal):
+    """A terminal without any way to know what is being typed: what was typed before an arrival stands above it, but counts."""
+
+    def show(self, text: str, key: str = "") -> None:
+        with self._lock:
+            rows = "".join(row + "\n" for row in self._rows(text, self._columns()))
+            self._write("\n" + rows + self._prompt if self._reading else rows)
+
     def read_line(self, prompt: str) -> str:
-        return input(prompt)
+        with self._lock:
+            self._prompt, self._reading = prompt, True
+        try:
+            return input(prompt)
+        finally:
+            with self._lock:
+                self._reading = False
 
 
-class _RedrawingScreen(PromptScreen):
-    """A terminal where the typed line is taken away, the arrival shown, and the typed line put back below."""
+class _RedrawingScreen(_Terminal):
+    """A terminal where the typed line is taken away, the arrival shown, and the typed line put back below.
+
+    From above: what stays, whose last row may have a key; the notices, a row each; the prompt with the typed line.
+    """
 
     can_replace = True
 
     def __init__(self, stdin: TextIO, stdout: TextIO) -> None:
         super().__init__(stdin, stdout)
-        self._reading = False  # whether prompt and typed line stand on the screen
+        self._echo = Echo(stdin)
         self._starting = False  # whether somebody else is about to draw the prompt, nobody knows when
-        self._deferred: list[tuple[list[str], str]] = []
-        self._prompt = ""
-        self._key = ""  # that of the line right above the prompt
-        self._key_rows = 0
+        self._deferred: list[tuple[str, str]] = []
+        self._key = ""  # that of the row right above notices and prompt
+        self._drawn_for = 0  # the columns for which that row and the notices were drawn: another width may have broken them
+        self._notices: dict[str, str] = {}
+        self._standing = 0  # how many notices are on the screen
 
     def show(self, text: str, key: str = "") -> None:
-        columns = self._columns()
-        if key:
-            rows = [shorten(text, columns - 1)]
-        else:
-            rows = [row for line in text.split("\n") for row in wrap(line, columns - 1)]
         with self._lock:
-            if self._starting:
-                self._deferred.append((rows, key))
+            if self._starting or (self._reading and self._is_finished()):
+                self._deferred.append((text, key))
             else:
-                self._draw(rows, key, columns)
+                self._draw([(text, key)])
 
-    def _draw(self, rows: list[str], key: str, columns: int) -> None:
+    def notice(self, text: str, key: str) -> None:
+        with self._lock:
+            if text != self._notices.get(key, ""):
+                self._notices[key] = text
+                if not text:
+                    del self._notices[key]
+                if self._reading and not self._starting and not self._is_finished():
+                    self._draw([])
+
+    def close(self) -> None:
+        self._echo.set(True)
+
+    def being_typed(self) -> str:
+        with self._lock:
+            return self._raw_line() if self._reading and not self._starting and not self._is_finished() else ""
+
+    def _draw(self, texts: list[tuple[str, str]]) -> None:
+        columns = self._columns()
+        if columns != self._drawn_for:
+            self._key, self._standing, self._drawn_for = "", 0, columns
         out = self._taken_away(columns) if self._reading else ""
-        if key and key == self._key:
-            out += f"\x1b[{self._key_rows}A\r\x1b[J"
-        self._key, self._key_rows = key, len(rows)
-        out += "".join(row + "\n" for row in rows)
+        for text, key in texts:
+            rows = [shorten(self._as_shown(text), columns - 1)] if key else self._rows(text, columns)
+            if key and key == self._key:
+                out += "\x1b[A\r\x1b[J"
+            self._key = key
+            out += "".join(row + "\n" for row in rows)
         self._write(out + (self._put_back(columns) if self._reading else ""))
 
     def _set_reading(self, reading: bool) -> None:
@@ -148,121 +221,199 @@ class _RedrawingScreen(PromptScreen):
         with self._lock:
             self._starting = False
             self._reading = reading
-            for rows, key in self._deferred:
-                self._draw(rows, key, self._columns())
-            self._deferred.clear()
             if not reading:
                 self._key = ""  # what is above the prompt is no longer the line with the key
+                self._standing = 0
+            if self._deferred or (reading and self._notices):
+                self._draw(self._deferred)
+                self._deferred = []
 
-    def _columns(self) -> int:
-        return shutil.get_terminal_size().columns or 80  # Python 3.10 gives 0 where a terminal does not know its size
-
-    def _line(self) -> str:
+    def _raw_line(self) -> str:
         """What has been typed so far."""
         raise NotImplementedError
 
+    def _raw_before_cursor(self) -> str:
+        return self._raw_line()
+
+    def _is_finished(self) -> bool:
+        """Whether Enter was pressed and the prompt is about to be taken for gone."""
+        return False
+
+    def _line(self) -> str:
+        return self._as_shown(visible(self._raw_line()))
+
     def _before_cursor(self) -> str:
-        return self._line()
+        return self._as_shown(visible(self._raw_before_cursor()))
 
     def _taken_away(self, columns: int) -> str:
-        """The sequence that clears the prompt and the typed line, from where the cursor stands."""
-        rows = cells(self._prompt + self._before_cursor()) // columns
+        """The sequence that clears notices, prompt and the typed line, from where the cursor stands."""
+        rows = end_of(self._prompt + self._before_cursor(), columns)[0] + self._standing
+        self._standing = 0
         return (f"\x1b[{rows}A" if rows else "") + "\r\x1b[J"
 
     def _put_back(self, columns: int) -> str:
         text = self._prompt + self._line()
-        full = cells(text) and cells(text) % columns == 0
-        return text + (" \r" if full else "")  # at the last column a terminal stays in the row until something follows
+        end = end_of(text, columns)
+        at = end_of(self._prompt + self._before_cursor(), columns)
+        if text and not end[1]:
+            text += " \r"  # at the last column a terminal stays in the row until something follows
+        if at != end:  # up and to the column: one step left at a time would stop at the beginning of a row
+            up = f"\x1b[{end[0] - at[0]}A" if end[0] > at[0] else ""
+            text += up + "\r" + (f"\x1b[{at[1]}C" if at[1] else "")
+        self._standing = len(self._notices)
+        return "".join(shorten(self._as_shown(notice), columns - 1) + "\n" for notice in self._notices.values()) + text
 
 
 class ReadlineScreen(_RedrawingScreen):
-    """GNU readline or libedit edits the line. Neither tells where the cursor stands, so it is put at the end of the line."""
+    """GNU readline edits the line. Where it does not tell where the cursor stands, it is put at the end of the line."""
 
     def __init__(self, stdin: TextIO, stdout: TextIO, library: ModuleType) -> None:
         super().__init__(stdin, stdout)
         self._library = library
+        self._state = ReadlineState(library)
+        self._last = ""  # the newest line of the history
+        self._keeps_history = hasattr(library, "set_auto_history")
+        if self._keeps_history:  # by itself it would keep names, too, and the same line twice
+            library.set_auto_history(False)
         self._has_hook = hasattr(library, "set_pre_input_hook")
         if self._has_hook:
             library.set_pre_input_hook(lambda: self._set_reading(True))
 
+    def ask(self, question: str) -> str:
+        return self._read(question)
+
     def read_line(self, prompt: str) -> str:
+        line = self._read(prompt)
+        if self._keeps_history and line.strip() and line != self._last:
+            self._library.add_history(line)
+            self._last = line
+        return line
+
+    def _read(self, prompt: str) -> str:
         with self._lock:
             self._prompt = prompt
             self._starting = self._has_hook  # which readline calls when the prompt stands there
             self._reading = not self._has_hook
         try:
-            return input(prompt)
+            self._echo.set(True)  # readline shows nothing where the terminal would not
+            line = input(prompt)
+            self._drop_notices(line)
+            return line
         finally:
+            self._echo.set(False)
             self._set_reading(False)
+
+    def _drop_notices(self, line: str) -> None:
+        """Take the notices away from above a line that was just finished, or they scroll away with it; above a long one they stay."""
+        with self._lock:
+            shown = self._prompt + self._as_shown(visible(line))
+            columns = self._columns()
+            if self._standing and columns == self._drawn_for and cells(shown) < columns:
+                self._write(f"\x1b[{self._standing + 1}A\r\x1b[J{shown}\n")
 
     def typed(self) -> str:
         return str(self._library.get_line_buffer())
 
-    def _line(self) -> str:
-        return visible(self.typed())
+    def _is_finished(self) -> bool:
+        return self._state.is_finished()
 
-    def complete_with(self, words: Callable[[], list[str]]) -> None:
-        def complete(text: str, number: int) -> str | None:
-            found = [word for word in words() if word.startswith(text)]
-            return found[number] + " " if number < len(found) else None
+    def _raw_line(self) -> str:
+        return self.typed()
+
+    def _raw_before_cursor(self) -> str:
+        line = self.typed()
+        at = self._state.cursor()
+        return line if at is None else os.fsdecode(os.fsencode(line)[:at])
+
+    def complete_with(self, complete: Complete) -> None:
+        def answer(text: str, number: int) -> str | None:
+            found = complete(os.fsdecode(os.fsencode(self.typed())[: self._library.get_endidx()]))
+            ending = "" if found[number:] and found[number].endswith(("/", "\\")) else " "
+            return found[number] + ending if number < len(found) else None
 
         self._library.set_completer_delims(" ")
-        self._library.set_completer(complete)
-        edit = "libedit" in (self._library.__doc__ or "")
-        self._library.parse_and_bind("bind ^I rl_complete" if edit else "tab: complete")
+        self._library.set_completer(answer)
+        self._library.parse_and_bind("tab: complete")
 
 
 class KeyScreen(_RedrawingScreen):
-    """A console whose keys come one by one (Windows): our own editor edits the line."""
+    """A terminal whose keys come one by one: our own editor edits the line. For Windows, and where there is no GNU readline."""
 
-    def __init__(self, stdin: TextIO, stdout: TextIO, next_key: Callable[[], str]) -> None:
+    def __init__(self, stdin: TextIO, stdout: TextIO, keys: Keys) -> None:
         super().__init__(stdin, stdout)
-        self._next_key = next_key
+        self._keys = keys
         self._editor = LineEditor()
 
-    def read_line(self, prompt: str) -> str:
-        with self._lock:
-            self._prompt = prompt
-            self._editor.begin()
-            self._reading = True
-            self._write(prompt)
-        try:
-            while True:
-                key = self._next_key()
-                with self._lock:
-                    columns = self._columns()
-                    before = self._taken_away(columns)
-                    line = self._editor.press(key)
-                    self._write(before + self._put_back(columns))
-                    if line is not None:
-                        self._write("\n")
-                        return line
-        except (KeyboardInterrupt, EOFError):
-            self._write("\n")
-            raise
-        finally:
-            self._set_reading(False)
+    def ask(self, question: str) -> str:
+        return self._read(question, keep=False)
 
-    def complete_with(self, words: Callable[[], list[str]]) -> None:
-        self._editor.words = words
+    def read_line(self, prompt: str) -> str:
+        return self._read(prompt, keep=True)
+
+    def _read(self, prompt: str, *, keep: bool) -> str:
+        with self._taking_keys():
+            with self._lock:
+                self._prompt = prompt
+                self._editor.begin()
+                self._reading = True
+                self._drawn_for = self._columns()
+                self._write(self._put_back(self._drawn_for))
+            try:
+                while True:
+                    line = self._take(self._keys.next_key(), keep)
+                    if line is not None:
+                        return line
+            except (KeyboardInterrupt, EOFError):
+                self._end_line()
+                raise
+            finally:
+                self._set_reading(False)
+
+    @contextlib.contextmanager
+    def _taking_keys(self) -> Iterator[None]:
+        self._keys.begin()
+        try:
+            yield
+        finally:
+            self._keys.end()
+            self._echo.set(False)
+
+    def _take(self, key: str, keep: bool) -> str | None:
+        with self._lock:
+            columns = self._columns()
+            if columns != self._drawn_for:
+                self._key, self._standing, self._drawn_for = "", 0, columns
+            before = self._taken_away(columns)
+            line = self._editor.press(key, keep=keep)
+            if line is None:
+                self._write(before + self._choices(columns) + self._put_back(columns))
+            else:
+                self._write(before + self._prompt + self._line() + "\n")
+                self._reading = False  # what arrives now must not clear the row below
+            return line
+
+    def _choices(self, columns: int) -> str:
+        """The words among which a second Tab could not decide, in rows above the line."""
+        if not self._editor.choices:
+            return ""
+        self._key = ""
+        return "".join(row + "\n" for row in self._rows("  ".join(map(visible, self._editor.choices)), columns))
+
+    def _end_line(self) -> None:
+        """A line is broken off: leave the cursor at its end, as readline does."""
+        with self._lock:
+            if self._reading:
+                self._write(self._taken_away(self._columns()) + self._prompt + self._line())
+                self._reading = False
+
+    def complete_with(self, complete: Complete) -> None:
+        self._editor.complete = complete
 
     def typed(self) -> str:
         return self._editor.text
 
-    def _line(self) -> str:
-        return visible(self._editor.text)
+    def _raw_line(self) -> str:
+        return self._editor.text
 
-    def _before_cursor(self) -> str:
-        return visible(self._editor.text[: self._editor.cursor])
-
-    def _put_back(self, columns: int) -> str:
-        back = cells(visible(self._editor.text[self._editor.cursor :]))
-        text = super()._put_back(columns)
-        if not back:
-            return text
-        # Up and to the column: one step left at a time would stop at the beginning of a row.
-        end, at = cells(self._prompt + self._line()), cells(self._prompt + self._before_cursor())
-        up, column = end // columns - at // columns, at % columns
-        return text + (f"\x1b[{up}A" if up else "") + "\r" + (f"\x1b[{column}C" if column else "")
-
-
+    def _raw_before_cursor(self) -> str:
+        return self._editor.text[: self._editor.cursor]

@@ -44,6 +44,8 @@ class Room:
     members: int
     unread: int
     last_message_id: int
+    member_names: tuple[str, ...] = ()
+    """Who they are, where the server says so."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def room_from(item: Mapping[str, Any]) -> Room:
     return Room(
         room_id, as_text(item.get("name")) or room_id, owner if isinstance(owner, str) else None, item.get("private") is True,
         len(members) if isinstance(members, list) else as_number(members), as_number(item.get("unread")),
-        as_number(item.get("last_message_id")),
+        as_number(item.get("last_message_id")), tuple(name for name in as_list(members) if isinstance(name, str)),
     )  # fmt: skip
 
 

@@ -56,6 +56,22 @@ def all_rooms(ask: Callable[[str, Mapping[str, Any]], Mapping[str, Any]]) -> lis
     return [room_from(item) for item in as_objects(items)]
 
 
+def all_files(ask: Callable[[str, Mapping[str, Any]], Mapping[str, Any]], room_id: str) -> list[SharedFile]:
+    """All files of a room, oldest first."""
+    reply = ask("file_list_req", {"room_id": room_id})
+    if "files" not in reply:
+        names = as_text(reply.get("file_list"))
+        return [SharedFile(name) for name in names.split(", ") if name]
+    found = [file_from(item) for item in as_objects(reply["files"])]
+    while reply.get("has_more") and found:
+        reply = ask("file_list_req", {"room_id": room_id, "after": found[-1].file_path})
+        more = [file_from(item) for item in as_objects(reply.get("files"))]
+        if not more:
+            break
+        found += more
+    return found
+
+
 class Requests(abc.ABC):
     """What can be asked. Each method raises `ServerError` where it is refused and `ConnectionLost` where no answer comes."""
 
@@ -141,18 +157,7 @@ class Requests(abc.ABC):
 
     def files(self, room_id: str) -> list[SharedFile]:
         """The files of a room, oldest first."""
-        reply = self.request("file_list_req", {"room_id": room_id})
-        if "files" not in reply:
-            names = as_text(reply.get("file_list"))
-            return [SharedFile(name) for name in names.split(", ") if name]
-        found = [file_from(item) for item in as_objects(reply["files"])]
-        while reply.get("has_more") and found:
-            reply = self.request("file_list_req", {"room_id": room_id, "after": found[-1].file_path})
-            more = [file_from(item) for item in as_objects(reply.get("files"))]
-            if not more:
-                break
-            found += more
-        return found
+        return all_files(self.request, room_id)
 
     def _extended(self) -> bool:
         session = self.session

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from typing import Final
 
 _JOINERS: Final = "\u200c\u200d"
@@ -51,46 +52,89 @@ def _escape(character: str) -> str:
     return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
+_SEQUENCE: Final = re.compile(r"\x1b\[[\d;]*m")  # a colour of our own; foreign ones are escaped
+_WORD: Final = re.compile(r"(?:\x1b\[[\d;]*m|\S)+|\s+")
+_EMOJI_FORM: Final = "\ufe0f"
+_KEYCAP: Final = "\u20e3"
+
+
 def cells(text: str) -> int:
-    """How many columns a terminal needs for `text`, which is `visible` already (Unicode, UAX #11)."""
-    if text.isascii():
+    """How many columns a terminal needs for `text`, which is `visible` already (Unicode, UAX #11); colours need none."""
+    if text.isascii() and text.isprintable():
         return len(text)
-    return sum(_width(character) for character in text)
+    return sum(width for _, width in _pieces(text))
+
+
+def _pieces(text: str) -> Iterator[tuple[str, int]]:
+    """The characters of `text`, each with its columns; colours, and signs that change the one before, are not torn off."""
+    at = 0
+    while at < len(text):
+        sequence = _SEQUENCE.match(text, at)
+        if sequence is not None:
+            yield sequence.group(), 0
+            at = sequence.end()
+            continue
+        piece, width = text[at], _width(text[at])
+        if text[at + 1 : at + 2] == _EMOJI_FORM:  # makes a symbol of one column a picture of two (UTS #51)
+            piece = text[at : at + 3] if text[at + 2 : at + 3] == _KEYCAP else text[at : at + 2]
+            width = max(width, 2 if width else 0)
+        yield piece, width
+        at += len(piece)
 
 
 def _width(character: str) -> int:
+    if character < "\x7f":
+        return 1
     if unicodedata.combining(character) or unicodedata.category(character) in ("Mn", "Me", "Cf"):
         return 0
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
+def end_of(text: str, columns: int) -> tuple[int, int]:
+    """The row and column, from 0, in which the next character after `text` stands on a terminal that wraps at `columns`."""
+    if text.isascii() and text.isprintable():
+        return divmod(len(text), columns)
+    row = column = 0
+    for _, width in _pieces(text):
+        if column + width > columns:  # one of two columns does not fit into the last one
+            row, column = row + 1, 0
+        column += width
+    return (row + 1, 0) if column >= columns else (row, column)
+
+
 def wrap(text: str, columns: int, indent: str = "    ") -> list[str]:
     """`text` in rows of at most `columns`, the second and later ones indented, so that no row of a chat line begins like another line."""
-    if columns <= len(indent) + 2 or cells(text) <= columns:
+    if cells(text) <= columns or columns < 3:
         return [text]
+    if columns <= len(indent) + 2:
+        indent = " "
     rows: list[str] = []
     row, used = "", 0
-    for word in re.findall(r"\S+|\s+", text):
+    for word in _WORD.findall(text):
         wide = cells(word)
         if used + wide > columns and wide <= columns - len(indent) and not word.isspace():
             rows.append(row)
             row, used = indent, len(indent)
-        for character in word:
-            width = _width(character)
+        for piece, width in _pieces(word):
             if used + width > columns:
                 rows.append(row)
                 row, used = indent, len(indent)
-                if character.isspace():
+                if piece.isspace():
                     continue
-            row, used = row + character, used + width
+            row, used = row + piece, used + width
     return [*rows, row]
 
 
 def shorten(text: str, columns: int) -> str:
-    """`text` cut to one row of at most `columns`."""
-    while cells(text) > columns:
-        text = text[:-1]
-    return text
+    """`text` cut to one row of at most `columns`; of colours the ends are kept."""
+    if cells(text) <= columns:
+        return text
+    kept, used = "", 0
+    for piece, width in _pieces(text):
+        used += width
+        if used <= columns or piece.startswith("\x1b"):
+            kept += piece
+    return kept
 
 
 def size_in_words(count: int) -> str:

@@ -234,14 +234,14 @@ def secure(sock: socket.socket, trust: Trust, host: str, port: int, timeout: flo
         ) from error
 
 
-def speaks_tls(host: str, port: int) -> bool:
-    """Whether a server answers a TLS hello in TLS, to tell why a plain connection failed. Trusts nothing and sends nothing else."""
+def speaks_tls(host: str, port: int, seconds: float = LOOK_SECONDS) -> bool:
+    """Whether a server answers a TLS hello in TLS within some seconds, to tell why a plain connection failed. Trusts nothing and sends nothing else."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     try:
-        with socket.create_connection((host, port), LOOK_SECONDS) as sock:
-            TlsSocket(sock, context, _certificate_name(host)).handshake(time.monotonic() + LOOK_SECONDS)
+        with socket.create_connection((host, port), seconds) as sock:
+            TlsSocket(sock, context, _certificate_name(host)).handshake(time.monotonic() + seconds)
     except ssl.SSLError:
         pass  # it did answer in TLS, for otherwise this would be `NotTls`
     except (OSError, ValueError):
@@ -313,20 +313,27 @@ def _not_accepted(error: ssl.SSLCertVerificationError, trust: Trust, host: str, 
     )
 
 
-def _names(trust: Trust, host: str, port: int) -> str:
-    """The names in the server's certificate, by a second handshake that checks all but the name; "" where that fails.
+def certificate_of(trust: Trust, host: str, port: int) -> Mapping[str, Any]:
+    """The server's certificate as `ssl` tells it, by a handshake of its own that checks all but the name. Sends nothing else.
 
-    (`ssl` shows no certificate of a handshake that has failed.) Nothing is sent on it.
+    (`ssl` shows no certificate of a handshake that has failed.) Raises OSError or ValueError.
     """
     context = _context(trust.cafile)
     context.check_hostname = False
+    with socket.create_connection((host, port), LOOK_SECONDS) as sock:
+        tls = TlsSocket(sock, context, _certificate_name(host))
+        tls.handshake(time.monotonic() + LOOK_SECONDS)
+        found = tls.getpeercert()
+        tls.shutdown(socket.SHUT_RDWR)
+    return found
+
+
+def _names(trust: Trust, host: str, port: int) -> str:
+    """The names in the server's certificate; "" where it can't be looked at."""
     try:
-        with socket.create_connection((host, port), LOOK_SECONDS) as sock:
-            tls = TlsSocket(sock, context, _certificate_name(host))
-            tls.handshake(time.monotonic() + LOOK_SECONDS)
-            names = [str(value) for kind, value in tls.getpeercert().get("subjectAltName", ()) if kind in ("DNS", "IP Address")]
-            tls.shutdown(socket.SHUT_RDWR)
+        found = certificate_of(trust, host, port)
     except (OSError, ValueError):
         return ""
+    names = [str(value) for kind, value in found.get("subjectAltName", ()) if kind in ("DNS", "IP Address")]
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     return (", ".join(names[:MOST_NAMES]) + more) or "no name at all"

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, Final
 
 import protocol
 from client.connection import Connection
-from client.errors import ChatError, ConnectionLost, ServerError, TransferFailed
+from client.errors import ChatError, ConnectionLost, HashDiffers, ServerError, TransferFailed
 from client.text import local_file_name, numbered
 
 CHUNK_BYTES: Final = 64 * 1024
@@ -219,7 +219,7 @@ class _Sending:
         reply = self.chat.request("file_send_fin", {**where, "total_packets": self.total}, timeout=self.transfer.patience)
         theirs = reply.get("sha256")
         if isinstance(theirs, str) and theirs.lower() != self.digest:
-            raise TransferFailed("the file was changed while it was sent: the server's SHA-256 is another")
+            raise HashDiffers("the file was changed while it was sent: the server's SHA-256 is another")
         self.progress(self.size, self.size)
         stored_as = reply.get("stored_as")
         return Uploaded(stored_as if isinstance(stored_as, str) else self.transfer.name, self.size, self.digest)
@@ -340,7 +340,7 @@ class _Download(_Transfer):
         if self.bytes != size:
             raise TransferFailed(f"{self.bytes} bytes came instead of {size}")
         if sha256 and sha256 != self.digest.hexdigest():
-            raise TransferFailed("the SHA-256 of what came is not the server's; it was thrown away")
+            raise HashDiffers("the SHA-256 of what came is not the server's; it was thrown away")
 
 
 def download(

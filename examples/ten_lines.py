@@ -1,17 +1,19 @@
-"""A whole chat program in ten lines: says hello in the lobby, and answers every "ping" with "pong".
+"""A bot in ten lines: says hello in the lobby, and answers every "ping" with "pong".
 
-Run it from the folder above: `python examples/ten_lines.py NAME PASSWORD` (the account must exist). Ctrl-C ends it.
+Run it from the folder above: `python examples/ten_lines.py NAME PASSWORD_FILE` (the account must exist; the password is in the file's
+first line, since other users of a machine can read what is typed behind a command). Ctrl-C ends it.
 """
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it runs from anywhere, with nothing installed
 
 from client.connection import Connection
 
-with Connection("127.0.0.1", 9876) as chat:
-    chat.login(sys.argv[1], sys.argv[2])
+with Connection("127.0.0.1", 9876) as chat, suppress(KeyboardInterrupt):
+    chat.login(sys.argv[1], Path(sys.argv[2]).read_text().splitlines()[0])
     chat.send("lobby", "Hello, everybody!")
     for message in chat.messages():
         print(f"{message.room_id} {message.sender}: {message.content!a}")

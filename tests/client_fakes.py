@@ -118,7 +118,7 @@ class Peer:
         reply = {"chatid": self.me, "session_key": "key"}
         if not self.server.seed_only:
             reply.update(limits={"max_frame": 1048576, "max_content": 16384, "max_file": 10**8, "max_chunk": 262144},
-                         features=["events"])  # fmt: skip
+                         features=self.server.features)  # fmt: skip
         self.reply(packet, "login_success", reply)
 
     def on_logout(self, packet: Packet) -> None:
@@ -168,6 +168,9 @@ class Peer:
         self.send("confirm_count", {"transaction_id": packet["data"]["transaction_id"], "confirm": True})
 
     def on_ack(self, packet: Packet) -> None:
+        pass
+
+    def on_typing(self, packet: Packet) -> None:
         pass
 
     def on_get_room_users(self, packet: Packet) -> None:
@@ -303,6 +306,7 @@ class FakeServer:
         self.uploads: dict[str, dict[int, bytes]] = {}
         self.files: dict[str, bytes] = {}
         self.page = 1000
+        self.features = ["events"]
         self.chunk_bytes = 1000
         self.numbers = itertools.count(1)
         self.errors: list[BaseException] = []

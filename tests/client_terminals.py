@@ -26,6 +26,7 @@ SECONDS = 15.0
 # Ctrl-C reaches a program only from its controlling terminal; the program makes it so itself, before it becomes the client.
 _TAKE_TERMINAL = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
 _SEQUENCE = re.compile(r"\x1b\[([?\d;]*)([A-Za-z@])|\x1b[=>]|\x1b\][^\x07]*\x07")
+_BEGUN = re.compile(r"\x1b(\[[?\d;]*)?|\x1b\][^\x07]*")
 
 
 class TerminalModel:
@@ -36,11 +37,16 @@ class TerminalModel:
         self.rows: list[list[str]] = [[]]
         self.row = 0
         self.column = 0
+        self._rest = ""
 
     def feed(self, text: str) -> None:
+        text, self._rest = self._rest + text, ""
         at = 0
         while at < len(text):
             match = _SEQUENCE.match(text, at)
+            if match is None and _BEGUN.fullmatch(text, at):
+                self._rest = text[at:]  # the rest comes with the next bytes
+                return
             if match is None:
                 assert text[at] != "\x1b", f"a sequence that the model does not know: {text[at : at + 12]!r}"
                 self._character(text[at])
@@ -69,6 +75,9 @@ class TerminalModel:
         elif character == "\b":
             self.column = max(0, min(self.column, self.columns - 1) - 1)
         elif character >= " ":
+            if character == "\ufe0f":  # makes the symbol before it a picture of two columns
+                self._widen()
+                return
             width = 0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
             if self.column + width > self.columns:  # the last column is left only when something follows
                 self.row, self.column = self.row + 1, 0
@@ -80,6 +89,22 @@ class TerminalModel:
                 self.column += width
             else:
                 cells[self.column - 1] += character
+
+    def _widen(self) -> None:
+        cells = self._cells()
+        at = self.column - 1
+        cells[at] += "\ufe0f"
+        if not cells[at].startswith("\ufe0f") and self.column < self.columns:
+            cells[self.column] = ""
+            self.column += 1
+
+    def resize(self, columns: int) -> None:
+        """Another width, as a terminal does it that leaves the rows as they are."""
+        for cells in self.rows:
+            cells.extend(" " for _ in range(columns - len(cells)))
+            del cells[columns:]
+        self.columns = columns
+        self.column = min(self.column, columns - 1)
 
     def _sequence(self, kind: str, numbers: str) -> None:
         count = int(numbers) if numbers.isdigit() else 1
@@ -107,20 +132,33 @@ class TerminalModel:
 class PtyClient:
     """`chat_client.py` in a pseudo-terminal; a context manager that always ends it."""
 
-    def __init__(self, *arguments: str, folder: Path, columns: int = 80, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, *arguments: str, folder: Path, columns: int = 80, environment: dict[str, str] | None = None, before: str = ""
+    ) -> None:
+        """`before` is Python that runs in the process before the client does."""
         self.master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         self.output = ""
         self.model = TerminalModel(columns)
+        program = [str(ROOT / "chat_client.py")]
+        if before:
+            start = f"import sys; sys.path.insert(0, {str(ROOT)!r}); {before}; import chat_client; sys.exit(chat_client.main())"
+            program = ["-c", start]
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._seen = 0
         cleaned = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "INPUTRC")}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _TAKE_TERMINAL, str(ROOT / "chat_client.py"), *arguments],
+            [sys.executable, "-c", _TAKE_TERMINAL, *program, *arguments],
             stdin=slave, stdout=slave, stderr=slave, cwd=folder, start_new_session=True,
             env={**cleaned, "TERM": "xterm", "LC_ALL": "C.UTF-8", "INPUTRC": "/dev/null", **(environment or {})},
         )  # fmt: skip
         os.close(slave)
+
+    def resize(self, columns: int) -> None:
+        """Another width: the terminal has it, and the program is told."""
+        self.read(0.05)
+        self.model.resize(columns)
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
 
     def type(self, text: str) -> None:
         os.write(self.master, text.encode())

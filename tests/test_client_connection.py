@@ -124,8 +124,24 @@ def test_a_connection_lost_during_login_is_no_session() -> None:
 
 
 def test_a_server_that_hangs_up_at_once_is_no_chat_server() -> None:
-    with FakeServer(lambda peer: peer.get()) as fake, pytest.raises(CannotConnect, match="no chat server"):
+    with FakeServer(lambda peer: None) as fake, pytest.raises(CannotConnect, match="no chat server"):
         connection(fake).connect()
+
+
+def test_a_server_that_hangs_up_at_every_question_is_no_chat_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("client.connection.speaks_tls", lambda *_: False)
+    with FakeServer(lambda peer: peer.get()) as fake, pytest.raises(CannotConnect, match="no chat server"):
+        connection(fake).login("ada", "secret")
+
+
+def test_a_server_that_hangs_up_at_a_ping_may_know_the_24_packets_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("client.connection.TLS_LOOK_SECONDS", 0.1)
+    with FakeServer(lambda peer: peer.get("ping"), good, seed_only=True) as fake:
+        chat = connection(fake)
+        chat.login("ada", "secret")
+        chat.send("lobby", "hello")
+        chat.close()
+    assert "ping" not in fake.actions()[1:]
 
 
 def test_a_server_that_hangs_up_after_a_frame_is_told_apart() -> None:
@@ -220,7 +236,7 @@ def test_wrong_counts_are_not_confirmed_and_name_the_letters(server: FakeServer)
         with pytest.raises(CountsDiffer) as caught:
             chat.send("lobby", "all")
         assert [(item.letter, item.meant, item.counted) for item in caught.value.differences] == [("l", 2, 1), ("t", 0, 1)]
-        assert "'l' was meant 2 times and counted 1 times" in str(caught.value)
+        assert "'l' was meant twice and counted once" in str(caught.value)
         server.wait_for(lambda: "confirm_count" in server.actions())
         assert server.heard[-1]["data"]["confirm"] is False
         assert chat.pending == 0

@@ -8,10 +8,11 @@ import pytest
 
 from client.keys import (
     MAX_HISTORY,
+    ConsoleKeys,
     LineEditor,
+    TerminalKeys,
     name_key,
-    read_key,
-    take_keys_from_console,
+    name_terminal_key,
 )
 
 
@@ -66,11 +67,15 @@ def test_history_is_bounded() -> None:
 
 def test_tab_completes_as_far_as_it_is_clear() -> None:
     editor = LineEditor()
-    editor.words = lambda: ["/join", "/history", "/help", "lobby"]
+    words = ["/join", "/history", "/help", "lobby", "docs/"]
+    editor.complete = lambda before: [word for word in words if word.startswith(before.split(" ")[-1])]
     assert edit("/j", "\t", "lo", "\t", editor=editor).text == "/join lobby "
-    assert edit("/h", "\t", editor=editor).text == "/h"
+    assert edit("/h", "\t", editor=editor).text == "/h" and editor.choices == []
+    assert edit("/h", "\t", "\t", editor=editor).text == "/h" and editor.choices == ["/history", "/help"]
+    assert edit("/h", "\t", "\t", "i", editor=editor).choices == []
     assert edit("/hi", "\t", editor=editor).text == "/history "
     assert edit("xyz", "\t", editor=editor).text == "xyz"
+    assert edit("/send d", "\t", editor=editor).text == "/send docs/"
 
 
 @pytest.mark.parametrize(("key", "error"), [("\x03", KeyboardInterrupt), ("\x04", EOFError), ("\x1a", EOFError)])
@@ -89,6 +94,55 @@ def test_what_a_console_sends_becomes_one_key(sent: str, key: str) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a Windows console has keys")
 def test_other_systems_have_no_such_console() -> None:
-    assert not take_keys_from_console()
+    console = ConsoleKeys()
+    console.begin()
     with pytest.raises(OSError, match="Windows only"):
-        read_key()
+        console.next_key()
+    console.end()
+
+
+@pytest.mark.parametrize(
+    ("sent", "key"),
+    [("a", "a"), ("\x1b[D", "left"), ("\x1bOC", "right"), ("\x1b[3~", "delete"), ("\x1b[1;5C", "word right"), ("\x1b[1~", "home"), ("\x1bb", "word left"),
+     ("\x1b\x7f", "\x17"), ("\x1b", "\x1b"), ("\x1b[?25x", ""), ("\x1b[", ""), ("\x1bz", ""), ("\r", "\r"), ("\x1b[200~", "")],
+)  # fmt: skip
+def test_what_a_terminal_sends_becomes_one_key(sent: str, key: str) -> None:
+    characters = list(sent)
+    assert name_terminal_key(lambda: characters.pop(0), lambda: bool(characters)) == key
+    assert not characters
+
+
+def test_a_sequence_without_end_is_not_waited_for() -> None:
+    characters = list("\x1b[" + "1;" * 50)
+    assert name_terminal_key(lambda: characters.pop(0), lambda: bool(characters)) == ""
+    assert len(characters) > 50
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such terminals")
+def test_a_terminal_gives_whole_characters_and_is_left_as_it_was() -> None:
+    import os
+    import pty
+    import termios
+
+    master, slave = pty.openpty()
+    before = termios.tcgetattr(slave)
+    keys = TerminalKeys(slave)
+    keys.begin()
+    try:
+        os.write(master, "é\x1b[A\x7f".encode())
+        assert [keys.next_key() for _ in range(3)] == ["é", "up", "\x7f"]
+        assert not termios.tcgetattr(slave)[3] & termios.ECHO
+    finally:
+        keys.end()
+    keys.end()
+    assert termios.tcgetattr(slave) == before
+    os.close(master)
+    os.close(slave)
+
+
+def test_joined_emoji_and_names_asked_for_are_kept_right() -> None:
+    editor = edit("👩", "\u200d", "👧")
+    assert editor.text == "👩\u200d👧"
+    editor.press("\r")
+    edit("my name", editor=editor).press("\r", keep=False)
+    assert edit("up", editor=editor).text == "👩\u200d👧"

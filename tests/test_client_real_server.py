@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from support.server_process import ServerProcess
 
 from client.connection import Connection
 from client.errors import ConnectionLost, LoginRefused, ServerError
-from client.events import Back, LoggedOut, Lost, Message
+from client.events import Back, FileShared, LoggedOut, Lost, Message
 from client.transfers import download, upload
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -212,11 +213,12 @@ def test_the_ten_lines_talk(real: ServerProcess, tmp_path: Path) -> None:
     account(real, "robot")
     account(real, "human")
     script = (ROOT / "examples" / "ten_lines.py").read_text(encoding="utf-8").replace("9876", str(real.port))
+    (tmp_path / "password").write_text("secret\n")
     changed = tmp_path / "ten_lines.py"
     changed.write_text(script.replace("Path(__file__).resolve().parent.parent", f"Path({str(ROOT)!r})"), encoding="utf-8")
     with Connection("127.0.0.1", real.port) as human:
         human.login("human", "secret")
-        robot = subprocess.Popen([sys.executable, "-u", str(changed), "robot", "secret"], stdout=subprocess.PIPE, text=True)
+        robot = subprocess.Popen([sys.executable, "-u", str(changed), "robot", str(tmp_path / "password")], stdout=subprocess.PIPE, text=True)
         try:
             arrivals = human.messages(10)
             assert next(arrivals).content == "Hello, everybody!"
@@ -226,3 +228,117 @@ def test_the_ten_lines_talk(real: ServerProcess, tmp_path: Path) -> None:
             robot.terminate()
             output = robot.communicate(timeout=10)[0]
     assert "lobby human: 'ping'" in output
+
+
+# --- A server that is killed and started again ------------------------------------------------------------------------
+
+
+class Killer:
+    """A trace that tells when a packet of one kind has gone over the wire so many times."""
+
+    def __init__(self, direction: str, action: str, count: int) -> None:
+        self.reached = threading.Event()
+        self._direction = direction
+        self._needle = f'"action":"{action}"'.encode()
+        self._count = count
+
+    def __call__(self, direction: str, payload: bytes) -> None:
+        if direction == self._direction and self._needle in payload[:64]:
+            self._count -= 1
+            if self._count == 0:
+                self.reached.set()
+
+    def kill(self, server: ServerProcess, data: Path) -> ServerProcess:
+        """Kill the server when it is time; the one that takes its port over."""
+        assert self.reached.wait(15)
+        server.kill()
+        return ServerProcess(data, "--rate-limit", "0", "--port", str(server.port))
+
+
+@pytest.fixture
+def mortal(tmp_path: Path) -> Iterator[list[ServerProcess]]:
+    """A list that holds a server; those that are put into it end with the test."""
+    servers = [ServerProcess(tmp_path / "data", "--rate-limit", "0")]
+    servers[0].start()
+    yield servers
+    for server in servers:
+        server.kill()
+
+
+def steady(port: int, name: str, trace: Killer | None = None) -> Connection:
+    chat = Connection("127.0.0.1", port, pauses=(0.05,), trace=trace)
+    chat.login(name, "secret")
+    return chat
+
+
+@pytest.mark.parametrize(("direction", "action"), [("received", "character_count"), ("sent", "confirm_count"), ("received", "ack")])
+def test_a_server_killed_in_mid_message_loses_and_doubles_nothing(
+    mortal: list[ServerProcess], tmp_path: Path, direction: str, action: str
+) -> None:
+    account(mortal[0], "ada")
+    killer = Killer(direction, action, 20)
+    chat = steady(mortal[0].port, "ada", killer)
+    posted = [chat.post("lobby", f"message {number}") for number in range(60)]
+    mortal.append(killer.kill(mortal[0], tmp_path / "data"))
+    mortal[-1].start()
+    identities = [message.wait(30).message_id for message in posted]
+    assert len(set(identities)) == 60 and None not in identities
+    stored = chat.history("lobby", after_id=0).messages
+    assert sorted(message.content for message in stored) == sorted(f"message {number}" for number in range(60))
+    chat.close()
+
+
+def test_a_server_killed_in_mid_transfer_gets_and_gives_the_file_whole(mortal: list[ServerProcess], tmp_path: Path) -> None:
+    account(mortal[0], "ada")
+    content = random.Random(8).randbytes(4_000_000)
+    (tmp_path / "big.bin").write_bytes(content)
+    killer = Killer("received", "file_send_data", 20)
+    chat = steady(mortal[0].port, "ada", killer)
+    sending = threading.Thread(target=upload, args=(chat, "lobby", tmp_path / "big.bin"), name="test-sends", daemon=True)
+    sending.start()
+    mortal.append(killer.kill(mortal[0], tmp_path / "data"))
+    mortal[-1].start()
+    sending.join(60)
+    assert [file.file_size for file in chat.files("lobby")] == [len(content)]
+
+    killer = Killer("received", "file_down_data", 20)
+    chat.trace_packets(killer)
+    done: list[Path] = []
+    fetching = threading.Thread(
+        target=lambda: done.append(download(chat, "lobby", "big.bin", tmp_path / "down")), name="test-fetches", daemon=True
+    )
+    fetching.start()
+    mortal.append(killer.kill(mortal[-1], tmp_path / "data"))
+    mortal[-1].start()
+    fetching.join(60)
+    assert done and done[0].read_bytes() == content
+    assert [file.name for file in (tmp_path / "down").iterdir()] == ["big.bin"], "nothing half is left"
+    chat.close()
+
+
+def test_messages_and_files_that_came_while_away_are_told(real: ServerProcess, tmp_path: Path) -> None:
+    for name in ("traveller", "stayer"):
+        account(real, name)
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text(name)
+    network = BreakingNetwork(real.port, seed=1, mean_bytes=1_000_000)
+    network.stable = True
+    with Connection("127.0.0.1", real.port) as stayer:
+        stayer.login("stayer", "secret")
+        upload(stayer, "trip", tmp_path / "a.txt")
+        chat = Connection("127.0.0.1", network.port, pauses=(0.01,), watch_files=True)
+        chat.login("traveller", "secret")
+        for sock in list(network._open):
+            with contextlib.suppress(OSError):  # the other side's end has ended this one already
+                sock.shutdown(socket.SHUT_RDWR)
+        stayer.send("trip", "one")
+        stayer.send("trip", "two")
+        upload(stayer, "trip", tmp_path / "b.txt")
+        told: list[object] = []
+        deadline = time.monotonic() + 15
+        while [type(one) for one in told].count(Message) < 2 or not any(isinstance(one, FileShared) for one in told):
+            assert time.monotonic() < deadline, told
+            told.append(chat.next_event(1))
+        assert [event.file_path for event in told if isinstance(event, FileShared)] == ["b.txt"], "the first one was known"
+        chat.close()
+    network.close()

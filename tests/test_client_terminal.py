@@ -15,7 +15,8 @@ from client_fakes import FakeServer, Peer, good
 
 import chat_client
 from client import prompt as prompt_module
-from client import terminal
+from client import terminal, transfer_queue
+from client.colours import Palette
 from client.commands import COMMANDS
 from client.connection import Connection
 from client.errors import TransferFailed
@@ -27,7 +28,9 @@ from client.prompt import (
     ReadlineScreen,
     open_screen,
 )
-from client.terminal import Job, LineClient, Options, Progress, Transfers, local_time
+from client.terminal import LineClient, Options
+from client.times import local_time
+from client.transfer_queue import Job, Progress, Transfers
 
 Step = str | Callable[[], object] | BaseException
 
@@ -42,7 +45,9 @@ class ScriptedScreen(PlainScreen):
         self.is_terminal = is_terminal  # type: ignore[misc]
         self.can_replace = is_terminal  # type: ignore[misc]
         self.asked: list[str] = []
-        self.words: Callable[[], list[str]] = list
+        self.complete: Callable[[str], list[str]] = lambda before: []
+        self.notices: list[str] = []
+        self.line = ""
         self.left_over = ""
 
     def read_line(self, prompt: str) -> str:
@@ -59,8 +64,14 @@ class ScriptedScreen(PlainScreen):
     def typed(self) -> str:
         return self.left_over
 
-    def complete_with(self, words: Callable[[], list[str]]) -> None:
-        self.words = words
+    def being_typed(self) -> str:
+        return self.line
+
+    def notice(self, text: str, key: str) -> None:
+        self.notices.append(text)
+
+    def complete_with(self, complete: Callable[[str], list[str]]) -> None:
+        self.complete = complete
 
     def text(self) -> str:
         return self.out.getvalue()
@@ -107,7 +118,7 @@ def test_name_and_password_are_asked_and_talk_begins(server: FakeServer) -> None
     status, text = talk(server, "x", "", "ada", "secret", "hello", ["stored as message 2"], "/quit", user=None, password=None)
     assert status == 0
     assert "Please type login or register." in text
-    assert "* You are ada on 127.0.0.1" in text and "* Unread: lobby 1." in text
+    assert "* You are ada on 127.0.0.1" in text and "* Waiting for you: lobby (1 unread)." in text
     assert "2024-01-01 " in text and "bob: earlier" in text
     assert server.history[-1] == (2, "lobby", "ada", "hello")
     assert server.actions()[-1] == "logout"
@@ -196,7 +207,7 @@ def test_rooms_are_listed_joined_made_and_left(server: FakeServer) -> None:
         server, "/rooms", "/room 2", "/room", "/create 'Our club' bob", "/add cleo", "/remove cleo", "/rename Team", "/room team",
         "/delete p-1", "/join nowhere", "/join p-secret", "/join MATHS", "/leave", "/leave lobby", "/create \"open",
     )  # fmt: skip
-    assert "1 lobby: open, 1 unread, you are here" in text
+    assert "1 lobby: open, you are here" in text
     assert "You are in maths." in text and "You are in Our club." in text
     assert "cleo is now a member of Our club." in text and "cleo is no longer a member" in text
     assert "now called Team" in text and "is deleted." in text
@@ -291,7 +302,7 @@ def test_states_are_shown_on_a_terminal_and_names_can_be_completed(server: FakeS
     assert client(server, screen).run() == 0
     text = screen.text()
     assert text.index("* sending") < text.index("* counts agree") < text.index("* stored as message 1")
-    assert {"/join", "lobby", "ada", "a.txt"} <= set(screen.words())
+    assert screen.complete("/jo") == ["/join"] and screen.complete("/get a") == ["a.txt"] and screen.complete("hi @a") == ["@ada"]
 
 
 def test_every_event_has_its_words(server: FakeServer) -> None:
@@ -312,16 +323,16 @@ def test_every_event_has_its_words(server: FakeServer) -> None:
 
     _, text = talk(server, arrive, ["nonsense"])
     for words in ("bob put the file a.txt (3 bytes) into lobby; fetch it there with /get a.txt", "cleo is on.", "cleo is gone.",
-                  "cleo is now a member of club.", "cleo is no longer a member of club.", "There is a new room: club",
+                  "cleo is now a member of club.", "cleo is no longer a member of club.", "There is a new private room: club. Go there with /room 2",
                   "A room has a new name: club", "The room club was deleted.", "The server is closing.", "letter counts of the message",
-                  "The same message came again", "could not be understood"):  # fmt: skip
+                  "The same message came again, with other letters: 'a' 0 -> 3, 'b' 3 -> 0", "could not be understood"):  # fmt: skip
         assert words in text, (words, text)
 
 
 def test_a_lost_connection_is_told_and_messages_wait_for_it() -> None:
     with FakeServer(lambda peer: peer.serve(until="get_users"), lambda peer: None, good) as fake:
         _, text = talk(fake, "/who", "while away", ["The connection is back."], ["stored as"], is_terminal=True)
-    assert "The connection is lost" in text and "Attempt 2 in 0.02 seconds" in text and "That did not work" in text
+    assert "The connection is lost" in text and "That did not work" in text
     assert [content for _, _, _, content in fake.history] == ["while away"]
 
 
@@ -331,7 +342,7 @@ def test_missed_messages_are_counted_when_the_connection_is_back() -> None:
         peer.serve()
 
     with FakeServer(lambda peer: peer.serve(until="get_users"), second) as fake:
-        _, text = talk(fake, "/who", ["1 messages came while you were away"])
+        _, text = talk(fake, "/who", ["1 message while you were away."])
     assert "bob: missed you" in text
 
 
@@ -404,7 +415,7 @@ def test_gaps_and_troubles_have_words() -> None:
 
 def test_progress_is_a_line_each_tenth_in_a_pipe_and_tells_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     moment = [100.0]
-    monkeypatch.setattr(terminal.time, "monotonic", lambda: moment[0])
+    monkeypatch.setattr(transfer_queue.time, "monotonic", lambda: moment[0])
     screen = ScriptedScreen()
     progress = Progress(screen, Job("fetch", "lobby", "a", "a"))
     assert "Fetching a: 0 %" in progress.text(Job("fetch", "lobby", "a", "a"))
@@ -421,21 +432,22 @@ def test_progress_on_a_terminal_is_not_drawn_for_every_chunk() -> None:
     progress = Progress(screen, Job("send", "lobby", "a", "a"))
     for done in range(101):
         progress(done, 100)
-    assert 2 <= len(screen.text().splitlines()) < 20
+    assert screen.text() == "" and 1 <= len(screen.notices) < 20
 
 
 def test_a_failing_job_does_not_end_the_worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     said: list[str] = []
+    errors = [TransferFailed("no luck"), OSError("no disk")]
 
     def fail(*_: object, **__: object) -> None:
-        raise TransferFailed("no luck")
+        raise errors.pop()
 
-    monkeypatch.setattr(terminal, "upload", fail)
-    transfers = Transfers(Connection(), ScriptedScreen(), said.append, tmp_path)
+    monkeypatch.setattr(transfer_queue, "upload", fail)
+    transfers = Transfers(Connection(), ScriptedScreen(), lambda text, tone: said.append(text), tmp_path, Palette())
     for _ in range(2):
         transfers.add(Job("send", "lobby", "a", "a"))
         transfers.finish()
-    assert said == ["a was not sent: no luck."] * 2 and transfers.failed == 2
+    assert said == ["a was not sent: no disk.", "a was not sent: no luck."] and transfers.failed == 2
 
 
 # --- screens ---
@@ -444,7 +456,7 @@ def test_a_failing_job_does_not_end_the_worker(monkeypatch: pytest.MonkeyPatch, 
 class FakeReadline:
     """What `ReadlineScreen` uses of readline."""
 
-    __doc__ = "a stand-in for libedit"
+    __doc__ = "a stand-in"
 
     def __init__(self, line: str = "") -> None:
         self.line = line
@@ -458,6 +470,9 @@ class FakeReadline:
 
     def set_completer(self, complete: Callable[[str, int], str | None]) -> None:
         self.complete = complete
+
+    def get_endidx(self) -> int:
+        return len(self.line)
 
     def parse_and_bind(self, words: str) -> None:
         self.bound.append(words)
@@ -492,7 +507,7 @@ def test_a_typed_line_of_several_rows_is_taken_away_whole(monkeypatch: pytest.Mo
 def test_a_line_with_a_key_replaces_the_one_above(monkeypatch: pytest.MonkeyPatch) -> None:
     text = shown_while_typing(monkeypatch, "", ("10 % of a long line that is cut", "f"), ("20 %", "f"), ("other", ""), ("30 %", "f"))
     assert text == (
-        "\r\x1b[J10 % of a long line\n[lobby] " "\r\x1b[J\x1b[1A\r\x1b[J20 %\n[lobby] " "\r\x1b[Jother\n[lobby] " "\r\x1b[J30 %\n[lobby] "
+        "\r\x1b[J10 % of a long line\n[lobby] " "\r\x1b[J\x1b[A\r\x1b[J20 %\n[lobby] " "\r\x1b[Jother\n[lobby] " "\r\x1b[J30 %\n[lobby] "
     )
 
 
@@ -508,9 +523,10 @@ def test_without_anything_typed_nothing_is_redrawn() -> None:
     screen = ReadlineScreen(io.StringIO(), out, library)
     screen.show("hello")
     assert out.getvalue() == "hello\n"
-    screen.complete_with(lambda: ["/join", "/history", "lobby"])
-    assert [library.complete("/", 0), library.complete("/", 1), library.complete("/", 2)] == ["/join ", "/history ", None]
-    assert library.bound == ["bind ^I rl_complete"]
+    library.line = "/send d"
+    screen.complete_with(lambda before: ["data.csv", "docs/"] if before == "/send d" else [])
+    assert [library.complete("d", 0), library.complete("d", 1), library.complete("d", 2)] == ["data.csv ", "docs/", None]
+    assert library.bound == ["tab: complete"]
 
 
 def test_readline_is_told_to_wait_for_the_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -518,7 +534,6 @@ def test_readline_is_told_to_wait_for_the_prompt(monkeypatch: pytest.MonkeyPatch
     library: Any = FakeReadline()
     hooks: list[Callable[[], None]] = []
     library.set_pre_input_hook = hooks.append
-    library.__doc__ = "GNU readline"
     screen = ReadlineScreen(io.StringIO(), out, library)
 
     def read(prompt: str) -> str:
@@ -531,40 +546,55 @@ def test_readline_is_told_to_wait_for_the_prompt(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("builtins.input", read)
     screen.read_line("> ")
     assert out.getvalue() == "\r\x1b[Jwaits for the prompt\n> \r\x1b[Jafter\n> "
-    screen.complete_with(list)
-    assert library.bound == ["tab: complete"]
+
+
+class ScriptedKeys:
+    """Keys from a list; a step that is a function is called before the next one."""
+
+    def __init__(self, *pressed: str | Callable[[], object]) -> None:
+        self.left = list(pressed)
+        self.taken = False
+
+    def begin(self) -> None:
+        assert not self.taken
+        self.taken = True
+
+    def end(self) -> None:
+        assert self.taken
+        self.taken = False
+
+    def next_key(self) -> str:
+        while self.left:
+            step = self.left.pop(0)
+            if isinstance(step, str):
+                return step
+            step()
+        raise EOFError
 
 
 def keys(screen_out: io.StringIO, *pressed: str) -> KeyScreen:
-    left = list(pressed)
-
-    def next_key() -> str:
-        return left.pop(0)
-
-    return KeyScreen(io.StringIO(), screen_out, next_key)
+    return KeyScreen(io.StringIO(), screen_out, ScriptedKeys(*pressed))
 
 
 def test_keys_edit_the_line_and_keep_it_across_arrivals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "20")
     out = io.StringIO()
     screen = keys(out, "a", "b", "left", "X", "\r")
-    screen.complete_with(list)
+    screen.complete_with(lambda before: [])
     assert screen.read_line("> ") == "aXb"
-    assert out.getvalue().endswith("\r\x1b[J> aXb\r\x1b[4C\r\x1b[J> aXb\r\x1b[4C\n")
+    assert out.getvalue().endswith("\r\x1b[J> aXb\r\x1b[4C\r\x1b[J> aXb\n")
     out.truncate(0)
     out.seek(0)
 
-    def arrival() -> str:
+    def arrival() -> None:
         screen.show("hello")
         raise KeyboardInterrupt
 
-    screen._editor.begin()
-    pressed = iter(["y", "left"])
-    screen._next_key = lambda: next(pressed, None) or arrival()
+    screen._keys = ScriptedKeys("y", "left", arrival)
     with pytest.raises(KeyboardInterrupt):
         screen.read_line("> ")
     assert screen.typed() == "y"
-    assert out.getvalue().endswith("\r\x1b[Jhello\n> y\r\x1b[2C\n")
+    assert out.getvalue().endswith("\r\x1b[Jhello\n> y\r\x1b[2C\r\x1b[J> y")
 
 
 def test_a_cursor_in_an_earlier_row_is_put_back_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -572,7 +602,7 @@ def test_a_cursor_in_an_earlier_row_is_put_back_there(monkeypatch: pytest.Monkey
     out = io.StringIO()
     screen = keys(out, *"0123456789", "home", "\r")
     screen.read_line("> ")
-    assert out.getvalue().endswith("\x1b[1A\r\x1b[J> 0123456789\x1b[1A\r\x1b[2C\r\x1b[J> 0123456789\x1b[1A\r\x1b[2C\n")
+    assert out.getvalue().endswith("\x1b[1A\r\x1b[J> 0123456789\x1b[1A\r\x1b[2C\r\x1b[J> 0123456789\n")
 
 
 def test_a_pipe_is_read_by_lines_and_shows_no_prompt() -> None:
@@ -582,13 +612,16 @@ def test_a_pipe_is_read_by_lines_and_shows_no_prompt() -> None:
     with pytest.raises(EOFError):
         screen.read_line("?")
     assert out.getvalue() == "" and screen.typed() == ""
-    screen.complete_with(list)
+    screen.complete_with(lambda before: [])
 
 
 def test_each_kind_of_terminal_gets_its_screen(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
+
+        def fileno(self) -> int:
+            return 0
 
     assert type(open_screen()) is PlainScreen
     monkeypatch.setattr(sys, "stdin", Terminal())
@@ -599,10 +632,14 @@ def test_each_kind_of_terminal_gets_its_screen(monkeypatch: pytest.MonkeyPatch) 
     library: Any = FakeReadline()
     monkeypatch.setattr(prompt_module, "readline", library)
     assert type(open_screen()) is ReadlineScreen
+    library.__doc__ = "Importing this module enables command line editing using libedit readline."
+    assert type(open_screen()) is KeyScreen, "libedit does not tell what is being typed"
     monkeypatch.setattr(prompt_module, "readline", None)
-    monkeypatch.setattr(prompt_module, "take_keys_from_console", lambda: True)
     assert type(open_screen()) is KeyScreen
-    monkeypatch.setattr(prompt_module, "take_keys_from_console", lambda: False)
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(prompt_module, "understands_sequences", lambda stream: True)
+    assert type(open_screen()) is KeyScreen
+    monkeypatch.setattr(prompt_module, "understands_sequences", lambda stream: False)
     screen = open_screen()
     assert type(screen) is PromptScreen
     monkeypatch.setattr("builtins.input", lambda prompt: prompt + "typed")

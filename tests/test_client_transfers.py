@@ -359,7 +359,7 @@ def test_long_lines_are_wrapped_with_an_indent() -> None:
     assert wrap("ada: one two three four", 12) == ["ada: one two", "    three ", "    four"]
     assert wrap("日本日本日本日本", 10) == ["日本日本日", "    本日本"]
     assert wrap("short", 80) == ["short"]
-    assert wrap("x" * 10, 4) == ["x" * 10]
+    assert wrap("x" * 10, 4) == ["xxxx", " xxx", " xxx"] and wrap("x" * 10, 2) == ["x" * 10]
     assert all(row.startswith("    ") for row in wrap("a: " + " " * 60 + "* the server says", 30)[1:])
     assert shorten("日本e\u0301x", 5) == "日本e\u0301"
     assert [size_in_words(count) for count in (5, 2048, 3 * 2**30, 2**44)] == ["5 bytes", "2.0 KiB", "3.0 GiB", "16384.0 GiB"]

@@ -19,7 +19,7 @@ FILE_BYTES = 10 * 1024 * 1024
 
 def client(server: ServerProcess, folder: Path) -> PtyClient:
     folder.mkdir(exist_ok=True)
-    return PtyClient(f"127.0.0.1:{server.port}", folder=folder)
+    return PtyClient(f"127.0.0.1:{server.port}", folder=folder, environment={"NO_COLOR": "1"})
 
 
 def test_two_people_talk_share_a_file_and_find_all_after_a_restart(tmp_path: Path) -> None:

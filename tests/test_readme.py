@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import html
 import importlib.util
 import io
 import os
@@ -24,6 +25,7 @@ from support.files import Upload
 from support.raw_client import RawClient
 from support.tls import needs_openssl
 
+import chat_client
 from server import welcome
 from server.locks import Rank
 from server.service import Service
@@ -62,6 +64,11 @@ def first_cells(heading: str) -> list[str]:
 
 SERVE = "python chat_server.py"
 TALK = "python chat_client.py 192.168.1.20:9876"
+DOCTOR = "python chat_client.py doctor 192.168.1.20:9876"
+SCRIPTS = [
+    'python chat_client.py -u ada --password-file secret.txt send lobby "The build is done."',
+    "python chat_client.py -u ada --password-file secret.txt history lobby --since 2h --json",
+]
 READ_JOURNAL = "python protocol.py chat-data/journal/room-000001/2026-11-23.frames"
 ACCOUNT_COMMANDS = [
     "python chat_server.py adduser ada",
@@ -97,6 +104,7 @@ class Folder:
     def environment(self) -> dict[str, str]:
         """Loopback, a free port and cheap hashes, by the variables that README names: the commands stay as they are."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith("CHAT_")}
+        kept.update(dict.fromkeys(("XDG_CONFIG_HOME", "LOCALAPPDATA", "HOME"), str(self.path)))
         return {**kept, "CHAT_HOST": "127.0.0.1", "CHAT_PORT": "0", "CHAT_PASSWORD_COST": "4", "PYTHONIOENCODING": "utf-8"}
 
     @staticmethod
@@ -169,7 +177,7 @@ def test_every_command_of_readme_is_known_here() -> None:
     for windows in [line for line in typed if line.startswith("py ")]:
         assert "python" + windows[2:] in typed, "Windows types the same, with py"
     others = [line for line in typed if not line.startswith("py ")]
-    assert others == [TALK, SERVE, *ACCOUNT_COMMANDS, *OPTION_COMMANDS, *TLS_COMMANDS, READ_JOURNAL, *TEST_COMMANDS]
+    assert others == [TALK, DOCTOR, SERVE, *SCRIPTS, *ACCOUNT_COMMANDS, *OPTION_COMMANDS, *TLS_COMMANDS, READ_JOURNAL, *TEST_COMMANDS]
     assert list(COMMANDS) == [command.split()[2] for command in ACCOUNT_COMMANDS], "README names every command"
 
 
@@ -188,6 +196,13 @@ def test_the_commands_of_readme_do_what_it_says(folder: Folder) -> None:
     assert "* stored as message 1: sent, counts agree, stored" in first
     second = folder.done(talk, "register\nlinus\nthird\n/history\n").stdout
     assert "ada: Hello, is anybody there?" in second
+
+    found = folder.done(DOCTOR.replace("192.168.1.20:9876", f"127.0.0.1:{port}"))
+    assert "A chat server answers" in found.stdout
+    (folder.path / "secret.txt").write_text("second\n", "utf-8")
+    sent, history = (command.replace("chat_client.py", f"chat_client.py 127.0.0.1:{port}") for command in SCRIPTS)
+    assert folder.done(sent).stdout == "stored as message 2: sent, counts agree, stored\n"
+    assert '"content": "The build is done."' in folder.done(history).stdout
 
     days = list((folder.path / "chat-data" / "journal" / "room-000001").iterdir())
     journal = folder.done(READ_JOURNAL.replace("2026-11-23.frames", days[0].name)).stdout
@@ -248,7 +263,8 @@ def test_option_commands_are_taken(command: str, tmp_path: Path, monkeypatch: py
 
 def test_every_option_that_a_page_names_exists() -> None:
     server_flags = {option.flag for option in OPTIONS.values()} | {"--help", "--config", "--show-config", "--password-file"}
-    client_flags = {"--tls", "--cafile"}  # run above
+    client_flags = {"--tls", "--cafile", "--since", "--json", "--password-file"}  # run above
+    client_flags.add("--save")  # tests/test_client_preferences.py
     for page in (README, ARCHITECTURE, SECURITY):
         assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", page)) <= server_flags | client_flags
         assert {name for name in re.findall(r"CHAT_[A-Z_]+[A-Z]", page)} <= {option.variable for option in OPTIONS.values()}
@@ -261,6 +277,38 @@ def test_the_first_screen_is_the_one_that_readme_shows(monkeypatch: pytest.Monke
     shown = welcome.screen(Settings(), "0.0.0.0", 9876, "chat-data", 0)
     monkeypatch.undo()
     assert f"$ {SERVE}\n{shown}" in fences(README, "text")[0]
+
+
+def test_the_session_that_readme_shows_is_the_recorded_one() -> None:
+    recorded = (ROOT / "docs" / "demo" / "session.txt").read_text("utf-8")
+    windows = dict(re.findall(r"^--- (.+?) ---\n(.*?)(?=\n--- |\Z)", recorded, re.MULTILINE | re.DOTALL))
+    assert [block.rstrip() for block in fences(README, "text")[:2]] == [windows["The teacher"].rstrip(), windows["Ada"].rstrip()]
+    picture = html.unescape(re.sub(r"<[^>]+>", "", (ROOT / "docs" / "demo" / "session.svg").read_text("utf-8")))
+    for line in filter(None, windows["Grace"].splitlines()):
+        assert "".join(line.split()) in "".join(picture.split()), "the picture is of another session"
+
+
+CLIENT_PAGE = (ROOT / "docs" / "CLIENT.md").read_text("utf-8")
+
+
+def test_the_commands_of_the_clients_page_are_taken() -> None:
+    commands = [shlex.split(line) for fence in fences(CLIENT_PAGE, "sh") for line in fence.splitlines()]
+    assert len(commands) > 10
+    given = []
+    for command in commands:
+        assert command[:2] == ["python", "chat_client.py"]
+        given.append(chat_client.parse(command[2:]).command)
+    assert {word for word in given if word is not None} == set(chat_client.COMMANDS)
+
+
+def test_the_clients_page_has_the_statuses_settings_and_steps_of_the_code() -> None:
+    from client import preferences, scripts
+
+    assert [row[0] for row in rows(section(CLIENT_PAGE, "For scripts"))] == re.findall(r"(?:^|, )(\d+) ", scripts.STATUSES)
+    assert re.findall(r"^([\w-]+) = ", fences(CLIENT_PAGE, "ini")[0], re.MULTILINE) == [key for key in preferences.KEYS if key != "cafile"]
+    steps = [row[0].strip("`") for row in rows(section(CLIENT_PAGE, "The doctor"))]
+    source = (ROOT / "client" / "doctor.py").read_text("utf-8")
+    assert set(steps) == set(re.findall(r'Finding\("(\w+)"', source)) | {"tcp"}
 
 
 def test_messages_in_the_table_of_troubles_are_those_of_the_programs() -> None:

@@ -571,6 +571,7 @@ def test_the_line_client_says_why_and_what_to_do(server: ServerProcess) -> None:
     assert done.stderr == (
         "The certificate of 127.0.0.1 is signed by nobody whom this machine trusts.\n"
         "Get the teacher's certificate file, and name it: --cafile FILE\n"
+        f"To look closer: python chat_client.py doctor 127.0.0.1:{server.port} --tls\n"
     )
 
 

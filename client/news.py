@@ -1,0 +1,267 @@
+"""What the line client shows of each event, and of the time that passes between them.
+
+Owns the words for events, the notices about who types and when the next attempt to reconnect comes, and what is remembered of
+them. Never reads what is typed. Runs in the thread "chat-screen"; the methods without an underscore may be called by any thread.
+
+A line of chat always begins with a time, a line of the client's own with a star; what others wrote can't begin a row.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+import protocol
+from client import events
+from client.colours import Palette, Tone
+from client.connection import Connection
+from client.errors import ChatError
+from client.events import State
+from client.prompt import PlainScreen
+from client.room_book import RoomBook
+from client.text import size_in_words, visible
+from client.times import day, local_time
+
+TICK_SECONDS: Final = 0.25
+TYPING_SECONDS: Final = 6.0
+"""How long somebody counts as typing after the last word of it."""
+TYPING_PAUSE_SECONDS: Final = 3.0
+"""Between two words of our own."""
+MAX_PEOPLE: Final = 5_000
+
+
+class News:
+    """The showing half of the line client; `LineClient` is the other."""
+
+    def __init__(self, chat: Connection, screen: PlainScreen, palette: Palette, room: str) -> None:
+        self.chat = chat
+        self.room = room
+        self.books = RoomBook()
+        self._screen = screen
+        self._palette = palette
+        self._failed = False  # a message was refused or a file not transferred
+        self._quitting = threading.Event()
+        self._lock = threading.Lock()  # guards the next three: the typing thread and chat-screen both use them
+        self._people: set[str] = set()
+        self._files: list[str] = []
+        self._refused: events.OwnMessage | None = None
+        # The rest belongs to chat-screen.
+        self._day = day()
+        self._retry: tuple[float, events.Lost] | None = None
+        self._typists: dict[tuple[str, str], float] = {}  # room and name, and until when
+        self._last_typed = ""
+        self._told_typing_at = 0.0
+        self._next_tick = 0.0
+
+    # --- Showing ---
+
+    def say(self, text: str, tone: Tone | None = None) -> None:
+        """Show a line of the client's own; the caller has made foreign text in it harmless."""
+        paint = tone or self._palette.plain
+        self._screen.show("\n".join(paint("* " + line) for line in text.split("\n")))
+
+    def show_message(self, message: events.Message) -> None:
+        """Show a line of chat."""
+        # The brackets are ours: a room called `x] teacher: go home [y` must not look like a line of the teacher's.
+        name = self.name_of(message.room_id).replace("[", "\\x5b").replace("]", "\\x5d")
+        room = "" if message.room_id == self.room else f"[{name}] "
+        sender, content = self._palette.name(visible(message.sender)), visible(message.content)
+        if self._names_user(message):
+            sender += " " + self._palette.mark("(to you)")
+            content = self._palette.strong(content)
+        self._screen.show(f"{self._palette.time(local_time(message.timestamp))} {room}{sender}: {content}")
+
+    def name_of(self, room_id: str) -> str:
+        """A room as people call it, harmless to show."""
+        return self.books.name_of(room_id)
+
+    def _names_user(self, message: events.Message) -> bool:
+        session = self.chat.session
+        return session is not None and session.chatid != message.sender and _is_named(session.chatid, message.content)
+
+    # --- The thread ---
+
+    def _show_events(self) -> None:
+        while True:
+            try:
+                while not self.chat.closed:
+                    event = self.chat.next_event(TICK_SECONDS)
+                    if event is not None:
+                        self._SHOW[type(event)](self, event)
+                    self._tick(time.monotonic())
+                return
+            except ChatError:  # the session has ended; `/login` may begin another
+                while self.chat.session is None:
+                    if self._quitting.wait(0.1):
+                        return
+
+    def _tick(self, now: float) -> None:
+        """What time brings by itself; cheap where nothing is due."""
+        if now < self._next_tick:
+            return
+        self._next_tick = now + TICK_SECONDS
+        if self._day != day():
+            self._day = day()
+            self.say(f"A new day: {self._day}.")
+        if self._screen.can_replace:
+            self._count_down(now)
+            self._show_typists(now)
+            self._tell_typing(now)
+
+    def _count_down(self, now: float) -> None:
+        if self._retry is None:
+            self._screen.notice("", "retry")
+            return
+        at, lost = self._retry
+        left = math.ceil(at - now)
+        when = f"in {left} s" if left > 0 else "now"
+        self._screen.notice(f"* Not connected. Attempt {lost.attempt} {when}: {visible(lost.reason)}", "retry")
+
+    def _show_typists(self, now: float) -> None:
+        self._typists = {key: until for key, until in self._typists.items() if until > now}
+        names = [visible(name) for room_id, name in self._typists if room_id == self.room]
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        verb = "is" if len(names) == 1 else "are"
+        self._screen.notice(f"* {', '.join(names[:3])}{more} {verb} typing" if names else "", "typing")
+
+    def _tell_typing(self, now: float) -> None:
+        """Tell the room that we type, where the server has granted that; commands are nobody's business."""
+        session = self.chat.session
+        if session is None or "typing" not in session.features or not self.chat.online:
+            return
+        typed = self._screen.being_typed()
+        changed, self._last_typed = typed != self._last_typed, typed
+        is_talk = bool(typed.strip()) and (not typed.startswith("/") or typed.startswith("//"))
+        if changed and is_talk and now - self._told_typing_at >= TYPING_PAUSE_SECONDS:
+            self._told_typing_at = now
+            try:
+                self.chat.typing(self.room)
+            except ChatError:
+                pass  # the connection is going; nobody needs to know that we type
+
+    # --- Each event ---
+
+    def _on_message(self, event: events.Message) -> None:
+        self._met(event.sender)
+        self._typists.pop((event.room_id, event.sender), None)
+        if event.corrected:
+            self.say(f"The same message came again, with other letters: {visible(_differences(event))}", self._palette.warn)
+        names_user = self._names_user(event)
+        if event.room_id != self.room and not event.corrected:
+            self.books.arrived(event.room_id, names_user=names_user)
+        self._show_typists(time.monotonic())
+        self.show_message(event)
+        if names_user:
+            self._screen.ring()
+
+    def _on_disagreed(self, event: events.CountsDisagreed) -> None:
+        sender = visible(event.message.sender)
+        self.say(f"The letter counts of the message of {sender} differ; the server sends it again.", self._palette.warn)
+
+    def _on_file(self, event: events.FileShared) -> None:
+        with self._lock:
+            self._files.append(event.file_path)
+        name, room = visible(event.file_path), self.name_of(event.room_id)
+        self.say(f"{visible(event.sender)} put the file {name} ({size_in_words(event.file_size)}) into {room}; "
+                 f"fetch it there with /get {name}")  # fmt: skip
+
+    def _on_own(self, event: events.OwnMessage) -> None:
+        if event.state is State.REFUSED:
+            self._failed = True
+            with self._lock:
+                self._refused = event
+            why, content = visible(str(event.error)), visible(event.content)
+            self.say(f"Not stored: {why}. Type /retry to send it again: {content}", self._palette.bad)
+        elif event.state is State.STORED:
+            number = f" as message {event.message_id}" if event.message_id is not None else ""
+            self._own_line(f"* stored{number}: sent, counts agree, stored", event, self._palette.quiet)
+        elif self._screen.can_replace:
+            waiting = "" if self.chat.online else "; the connection is down, it goes out when that is back"
+            self._own_line(f"* {event.state.value}{waiting}", event, self._palette.quiet)
+
+    def _own_line(self, text: str, event: events.OwnMessage, tone: Tone) -> None:
+        self._screen.show(tone(text), key=f"message {event.transaction_id}")
+
+    def _on_lost(self, event: events.Lost) -> None:
+        self._retry = time.monotonic() + event.retry_seconds, event
+        if event.attempt == 1:
+            self.say(f"The connection is lost: {visible(event.reason)}. Trying to get it back.", self._palette.bad)
+        elif not self._screen.can_replace:
+            self.say(f"Attempt {event.attempt} in {event.retry_seconds:g} seconds: {visible(event.reason)}")
+        self._next_tick = 0.0
+
+    def _on_back(self, event: events.Back) -> None:
+        self._retry = None
+        self._next_tick = 0.0
+        counts = [_count(event.missed, "message"), _count(event.files, "file")]
+        missed = " and ".join(words for words in counts if words)
+        self.say(f"The connection is back.{f' {missed} while you were away.' if missed else ''}", self._palette.good)
+
+    def _on_logged_out(self, event: events.LoggedOut) -> None:
+        self._retry = None
+        self._screen.notice("", "retry")
+        self.say(f"You are logged out: {visible(event.reason)}", self._palette.bad)
+        self.say("Your place was taken by another session with your name, or your password was changed. This client does not "
+                 "take it back by itself: type /login to log in again, or /quit.")  # fmt: skip
+
+    def _on_server_event(self, event: events.ServerEvent) -> None:
+        who = visible(event.chatid)
+        if event.kind == "typing":
+            self._typists[event.room_id, event.chatid] = time.monotonic() + TYPING_SECONDS
+            self._show_typists(time.monotonic())
+            return
+        if event.kind == "user_online":
+            self._met(event.chatid)
+        if event.kind in ("room_created", "room_renamed") and event.room_id:
+            self.books.begin(event.room_id, event.name)
+        room = visible(event.name) or self.name_of(event.room_id)
+        number = self.books.number_of(event.room_id)
+        call = f"/room {number}" if number else f"/room {room}"
+        kind = "private room" if event.room_id.startswith(protocol.PRIVATE_ROOM_PREFIX) else "room"
+        text = {
+            "user_online": f"{who} is on.", "user_offline": f"{who} is gone.",
+            "room_created": f"There is a new {kind}: {room}. Go there with {call}",
+            "room_renamed": f"A room has a new name: {room}",
+            "room_deleted": f"The room {room} was deleted.", "user_added": f"{who} is now a member of {room}.",
+            "user_removed": f"{who} is no longer a member of {room}.", "server_closing": "The server is closing.",
+        }.get(event.kind)  # fmt: skip
+        if text is not None:
+            self.say(text, self._palette.quiet if event.kind.startswith("user_o") else None)
+
+    def _on_gap(self, event: events.Gap) -> None:
+        self.say(f"{event.count} lines came too quickly to be shown; see /history.", self._palette.warn)
+
+    def _on_trouble(self, event: events.Trouble) -> None:
+        self.say(f"The server sent something that could not be understood: {visible(event.text)}", self._palette.warn)
+
+    def _on_packet(self, event: events.PacketSeen) -> None:
+        self.say(event.text, self._palette.quiet)
+
+    _SHOW: Final[dict[type, Callable[..., None]]] = {
+        events.Message: _on_message, events.CountsDisagreed: _on_disagreed, events.FileShared: _on_file, events.OwnMessage: _on_own,
+        events.Lost: _on_lost, events.Back: _on_back, events.LoggedOut: _on_logged_out, events.ServerEvent: _on_server_event,
+        events.Gap: _on_gap, events.Trouble: _on_trouble, events.PacketSeen: _on_packet,
+    }  # fmt: skip
+
+    def _met(self, name: str) -> None:
+        with self._lock:
+            if len(self._people) < MAX_PEOPLE:
+                self._people.add(name)
+
+
+def _is_named(chatid: str, content: str) -> bool:
+    return re.search(rf"(?<![\w@])@{re.escape(chatid)}(?![\w-])", content, re.IGNORECASE) is not None
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}" if number else ""
+
+
+def _differences(message: events.Message) -> str:
+    told = [f"'{difference.letter}' {difference.counted} -> {difference.meant}" for difference in message.differences[:5]]
+    more = f" and {len(message.differences) - 5} more" if len(message.differences) > 5 else ""
+    return (", ".join(told) or "in another order") + more

@@ -1,0 +1,96 @@
+"""Packets as they go over the wire, made readable: direction, time, length bytes, transaction; passwords and keys hidden.
+
+Owns what is shown of a frame, and of what nothing is shown. Never prints: it makes events. Any thread may call it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from client.events import Event, PacketSeen
+from client.text import visible
+
+MODES: Final = ("off", "brief", "full")
+MAX_SHOWN: Final = 4_000  # characters of one packet: a list of a thousand messages would bury the chat
+MAX_VALUE: Final = 200
+ROW: Final = 72
+_SECRETS: Final = ("password", "session_key")
+_BULK: Final = "file_data"
+
+
+class PacketView:
+    """A `trace` of a connection: gives each frame to `tell` as an event, in as many words as `mode` says."""
+
+    def __init__(self, tell: Callable[[Event], None], mode: str = "off") -> None:
+        self._tell = tell
+        self.mode = mode
+        """One of `MODES`; may be set at any time."""
+
+    def __call__(self, direction: str, payload: bytes) -> None:
+        mode = self.mode
+        if mode != "off":
+            self._tell(PacketSeen(in_words(direction, payload, full=mode == "full")))
+
+
+def in_words(direction: str, payload: bytes, *, full: bool, at: float | None = None) -> str:
+    """A frame in one line, and its packet below where `full`; harmless, without secrets. `at` is the time, now unless given."""
+    moment = time.time() if at is None else at
+    clock = f"{time.strftime('%H:%M:%S', time.localtime(moment))}.{int(moment % 1 * 1000):03d}"
+    length = len(payload).to_bytes(4, "big").hex(" ")
+    head = f"{'sent' if direction == 'sent' else 'got '} {clock} {len(payload)} bytes ({length}) "
+    try:
+        packet = json.loads(payload)
+    except (ValueError, RecursionError):
+        packet = None
+    if not isinstance(packet, dict):
+        return head + f"no packet; it begins with {payload[:8].hex(' ')}"
+    line = head + _what(packet)
+    return f"{line}\n{_below(packet)}" if full else line
+
+
+def _what(packet: Mapping[str, Any]) -> str:
+    """Action, status and transaction."""
+    words = [visible(str(packet.get("action"))[:64])]
+    data = packet.get("data")
+    transaction = data.get("transaction_id") if isinstance(data, dict) else None
+    if packet.get("status") == "error":
+        words.append(f"error {visible(str(packet.get('code', ''))[:64])}".rstrip())
+    if isinstance(transaction, str):
+        words.append(f"transaction {visible(transaction[:8])}{'..' if len(transaction) > 8 else ''}")
+    return ", ".join(words)
+
+
+def _below(packet: Mapping[str, Any]) -> str:
+    """The packet, indented; what fits into a row stands in one."""
+    text = "\n".join(_rows(_hidden(packet), "", "", 1))
+    cut = f"\n... and {len(text) - MAX_SHOWN} characters more" if len(text) > MAX_SHOWN else ""
+    return "\n".join(f"    {visible(row)}" for row in (text[:MAX_SHOWN] + cut).split("\n"))
+
+
+def _rows(value: Any, before: str, after: str, least: int) -> list[str]:
+    """A value as JSON, in one row where it is short, but opened for `least` levels in any case."""
+    text = json.dumps(value, ensure_ascii=False)
+    if not isinstance(value, (dict, list)) or not value or (least <= 0 and len(before + text + after) <= ROW):
+        return [before + text + after]
+    items = value.items() if isinstance(value, dict) else ((None, item) for item in value)
+    rows = [before + ("{" if isinstance(value, dict) else "[")]
+    for number, (key, item) in enumerate(items, 1):
+        name = "" if key is None else json.dumps(key, ensure_ascii=False) + ": "
+        rows += ["  " + row for row in _rows(item, name, "," if number < len(value) else "", least - 1)]
+    return [*rows, ("}" if isinstance(value, dict) else "]") + after]
+
+
+def _hidden(value: Any, key: str = "") -> Any:
+    """The value without secrets, and without the bulk of a file."""
+    if any(secret in key.casefold() for secret in _SECRETS):
+        return "(hidden)"
+    if isinstance(value, dict):
+        return {name: _hidden(item, name) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_hidden(item) for item in value]
+    if key == _BULK and isinstance(value, str) and len(value) > MAX_VALUE:
+        return f"{value[:MAX_VALUE // 4]}... ({len(value)} characters of base64)"
+    return value

@@ -1,0 +1,112 @@
+"""What the line client knows of rooms: their names and numbers, and what in them has not been looked at.
+
+Owns that knowledge. Never asks the server. Any thread may call it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Sequence
+
+import protocol
+from client.records import Room
+from client.text import visible
+
+
+class RoomBook:
+    """The rooms in the order of their numbers, and the unread messages of each."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards all below
+        self._rooms: list[Room] = []
+        self._counted: set[str] = set()  # the rooms of which the server's own count was taken over
+        self._unread: Counter[str] = Counter()
+        self._named: Counter[str] = Counter()  # those of them that name the user
+
+    def remember(self, rooms: Sequence[Room]) -> None:
+        """The list that the server has just given; its counts are taken for rooms that are new here.
+
+        Later only what arrives is counted: for the server a message is read when
+        this client has it, for its user when the room is entered.
+        """
+        with self._lock:
+            self._rooms = list(rooms)
+            for room in rooms:
+                if room.room_id not in self._counted:
+                    self._counted.add(room.room_id)
+                    self._unread[room.room_id] = max(room.unread, self._unread[room.room_id])
+
+    def begin(self, room_id: str, name: str) -> None:
+        """A room was made or has another name; its number, if it has one, stays."""
+        with self._lock:
+            new = Room(room_id, name, None, room_id.startswith(protocol.PRIVATE_ROOM_PREFIX), 0, 0, 0)
+            self._counted.add(room_id)
+            for at, room in enumerate(self._rooms):
+                if room.room_id == room_id:
+                    self._rooms[at] = new
+                    return
+            self._rooms.append(new)
+
+    def arrived(self, room_id: str, *, names_user: bool) -> None:
+        """A message came into a room that is not being looked at."""
+        with self._lock:
+            self._unread[room_id] += 1
+            self._named[room_id] += names_user
+
+    def looked_at(self, room_id: str) -> int:
+        """The room is entered; returns how much was unread."""
+        with self._lock:
+            self._counted.add(room_id)
+            self._named.pop(room_id, None)
+            return self._unread.pop(room_id, 0)
+
+    def forget(self) -> None:
+        """Another user logs in."""
+        with self._lock:
+            self._rooms.clear()
+            self._counted.clear()
+            self._unread.clear()
+            self._named.clear()
+
+    def rooms(self) -> list[Room]:
+        """The rooms in the order of their numbers."""
+        with self._lock:
+            return list(self._rooms)
+
+    def name_of(self, room_id: str) -> str:
+        """A room as people call it, harmless to show."""
+        with self._lock:
+            names = [room.name for room in self._rooms if room.room_id == room_id]
+        return visible(names[0] if names else room_id)
+
+    def find(self, word: str) -> str:
+        """The id of the room that is meant by an id, a name or a number; a word that means none is given back."""
+        rooms = self.rooms()
+        for room in rooms:
+            if room.room_id == word:
+                return word
+        named = [room.room_id for room in rooms if room.name.casefold() == word.casefold()]
+        if named:
+            return named[0]
+        if word.isascii() and word.isdigit() and 1 <= int(word) <= len(rooms):
+            return rooms[int(word) - 1].room_id
+        return word
+
+    def number_of(self, room_id: str) -> int | None:
+        """By which number the room can be called; None where it has none."""
+        with self._lock:
+            return next((number for number, room in enumerate(self._rooms, 1) if room.room_id == room_id), None)
+
+    def unread_in_words(self, room_id: str) -> str:
+        """As `3 unread, 1 to you`; "" where there is nothing."""
+        with self._lock:
+            count, named = self._unread[room_id], self._named[room_id]
+        return "" if not count else f"{count} unread" + (f", {named} to you" if named else "")
+
+    def all_unread(self) -> list[str]:
+        """Each room with something unread, as `maths (3 unread)`."""
+        with self._lock:
+            known = [room.room_id for room in self._rooms]
+            room_ids = [*known, *(room_id for room_id in self._unread if room_id not in known)]
+        return [f"{self.name_of(room_id)} ({words})" for room_id in room_ids if (words := self.unread_in_words(room_id))]
