@@ -5,7 +5,7 @@ VENV ?= .venv
 IN_VENV := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run pyz demo test test-all coverage check bench clean
+.PHONY: help run pyz demo test test-all coverage check bench clean kit grade
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,15 @@ check: ## ruff and mypy, where they are installed beside the project
 		if command -v $$1 >/dev/null; then echo "$$tool"; $$tool || exit 1; \
 		else echo "$$1 is not installed: python -m pip install $$1 (in an environment of your own; the project does not need it)"; fi; \
 	done
+
+kit: ## pack the conformance kit into build/conformance.pyz
+	rm -rf build/kit && mkdir -p build/kit && cp -R conformance build/kit/conformance
+	find build/kit \( -name __pycache__ -o -name '.*_cache' \) -type d -prune -exec rm -rf {} +
+	printf 'import sys\n\nfrom conformance.__main__ import main\n\nsys.exit(main())\n' > build/kit/__main__.py
+	$(PYTHON) -m zipapp -p '/usr/bin/env python3' -c -o build/conformance.pyz build/kit
+
+grade: ## grade our server and client, or TARGET=host:port
+	$(PYTHON) -m conformance.grade $(TARGET)
 
 bench: ## measure deliveries and latency of the server on this machine
 	$(PYTHON) -m benchmarks

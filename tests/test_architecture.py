@@ -40,6 +40,9 @@ MAY_CATCH_EVERYTHING = {
     "server.conversation": {"_handle"},  # where foreign input meets all of our code
     "server.logs": {"emit"},  # logging must never end the caller's work
     "client.connection": {"_read"},  # a thread begins here
+    "conformance.runner": {"_how_it_ended"},  # a case's defect is the kit's verdict "kit error", and the next case runs
+    "conformance.client_side": {"run_case"},  # the same
+    "conformance.matrix": {"_step"},  # the same
 }
 """By module: the functions in which `except Exception` may stand."""
 

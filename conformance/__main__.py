@@ -1,0 +1,313 @@
+"""The command line of the kit: what is asked for, where reports go, and the exit status.
+
+Owns the options and the writing of partial results. Decides no verdict. One thread.
+
+Exit status: 0 all rules that were looked at hold, 1 some do not, 2 the command line is wrong, 3 no server is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import random
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, final
+
+from conformance import VERSION, cases, client_cases, client_side, matrix, points, reports, runner
+from conformance.case import Case
+from conformance.client_cases import ClientCase
+from conformance.client_program import BadDriver
+from conformance.rules import RULES
+from conformance.verdicts import EXIT_MISUSE, LEVELS, Outcome, Report, outcome_to_line
+
+TIMEOUT_SECONDS = 5.0
+KIND_OF_NAME = {".json": "json", ".xml": "junit", ".tap": "tap", ".html": "html", ".htm": "html", ".txt": "text"}
+EXAMPLES = """examples:
+  python -m conformance server localhost:9876
+  python -m conformance server localhost:9876 --level seed --account anna:secret --account ben:secret --account carl:secret
+  python -m conformance server localhost:0 --level robust --start-cmd "python my_server.py --port {port} --data {data}"
+  python -m conformance server localhost:9876 --report text --report html -o report.html --report gradescope -o results.json
+  python -m conformance server localhost:9876 --rules "R-MSG-*" --list
+  python -m conformance client -- python my_client.py
+  python -m conformance matrix -- python my_server.py --port {port} -- python my_client.py
+
+exit status: 0 all rules that were looked at hold, 1 some do not, 2 misuse, 3 no server there"""
+
+
+class Misuse(Exception):
+    """The command line can't be followed; the text says why."""
+
+
+@final
+class _Output(argparse.Action):
+    """Collects `--report KIND` and `-o FILE` as pairs, in their order."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
+        pairs: list[list[str | None]] = getattr(namespace, "outputs", None) or []
+        if option == "--report":
+            pairs.append([values, None])
+        elif pairs and pairs[-1][1] is None:
+            pairs[-1][1] = values
+        else:
+            name = Path(values).name
+            kind = "gradescope" if name == "results.json" else KIND_OF_NAME.get(Path(values).suffix.lower())
+            if kind is None:
+                parser.error(f"-o {values}: put --report KIND before it, so that it is clear what to write")
+            pairs.append([kind, values])
+        namespace.outputs = pairs
+
+
+def account(text: str) -> tuple[str, str]:
+    """NAME:PASSWORD; a password may hold colons."""
+    name, colon, password = text.partition(":")
+    if not colon or not name or not password:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected NAME:PASSWORD")
+    return name, password
+
+
+def address(text: str) -> tuple[str, int]:
+    """HOST:PORT, also [::1]:9876."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected HOST:PORT, as localhost:9876")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def seconds(text: str) -> float:
+    """A time above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected seconds above 0")
+    return value
+
+
+def _shared() -> argparse.ArgumentParser:
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
+        "--level",
+        choices=LEVELS,
+        default="full",
+        help="seed: the 24 packets; full: extensions too (default); robust: bad input, rude peers",
+    )
+    shared.add_argument(
+        "--rules", metavar="GLOB", action="append", default=[], help="only cases about these rules, as R-MSG-* (may be repeated)"
+    )
+    shared.add_argument("--case", metavar="ID", action="append", default=[], help="only this case (may be repeated)")
+    shared.add_argument(
+        "--seed", type=int, metavar="N", help="decides all names, texts and sizes (default: another one each time)"
+    )
+    shared.add_argument("--timeout", type=seconds, metavar="S", help="longest wait for one answer (default 5, of a client 10)")
+    shared.add_argument(
+        "--limit", type=seconds, metavar="S", help="longest time for the whole run (default: by level, 120, 240 or 480)"
+    )
+    shared.add_argument("--points", metavar="FILE", help="points by rule: INI or JSON, as R-MSG-* = 3")
+    shared.add_argument(
+        "--report",
+        metavar="KIND",
+        action=_Output,
+        choices=reports.KINDS,
+        help=f"{', '.join(reports.KINDS)} (may be repeated, each with its -o)",
+    )
+    shared.add_argument(
+        "-o", metavar="FILE", action=_Output, dest="output", help="where the report before it goes (default: standard output)"
+    )
+    shared.add_argument("--transcripts", action="store_true", help="keep the transcripts of passed cases too")
+    shared.add_argument("--list", action="store_true", help="show rules, points and cases, and run nothing")
+    return shared
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m conformance",
+        description="Grade a chat server or client of docs/PROTOCOL.md.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"conformance {VERSION}")
+    modes = parser.add_subparsers(dest="mode", required=True, metavar="server|client|matrix")
+    shared = _shared()
+    raw = argparse.RawDescriptionHelpFormatter
+    server = modes.add_parser(
+        "server", parents=[shared], help="grade a server", allow_abbrev=False, epilog=EXAMPLES, formatter_class=raw
+    )
+    server.add_argument(
+        "target", nargs="?", type=address, metavar="HOST:PORT", help="where it listens; port 0 with --start-cmd takes a free one"
+    )
+    server.add_argument(
+        "--account",
+        metavar="NAME:PASSWORD",
+        type=account,
+        action="append",
+        default=[],
+        help="an account of it (may be repeated; 3 are enough)",
+    )
+    server.add_argument(
+        "--start-cmd", metavar="CMD", default="", help="starts it; {port}, {host}, {data} are filled in; allows kill and restart"
+    )
+    client = modes.add_parser("client", parents=[shared], help="grade a client: client -- CMD …", allow_abbrev=False)
+    client_side.add_arguments(client)
+    both = modes.add_parser(
+        "matrix", parents=[shared], help="theirs and ours, 2 x 2: matrix -- SERVER_CMD -- CLIENT_CMD", allow_abbrev=False
+    )
+    matrix.add_arguments(both)
+    return parser
+
+
+def split_commands(words: Sequence[str]) -> list[list[str]]:
+    """The words before, between and behind each `--`."""
+    parts: list[list[str]] = [[]]
+    for word in words:
+        if word == "--":
+            parts.append([])
+        else:
+            parts[-1].append(word)
+    return parts
+
+
+def listing(
+    known: Sequence[Case | ClientCase],
+    chosen: Sequence[Case | ClientCase],
+    missing: Mapping[str, str],
+    worth: Mapping[str, float],
+) -> str:
+    """What `--list` shows: each rule with its cases, then the rules without one and why."""
+    lines = [f"{'rule':<12} {'must?':<7} {'points':>6}  case"]
+    for rule in RULES.values():
+        for each in (each for each in chosen if rule.id in each.rules):
+            lines.append(
+                f"{rule.id:<12} {rule.level:<7} {worth.get(rule.id, rule.points):>6g}  {each.id} ({each.level}): {each.title}"
+            )
+    if missing:
+        lines += ["", f"{len(missing)} rules without a case:"]
+        lines += [f"{rule_id:<12} {RULES[rule_id].level:<7} {'':>6}  {why}" for rule_id, why in missing.items()]
+    seen = {rule_id for each in known for rule_id in each.rules}
+    lines += ["", f"{len(chosen)} cases here; {len(seen)} of {len(RULES)} rules have a case"]
+    return "\n".join(lines) + "\n"
+
+
+@final
+class _Progress:
+    """Partial results: a line of JSON for each outcome, beside the first report's file, and a short line on a terminal."""
+
+    def __init__(self, path: str | None) -> None:
+        self._path = f"{path}.partial" if path else None
+        self._file: IO[str] | None = None
+        self._shows = sys.stderr.isatty()
+        self._count = 0
+
+    def __call__(self, outcome: Outcome) -> None:
+        self._count += 1
+        if self._path:
+            if self._file is None:
+                Path(self._path).parent.mkdir(parents=True, exist_ok=True)
+                self._file = open(self._path, "w", encoding="utf-8")  # noqa: SIM115  it stays open for the run
+            self._file.write(outcome_to_line(outcome) + "\n")
+            self._file.flush()
+        if self._shows:
+            sys.stderr.write(f"\r\x1b[K{self._count:4} {outcome.verdict.value:<11} {outcome.case_id[:60]}")
+            sys.stderr.flush()
+
+    def done(self, *, keep: bool) -> None:
+        """The whole report is written (or, with `keep`, was not to be)."""
+        if self._shows and self._count:
+            sys.stderr.write("\r\x1b[K")
+        if self._file is not None:
+            self._file.close()
+            if not keep and self._path:
+                with contextlib.suppress(OSError):
+                    os.remove(self._path)
+
+
+def _run(args: argparse.Namespace, progress: Callable[[Outcome], None]) -> Report:
+    if args.mode == "client":
+        return client_side.run(args, progress)
+    if args.mode == "matrix":
+        return matrix.run(args, progress)
+    if args.commands:
+        raise Misuse("server takes no command behind --: --start-cmd CMD starts one")
+    if args.target is None:
+        raise Misuse("server needs HOST:PORT, as localhost:9876")
+    host, port = args.target
+    if port == 0 and not args.start_cmd:
+        raise Misuse("port 0 needs --start-cmd, which is told a free port by {port}")
+    again = [] if args.timeout is None else ["--timeout", f"{args.timeout:g}"]
+    options = runner.Options(
+        host,
+        port,
+        args.level,
+        args.seed,
+        args.rules,
+        args.case,
+        args.account,
+        args.timeout or TIMEOUT_SECONDS,
+        run_seconds=args.limit,
+        start_command=args.start_cmd,
+        points=args.points,
+        keep_transcripts=args.transcripts,
+        again=again,
+    )
+    return runner.run(options, cases.load(), progress)
+
+
+def _listed(args: argparse.Namespace) -> str:
+    if args.mode == "matrix":
+        raise Misuse("matrix has no cases to list: server and client have")
+    if args.mode == "client":
+        known = list(client_cases.REGISTRY.values())
+        chosen = client_side.chosen(args.level, args.rules, args.case)
+        return listing(known, chosen, client_side.without_case(), args.points)
+    every = cases.load()
+    return listing(every, runner.chosen(every, args.level, args.rules, args.case), runner.without_case(every), args.points)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says and return the exit status."""
+    first, *commands = split_commands(sys.argv[1:] if arguments is None else arguments)
+    parser = make_parser()
+    try:
+        args = parser.parse_args(first, argparse.Namespace(commands=commands))
+    except SystemExit as end:
+        return int(end.code or 0)
+    outputs: list[list[str | None]] = getattr(args, "outputs", None) or [["text", None]]
+    args.seed = random.SystemRandom().randrange(10**6) if args.seed is None else args.seed
+    progress = _Progress(next((file for _, file in outputs if file and file != "-"), None))
+    try:
+        args.points = points.read(args.points) if args.points else {}
+        if args.list:
+            sys.stdout.write(_listed(args))
+            return 0
+        report = _run(args, progress)
+    except (Misuse, BadDriver, ValueError) as error:
+        print(f"conformance: {error}", file=sys.stderr)
+        return EXIT_MISUSE
+    except KeyboardInterrupt:
+        progress.done(keep=True)
+        print("conformance: stopped", file=sys.stderr)
+        return 130
+    return _write(report, outputs, progress)
+
+
+def _write(report: Report, outputs: list[list[str | None]], progress: _Progress) -> int:
+    failed = False
+    progress.done(keep=True)
+    for kind, file in outputs:
+        try:
+            reports.write(report, kind or "text", file)
+        except OSError as error:
+            failed = True
+            print(f"conformance: the report can't be written: {error}", file=sys.stderr)
+    if not failed:
+        progress.done(keep=False)
+    return EXIT_MISUSE if failed else report.exit_status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

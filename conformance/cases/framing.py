@@ -1,0 +1,326 @@
+"""Frames: their length, how the network splits and joins them, what is too large, and what never ends."""
+
+from __future__ import annotations
+
+import json
+import struct
+import time
+
+from conformance.case import FUTURE, Bench, User, case
+from conformance.cases.steps import accounts_are_few
+from conformance.wire import Packet, Silence, Wire, WireProblem, encode, shown
+
+PLACE = 15
+FRAME_BEFORE_LOGIN = 65_536
+FRAME_AFTER_LOGIN = 1_048_576
+IDLE_SECONDS = 30.0
+"""R-FRAME-7 and R-FRAME-8."""
+LATE_SECONDS = 15.0
+"""So much later a server may be that looks at its clock now and then."""
+
+
+def probe(**more: object) -> Packet:
+    """A request that everybody may send before login: its answer is `error`, `not_logged_in` (R-ERR-5)."""
+    return {"action": "get_messages", "data": {"chatid": "anna", "room_id": "lobby", "from_time": FUTURE}, **more}
+
+
+def filled(packet: Packet, size: int) -> bytes:
+    """The payload of a packet, made exactly so many bytes long by a key that nobody knows (R-JSON-13)."""
+    empty = len(encode({**packet, "filling": ""})) - 4
+    return encode({**packet, "filling": "x" * (size - empty)})[4:]
+
+
+def understood(bench: Bench, wire: Wire, what: str) -> None:
+    """Fail unless the probe that was sent is answered as a packet that was read."""
+    reply = wire.expect("error")
+    code = reply.get("code", "not_logged_in")
+    bench.check(
+        code not in ("bad_frame", "bad_json", "bad_packet"),
+        f"an answer to {what} that was understood",
+        f"this came: {shown(reply)}",
+    )
+
+
+def max_frame(user: User) -> int:
+    """The most bytes of a frame after login."""
+    data = user.login_success.get("data")
+    limits = data.get("limits") if isinstance(data, dict) else None
+    told = limits.get("max_frame") if isinstance(limits, dict) else None
+    return told if isinstance(told, int) and told > 0 else FRAME_AFTER_LOGIN
+
+
+def refused_and_closed(bench: Bench, wire: Wire, header: bytes, rest: bytes = b"") -> Packet:
+    """Send a header that can't be followed: `bad_frame` must come, and then the end."""
+    wire.send_raw(header + rest, "a frame that can't be read")
+    with bench.rule("R-FRAME-5"):
+        packets = wire.wait_closed()
+        errors = [packet for packet in packets if packet.get("action") == "error"]
+        bench.check(bool(errors), "`error` with code `bad_frame` before the connection is closed", "nothing came before the end")
+        bench.refused(errors[-1], "bad_frame")
+    return errors[-1]
+
+
+@case(rules=["R-FRAME-1"], title="the length counts bytes and not characters")
+def length_in_bytes(bench: Bench) -> None:
+    sender, hearer = bench.users(2)
+    room, said = bench.room_id(), "äöü 漢字 👍🏽 " + bench.text()
+    opened = sender.ask("send_message", {"room_id": room, "content": said}, want="character_count")
+    sender.confirm(room, said, bench.get(opened, "data.transaction_id", str))
+    hearer.hear_this(room, said)
+    hearer.fence()
+
+
+@case(rules=["R-FRAME-1"], title="the same JSON may be written in other ways: blanks, other order, escapes")
+def other_ways_to_write_json(bench: Bench) -> None:
+    user = bench.user()
+    packet = user.packet("get_messages", {"room_id": "lobby", "from_time": FUTURE})
+    turned = {key: packet[key] for key in reversed(packet)}
+    escaped = json.dumps(packet).replace("get_messages", "get\\u005fmessages").replace("lobby", "lo\\u0062by")
+    for body in (json.dumps(packet, indent=4), json.dumps(turned), f" \r\n\t{json.dumps(packet)}\n ", escaped):
+        user.wire.send_frame(body.encode())
+        bench.equal(user.reply("get_messages").get("action"), "messages_list", "the answer to that spelling")
+
+
+# --- split and joined
+
+
+@case(rules=["R-FRAME-2"], level="robust", title="a frame that comes byte by byte is understood")
+def byte_by_byte(bench: Bench) -> None:
+    user = bench.user()
+    user.wire.send_split(user.packet("get_messages", {"room_id": "lobby", "from_time": FUTURE}))
+    bench.equal(user.reply("get_messages").get("action"), "messages_list", "the answer to a frame in pieces of a byte")
+
+
+@case(
+    rules=["R-FRAME-2"],
+    title="a frame that is split anywhere is understood: in the length, behind it, in the middle of a character",
+)
+def split_anywhere(bench: Bench) -> None:
+    sender, hearer = bench.users(2)
+    room, said = bench.room_id(), "👍" * 3 + bench.text()
+    sender.send("send_message", {"room_id": room, "content": "the first"})
+    opened = sender.reply("send_message")
+    sender.confirm(room, "the first", bench.get(opened, "data.transaction_id", str))
+    packet = sender.packet("send_message", {"room_id": room, "content": said})
+    inside = encode(packet).index("👍".encode()) + 2
+    for sizes in ([2], [4], [5], [inside], [1, 3, 1, inside]):
+        other = bench.connect()
+        other.close()
+        sender.wire.send_split(packet, sizes)
+        hearer.fence()
+        opened = sender.reply("send_message")
+        bench.equal(opened.get("action"), "character_count", f"the answer to a frame in pieces of {sizes} bytes and the rest")
+        sender.confirm(room, said, bench.get(opened, "data.transaction_id", str))
+        while hearer.hear(room)["data"]["content"] != said:
+            bench.transcript.note("an earlier message", hearer.chatid)
+
+
+@case(rules=["R-FRAME-2"], title="many frames in one piece are all understood, in order")
+def joined(bench: Bench) -> None:
+    user = bench.user()
+    room = bench.room_id()
+    user.say(room, bench.text())
+    lists = user.packet("get_messages", {"room_id": room, "from_time": FUTURE})
+    files = user.packet("file_list_req", {"room_id": room})
+    user.wire.send_together([lists, files, files, lists, files])
+    wanted = ["messages_list", "file_list_req", "file_list_req", "messages_list", "file_list_req"]
+    came = [user.wire.expect("messages_list", "file_list_req").get("action") for _ in wanted]
+    bench.equal(came, wanted, "the answers to five requests in one piece")
+
+
+@case(rules=["R-FRAME-2"], level="robust", title="one and a half frames in one piece, then the rest, are two requests")
+def one_and_a_half(bench: Bench) -> None:
+    user = bench.user()
+    data = encode(user.packet("get_messages", {"room_id": "lobby", "from_time": FUTURE}))
+    whole = data * 6
+    for place in range(0, len(whole), len(data) * 3 // 2):
+        user.wire.send_raw(whole[place : place + len(data) * 3 // 2], "one and a half frames")
+    for _ in range(6):
+        bench.equal(user.reply("get_messages").get("action"), "messages_list", "the answer to each request")
+
+
+# --- lengths
+
+
+@case(rules=["R-FRAME-3"], level="robust", title="before login a frame of 65,536 bytes is read, and one byte more is not")
+def largest_before_login(bench: Bench) -> None:
+    wire = bench.connect()
+    wire.send_frame(filled(probe(), FRAME_BEFORE_LOGIN), f"{FRAME_BEFORE_LOGIN} bytes")
+    understood(bench, wire, f"a frame of {FRAME_BEFORE_LOGIN} bytes before login")
+    refused_and_closed(bench, bench.connect(), struct.pack(">I", FRAME_BEFORE_LOGIN + 1))
+
+
+@case(
+    rules=["R-FRAME-3"], level="robust", title="after login a frame of `limits.max_frame` bytes is read, and one byte more is not"
+)
+def largest_after_login(bench: Bench) -> None:
+    user = bench.user(own=True)
+    size = max_frame(user)
+    packet = user.packet("get_messages", {"room_id": "lobby", "from_time": FUTURE})
+    user.wire.send_frame(filled(packet, size), f"{size} bytes")
+    bench.equal(user.reply("get_messages").get("action"), "messages_list", f"the answer to a frame of {size} bytes")
+    refused_and_closed(bench, user.wire, struct.pack(">I", size + 1))
+
+
+@case(
+    rules=["R-FRAME-5"],
+    level="robust",
+    title="a length of 0 or over the limit is answered `bad_frame`, and the connection is closed",
+)
+def lengths_that_can_not_be(bench: Bench) -> None:
+    for length in (0, FRAME_AFTER_LOGIN * 64, 2**31, 2**32 - 1):
+        reply = refused_and_closed(bench, bench.connect(), struct.pack(">I", length))
+        bench.equal(reply.get("original_action"), "unknown", "`original_action` of `bad_frame`", "R-ERR-2")
+
+
+@case(
+    rules=["R-FRAME-5"],
+    level="robust",
+    title="the answer `bad_frame` arrives, although more bytes are on their way to the server",
+)
+def the_answer_arrives(bench: Bench) -> None:
+    for rest in (b"x" * 100, b"x" * 60_000):
+        refused_and_closed(bench, bench.connect(), struct.pack(">I", 2**32 - 1), rest)
+
+
+@case(
+    rules=["R-FRAME-5"],
+    level="robust",
+    title="`bad_frame` of one connection does no harm to others, and what came before it counts",
+)
+def others_live_on(bench: Bench) -> None:
+    user, other = bench.user(own=True), bench.user()
+    room = bench.room_id()
+    user.say(room, "said before")
+    request = encode(user.packet("get_messages", {"room_id": room, "from_time": FUTURE}))
+    user.wire.send_raw(request + bytes(4), "a request, then a frame of length 0")
+    packets = user.wire.wait_closed()
+    actions = [packet.get("action") for packet in packets if packet.get("action") in ("messages_list", "error")]
+    bench.equal(actions, ["messages_list", "error"], "what came before the end")
+    bench.equal([each["content"] for each in other.history(room)], ["said before"], "what another user reads after that")
+
+
+@case(rules=["R-FRAME-6"], level="robust", title="the message of `bad_frame` names the length, and a protocol that it looks like")
+def the_message_names_the_length(bench: Bench) -> None:
+    looks: dict[bytes, tuple[str, ...]] = {
+        b"\x7f\x00\x00\x01": (),
+        b"GET / HTTP/1.1\r\nHost: chat\r\n\r\n": ("HTTP", "web"),
+        b"POST / HTTP/1.1\r\nHost: chat\r\n\r\n": ("HTTP", "web"),
+        b"SSH-2.0-OpenSSH_9.6\r\n": ("SSH",),
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(40): ("TLS", "SSL"),
+    }
+    for sent, words in looks.items():
+        reply = refused_and_closed(bench, bench.connect(), sent)
+        message = bench.get(reply, "message", str)
+        length = int.from_bytes(sent[:4], "big")
+        digits = "".join(letter for letter in message if letter.isdecimal() or letter.isspace())
+        bench.check(
+            str(length) in digits or str(length) in message.replace(",", "").replace("_", ""),
+            f"a message that names {length}",
+            f"it was {message!r}",
+        )
+        named = not words or any(word.lower() in message.lower() for word in words)
+        bench.check(named, f"a message that says it looks like {' or '.join(words)}", f"it was {message!r}")
+
+
+@case(rules=["R-FRAME-1"], level="robust", title="many headers that promise much keep nobody from being served")
+def promises(bench: Bench) -> None:
+    wires = [bench.connect() for _ in range(50)]
+    for wire in wires:
+        wire.send_raw(struct.pack(">I", FRAME_BEFORE_LOGIN) + b"{", "a header and one byte")
+    sender, hearer = bench.users(2)
+    room, said = bench.room_id(), bench.text()
+    sender.say(room, said)
+    hearer.hear_this(room, said)
+
+
+# --- what never ends
+
+
+def closed_in_time(bench: Bench, wire: Wire, began: float, what: str) -> None:
+    """Fail unless the connection is closed when 30 s, and a little, are over."""
+    try:
+        wire.wait_closed(max(0.5, began + IDLE_SECONDS + LATE_SECONDS - time.monotonic()))
+    except Silence:
+        bench.fail(f"{what} to be closed {IDLE_SECONDS:g} s later", f"it was still open after {time.monotonic() - began:.0f} s")
+
+
+def not_closed_yet(bench: Bench, wire: Wire, began: float, what: str) -> None:
+    """Fail where the connection is closed although its time has not come; says nothing when it may have come."""
+    if time.monotonic() > began + IDLE_SECONDS - 8:
+        return
+    try:
+        wire.receive_where(lambda packet: False, what, timeout=0.05)
+    except Silence:
+        return
+    except WireProblem as problem:
+        if time.monotonic() < began + IDLE_SECONDS - 4:
+            bench.fail(f"{what} to be left open for {IDLE_SECONDS:g} s", problem.came)
+
+
+def half_a_frame(bench: Bench) -> tuple[Wire, float] | None:
+    """Somebody who is logged in sends the beginning of a frame, when the run begins; None where accounts are few."""
+    return None if accounts_are_few(bench) else half_a_frame_now(bench)
+
+
+def half_a_frame_now(bench: Bench) -> tuple[Wire, float]:
+    """Somebody who is logged in sends the beginning of a frame; the connection, and when."""
+    user = bench.user(own=True)
+    data = encode(user.packet("get_messages", {"room_id": "lobby", "from_time": FUTURE}))
+    user.wire.send_raw(data[:-5], "a frame without its last five bytes")
+    return user.wire, time.monotonic()
+
+
+def nobody_logs_in(bench: Bench) -> tuple[Wire, Wire, float]:
+    """Two connections that do not log in, one silent and one that asks, when the run begins."""
+    silent, asking = bench.connect("silent"), bench.connect("asking")
+    asking.send(probe())
+    asking.receive()
+    return silent, asking, time.monotonic()
+
+
+@case(
+    rules=["R-FRAME-7"],
+    level="robust",
+    early=half_a_frame,
+    title="a frame that has begun and does not end ends the connection after 30 s",
+)
+def frame_without_end(bench: Bench) -> None:
+    wire, began = bench.early or half_a_frame_now(bench)
+    not_closed_yet(bench, wire, began, "the connection with half a frame")
+    closed_in_time(bench, wire, began, "the connection with half a frame")
+
+
+@case(rules=["R-FRAME-8"], level="robust", early=nobody_logs_in, title="a connection that does not log in is closed after 30 s")
+def no_login(bench: Bench) -> None:
+    silent, asking, began = bench.early
+    for wire in (silent, asking):
+        not_closed_yet(bench, wire, began, "the connection without a login")
+    for wire in (silent, asking):
+        closed_in_time(bench, wire, began, "the connection without a login")
+
+
+def logged_out(bench: Bench) -> tuple[Wire, float] | None:
+    """Somebody logs out and says nothing more, when the run begins; None where accounts are few."""
+    bench.release(keep=True)
+    return None if accounts_are_few(bench) else logged_out_now(bench)
+
+
+def logged_out_now(bench: Bench) -> tuple[Wire, float]:
+    """Somebody logs out and says nothing more; the connection, and when."""
+    user = bench.user(own=True)
+    with bench.given("a logout"):
+        user.ask("logout")
+    return user.wire, time.monotonic()
+
+
+@case(
+    rules=["R-FRAME-8"],
+    level="robust",
+    offers="logout",
+    early=logged_out,
+    title="a connection that is logged out is closed after 30 s",
+)
+def no_second_login(bench: Bench) -> None:
+    wire, began = bench.early or logged_out_now(bench)
+    closed_in_time(bench, wire, began, "the connection after `logout`")

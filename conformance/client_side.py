@@ -1,0 +1,131 @@
+"""Grading a client: its program is started for each case, against a scripted server, and driven through its standard input.
+
+Owns the order of a run and its deadlines; the cases are in `conformance.client_cases`. Prints nothing.
+
+The command of the client may hold {host} {port} {user} {password} {room} {folder}, which are filled in; the same values stand in the
+environment as CHAT_HOST, CHAT_PORT, CHAT_USER, CHAT_PASSWORD, CHAT_ROOM and CHAT_FOLDER. {folder} is a fresh folder where fetched
+files may be put. What is typed is said by a driver file; see `conformance.client_program`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import shlex
+import time
+from collections.abc import Callable, Sequence
+
+from conformance import client_cases, foundations
+from conformance.case import Failed, NotOffered, NotReached
+from conformance.client_cases import ClientCase
+from conformance.client_program import read_driver, split_command
+from conformance.client_stage import Setting, Stage
+from conformance.rules import RULES, matching
+from conformance.verdicts import LEVELS, Outcome, Report, Verdict
+
+WAIT_SECONDS = 10.0
+"""The longest single wait, unless `--timeout` says another; the first of each case, for the start of the program, may take longer."""
+CASE_SECONDS = 90.0
+RUN_SECONDS = 480.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that only this mode has."""
+    parser.add_argument("--driver", metavar="FILE", help="what is typed into the client (INI); that of our own line client unless given")
+
+
+def chosen(level: str, rules: Sequence[str] = (), ids: Sequence[str] = ()) -> list[ClientCase]:
+    """The cases of a level and those below that look at one of the rules, or are named; ValueError for what does not exist."""
+    every = client_cases.REGISTRY
+    unknown = [name for name in ids if name not in every]
+    if unknown:
+        raise ValueError(f"no case is called {unknown[0]!r}: --list shows all")
+    if ids:
+        return [each for each in every.values() if each.id in ids]
+    wanted = matching(list(rules)) if rules else set(RULES)
+    levels = LEVELS[: LEVELS.index(level) + 1]
+    return [each for each in every.values() if each.level in levels and wanted & set(each.rules)]
+
+
+def run(args: argparse.Namespace, on_outcome: Callable[[Outcome], None] | None = None) -> Report:
+    """Grade the client that `args.commands[0]` starts; `on_outcome` is told of each case as it ends.
+
+    Uses `commands`, `driver`, `level`, `seed`, `timeout`, `limit`, `rules`, `case`, `points` and `transcripts`; those that are None have
+    their defaults. Raises `ValueError` for what does not exist.
+    """
+    if len(args.commands) != 1 or not args.commands[0]:
+        raise ValueError("expected: python -m conformance client -- CMD …")
+    words = split_command(args.commands[0])
+    setting = Setting(words, read_driver(args.driver), args.seed, args.timeout or WAIT_SECONDS)
+    picked = chosen(args.level, args.rules, args.case)
+    started, began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), time.monotonic()
+    until = began + (args.limit or RUN_SECONDS)
+    outcomes: list[Outcome] = []
+    notes: list[str] = []
+    why_not = ""
+    for each in picked:
+        outcome = _skipped(each, why_not) if why_not else run_case(each, setting, until, keep=args.transcripts)
+        outcome = dataclasses.replace(outcome, again=_again(args, each, words))
+        outcomes.append(outcome)
+        if on_outcome is not None:
+            on_outcome(outcome)
+        if not why_not:
+            why_not = _reason_to_stop(each, outcome, until)
+            notes += [f"Stopped early: {why_not}."] if why_not else []
+    return Report(
+        target=shlex.join(words), mode="client", level=args.level, seed=args.seed, started=started,
+        seconds=round(time.monotonic() - began, 3), outcomes=foundations.judged(outcomes), rules_without_case=without_case(), notes=tuple(notes),
+        points=args.points or {},
+    )  # fmt: skip
+
+
+def without_case() -> dict[str, str]:
+    """The rules that no case about clients looks at, by why."""
+    seen = {rule_id for each in client_cases.REGISTRY.values() for rule_id in each.rules}
+    return {
+        rule_id: rule.why_not or ("binds the server" if rule.side == "server" else "has no case about clients")
+        for rule_id, rule in RULES.items() if rule_id not in seen
+    }  # fmt: skip
+
+
+def run_case(each: ClientCase, setting: Setting, until: float, *, keep: bool = False) -> Outcome:
+    """Run one case, however it ends; with `keep` the transcript stays where it passes too."""
+    began = time.monotonic()
+    stage = Stage(setting, each.id, each.level != "seed", min(until, began + CASE_SECONDS))
+    verdict, rule, expected, came = Verdict.PASS, "", "", ""
+    try:
+        each.body(stage)
+    except Failed as problem:
+        verdict, rule, expected, came = Verdict.FAIL, problem.rule or each.rules[0], problem.expected, problem.came
+    except NotReached as problem:
+        verdict, expected, came = Verdict.NOT_REACHED, problem.expected, problem.came
+    except NotOffered as problem:
+        verdict, expected, came = Verdict.NOT_OFFERED, problem.expected, problem.came
+    except Exception as problem:  # noqa: BLE001 - whatever it is, the other cases must be run and the report written
+        verdict, expected, came = Verdict.KIT_ERROR, "the kit to work", f"{type(problem).__name__}: {problem}"
+    finally:
+        stage.close()
+    lines = stage.transcript.lines() if keep or verdict is not Verdict.PASS else ()
+    return Outcome(
+        each.id, each.rules, each.level, verdict, each.title, rule, expected, came, lines, seconds=round(time.monotonic() - began, 3)
+    )
+
+
+def _skipped(each: ClientCase, why: str) -> Outcome:
+    return Outcome(each.id, each.rules, each.level, Verdict.NOT_REACHED, each.title, "", "a client that logs in", why)
+
+
+def _reason_to_stop(each: ClientCase, outcome: Outcome, until: float) -> str:
+    first = next(iter(client_cases.REGISTRY.values()))
+    if each is first and outcome.verdict is not Verdict.PASS:
+        return "the client does not log in, so nothing else can be tried"
+    return "the time for the whole run is over" if time.monotonic() > until else ""
+
+
+def _again(args: argparse.Namespace, each: ClientCase, words: Sequence[str]) -> str:
+    options = ["--seed", str(args.seed), "--case", each.id]
+    if args.timeout:
+        options += ["--timeout", f"{args.timeout:g}"]
+    if args.driver:
+        options += ["--driver", args.driver]
+    return shlex.join(["python", "-m", "conformance", "client", *options, "--", *words])

@@ -1,0 +1,386 @@
+"""What a case about a client may use: the client's program on one side, the scripted server on the other, and the deadline between.
+
+Owns one run of the client: its folder, its server, its users and texts. Never decides a verdict by itself: it raises `Failed`,
+`NotReached` or `NotOffered`, as the cases about servers do. One thread uses it.
+
+Each packet of the client is looked at as it comes, whatever the case is about; what is wrong with its form goes into `remarks`, which one
+case for each rule asks for. So a client that spells a key wrongly breaks the rule about keys, and can still pass all others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from conformance.case import Failed, NotOffered, NotReached
+from conformance.client_manners import Manners, key_of, letters, value
+from conformance.client_program import ClientProgram, Driver, fill
+from conformance.scripted_server import MAX_FRAME, Arrival, Peer, ScriptedServer
+from conformance.wire import Packet, Transcript, shown
+
+WORDS: Final = ["amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "harbor", "island", "jungle", "kettle", "lagoon", "meadow", "nectar", "orchid", "pebble", "quartz", "river", "saffron", "timber", "umber", "valley", "willow", "yonder", "zephyr"]
+
+# By action: the keys of `data` that must be there, with their types (docs/PROTOCOL.md, "All packets").
+_KEYS: Final[dict[str, dict[str, type]]] = {
+    "login": {"chatid": str},
+    "send_message": {"chatid": str, "room_id": str, "content": str},
+    "get_messages": {"chatid": str, "room_id": str},
+    "character_count": {"transaction_id": str, "letter_frequencies": dict, "original_action": str},
+    "confirm_count": {"transaction_id": str, "confirm": bool},
+    "ack": {"transaction_id": str},
+    "file_send_init": {
+        "chat_id": str, "room_id": str, "file_path": str, "file_size": int, "file_type": str, "total_packets": int,
+    },
+    "file_send_data": {"chat_id": str, "room_id": str, "file_path": str, "sequence_number": int, "file_data": str},
+    "file_send_fin": {"chat_id": str, "room_id": str, "file_path": str, "total_packets": int},
+    "file_list_req": {"chat_id": str, "room_id": str},
+    "file_down_req": {"chat_id": str, "room_id": str, "file_path": str},
+}  # fmt: skip
+GIVE_UP_AFTER: Final = 2
+START_FACTOR: Final = 3
+"""So many times longer than any other wait may be the first: a program has to start, perhaps on a busy machine."""
+GONE_SECONDS: Final = 1.0
+"""So long a client whose program has ended may still have something on its way (a launcher that has left, for instance)."""
+_TYPES: Final[dict[type, str]] = {str: "text", int: "an integer", bool: "true or false", dict: "an object"}
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something that was wrong with the form of a packet."""
+
+    rule: str
+    expected: str
+    came: str
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all cases of a run share."""
+
+    command: Sequence[str]
+    driver: Driver
+    seed: int
+    timeout: float
+    """Seconds that one wait takes at most."""
+    troubles: dict[str, int] = field(default_factory=dict)
+    """How often what cases need was not to be had, by its words, since it was the last time."""
+
+
+class Stage:
+    """One run of the client against one scripted server."""
+
+    def __init__(self, setting: Setting, case_id: str, extended: bool, until: float) -> None:
+        self.setting = setting
+        self.until = until
+        self.random = random.Random(f"{setting.seed}/{case_id}")
+        self.transcript = Transcript()
+        self.remarks: list[Remark] = []
+        self.server = ScriptedServer(self.transcript)
+        self.folder = Path(tempfile.mkdtemp(prefix="conformance-"))
+        self.user, self.other, self.password = self.name(), self.name(), f"pw-{self.random.getrandbits(48):012x}"
+        self.manners = Manners(self.user, self.password, self.other, setting.driver.room, extended, self.random)
+        self.peer: Peer | None = None
+        self.program: ClientProgram | None = None
+        self.deliver: Callable[[Peer, list[Packet]], None] = deliver_whole
+
+    # --- Names and texts ---
+
+    def name(self) -> str:
+        """A fresh name of a user."""
+        return f"{self.random.choice(WORDS)}-{self.random.randrange(10_000)}"
+
+    def text(self, words: int = 3) -> str:
+        """A fresh text of plain words."""
+        return " ".join(f"{self.random.choice(WORDS)}{self.random.randrange(1_000)}" for _ in range(words))
+
+    def content(self, size: int) -> bytes:
+        """The content of a file."""
+        return self.random.randbytes(size)
+
+    def make_file(self, size: int) -> Path:
+        """A fresh file on disk."""
+        path = self.folder / f"{self.random.choice(WORDS)}{self.random.randrange(100_000)}.bin"
+        path.write_bytes(self.content(size))
+        return path
+
+    # --- The program ---
+
+    def start(self) -> None:
+        """Start the client and type what logs it in."""
+        values = {"host": self.server.host, "port": str(self.server.port), "user": self.user, "password": self.password,
+                  "room": self.setting.driver.room, "folder": str(self.folder / "fetched")}  # fmt: skip
+        (self.folder / "fetched").mkdir()
+        command = [fill(word, values) for word in self.setting.command]
+        try:
+            self.program = ClientProgram(self.setting.command, values, self.setting.driver)
+        except OSError as error:
+            raise NotReached("a client that can be started", f"{' '.join(command)}: {error}") from error
+        self.transcript.note(f"started: {' '.join(command)}")
+        for line in self.setting.driver.login_lines(self.setting.command):
+            self.type_line(line)
+
+    def type_line(self, line: str, **values: str) -> None:
+        """Type a line into the client."""
+        assert self.program is not None, "start it first"
+        self.transcript.note(f"typed: {self.program.type(line, **values)}")
+
+    def say(self, text: str) -> None:
+        """Type something to say."""
+        self.type_line(self.setting.driver.say, text=text)
+
+    def log_in(self) -> Peer:
+        """Start the client and log it in; what goes wrong is NOT REACHED."""
+        with self.given("a client that logs in"):
+            self.start()
+            packet = self.expect("login")
+            replies = self.manners.answer(packet)
+            self.send(*replies)
+            self.check(replies[0]["action"] == "login_success", "the name and password that were typed or given", shown(packet))
+        assert self.peer is not None
+        self.peer.max_frame = MAX_FRAME
+        return self.peer
+
+    # --- Out ---
+
+    def send(self, *packets: Packet) -> None:
+        """Send packets to the client as this stage delivers."""
+        if self.peer is not None and packets:
+            self.deliver(self.peer, list(packets))
+
+    # --- In ---
+
+    def expect(self, *actions: str, what: str = "", where: Callable[[Packet], bool] | None = None) -> Packet:
+        """The next packet of one of these actions (for which `where` holds); everything else meanwhile gets its standard answer.
+
+        Fails where the client closes, sends what is no frame, or lets the deadline pass.
+        """
+        wanted = what or " or ".join(f"`{action}`" for action in actions)
+        patience = self.setting.timeout * (START_FACTOR if self.peer is None else 1)
+        deadline = min(self.until, time.monotonic() + patience)
+        others: list[str] = []
+        while True:
+            arrival = self._next(deadline)
+            if arrival is None:
+                self.transcript.note(f"waited in vain for {wanted}")
+                self.fail(wanted, f"nothing came in time{_only(others)}{self._last_words()}")
+            if arrival.kind == "connected":
+                self.peer = arrival.peer
+            elif arrival.kind == "broken":
+                raise Failed(arrival.expected, arrival.came, arrival.rule)
+            elif arrival.kind == "closed" and arrival.peer is self.peer:
+                self.fail(wanted, f"the client closed the connection{_only(others)}{self._last_words()}")
+            elif arrival.kind == "packet" and arrival.peer is self.peer:
+                packet = arrival.packet
+                self._look_at(packet)
+                if packet.get("action") in actions and (where is None or where(packet)):
+                    return packet
+                others.append(str(packet.get("action"))[:40])
+                self.send(*self.manners.answer(packet))
+
+    def expect_connection(self, seconds: float) -> Peer | None:
+        """The next connection that the client makes within so many seconds; None where it makes none or has ended."""
+        deadline = min(self.until, time.monotonic() + seconds)
+        while True:
+            arrival = self._next(min(deadline, time.monotonic() + 0.2))
+            if arrival is not None and arrival.kind == "connected":
+                self.peer = arrival.peer
+                return arrival.peer
+            assert self.program is not None
+            if arrival is None and (time.monotonic() >= deadline or self.program.status is not None):
+                return None
+
+    def fence(self) -> None:
+        """Wait until the client has dealt with all that was sent before: it says something, and the server hears of it.
+
+        What it says is not compared: that is for the cases about talking.
+        """
+        before = {shown(sent) for sent in self.manners.sent.values()}
+        text = self.text(1)
+        self.say(text)
+        packet = self.expect("send_message", where=lambda each: shown(each) not in before, what=f"`send_message` with what was typed: {text}")
+        self.send(*self.manners.answer(packet))
+        self.expect_confirmed(packet)
+
+    def expect_confirmed(self, message: Packet) -> Packet:
+        """The `confirm_count` for a message whose counts went out; it gets its answer."""
+        keys = [key for key, sent in self.manners.sent.items() if sent is message]
+        packet = self.expect("confirm_count", where=lambda each: key_of(each) in keys, what="`confirm_count` for that message")
+        self.send(*self.manners.answer(packet))
+        return packet
+
+    def settle(self, done: Callable[[], bool], what: str, missing: Callable[[], str] = lambda: "it did not come to that") -> None:
+        """Give standard answers until something holds; `missing` says what does not yet."""
+        deadline = min(self.until, time.monotonic() + self.setting.timeout)
+        while not done():
+            arrival = self._next(deadline)
+            if arrival is None:
+                self.transcript.note(f"waited in vain for {what}")
+                self.fail(what, f"{missing()} in time{self._last_words()}")
+            if arrival.kind == "broken":
+                raise Failed(arrival.expected, arrival.came, arrival.rule)
+            if arrival.kind == "closed" and arrival.peer is self.peer:
+                self.fail(what, f"the client closed the connection{self._last_words()}")
+            if arrival.kind == "packet" and arrival.peer is self.peer:
+                self._look_at(arrival.packet)
+                self.send(*self.manners.answer(arrival.packet))
+
+    def answer_all(self) -> None:
+        """Give standard answers to what has come so far."""
+        while (arrival := self.server.next(0.0)) is not None:
+            if arrival.kind == "packet" and arrival.peer is self.peer:
+                self._look_at(arrival.packet)
+                self.send(*self.manners.answer(arrival.packet))
+
+    def _next(self, deadline: float) -> Arrival | None:
+        """The next thing that came; None at the deadline, or where the client has ended without a connection."""
+        while True:
+            left = deadline - time.monotonic()
+            arrival = self.server.next(min(left, GONE_SECONDS))
+            if arrival is not None or left <= GONE_SECONDS:
+                return arrival
+            if self.program is not None and self.program.status is not None and (self.peer is None or self.peer.closed):
+                return None
+
+    def _last_words(self) -> str:
+        if self.program is None:
+            return ""
+        lines = [line for line in self.program.output.splitlines() if line.strip()]
+        ended = f"; it ended with exit status {self.program.status}" if self.program.status is not None else ""
+        return f"{ended}; the last that it printed: {lines[-1][:300]}" if lines else ended
+
+    # --- The form of what comes ---
+
+    def _look_at(self, packet: Packet) -> None:
+        action, data = packet.get("action"), packet.get("data")
+        if not isinstance(action, str) or not action:
+            return self._remark("R-JSON-10", "a string `action`", shown(packet))
+        request_id = packet.get("request_id")
+        if "request_id" in packet and not (isinstance(request_id, str) and 1 <= len(request_id) <= 64):
+            self._remark("R-JSON-14", "`request_id` of 1 to 64 characters", shown(packet))
+        keys = _KEYS.get(action)
+        if keys is None:
+            return None
+        if not isinstance(data, dict):
+            return self._remark("R-JSON-10", f"an object `data` in `{action}`", shown(packet))
+        for key, kind in keys.items():
+            self._look_at_key(packet, data, key, kind)
+        if action == "ack" and packet.get("status") not in ("success", "error"):
+            self._remark("R-MSG-19", '`status` "success" or "error" beside `data` of an `ack`', shown(packet))
+        name = value(packet, "chatid")
+        if isinstance(name, str) and name != self.user:
+            self._remark("R-SESS-7", f"the name of the session's user, {self.user}", shown(packet))
+        return None
+
+    def _look_at_key(self, packet: Packet, data: dict[str, Any], key: str, kind: type) -> None:
+        spelled = key if key in data else {"chatid": "chat_id", "chat_id": "chatid"}.get(key, key)
+        if spelled not in data:
+            rule = "R-SESS-7" if key in ("chatid", "chat_id") else "R-JSON-10"
+            self._remark(rule, f"`data.{key}` in `{packet['action']}`", f"it is missing: {shown(packet)}")
+        elif spelled != key:
+            self._remark("R-JSON-12", f"`{key}` in `{packet['action']}`", f"`{spelled}`: {shown(packet)}")
+        elif not isinstance(data[key], kind) or (kind is int and isinstance(data[key], bool)):
+            self._remark("R-JSON-10", f"`data.{key}` in `{packet['action']}` to be {_TYPES[kind]}", shown(packet))
+
+    def _remark(self, rule: str, expected: str, came: str) -> None:
+        self.remarks.append(Remark(rule, expected, came))
+
+    # --- Verdicts ---
+
+    @contextlib.contextmanager
+    def given(self, what: str) -> Iterator[None]:
+        """Inside, what goes wrong makes the case NOT REACHED, but for bytes that are no frames.
+
+        What failed so in several cases is not waited for again.
+        """
+        troubles = self.setting.troubles
+        if troubles.get(what, 0) >= GIVE_UP_AFTER:
+            raise NotReached(what, "this failed in several cases before, so it was not tried again")
+        try:
+            yield
+        except (Failed, NotReached) as problem:
+            if isinstance(problem, Failed) and problem.rule:
+                raise
+            troubles[what] = troubles.get(what, 0) + 1
+            if isinstance(problem, NotReached):
+                raise
+            raise NotReached(f"{what} (needed first): {problem.expected}", problem.came) from problem
+        troubles[what] = 0
+
+    @contextlib.contextmanager
+    def rule(self, rule_id: str) -> Iterator[None]:
+        """Inside, what goes wrong is a failure of this rule."""
+        try:
+            yield
+        except Failed as problem:
+            raise Failed(problem.expected, problem.came, problem.rule or rule_id) from problem
+
+    def fail(self, expected: str, came: str, rule: str = "") -> NoReturn:
+        """The rule, by default the first of the case, does not hold."""
+        raise Failed(expected, came, rule)
+
+    def check(self, holds: bool, expected: str, came: str, rule: str = "") -> None:
+        """Fail unless it holds."""
+        if not holds:
+            self.fail(expected, came, rule)
+
+    def not_offered(self, expected: str, came: str) -> NoReturn:
+        """The client does not do what the case is about, and need not."""
+        raise NotOffered(expected, came)
+
+    def no_remarks(self, *rules: str) -> None:
+        """Fail where a packet of this run broke one of these rules."""
+        for remark in self.remarks:
+            if remark.rule in rules:
+                self.fail(remark.expected, remark.came, remark.rule)
+
+    def close(self) -> None:
+        """End the client and the server, and remove the folder."""
+        if self.program is not None:
+            if self.setting.driver.quit:
+                self.program.type(self.setting.driver.quit)
+            self.program.close()
+        self.server.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _only(others: list[str]) -> str:
+    return f", only {', '.join(f'`{name}`' for name in others[-5:])}" if others else ""
+
+
+def said(packet: Packet, text: str) -> bool:
+    """Whether `send_message` says a text; the line end that was typed with it may be there."""
+    content = value(packet, "content")
+    return isinstance(content, str) and content.rstrip("\r\n") == text
+
+
+def agrees(packet: Packet, content: str) -> bool:
+    """Whether `character_count` has the counts of a text, as integers."""
+    counts = value(packet, "letter_frequencies")
+    return counts == letters(content) and all(type(count) is int for count in counts.values())
+
+
+# --- How a stage delivers --------------------------------------------------------------------------------------------
+
+
+def deliver_whole(peer: Peer, packets: list[Packet]) -> None:
+    """Each packet in a piece of its own."""
+    for packet in packets:
+        peer.send(packet)
+
+
+def deliver_together(peer: Peer, packets: list[Packet]) -> None:
+    """All packets of one answer in one piece."""
+    peer.send(*packets)
+
+
+def deliver_in_pieces(peer: Peer, packets: list[Packet]) -> None:
+    """The length bytes one by one, the JSON in a few pieces, cut within a character too."""
+    for packet in packets:
+        peer.send_in_pieces(packet, [1, 2, 3, 4, 5, 11, 23, 47, 95, 191])

@@ -1,0 +1,445 @@
+"""Theirs and ours, each server with each client: 2 x 2 talks between real programs.
+
+Owns a run of four pairs: a server's process, two clients of one kind, and a relay between them that takes every frame down. Nothing is
+asked of a pair that a user would not do: log in, say something, answer, send a file, fetch it. What is seen on the wire decides.
+
+The server's command may hold {host} {port} {folder}, the client's what `conformance.client_side` says. Ours are found beside the kit where
+it lies in the project's folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import queue
+import random
+import shlex
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from conformance.case import Failed, NotReached
+from conformance.client_manners import key_of, value
+from conformance.client_program import ClientProgram, Driver, end, fill, read_driver, split_command, start
+from conformance.client_stage import WORDS, said
+from conformance.scripted_server import Unreadable, decode
+from conformance.verdicts import Outcome, Report, Verdict
+from conformance.wire import Packet, Transcript, Wire, WireProblem, shown, text_of
+
+START_SECONDS: Final = 20.0
+WAIT_SECONDS: Final = 15.0
+"""The longest single wait, unless `--timeout` says another: two programs have to start, and to reckon."""
+CONNECT_SECONDS: Final = 10.0
+MAX_FRAME: Final = 16 * 1024 * 1024
+FILE_BYTES: Final = 100_000
+HOST: Final = "127.0.0.1"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that only this mode has."""
+    parser.add_argument("--our-server", metavar="CMD", help="our server; ../chat_server.py unless given, where it lies there")
+    parser.add_argument("--our-client", metavar="CMD", help="our client; ../chat_client.py unless given, where it lies there")
+    parser.add_argument("--driver", metavar="FILE", help="what is typed into their client (INI); ours is known")
+    parser.add_argument("--account", metavar="NAME:PASSWORD", action="append", default=[], help="two of them where their server knows no register")
+
+
+@dataclass(frozen=True)
+class Program:
+    """One side of a pair: whose it is, and how it is started."""
+
+    whose: str
+    command: tuple[str, ...]
+    driver: Driver = field(default_factory=Driver)
+
+
+def beside_the_kit(name: str) -> list[str] | None:
+    """The command of one of our programs, where the kit lies in the project's folder, as a folder or packed (also in build/)."""
+    home = Path(__file__).resolve().parent.parent
+    folders = [home.parent, home.parent.parent] if home.is_file() else [home]
+    for folder in folders:
+        if (folder / name).is_file():
+            return [sys.executable, str(folder / name)]
+    return None
+
+
+def run(args: argparse.Namespace, on_outcome: Callable[[Outcome], None] | None = None) -> Report:
+    """Let each server talk with each client; `on_outcome` is told of each step as it ends.
+
+    Uses `commands` (their server's and their client's), `our_server`, `our_client`, `driver`, `account`, `seed`, `timeout`, `points` and
+    `transcripts`. Raises `ValueError` for what can't be used.
+    """
+    if len(args.commands) != 2 or not all(args.commands):
+        raise ValueError("expected: python -m conformance matrix -- SERVER_CMD -- CLIENT_CMD")
+    server, client = args.commands
+    notes: list[str] = []
+    servers = [Program("their", tuple(split_command(server)))]
+    clients = [Program("their", tuple(split_command(client)), read_driver(args.driver))]
+    ours = _ours(args.our_server, "chat_server.py", ["--host", "{host}", "--port", "{port}", "--data", "{folder}/data"])
+    if ours is not None:
+        servers.append(Program("our", tuple(ours)))
+    ours = _ours(args.our_client, "chat_client.py", ["{host}:{port}", "-u", "{user}", "--download-folder", "{folder}"])
+    if ours is not None:
+        clients.append(Program("our", tuple(ours)))
+    if len(servers) + len(clients) < 4:
+        notes.append("Ours are not beside the kit: give --our-server CMD and --our-client CMD for the whole table.")
+    started, began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), time.monotonic()
+    outcomes: list[Outcome] = []
+    for one, other in itertools.product(servers, clients):
+        pair = Pair(one, other, args.seed, args.account, args.timeout or WAIT_SECONDS, keep=args.transcripts)
+        for outcome in pair.run():
+            outcomes.append(outcome)
+            if on_outcome is not None:
+                on_outcome(outcome)
+    target = f"{shlex.join(servers[0].command)} with {shlex.join(clients[0].command)}"
+    return Report(
+        target=target, mode="matrix", level="full", seed=args.seed, started=started, seconds=round(time.monotonic() - began, 3),
+        outcomes=tuple(outcomes), notes=tuple(notes), points=args.points or {},
+    )  # fmt: skip
+
+
+def _ours(given: str | None, name: str, options: Sequence[str]) -> list[str] | None:
+    if given is not None:
+        return split_command([given])
+    found = beside_the_kit(name)
+    return None if found is None else [*found, *options]
+
+
+# --- Between client and server ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A packet that passed: which client's, whether the client sent it, and itself."""
+
+    who: str
+    from_client: bool
+    packet: Packet
+
+
+class Relay:
+    """Hands the bytes of one client's connections on to the server and back as they come, and takes the frames down."""
+
+    def __init__(self, who: str, port: int, transcript: Transcript, seen: queue.Queue[Seen]) -> None:
+        self._who, self._target, self._transcript, self._seen = who, port, transcript, seen
+        self._lock = threading.Lock()  # guards the list of sockets
+        self._sockets: list[socket.socket] = []
+        self._listener = socket.create_server((HOST, 0))
+        self._listener.settimeout(0.1)
+        self.port = int(self._listener.getsockname()[1])
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._accept, name="relay-accept", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End all connections."""
+        self._ended.set()
+        self._thread.join(2.0)
+        self._listener.close()
+        with self._lock:
+            for sock in self._sockets:
+                _shut(sock)
+                sock.close()
+
+    def _accept(self) -> None:
+        while not self._ended.is_set():
+            try:
+                inner, _ = self._listener.accept()
+            except TimeoutError:
+                continue
+            except OSError:
+                return
+            try:
+                outer = socket.create_connection((HOST, self._target), timeout=CONNECT_SECONDS)
+            except OSError:
+                inner.close()
+                continue
+            with self._lock:
+                self._sockets += [inner, outer]
+            for source, sink, from_client in ((inner, outer, True), (outer, inner, False)):
+                source.settimeout(None)
+                threading.Thread(target=self._carry, args=(source, sink, from_client), name="relay", daemon=True).start()
+
+    def _carry(self, source: socket.socket, sink: socket.socket, from_client: bool) -> None:
+        buffer, broken = bytearray(), False
+        while True:
+            try:
+                data = source.recv(65_536)
+                sink.sendall(data)
+            except OSError:
+                data = b""
+            if not data:
+                _shut(sink)
+                return
+            buffer += data
+            broken = broken or not self._cut(buffer, from_client)
+
+    def _cut(self, buffer: bytearray, from_client: bool) -> bool:
+        """Take down the whole frames; False where they can't be read any more."""
+        while len(buffer) >= 4:
+            (length,) = struct.unpack_from(">I", buffer)
+            if not 1 <= length <= MAX_FRAME:
+                self._transcript.add(">" if from_client else "<", text_of(bytes(buffer[:64])), "no frame", self._who)
+                return False
+            if len(buffer) < 4 + length:
+                return True
+            header, payload = bytes(buffer[:4]), bytes(buffer[4 : 4 + length])
+            del buffer[: 4 + length]
+            self._transcript.add(">" if from_client else "<", text_of(payload), "", self._who, header.hex(" "))
+            with contextlib.suppress(Unreadable):
+                self._seen.put(Seen(self._who, from_client, decode(payload)))
+        return True
+
+
+def _shut(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+
+
+# --- One pair --------------------------------------------------------------------------------------------------------
+
+
+class Pair:
+    """One server and two clients of one kind."""
+
+    def __init__(self, server: Program, client: Program, seed: int, accounts: Sequence[str], timeout: float, *, keep: bool) -> None:
+        self._keep = keep
+        self._server, self._client, self._timeout, self._seed = server, client, timeout, seed
+        self._name = f"{server.whose}-server+{client.whose}-client"
+        self._random = random.Random(f"{seed}/{self._name}")
+        self._folder = Path(tempfile.mkdtemp(prefix="conformance-"))
+        self._given = [tuple(account.partition(":")[::2]) for account in accounts] if server.whose == "their" else []
+        self._people: list[tuple[str, str]] = []
+        self._transcript = Transcript()
+        self._seen: queue.Queue[Seen] = queue.Queue()
+        self._passed: list[Seen] = []
+        self._taken: set[int] = set()
+        self._relays: list[Relay] = []
+        self._programs: list[ClientProgram] = []
+        self._process: subprocess.Popen[bytes] | None = None
+        self._port = 0
+
+    def run(self) -> Iterator[Outcome]:
+        """All steps of this pair, each of which needs the one before."""
+        why_not = ""
+        try:
+            for step, rules, title in self._STEPS:
+                outcome = self._step(step, rules, title, why_not)
+                if outcome.verdict is not Verdict.PASS and step in ("start", "login") and not why_not:
+                    why_not = outcome.came
+                yield outcome
+        finally:
+            self._close()
+
+    _STEPS: Final = (
+        ("start", ("R-CLI-1",), "the server starts and has accounts for two"),
+        ("login", ("R-SESS-1",), "both clients log in"),
+        ("message", ("R-MSG-4",), "a message is counted, confirmed, stored and delivered"),
+        ("receipt", ("R-MSG-17",), "its receiver's counts agree, and it is acknowledged"),
+        ("answer", ("R-MSG-3",), "the other one answers, and the whole goes the other way"),
+        ("upload", ("R-FILE-12",), "a file is sent, and the room is told"),
+        ("download", ("R-FILE-19",), "the other one fetches the file, byte for byte"),
+    )
+
+    def _step(self, step: str, rules: tuple[str, ...], title: str, why_not: str) -> Outcome:
+        began = time.monotonic()
+        verdict, rule, expected, came = Verdict.PASS, "", "", ""
+        try:
+            if why_not:
+                raise NotReached("a server and two clients that talk", why_not)
+            getattr(self, f"_do_{step}")()
+        except Failed as problem:
+            verdict, rule, expected, came = Verdict.FAIL, rules[0], problem.expected, problem.came
+        except NotReached as problem:
+            verdict, expected, came = Verdict.NOT_REACHED, problem.expected, problem.came
+        except Exception as problem:  # noqa: BLE001 - the other pairs must be tried all the same
+            verdict, expected, came = Verdict.KIT_ERROR, "the kit to work", f"{type(problem).__name__}: {problem}"
+        lines = self._transcript.lines() if self._keep or verdict in (Verdict.FAIL, Verdict.KIT_ERROR) else ()
+        return Outcome(f"{self._name}/{step}", rules, "full", verdict, title, rule, expected, came, lines,
+                       again=f"python -m conformance matrix --seed {self._seed} -- SERVER_CMD -- CLIENT_CMD",
+                       seconds=round(time.monotonic() - began, 3))  # fmt: skip
+
+    # --- The steps ---
+
+    def _do_start(self) -> None:
+        self._port = _free_port()
+        values = {"host": HOST, "port": str(self._port), "folder": str(self._folder)}
+        command = shlex.join(fill(word, values) for word in self._server.command)
+        try:
+            self._process = start(self._server.command, values, has_input=False)
+        except OSError as error:
+            raise Failed("a server that can be started", f"{command}: {error}") from error
+        for stream in (self._process.stdout, self._process.stderr):
+            threading.Thread(target=_swallow, args=(stream,), name="server-output", daemon=True).start()
+        deadline = time.monotonic() + START_SECONDS
+        pause = threading.Event()
+        while True:
+            try:
+                socket.create_connection((HOST, self._port), timeout=1.0).close()
+                break
+            except OSError:
+                if self._process.poll() is not None:
+                    raise Failed("a server that listens", f"{command} ended with exit status {self._process.poll()}") from None
+                if time.monotonic() > deadline:
+                    raise Failed("a server that listens", f"{command}: nobody listens on port {self._port}") from None
+            pause.wait(0.05)
+        self._people = [self._account(number) for number in range(2)]
+
+    def _account(self, number: int) -> tuple[str, str]:
+        if number < len(self._given):
+            return self._given[number]  # type: ignore[return-value]
+        name, password = f"{self._random.choice(WORDS)}-{self._random.randrange(10_000)}", f"pw-{self._random.getrandbits(48):012x}"
+        wire = Wire.connect(HOST, self._port, self._transcript, "kit", self._timeout)
+        try:
+            wire.send({"action": "register", "data": {"chatid": name, "password": password}})
+            reply = wire.receive_where(lambda each: each.get("action") in ("register_success", "register_fail", "error"), "a reply to register")
+        except WireProblem as problem:
+            raise Failed("an account", f"{problem.came}; where a server knows no register, give --account NAME:PASSWORD twice") from problem
+        finally:
+            wire.close()
+        if reply.get("action") != "register_success":
+            raise Failed("`register_success`", f"{shown(reply)}; where a server knows no register, give --account NAME:PASSWORD twice")
+        return name, password
+
+    def _do_login(self) -> None:
+        for number, (name, password) in enumerate(self._people):
+            relay = Relay(name, self._port, self._transcript, self._seen)
+            self._relays.append(relay)
+            folder = self._folder / f"fetched-{number}"
+            folder.mkdir()
+            values = {"host": HOST, "port": str(relay.port), "user": name, "password": password,
+                      "room": self._client.driver.room, "folder": str(folder)}  # fmt: skip
+            try:
+                program = ClientProgram(self._client.command, values, self._client.driver)
+            except OSError as error:
+                raise Failed("a client that can be started", f"{shlex.join(self._client.command)}: {error}") from error
+            self._programs.append(program)
+            for line in self._client.driver.login_lines(self._client.command):
+                program.type(line)
+        for name, _ in self._people:
+            self._await(name, False, "login_success")
+
+    def _do_message(self) -> None:
+        self._talk(0, 1)
+
+    def _do_receipt(self) -> None:
+        self._acknowledged(1)
+
+    def _do_answer(self) -> None:
+        self._talk(1, 0)
+        self._acknowledged(0)
+
+    def _talk(self, speaker: int, hearer: int) -> None:
+        text = f"{self._random.choice(WORDS)}{self._random.randrange(1000)} Zoë 👍🏽, Aa a!"
+        name = self._people[speaker][0]
+        self._programs[speaker].type(self._client.driver.say, text=text)
+        message = self._await(name, True, "send_message", lambda each: said(each, text))
+        counts = self._await(name, False, "character_count", lambda each: value(each, "original_action") == "send_message")
+        key = key_of(counts)
+        answer = self._await(name, True, "confirm_count", lambda each: key_of(each) == key)
+        if value(answer, "confirm") is not True:
+            raise Failed("`confirm` true: both count the same letters", f"{shown(counts)}, then {shown(answer)}")
+        ack = self._await(name, False, "ack", lambda each: key_of(each) == key)
+        if ack.get("status") != "success":
+            raise Failed("`ack` with success", shown(ack))
+        content = value(message, "content")
+        self._await(self._people[hearer][0], False, "receive_message", lambda each: value(each, "content") == content)
+
+    def _acknowledged(self, hearer: int) -> None:
+        name = self._people[hearer][0]
+        message = next((seen.packet for seen in reversed(self._passed) if seen.who == name and seen.packet.get("action") == "receive_message"), None)
+        if message is None:
+            raise NotReached("a message that was delivered", "none was")
+        key = key_of(message)
+        answer = self._await(name, False, "confirm_count", lambda each: key_of(each) == key)
+        if value(answer, "confirm") is not True:
+            raise Failed("`confirm` true: both count the same letters", shown(answer))
+        ack = self._await(name, True, "ack", lambda each: key_of(each) == key)
+        if ack.get("status") != "success":
+            raise Failed("`ack` with success", shown(ack))
+
+    def _do_upload(self) -> None:
+        path = self._file()
+        path.write_bytes(self._random.randbytes(FILE_BYTES))
+        self._programs[0].type(self._client.driver.send, file=str(path), name=path.name)
+        done = self._await(self._people[0][0], False, "file_send_fin", also_error=True)
+        if done.get("status") != "success":
+            raise Failed("`file_send_fin` with success", shown(done))
+        self._await(self._people[1][0], False, "receive_file", lambda each: value(each, "file_path") == path.name)
+
+    def _file(self) -> Path:
+        return self._folder / f"file-{self._seed}-{self._port}.bin"
+
+    def _do_download(self) -> None:
+        path = self._file()
+        if not any(seen.packet.get("action") == "receive_file" for seen in self._passed):
+            raise NotReached("a file in the room", "none was sent")
+        program = self._programs[1]
+        program.type(self._client.driver.get, name=path.name)
+        problem = program.find_file(path.name, path.read_bytes(), self._timeout, lambda: None)
+        program.remove_files(path.name)
+        if problem:
+            raise Failed(f"a file with the {FILE_BYTES} bytes that were sent", problem)
+
+    # --- What passes ---
+
+    def _await(self, who: str, from_client: bool, action: str, where: Callable[[Packet], bool] = lambda packet: True,
+               *, also_error: bool = False) -> Packet:  # fmt: skip
+        """The next packet of this kind that passes, or passed since the pair began and was not waited for yet."""
+        deadline = time.monotonic() + self._timeout
+
+        def fits(seen: Seen) -> bool:
+            if seen.who != who or seen.from_client != from_client:
+                return False
+            if seen.packet.get("action") == action:
+                return where(seen.packet)
+            return also_error and seen.packet.get("action") == "error"
+
+        done = 0
+        while True:
+            for place in range(done, len(self._passed)):
+                if place not in self._taken and fits(self._passed[place]):
+                    self._taken.add(place)
+                    return self._passed[place].packet
+            done = len(self._passed)
+            try:
+                self._passed.append(self._seen.get(timeout=max(0.0, deadline - time.monotonic())))
+            except queue.Empty:
+                side = "from" if from_client else "to"
+                raise Failed(f"`{action}` {side} the client of {who}", f"nothing came in time{self._last_words()}") from None
+
+    def _last_words(self) -> str:
+        said_last = []
+        for program in self._programs:
+            lines = [line for line in program.output.splitlines() if line.strip()]
+            said_last += lines[-1:]
+        return "; the clients printed last: " + " / ".join(line[:150] for line in said_last) if said_last else ""
+
+    def _close(self) -> None:
+        for program in self._programs:
+            program.close()
+        for relay in self._relays:
+            relay.close()
+        if self._process is not None:
+            end(self._process)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _free_port() -> int:
+    with socket.create_server((HOST, 0)) as sock:
+        return int(sock.getsockname()[1])
+
+
+def _swallow(stream: Any) -> None:
+    while stream.read(65_536):
+        pass
+    stream.close()

@@ -1,0 +1,60 @@
+"""Reports: what a run found out, in the form that a person or another program reads.
+
+Owns no facts of its own: every report is made from one `verdicts.Report`. Touches no socket; writes where it is told to.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TextIO
+
+from conformance.reports import gradescope, html, json_report, junit, tap, text
+from conformance.verdicts import Report
+
+_RENDERERS: Final[dict[str, Callable[[Report], str]]] = {
+    "text": text.render,
+    "json": json_report.render,
+    "junit": junit.render,
+    "tap": tap.render,
+    "html": html.render,
+    "gradescope": gradescope.render,
+}
+KINDS: Final = tuple(_RENDERERS)
+"""What `--report` takes."""
+
+
+def render(report: Report, kind: str) -> str:
+    """A report of one of `KINDS`, without colour."""
+    return _RENDERERS[kind](report)
+
+
+def write(report: Report, kind: str, where: str | os.PathLike[str] | TextIO | None = None) -> None:
+    """Write a report of one of `KINDS` to a file or an open stream; to standard output for `-` and None.
+
+    A file's folders are made, and it is there whole or not at all. Raises `OSError`.
+    """
+    if where is None or where == "-":
+        where = sys.stdout
+    if not isinstance(where, (str, os.PathLike)):
+        write_to(report, kind, where)
+        return
+    target = Path(where)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(target.name + ".part")
+    with open(beside, "w", encoding="utf-8", newline="\n") as file:
+        file.write(render(report, kind))
+    os.replace(beside, target)
+
+
+def write_to(report: Report, kind: str, stream: TextIO) -> None:
+    """Write a report to an open stream; the text has colours where that is a terminal."""
+    if kind == "text":
+        content = text.render(report, colour=text.wants_colour(stream))
+    else:
+        content = render(report, kind)
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    stream.write(content.encode(encoding, "backslashreplace").decode(encoding))
+    stream.flush()

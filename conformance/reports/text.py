@@ -1,0 +1,83 @@
+"""The report as text for people: colours where the terminal has them, and words that say the same without."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Callable
+from typing import Final, TextIO
+
+from conformance.reports.words import WORDS, harmless, in_short, number, story
+from conformance.rules import RULES
+from conformance.verdicts import Outcome, Report, RuleResult, Verdict
+
+WIDTH: Final = 100
+Paint = Callable[[str, Verdict], str]
+_COLOURS: Final = {
+    Verdict.PASS: "32",
+    Verdict.FAIL: "1;31",
+    Verdict.NOT_OFFERED: "2",
+    Verdict.NOT_REACHED: "33",
+    Verdict.KIT_ERROR: "1;35",
+}
+
+
+def wants_colour(stream: TextIO) -> bool:
+    """Whether a stream is a terminal that shows colours (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def render(report: Report, colour: bool = False) -> str:
+    """Head, every rule in a line, every case that did not pass, and the sum at the end, where the eye is."""
+    paint: Paint = _paint if colour else _plain
+    lines = [f"Conformance of {report.mode} {harmless(report.target)}",
+             f"level {report.level}, seed {report.seed}, {report.started}, {report.seconds:.1f} s", ""]  # fmt: skip
+    group = ""
+    for result in report.rule_results():
+        if result.rule.group != group:
+            group = result.rule.group
+            lines.append(group)
+        lines.append(_rule(result, paint))
+    told = [outcome for outcome in report.outcomes if outcome.verdict in (Verdict.FAIL, Verdict.KIT_ERROR)]
+    if told:
+        lines += ["", "What failed", ""]
+        for outcome in told:
+            lines += [*_case(outcome, report, paint), ""]
+    lines += _not_reached(report)
+    lines += [f"Note: {harmless(note)}" for note in report.notes]
+    if report.rules_without_case:
+        lines.append(f"{len(report.rules_without_case)} rules have no case here; --list names them.")
+    verdict = Verdict.PASS if report.exit_status == 0 else Verdict.FAIL
+    lines += ["", paint(f"{in_short(report)}", verdict), ""]
+    return "\n".join(lines)
+
+
+def _paint(text: str, verdict: Verdict) -> str:
+    return f"\x1b[{_COLOURS[verdict]}m{text}\x1b[0m"
+
+
+def _plain(text: str, verdict: Verdict) -> str:
+    return text
+
+
+def _rule(result: RuleResult, paint: Paint) -> str:
+    points = f"{number(result.got)}/{number(result.points)}"
+    head = f"  {paint(f'{WORDS[result.verdict]:<11}', result.verdict)}  {result.rule.id:<11} {points:>7}  "
+    return head + textwrap.shorten(result.rule.sentence, WIDTH - 36, placeholder=" …")
+
+
+def _case(outcome: Outcome, report: Report, paint: Paint) -> list[str]:
+    rule = RULES.get(outcome.rule_id)
+    lines = [f"{paint(WORDS[outcome.verdict], outcome.verdict)}  {harmless(outcome.title)}  ({harmless(outcome.case_id)})"]
+    if rule is not None:
+        lines += textwrap.wrap(f"{rule.id} ({rule.level}) {rule.sentence}", WIDTH, initial_indent="  ", subsequent_indent="    ")
+    return lines + ["  " + line for line in story(outcome, report)]
+
+
+def _not_reached(report: Report) -> list[str]:
+    reasons: dict[str, int] = {}
+    for outcome in report.outcomes:
+        if outcome.verdict is Verdict.NOT_REACHED:
+            reason = harmless(outcome.came or outcome.expected or "something before it failed")
+            reasons[reason] = reasons.get(reason, 0) + 1
+    return [f"Not reached, {count} cases: {reason}" for reason, count in reasons.items()]

@@ -1,0 +1,339 @@
+"""Runs cases against one server, each within its deadline, and makes the report.
+
+Owns the order of a run, its time limit, and the judgement of how a case ended. Never prints and never writes a file: who calls it
+is told of each outcome as it comes. One thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import shlex
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import final
+
+from conformance import foundations
+from conformance.case import Account, Bench, Case, Ending, Failed, NotOffered, NotReached, Target
+from conformance.rules import RULES, matching
+from conformance.server_process import NotStarted, ServerCommand
+from conformance.verdicts import LEVELS, Outcome, Report, Verdict
+from conformance.wire import Refused, Silence, Transcript, Wire, WireProblem
+
+RUN_SECONDS = {"seed": 120.0, "full": 240.0, "robust": 480.0}
+"""The limit of a whole run, by level."""
+CASE_SECONDS = 60.0
+SILENT_CASES = 2
+"""After so many cases without any answer at all since the run began it is stopped."""
+DEAD_CASES = 3
+"""After so many cases in a row without any answer the server is asked whether it still answers."""
+NO_CASE = "no case looks at it"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to run against whom. `rules` are globs and `cases` ids, both empty for everything of the level and those below.
+
+    `accounts` are (name, password). `run_seconds` None is the level's usual limit. `again` are words of the command line that a
+    repetition needs besides what is here. `points` are by rule id.
+    """
+
+    host: str
+    port: int
+    level: str = "full"
+    seed: int = 0
+    rules: Sequence[str] = ()
+    cases: Sequence[str] = ()
+    accounts: Sequence[tuple[str, str]] = ()
+    timeout: float = 5.0
+    case_seconds: float = CASE_SECONDS
+    run_seconds: float | None = None
+    start_command: str = ""
+    points: Mapping[str, float] = field(default_factory=dict)
+    keep_transcripts: bool = False
+    again: Sequence[str] = ()
+
+    @property
+    def target(self) -> str:
+        """`HOST:PORT`."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def chosen(cases: Sequence[Case], level: str, rules: Sequence[str] = (), ids: Sequence[str] = ()) -> list[Case]:
+    """The cases of this level and those below that look at one of the rules, or are named; ValueError where a name is nobody's."""
+    levels = LEVELS[: LEVELS.index(level) + 1]
+    wanted = matching(list(rules)) if rules else set(RULES)
+    known = {each.id for each in cases}
+    unknown = [name for name in ids if name not in known]
+    if unknown:
+        raise ValueError(f"no case is called {unknown[0]!r}: --list shows all")
+    if ids:
+        return [each for each in cases if each.id in ids]
+    return [each for each in cases if each.level in levels and wanted & set(each.rules)]
+
+
+def without_case(cases: Sequence[Case]) -> dict[str, str]:
+    """The rules that no case looks at, by why."""
+    seen = {rule_id for each in cases for rule_id in each.rules}
+    return {rule.id: rule.why_not or NO_CASE for rule in RULES.values() if rule.id not in seen}
+
+
+def run(options: Options, cases: Sequence[Case], on_outcome: Callable[[Outcome], None] = lambda outcome: None) -> Report:
+    """Run these cases and report; a server that is absent, hung or crashes gives a complete report all the same.
+
+    `on_outcome` is told of each outcome as it comes, in this thread. ValueError where options contradict each other.
+    """
+    with contextlib.ExitStack() as stack:
+        one_run = _Run(options, cases, on_outcome)
+        if options.start_command:
+            try:
+                process = stack.enter_context(ServerCommand(options.start_command, options.host, options.port))
+            except NotStarted as error:
+                return one_run.nobody_there(f"the server did not start: {error}")
+            one_run.target.process, one_run.target.port = process, process.port
+        return one_run.go()
+
+
+@final
+class _Run:
+    """One run: its target, its clock, and what was found so far."""
+
+    def __init__(self, options: Options, cases: Sequence[Case], on_outcome: Callable[[Outcome], None]) -> None:
+        self.options = options
+        self.cases = chosen(cases, options.level, options.rules, options.cases)
+        self.every_case = cases
+        self.on_outcome = on_outcome
+        accounts = [Account(name, password, is_given=True) for name, password in options.accounts]
+        self.target = Target(options.host, options.port, options.timeout, accounts, tag=run_tag())
+        self.began = time.monotonic()
+        self.started = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        limit = RUN_SECONDS[options.level] if options.run_seconds is None else options.run_seconds
+        self.limit = limit
+        self.until = self.began + limit
+        self.outcomes: list[Outcome] = []
+        self.stopped = ""
+        """Why the run goes no further."""
+        self.received = 0
+        self.unanswered = 0
+        """Cases in a row in which nothing came."""
+        self.waiting: list[Bench] = []
+        """Benches of cases that began early."""
+
+    def nobody_there(self, why: str) -> Report:
+        """The report of a run that never began."""
+        self.target.note(why)
+        self.stopped = why
+        for this in self.cases:
+            self._add(self._skipped(this))
+        return self._report(no_server=True)
+
+    def go(self) -> Report:
+        """Everything."""
+        try:
+            Wire.connect(self.target.host, self.target.port, Transcript(), "first", self.options.timeout).close()
+        except Refused as problem:
+            return self.nobody_there(f"no server is there: {problem.came}")
+        try:
+            self._run_all()
+        finally:
+            for user in self.target.idle:
+                user.close()
+        return self._report()
+
+    def _run_all(self) -> None:
+        gates = [this for this in self.cases if this.gate]
+        early = [this for this in self.cases if this.early is not None and not this.gate and not this.last]
+        for this in gates:
+            self._one(this)
+        waiting = [(this, self._begin(this)) for this in early]
+        self.waiting = [bench for _, (bench, _) in waiting]
+        for this in self.cases:
+            if not this.gate and this.early is None and not this.last:
+                self._one(this)
+        for this, (bench, outcome) in waiting:
+            self._one(this, bench, outcome)
+        for this in self.cases:
+            if this.last:
+                self._one(this)
+
+    def _begin(self, this: Case) -> tuple[Bench, Outcome | None]:
+        """Call what a case has to begin early; an outcome where that already ended it."""
+        bench = self._bench(this)
+        if self.stopped or this.early is None:
+            return bench, None
+        early = this.early
+
+        def begin(each: Bench) -> None:
+            each.early = early(each)
+
+        outcome = self._judged(this, bench, begin)
+        return bench, None if outcome.verdict is Verdict.PASS else outcome
+
+    def _bench(self, this: Case) -> Bench:
+        until = min(self.until, time.monotonic() + self.options.case_seconds)
+        return Bench(self.target, this, self.options.seed, until, self.options.level)
+
+    def _one(self, this: Case, bench: Bench | None = None, outcome: Outcome | None = None) -> None:
+        """Run one case, or say that it was not reached."""
+        self._look_at_clock_and_process()
+        if self.stopped:
+            if bench is not None:
+                bench.release(keep=False)
+            self._add(outcome or self._skipped(this))
+            return
+        if bench is None:
+            bench = self._bench(this)
+        else:
+            bench.extend(min(self.until, time.monotonic() + self.options.case_seconds))
+        if outcome is None:
+            outcome = self._judged(this, bench, this.body)
+        bench.release(keep=outcome.verdict in (Verdict.PASS, Verdict.NOT_OFFERED))
+        self._add(outcome)
+        for user in self.target.idle:
+            user.wire.take_in()
+        for each in self.waiting:
+            each.keep_reading()
+        self._consider(this, outcome, bench.transcript.received)
+
+    def _look_at_clock_and_process(self) -> None:
+        if not self.stopped and time.monotonic() >= self.until:
+            self.stopped = f"the run's limit of {self.limit:g} s was over"
+        process = self.target.process
+        if self.stopped or process is None or process.is_running():
+            return
+        self.target.note(f"the server's process ended by itself (exit status {process.exit_status}) and was started again")
+        try:
+            process.restart()
+        except NotStarted as error:
+            self.stopped = f"the server did not start again: {error}"
+
+    def _consider(self, this: Case, outcome: Outcome, received: int) -> None:
+        """Whether the run should go on after this."""
+        self.received += received
+        bad = outcome.verdict in (Verdict.FAIL, Verdict.NOT_REACHED)
+        self.unanswered = self.unanswered + 1 if bad and not received else 0
+        if this.gate and bad:
+            self.stopped = f"{this.id} did not hold, and nothing works without it"
+        elif not self.received and len(self.outcomes) >= SILENT_CASES and bad:
+            self.stopped = "the server accepts connections and has not answered anything"
+        elif self.unanswered >= DEAD_CASES:
+            self.unanswered = 0
+            if not self._answers():
+                self.stopped = f"the server stopped answering ({this.id} was the last case)"
+
+    def _answers(self) -> bool:
+        """Whether the server still says anything to a login."""
+        transcript = Transcript()
+        until = min(self.until, time.monotonic() + self.options.timeout)
+        try:
+            wire = Wire.connect(self.target.host, self.target.port, transcript, "", self.options.timeout, until)
+            wire.send({"action": "login", "data": {"chatid": f"nobody_{self.target.tag}", "password": "nobody"}})
+            with contextlib.suppress(WireProblem):
+                wire.receive()
+            wire.close()
+        except WireProblem:
+            return False
+        return transcript.received > 0
+
+    # --- judging
+
+    def _judged(self, this: Case, bench: Bench, body: Callable[[Bench], None]) -> Outcome:
+        """Run the body of a case and say how it ended."""
+        began = time.monotonic()
+        verdict, rule, expected, came = self._how_it_ended(bench, body, this)
+        keep = self.options.keep_transcripts or verdict not in (Verdict.PASS, Verdict.NOT_OFFERED)
+        return Outcome(
+            this.id,
+            this.rules,
+            this.level,
+            verdict,
+            this.title,
+            rule,
+            expected,
+            came,
+            bench.transcript.lines() if keep else (),
+            self._again(this),
+            round(time.monotonic() - began, 3),
+        )
+
+    def _how_it_ended(self, bench: Bench, body: Callable[[Bench], None], this: Case) -> tuple[Verdict, str, str, str]:
+        rule = this.rules[0]
+        try:
+            bench.need(*this.offers)
+            body(bench)
+        except (Ending, WireProblem) as problem:
+            late = isinstance(problem, (Failed, Silence)) and time.monotonic() >= self.until
+            rule = problem.rule or rule
+            if late:
+                return Verdict.NOT_REACHED, rule, problem.expected, f"the run's limit of {self.limit:g} s was over"
+            return _VERDICTS.get(type(problem), Verdict.FAIL), rule, problem.expected, problem.came
+        except Exception:  # noqa: BLE001  the kit's own mistake must not end the run, nor cost the student anything.
+            return Verdict.KIT_ERROR, rule, "that the kit itself works", traceback.format_exc(limit=-6)
+        return Verdict.PASS, "", "", ""
+
+    def _skipped(self, this: Case) -> Outcome:
+        return Outcome(
+            this.id,
+            this.rules,
+            this.level,
+            Verdict.NOT_REACHED,
+            this.title,
+            this.rules[0],
+            "to get as far as this",
+            self.stopped,
+            again=self._again(this),
+        )
+
+    def _again(self, this: Case) -> str:
+        words = [
+            "python",
+            "-m",
+            "conformance",
+            "server",
+            self.options.target,
+            "--level",
+            this.level,
+            "--seed",
+            str(self.options.seed),
+        ]
+        for name, _ in self.options.accounts:
+            words += ["--account", f"{name}:PASSWORD"]
+        if self.options.start_command:
+            words += ["--start-cmd", self.options.start_command]
+        return shlex.join([*words, *self.options.again, "--case", this.id])
+
+    # --- the report
+
+    def _add(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        self.on_outcome(outcome)
+
+    def _report(self, *, no_server: bool = False) -> Report:
+        if self.stopped and not no_server:
+            self.target.note(f"stopped early: {self.stopped}")
+        order = {this.id: place for place, this in enumerate(self.cases)}
+        return Report(
+            target=self.options.target,
+            mode="server",
+            level=self.options.level,
+            seed=self.options.seed,
+            started=self.started,
+            seconds=round(time.monotonic() - self.began, 3),
+            outcomes=tuple(sorted(foundations.judged(self.outcomes), key=lambda outcome: order[outcome.case_id])),
+            rules_without_case=without_case(self.every_case),
+            notes=tuple(self.target.notes),
+            points=dict(self.options.points),
+            no_server=no_server,
+        )
+
+
+_VERDICTS: dict[type, Verdict] = {NotReached: Verdict.NOT_REACHED, NotOffered: Verdict.NOT_OFFERED, Refused: Verdict.NOT_REACHED}
+
+
+def run_tag() -> str:
+    """A few characters that tell this run's names from those of another run."""
+    alphabet = "0123456789abcdefghijklmnopqrstuvwxyz"
+    return "".join(random.SystemRandom().choices(alphabet, k=5))

@@ -1,0 +1,189 @@
+"""The server's process, where the kit starts it itself (`--start-cmd`): start, kill, start again.
+
+Owns one child process at a time, the thread that reads its output, and a folder for its data. Ends only what it started. One
+thread uses it; the reading thread only appends lines, under a lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import IO, final
+
+START_SECONDS = 30.0
+STOP_SECONDS = 10.0
+KEPT_LINES = 100
+
+
+class NotStarted(Exception):
+    """The command did not give a server that listens; the text says what happened instead."""
+
+
+def free_port(host: str) -> int:
+    """A port that nobody listens on just now."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@final
+class ServerCommand:
+    """A server that a command line starts; `{port}`, `{host}` and `{data}` in it are filled in.
+
+    `data` is a folder that lives as long as this object, so that a killed server finds its data again. Where `port` is 0 a free
+    one is chosen. A context manager, which ends the server and removes the folder.
+    """
+
+    def __init__(self, command: str, host: str, port: int, start_seconds: float = START_SECONDS) -> None:
+        self.host = host
+        self.port = port or free_port(host)
+        self._command = command
+        self._start_seconds = start_seconds
+        self._folder = ""
+        self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
+        self._lines: deque[str] = deque(maxlen=KEPT_LINES)
+        self._changed = threading.Condition()
+        """Guards `_lines`; told of each line."""
+
+    def __enter__(self) -> ServerCommand:
+        self._folder = tempfile.mkdtemp(prefix="conformance-")
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def words(self) -> list[str]:
+        """The command as it is started."""
+        values = {"{port}": str(self.port), "{host}": self.host, "{data}": os.path.join(self._folder, "data")}
+        words = shlex.split(self._command, posix=os.name != "nt")
+        for mark, value in values.items():
+            words = [word.replace(mark, value) for word in words]
+        return words
+
+    def start(self) -> None:
+        """Start it and return once it takes connections; NotStarted where it does not within the time."""
+        with self._changed:
+            self._lines.clear()
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        try:
+            self._process = subprocess.Popen(
+                self.words(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                start_new_session=os.name != "nt",
+                env=environment,
+            )
+        except (OSError, ValueError) as error:
+            raise NotStarted(f"the command can't be started: {error}") from error
+        assert self._process.stdout is not None
+        self._reader = threading.Thread(target=self._collect, args=(self._process.stdout,), daemon=True, name="server output")
+        self._reader.start()
+        self._wait_until_it_listens(self._process)
+
+    def _wait_until_it_listens(self, process: subprocess.Popen[str]) -> None:
+        deadline = time.monotonic() + self._start_seconds
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), timeout=1.0):
+                return
+            try:
+                process.wait(0.05)
+            except subprocess.TimeoutExpired:
+                continue
+            raise NotStarted(f"the command ended with exit status {process.returncode}\n{self.output()}")
+        self.kill()
+        raise NotStarted(f"nobody listened on {self.host}:{self.port} for {self._start_seconds:g} s\n{self.output()}")
+
+    def _collect(self, stream: IO[str]) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            for line in stream:
+                with self._changed:
+                    self._lines.append(line.rstrip("\n"))
+                    self._changed.notify_all()
+        stream.close()
+
+    def is_running(self) -> bool:
+        """Whether the process that was started last has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def exit_status(self) -> int | None:
+        """How the process ended, None where it runs or never did."""
+        return self._process.poll() if self._process is not None else None
+
+    def kill(self) -> None:
+        """End it the hard way (SIGKILL), with the processes that it started; nothing happens where none runs."""
+        process = self._process
+        if process is None:
+            return
+        for end in self._endings(process):
+            with contextlib.suppress(OSError):
+                end()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_SECONDS)
+        if self._reader is not None:
+            self._reader.join(STOP_SECONDS)
+        self._process = None
+
+    @staticmethod
+    def _endings(process: subprocess.Popen[str]) -> Iterator[Callable[[], None]]:
+        if os.name != "nt":
+            yield lambda: os.killpg(process.pid, signal.SIGKILL)
+        if process.poll() is None:
+            yield process.kill
+
+    def terminate(self) -> int | None:
+        """Ask it to end (SIGTERM) and return its exit status, None where it did not within the time (it is killed then)."""
+        process = self._process
+        if process is None:
+            return None
+        process.terminate()
+        try:
+            status: int | None = process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            status = None
+        self.kill()
+        return status
+
+    def restart(self) -> None:
+        """Kill it and start it again on the same port and data; NotStarted where it does not come back."""
+        self.kill()
+        self.start()
+
+    def output(self) -> str:
+        """The last lines that it printed since it was started."""
+        with self._changed:
+            return "\n".join(self._lines)
+
+    def wait_for_line(self, pattern: re.Pattern[str], seconds: float) -> str:
+        """The first of these lines that the pattern is found in, "" where none comes in time."""
+        deadline = time.monotonic() + seconds
+        with self._changed:
+            while True:
+                found = next((line for line in self._lines if pattern.search(line)), "")
+                left = deadline - time.monotonic()
+                if found or left <= 0:
+                    return found
+                self._changed.wait(left)

@@ -1,0 +1,382 @@
+"""One TCP connection that speaks frames, and the transcript of what went over it.
+
+Owns a socket and its buffer. Knows frames and JSON, and nothing of sessions or rooms. Never waits without a deadline. One thread
+uses a `Wire` at a time; a `Transcript` may be shared by threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, final
+
+Packet = dict[str, Any]
+
+MAX_FRAME_BYTES = 16 * 1024 * 1024
+"""Above this a length can only be a mistake (text or the wrong byte order): a server's frames have 1 MiB unless it says otherwise."""
+SHOWN_CHARACTERS = 700
+"""So much of a payload is kept in a transcript."""
+KEPT_LINES = 400
+"""So many lines of a transcript are kept: the first half and the last."""
+
+OUT, IN, NOTE = ">", "<", "*"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a transcript: a frame, raw bytes, or a note.
+
+    `direction` is ">" (the kit sent), "<" (the kit received) or "*" (a note). `at` is seconds since the transcript began.
+    `length_hex` are the four length bytes as "00 00 00 11", "" where there are none. `payload` is the JSON text as it stood on
+    the wire (bytes that are no UTF-8 as hex), shortened. `who` names the connection, as "anna_x1" or "client".
+    """
+
+    direction: str
+    at: float
+    length_hex: str
+    payload: str
+    note: str
+    who: str = ""
+
+
+@final
+class Transcript:
+    """What went over the wires of one case, in order."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._head: list[Line] = []
+        self._tail: deque[Line] = deque(maxlen=KEPT_LINES // 2)
+        self._left_out = 0
+        self._lock = threading.Lock()
+        self.received = 0
+        """How many packets came in."""
+
+    def add(self, direction: str, payload: str = "", note: str = "", who: str = "", length_hex: str = "") -> None:
+        """Add one line, stamped with the time."""
+        if len(payload) > SHOWN_CHARACTERS:
+            payload = f"{payload[:SHOWN_CHARACTERS]}… ({len(payload)} characters)"
+        line = Line(direction, round(time.monotonic() - self._began, 4), length_hex, payload, note, who)
+        with self._lock:
+            self.received += direction == IN
+            if len(self._head) < KEPT_LINES // 2:
+                self._head.append(line)
+            else:
+                self._left_out += len(self._tail) == self._tail.maxlen
+                self._tail.append(line)
+
+    def note(self, text: str, who: str = "") -> None:
+        """Add a remark between the frames."""
+        self.add(NOTE, note=text, who=who)
+
+    def lines(self) -> tuple[Line, ...]:
+        """All lines that are kept, oldest first."""
+        with self._lock:
+            between = [Line(NOTE, self._tail[0].at, "", "", f"{self._left_out} lines left out")] if self._left_out else []
+            return (*self._head, *between, *self._tail)
+
+
+class WireProblem(Exception):
+    """The peer did not do what was waited for; `expected` and `came` are sentences. `rule` is set where only one can be meant."""
+
+    rule = ""
+
+    def __init__(self, expected: str, came: str) -> None:
+        super().__init__(f"expected {expected}; {came}")
+        self.expected = expected
+        self.came = came
+
+
+class Refused(WireProblem):
+    """Nobody listens at the address, or the connection could not be made in time."""
+
+
+class Closed(WireProblem):
+    """The peer closed the connection; a reset counts as closed."""
+
+
+class Silence(WireProblem):
+    """Nothing that was waited for came before the deadline."""
+
+
+class Unexpected(WireProblem):
+    """Another packet came than the one that was waited for; `packet` is it."""
+
+    def __init__(self, expected: str, came: str, packet: Packet) -> None:
+        super().__init__(expected, came)
+        self.packet = packet
+
+
+class BrokenFrame(WireProblem):
+    """What the peer sent is no frame with one JSON object (R-FRAME-1)."""
+
+    rule = "R-FRAME-1"
+
+
+def encode(packet: Packet) -> bytes:
+    """The frame of a packet: 4-byte big-endian length, then UTF-8 JSON."""
+    return frame(json.dumps(packet, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass"))
+
+
+def frame(body: bytes) -> bytes:
+    """The frame of any bytes."""
+    return struct.pack(">I", len(body)) + body
+
+
+def shown(packet: Any, limit: int = 300) -> str:
+    """A packet as one short line of JSON, for `came`."""
+    text = json.dumps(packet, ensure_ascii=False)
+    return text if len(text) <= limit else f"{text[:limit]}…"
+
+
+def hex_of(data: bytes, limit: int = 64) -> str:
+    """Bytes as "00 00 00 11", shortened."""
+    return data[:limit].hex(" ") + (f" … ({len(data)} bytes)" if len(data) > limit else "")
+
+
+def text_of(body: bytes) -> str:
+    """A payload as it is shown: its text, or hex where it is no UTF-8."""
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError:
+        return hex_of(body)
+
+
+@final
+class Wire:
+    """One connection with a deadline for every wait.
+
+    Packets that a waiting call does not want are kept aside, in order, for later calls. `timeout` is the longest single wait in
+    seconds; `until` (a `time.monotonic()` value, None for none) ends every wait besides.
+    """
+
+    def __init__(
+        self, sock: socket.socket, transcript: Transcript, who: str = "", timeout: float = 5.0, until: float | None = None
+    ) -> None:
+        self._socket = sock
+        self.transcript = transcript
+        self.who = who
+        self.timeout = timeout
+        self.until = until
+        self._buffer = bytearray()
+        self._aside: deque[Packet] = deque()
+        self.is_closed = False
+        """Whether this side closed it, or the peer was seen to."""
+
+    @classmethod
+    def connect(
+        cls, host: str, port: int, transcript: Transcript, who: str = "", timeout: float = 5.0, until: float | None = None
+    ) -> Wire:
+        """A new connection; Refused where nobody is there."""
+        try:
+            sock = socket.create_connection((host, port), timeout=max(0.001, _left(timeout, until)))
+        except OSError as error:
+            transcript.note(f"can't connect to {host}:{port}: {error}", who)
+            raise Refused(f"a server at {host}:{port}", f"the connection failed: {error}") from error
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        transcript.note("connected", who)
+        return cls(sock, transcript, who, timeout, until)
+
+    # --- sending
+
+    def send(self, packet: Packet, note: str = "") -> None:
+        """Send one packet as one frame."""
+        self.send_frame(encode(packet)[4:], note)
+
+    def send_frame(self, body: bytes, note: str = "") -> None:
+        """Send any bytes as the payload of one frame."""
+        self.transcript.add(OUT, text_of(body), note, self.who, struct.pack(">I", len(body)).hex(" "))
+        self._push(frame(body))
+
+    def send_raw(self, data: bytes, note: str = "raw bytes") -> None:
+        """Send these bytes and nothing else; no length is put before them."""
+        self.transcript.add(OUT, hex_of(data), note, self.who)
+        self._push(data)
+
+    def send_together(self, packets: Iterable[Packet], note: str = "sent in one piece") -> None:
+        """Send several packets by one call, so that they arrive joined."""
+        joined = bytearray()
+        for packet in packets:
+            data = encode(packet)
+            self.transcript.add(OUT, text_of(data[4:]), note, self.who, data[:4].hex(" "))
+            joined += data
+        self._push(bytes(joined))
+
+    def send_split(self, packet: Packet, sizes: Iterable[int] = (), note: str = "sent in pieces") -> None:
+        """Send one packet in pieces of these sizes, what is left over last; without sizes byte by byte."""
+        data = encode(packet)
+        self.transcript.add(OUT, text_of(data[4:]), note, self.who, data[:4].hex(" "))
+        place = 0
+        for size in sizes or [1] * len(data):
+            self._push(data[place : place + size])
+            place += size
+        if place < len(data):
+            self._push(data[place:])
+
+    def _push(self, data: bytes) -> None:
+        try:
+            self._socket.settimeout(max(0.001, _left(self.timeout, self.until)))
+            self._socket.sendall(data)
+        except TimeoutError as error:
+            raise Silence("that the peer takes what is sent", f"it took nothing more for {self.timeout:g} s") from error
+        except OSError as error:
+            # The peer may have closed with an answer under way: that is for the next receive to tell.
+            self.transcript.note(f"sending failed: {error}", self.who)
+
+    def end_sending(self) -> None:
+        """Half-close: the peer reads the end of the stream and can still answer."""
+        self.transcript.note("half-closed", self.who)
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            self.transcript.note(f"half-closing failed: {error}", self.who)
+
+    # --- receiving
+
+    def receive(self, timeout: float | None = None) -> Packet:
+        """The next packet, one that was kept aside first; Closed, Silence or BrokenFrame."""
+        if self._aside:
+            return self._aside.popleft()
+        return self._read(self._deadline(timeout), "a packet")
+
+    def receive_where(self, wanted: Callable[[Packet], bool], what: str, timeout: float | None = None) -> Packet:
+        """The first packet that is wanted, the others kept aside; `what` names it in the complaint."""
+        for index, packet in enumerate(self._aside):
+            if wanted(packet):
+                del self._aside[index]
+                return packet
+        deadline = self._deadline(timeout)
+        while True:
+            packet = self._read(deadline, what)
+            if wanted(packet):
+                return packet
+            self._aside.append(packet)
+
+    def expect(self, *actions: str, timeout: float | None = None) -> Packet:
+        """The first packet with one of these actions, others kept aside; an `error` that is not asked for is Unexpected at once."""
+        what = " or ".join(f"`{action}`" for action in actions)
+        packet = self.receive_where(lambda each: each.get("action") in (*actions, "error"), what, timeout)
+        if packet.get("action") not in actions:
+            raise Unexpected(what, f"this came: {shown(packet)}", packet)
+        return packet
+
+    def wait_closed(self, timeout: float | None = None) -> list[Packet]:
+        """Wait until the peer closes; what came before that, oldest first. Silence where it does not close."""
+        deadline = self._deadline(timeout)
+        while True:
+            try:
+                self._aside.append(self._read(deadline, "that the connection is closed"))
+            except Closed:
+                return self.take_aside()
+
+    def take_aside(self) -> list[Packet]:
+        """What was kept aside so far, which is then forgotten."""
+        packets = list(self._aside)
+        self._aside.clear()
+        return packets
+
+    def take_in(self) -> None:
+        """Take in what has come so far, without waiting and without looking at it, so that the peer need not hold it (R-LIM-11)."""
+        with contextlib.suppress(OSError):  # also what tells of an end or a reset: the next receive meets that by itself
+            self._socket.settimeout(0)
+            while True:
+                data = self._socket.recv(262144)
+                if not data:
+                    break
+                self._buffer += data
+
+    def aside(self) -> list[Packet]:
+        """What was kept aside so far."""
+        return list(self._aside)
+
+    def _deadline(self, timeout: float | None) -> float:
+        return time.monotonic() + _left(self.timeout if timeout is None else timeout, self.until)
+
+    def _fill(self, size: int, deadline: float, what: str) -> None:
+        while len(self._buffer) < size:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                rest = f", but {hex_of(bytes(self._buffer), 16)}, which is no whole frame" if self._buffer else ""
+                rest += _guess(bytes(self._buffer[:4]), len(self._buffer))
+                self.transcript.note(f"waited in vain for {what}", self.who)
+                raise Silence(what, f"nothing came in time{rest}")
+            try:
+                self._socket.settimeout(left)
+                data = self._socket.recv(262144)
+            except TimeoutError:
+                continue
+            except OSError as error:
+                data = b""
+                self.transcript.note(f"connection lost: {error}", self.who)
+            if not data:
+                self.is_closed = True
+                self.transcript.note("the peer closed the connection", self.who)
+                rest = f" in the middle of a frame ({len(self._buffer)} bytes of it came)" if self._buffer else ""
+                raise Closed(what, f"the connection was closed{rest}")
+            self._buffer += data
+
+    def _read(self, deadline: float, what: str) -> Packet:
+        self._fill(4, deadline, what)
+        header = bytes(self._buffer[:4])
+        (length,) = struct.unpack(">I", header)
+        if not 1 <= length <= MAX_FRAME_BYTES:
+            self.transcript.add(IN, text_of(bytes(self._buffer[4:68])), "no frame", self.who, header.hex(" "))
+            self.is_closed = True
+            raise BrokenFrame(
+                "a frame: 4 bytes of length (big-endian), then so many bytes of JSON",
+                f"the first four bytes were {header.hex(' ')}, a length of {length}" + _guess(header, len(self._buffer)),
+            )
+        self._fill(4 + length, deadline, what)
+        body = bytes(self._buffer[4 : 4 + length])
+        del self._buffer[: 4 + length]
+        self.transcript.add(IN, text_of(body), "", self.who, header.hex(" "))
+        return _object(body)
+
+    # --- ending
+
+    def close(self) -> None:
+        """Close it politely; closing twice does no harm."""
+        if self._socket.fileno() != -1:
+            self.transcript.note("closed by the kit", self.who)
+            self._socket.close()
+        self.is_closed = True
+
+    def reset(self) -> None:
+        """Tear it down with a reset, as a killed client's machine may."""
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        except OSError as error:
+            self.transcript.note(f"no reset possible: {error}", self.who)
+        self.close()
+
+
+def _left(timeout: float, until: float | None) -> float:
+    return timeout if until is None else max(0.0, min(timeout, until - time.monotonic()))
+
+
+def _guess(header: bytes, came: int) -> str:
+    little = int.from_bytes(header, "little")
+    if len(header) == 4 and 0 < little <= came:
+        return f"; read in the wrong byte order it would be {little}"
+    if header[:1] in (b"{", b"["):
+        return ": JSON without a length before it"
+    return ""
+
+
+def _object(body: bytes) -> Packet:
+    try:
+        packet = json.loads(body.decode("utf-8"))
+    except ValueError as error:
+        raise BrokenFrame("a payload of UTF-8 JSON", f"{hex_of(body)}: {error}") from error
+    except RecursionError as error:
+        raise BrokenFrame("a payload of UTF-8 JSON", f"{hex_of(body)}: nested too deeply") from error
+    if not isinstance(packet, dict):
+        raise BrokenFrame("a payload that is one JSON object", f"this came: {shown(packet)}")
+    return packet

@@ -1,0 +1,63 @@
+"""The servers in examples/starter are small, run, and score what docs/TEACHING.md and their README say."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conformance import cases, runner
+from conformance.verdicts import Report, Verdict
+
+ROOT = Path(__file__).resolve().parent.parent
+STARTERS = {"python/server.py": sys.executable, "javascript/server.js": "node"}
+NAMES = ("anna", "ben", "carla", "dora", "emil", "fay")
+SURE = ("R-SESS-4", "R-SESS-5", "R-MSG-1", "R-MSG-21")
+"""Rules that hold in a starter, all of them."""
+
+
+@pytest.fixture(scope="module", params=STARTERS, ids=lambda name: str(name).split("/")[0])
+def report(request: pytest.FixtureRequest) -> Iterator[Report]:
+    """What the kit says of a starter at the level `seed`."""
+    program = shutil.which(STARTERS[request.param])
+    if program is None:
+        pytest.skip(f"{STARTERS[request.param]} is not installed")
+    command = [program, str(ROOT / "examples" / "starter" / request.param), "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line.startswith("listening on 127.0.0.1:"), line
+            options = runner.Options(
+                "127.0.0.1", int(line.rpartition(":")[2]), "seed", seed=5, accounts=[(name, f"pw-{name}") for name in NAMES]
+            )
+            yield runner.run(options, cases.load())
+        finally:
+            process.terminate()
+
+
+def test_starter_scores_some_points_and_leaves_some(report: Report) -> None:
+    assert 25 <= report.percent <= 60, report.notes
+    assert not report.count(Verdict.KIT_ERROR)
+    assert report.exit_status == 1
+
+
+def test_what_a_starter_does_it_does_right(report: Report) -> None:
+    verdicts = {result.rule.id: result.verdict for result in report.rule_results()}
+    assert {rule: verdicts[rule] for rule in SURE} == dict.fromkeys(SURE, Verdict.PASS)
+
+
+@pytest.mark.parametrize("name", STARTERS)
+def test_starter_has_at_most_150_lines_and_imports_nothing_of_ours(name: str) -> None:
+    text = (ROOT / "examples" / "starter" / name).read_text("utf-8")
+    assert len(text.splitlines()) <= 150
+    assert not any(line.startswith(("from protocol", "import protocol", "from server", "from client")) for line in text.splitlines())
+
+
+def test_readme_of_the_starters_names_them_all() -> None:
+    readme = (ROOT / "examples" / "starter" / "README.md").read_text("utf-8")
+    assert all(f"({name})" in readme for name in STARTERS)
