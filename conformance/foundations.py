@@ -15,8 +15,8 @@ from conformance.verdicts import Outcome, Verdict
 
 STANDS_ON: tuple[tuple[str, str], ...] = (
     ("R-* -R-FRAME-1 -R-FRAME-2 -R-MSG-4", "R-FRAME-2"),
-    ("R-* -R-FRAME-*", "R-ERR-7"),
-    ("R-ERR-7", "R-SESS-7 R-JSON-9 R-JSON-11 R-MSG-2 R-ORDER-2"),
+    ("R-* -R-FRAME-* -R-HIST-1", "R-ERR-7"),
+    ("R-ERR-7", "R-SESS-7 R-JSON-9 R-JSON-11 R-MSG-2 R-ORDER-2 R-HIST-1"),
     ("R-* -R-MSG-[1245] -R-MSG-16 -R-HIST-1", "R-MSG-4"),
     ("R-* -R-MSG-[12] -R-MSG-16 -R-HIST-1", "R-HIST-1"),
     ("R-FILE-3", "R-FRAME-3"),
@@ -35,7 +35,7 @@ STANDS_ON: tuple[tuple[str, str], ...] = (
     ("R-ORDER-2 R-ROOM-5", "R-MSG-21"),
     ("R-ORDER-5", "R-JSON-14"),
     ("R-MSG-7 R-FILE-20", "R-ORDER-5"),
-    ("R-ROOM-5", "R-ORDER-2"),
+    ("R-ROOM-5 R-FILE-20", "R-ORDER-2"),
     ("R-HIST-3", "R-HIST-2"),
     ("R-HIST-6", "R-HIST-5"),
     ("R-FILE-15 R-FILE-19", "R-FILE-6"),
@@ -45,6 +45,7 @@ STANDS_ON: tuple[tuple[str, str], ...] = (
     ("R-FILE-17 R-FILE-18", "R-FILE-24"),
     ("R-ROOM-8 R-ROOM-11 R-ROOM-13 R-ROOM-14", "R-ROOM-6"),
     ("R-ROOM-19", "R-ROOM-20"),
+    ("R-MSG-7 R-ROOM-13 R-ROOM-14", "R-EVT-1"),
     # What follows is of clients.
     ("R-FRAME-2 R-JSON-13 R-MSG-16 R-MSG-18 R-ORDER-8", "R-MSG-17"),
     ("R-FILE-20 R-FRAME-2 R-JSON-13 R-MSG-13 R-ORDER-8", "R-MSG-16"),

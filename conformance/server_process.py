@@ -112,6 +112,8 @@ class ServerCommand:
                 process.wait(0.05)
             except subprocess.TimeoutExpired:
                 continue
+            if self._reader is not None:
+                self._reader.join(1.0)  # its last words
             raise NotStarted(f"the command ended with exit status {process.returncode}\n{self.output()}")
         self.kill()
         raise NotStarted(f"nobody listened on {self.host}:{self.port} for {self._start_seconds:g} s\n{self.output()}")

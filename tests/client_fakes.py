@@ -345,8 +345,8 @@ class FakeServer:
                 return
             script = self.scripts[min(number, len(self.scripts) - 1)]
             thread = threading.Thread(target=self._run, args=(script, sock), name=f"fake-{number}", daemon=True)
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)
 
     def _run(self, script: Script, sock: socket.socket) -> None:
         peer = Peer(self, sock)

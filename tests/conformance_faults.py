@@ -1121,8 +1121,9 @@ class MakersOwnOpenRooms(ReferenceServer):
 class SendsToAllRooms(ReferenceServer):
     """A message goes to everybody who is on, also from a private room."""
 
-    def hearers(self, sender: Account, room_id: str) -> list[Account]:
-        return [account for account in self.accounts.values() if account is not sender]
+    def deliver(self, sender: Account, message: Message) -> None:
+        for account in self.all_but(sender):
+            self.forward(account, self.received(account, message))
 
 
 @plant("R-ROOM-7")

@@ -196,7 +196,7 @@ def test_the_end_of_the_run_ends_every_wait() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"commands": []}, {"commands": [[]]}, {"commands": [["a"], ["b"]]}, {"case": ["client.nothing"]},
-                                     {"rules": ["R-NOTHING-*"]}, {"driver": "no-such.ini"}])  # fmt: skip
+                                     {"rules": ["X-NOTHING-*"]}, {"driver": "no-such.ini"}])  # fmt: skip
 def test_misuse_of_the_client_mode_is_a_value_error(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         client_side.run(options(**{"commands": [REFERENCE], **changes}))

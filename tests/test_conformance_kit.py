@@ -388,7 +388,7 @@ def test_the_rule_around_a_failure_is_the_one_that_fails() -> None:
     assert bench.current_rule == "R-MSG-1"
 
 
-@pytest.mark.parametrize("values", [{"rules": ["R-NONE-1"]}, {"rules": []}, {"rules": ["R-MSG-1"], "level": "all"}])
+@pytest.mark.parametrize("values", [{"rules": ["X-NONE-1"]}, {"rules": []}, {"rules": ["R-MSG-1"], "level": "all"}])
 def test_a_case_about_nothing_known_is_refused(values: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="a case needs rules"):
         kit.case(title="x", **values)
