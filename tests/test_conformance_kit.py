@@ -191,7 +191,7 @@ def test_points_are_read_from_ini_and_json(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "R-NONE = 1",
+        "X-NONE = 1",
         "R-MSG-1 = many",
         "R-MSG-1 = -1",
         "R-MSG-1 = nan",
@@ -716,7 +716,7 @@ def main(*words: str) -> int:
         ["server", "localhost:99999"],
         ["server", "localhost:0"],
         ["server", "localhost:1", "--level", "easy"],
-        ["server", "localhost:1", "--rules", "R-NONE-*"],
+        ["server", "localhost:1", "--rules", "X-NONE-*"],
         ["server", "localhost:1", "--case", "none.such"],
         ["server", "localhost:1", "--account", "anna"],
         ["server", "localhost:1", "--timeout", "0"],

@@ -69,5 +69,5 @@ def test_loading_twice_gives_the_same_cases() -> None:
 
 def test_globs_name_rules_and_nothing_else() -> None:
     assert rules.matching(["R-MSG-5", "R-ACC-*"]) == {"R-MSG-5", *(name for name in rules.RULES if name.startswith("R-ACC-"))}
-    with pytest.raises(ValueError, match="R-NONE"):
-        rules.matching(["R-NONE-*"])
+    with pytest.raises(ValueError, match="X-NONE"):
+        rules.matching(["X-NONE-*"])
