@@ -28,7 +28,10 @@ READ_BYTES: Final = (448, 4 * 1024, 256 * 1024)
 """A client's thread holds a buffer of one of these sizes while it waits: idle, talking, or uploading. The first is a small object
 to Python's allocator, which saves 4 KiB for each of 10,000 idle clients (measured)."""
 REPLIES_AT_ONCE_BYTES: Final = 64 * 1024
-"""More than this in answers waits for the client before its next frame is looked at."""
+"""An answer of more than this is sent at once, not joined with those that follow."""
+WAITING_BYTES: Final = 512 * 1024
+"""Where more than this waits for the client, its next frame is not looked at. More than a download keeps waiting (256 KiB and a
+chunk), or whoever has a slow line could not talk until its download has ended."""
 PARTING_SECONDS: Final = 1.5
 
 FREE: Final = frozenset(
@@ -126,8 +129,8 @@ class Conversation:
     def _wait_for_reader(self) -> None:
         """Read nothing more from a client that does not take its answers; the drain closes it if it takes none at all."""
         outbox, service = self._connection.outbox, self._service
-        while outbox.waiting > REPLIES_AT_ONCE_BYTES and not service.is_over():
-            if outbox.wait_below(REPLIES_AT_ONCE_BYTES, 1.0):
+        while outbox.waiting > WAITING_BYTES and not service.is_over():
+            if outbox.wait_below(WAITING_BYTES, 1.0):
                 return
 
     def _answer(self, payload: bytes) -> bytes | None:

@@ -114,6 +114,22 @@ def test_a_jump_of_the_wall_clock_changes_no_order_and_ends_nobody(serve: Serve,
     assert ada.nothing_before_pong() == [], "and nobody was closed"
 
 
+def test_who_takes_a_download_slowly_can_talk_meanwhile(serve: Serve) -> None:
+    service = serve()
+    ada = member(service, "ada")
+    Upload(ada, "lobby", "zeros", bytes(8 * 1024 * 1024), chunk=262_144).run()
+    slow = RawClient(service.listener.port, receive_buffer=4096)
+    slow.register("slow")
+    slow.login("slow")
+    slow.send({"action": "file_down_req", "data": {"chat_id": "slow", "room_id": "lobby", "file_path": "zeros"}})
+    eventually(lambda: service.budget.held > 256 * 1024, "the download does not run ahead of its reader")
+    for word in ("one", "two", "three"):
+        said = {"chatid": "slow", "room_id": "lobby", "content": word, "transaction_id": word}
+        slow.send({"action": "send_message", "data": said})
+        slow.send({"action": "confirm_count", "data": {"transaction_id": word, "confirm": True}})
+        ada.receive_message(word)
+
+
 def test_a_thread_that_can_not_start_costs_only_its_client(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     service = serve()
     ada = member(service, "ada")
