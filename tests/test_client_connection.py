@@ -54,6 +54,12 @@ def until(chat: Connection, kind: type[Event], seconds: float = 8.0) -> list[Eve
     raise AssertionError(f"no {kind.__name__} came, only {seen}")
 
 
+@pytest.fixture(autouse=True)
+def _a_short_look_at_strangers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("client.strangers.LOOK_SECONDS", 0.3)
+    monkeypatch.setattr("client.strangers.GREETING_SECONDS", 0.1)
+
+
 @pytest.fixture
 def server() -> Iterator[FakeServer]:
     with FakeServer() as fake:

@@ -273,6 +273,7 @@ def pause(seconds: float) -> None:
     threading.Event().wait(seconds)
 
 
+@pytest.mark.long  # quick in tests/test_limits.py, with a clock that the test drives
 def test_who_does_not_log_in_is_closed(start_server: Start, client_factory: User, user: User) -> None:
     process = start_server("--login-timeout", "1")
     alice = user(server=process)
@@ -288,6 +289,7 @@ def test_who_does_not_log_in_is_closed(start_server: Start, client_factory: User
     assert alice.expect_closed() == []
 
 
+@pytest.mark.long  # quick in tests/test_limits.py, with a clock that the test drives
 def test_a_frame_has_its_time_as_a_whole(start_server: Start, user: User) -> None:
     process = start_server("--frame-timeout", "1")
     idle, halted, dripping = (user(server=process) for _ in range(3))
@@ -308,6 +310,7 @@ def test_a_frame_has_its_time_as_a_whole(start_server: Start, user: User) -> Non
     assert idle.nothing_before_pong() == []
 
 
+@pytest.mark.long  # quick in tests/test_limits.py, with a clock that the test drives
 def test_an_unconfirmed_transaction_dies(start_server: Start, user: User) -> None:
     alice = user(server=start_server("--transaction-timeout", "1"))
     transaction = alice.propose("lobby", "too late", transaction_id="key")["data"]["transaction_id"]
@@ -316,6 +319,7 @@ def test_an_unconfirmed_transaction_dies(start_server: Start, user: User) -> Non
     alice.say("lobby", "another content", transaction_id="key")
 
 
+@pytest.mark.long  # quick in tests/test_limits.py, with a clock that the test drives
 def test_who_takes_nothing_is_closed(start_server: Start, user: User) -> None:
     process = start_server("--stall-timeout", "1", "--max-waiting", "0", "--rate-limit", "0")
     speaker, idle = user(server=process), user(server=process)
@@ -330,6 +334,7 @@ def test_who_takes_nothing_is_closed(start_server: Start, user: User) -> None:
     assert idle.nothing_before_pong() == []
 
 
+@pytest.mark.long  # quick in tests/test_limits.py, with a clock that the test drives
 def test_a_key_dies_after_its_last_use(start_server: Start, user: User, client_factory: User) -> None:
     process = start_server("--session-lifetime", "1")
     alice, bob = user(server=process), user(server=process)
@@ -347,6 +352,7 @@ def test_a_key_dies_after_its_last_use(start_server: Start, user: User, client_f
     assert reply["action"] == "login_success", "the end of the connection was its last use"
 
 
+@pytest.mark.long  # quick in tests/test_limits.py, with a clock that the test drives
 def test_an_upload_left_untouched_is_removed(start_server: Start, user: User, client_factory: User) -> None:
     process = start_server("--upload-lifetime", "1", "--quota", "4000")
     alice = user("alice", process)

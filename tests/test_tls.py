@@ -599,6 +599,7 @@ def test_a_closed_connection_says_goodbye_without_waiting(certificate: Certifica
     assert ended == [b""]
 
 
+@pytest.mark.long
 def test_a_lost_connection_is_one_for_every_thread(certificate: Certificate) -> None:
     with fake(lambda sock: server_side(sock, certificate).close()) as port, pytest.raises((CannotConnect, ConnectionLost)):
         Connection("127.0.0.1", port, tls=True, cafile=certificate.certfile, reconnect=False).login("ada", "password")
