@@ -1,6 +1,7 @@
 """Run all tests, the long ones too, on every Python from 3.10 that this machine has: what `make test-all` does.
 
-Each Python gets a virtual environment of its own, `.venv-3.12`. The exit status is that of the first Python that failed.
+Each Python gets a virtual environment of its own, `.venv-3.12`. Arguments go to pytest, as `-k files`. The exit status is that
+of the first Python that failed.
 """
 
 from __future__ import annotations
@@ -56,15 +57,15 @@ def prepare(version: str, program: str) -> Path:
     return python
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     failed = 0
     for version, program in pythons().items():
         print(f"== Python {version} ({program})", flush=True)
         python = prepare(version, program)
-        status = subprocess.run([python, "-m", "pytest", "-m", "long or not long"], cwd=ROOT, check=False).returncode
+        status = subprocess.run([python, "-m", "pytest", "-m", "long or not long", *arguments], cwd=ROOT, check=False).returncode
         failed = failed or status
     return failed
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
