@@ -147,7 +147,7 @@ def make_parser() -> argparse.ArgumentParser:
         type=account,
         action="append",
         default=[],
-        help="an account of it (may be repeated; 3 are enough)",
+        help="an account of it (may be repeated; 4 to 6 are enough)",
     )
     server.add_argument(
         "--start-cmd", metavar="CMD", default="", help="starts it; {port}, {host}, {data} are filled in; allows kill and restart"

@@ -489,26 +489,28 @@ class Bench:
     def account(self, *, fresh: bool = False) -> Account:
         """An account that nobody is logged in with and that only this case uses (NOT REACHED where none is to be had).
 
-        With `fresh` it is a new one, never one of `--account`: for what can't be undone, as another password.
+        With `fresh` it is a new one, never one of `--account`: for what can't be undone, as another password. Where the server
+        makes no accounts that is NOT OFFERED.
         """
         with self.given("an account", remember="account"):
             user = self._made_user(login=False, own=True, fresh=fresh)
             user.wire.close()
             return user.account
 
-    def user(self, *, own: bool = False, features: Sequence[str] = ()) -> User:
+    def user(self, *, own: bool = False, fresh: bool = False, features: Sequence[str] = ()) -> User:
         """A user who is logged in (NOT REACHED where that is impossible).
 
         Cases share users to save the server's hashing, so don't change a password, log out or rely on what a user never did
-        unless it is your `own`: a fresh account that nobody else will use. `features` are asked for at login, and make it `own`.
+        unless it is your `own`, which nobody else uses meanwhile. `fresh` is `own`, and never an account of `--account`: for what
+        stays with an account, as all its room. `features` are asked for at login, and make it `own`.
         """
         with self.given("a user who is logged in", remember="user"):
-            if not own and not features:
+            if not (own or fresh or features):
                 shared = self._shared_user()
                 if shared is not None:
                     return shared
-            user = self._made_user(login=not features, own=own)
-            user.is_own = own or bool(features)
+            user = self._made_user(login=not features, own=own, fresh=fresh)
+            user.is_own = own or fresh or bool(features)
             if features:
                 reply = user.login(features=list(features))
                 self.check(user.is_on, "`login_success`", f"this came: {shown(reply)}")
@@ -546,12 +548,29 @@ class Bench:
             try:
                 return self._new_user(login)
             except NotReached:
+                if fresh and self.target.way == "none":
+                    raise NotOffered("an account for this case alone", "the server makes none") from None
+                if not fresh:
+                    self._free_a_given_account()
                 if fresh or not self.target.accounts:
                     raise
         user = self.guest(self.target.accounts.pop(0))
         if login:
             self._login_given(user)
         return user
+
+    def _free_a_given_account(self) -> None:
+        """Log a shared user out whose account was given, where no account is free."""
+        for user in self.target.idle if not self.target.accounts else ():
+            if user.account.is_given:
+                self.target.idle.remove(user)
+                user.close()
+                self._give_back(user.account)
+                return
+
+    def holds_given_accounts(self) -> bool:
+        """Whether a user of this case has an account of `--account`, of which there are few."""
+        return any(user.account.is_given for user in self._users)
 
     def _login_given(self, user: User) -> None:
         """Log in with a given account, whose place of an earlier case may come free a moment late."""
@@ -733,7 +752,12 @@ class Bench:
         from conformance import probes
 
         if what not in self.target.offered:
-            self.target.offered[what] = probes.offered(self, what)
+            asking = Bench(self.target, self.case, 0, self.until, self.level)  # its users are free again before the case goes on
+            asking.random, asking.transcript = self.random, self.transcript
+            try:
+                self.target.offered[what] = probes.offered(asking, what)
+            finally:
+                asking.release(keep=True)
         return self.target.offered[what]
 
     def need(self, *what: str) -> None:

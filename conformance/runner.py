@@ -149,18 +149,22 @@ class _Run:
         for this in gates:
             self._one(this)
         waiting = [(this, self._begin(this)) for this in early]
-        self.waiting = [bench for _, (bench, _) in waiting]
+        self.waiting = [bench for _, (bench, _) in waiting if bench is not None]
         for this in self.cases:
             if not this.gate and this.early is None and not this.last:
                 self._one(this)
         for this, (bench, outcome) in waiting:
+            self.waiting = [each for each in self.waiting if each is not bench]
+            if bench is None:
+                bench, outcome = self._begin(this, holds=True)
             self._one(this, bench, outcome)
         for this in self.cases:
             if this.last:
                 self._one(this)
 
-    def _begin(self, this: Case) -> tuple[Bench, Outcome | None]:
-        """Call what a case has to begin early; an outcome where that already ended it."""
+    def _begin(self, this: Case, *, holds: bool = False) -> tuple[Bench | None, Outcome | None]:
+        """Call what a case has to begin early; an outcome where that already ended it. No bench where the case would keep given
+        accounts from all others unless it `holds` them: it begins in its turn then."""
         bench = self._bench(this)
         if self.stopped or this.early is None:
             return bench, None
@@ -170,7 +174,11 @@ class _Run:
             each.early = early(each)
 
         outcome = self._judged(this, bench, begin)
-        return bench, None if outcome.verdict is Verdict.PASS else outcome
+        has_begun = outcome.verdict is Verdict.PASS
+        if bench.holds_given_accounts() and not holds:
+            bench.release(keep=has_begun)
+            return None, None
+        return bench, None if has_begun else outcome
 
     def _bench(self, this: Case) -> Bench:
         until = min(self.until, time.monotonic() + self.options.case_seconds)

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from conformance.case import Bench, NotReached, User, case
+from conformance.case import Bench, NotOffered, NotReached, User, case
 from conformance.cases.steps import Upload, another_session, download, files_of, in_room, private_room, take_download, uploaded
 from conformance.wire import Packet, Wire, shown
 
@@ -649,10 +649,10 @@ def too_large(bench: Bench) -> None:
     title="what a user has begun counts at its declared size: over the share it is `quota_exceeded`",
 )
 def over_the_quota(bench: Bench) -> None:
-    user = bench.user(own=True)
+    user = bench.user(fresh=True)
     size = bench.get(user.login_success, "data.limits.max_file", int)
     if size != 104_857_600:
-        return
+        raise NotOffered("the limits of the protocol page", f"`max_file` is {size}")
     room, begun = bench.room_id(), []
     refusal: Packet = {}
     for number in range(11):

@@ -115,7 +115,7 @@ def limit(bench: Bench) -> None:
     rules=["R-LIM-7"], level="full", offers="limits", title="a user has at most 64 open uploads, and one more is too_many_pending"
 )
 def open_uploads(bench: Bench) -> None:
-    user, room = bench.user(own=True), bench.room_id()
+    user, room = bench.user(fresh=True), bench.room_id()
     about = {"room_id": room, "file_size": 10, "file_type": "text/plain", "total_packets": 1}
     user.wire.send_together([user.packet("file_send_init", {**about, "file_path": f"{number}.txt"}) for number in range(65)])
     replies = collected(bench, user, 65, "file_send_init")

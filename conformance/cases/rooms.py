@@ -119,7 +119,7 @@ def a_file_makes_a_room(bench: Bench) -> None:
     title="a user makes at most 100 rooms, deleted ones not counted",
 )
 def hundred_rooms(bench: Bench) -> None:
-    user = bench.user(own=True)
+    user = bench.user(fresh=True)
     user.say(bench.room_id(), bench.text())
     asked = [user.packet("create_room", {"participants": [], "room_name": bench.room_id()}) for _ in range(99)]
     made = []
