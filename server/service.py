@@ -139,9 +139,9 @@ class Service:
     def stop(self) -> list[str]:
         """Stop in order, within `shutdown_timeout`; the names of what still ran then."""
         until = self.clock() + self.settings.shutdown_timeout
-        self._closes_at = until
         self.listener.stop()
         self._announce_closing()
+        self._closes_at = until  # only now: a client's thread that sees it before ends, and its client would not be told
         for connection in self.registry.connections():
             connection.stream.shut(socket.SHUT_RD)  # its thread answers what it has read, and ends
         self._wait_until_empty(until - 0.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -215,3 +216,15 @@ def test_paging_by_time_alone_goes_on_with_the_next_second(serve: Serve, counts:
         if not reply["has_more"]:
             break
     assert seen == said, "nothing left out, and nothing twice"
+
+
+def test_who_is_just_being_answered_is_told_that_the_server_closes(serve: Serve) -> None:
+    service = serve(rate_limit=1, rate_burst=1)
+    client = member(service, "busy", features=["events"])
+    client.ask("list_rooms")
+    for _ in range(3):
+        client.send({"action": "list_rooms", "data": {}})  # over its rate: its thread pauses, and looks around four times a second
+    service.writer.later(lambda _: time.sleep(0.8))  # so long must the announcement wait
+    assert service.stop() == []
+    client.receive_event("server_closing")
+    client.close()
