@@ -62,14 +62,8 @@ class Signals:
         threading.Thread(target=end, name="second-signal", daemon=True).start()
 
 
-SWITCH_SECONDS: Final = 0.05
-"""How long a thread may compute before others may ask for its turn: Python's own 5 ms wake every one of thousands of waiting threads
-200 times a second. 4,000 clients that leave at once were gone after 3.3 s, and after 0.7 s so (measured); nothing here computes long."""
-
-
 def serve(settings: Settings) -> int:
     """Serve until a signal comes or the disk fails; the exit status."""
-    sys.setswitchinterval(SWITCH_SECONDS)
     raise_open_files_limit()
     failure: list[str] = []
     signals = Signals()

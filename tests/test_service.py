@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from support.in_process import Clock, Serve, eventually, member
 from support.raw_client import RawClient, error_code
 
 import protocol
+from server.watch import SWITCH_SECONDS, WAKES_A_SECOND
 
 
 @pytest.mark.parametrize("force_fallback", [False, True], ids=["MSG_DONTWAIT", "the fallback"])
@@ -228,3 +230,19 @@ def test_who_is_just_being_answered_is_told_that_the_server_closes(serve: Serve)
     assert service.stop() == []
     client.receive_event("server_closing")
     client.close()
+
+
+def test_the_more_clients_the_less_often_each_waiting_thread_wakes(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = serve()
+    client = member(service, "one")
+    usual = sys.getswitchinterval()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(service.registry, "connections", lambda all=service.registry.connections: all() * 2_000)
+            service.watch.look()
+        assert sys.getswitchinterval() == pytest.approx(2_000 / WAKES_A_SECOND)
+        service.watch.look()
+        assert sys.getswitchinterval() == pytest.approx(SWITCH_SECONDS)
+    finally:
+        sys.setswitchinterval(usual)
+        client.close()
