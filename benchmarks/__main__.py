@@ -1,99 +1,126 @@
-"""`python -m benchmarks`: start a server, load it, and print deliveries a second, CPU and latency as one table.
+"""`python -m benchmarks`: start a server, load it beside its peers, and show what it takes.
 
-Starts the server by its own command line, on loopback, with a data folder that is removed at the end. The load runs in
-processes of its own (`benchmarks.load`), so that it does not share the server's interpreter lock. Bounded in time.
+Prints a table, and writes JSON and an HTML page where asked. The short form takes under two minutes, `--full` twenty or so.
+Everything is on loopback, in folders that are removed at the end. Figures, never pass or fail: the exit status is 0 when all
+that was asked for could be measured.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
-import platform
-import re
-import subprocess
 import sys
-import tempfile
-import threading
+import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from benchmarks.load import cpu_seconds
-
-ROOT: Final = Path(__file__).resolve().parent.parent
-START_SECONDS: Final = 20.0
-
-
-def start_server(data: str) -> tuple[subprocess.Popen[str], int]:
-    """The server with its limits on speed off, and its port."""
-    command = [sys.executable, "chat_server.py", "--host", "127.0.0.1", "--port", "0", "--data", data]
-    command += ["--rate-limit", "0", "--password-cost", "4", "--log-level", "warning"]
-    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert server.stdout is not None
-    timer = threading.Timer(START_SECONDS, server.kill)
-    timer.start()
-    try:
-        for line in server.stdout:
-            found = re.search(r"listening on \S+:(\d+)", line)
-            if found:
-                threading.Thread(target=server.stdout.read, name="server-output", daemon=True).start()
-                return server, int(found.group(1))
-    finally:
-        timer.cancel()
-    raise SystemExit("benchmarks: the server did not start; try `python chat_server.py --port 0` to see why")
-
-
-def run_load(
-    port: int, server_pid: int, label: str, members: int, senders: int, window: int, answers: bool, seconds: float, silent: int
-) -> dict[str, Any]:
-    """One load, in a process of its own; its figures."""
-    command = [sys.executable, "-m", "benchmarks.load", str(port), label, str(members), str(senders), str(window)]
-    command += ["answers" if answers else "listens", str(seconds), str(silent)]
-    before = cpu_seconds(server_pid)
-    output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds + 60, check=False)
-    if output.returncode != 0:
-        raise SystemExit(f"benchmarks: the load {label!r} failed:\n{output.stderr}")
-    figures: dict[str, Any] = json.loads(output.stdout)
-    after = cpu_seconds(server_pid)
-    if before is not None and after is not None and figures["deliveries"]:
-        figures["cpu_us"] = 1e6 * (after - before) / figures["all_deliveries"]
-    return figures
+from benchmarks import machine, page, plots, targets
+from benchmarks.running import LoadFailed
+from benchmarks.works import FULL, SHORT, WORKS, Sizes
 
 
 def main() -> int:
-    """Run the loads in turn; 0."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=4.0, help="measured seconds of each load (default 4)")
-    parser.add_argument("--members", type=int, default=200, help="members of the room (default 200)")
-    parser.add_argument("--json", metavar="FILE", help="also write the figures as JSON")
-    options = parser.parse_args()
-    members = options.members
-    loads = (
-        ("both handshakes, 4 x 4 on the way", members, 4, 4, True, 0),
-        ("sender's handshake only, 4 x 4", members, 4, 4, False, 0),
-        ("one message on the way", members, 1, 1, False, 0),
-        ("room of 50, all read", 50, 2, 2, True, 0),
-        ("room of 50, one never reads", 50, 2, 2, True, 1),
-    )
-    print(f"{platform.python_implementation()} {platform.python_version()}, {platform.system()}, room of {members}")
-    print(f"{'load':<34} {'deliveries/s':>12} {'CPU us/delivery':>15} {'p50 ms':>8} {'p99 ms':>8} {'max ms':>8} {'confirmed':>9}")
-    results = []
-    with tempfile.TemporaryDirectory() as folder:
-        server, port = start_server(str(Path(folder, "data")))
+    """Measure what the options ask for; the exit status."""
+    options = _options()
+    if options.again:
+        report = json.loads(Path(options.again).read_text("utf-8"))
+    else:
+        report, failed = measure(options.only or [work.name for work in WORKS], _sizes(options))
+    _write(options, report)
+    return 0 if options.again or not failed else 1
+
+
+def measure(names: list[str], sizes: Sizes) -> tuple[dict[str, Any], list[str]]:
+    """Measure the works of these names in turn; the report, and which of them could not be measured."""
+    about = machine.description()
+    print(f"{about['python']} on {about['system']}, {about['cores']} cores of {about['processor']}", flush=True)
+    if machine.cpu_seconds(1) is None and not sys.platform.startswith("linux"):
+        print("CPU and memory of a server are not measured here: only Linux tells them", flush=True)
+    begun, results, failed = time.time(), {}, []
+    for work in WORKS:
+        if work.name not in names:
+            continue
+        if time.time() - begun > sizes.budget_seconds:
+            print(f"{work.name}: left out, to end within two minutes; --only {work.name} measures it", flush=True)
+            continue
+        print(f"{work.name}: {work.title}", flush=True)
         try:
-            for label, size, senders, window, answers, silent in loads:
-                figures = run_load(port, server.pid, label, size, senders, window, answers, options.seconds, silent)
-                results.append(figures)
-                cpu = f"{figures['cpu_us']:15.1f}" if "cpu_us" in figures else f"{'-':>15}"
-                confirmed = f"{figures['confirmed']:9.0%}" if answers else f"{'-':>9}"
-                rate, delays = figures["per_second"], (figures["p50_ms"], figures["p99_ms"], figures["max_ms"])
-                times = " ".join(f"{delay:8.2f}" for delay in delays)
-                print(f"{label:<34} {rate:12.0f} {cpu} {times} {confirmed}", flush=True)
-        finally:
-            server.terminate()
-            server.wait(15)
-    if options.json:
-        Path(options.json).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    return 0
+            results[work.name] = work.measure(sizes)
+        except (LoadFailed, OSError) as error:
+            failed.append(work.name)
+            print(f"    could not be measured: {error}", flush=True)
+    found = targets.rows(results)
+    report = {
+        "machine": about,
+        "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(begun)),
+        "seconds": round(time.time() - begun, 1),
+        "sizes": {key: value for key, value in vars(sizes).items() if key != "say"},
+        "titles": {work.name: work.title for work in WORKS},
+        "results": results,
+        "targets": [row.as_json() for row in found],
+    }
+    print_table(found)
+    return report, failed
+
+
+def print_table(found: list[targets.Row]) -> None:
+    """The targets that were measured, on stdout."""
+    measured = [row for row in found if row.measured is not None]
+    if not measured:
+        return
+    print(f"\n{'':<8} {'':<54} {'measured':>14} {'target':>20}")
+    for row in measured:
+        limit = ("at least " if row.at_least else "at most ") + targets.shown(row.limit, row.unit)
+        mark = "" if row.reached else "   not reached"
+        print(f"{row.work:<8} {row.what:<54} {targets.shown(row.measured, row.unit):>14} {limit:>20}{mark}")
+
+
+def _options() -> argparse.Namespace:
+    names = [work.name for work in WORKS]
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Measure the server on this machine, beside its peers where they are installed.",
+        epilog="Measurements: " + "; ".join(f"{work.name} ({work.title})" for work in WORKS) + ".",
+    )
+    parser.add_argument("--full", action="store_true", help="the long form: larger numbers, five rounds (some twenty minutes)")
+    parser.add_argument("--only", action="append", metavar="NAME", choices=names, help="only this measurement; may be given again")
+    parser.add_argument("--json", metavar="FILE", help="write all figures to this file")
+    parser.add_argument("--html", metavar="FILE", help="write a page with plots to this file")
+    parser.add_argument("--plots", metavar="FOLDER", help="write the plots as SVG files into this folder")
+    parser.add_argument("--repeat", type=_positive, metavar="N", help="rounds of each comparison; medians are shown (1, with --full 5)")
+    parser.add_argument("--seconds", type=float, metavar="S", help="measured seconds of each load")
+    parser.add_argument("--members", type=_positive, metavar="N", help="members of the rooms (200)")
+    parser.add_argument("--idle", type=_positive, metavar="N", help="idle clients (1000, with --full 10000)")
+    parser.add_argument("--again", metavar="FILE", help="measure nothing: make the page and the plots from a file that --json wrote")
+    return parser.parse_args()
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more, got {text}")
+    return number
+
+
+def _sizes(options: argparse.Namespace) -> Sizes:
+    given = {key: value for key in ("repeat", "seconds", "members", "idle") if (value := getattr(options, key)) is not None}
+    return dataclasses.replace(FULL if options.full else SHORT, say=lambda line: print(line, flush=True), **given)
+
+
+def _write(options: argparse.Namespace, report: dict[str, Any]) -> None:
+    if options.json and not options.again:
+        Path(options.json).write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+        print(f"figures: {options.json}")
+    if options.html:
+        Path(options.html).write_text(page.html(report), "utf-8")
+        print(f"page: {options.html}")
+    if options.plots:
+        folder = Path(options.plots)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, svg in plots.all_plots(report).items():
+            (folder / f"{name}.svg").write_text(svg, "utf-8")
+        print(f"plots: {folder}")
 
 
 if __name__ == "__main__":
