@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
-from contextlib import contextmanager
 from typing import Final, TypeVar
 
 from server.locks import Rank, RankedLock
@@ -55,7 +54,7 @@ class LoginThrottle:
     def __init__(self, failures_allowed: int, clock: Clock) -> None:
         self._allowed, self._clock = failures_allowed, clock
         self._failures: OrderedDict[tuple[str, str], list[float]] = OrderedDict()
-        self._under_way: Counter[tuple[str, str]] = Counter()
+        self._under_way: dict[tuple[str, str], int] = {}
         self._lock = RankedLock(Rank.BUDGET, "login throttle")
 
     def delay(self, address: str, account: str) -> float:
@@ -63,25 +62,25 @@ class LoginThrottle:
         if not self._allowed:
             return 0.0
         with self._lock:
-            surplus = len(self._recent(address, account)) + self._under_way[address, account] - self._allowed
+            surplus = len(self._recent(address, account)) + self._under_way.get((address, account), 0) - self._allowed
         if surplus < 0:
             return 0.0
         return float(min(self.FIRST_DELAY_SECONDS * 2 ** min(surplus, 10), self.LONGEST_DELAY_SECONDS))
 
-    @contextmanager
-    def attempt(self, address: str, account: str) -> Iterator[float]:
-        """Around one password attempt; gives its delay. Attempts under way count as failed for those that come meanwhile, so
-        that guessing on many connections at once is no quicker."""
+    def begin(self, address: str, account: str) -> float:
+        """A password attempt begins, and is delayed by so many seconds. Until its `end` it counts as failed for those that come
+        meanwhile, so that guessing on many connections at once is no quicker."""
         delay = self.delay(address, account)
         with self._lock:
-            self._under_way[address, account] += 1
-        try:
-            yield delay
-        finally:
-            with self._lock:
-                self._under_way[address, account] -= 1
-                if not self._under_way[address, account]:
-                    del self._under_way[address, account]
+            self._under_way[address, account] = self._under_way.get((address, account), 0) + 1
+        return delay
+
+    def end(self, address: str, account: str) -> None:
+        """The attempt is over; `failed` or `succeeded` was called before, unless it came to neither."""
+        with self._lock:
+            self._under_way[address, account] -= 1
+            if not self._under_way[address, account]:
+                del self._under_way[address, account]
 
     def failed(self, address: str, account: str) -> None:
         """Count a wrong password."""
