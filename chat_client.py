@@ -320,11 +320,20 @@ def do_command(held: Wanted, given: argparse.Namespace, password: str | None, do
     return scripts.run(login, given)
 
 
-def prepare_streams() -> None:
-    """Characters that a console can't show are written as escapes, and bytes that are no text read as U+FFFD."""
+def prepare_streams() -> bool:
+    """Characters that a console can't show are written as escapes, and bytes that are no text read as U+FFFD.
+
+    Where a descriptor is closed (`>&-`) Python has no stream, and the next file opened would take its number: the null device
+    stands in. False where that is stdout, which nobody reads then.
+    """
+    good = sys.stdout is not None
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # in this order each gets its own number back
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
     for stream, errors in ((sys.stdout, "backslashreplace"), (sys.stderr, "backslashreplace"), (sys.stdin, "replace")):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=errors)
+    return good
 
 
 def flush_streams() -> bool:
@@ -390,12 +399,12 @@ def start(arguments: list[str]) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the client; returns the exit status."""
-    prepare_streams()
+    is_read = prepare_streams()
     try:
         status = start(sys.argv[1:] if arguments is None else arguments)
     except KeyboardInterrupt:
         status = INTERRUPTED
-    return status if flush_streams() or status != OK else scripts.FAILED
+    return status if (flush_streams() and is_read) or status != OK else scripts.FAILED
 
 
 if __name__ == "__main__":

@@ -117,8 +117,16 @@ def _fail(message: str) -> int:
     return 1
 
 
+def _stand_in_for_closed_streams() -> None:
+    """Python has none where a descriptor is closed (`>&-`, pythonw.exe); without one the next file opened would take its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # in this order each gets its own number back
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+
+
 def main() -> int:
     """Do what the command line says; the exit status."""
+    _stand_in_for_closed_streams()
     invocation = parse(sys.argv[1:], os.environ)
     if invocation.command is not None:
         return admin.run(invocation, sys.stdin, sys.stdout, sys.stderr)

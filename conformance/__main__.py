@@ -270,6 +270,9 @@ def _listed(args: argparse.Namespace) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says and return the exit status."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # closed (`>&-`), Python has none of them
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
     first, *commands = split_commands(sys.argv[1:] if arguments is None else arguments)
     parser = make_parser()
     try:
@@ -282,8 +285,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         args.points = points.read(args.points) if args.points else {}
         if args.list:
-            sys.stdout.write(_listed(args))
-            return 0
+            return _show(_listed(args))
         report = _run(args, progress)
     except (Misuse, BadDriver, ValueError) as error:
         print(f"conformance: {error}", file=sys.stderr)
@@ -293,6 +295,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("conformance: stopped", file=sys.stderr)
         return 130
     return _write(report, outputs, progress)
+
+
+def _show(text: str) -> int:
+    """Print a text; the exit status, which is that of misuse where stdout takes nothing."""
+    try:
+        print(text, end="", flush=True)
+    except OSError as error:
+        print(f"conformance: the list can't be written: {error}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
+        return EXIT_MISUSE
+    return 0
 
 
 def _write(report: Report, outputs: list[list[str | None]], progress: _Progress) -> int:

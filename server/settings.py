@@ -300,7 +300,10 @@ def parse(argv: list[str], environ: Mapping[str, str]) -> Invocation:
     except BadOption as problem:
         parser.error(str(problem))
     if arguments.show_config:
-        write_safely(sys.stdout, show_config(settings, origins))
+        try:
+            write_safely(sys.stdout, show_config(settings, origins))
+        except OSError as problem:
+            raise SystemExit(f"{PROGRAM}: cannot write to stdout: {problem.strerror or problem}") from None
         raise SystemExit(0)
     return Invocation(settings, arguments.command, arguments, origins)
 
