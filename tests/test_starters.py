@@ -16,7 +16,7 @@ from conformance.verdicts import Report, Verdict
 ROOT = Path(__file__).resolve().parent.parent
 STARTERS = {"python/server.py": sys.executable, "javascript/server.js": "node"}
 NAMES = ("anna", "ben", "carla", "dora", "emil", "fay")
-SURE = ("R-SESS-4", "R-SESS-5", "R-MSG-1", "R-MSG-21")
+SURE = ("R-FRAME-1", "R-FRAME-2", "R-SESS-4", "R-SESS-5", "R-MSG-1", "R-MSG-21")
 """Rules that hold in a starter, all of them."""
 
 

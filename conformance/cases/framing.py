@@ -6,7 +6,7 @@ import json
 import struct
 import time
 
-from conformance.case import FUTURE, Bench, User, case
+from conformance.case import FUTURE, REPLIES, Bench, User, case
 from conformance.cases.steps import accounts_are_few
 from conformance.wire import Packet, Silence, Wire, WireProblem, encode, shown
 
@@ -39,6 +39,23 @@ def understood(bench: Bench, wire: Wire, what: str) -> None:
         f"an answer to {what} that was understood",
         f"this came: {shown(reply)}",
     )
+
+
+def read_as(reply: Packet) -> object:
+    """The action that an answer shows to have been read: an error that names a request of ours answers it as well as its reply does.
+
+    What a server does not know yet (`get_messages`, in a starter) is the fault of another rule; the frame was understood.
+    """
+    original = reply.get("original_action")
+    is_unknown = reply.get("action") == "error" and reply.get("code", "unknown_action") == "unknown_action"
+    if is_unknown and original in ("get_messages", "file_list_req"):
+        return REPLIES[original][0]
+    return reply.get("action")
+
+
+def is_read(bench: Bench, user: User, action: str, what: str) -> None:
+    """Fail unless the next answer shows that the request was read."""
+    bench.equal(read_as(user.reply(action)), REPLIES[action][0], what)
 
 
 def max_frame(user: User) -> int:
@@ -78,7 +95,7 @@ def other_ways_to_write_json(bench: Bench) -> None:
     escaped = json.dumps(packet).replace("get_messages", "get\\u005fmessages").replace("lobby", "lo\\u0062by")
     for body in (json.dumps(packet, indent=4), json.dumps(turned), f" \r\n\t{json.dumps(packet)}\n ", escaped):
         user.wire.send_frame(body.encode())
-        bench.equal(user.reply("get_messages").get("action"), "messages_list", "the answer to that spelling")
+        is_read(bench, user, "get_messages", "the answer to that spelling")
 
 
 # --- split and joined
@@ -88,7 +105,7 @@ def other_ways_to_write_json(bench: Bench) -> None:
 def byte_by_byte(bench: Bench) -> None:
     user = bench.user()
     user.wire.send_split(user.packet("get_messages", {"room_id": "lobby", "from_time": FUTURE}))
-    bench.equal(user.reply("get_messages").get("action"), "messages_list", "the answer to a frame in pieces of a byte")
+    is_read(bench, user, "get_messages", "the answer to a frame in pieces of a byte")
 
 
 @case(
@@ -124,7 +141,7 @@ def joined(bench: Bench) -> None:
     files = user.packet("file_list_req", {"room_id": room})
     user.wire.send_together([lists, files, files, lists, files])
     wanted = ["messages_list", "file_list_req", "file_list_req", "messages_list", "file_list_req"]
-    came = [user.wire.expect("messages_list", "file_list_req").get("action") for _ in wanted]
+    came = [read_as(user.wire.expect("messages_list", "file_list_req", "error")) for _ in wanted]
     bench.equal(came, wanted, "the answers to five requests in one piece")
 
 
@@ -136,7 +153,7 @@ def one_and_a_half(bench: Bench) -> None:
     for place in range(0, len(whole), len(data) * 3 // 2):
         user.wire.send_raw(whole[place : place + len(data) * 3 // 2], "one and a half frames")
     for _ in range(6):
-        bench.equal(user.reply("get_messages").get("action"), "messages_list", "the answer to each request")
+        is_read(bench, user, "get_messages", "the answer to each request")
 
 
 # --- lengths
@@ -158,7 +175,7 @@ def largest_after_login(bench: Bench) -> None:
     size = max_frame(user)
     packet = user.packet("get_messages", {"room_id": "lobby", "from_time": FUTURE})
     user.wire.send_frame(filled(packet, size), f"{size} bytes")
-    bench.equal(user.reply("get_messages").get("action"), "messages_list", f"the answer to a frame of {size} bytes")
+    is_read(bench, user, "get_messages", f"the answer to a frame of {size} bytes")
     refused_and_closed(bench, user.wire, struct.pack(">I", size + 1))
 
 
