@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
+import math
 import queue
 import random
 import shlex
@@ -39,6 +40,8 @@ from conformance.wire import Packet, Transcript, Wire, WireProblem, shown, text_
 START_SECONDS: Final = 20.0
 WAIT_SECONDS: Final = 15.0
 """The longest single wait, unless `--timeout` says another: two programs have to start, and to reckon."""
+LIMIT_SECONDS: Final = 480.0
+"""The longest time of a whole run, unless `--limit` says another."""
 CONNECT_SECONDS: Final = 10.0
 MAX_FRAME: Final = 16 * 1024 * 1024
 FILE_BYTES: Final = 100_000
@@ -94,8 +97,10 @@ def run(args: argparse.Namespace, on_outcome: Callable[[Outcome], None] | None =
         notes.append("Ours are not beside the kit: give --our-server CMD and --our-client CMD for the whole table.")
     started, began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), time.monotonic()
     outcomes: list[Outcome] = []
+    until = began + (args.limit or LIMIT_SECONDS)
     for one, other in itertools.product(servers, clients):
-        pair = Pair(one, other, args.seed, args.account, args.timeout or WAIT_SECONDS, keep=args.transcripts)
+        timeout = args.timeout or WAIT_SECONDS
+        pair = Pair(one, other, args.seed, args.account, timeout, keep=args.transcripts, again=_again(args), until=until)
         for outcome in pair.run():
             outcomes.append(outcome)
             if on_outcome is not None:
@@ -105,6 +110,18 @@ def run(args: argparse.Namespace, on_outcome: Callable[[Outcome], None] | None =
         target=target, mode="matrix", level="full", seed=args.seed, started=started, seconds=round(time.monotonic() - began, 3),
         outcomes=tuple(outcomes), notes=tuple(notes), points=args.points or {},
     )  # fmt: skip
+
+
+def _again(args: argparse.Namespace) -> str:
+    """The command line that runs all of it again, with the same names and texts; passwords are to be put in."""
+    options = ["--seed", str(args.seed)]
+    for name in ("timeout", "driver", "our_server", "our_client"):
+        given = getattr(args, name)
+        options += [f"--{name.replace('_', '-')}", f"{given:g}" if isinstance(given, float) else str(given)] if given else []
+    for account in args.account or ():
+        options += ["--account", f"{account.partition(':')[0]}:PASSWORD"]
+    server, client = args.commands
+    return shlex.join(["python", "-m", "conformance", "matrix", *options, "--", *server, "--", *client])
 
 
 def _ours(given: str | None, name: str, options: Sequence[str]) -> list[str] | None:
@@ -211,8 +228,11 @@ def _shut(sock: socket.socket) -> None:
 class Pair:
     """One server and two clients of one kind."""
 
-    def __init__(self, server: Program, client: Program, seed: int, accounts: Sequence[str], timeout: float, *, keep: bool) -> None:
-        self._keep = keep
+    def __init__(
+        self, server: Program, client: Program, seed: int, accounts: Sequence[str], timeout: float, *, keep: bool,
+        again: str = "", until: float = math.inf,
+    ) -> None:  # fmt: skip
+        self._keep, self._again, self._until = keep, again, until
         self._server, self._client, self._timeout, self._seed = server, client, timeout, seed
         self._name = f"{server.whose}-server+{client.whose}-client"
         self._random = random.Random(f"{seed}/{self._name}")
@@ -233,6 +253,8 @@ class Pair:
         why_not = ""
         try:
             for step, rules, title in self._STEPS:
+                if time.monotonic() > self._until:
+                    why_not = "the time for the whole run is over"
                 outcome = self._step(step, rules, title, why_not)
                 if outcome.verdict is not Verdict.PASS and step in ("start", "login") and not why_not:
                     why_not = outcome.came
@@ -265,7 +287,7 @@ class Pair:
             verdict, expected, came = Verdict.KIT_ERROR, "the kit to work", f"{type(problem).__name__}: {problem}"
         lines = self._transcript.lines() if self._keep or verdict in (Verdict.FAIL, Verdict.KIT_ERROR) else ()
         return Outcome(f"{self._name}/{step}", rules, "full", verdict, title, rule, expected, came, lines,
-                       again=f"python -m conformance matrix --seed {self._seed} -- SERVER_CMD -- CLIENT_CMD",
+                       again=self._again,
                        seconds=round(time.monotonic() - began, 3))  # fmt: skip
 
     # --- The steps ---
@@ -371,7 +393,7 @@ class Pair:
         path = self._file()
         path.write_bytes(self._random.randbytes(FILE_BYTES))
         self._programs[0].type(self._client.driver.send, file=str(path), name=path.name)
-        done = self._await(self._people[0][0], False, "file_send_fin", also_error=True)
+        done = self._await(self._people[0][0], False, "file_send_fin", errors_of=("file_send_init", "file_send_data", "file_send_fin"))
         if done.get("status") != "success":
             raise Failed("`file_send_fin` with success", shown(done))
         self._await(self._people[1][0], False, "receive_file", lambda each: value(each, "file_path") == path.name)
@@ -393,8 +415,9 @@ class Pair:
     # --- What passes ---
 
     def _await(self, who: str, from_client: bool, action: str, where: Callable[[Packet], bool] = lambda packet: True,
-               *, also_error: bool = False) -> Packet:  # fmt: skip
-        """The next packet of this kind that passes, or passed since the pair began and was not waited for yet."""
+               *, errors_of: Sequence[str] = ()) -> Packet:  # fmt: skip
+        """The next packet of this kind that passes, or passed since the pair began and was not waited for yet; or an error of one of
+        these requests (other errors answer something else)."""
         deadline = time.monotonic() + self._timeout
 
         def fits(seen: Seen) -> bool:
@@ -402,7 +425,7 @@ class Pair:
                 return False
             if seen.packet.get("action") == action:
                 return where(seen.packet)
-            return also_error and seen.packet.get("action") == "error"
+            return seen.packet.get("action") == "error" and seen.packet.get("original_action") in errors_of
 
         done = 0
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -271,6 +272,23 @@ def test_a_server_that_does_not_start_leaves_the_other_pairs_alone() -> None:
     assert by_pair["their-server+our-client/login"] is Verdict.NOT_REACHED
     assert by_pair["our-server+their-client/download"] is Verdict.PASS
     assert "exit status 5" in explained(report)
+    assert {outcome.again for outcome in report.outcomes} == {
+        shlex.join(["python", "-m", "conformance", "matrix", "--seed", "7", "--", sys.executable, "-c", "raise SystemExit(5)", "--", *REFERENCE])
+    }
+
+
+def test_the_matrix_ends_when_its_time_is_over_and_reports_everything() -> None:
+    report = matrix.run(options([OUR_SERVER, REFERENCE], limit=0.001))
+    assert len(report.outcomes) == 28
+    assert {outcome.verdict for outcome in report.outcomes[7:]} == {Verdict.NOT_REACHED}
+    assert "the time for the whole run is over" in explained(report)
+
+
+def test_an_error_that_answers_something_else_is_no_answer_to_an_upload() -> None:
+    starter = [sys.executable, str(HERE.parent / "examples" / "starter" / "python" / "server.py"), "{port}"]
+    report = matrix.run(options([starter, OURS], account=["anna:pw-anna", "ben:pw-ben"], timeout=2.0))
+    came = next(outcome.came for outcome in report.outcomes if outcome.case_id == "their-server+our-client/upload")
+    assert '"original_action": "file_send_init"' in came
 
 
 @pytest.mark.parametrize("commands", [[], [["a"]], [["a"], []], [["a"], ["b"], ["c"]]])
