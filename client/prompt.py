@@ -8,8 +8,10 @@ Nothing is drawn over the whole screen, so that it can be scrolled, copied, and 
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import getpass
+import locale
 import os
 import shutil
 import sys
@@ -42,10 +44,18 @@ def open_screen() -> PlainScreen:
         return PromptScreen(sys.stdin, sys.stdout)
     if sys.platform == "win32":
         return KeyScreen(sys.stdin, sys.stdout, ConsoleKeys())
-    if readline is not None and "libedit" not in (readline.__doc__ or ""):
+    if readline is not None and "libedit" not in (readline.__doc__ or "") and locale_reads_as(sys.stdin.encoding):
         return ReadlineScreen(sys.stdin, sys.stdout, readline)
     # libedit's readline does not tell what has been typed before the line is finished.
     return KeyScreen(sys.stdin, sys.stdout, TerminalKeys(sys.stdin.fileno()))
+
+
+def locale_reads_as(encoding: str) -> bool:
+    """Whether the locale, by which readline goes, means the same characters as Python does, which says UTF-8 where it is C."""
+    try:
+        return codecs.lookup(locale.nl_langinfo(locale.CODESET)) == codecs.lookup(encoding)
+    except (AttributeError, LookupError):
+        return False
 
 
 class PlainScreen:
@@ -285,7 +295,8 @@ class ReadlineScreen(_RedrawingScreen):
     def read_line(self, prompt: str) -> str:
         line = self._read(prompt)
         if self._keeps_history and line.strip() and line != self._last:
-            self._library.add_history(line)
+            with contextlib.suppress(UnicodeError):  # what the locale does not know can't be fetched back, but it is said all the same
+                self._library.add_history(line)
             self._last = line
         return line
 

@@ -268,3 +268,15 @@ def test_what_is_typed_ahead_is_shown_only_in_its_own_line(server: FakeServer, t
         client.type("\x15/quit\n")
         assert client.ends() == 0
         assert termios.tcgetattr(client.master)[3] & termios.ECHO, "the terminal is left as it was"
+
+
+def test_letters_that_the_locale_lacks_can_be_typed_all_the_same(server: FakeServer, tmp_path: Path) -> None:
+    """With LC_ALL=C Python says UTF-8, and readline knows ASCII only: it refused the line, and the client ended."""
+    with start(server, tmp_path, environment={"LC_ALL": "C"}) as client:
+        client.type("né 日本")
+        client.sees("日本")
+        server.peers[0].message(1, "arrival")
+        client.sees("arrival")
+        client.type("!\n")
+        client.sees("stored as message")
+        assert server.history[-1][3] == "né 日本!"
