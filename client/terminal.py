@@ -264,7 +264,10 @@ class LineClient(News):
         try:
             page = self.chat.history(room_id, before_id=None, limit=min(max(FIRST_MESSAGES, unread), MOST_FIRST_MESSAGES))
         except ChatError as error:
-            self.say(f"There is no history: {visible(str(error))}")
+            if getattr(error, "code", "") == "room_not_found" and not room_id.startswith("p-"):
+                self.say("There is no such room yet: the first message that you type makes it. /rooms lists those that there are.")
+            else:
+                self.say(f"There is no history: {visible(str(error))}")
             return
         for message in page.messages:
             self.show_message(message)

@@ -392,7 +392,7 @@ def test_a_history_that_can_not_be_had_is_said(server: FakeServer) -> None:
     server.handlers["get_rooms"] = lambda peer, packet: (
         peer.on_get_rooms(packet) if server.actions().count("get_rooms") == 1 else peer.refuse(packet, "internal_error")
     )
-    assert "There is no history: no such room" in talk(server)[1]
+    assert "There is no such room yet" in talk(server)[1]
 
 
 # --- parts ---
