@@ -6,12 +6,13 @@ knows the server: it compares records.
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Ack:
     """A sender was told that its message is stored under this id."""
 
@@ -20,7 +21,7 @@ class Ack:
     message_id: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Seen:
     """A message as a reader was given it, live or in the history."""
 
@@ -110,15 +111,16 @@ def _out_of_senders_order(observed: Observed) -> list[str]:
 def _live_differs(observed: Observed) -> list[str]:
     """Between the first and the last message that a session was given live, nothing of others may be missing."""
     found = []
+    history = sorted(observed.history, key=lambda seen: seen.message_id)
+    numbers = [seen.message_id for seen in history]
     for reader, all_seen in observed.live.items():
         if not all_seen:
             continue
         own = reader.partition("/")[0]
-        first, last = all_seen[0].message_id, all_seen[-1].message_id
-        due = [seen for seen in observed.history if first <= seen.message_id <= last and seen.sender != own]
-        missing = {seen.key for seen in due} - {seen.key for seen in all_seen}
-        found += [f"live differs: {reader} was not given {key}" for key in sorted(missing)]
+        first, last = bisect.bisect_left(numbers, all_seen[0].message_id), bisect.bisect_right(numbers, all_seen[-1].message_id)
+        due = {(seen.message_id, seen.key) for seen in history[first:last] if seen.sender != own}
         given = {(seen.message_id, seen.key) for seen in all_seen}
-        found += [f"live differs: {reader} was given {key} as {number}" for number, key in sorted(given)
-                  if (number, key) not in {(seen.message_id, seen.key) for seen in due}]  # fmt: skip
+        missing = {key for _, key in due} - {key for _, key in given}
+        found += [f"live differs: {reader} was not given {key}" for key in sorted(missing)]
+        found += [f"live differs: {reader} was given {key} as {number}" for number, key in sorted(given - due)]
     return found
