@@ -49,8 +49,9 @@ kit: ## pack the conformance kit into build/conformance.pyz
 grade: ## grade our server and client, or TARGET=host:port
 	$(PYTHON) -m conformance.grade $(TARGET)
 
-bench: ## measure deliveries and latency of the server on this machine
-	$(PYTHON) -m benchmarks
+bench: ## measure this machine: a table, and build/benchmarks.html with plots (BENCH=--full: a quarter of an hour)
+	@mkdir -p build
+	$(PYTHON) -m benchmarks --json build/benchmarks.json --html build/benchmarks.html $(BENCH)
 
 clean: ## remove what tests and tools have made; chat-data stays
 	rm -rf .venv .venv-* .coverage .coverage.* htmlcov build .pytest_cache .mypy_cache .ruff_cache

@@ -1,6 +1,6 @@
 """`python -m benchmarks`: start a server, load it beside its peers, and show what it takes.
 
-Prints a table, and writes JSON and an HTML page where asked. The short form takes under two minutes, `--full` twenty or so.
+Prints a table, and writes JSON and an HTML page where asked. The short form takes under two minutes, `--full` a quarter of an hour.
 Everything is on loopback, in folders that are removed at the end. Figures, never pass or fail: the exit status is 0 when all
 that was asked for could be measured.
 """
@@ -83,7 +83,7 @@ def _options() -> argparse.Namespace:
         description="Measure the server on this machine, beside its peers where they are installed.",
         epilog="Measurements: " + "; ".join(f"{work.name} ({work.title})" for work in WORKS) + ".",
     )
-    parser.add_argument("--full", action="store_true", help="the long form: larger numbers, five rounds (some twenty minutes)")
+    parser.add_argument("--full", action="store_true", help="the long form: larger numbers, five rounds (a quarter of an hour)")
     parser.add_argument("--only", action="append", metavar="NAME", choices=names, help="only this measurement; may be given again")
     parser.add_argument("--json", metavar="FILE", help="write all figures to this file")
     parser.add_argument("--html", metavar="FILE", help="write a page with plots to this file")
