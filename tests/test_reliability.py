@@ -165,16 +165,16 @@ def keep_history(process: ServerProcess, observed: Observed, known: dict[Seen, S
     observed.history = list(observed.earlier)
 
 
-def check_journal(data: Path, observed: Observed) -> None:
+def check_journal(folder: Path, observed: Observed) -> None:
     """The journal of the lobby holds whole frames, and each message exactly once, in its order."""
     contents = []
-    for file in sorted((data / "journal" / "room-000001").glob("*.frames")):
-        rest = file.read_bytes()
-        while rest:
-            (size,) = struct.unpack(">I", rest[:4])
-            assert len(rest) >= 4 + size, "a frame is cut"
-            contents.append(rest[4 : 4 + size])
-            rest = rest[4 + size :]
+    for file in sorted((folder / "journal" / "room-000001").glob("*.frames")):
+        data, at = file.read_bytes(), 0
+        while at < len(data):
+            (size,) = struct.unpack_from(">I", data, at)
+            at += 4 + size
+            assert at <= len(data), "a frame is cut"
+            contents.append(data[at - size : at])
     assert [f'"content":"{seen.key}"'.encode() in payload for seen, payload in zip(observed.history, contents)] == [True] * len(
         observed.history
     )
