@@ -11,6 +11,7 @@ import dataclasses
 import getpass
 import io
 import os
+import platform
 import re
 import sys
 from collections.abc import Mapping
@@ -39,6 +40,9 @@ COLOURS: Final = ("auto", "always", "never")
 
 def address(text: str) -> tuple[str, int]:
     """Split `HOST`, `HOST:PORT`, `[IPv6]:PORT` or a bare IPv6 address into host and port."""
+    if "://" in text:
+        host = text.split("://")[1].split("/")[0] or "lab:9876"
+        raise argparse.ArgumentTypeError(f"{text!r} is a web address; expected HOST or HOST:PORT alone, as {host}")
     match = re.fullmatch(r"\[([^\[\]]+)\](?::(.*))?|([^:\[\]]+)(?::([^:]*))?", text)
     if match is None:
         if text.count(":") > 1 and "[" not in text:
@@ -103,6 +107,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--stay", action=argparse.BooleanOptionalAction, help="stay logged in at /quit, so that the next start asks for no password"
     )
+    result.add_argument("--version", action="version", version=f"{PROGRAM} {protocol.VERSION} (Python {platform.python_version()})")
     result.add_argument("--show-settings", action="store_true", help="print what holds and where it comes from, and end")
     _add_script_options(result)
     return result

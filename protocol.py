@@ -30,6 +30,9 @@ from datetime import datetime, timedelta, timezone
 from enum import Enum
 from typing import Any, BinaryIO, ClassVar, Final
 
+VERSION: Final = "0.1.0"
+"""The release of server and client, which both show."""
+
 # --- Numbers of the contract (docs/PROTOCOL.md, "Limits") -------------------------------------------------------------
 
 HEADER_BYTES: Final = 4

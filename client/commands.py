@@ -46,6 +46,12 @@ class Desk(Protocol):
     def find_room(self, word: str) -> str:
         """The id of the room that is meant by a name, an id or a number of the last list."""
 
+    def is_known(self, room_id: str) -> bool:
+        """Whether the room was listed, made, or spoken in."""
+
+    def room_count(self) -> int:
+        """How many rooms have a number."""
+
     def remember_rooms(self, rooms: list[Room]) -> None:
         """The rooms, in the order of their numbers."""
 
@@ -125,7 +131,7 @@ def run_line(desk: Desk, line: str) -> str | None:
     except WrongUse as error:
         desk.say(f"{error}. Type: {command.usage}")
     except ServerError as error:
-        desk.say(f"The server refused: {visible(error.message)}")
+        desk.say(f"The server refused: {visible(str(error))}")
     except ChatError as error:
         desk.say(f"That did not work: {visible(str(error))}")
     return None
@@ -175,7 +181,12 @@ def _room(desk: Desk, argument: str) -> None:
     if not argument:
         desk.say(f"You are in {desk.name_of(desk.room)}.")
         return
-    desk.enter(desk.find_room(argument))
+    room_id = desk.find_room(argument)
+    if room_id == argument and argument.isascii() and argument.isdigit() and not desk.is_known(argument):
+        count = desk.room_count()
+        there = "there is 1 room" if count == 1 else f"there are {count} rooms"
+        raise WrongUse(f"No room has the number {argument}; {there}: /rooms lists them, /join {argument} enters an open room of that name")
+    desk.enter(room_id)
 
 
 def _join(desk: Desk, argument: str) -> None:

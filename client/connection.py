@@ -28,6 +28,7 @@ from client.errors import (
     ChatError,
     ConnectionLost,
     LoginRefused,
+    NoAnswer,
     ProtocolBroken,
     ServerError,
 )
@@ -59,6 +60,8 @@ from client.times import SleepWatch
 from client.tls import Trust, speaks_tls
 
 CONNECT_SECONDS: Final = 10.0
+SILENT_SECONDS: Final = 2.0
+"""After so long without an answer to a login whoever waits is told."""
 PROBE_SECONDS: Final = 3.0
 HANG_UP_SECONDS: Final = 0.3
 TLS_LOOK_SECONDS: Final = 1.0
@@ -166,6 +169,8 @@ class Connection(Requests):
         self._trace = trace
         self._pauses = tuple(pauses)
         self._idle_seconds = idle_seconds
+        self.on_silence: Callable[[], None] | None = None
+        """Called by who asks, where a question before the login goes unanswered for some seconds."""
         self._arrivals = Arrivals()
         self._numbers = itertools.count(1)
         self._changed = threading.Condition()  # guards everything below; notified when link, session or closing change
@@ -365,6 +370,11 @@ class Connection(Requests):
         other = look(self.host, self.port) if self._trust is None and not self._looked else None
         if other is not None:
             return self._other_server(other)
+        if isinstance(error, NoAnswer):
+            return CannotConnect(
+                f"{self.host} port {self.port} takes connections, but does not answer as a chat server: {error}.",
+                "Check that the port is the one the server's first screen shows, or try again in a while.",
+            )
         return CannotConnect(
             f"What answers on {self.host} port {self.port} is no chat server: {error}.",
             "Check that the port is the one the server's first screen shows.",
@@ -494,10 +504,13 @@ class Connection(Requests):
         link = self._link_by(deadline)
         waiting = _Waiting(action)
         request_id = self._push(waiting, link, self._with_name(action, data))
+        left = max(0.0, deadline - time.monotonic())
+        if self.on_silence is not None and self.session is None and left > SILENT_SECONDS and not waiting.done.wait(SILENT_SECONDS):
+            self.on_silence()
         if not waiting.done.wait(max(0.0, deadline - time.monotonic())):
             with self._changed:
                 self._waiting.pop(request_id, None)
-            raise ConnectionLost(f"the server did not answer {action} within {timeout:g} s")
+            raise NoAnswer(f"the server did not answer {action} within {timeout:g} s")
         return waiting.data()
 
     def push(self, action: str, data: Mapping[str, Any], *, request_id: str | None = None) -> None:

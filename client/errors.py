@@ -5,6 +5,7 @@ Owns the exception types and their words. Never opens a socket. Any thread may u
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,15 +29,22 @@ class ConnectionLost(ChatError):
     """The connection is gone, or the server did not answer in time."""
 
 
+class NoAnswer(ConnectionLost):
+    """The server did not answer in time; the connection may be there."""
+
+
 class ProtocolBroken(ConnectionLost):
     """What the server sent was no frame, so nothing behind it can be read."""
 
 
 class ServerError(ChatError):
-    """The server refused a request: `code` is its stable word (docs/PROTOCOL.md), `message` says why."""
+    """The server refused a request: `code` is its stable word (docs/PROTOCOL.md), `message` says why.
+
+    As text it is the message without the field's name in front (`data.room_id: …`), which is for who writes a client.
+    """
 
     def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
+        super().__init__(re.sub(r"^data(\.\w+)*: ", "", message))
         self.code = code
         self.message = message
 

@@ -40,8 +40,7 @@ class LoginDialogue:
             if password is not None or not self._screen.is_terminal or attempt == MAX_LOGINS - 1:
                 break
             if not new and not take_over:
-                answer = self._screen.ask("Try again, or take the place of a session of yours that is still open? [try/take] ")
-                take_over = answer.strip().lower() in ("take", "t")
+                take_over = self._takes_over()
         return False
 
     def change_password(self) -> None:
@@ -59,6 +58,16 @@ class LoginDialogue:
             if answer in ("r", "register"):
                 return True
             self._say("Please type login or register.")
+
+    def _takes_over(self) -> bool:
+        """Whether the next attempt is to end another session. Only the words offered are taken: many type the password again here."""
+        while True:
+            answer = self._screen.ask("Try again, or take the place of a session of yours that is still open? [try/take] ").strip().lower()
+            if answer in ("", "try"):
+                return False
+            if answer in ("take", "t"):
+                return True
+            self._say("Please type try or take; the password is asked for after that.")
 
     def _ask_password(self, new: bool) -> str | None:
         """A password, typed twice where it is new; None, after saying why, where there is none to go on with."""
@@ -79,6 +88,6 @@ class LoginDialogue:
                 self._chat.register(name, password)
             self._chat.login(name, password, take_over=take_over)
         except LoginRefused as error:
-            self._say(f"The server refused: {visible(error.message.rstrip('.'))}.")
+            self._say(f"The server refused: {visible(str(error).rstrip('.'))}.")
             return False
         return True

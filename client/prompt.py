@@ -23,7 +23,7 @@ from typing import TextIO
 from client.console import understands_sequences
 from client.keys import ConsoleKeys, Echo, Keys, LineEditor, TerminalKeys
 from client.readline_state import ReadlineState
-from client.text import cells, end_of, shorten, visible, wrap
+from client.text import cells, end_of, visible, wrap
 
 try:
     import readline as _readline
@@ -44,7 +44,7 @@ def open_screen() -> PlainScreen:
         return PromptScreen(sys.stdin, sys.stdout)
     if sys.platform == "win32":
         return KeyScreen(sys.stdin, sys.stdout, ConsoleKeys())
-    if readline is not None and "libedit" not in (readline.__doc__ or "") and locale_reads_as(sys.stdin.encoding):
+    if readline is not None and "libedit" not in (readline.__doc__ or "") and locale_reads_as(sys.stdin.encoding or "utf-8"):
         return ReadlineScreen(sys.stdin, sys.stdout, readline)
     # libedit's readline does not tell what has been typed before the line is finished.
     return KeyScreen(sys.stdin, sys.stdout, TerminalKeys(sys.stdin.fileno()))
@@ -175,7 +175,7 @@ class PromptScreen(_Terminal):
 class _RedrawingScreen(_Terminal):
     """A terminal where the typed line is taken away, the arrival shown, and the typed line put back below.
 
-    From above: what stays, whose last row may have a key; the notices, a row each; the prompt with the typed line.
+    From above: what stays, whose last line may have a key; the notices; the prompt with the typed line.
     """
 
     can_replace = True
@@ -185,10 +185,11 @@ class _RedrawingScreen(_Terminal):
         self._echo = Echo(stdin)
         self._starting = False  # whether somebody else is about to draw the prompt, nobody knows when
         self._deferred: list[tuple[str, str]] = []
-        self._key = ""  # that of the row right above notices and prompt
+        self._key = ""  # that of the line right above notices and prompt
+        self._key_rows = 0  # how many rows it takes
         self._drawn_for = 0  # the columns for which that row and the notices were drawn: another width may have broken them
         self._notices: dict[str, str] = {}
-        self._standing = 0  # how many notices are on the screen
+        self._standing = 0  # how many rows of notices are on the screen
 
     def show(self, text: str, key: str = "") -> None:
         with self._lock:
@@ -219,10 +220,10 @@ class _RedrawingScreen(_Terminal):
             self._key, self._standing, self._drawn_for = "", 0, columns
         out = self._taken_away(columns) if self._reading else ""
         for text, key in texts:
-            rows = [shorten(self._as_shown(text), columns - 1)] if key else self._rows(text, columns)
+            rows = self._rows(text, columns)
             if key and key == self._key:
-                out += "\x1b[A\r\x1b[J"
-            self._key = key
+                out += f"\x1b[{self._key_rows}A\r\x1b[J"
+            self._key, self._key_rows = key, len(rows)
             out += "".join(row + "\n" for row in rows)
         self._write(out + (self._put_back(columns) if self._reading else ""))
 
@@ -270,8 +271,9 @@ class _RedrawingScreen(_Terminal):
         if at != end:  # up and to the column: one step left at a time would stop at the beginning of a row
             up = f"\x1b[{end[0] - at[0]}A" if end[0] > at[0] else ""
             text += up + "\r" + (f"\x1b[{at[1]}C" if at[1] else "")
-        self._standing = len(self._notices)
-        return "".join(shorten(self._as_shown(notice), columns - 1) + "\n" for notice in self._notices.values()) + text
+        rows = [row for notice in self._notices.values() for row in self._rows(notice, columns)]
+        self._standing = len(rows)
+        return "".join(row + "\n" for row in rows) + text
 
 
 class ReadlineScreen(_RedrawingScreen):

@@ -93,6 +93,11 @@ class RoomBook:
             return rooms[int(word) - 1].room_id
         return word
 
+    def is_known(self, room_id: str) -> bool:
+        """Whether the room was listed, made, looked at, or something came from it."""
+        with self._lock:
+            return room_id in self._counted or room_id in self._unread or any(room.room_id == room_id for room in self._rooms)
+
     def number_of(self, room_id: str) -> int | None:
         """By which number the room can be called; None where it has none."""
         with self._lock:

@@ -29,6 +29,7 @@ from client.errors import (
     CountsDiffer,
     HashDiffers,
     LoginRefused,
+    NoAnswer,
     ProtocolBroken,
     ServerError,
     TransferFailed,
@@ -162,7 +163,7 @@ class Patient(Connection):
     """A connection whose questions all end by one deadline; None = each has time of its own."""
 
     def __init__(self, login: Login) -> None:
-        seconds = login.timeout or SECONDS
+        self._seconds = seconds = login.timeout or SECONDS
         self.deadline: float | None = time.monotonic() + seconds
         super().__init__(login.host, login.port, timeout=seconds, features=(), tls=login.tls, cafile=login.cafile)
 
@@ -172,7 +173,12 @@ class Patient(Connection):
 
     def request(self, action: str, data: Mapping[str, Any] | None = None, *, timeout: float = ANSWER_SECONDS) -> Mapping[str, Any]:
         """As `Connection.request`, but not beyond the deadline."""
-        return super().request(action, data, timeout=timeout if self.deadline is None else min(timeout, self.left()))
+        if self.deadline is None or timeout <= self.left():
+            return super().request(action, data, timeout=timeout)
+        try:
+            return super().request(action, data, timeout=self.left())
+        except NoAnswer:
+            raise NoAnswer(f"the server did not answer {action} before the {self._seconds:g} s of --timeout were over") from None
 
     def broken_protocol(self) -> str:
         """What the server last sent that was no packet; "" where all was well. Takes all events that wait."""
@@ -234,13 +240,13 @@ def explain(error: ChatError, chat: Patient | None = None) -> tuple[int, str]:
     if isinstance(error, CannotConnect):
         return CANNOT_CONNECT, f"{visible(error.what)}\n{visible(error.advice)}"
     if isinstance(error, LoginRefused):
-        return LOGIN_REFUSED, f"The server refused: {visible(error.message.rstrip('.'))}."
+        return LOGIN_REFUSED, f"The server refused: {visible(str(error).rstrip('.'))}."
     if isinstance(error, (CountsDiffer, HashDiffers)):
         return DISAGREE, f"Not done: {visible(str(error))}."
     if isinstance(error, ProtocolBroken) or (isinstance(error, ServerError) and error.code == "unknown_action"):
         return PROTOCOL_BROKEN, f"The server does not keep to the protocol: {visible(str(error))}."
     if isinstance(error, ServerError):
-        return FAILED, f"The server refused: {visible(error.message.rstrip('.'))}."
+        return FAILED, f"The server refused: {visible(str(error).rstrip('.'))}."
     if isinstance(error, TransferFailed):
         status = FAILED if isinstance(error.__cause__, ServerError) else INCOMPLETE
         return status, f"The file was not transferred: {visible(str(error))}."

@@ -73,6 +73,8 @@ class LineClient(News):
         self._packets = PacketView(chat.tell)
         self._since = ""
         self.show_packets(options.packets)
+        where = f"{visible(chat.host)} port {chat.port}"
+        chat.on_silence = lambda: self.say(f"{where} is reached, but has not answered yet. Waiting; Ctrl-C ends it.")
 
     # --- From the beginning to the end ---
 
@@ -88,8 +90,11 @@ class LineClient(News):
         except ChatError as error:
             print(visible(str(error)), file=sys.stderr)
             return FAILED
-        except EOFError:
-            return OK
+        except EOFError:  # before anybody was logged in
+            if self._screen.is_terminal:
+                return OK
+            print("Nobody is logged in: the input ended before that. Without a terminal: -u NAME --password-file FILE.", file=sys.stderr)
+            return LOGIN_REFUSED
         except KeyboardInterrupt:
             self._screen.show("")
             return INTERRUPTED
@@ -235,6 +240,14 @@ class LineClient(News):
     def find_room(self, word: str) -> str:
         """The id of the room that is meant by a name, an id or a number of the last list."""
         return self.books.find(word)
+
+    def is_known(self, room_id: str) -> bool:
+        """Whether the room was listed, made, or spoken in."""
+        return self.books.is_known(room_id)
+
+    def room_count(self) -> int:
+        """How many rooms have a number."""
+        return len(self.books.rooms())
 
     def remember_rooms(self, rooms: list[Room]) -> None:
         """The rooms, in the order of their numbers."""

@@ -87,18 +87,24 @@ def seconds(text: str) -> float:
     return value
 
 
-def _shared() -> argparse.ArgumentParser:
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument(
+def _choosing() -> argparse.ArgumentParser:
+    """What chooses among cases."""
+    choosing = argparse.ArgumentParser(add_help=False)
+    choosing.add_argument(
         "--level",
         choices=LEVELS,
         default="full",
         help="seed: the 24 packets; full: extensions too (default); robust: bad input, rude peers",
     )
-    shared.add_argument(
+    choosing.add_argument(
         "--rules", metavar="GLOB", action="append", default=[], help="only cases about these rules, as R-MSG-* (may be repeated)"
     )
-    shared.add_argument("--case", metavar="ID", action="append", default=[], help="only this case (may be repeated)")
+    choosing.add_argument("--case", metavar="ID", action="append", default=[], help="only this case (may be repeated)")
+    return choosing
+
+
+def _shared() -> argparse.ArgumentParser:
+    shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument(
         "--seed", type=int, metavar="N", help="decides all names, texts and sizes (default: another one each time)"
     )
@@ -133,10 +139,10 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"conformance {VERSION}")
     modes = parser.add_subparsers(dest="mode", required=True, metavar="server|client|matrix")
-    shared = _shared()
+    shared, choosing = _shared(), _choosing()
     raw = argparse.RawDescriptionHelpFormatter
     server = modes.add_parser(
-        "server", parents=[shared], help="grade a server", allow_abbrev=False, epilog=EXAMPLES, formatter_class=raw
+        "server", parents=[choosing, shared], help="grade a server", allow_abbrev=False, epilog=EXAMPLES, formatter_class=raw
     )
     server.add_argument(
         "target", nargs="?", type=address, metavar="HOST:PORT", help="where it listens; port 0 with --start-cmd takes a free one"
@@ -152,7 +158,7 @@ def make_parser() -> argparse.ArgumentParser:
     server.add_argument(
         "--start-cmd", metavar="CMD", default="", help="starts it; {port}, {host}, {data} are filled in; allows kill and restart"
     )
-    client = modes.add_parser("client", parents=[shared], help="grade a client: client -- CMD …", allow_abbrev=False)
+    client = modes.add_parser("client", parents=[choosing, shared], help="grade a client: client -- CMD …", allow_abbrev=False)
     client_side.add_arguments(client)
     both = modes.add_parser(
         "matrix", parents=[shared], help="theirs and ours, 2 x 2: matrix -- SERVER_CMD -- CLIENT_CMD", allow_abbrev=False

@@ -206,6 +206,9 @@ class Target:
     notes: list[str] = field(default_factory=list)
     probe_room: str = ""
 
+    def __post_init__(self) -> None:
+        self.has_given = bool(self.accounts)  # which are taken out one by one
+
     def note(self, text: str) -> None:
         """Put a sentence into the report, once."""
         if text not in self.notes:
@@ -597,7 +600,8 @@ class Bench:
         if not user.is_on:
             if not self.target.way:
                 self.target.way = "none"
-                self.target.note("the server makes no accounts that the kit could use: give some (--account NAME:PASSWORD …)")
+                if not self.target.has_given:
+                    self.target.note("the server makes no accounts that the kit could use: give some (--account NAME:PASSWORD …)")
             raise NotReached(
                 "an account", "the server knows no `register` and no login with a new name: use --account NAME:PASSWORD"
             )

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import shlex
+import shutil
 import time
 from collections.abc import Callable, Sequence
 
@@ -56,6 +57,8 @@ def run(args: argparse.Namespace, on_outcome: Callable[[Outcome], None] | None =
     if len(args.commands) != 1 or not args.commands[0]:
         raise ValueError("expected: python -m conformance client -- CMD …")
     words = split_command(args.commands[0])
+    if "{" not in words[0] and shutil.which(words[0]) is None:
+        raise ValueError(f"the command {words[0]!r} can't be found, or is no program")
     setting = Setting(words, read_driver(args.driver), args.seed, args.timeout or WAIT_SECONDS)
     picked = chosen(args.level, args.rules, args.case)
     started, began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), time.monotonic()

@@ -28,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words and re.fullmatch(r"\S+:\d+", words[0]):
         return kit.main(["server", *words])
+    if words and not words[0].startswith("-"):
+        print(f"conformance: {words[0]!r} is no address; expected HOST:PORT, as localhost:9876", file=sys.stderr)
+        return EXIT_MISUSE
     server, client = PROJECT / "chat_server.py", PROJECT / "chat_client.py"
     if not (server.is_file() and client.is_file()):
         print(f"conformance: no chat_server.py and chat_client.py in {PROJECT}; expected HOST:PORT", file=sys.stderr)

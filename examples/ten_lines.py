@@ -12,8 +12,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it ru
 
 from client.connection import Connection
 
+_, name, password_file = sys.argv if len(sys.argv) == 3 else sys.exit("usage: python examples/ten_lines.py NAME PASSWORD_FILE")
+
 with Connection("127.0.0.1", 9876) as chat, suppress(KeyboardInterrupt):
-    chat.login(sys.argv[1], Path(sys.argv[2]).read_text().splitlines()[0])
+    chat.login(name, Path(password_file).read_text().splitlines()[0])
     chat.send("lobby", "Hello, everybody!")
     for message in chat.messages():
         print(f"{message.room_id} {message.sender}: {message.content!a}")

@@ -21,9 +21,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TextIO, TypeVar
 
+import protocol
 from server.logs import printable
 
-VERSION: Final = "0.1.0"
 PROGRAM: Final = "chat_server.py"
 SECTION: Final = "server"
 COMMANDS: Final[Mapping[str, str]] = {
@@ -423,7 +423,7 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--show-config", action="store_true", help="print the effective values and where each comes from, then end"
     )
-    about = f"{PROGRAM} {VERSION} (Python {platform.python_version()}, SQLite {sqlite3.sqlite_version})"
+    about = f"{PROGRAM} {protocol.VERSION} (Python {platform.python_version()}, SQLite {sqlite3.sqlite_version})"
     parser.add_argument("--version", action="version", version=about)
     commands = parser.add_subparsers(
         dest="command",

@@ -14,6 +14,7 @@ from client_fakes import FakeServer, Packet, Peer
 from test_client_scripts import alone, call
 
 import chat_client
+import protocol
 from client import preferences
 from client.preferences import KeptSession, Store, own_folder
 from client.records import Limits, Session
@@ -287,3 +288,13 @@ def test_scripts_never_use_the_kept_key() -> None:
         assert call("--password-file", "secret", "who").status == 0
     assert [sorted(data) for data in logins] == [["chatid", "password"]]
     assert Store().kept_session() is not None, "nor do they end it here"
+
+
+def test_a_web_address_is_no_address_and_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, status in ((["http://lab7:9876/"], 2), (["--version"], 0)):
+        with pytest.raises(SystemExit) as end:
+            chat_client.parse(words)
+        assert end.value.code == status
+    shown = capsys.readouterr()
+    assert "as lab7:9876" in shown.err
+    assert shown.out.startswith(f"chat_client.py {protocol.VERSION} (Python 3.")

@@ -422,7 +422,15 @@ def test_silence_ends_after_the_time_that_was_named() -> None:
         result = User(fake.port, "ada").does("who", "--timeout", "0.5")
         assert time.monotonic() - begun < SECONDS / 2
     assert (result.status, result.out) == (3, "")
-    assert "did not answer get_users" in result.err
+    assert "did not answer get_users before the 0.5 s of --timeout were over" in result.err
+
+
+def test_a_deadline_that_the_first_question_used_up_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("client.connection.PROBE_SECONDS", 0.2)
+    with FakeServer(lambda peer: peer.get("ping") and peer.get("login") and peer.get()) as fake:
+        result = User(fake.port, "ada").does("rooms", "--timeout", "0.3")
+    assert (result.status, result.out) == (3, "")
+    assert "did not answer login before the 0.3 s of --timeout were over" in result.err and "is no chat server" not in result.err
 
 
 def test_a_server_of_the_24_packets_alone_serves_scripts_too() -> None:

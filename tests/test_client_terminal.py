@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from client_fakes import FakeServer, Peer, good
+from client_fakes import FakeServer, Packet, Peer, good
 
 import chat_client
 from client import prompt as prompt_module
@@ -19,7 +19,7 @@ from client import terminal, transfer_queue
 from client.colours import Palette
 from client.commands import COMMANDS
 from client.connection import Connection
-from client.errors import TransferFailed
+from client.errors import ServerError, TransferFailed
 from client.events import Gap, Message, ServerEvent, Trouble
 from client.prompt import (
     KeyScreen,
@@ -155,8 +155,11 @@ def test_a_given_password_that_is_refused_ends_with_4(server: FakeServer) -> Non
     assert talk(server, password="wrong", is_terminal=True)[0] == 4
 
 
-def test_ending_the_input_before_login_is_no_failure(server: FakeServer) -> None:
-    assert talk(server, user=None, password=None)[0] == 0
+def test_ending_the_input_before_login_is_no_failure_on_a_terminal_alone(server: FakeServer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert talk(server, user=None, password=None, is_terminal=True)[0] == 0
+    status, text = talk(server, "grace", "secret", "hi", user=None, password=None)
+    assert status == 4 and "secret" not in text
+    assert "Nobody is logged in" in (hint := capsys.readouterr().err) and "-u NAME --password-file FILE" in hint
     assert talk(server, KeyboardInterrupt(), user=None, password=None)[0] == 130
 
 
@@ -172,7 +175,38 @@ def test_a_server_that_fails_at_login_ends_with_1(server: FakeServer, capsys: py
     assert "It broke.\\x1b" in capsys.readouterr().err
 
 
+def test_a_word_that_was_not_offered_is_asked_for_again_and_never_shown(server: FakeServer) -> None:
+    status, text = talk(server, "wrong", "geheim", "try", "secret", password=None, is_terminal=True)
+    assert status == 0 and "Please type try or take" in text and "geheim" not in text
+    sent = [packet["data"] for packet in server.heard if packet["action"] == "login"]
+    assert [data["password"] for data in sent] == ["wrong", "secret"] and not any(data.get("take_over") for data in sent)
+
+
+def test_a_login_that_is_not_answered_for_long_is_told(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("client.connection.SILENT_SECONDS", 0.02)
+
+    def late(peer: Peer, packet: Packet) -> None:
+        time.sleep(0.2)
+        peer.refuse(packet, "internal_error", "It broke.")
+
+    server.handlers["login"] = late
+    assert f"127.0.0.1 port {server.port} is reached, but has not answered yet." in talk(server)[1]
+
+
 # --- talking ---
+
+
+def test_a_number_beyond_the_list_leads_into_no_room(server: FakeServer) -> None:
+    text = talk(server, "/rooms", "/room 99", "/room")[1]
+    assert "No room has the number 99; there " in text and "You are in 99" not in text
+
+
+def test_the_field_of_a_message_is_for_programs(server: FakeServer) -> None:
+    message = "data.participants: there is no user 'nosuch'"
+    server.handlers["create_room"] = lambda peer, packet: peer.refuse(packet, "user_not_found", message)
+    text = talk(server, "/create club nosuch")[1]
+    assert "The server refused: there is no user" in text and "data.participants" not in text
+    assert ServerError("user_not_found", message).message == message
 
 
 def test_arrivals_are_shown_and_can_not_look_like_the_clients_own_lines(server: FakeServer) -> None:
@@ -505,10 +539,29 @@ def test_a_typed_line_of_several_rows_is_taken_away_whole(monkeypatch: pytest.Mo
 
 
 def test_a_line_with_a_key_replaces_the_one_above(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = shown_while_typing(monkeypatch, "", ("10 % of a long line that is cut", "f"), ("20 %", "f"), ("other", ""), ("30 %", "f"))
+    text = shown_while_typing(monkeypatch, "", ("10 % of a long line that is wrapped", "f"), ("20 %", "f"), ("other", ""), ("30 %", "f"))
     assert text == (
-        "\r\x1b[J10 % of a long line\n[lobby] " "\r\x1b[J\x1b[A\r\x1b[J20 %\n[lobby] " "\r\x1b[Jother\n[lobby] " "\r\x1b[J30 %\n[lobby] "
+        "\r\x1b[J10 % of a long line\n    that is wrapped\n[lobby] " "\r\x1b[J\x1b[2A\r\x1b[J20 %\n[lobby] " "\r\x1b[Jother\n[lobby] " "\r\x1b[J30 %\n[lobby] "
     )
+
+
+def test_a_long_notice_is_wrapped_and_taken_away_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.setenv("LINES", "24")
+    library: Any = FakeReadline()
+    screen = ReadlineScreen(io.StringIO(), out, library)
+
+    def read(prompt: str) -> str:
+        screen.notice("* Not connected. Attempt 4 in 4 s: nothing listens there", "retry")
+        shown = out.getvalue()
+        assert shown.endswith("there\n> ")
+        screen.notice("", "retry")
+        assert out.getvalue()[len(shown):] == f"\x1b[{shown.count(chr(10))}A\r\x1b[J> "
+        return ""
+
+    monkeypatch.setattr("builtins.input", read)
+    screen.read_line("> ")
 
 
 def test_long_arrivals_are_wrapped_with_an_indent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -631,6 +684,7 @@ def test_each_kind_of_terminal_gets_its_screen(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("TERM", "xterm")
     library: Any = FakeReadline()
     monkeypatch.setattr(prompt_module, "readline", library)
+    monkeypatch.setattr(prompt_module, "locale_reads_as", lambda encoding: True)
     assert type(open_screen()) is ReadlineScreen
     library.__doc__ = "Importing this module enables command line editing using libedit readline."
     assert type(open_screen()) is KeyScreen, "libedit does not tell what is being typed"

@@ -184,8 +184,8 @@ def test_a_client_that_hangs_or_ends_is_a_complete_report_in_time(program: str, 
 
 
 def test_a_command_that_can_not_be_started_says_so() -> None:
-    report = client_side.run(options([["./no-such-client", "{host}"]]))
-    assert report.exit_status == 1 and "no-such-client" in report.outcomes[0].came
+    with pytest.raises(ValueError, match="no-such-client' can't be found"):
+        client_side.run(options([["./no-such-client", "{host}"]]))
 
 
 def test_the_end_of_the_run_ends_every_wait() -> None:
@@ -316,3 +316,9 @@ def test_grading_ours_asks_for_everything_of_both_and_ends_with_the_worse_status
     assert server[:4] == ["server", "127.0.0.1:0", "--level", "robust"] and "--start-cmd" in server and "out/report.html" in server
     assert client[:3] == ["client", "--level", "robust"] and client[client.index("-o") + 1] == str(Path("out/client-report.html"))
     assert client[client.index("--") + 2].endswith("chat_client.py")
+
+
+def test_grading_a_word_that_is_no_address_is_misuse(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(grade.kit, "main", lambda words: pytest.fail("nothing is graded"))
+    assert grade.main(["foo"]) == 2
+    assert "'foo' is no address; expected HOST:PORT" in capsys.readouterr().err

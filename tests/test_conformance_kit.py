@@ -420,6 +420,24 @@ def test_an_absent_server_gives_a_complete_report_and_status_3() -> None:
     assert "no server is there" in done.notes[0]
 
 
+def test_who_gave_accounts_is_not_told_to_give_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stranger:
+        is_on = False
+
+        def login(self) -> None:
+            pass
+
+    monkeypatch.setattr(Bench, "_registered", lambda bench: None)
+    monkeypatch.setattr(Bench, "guest", lambda bench: Stranger())
+    for given, told in (([], 1), ([kit.Account("anna", "pw", is_given=True)], 0)):
+        target = Target(HOST, 1, SHORT, list(given))
+        target.accounts.clear()  # they are in use
+        bench = Bench(target, a_case(lambda bench: None), 7, time.monotonic() + 60)
+        with pytest.raises(kit.NotReached):
+            bench._new_user(True)
+        assert (target.way, len(target.notes)) == ("none", told)
+
+
 @pytest.mark.parametrize(
     "converse", [says_nothing, closes, resets, answers(b"HTTP/1.1 400 Bad Request\r\n\r\n"), answers(b"\x00\x00\x00\x02[]")]
 )
@@ -725,7 +743,11 @@ def main(*words: str) -> int:
         ["server", "localhost:1", "--report", "song"],
         ["server", "localhost:1", "--", "python"],
         ["client"],
+        ["client", "--", "no-such-command"],
         ["matrix", "--", "one"],
+        ["matrix", "--rules", "R-MSG-*", "--", "one", "--", "two"],
+        ["matrix", "--case", "messages.counts", "--", "one", "--", "two"],
+        ["matrix", "--level", "seed", "--", "one", "--", "two"],
         ["sing"],
     ],
 )

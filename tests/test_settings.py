@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import protocol
 from server import settings
 from server.settings import OPTIONS, Settings, parse
 
@@ -238,7 +239,7 @@ def test_show_config_prints_a_file_that_gives_the_same_settings(capsys: pytest.C
 
 def test_version_names_the_program_python_and_sqlite(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed_by(capsys, ["--version"])
-    assert text.startswith(f"chat_server.py {settings.VERSION} (Python 3.")
+    assert text.startswith(f"chat_server.py {protocol.VERSION} (Python 3.")
     assert "SQLite 3." in text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -61,3 +62,22 @@ def test_starter_has_at_most_150_lines_and_imports_nothing_of_ours(name: str) ->
 def test_readme_of_the_starters_names_them_all() -> None:
     readme = (ROOT / "examples" / "starter" / "README.md").read_text("utf-8")
     assert all(f"({name})" in readme for name in STARTERS)
+
+
+@pytest.mark.parametrize("name", STARTERS)
+def test_starter_says_in_a_line_why_it_can_not_listen(name: str) -> None:
+    program = shutil.which(STARTERS[name])
+    if program is None:
+        pytest.skip(f"{STARTERS[name]} is not installed")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        for port in (str(taken.getsockname()[1]), "many", "99999"):
+            done = subprocess.run(
+                [program, str(ROOT / "examples" / "starter" / name), port], capture_output=True, text=True, timeout=30, check=False
+            )
+            assert done.returncode == 1 and done.stderr.startswith("cannot listen: ") and done.stderr.count("\n") == 1, done.stderr
+
+
+def test_the_bot_of_ten_lines_says_how_it_is_called() -> None:
+    program = [sys.executable, str(ROOT / "examples" / "ten_lines.py")]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1 and done.stderr == "usage: python examples/ten_lines.py NAME PASSWORD_FILE\n"

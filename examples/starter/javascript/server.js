@@ -138,6 +138,13 @@ const HANDLERS = new Map(Object.entries({
 }));
 
 const server = net.createServer((socket) => new Client(socket));
-server.listen(Number(process.argv[2] ?? 9876), "127.0.0.1", () => {
+function stop(error) {
+  console.error(`cannot listen: ${error.message}`);
+  process.exit(1);
+}
+const port = Number(process.argv[2] ?? 9876);
+server.on("error", stop);
+if (!Number.isInteger(port) || port < 0 || port > 65535) stop(new Error("the port must be a number from 0 to 65535"));
+server.listen(port, "127.0.0.1", () => {
   console.log(`listening on 127.0.0.1:${server.address().port}`);
 });

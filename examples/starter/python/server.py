@@ -136,13 +136,15 @@ def serve(client):
         pass
     finally:
         with lock:
-            if client.name:
-                del clients[client.name]
+            clients.pop(client.name, None)
         client.sock.close()
 
 
 if __name__ == "__main__":
-    listener = socket.create_server(("127.0.0.1", int(sys.argv[1]) if len(sys.argv) > 1 else 9876))
+    try:
+        listener = socket.create_server(("127.0.0.1", int(sys.argv[1]) if len(sys.argv) > 1 else 9876))
+    except (OSError, ValueError, OverflowError) as error:
+        sys.exit(f"cannot listen: {error}")
     print(f"listening on 127.0.0.1:{listener.getsockname()[1]}", flush=True)
     while True:
         threading.Thread(target=serve, args=(Client(listener.accept()[0]),), daemon=True).start()
