@@ -258,7 +258,7 @@ class Option:
 
     def help_line(self) -> str:
         zero = f"; 0: {self.zero}" if self.zero else ""
-        return f"{self.help} (default {self.kind.show(self.default)}{zero})"
+        return f"{self.help} (default {self.kind.show(self.default) or 'none'}{zero})"
 
 
 OPTIONS: Final[Mapping[str, Option]] = {
