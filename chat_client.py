@@ -1,7 +1,8 @@
-"""The door of the client: options, settings, standard streams and the exit status. Nobody imports it.
+"""The door of the client: options, settings, standard streams and the exit status. Nobody imports
+it.
 
-    python chat_client.py [HOST[:PORT]] [OPTIONS]              talks, in a terminal
-    python chat_client.py [HOST[:PORT]] [OPTIONS] COMMAND …    does one thing, for scripts; a first word that is a command is no host
+python chat_client.py [HOST[:PORT]] [OPTIONS]              talks, in a terminal
+python chat_client.py [HOST[:PORT]] [OPTIONS] COMMAND …    does one thing, for scripts; a first word that is a command is no host
 """
 
 from __future__ import annotations
@@ -29,26 +30,35 @@ from client.text import visible
 from client.tls import Trust
 
 DEFAULT_SERVER: Final = ("127.0.0.1", protocol.DEFAULT_PORT)
-COMMANDS: Final = {**{name: command.help for name, command in scripts.COMMANDS.items()},
-                   "doctor": "find out, step by step, why a server can't be reached"}  # fmt: skip
+COMMANDS: Final = {
+    **{name: command.help for name, command in scripts.COMMANDS.items()},
+    "doctor": "find out, step by step, why a server can't be reached",
+}
 PROGRAM: Final = Path(sys.argv[0]).name if sys.argv[0].endswith(".pyz") else "chat_client.py"
 COLOURS: Final = ("auto", "always", "never")
 
 
-# --- The command line ------------------------------------------------------------------------------------------------
+# --- The command line -----------------------------------------------------------------------------
 
 
 def address(text: str) -> tuple[str, int]:
     """Split `HOST`, `HOST:PORT`, `[IPv6]:PORT` or a bare IPv6 address into host and port."""
     if "://" in text:
         host = text.split("://")[1].split("/")[0] or "lab:9876"
-        raise argparse.ArgumentTypeError(f"{text!r} is a web address; expected HOST or HOST:PORT alone, as {host}")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is a web address; expected HOST or HOST:PORT alone, as {host}"
+        )
     match = re.fullmatch(r"\[([^\[\]]+)\](?::(.*))?|([^:\[\]]+)(?::([^:]*))?", text)
     if match is None:
         if text.count(":") > 1 and "[" not in text:
             return text, protocol.DEFAULT_PORT
-        raise argparse.ArgumentTypeError(f"{text!r} is no address; expected HOST, HOST:PORT or [IPv6]:PORT")
-    host, port = match.group(1) or match.group(3), match.group(2) if match.group(1) else match.group(4)
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no address; expected HOST, HOST:PORT or [IPv6]:PORT"
+        )
+    host, port = (
+        match.group(1) or match.group(3),
+        match.group(2) if match.group(1) else match.group(4),
+    )
     if port is None:
         return host, protocol.DEFAULT_PORT
     if not (port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65535):
@@ -73,14 +83,37 @@ def _seconds(text: str) -> float:
 
 
 def general_options() -> argparse.ArgumentParser:
-    """What may stand before a command and after it. No defaults: what is not given may be set otherwise."""
+    """What may stand before a command and after it. No defaults: what is not given may be set
+    otherwise."""
     result = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    result.add_argument("-u", "--user", metavar="NAME", help="log in with this name, without asking for it")
-    result.add_argument("--password-file", metavar="FILE", help="take the password from the first line of FILE, - for standard input")
-    result.add_argument("--take-over", action="store_true", help="end another session of this user that is still open")
-    result.add_argument("--tls", action=argparse.BooleanOptionalAction, help="encrypt the connection, and check the server's certificate")
-    result.add_argument("--cafile", metavar="FILE", help="trust the certificate in FILE (PEM), which the teacher hands out, and no other")
-    result.add_argument("--portable", action="store_true", help=f"keep settings in {preferences.PORTABLE_NAME} beside the program")
+    result.add_argument(
+        "-u", "--user", metavar="NAME", help="log in with this name, without asking for it"
+    )
+    result.add_argument(
+        "--password-file",
+        metavar="FILE",
+        help="take the password from the first line of FILE, - for standard input",
+    )
+    result.add_argument(
+        "--take-over",
+        action="store_true",
+        help="end another session of this user that is still open",
+    )
+    result.add_argument(
+        "--tls",
+        action=argparse.BooleanOptionalAction,
+        help="encrypt the connection, and check the server's certificate",
+    )
+    result.add_argument(
+        "--cafile",
+        metavar="FILE",
+        help="trust the certificate in FILE (PEM), which the teacher hands out, and no other",
+    )
+    result.add_argument(
+        "--portable",
+        action="store_true",
+        help=f"keep settings in {preferences.PORTABLE_NAME} beside the program",
+    )
     return result
 
 
@@ -89,26 +122,53 @@ def parser() -> argparse.ArgumentParser:
     width = max(map(len, COMMANDS))
     listed = "\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())
     result = argparse.ArgumentParser(
-        prog=PROGRAM, allow_abbrev=False, parents=[general_options()], formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog=PROGRAM,
+        allow_abbrev=False,
+        parents=[general_options()],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         usage=f"{PROGRAM} [HOST[:PORT]] [OPTIONS] [COMMAND ...]",
         description="Talk on a chat server. Asks for name and password; then type to talk, and /help for what else there is.",
         epilog=f"commands for scripts ({PROGRAM} COMMAND --help says more):\n{listed}\n\nexit status:\n  "
         + STATUSES.replace(", 4", ",\n  4").replace(", 6", ",\n  6"),
-    )  # fmt: skip
-    result.add_argument(
-        "server", nargs="?", metavar="HOST[:PORT]", type=address,
-        help=f"the server's address, IPv6 in brackets; {joined(DEFAULT_SERVER)} unless given or saved",
-    )  # fmt: skip
-    result.add_argument("--room", metavar="ROOM", help="the room to begin in (lobby)")
-    result.add_argument("--download-folder", metavar="DIR", help="where /get puts files (./downloads)")
-    result.add_argument("--color", choices=COLOURS, help="colours (auto: on a terminal, unless NO_COLOR is set)")
-    result.add_argument("--packets", choices=packet_view.MODES, default="off", help="show the packets that go over the wire (%(default)s)")
-    result.add_argument("--save", action="store_true", help="remember server, name and options for the next start")
-    result.add_argument(
-        "--stay", action=argparse.BooleanOptionalAction, help="stay logged in at /quit, so that the next start asks for no password"
     )
-    result.add_argument("--version", action="version", version=f"{PROGRAM} {protocol.VERSION} (Python {platform.python_version()})")
-    result.add_argument("--show-settings", action="store_true", help="print what holds and where it comes from, and end")
+    result.add_argument(
+        "server",
+        nargs="?",
+        metavar="HOST[:PORT]",
+        type=address,
+        help=f"the server's address, IPv6 in brackets; {joined(DEFAULT_SERVER)} unless given or saved",
+    )
+    result.add_argument("--room", metavar="ROOM", help="the room to begin in (lobby)")
+    result.add_argument(
+        "--download-folder", metavar="DIR", help="where /get puts files (./downloads)"
+    )
+    result.add_argument(
+        "--color", choices=COLOURS, help="colours (auto: on a terminal, unless NO_COLOR is set)"
+    )
+    result.add_argument(
+        "--packets",
+        choices=packet_view.MODES,
+        default="off",
+        help="show the packets that go over the wire (%(default)s)",
+    )
+    result.add_argument(
+        "--save", action="store_true", help="remember server, name and options for the next start"
+    )
+    result.add_argument(
+        "--stay",
+        action=argparse.BooleanOptionalAction,
+        help="stay logged in at /quit, so that the next start asks for no password",
+    )
+    result.add_argument(
+        "--version",
+        action="version",
+        version=f"{PROGRAM} {protocol.VERSION} (Python {platform.python_version()})",
+    )
+    result.add_argument(
+        "--show-settings",
+        action="store_true",
+        help="print what holds and where it comes from, and end",
+    )
     _add_script_options(result)
     return result
 
@@ -116,12 +176,17 @@ def parser() -> argparse.ArgumentParser:
 def command_parser(name: str) -> argparse.ArgumentParser:
     """What stands behind a command."""
     result = argparse.ArgumentParser(
-        prog=f"{PROGRAM} [HOST[:PORT]] {name}", description=COMMANDS[name][0].upper() + COMMANDS[name][1:] + ".", allow_abbrev=False,
-        parents=[general_options()], epilog=f"Exit status: {STATUSES}.",
-    )  # fmt: skip
+        prog=f"{PROGRAM} [HOST[:PORT]] {name}",
+        description=COMMANDS[name][0].upper() + COMMANDS[name][1:] + ".",
+        allow_abbrev=False,
+        parents=[general_options()],
+        epilog=f"Exit status: {STATUSES}.",
+    )
     _add_script_options(result)
     if name == "doctor":
-        result.add_argument("server", nargs="?", metavar="HOST[:PORT]", type=address, help="the server's address")
+        result.add_argument(
+            "server", nargs="?", metavar="HOST[:PORT]", type=address, help="the server's address"
+        )
     else:
         scripts.COMMANDS[name].add(result)
     return result
@@ -129,8 +194,12 @@ def command_parser(name: str) -> argparse.ArgumentParser:
 
 def _add_script_options(target: argparse.ArgumentParser) -> None:
     target.add_argument("--no-input", action="store_true", help="never ask for anything")
-    target.add_argument("--timeout", metavar="S", type=_seconds, help="for commands: give up after S seconds (30)")
-    target.add_argument("--json", action="store_true", help="for commands: print one JSON object a line")
+    target.add_argument(
+        "--timeout", metavar="S", type=_seconds, help="for commands: give up after S seconds (30)"
+    )
+    target.add_argument(
+        "--json", action="store_true", help="for commands: print one JSON object a line"
+    )
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -151,8 +220,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def _split(arguments: list[str]) -> tuple[list[str], str | None, list[str]]:
     """What stands before the command, the command, and what stands behind it."""
     takes_value = {
-        name for action in parser()._actions if action.option_strings and action.nargs is None for name in action.option_strings
-    }  # fmt: skip
+        name
+        for action in parser()._actions
+        if action.option_strings and action.nargs is None
+        for name in action.option_strings
+    }
     words = 0
     skip = False
     for place, word in enumerate(arguments):
@@ -167,12 +239,13 @@ def _split(arguments: list[str]) -> tuple[list[str], str | None, list[str]]:
     return arguments, None, []
 
 
-# --- Settings --------------------------------------------------------------------------------------------------------
+# --- Settings -------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
-    """What holds, of flags, variables, the settings file and defaults. `user` and `server` may be asked for or defaults."""
+    """What holds, of flags, variables, the settings file and defaults. `user` and `server` may be
+    asked for or defaults."""
 
     server: tuple[str, int] = DEFAULT_SERVER
     user: str | None = None
@@ -198,14 +271,18 @@ def wanted(given: argparse.Namespace, settings: Mapping[str, Value]) -> Wanted:
         else:
             found[key.replace("-", "_")] = value.text
     if found.get("color", "auto") not in COLOURS:
-        raise BadSettings(f"{settings['color'].origin}: color is {found['color']!r}; expected one of {', '.join(COLOURS)}")
+        raise BadSettings(
+            f"{settings['color'].origin}: color is {found['color']!r}; expected one of {', '.join(COLOURS)}"
+        )
     if given.server is not None and found.get("server") not in (None, given.server):
         found.pop("tls", None)  # those are another server's
         found.pop("cafile", None)
     flags = {field.name: getattr(given, field.name, None) for field in dataclasses.fields(Wanted)}
     if flags["cafile"] is not None and flags["tls"] is None and not found.get("tls"):
         raise BadSettings("--cafile needs --tls")
-    result = Wanted(**{**found, **{key: value for key, value in flags.items() if value is not None}})
+    result = Wanted(
+        **{**found, **{key: value for key, value in flags.items() if value is not None}}
+    )
     return result if result.tls else dataclasses.replace(result, cafile=None)
 
 
@@ -221,7 +298,9 @@ def to_save(held: Wanted, given: argparse.Namespace) -> dict[str, str]:
     return values
 
 
-def show_settings(store: Store, settings: Mapping[str, Value], held: Wanted, given: argparse.Namespace) -> None:
+def show_settings(
+    store: Store, settings: Mapping[str, Value], held: Wanted, given: argparse.Namespace
+) -> None:
     """Print every setting as a line of the file, and behind it where it comes from."""
     print(f"# {store.path}{'' if store.path.exists() else ' (not there)'}\n[{preferences.SECTION}]")
     for key in preferences.KEYS:
@@ -231,22 +310,28 @@ def show_settings(store: Store, settings: Mapping[str, Value], held: Wanted, giv
             origin = "flag"
         else:
             origin = settings[key].origin if key in settings else "default"
-        shown = joined(value) if key == "server" else {True: "yes", False: "no", None: ""}.get(value, value)
+        shown = (
+            joined(value)
+            if key == "server"
+            else {True: "yes", False: "no", None: ""}.get(value, value)
+        )
         print(f"{key} = {shown}".rstrip() + f"    # {origin}")
 
 
 def place_of_settings(given: argparse.Namespace) -> Store:
-    """Beside the program where asked for, or where such a file lies there already; else the system's own place."""
+    """Beside the program where asked for, or where such a file lies there already; else the
+    system's own place."""
     beside = Path(sys.argv[0]).resolve().parent
     portable = given.portable or (beside / preferences.PORTABLE_NAME).is_file()
     return Store(beside if portable else None)
 
 
-# --- Running ---------------------------------------------------------------------------------------------------------
+# --- Running --------------------------------------------------------------------------------------
 
 
 def read_password(name: str, *, as_bytes: bool = False) -> str:
-    """The first line of a file, or of standard input for `-`; `as_bytes` where bytes will be read behind it, as by `send ROOM -`."""
+    """The first line of a file, or of standard input for `-`; `as_bytes` where bytes will be read
+    behind it, as by `send ROOM -`."""
     if name == "-":
         line = sys.stdin.buffer.readline().decode("utf-8") if as_bytes else sys.stdin.readline()
         return line.rstrip("\r\n")
@@ -259,27 +344,44 @@ def talk(held: Wanted, given: argparse.Namespace, password: str | None, store: S
     host, port = held.server
     chat = terminal.connection_for(host, port, tls=held.tls, cafile=held.cafile)
     options = terminal.Options(
-        held.user, password, held.room, Path(held.download_folder), given.take_over,
-        colours=colours.wanted(held.color, sys.stdout), packets=given.packets,
-    )  # fmt: skip
+        held.user,
+        password,
+        held.room,
+        Path(held.download_folder),
+        given.take_over,
+        colours=colours.wanted(held.color, sys.stdout),
+        packets=given.packets,
+    )
     kept = kept_session(held, store) if held.stay else None
     if kept is not None:
         options = dataclasses.replace(options, user=kept.user, session_key=kept.key)
     if held.stay:
-        options = dataclasses.replace(options, keep=lambda session: keep_session(held, store, session))
+        options = dataclasses.replace(
+            options, keep=lambda session: keep_session(held, store, session)
+        )
     elif given.stay is False:
         store.forget_session()
     status = terminal.LineClient(chat, open_screen(), options).run()
-    if kept is not None and status in (scripts.CANNOT_CONNECT, INTERRUPTED) and store.kept_session() is None:
+    if (
+        kept is not None
+        and status in (scripts.CANNOT_CONNECT, INTERRUPTED)
+        and store.kept_session() is None
+    ):
         store.keep_session(kept)  # it was not taken up, or is as good as before
     if status == scripts.CANNOT_CONNECT:
-        encrypted = (" --tls" if held.tls else "") + (f" --cafile {held.cafile}" if held.cafile is not None else "")
-        print(f"To look closer: python {PROGRAM} doctor {visible(joined(held.server))}{visible(encrypted)}", file=sys.stderr)
+        encrypted = (" --tls" if held.tls else "") + (
+            f" --cafile {held.cafile}" if held.cafile is not None else ""
+        )
+        print(
+            f"To look closer: python {PROGRAM} doctor {visible(joined(held.server))}{visible(encrypted)}",
+            file=sys.stderr,
+        )
     return status
 
 
 def kept_session(held: Wanted, store: Store) -> KeptSession | None:
-    """The session to be taken up. Taken away from the file: in two windows at once each would take the other's place, for ever."""
+    """The session to be taken up. Taken away from the file: in two windows at once each would take
+    the other's place, for ever."""
     kept = store.kept_session()
     if kept is None or kept.server != joined(held.server) or kept.tls != held.tls:
         return None
@@ -291,13 +393,20 @@ def kept_session(held: Wanted, store: Store) -> KeptSession | None:
 
 def keep_session(held: Wanted, store: Store, session: Session) -> bool:
     """Keep the session for the next start; says so where that is not possible."""
-    if store.keep_session(KeptSession(joined(held.server), session.chatid, held.tls, session.session_key)):
+    if store.keep_session(
+        KeptSession(joined(held.server), session.chatid, held.tls, session.session_key)
+    ):
         return True
-    print("* Your session can't be kept here, where others could read its key; you are logged out.", file=sys.stderr)
+    print(
+        "* Your session can't be kept here, where others could read its key; you are logged out.",
+        file=sys.stderr,
+    )
     return False
 
 
-def do_command(held: Wanted, given: argparse.Namespace, password: str | None, door: argparse.ArgumentParser) -> int:
+def do_command(
+    held: Wanted, given: argparse.Namespace, password: str | None, door: argparse.ArgumentParser
+) -> int:
     """One command for scripts."""
     host, port = held.server
     asks = sys.stdin.isatty() and not given.no_input
@@ -306,7 +415,16 @@ def do_command(held: Wanted, given: argparse.Namespace, password: str | None, do
         if user is not None and given.user is not None and password is None and asks:
             password = getpass.getpass("Password: ")
         return doctor.run(
-            doctor.Patient(host, port, held.tls, held.cafile, user, password, given.take_over, given.timeout or doctor.SECONDS),
+            doctor.Patient(
+                host,
+                port,
+                held.tls,
+                held.cafile,
+                user,
+                password,
+                given.take_over,
+                given.timeout or doctor.SECONDS,
+            ),
             Output(given.json),
         )
     if user is None:
@@ -316,33 +434,47 @@ def do_command(held: Wanted, given: argparse.Namespace, password: str | None, do
         user = sys.stdin.readline().strip()
     if password is None:
         if not asks:
-            door.error(f"{given.command} needs a password: --password-file FILE, or - for standard input")
+            door.error(
+                f"{given.command} needs a password: --password-file FILE, or - for standard input"
+            )
         password = getpass.getpass("Password: ")
     problem = "expected a name" if not user else protocol.password_problem(password)
     if problem is not None:
         door.error(problem)
-    login = scripts.Login(host, port, held.tls, held.cafile, user, password, given.take_over, given.timeout)
+    login = scripts.Login(
+        host, port, held.tls, held.cafile, user, password, given.take_over, given.timeout
+    )
     return scripts.run(login, given)
 
 
 def prepare_streams() -> bool:
-    """Characters that a console can't show are written as escapes, and bytes that are no text read as U+FFFD.
+    """Characters that a console can't show are written as escapes, and bytes that are no text read
+    as U+FFFD.
 
-    Where a descriptor is closed (`>&-`) Python has no stream, and the next file opened would take its number: the null device
-    stands in. False where that is stdout, which nobody reads then.
+    Where a descriptor is closed (`>&-`) Python has no stream, and the next file opened would take
+    its number: the null device stands in. False where that is stdout, which nobody reads then.
     """
     good = sys.stdout is not None
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # in this order each gets its own number back
+    for name, mode in (
+        ("stdin", "r"),
+        ("stdout", "w"),
+        ("stderr", "w"),
+    ):  # in this order each gets its own number back
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
-    for stream, errors in ((sys.stdout, "backslashreplace"), (sys.stderr, "backslashreplace"), (sys.stdin, "replace")):
+    for stream, errors in (
+        (sys.stdout, "backslashreplace"),
+        (sys.stderr, "backslashreplace"),
+        (sys.stdin, "replace"),
+    ):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=errors)
     return good
 
 
 def flush_streams() -> bool:
-    """Write out what is left; False where nobody reads stdout any more (Python would complain at its end)."""
+    """Write out what is left; False where nobody reads stdout any more (Python would complain at
+    its end)."""
     good = True
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -356,7 +488,9 @@ def flush_streams() -> bool:
     return good
 
 
-def password_from(given: argparse.Namespace, door: argparse.ArgumentParser, user: str | None) -> str | None:
+def password_from(
+    given: argparse.Namespace, door: argparse.ArgumentParser, user: str | None
+) -> str | None:
     """What `--password-file` names; None where it is not given."""
     name = given.password_file
     if name is None:
@@ -382,7 +516,9 @@ def start(arguments: list[str]) -> int:
         settings = store.load()
         held = wanted(given, settings)
         if held.stay and store.is_portable and given.command is None:
-            raise BadSettings("--stay is not possible with settings beside the program: others could read the key of the session")
+            raise BadSettings(
+                "--stay is not possible with settings beside the program: others could read the key of the session"
+            )
         if given.show_settings:
             show_settings(store, settings, held, given)
             return OK

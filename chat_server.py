@@ -1,7 +1,8 @@
-"""The door of the server: options, wiring, signals, and the order of shutting down. Nobody imports it.
+"""The door of the server: options, wiring, signals, and the order of shutting down. Nobody imports
+it.
 
-    python chat_server.py                 serves until Ctrl-C
-    python chat_server.py adduser NAME    and the other commands of `--help` look after accounts, also while it serves
+python chat_server.py                 serves until Ctrl-C
+python chat_server.py adduser NAME    and the other commands of `--help` look after accounts, also while it serves
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ log: Final = logging.getLogger("server")
 class Signals:
     """Turns SIGINT, SIGTERM, SIGHUP and Ctrl-Break into one wake-up of the main thread.
 
-    By `signal.set_wakeup_fd`: an Event set by a handler while the main thread waits for it ignored SIGINT in 50 of 150
-    starts on a busy machine, this in none.
+    By `signal.set_wakeup_fd`: an Event set by a handler while the main thread waits for it ignored
+    SIGINT in 50 of 150 starts on a busy machine, this in none.
     """
 
     def __init__(self) -> None:
@@ -38,7 +39,9 @@ class Signals:
         signal.set_wakeup_fd(self._in.fileno(), warn_on_full_buffer=False)
         for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
             number = getattr(signal, name, None)
-            if number is not None and not (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):  # nohup
+            if number is not None and not (
+                name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN
+            ):  # nohup
                 signal.signal(number, lambda *_: None)
 
     def wait(self) -> None:
@@ -53,7 +56,8 @@ class Signals:
             pass  # its buffer is full of wake-ups
 
     def second_ends_at_once(self) -> None:
-        """From now on a signal ends the process without further ado: what was acknowledged is on disk already."""
+        """From now on a signal ends the process without further ado: what was acknowledged is on
+        disk already."""
 
         def end() -> None:
             self._out.recv(1)
@@ -86,7 +90,11 @@ def serve(settings: Settings) -> int:
     log.info("closing%s", f": {failure[0]}" if failure else "")
     still_ran = service.stop()
     if still_ran:
-        log.warning("still running after %.0f s: %s", settings.shutdown_timeout, ", ".join(still_ran + threads_still_running()))
+        log.warning(
+            "still running after %.0f s: %s",
+            settings.shutdown_timeout,
+            ", ".join(still_ran + threads_still_running()),
+        )
     log.info("closed")
     stop_logging()
     return _fail(failure[0]) if failure else 0
@@ -97,7 +105,17 @@ def _say_hello(service: Service) -> None:
         count = accounts.count(reader)
     settings = service.settings
     try:
-        print(welcome.screen(settings, settings.host, service.listener.port, service.folder.path, count, sys.stdout.encoding), flush=True)
+        print(
+            welcome.screen(
+                settings,
+                settings.host,
+                service.listener.port,
+                service.folder.path,
+                count,
+                sys.stdout.encoding,
+            ),
+            flush=True,
+        )
     except OSError:
         pass  # nobody listens to stdout, which is no reason not to serve
 
@@ -107,7 +125,10 @@ def _cannot_listen(settings: Settings, error: OSError | OverflowError) -> str:
     number = getattr(error, "errno", None)
     if isinstance(error, socket.gaierror) or number == errno.EADDRNOTAVAIL:
         return f"can't listen on {place}: {settings.host!r} is no address of this machine (--host 0.0.0.0 takes all of them)"
-    if number in (errno.EADDRINUSE, getattr(errno, "WSAEACCES", None)):  # the latter: taken exclusively, on Windows
+    if number in (
+        errno.EADDRINUSE,
+        getattr(errno, "WSAEACCES", None),
+    ):  # the latter: taken exclusively, on Windows
         return f"can't listen on {place}: the port is in use, perhaps by a server that still runs; stop it, or choose another with --port"
     return f"can't listen on {place}: {error.strerror if isinstance(error, OSError) and error.strerror else error}; see --host and --port"
 
@@ -118,8 +139,13 @@ def _fail(message: str) -> int:
 
 
 def _stand_in_for_closed_streams() -> None:
-    """Python has none where a descriptor is closed (`>&-`, pythonw.exe); without one the next file opened would take its number."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # in this order each gets its own number back
+    """Python has none where a descriptor is closed (`>&-`, pythonw.exe); without one the next file
+    opened would take its number."""
+    for name, mode in (
+        ("stdin", "r"),
+        ("stdout", "w"),
+        ("stderr", "w"),
+    ):  # in this order each gets its own number back
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
 
@@ -135,5 +161,6 @@ def main() -> int:
 
 if __name__ == "__main__":
     status = main()
-    # Threads of clients that would not end are daemons; leaving by os._exit would skip what coverage and others do at exit.
+    # Threads of clients that would not end are daemons; leaving by os._exit would skip what
+    # coverage and others do at exit.
     sys.exit(status)

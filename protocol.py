@@ -1,11 +1,11 @@
 """The protocol: how a frame is cut, which packets exist, and what each field must be.
 
-Owns the framing, the strict JSON decoder, the catalogue of every packet that clients and the server send, all checks of
-fields, and the builders that turn a packet into the bytes of its frame. `docs/PROTOCOL.md` states the same rules in prose;
-a test compares its table with this catalogue.
+Owns the framing, the strict JSON decoder, the catalogue of every packet that clients and the server
+send, all checks of fields, and the builders that turn a packet into the bytes of its frame.
+`docs/PROTOCOL.md` states the same rules in prose; a test compares its table with this catalogue.
 
-Never opens a socket, starts a thread or asks a clock. Everything is a pure function or immutable, but for `FrameReader`,
-which belongs to the one thread that reads its connection.
+Never opens a socket, starts a thread or asks a clock. Everything is a pure function or immutable,
+but for `FrameReader`, which belongs to the one thread that reads its connection.
 
 `python protocol.py FILE` prints the packets of a journal file readably.
 """
@@ -33,14 +33,16 @@ from typing import Any, BinaryIO, ClassVar, Final
 VERSION: Final = "0.1.0"
 """The release of server and client, which both show."""
 
-# --- Numbers of the contract (docs/PROTOCOL.md, "Limits") -------------------------------------------------------------
+# --- Numbers of the contract (docs/PROTOCOL.md, "Limits") -----------------------------------------
 
 HEADER_BYTES: Final = 4
 MAX_FRAME_BEFORE_LOGIN: Final = 64 * 1024
 DEFAULT_PORT: Final = 9876
 MAX_DEPTH: Final = 32
 MAX_ELEMENTS: Final = 10_000
-MAX_INTEGER: Final = 2**53 - 1  # the largest whole number that every JSON reader keeps exactly (RFC 8259, section 6)
+MAX_INTEGER: Final = (
+    2**53 - 1
+)  # the largest whole number that every JSON reader keeps exactly (RFC 8259, section 6)
 MAX_NUMBER_CHARACTERS: Final = 1_000
 MAX_CHUNK_BYTES: Final = 256 * 1024
 MAX_PAGE: Final = 1_000
@@ -78,7 +80,7 @@ ERROR_CODES: Final[Mapping[str, str]] = {
 }
 
 
-# --- Errors ----------------------------------------------------------------------------------------------------------
+# --- Errors ---------------------------------------------------------------------------------------
 
 
 class ProtocolError(Exception):
@@ -125,25 +127,36 @@ def describe(value: object) -> str:
     return text if len(text) <= 64 else text[:63] + "…"
 
 
-# --- Framing ---------------------------------------------------------------------------------------------------------
+# --- Framing --------------------------------------------------------------------------------------
 
 _OTHER_PROTOCOLS: Final = (
-    (b"GET ", "an HTTP request"), (b"POST", "an HTTP request"), (b"HEAD", "an HTTP request"), (b"PUT ", "an HTTP request"),
-    (b"OPTI", "an HTTP request"), (b"HTTP", "an HTTP answer"), (b"SSH-", "SSH"), (b"\x16\x03", "a TLS handshake"), (b"\x15\x03", "a TLS alert"),
-    (b"{\"", "JSON without its length"), (b"{ ", "JSON without its length"), (b"{\n", "JSON without its length"),
-)  # fmt: skip
+    (b"GET ", "an HTTP request"),
+    (b"POST", "an HTTP request"),
+    (b"HEAD", "an HTTP request"),
+    (b"PUT ", "an HTTP request"),
+    (b"OPTI", "an HTTP request"),
+    (b"HTTP", "an HTTP answer"),
+    (b"SSH-", "SSH"),
+    (b"\x16\x03", "a TLS handshake"),
+    (b"\x15\x03", "a TLS alert"),
+    (b'{"', "JSON without its length"),
+    (b"{ ", "JSON without its length"),
+    (b"{\n", "JSON without its length"),
+)
 
 
 def frame(payload: bytes) -> bytes:
-    """The bytes that go over the wire for `payload`: a 4-byte unsigned big-endian length, then the payload."""
+    """The bytes that go over the wire for `payload`: a 4-byte unsigned big-endian length, then the
+    payload."""
     return len(payload).to_bytes(HEADER_BYTES, "big") + payload
 
 
 class FrameReader:
     """Cuts a stream of bytes into frames, however the network has split or joined them.
 
-    Holds no more than what was fed: a length that promises much costs nothing until the bytes come (R-FRAME-4).
-    `max_frame` (bytes; 0 = no limit) may be changed between two frames. Used by one thread.
+    Holds no more than what was fed: a length that promises much costs nothing until the bytes come
+    (R-FRAME-4). `max_frame` (bytes; 0 = no limit) may be changed between two frames. Used by one
+    thread.
     """
 
     __slots__ = ("_at", "_held", "max_frame")
@@ -166,7 +179,8 @@ class FrameReader:
         self._at = 0
 
     def next_frame(self) -> bytes | None:
-        """The payload of the next whole frame, or None until more is fed. Raises `BadFrame` on an impossible length."""
+        """The payload of the next whole frame, or None until more is fed. Raises `BadFrame` on an
+        impossible length."""
         at, held = self._at, self._held
         if len(held) - at < HEADER_BYTES:
             return None
@@ -197,11 +211,13 @@ class FrameReader:
         return f"{text}; the four bytes were {header.hex(' ')}, read as big-endian"
 
 
-# --- Strict JSON -----------------------------------------------------------------------------------------------------
+# --- Strict JSON ----------------------------------------------------------------------------------
 
 _LONG_NUMBER: Final = re.compile(r"[0-9]{16}")
 _FLOAT_MARK: Final = re.compile(r"[0-9][.eE]")
-_STRINGS: Final = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)  # one without its end goes to the end: looked at once
+_STRINGS: Final = re.compile(
+    r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL
+)  # one without its end goes to the end: looked at once
 _BRACKETS: Final = re.compile(r"[\[{]\s*[\]}]|[\[{\]},]")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
@@ -222,7 +238,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _whole_number(digits: str) -> int:
-    # Longer texts than 17 characters can't be in range; int() of 4,301 digits would raise by itself.
+    # Longer texts than 17 characters can't be in range; int() of 4,301 digits would raise by
+    # itself.
     if len(digits) > 17 or abs(int(digits)) > MAX_INTEGER:
         raise BadJson(f"the integer {describe(digits)} is outside -(2^53-1) to 2^53-1")
     return int(digits)
@@ -230,7 +247,9 @@ def _whole_number(digits: str) -> int:
 
 def _finite(digits: str) -> float:
     if len(digits) > MAX_NUMBER_CHARACTERS:
-        raise BadJson(f"a number of {len(digits)} characters: expected at most {MAX_NUMBER_CHARACTERS}")
+        raise BadJson(
+            f"a number of {len(digits)} characters: expected at most {MAX_NUMBER_CHARACTERS}"
+        )
     value = float(digits)
     if math.isinf(value):
         raise BadJson(f"the number {describe(digits)} overflows")
@@ -239,22 +258,29 @@ def _finite(digits: str) -> float:
 
 _QUICK: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
 _CAREFUL: Final = json.JSONDecoder(
-    object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=_whole_number, parse_float=_finite
+    object_pairs_hook=_unique,
+    parse_constant=_no_constant,
+    parse_int=_whole_number,
+    parse_float=_finite,
 )
 
 
 def decode_object(payload: bytes) -> dict[str, Any]:
-    """The one JSON object that `payload` is, checked as R-JSON says; raises `BadJson` with what is wrong.
+    """The one JSON object that `payload` is, checked as R-JSON says; raises `BadJson` with what is
+    wrong.
 
-    The common packet is checked by a few scans that run in C (7 µs instead of 30 for a packet with 30 counts); only where
-    those scans find something that might break a rule is the text looked at closely.
+    The common packet is checked by a few scans that run in C (7 µs instead of 30 for a packet with
+    30 counts); only where those scans find something that might break a rule is the text looked at
+    closely.
     """
     if payload.startswith(b"\xef\xbb\xbf"):
         raise BadJson("the text begins with a byte-order mark; leave it out")
     try:
         text = payload.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise BadJson(f"not UTF-8: byte {payload[error.start]:#04x} at offset {error.start}") from None
+        raise BadJson(
+            f"not UTF-8: byte {payload[error.start]:#04x} at offset {error.start}"
+        ) from None
     opened = text.count("{") + text.count("[")
     if opened > MAX_DEPTH or opened + text.count(",") > MAX_ELEMENTS:
         _check_shape(text)
@@ -271,7 +297,8 @@ def decode_object(payload: bytes) -> dict[str, Any]:
 
 
 def _check_shape(text: str) -> None:
-    """Depth and number of elements, counted outside of strings, before a parser can stumble over them."""
+    """Depth and number of elements, counted outside of strings, before a parser can stumble over
+    them."""
     bare = _STRINGS.sub("s", text)
     depth = elements = 0
     for match in _BRACKETS.finditer(bare):
@@ -293,7 +320,9 @@ def _check_shape(text: str) -> None:
 def _check_surrogates(value: object) -> None:
     if isinstance(value, str):
         if _SURROGATE.search(value):
-            raise BadJson("a lone surrogate (\\ud800 to \\udfff without its other half) is no character")
+            raise BadJson(
+                "a lone surrogate (\\ud800 to \\udfff without its other half) is no character"
+            )
     elif isinstance(value, dict):
         for key, item in value.items():
             _check_surrogates(key)
@@ -312,9 +341,9 @@ def encode_object(packet: Mapping[str, Any]) -> bytes:
     return _ENCODER.encode(packet).encode()
 
 
-# --- File chunks: base64 inside JSON, without a JSON parser walking through it ---------------------------------------
-# json.loads takes 66 MB/s of such a packet and json.dumps gives 56; cutting the base64 out by position gives 90, and
-# putting ready bytes around it 287 (CPython 3.11, 64 KiB chunks).
+# --- File chunks: base64 inside JSON, without a JSON parser walking through it --------------------
+# json.loads takes 66 MB/s of such a packet and json.dumps gives 56; cutting the base64 out by
+# position gives 90, and putting ready bytes around it 287 (CPython 3.11, 64 KiB chunks).
 
 _CHUNK_MARK: Final = b'"file_data"'
 _PLACEHOLDER: Final = secrets.token_hex(16)
@@ -322,7 +351,8 @@ _A_CHUNK_BYTES: Final = 1024
 
 
 def decode_packet(payload: bytes) -> dict[str, Any]:
-    """`decode_object`, where the `file_data` of a large chunk comes back as the bytes that it stands for."""
+    """`decode_object`, where the `file_data` of a large chunk comes back as the bytes that it
+    stands for."""
     if len(payload) > _A_CHUNK_BYTES:
         split = _split_chunk(payload)
         if split is not None:
@@ -363,8 +393,11 @@ def decode_base64(text: bytes) -> bytes | None:
         return None
 
 
-def chunk_frame(action: str, data: Mapping[str, Any], chunk: bytes, top: Mapping[str, Any] | None = None) -> bytes:
-    """The frame of a `file_send_data` or `file_down_data` whose `data` is completed by `file_data`, the base64 of `chunk`.
+def chunk_frame(
+    action: str, data: Mapping[str, Any], chunk: bytes, top: Mapping[str, Any] | None = None
+) -> bytes:
+    """The frame of a `file_send_data` or `file_down_data` whose `data` is completed by `file_data`,
+    the base64 of `chunk`.
 
     `top` are keys beside `data`, as `request_id`.
     """
@@ -374,27 +407,35 @@ def chunk_frame(action: str, data: Mapping[str, Any], chunk: bytes, top: Mapping
     return b"".join((size.to_bytes(HEADER_BYTES, "big"), head[:-3], encoded, b'"}}'))
 
 
-# --- Names, times and letters ----------------------------------------------------------------------------------------
+# --- Names, times and letters ---------------------------------------------------------------------
 
 
 def fold_chatid(chatid: str) -> str:
-    """The form in which two names are compared: NFKC, casefold, NFKC again (Unicode 15, section 3.13, D146)."""
+    """The form in which two names are compared: NFKC, casefold, NFKC again (Unicode 15, section
+    3.13, D146)."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", chatid).casefold())
 
 
-_UNSEEN: Final = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0\ufe00-\ufe0f\U000e0100-\U000e01ef]")
-"""Letters and marks that nobody sees (Unicode, Default_Ignorable_Code_Point): with them two names would look alike."""
+_UNSEEN: Final = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0\ufe00-\ufe0f\U000e0100-\U000e01ef]"
+)
+"""Letters and marks that nobody sees (Unicode, Default_Ignorable_Code_Point): with them two names
+would look alike."""
 
 
 def chatid_problem(chatid: str) -> str | None:
     """Why `chatid` can't be the name of an account, or None."""
     expected = f"1 to {MAX_CHATID_CHARACTERS} characters: letters, digits, '_', '-' or '.'"
-    for fold in (str, fold_chatid):  # the length first: to normalise a long text of marks costs the square of its length
+    for fold in (
+        str,
+        fold_chatid,
+    ):  # the length first: to normalise a long text of marks costs the square of its length
         name = fold(chatid)
         if not 1 <= len(name) <= MAX_CHATID_CHARACTERS:
             return f"expected {expected}, got {len(name)} characters{'' if fold is str else ' after normalising'}"
         for position, character in enumerate(unicodedata.normalize("NFC", name)):
-            # A mark (Unicode category M) belongs to the letter before it: names in Devanagari or Thai need them.
+            # A mark (Unicode category M) belongs to the letter before it: names in Devanagari or
+            # Thai need them.
             kind = "" if _UNSEEN.match(character) else unicodedata.category(character)[0]
             if not (kind and kind in "LN" or (kind == "M" and position) or character in "_-."):
                 return f"expected {expected}, got the character U+{ord(character):04X}"
@@ -410,13 +451,17 @@ def password_problem(password: str) -> str | None:
     return f"expected 1 to {MAX_PASSWORD_CHARACTERS} characters, got {len(password)}"
 
 
-_RESERVED_NAMES: Final = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])", re.IGNORECASE)
+_RESERVED_NAMES: Final = re.compile(
+    r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])", re.IGNORECASE
+)
 
 
 def clean_file_name(path: str) -> str:
-    """The name to show for `path`: directories cut off, both kinds of slash. Raises ValueError saying what is expected.
+    """The name to show for `path`: directories cut off, both kinds of slash. Raises ValueError
+    saying what is expected.
 
-    Names that Windows keeps for devices are refused, with any ending ("Naming Files, Paths, and Namespaces", Microsoft).
+    Names that Windows keeps for devices are refused, with any ending ("Naming Files, Paths, and
+    Namespaces", Microsoft).
     """
     name = re.split(r"[/\\]", path)[-1]
     if name in ("", ".", ".."):
@@ -431,13 +476,15 @@ def clean_file_name(path: str) -> str:
 
 
 _ISO_TIME: Final = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,12}))?)?([Zz]|[+-]\d\d(?::?\d\d)?)", re.ASCII
+    r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,12}))?)?([Zz]|[+-]\d\d(?::?\d\d)?)",
+    re.ASCII,
 )
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def parse_time(text: str) -> int:
-    """Seconds since 1970 of the first whole second at or after an ISO 8601 time with a zone. Raises ValueError."""
+    """Seconds since 1970 of the first whole second at or after an ISO 8601 time with a zone. Raises
+    ValueError."""
     match = _ISO_TIME.fullmatch(text)
     if match is None:
         raise ValueError("it has another form")
@@ -461,11 +508,12 @@ def format_time(seconds: int) -> str:
 
 
 def count_letters(content: str) -> dict[str, int]:
-    """How often each code point stands in `content`; nothing is normalised (R-MSG, the counting rule)."""
+    """How often each code point stands in `content`; nothing is normalised (R-MSG, the counting
+    rule)."""
     return dict(Counter(content))
 
 
-# --- Checks of fields ------------------------------------------------------------------------------------------------
+# --- Checks of fields -----------------------------------------------------------------------------
 
 
 class Absent(Enum):
@@ -479,7 +527,8 @@ ABSENT: Final = Absent.ABSENT
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What a field must be: `expected` in words, and `read`, which gives the value to go on with or raises ValueError."""
+    """What a field must be: `expected` in words, and `read`, which gives the value to go on with or
+    raises ValueError."""
 
     expected: str
     read: Callable[[Any], Any]
@@ -510,7 +559,12 @@ def _read_flag(value: Any) -> bool:
 
 
 def _read_room(value: Any) -> str:
-    if type(value) is not str or not 1 <= len(value) <= MAX_ROOM_CHARACTERS or not value.isprintable() or value != value.strip():
+    if (
+        type(value) is not str
+        or not 1 <= len(value) <= MAX_ROOM_CHARACTERS
+        or not value.isprintable()
+        or value != value.strip()
+    ):
         raise ValueError
     return value
 
@@ -573,10 +627,14 @@ def _texts(most: int, count: int, what: str) -> Check:
 
 A_KEY: Final = _text(MAX_KEY_CHARACTERS)
 A_USER: Final = _text(MAX_CHATID_CHARACTERS, "a chatid")
-A_NEW_USER: Final = Check(f"a name of 1 to {MAX_CHATID_CHARACTERS} characters: letters, digits, '_', '-' or '.'", _read_chatid)
+A_NEW_USER: Final = Check(
+    f"a name of 1 to {MAX_CHATID_CHARACTERS} characters: letters, digits, '_', '-' or '.'",
+    _read_chatid,
+)
 A_PASSWORD: Final = _text(MAX_PASSWORD_CHARACTERS, "a password")
 A_ROOM: Final = Check(
-    f"a string of 1 to {MAX_ROOM_CHARACTERS} printable characters without leading or trailing space", _read_room
+    f"a string of 1 to {MAX_ROOM_CHARACTERS} printable characters without leading or trailing space",
+    _read_room,
 )
 A_CONTENT: Final = Check("a string that is not empty and holds no NUL", _read_content)
 A_TIME: Final = Check("a time, a string such as 2024-01-01T12:00:00Z", _read_content)
@@ -590,12 +648,13 @@ A_SIZE: Final = _integer(0)
 AN_ID: Final = _integer(0)
 A_LIMIT: Final = _integer(1, MAX_PAGE)
 
-# --- The catalogue, first part: what clients send --------------------------------------------------------------------
+# --- The catalogue, first part: what clients send -------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One key of a request's `data`: its name on the wire (also that of the attribute), its check, and what absence means."""
+    """One key of a request's `data`: its name on the wire (also that of the attribute), its check,
+    and what absence means."""
 
     name: str
     check: Check
@@ -612,7 +671,8 @@ def _required(check: Check, *, on_top: bool = False) -> Any:
 
 def _optional(check: Check, *, absent: Any = None, nullable: bool = False) -> Any:
     return dataclasses.field(
-        default=absent, metadata={"check": check, "required": False, "absent": absent, "nullable": nullable}
+        default=absent,
+        metadata={"check": check, "required": False, "absent": absent, "nullable": nullable},
     )
 
 
@@ -851,7 +911,8 @@ class Typing(Request):
 
 @dataclass(frozen=True, slots=True)
 class RequestType:
-    """One entry of the catalogue: which record a client's packet becomes, and the fields it is read from."""
+    """One entry of the catalogue: which record a client's packet becomes, and the fields it is read
+    from."""
 
     action: str
     record: type[Request]
@@ -860,30 +921,61 @@ class RequestType:
 
     @property
     def identity(self) -> str | None:
-        """The key that names the session's user, as the seed spells it for this packet; None where there is none."""
-        return next((field.name for field in self.fields if field.name in ("chatid", "chat_id")), None)
+        """The key that names the session's user, as the seed spells it for this packet; None where
+        there is none."""
+        return next(
+            (field.name for field in self.fields if field.name in ("chatid", "chat_id")), None
+        )
 
 
 def _request_type(record: type[Request]) -> RequestType:
     fields = tuple(
         Field(
-            item.name, item.metadata["check"], item.metadata["required"], item.metadata.get("absent"),
-            item.metadata.get("nullable", False), item.metadata.get("on_top", False),
+            item.name,
+            item.metadata["check"],
+            item.metadata["required"],
+            item.metadata.get("absent"),
+            item.metadata.get("nullable", False),
+            item.metadata.get("on_top", False),
         )
         for item in dataclasses.fields(record)
         if item.name != "request_id"
-    )  # fmt: skip
+    )
     return RequestType(record.ACTION, record, record.BEFORE_LOGIN, fields)
 
 
 REQUESTS: Final[Mapping[str, RequestType]] = {
     record.ACTION: _request_type(record)
     for record in (
-        Login, Register, Ping, Logout, ChangePassword, SendMessage, CharacterCount, ConfirmCount, Ack, GetMessages,
-        FileSendInit, FileSendData, FileSendFin, FileCancel, FileListReq, FileDownReq, CreateRoom, GetRooms, JoinRoom,
-        LeaveRoom, AddUserToRoom, RemoveUserFromRoom, RenameRoom, DeleteRoom, GetRoomUsers, GetUsers, Typing,
+        Login,
+        Register,
+        Ping,
+        Logout,
+        ChangePassword,
+        SendMessage,
+        CharacterCount,
+        ConfirmCount,
+        Ack,
+        GetMessages,
+        FileSendInit,
+        FileSendData,
+        FileSendFin,
+        FileCancel,
+        FileListReq,
+        FileDownReq,
+        CreateRoom,
+        GetRooms,
+        JoinRoom,
+        LeaveRoom,
+        AddUserToRoom,
+        RemoveUserFromRoom,
+        RenameRoom,
+        DeleteRoom,
+        GetRoomUsers,
+        GetUsers,
+        Typing,
     )
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -904,15 +996,22 @@ def shown_action(packet: Mapping[str, Any]) -> str:
 def request_id_of(packet: Mapping[str, Any]) -> str | None:
     """The packet's `request_id` where it is one that a reply may repeat, else None."""
     value = packet.get("request_id")
-    return value if isinstance(value, str) and 1 <= len(value) <= MAX_KEY_CHARACTERS and "\0" not in value else None
+    return (
+        value
+        if isinstance(value, str) and 1 <= len(value) <= MAX_KEY_CHARACTERS and "\0" not in value
+        else None
+    )
 
 
 def open_packet(packet: Mapping[str, Any]) -> Envelope:
-    """Find the packet's entry in the catalogue; raises `Refusal` with `bad_packet` or `unknown_action`."""
+    """Find the packet's entry in the catalogue; raises `Refusal` with `bad_packet` or
+    `unknown_action`."""
     action = packet.get("action")
     if not isinstance(action, str) or not action:
-        raise _bad("action", "the name of a packet, a string", action) if "action" in packet else Refusal(
-            "bad_packet", "action is missing: expected the name of a packet, a string"
+        raise (
+            _bad("action", "the name of a packet, a string", action)
+            if "action" in packet
+            else Refusal("bad_packet", "action is missing: expected the name of a packet, a string")
         )
     entry = REQUESTS.get(action)
     if entry is None:
@@ -923,13 +1022,16 @@ def open_packet(packet: Mapping[str, Any]) -> Envelope:
 
 
 def read_request(envelope: Envelope, max_content: int = 0) -> Any:
-    """The envelope's record with every field checked; raises `Refusal` with `bad_packet`, naming the key.
+    """The envelope's record with every field checked; raises `Refusal` with `bad_packet`, naming
+    the key.
 
     `max_content` is the limit of a message's content in bytes of UTF-8; 0 = none.
     """
     entry, packet = envelope.type, envelope.packet
     if envelope.request_id is None and "request_id" in packet:
-        raise _bad("request_id", f"a string of 1 to {MAX_KEY_CHARACTERS} characters", packet["request_id"])
+        raise _bad(
+            "request_id", f"a string of 1 to {MAX_KEY_CHARACTERS} characters", packet["request_id"]
+        )
     data = packet.get("data", _NO_DATA)
     if type(data) is not dict:
         raise _bad("data", "an object", data)
@@ -939,11 +1041,19 @@ def read_request(envelope: Envelope, max_content: int = 0) -> Any:
     if entry.record is SendMessage and max_content:
         size = len(data["content"].encode())
         if size > max_content:
-            raise Refusal("bad_packet", f"data.content: expected at most {max_content} bytes of UTF-8, got {size}")
+            raise Refusal(
+                "bad_packet",
+                f"data.content: expected at most {max_content} bytes of UTF-8, got {size}",
+            )
     elif entry.record is Login and "password" not in data and "session_key" not in data:
-        raise Refusal("bad_packet", f"data.password is missing: login needs {A_PASSWORD.expected}, or a session_key")
+        raise Refusal(
+            "bad_packet",
+            f"data.password is missing: login needs {A_PASSWORD.expected}, or a session_key",
+        )
     elif entry.record is GetMessages and not data.keys() & {"from_time", "after_id", "before_id"}:
-        raise Refusal("bad_packet", f"data.from_time is missing: get_messages needs {A_TIME.expected}")
+        raise Refusal(
+            "bad_packet", f"data.from_time is missing: get_messages needs {A_TIME.expected}"
+        )
     return entry.record(*values)
 
 
@@ -968,23 +1078,32 @@ def _read_field(action: str, field: Field, data: Mapping[str, Any]) -> Any:
     try:
         return field.check.read(value)
     except ValueError as error:
-        raise _bad(path if name == field.name else f"data.{name}", str(error) or field.check.expected, value) from None
+        raise _bad(
+            path if name == field.name else f"data.{name}",
+            str(error) or field.check.expected,
+            value,
+        ) from None
 
 
-# --- The catalogue, second part: what the server sends ---------------------------------------------------------------
+# --- The catalogue, second part: what the server sends --------------------------------------------
 
 _JSON_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
-    "text": (str,), "integer": (int,), "flag": (bool,), "list": (list,), "object": (dict,),
-    "text or null": (str, type(None)), "chunk": (str, bytes),
-}  # fmt: skip
+    "text": (str,),
+    "integer": (int,),
+    "flag": (bool,),
+    "list": (list,),
+    "object": (dict,),
+    "text or null": (str, type(None)),
+    "chunk": (str, bytes),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyType:
     """One entry of the catalogue: a packet of the server.
 
-    `status` and `message` are those of the seed; None where the packet has none. `required` and `optional` name the keys of
-    `data` with their JSON types; a packet without either has no `data`.
+    `status` and `message` are those of the seed; None where the packet has none. `required` and
+    `optional` name the keys of `data` with their JSON types; a packet without either has no `data`.
     """
 
     action: str
@@ -997,37 +1116,117 @@ class ReplyType:
 REPLIES: Final[dict[str, ReplyType]] = {}
 
 
-def _reply(action: str, message: str | None, /, status: str | None = "success", **keys: str) -> None:
+def _reply(
+    action: str, message: str | None, /, status: str | None = "success", **keys: str
+) -> None:
     required = {name: kind for name, kind in keys.items() if not kind.endswith("?")}
     optional = {name: kind[:-1] for name, kind in keys.items() if kind.endswith("?")}
-    REPLIES[action] = ReplyType(action, status if message is not None else None, message, required, optional)
+    REPLIES[action] = ReplyType(
+        action, status if message is not None else None, message, required, optional
+    )
 
 
 _reply("error", "The request was refused.", status="error")
-_reply("login_success", "Login successful", chatid="text", session_key="text", limits="object?", features="list?")
+_reply(
+    "login_success",
+    "Login successful",
+    chatid="text",
+    session_key="text",
+    limits="object?",
+    features="list?",
+)
 _reply("login_fail", "Invalid credentials or user already logged in", status="error")
 _reply("register_success", "Registration successful", chatid="text")
 _reply("register_fail", "Registration failed", status="error")
 _reply("logout_ack", "Logout successful", chatid="text")
 _reply("password_changed", "Password changed successfully.", chatid="text")
-_reply("character_count", None, transaction_id="text", letter_frequencies="object", original_action="text")
+_reply(
+    "character_count",
+    None,
+    transaction_id="text",
+    letter_frequencies="object",
+    original_action="text",
+)
 _reply("confirm_count", None, transaction_id="text", confirm="flag")
-_reply("ack", "Action processed successfully.", transaction_id="text", message_id="integer?", timestamp="text?")
-_reply("receive_message", "New message received.", transaction_id="text", room_id="text", sender_chatid="text",
-       content="text", timestamp="text", message_id="integer?")  # fmt: skip
-_reply("receive_file", "New file received.", room_id="text", sender_chatid="text", file_path="text", file_size="integer",
-       file_type="text", timestamp="text")  # fmt: skip
-_reply("messages_list", "Messages retrieved successfully.", room_id="text", messages="list", has_more="flag?")
-_reply("file_send_init", "Server ready to receive file.", chat_id="text", room_id="text", file_path="text",
-       received="list?", done="flag?")  # fmt: skip
-_reply("file_send_data", "Chunk received.", chat_id="text", room_id="text", file_path="text", sequence_number="integer")
-_reply("file_send_fin", "File assembled successfully.", chat_id="text", room_id="text", file_path="text", sha256="text?",
-       stored_as="text?")  # fmt: skip
+_reply(
+    "ack",
+    "Action processed successfully.",
+    transaction_id="text",
+    message_id="integer?",
+    timestamp="text?",
+)
+_reply(
+    "receive_message",
+    "New message received.",
+    transaction_id="text",
+    room_id="text",
+    sender_chatid="text",
+    content="text",
+    timestamp="text",
+    message_id="integer?",
+)
+_reply(
+    "receive_file",
+    "New file received.",
+    room_id="text",
+    sender_chatid="text",
+    file_path="text",
+    file_size="integer",
+    file_type="text",
+    timestamp="text",
+)
+_reply(
+    "messages_list",
+    "Messages retrieved successfully.",
+    room_id="text",
+    messages="list",
+    has_more="flag?",
+)
+_reply(
+    "file_send_init",
+    "Server ready to receive file.",
+    chat_id="text",
+    room_id="text",
+    file_path="text",
+    received="list?",
+    done="flag?",
+)
+_reply(
+    "file_send_data",
+    "Chunk received.",
+    chat_id="text",
+    room_id="text",
+    file_path="text",
+    sequence_number="integer",
+)
+_reply(
+    "file_send_fin",
+    "File assembled successfully.",
+    chat_id="text",
+    room_id="text",
+    file_path="text",
+    sha256="text?",
+    stored_as="text?",
+)
 _reply("file_cancelled", "Transfer cancelled.", chat_id="text", room_id="text", file_path="text")
 _reply("file_list_req", "File list", file_list="text", files="list?", has_more="flag?")
-_reply("file_down_meta", "Starting file download.", room_id="text", file_path="text", file_size="integer",
-       total_packets="integer", sha256="text?")  # fmt: skip
-_reply("file_down_data", None, room_id="text", file_path="text", sequence_number="integer", file_data="chunk")
+_reply(
+    "file_down_meta",
+    "Starting file download.",
+    room_id="text",
+    file_path="text",
+    file_size="integer",
+    total_packets="integer",
+    sha256="text?",
+)
+_reply(
+    "file_down_data",
+    None,
+    room_id="text",
+    file_path="text",
+    sequence_number="integer",
+    file_data="chunk",
+)
 _reply("file_down_fin", "File download complete.", room_id="text", file_path="text")
 _reply("room_created", "Room created.", room_id="text")
 _reply("rooms_list", "Rooms retrieved successfully.", rooms="list", has_more="flag?")
@@ -1037,18 +1236,29 @@ _reply("user_added", "User added to the room.", room_id="text", user_added="text
 _reply("user_removed", "User removed from the room.", room_id="text", user_removed="text")
 _reply("room_renamed", "Room renamed.", room_id="text", new_room_name="text")
 _reply("room_deleted", "Room deleted.", room_id="text")
-_reply("room_users_list", "Users of the room retrieved successfully.", room_id="text", room_name="text", users="list",
-       has_more="flag?")  # fmt: skip
+_reply(
+    "room_users_list",
+    "Users of the room retrieved successfully.",
+    room_id="text",
+    room_name="text",
+    users="list",
+    has_more="flag?",
+)
 _reply("users_list", "Users retrieved successfully.", users="list", online="list", has_more="flag?")
 _reply("pong", "pong")
 _reply("event", None, type="text", chatid="text?", room_id="text?", name="text?")
 
 EVENT_TYPES: Final[Mapping[str, tuple[str, ...]]] = {
-    "user_online": ("chatid",), "user_offline": ("chatid",),
-    "room_created": ("room_id", "name"), "room_renamed": ("room_id", "name"), "room_deleted": ("room_id", "name"),
-    "user_added": ("room_id", "chatid"), "user_removed": ("room_id", "chatid"),
-    "typing": ("room_id", "chatid"), "server_closing": (),
-}  # fmt: skip
+    "user_online": ("chatid",),
+    "user_offline": ("chatid",),
+    "room_created": ("room_id", "name"),
+    "room_renamed": ("room_id", "name"),
+    "room_deleted": ("room_id", "name"),
+    "user_added": ("room_id", "chatid"),
+    "user_removed": ("room_id", "chatid"),
+    "typing": ("room_id", "chatid"),
+    "server_closing": (),
+}
 
 
 def build(
@@ -1060,7 +1270,8 @@ def build(
     code: str | None = None,
     status: str | None = None,
 ) -> bytes:
-    """The frame of one of the server's packets, with the status and message of the catalogue unless others are given."""
+    """The frame of one of the server's packets, with the status and message of the catalogue unless
+    others are given."""
     entry = REPLIES[action]
     packet: dict[str, Any] = {"action": action}
     if entry.message is not None:
@@ -1075,9 +1286,17 @@ def build(
     return frame(encode_object(packet))
 
 
-def build_error(original_action: str, code: str, message: str, request_id: str | None = None) -> bytes:
+def build_error(
+    original_action: str, code: str, message: str, request_id: str | None = None
+) -> bytes:
     """The frame of the seed's `error` packet, with its `code`."""
-    packet = {"action": "error", "original_action": original_action, "status": "error", "message": message, "code": code}
+    packet = {
+        "action": "error",
+        "original_action": original_action,
+        "status": "error",
+        "message": message,
+        "code": code,
+    }
     if request_id is not None:
         packet["request_id"] = request_id
     return frame(encode_object(packet))
@@ -1089,7 +1308,8 @@ def build_event(kind: str, **data: str) -> bytes:
 
 
 def build_request(action: str, data: Mapping[str, Any] | None = None, **top: Any) -> bytes:
-    """The frame of a client's packet; `top` are keys beside `data`, such as `request_id` or an ack's `status`."""
+    """The frame of a client's packet; `top` are keys beside `data`, such as `request_id` or an
+    ack's `status`."""
     packet: dict[str, Any] = {"action": action, **top}
     if data is not None:
         packet["data"] = data
@@ -1097,7 +1317,8 @@ def build_request(action: str, data: Mapping[str, Any] | None = None, **top: Any
 
 
 def check_reply(packet: Mapping[str, Any]) -> ReplyType:
-    """The catalogue's entry for a packet that a server sent; raises `Refusal` (`bad_packet`) where a key is not as it says."""
+    """The catalogue's entry for a packet that a server sent; raises `Refusal` (`bad_packet`) where
+    a key is not as it says."""
     action = packet.get("action")
     entry = REPLIES.get(action) if isinstance(action, str) else None
     if entry is None:
@@ -1111,12 +1332,14 @@ def check_reply(packet: Mapping[str, Any]) -> ReplyType:
         raise _bad("data", "an object", data)
     for name, kind in entry.required.items():
         value = data.get(name)
-        if not isinstance(value, _JSON_TYPES[kind]) or (kind == "integer" and isinstance(value, bool)):
+        if not isinstance(value, _JSON_TYPES[kind]) or (
+            kind == "integer" and isinstance(value, bool)
+        ):
             raise _bad(f"data.{name}", kind, value)
     return entry
 
 
-# --- Reading a journal: python protocol.py FILE ----------------------------------------------------------------------
+# --- Reading a journal: python protocol.py FILE ---------------------------------------------------
 
 
 MAX_KEPT_FRAME: Final = 64 * 1024 * 1024
@@ -1130,7 +1353,9 @@ def read_frames(file: BinaryIO) -> Iterator[bytes]:
             return
         size = int.from_bytes(header, "big")
         if len(header) < HEADER_BYTES:
-            raise BadFrame(f"the last frame is cut off in its length: expected {HEADER_BYTES} bytes, got {len(header)}")
+            raise BadFrame(
+                f"the last frame is cut off in its length: expected {HEADER_BYTES} bytes, got {len(header)}"
+            )
         if size > MAX_KEPT_FRAME:
             raise BadFrame(f"a frame of length {size}: this is no journal file")
         payload = file.read(size)
@@ -1140,15 +1365,24 @@ def read_frames(file: BinaryIO) -> Iterator[bytes]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the packets of a journal file; exit status 0, or 1 where the file can't be read to its end."""
-    parser = argparse.ArgumentParser(prog="protocol.py", description="Print the packets of a journal file readably.")
-    parser.add_argument("file", metavar="FILE", help="a file of frames, as chat-data/journal/ holds them")
+    """Print the packets of a journal file; exit status 0, or 1 where the file can't be read to its
+    end."""
+    parser = argparse.ArgumentParser(
+        prog="protocol.py", description="Print the packets of a journal file readably."
+    )
+    parser.add_argument(
+        "file", metavar="FILE", help="a file of frames, as chat-data/journal/ holds them"
+    )
     name = parser.parse_args(arguments).file
     try:
         with open(name, "rb") as file:
             for number, payload in enumerate(read_frames(file), 1):
-                text = json.dumps(json.loads(payload), indent=2)  # ASCII: no terminal can be driven by what was said
-                print(f"# packet {number}, {len(payload)} bytes ({len(payload).to_bytes(4, 'big').hex(' ')})\n{text}\n")
+                text = json.dumps(
+                    json.loads(payload), indent=2
+                )  # ASCII: no terminal can be driven by what was said
+                print(
+                    f"# packet {number}, {len(payload)} bytes ({len(payload).to_bytes(4, 'big').hex(' ')})\n{text}\n"
+                )
     except BrokenPipeError:
         sys.stderr.close()
         return 1

@@ -1,8 +1,9 @@
 """`python -m benchmarks`: start a server, load it beside its peers, and show what it takes.
 
-Prints a table, and writes JSON and an HTML page where asked. The short form takes under two minutes, `--full` a quarter of an hour.
-Everything is on loopback, in folders that are removed at the end. Figures, never pass or fail: the exit status is 0 when all
-that was asked for could be measured.
+Prints a table, and writes JSON and an HTML page where asked. The short form takes under two
+minutes, `--full` a quarter of an hour. Everything is on loopback, in folders that are removed at
+the end. Figures, never pass or fail: the exit status is 0 when all that was asked for could be
+measured.
 """
 
 from __future__ import annotations
@@ -32,9 +33,13 @@ def main() -> int:
 
 
 def measure(names: list[str], sizes: Sizes) -> tuple[dict[str, Any], list[str]]:
-    """Measure the works of these names in turn; the report, and which of them could not be measured."""
+    """Measure the works of these names in turn; the report, and which of them could not be
+    measured."""
     about = machine.description()
-    print(f"{about['python']} on {about['system']}, {about['cores']} cores of {about['processor']}", flush=True)
+    print(
+        f"{about['python']} on {about['system']}, {about['cores']} cores of {about['processor']}",
+        flush=True,
+    )
     if machine.cpu_seconds(1) is None and not sys.platform.startswith("linux"):
         print("CPU and memory of a server are not measured here: only Linux tells them", flush=True)
     begun, results, failed = time.time(), {}, []
@@ -42,7 +47,10 @@ def measure(names: list[str], sizes: Sizes) -> tuple[dict[str, Any], list[str]]:
         if work.name not in names:
             continue
         if time.time() - begun > sizes.budget_seconds:
-            print(f"{work.name}: left out, to end within two minutes; --only {work.name} measures it", flush=True)
+            print(
+                f"{work.name}: left out, to end within two minutes; --only {work.name} measures it",
+                flush=True,
+            )
             continue
         print(f"{work.name}: {work.title}", flush=True)
         try:
@@ -73,7 +81,9 @@ def print_table(found: list[targets.Row]) -> None:
     for row in measured:
         limit = ("at least " if row.at_least else "at most ") + targets.shown(row.limit, row.unit)
         mark = "" if row.reached else "   not reached"
-        print(f"{row.work:<8} {row.what:<54} {targets.shown(row.measured, row.unit):>14} {limit:>20}{mark}")
+        print(
+            f"{row.work:<8} {row.what:<54} {targets.shown(row.measured, row.unit):>14} {limit:>20}{mark}"
+        )
 
 
 def _options() -> argparse.Namespace:
@@ -83,16 +93,39 @@ def _options() -> argparse.Namespace:
         description="Measure the server on this machine, beside its peers where they are installed.",
         epilog="Measurements: " + "; ".join(f"{work.name} ({work.title})" for work in WORKS) + ".",
     )
-    parser.add_argument("--full", action="store_true", help="the long form: larger numbers, five rounds (a quarter of an hour)")
-    parser.add_argument("--only", action="append", metavar="NAME", choices=names, help="only this measurement; may be given again")
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        help="the long form: larger numbers, five rounds (a quarter of an hour)",
+    )
+    parser.add_argument(
+        "--only",
+        action="append",
+        metavar="NAME",
+        choices=names,
+        help="only this measurement; may be given again",
+    )
     parser.add_argument("--json", metavar="FILE", help="write all figures to this file")
     parser.add_argument("--html", metavar="FILE", help="write a page with plots to this file")
-    parser.add_argument("--plots", metavar="FOLDER", help="write the plots as SVG files into this folder")
-    parser.add_argument("--repeat", type=_positive, metavar="N", help="rounds of each comparison; medians are shown (1, with --full 5)")
+    parser.add_argument(
+        "--plots", metavar="FOLDER", help="write the plots as SVG files into this folder"
+    )
+    parser.add_argument(
+        "--repeat",
+        type=_positive,
+        metavar="N",
+        help="rounds of each comparison; medians are shown (1, with --full 5)",
+    )
     parser.add_argument("--seconds", type=float, metavar="S", help="measured seconds of each load")
     parser.add_argument("--members", type=_positive, metavar="N", help="members of the rooms (200)")
-    parser.add_argument("--idle", type=_positive, metavar="N", help="idle clients (1000, with --full 10000)")
-    parser.add_argument("--again", metavar="FILE", help="measure nothing: make the page and the plots from a file that --json wrote")
+    parser.add_argument(
+        "--idle", type=_positive, metavar="N", help="idle clients (1000, with --full 10000)"
+    )
+    parser.add_argument(
+        "--again",
+        metavar="FILE",
+        help="measure nothing: make the page and the plots from a file that --json wrote",
+    )
     return parser.parse_args()
 
 
@@ -104,8 +137,14 @@ def _positive(text: str) -> int:
 
 
 def _sizes(options: argparse.Namespace) -> Sizes:
-    given = {key: value for key in ("repeat", "seconds", "members", "idle") if (value := getattr(options, key)) is not None}
-    return dataclasses.replace(FULL if options.full else SHORT, say=lambda line: print(line, flush=True), **given)
+    given = {
+        key: value
+        for key in ("repeat", "seconds", "members", "idle")
+        if (value := getattr(options, key)) is not None
+    }
+    return dataclasses.replace(
+        FULL if options.full else SHORT, say=lambda line: print(line, flush=True), **given
+    )
 
 
 def _write(options: argparse.Namespace, report: dict[str, Any]) -> None:

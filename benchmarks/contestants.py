@@ -1,4 +1,5 @@
-"""The servers that are measured: ours, our small peers, and others where they are installed. Starts each, and ends what it started."""
+"""The servers that are measured: ours, our small peers, and others where they are installed. Starts
+each, and ends what it started."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ HOST: Final = "127.0.0.1"
 START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 30.0
 FOR_LOADS: Final = ("--rate-limit", "0", "--password-cost", "4")
-"""Nothing else of ours is turned off for a load: every message is counted, confirmed, stored and synced."""
+"""Nothing else of ours is turned off for a load: every message is counted, confirmed, stored and
+synced."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,16 @@ def _own(module: str) -> Callable[[Path, int], list[str]]:
 
 
 def _ours(folder: Path, port: int) -> list[str]:
-    command = [sys.executable, "chat_server.py", "--host", HOST, "--port", "0", "--data", str(folder / "data")]
+    command = [
+        sys.executable,
+        "chat_server.py",
+        "--host",
+        HOST,
+        "--port",
+        "0",
+        "--data",
+        str(folder / "data"),
+    ]
     return [*command, "--log-level", "warning"]
 
 
@@ -78,11 +89,17 @@ def _no_websockets() -> str | None:
         found = importlib.util.find_spec("websockets.asyncio.server")
     except ImportError:
         found = None
-    return None if found else f"the package websockets (13 or later) is not installed for {sys.executable}"
+    return (
+        None
+        if found
+        else f"the package websockets (13 or later) is not installed for {sys.executable}"
+    )
 
 
 def _program(name: str) -> str | None:
-    places = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"))
+    places = os.pathsep.join(
+        (os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
+    )
     return shutil.which(name, path=places)
 
 
@@ -115,7 +132,13 @@ def _inspircd(folder: Path, port: int) -> list[str]:
 
 def _mosquitto(folder: Path, port: int) -> list[str]:
     settings = folder / "mosquitto.conf"
-    lines = [f"listener {port} {HOST}", "allow_anonymous true", "max_queued_messages 0", "persistence false", "log_type error"]
+    lines = [
+        f"listener {port} {HOST}",
+        "allow_anonymous true",
+        "max_queued_messages 0",
+        "persistence false",
+        "log_type error",
+    ]
     lines += ["set_tcp_nodelay true"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         lines.append("user root")
@@ -130,23 +153,39 @@ CONTESTANTS: Final = {
         OURS,
         Contestant("asyncio", "asyncio streams", "json", _own("asyncio_streams")),
         Contestant("naive", "naive threads", "json", _own("naive_threads")),
-        Contestant("websockets", "websockets broadcast", "ws", _own("websockets_broadcast"), _no_websockets),
-        Contestant("inspircd", "InspIRCd (C++)", "irc", _inspircd, _no_program("inspircd"), says_port=False),
-        Contestant("mosquitto", "Mosquitto (C)", "mqtt", _mosquitto, _no_program("mosquitto"), says_port=False),
+        Contestant(
+            "websockets", "websockets broadcast", "ws", _own("websockets_broadcast"), _no_websockets
+        ),
+        Contestant(
+            "inspircd", "InspIRCd (C++)", "irc", _inspircd, _no_program("inspircd"), says_port=False
+        ),
+        Contestant(
+            "mosquitto",
+            "Mosquitto (C)",
+            "mqtt",
+            _mosquitto,
+            _no_program("mosquitto"),
+            says_port=False,
+        ),
     )
 }
 
 
 @contextlib.contextmanager
 def serving(contestant: Contestant, *options: str, folder: Path | None = None) -> Iterator[Running]:
-    """The contestant, running; ours with `options`. With a folder given, that one is used and stays."""
+    """The contestant, running; ours with `options`. With a folder given, that one is used and
+    stays."""
     with contextlib.ExitStack() as stack:
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chat-bench-")))
         port = _free_port()
         begun = time.perf_counter()
         process = subprocess.Popen(
-            [*contestant.command(folder, port), *options], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            [*contestant.command(folder, port), *options],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
         )
         try:
             if contestant.says_port:
@@ -171,7 +210,9 @@ def _port_said(process: subprocess.Popen[str], contestant: Contestant) -> int:
         for line in process.stdout:
             found = re.search(r"listening on \S+:(\d+)", line)
             if found:
-                threading.Thread(target=process.stdout.read, name="server-output", daemon=True).start()
+                threading.Thread(
+                    target=process.stdout.read, name="server-output", daemon=True
+                ).start()
                 return int(found[1])
     finally:
         timer.cancel()
@@ -187,7 +228,9 @@ def _wait_until_open(port: int, process: subprocess.Popen[str], contestant: Cont
             time.sleep(0.02)
         else:
             return
-    raise SystemExit(f"benchmarks: {contestant.title} did not open its port; by hand: {process.args!r}")
+    raise SystemExit(
+        f"benchmarks: {contestant.title} did not open its port; by hand: {process.args!r}"
+    )
 
 
 def _end(process: subprocess.Popen[str]) -> None:

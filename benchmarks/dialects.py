@@ -1,8 +1,9 @@
 """What the load speaks: our frames of JSON, and for peers JSON over WebSocket, IRC, and MQTT 3.1.1.
 
-Pure: bytes in, bytes out; no socket. A dialect logs a member in, says something to the room, cuts what came into messages, and
-reads each into a `Heard`. A message of the load begins with `~@`, its number (8 hex digits) and when it was sent (16 hex digits,
-nanoseconds of `time.perf_counter_ns`, which all processes of one machine share), so that any process can measure it.
+Pure: bytes in, bytes out; no socket. A dialect logs a member in, says something to the room, cuts
+what came into messages, and reads each into a `Heard`. A message of the load begins with `~@`, its
+number (8 hex digits) and when it was sent (16 hex digits, nanoseconds of `time.perf_counter_ns`,
+which all processes of one machine share), so that any process can measure it.
 """
 
 from __future__ import annotations
@@ -61,7 +62,11 @@ class Dialect:
         """How a member comes in: what it sends, and what the answer must hold, in order."""
         secret = {"chatid": name, "password": PASSWORD}
         login = (self.wrap(packet("login", secret)), b"login_success")
-        return [(self.wrap(packet("register", secret)), b"register_success"), login] if register else [login]
+        return (
+            [(self.wrap(packet("register", secret)), b"register_success"), login]
+            if register
+            else [login]
+        )
 
     def wrap(self, payload: bytes) -> bytes:
         """A packet's bytes on the wire."""
@@ -69,7 +74,9 @@ class Dialect:
 
     def say(self, name: str, content: str) -> bytes:
         """One message to the room."""
-        return self.wrap(packet("send_message", {"chatid": name, "room_id": ROOM, "content": content}))
+        return self.wrap(
+            packet("send_message", {"chatid": name, "room_id": ROOM, "content": content})
+        )
 
     def cut(self, data: bytes) -> tuple[list[bytes], int]:
         """The whole payloads at the beginning of `data`, and how many bytes they took."""
@@ -93,28 +100,50 @@ class Dialect:
         if action == "receive_message":
             return self._message(data, tid)
         if action == "character_count":
-            return Heard("counts", answer=self.wrap(packet("confirm_count", {"transaction_id": tid, "confirm": True})), tid=tid)
+            return Heard(
+                "counts",
+                answer=self.wrap(packet("confirm_count", {"transaction_id": tid, "confirm": True})),
+                tid=tid,
+            )
         if action == "confirm_count":
-            done = packet("ack", {"transaction_id": tid}, status="success", message="Action processed successfully.")
-            return Heard("verdict", answer=self.wrap(done), tid=tid, agrees=data.get("confirm") is True)
+            done = packet(
+                "ack",
+                {"transaction_id": tid},
+                status="success",
+                message="Action processed successfully.",
+            )
+            return Heard(
+                "verdict", answer=self.wrap(done), tid=tid, agrees=data.get("confirm") is True
+            )
         if action == "ack":
             return Heard("ack", tid=tid)
-        return Heard("error" if action == "error" else "other", text=payload[:300].decode("utf-8", "replace"))
+        return Heard(
+            "error" if action == "error" else "other", text=payload[:300].decode("utf-8", "replace")
+        )
 
     def _message(self, data: dict[str, Any], tid: str) -> Heard:
         stamp = STAMP.match(data["content"].encode())
         if stamp is None:
             return Heard("other")
         letters = dict(Counter(data["content"]))
-        counts = {"transaction_id": tid, "letter_frequencies": letters, "original_action": "receive_message"}
+        counts = {
+            "transaction_id": tid,
+            "letter_frequencies": letters,
+            "original_action": "receive_message",
+        }
         answer = self.wrap(packet("character_count", counts))
         written = [f"{json.dumps(letter)}:{count}" for letter, count in letters.items()]
         return Heard("message", int(stamp[1], 16), int(stamp[2], 16), answer, tid, written)
 
     def answer_of(self, member: int, name: str, heard: Heard) -> bytes:
-        """An answer that no other client gives: a request_id of its own, the keys in another order, the letters begun elsewhere."""
+        """An answer that no other client gives: a request_id of its own, the keys in another order,
+        the letters begun elsewhere."""
         if heard.kind == "verdict":
-            parts = ['"action":"ack"', '"status":"success"', '"message":"Action processed successfully."']
+            parts = [
+                '"action":"ack"',
+                '"status":"success"',
+                '"message":"Action processed successfully."',
+            ]
             data = f'"data":{{"transaction_id":"{heard.tid}"}}'
         else:
             cut = member * 7 % len(heard.letters)
@@ -131,7 +160,8 @@ class Dialect:
 
 
 class WebSocket(Dialect):
-    """The same packets as text messages over WebSocket (RFC 6455), masked by a key of zeros, as a client's must be masked."""
+    """The same packets as text messages over WebSocket (RFC 6455), masked by a key of zeros, as a
+    client's must be masked."""
 
     HELLO: Final = (
         b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -172,7 +202,10 @@ class Irc(Stamped):
     """IRC: lines."""
 
     def steps(self, name: str, register: bool) -> list[tuple[bytes, bytes]]:
-        return [(f"NICK {name}\r\nUSER u 0 * :u\r\n".encode(), b" 376 "), (f"JOIN #{ROOM}\r\n".encode(), b" 366 ")]
+        return [
+            (f"NICK {name}\r\nUSER u 0 * :u\r\n".encode(), b" 376 "),
+            (f"JOIN #{ROOM}\r\n".encode(), b" 366 "),
+        ]
 
     def say(self, name: str, content: str) -> bytes:
         return f"PRIVMSG #{ROOM} :{content}\r\n".encode()
@@ -220,4 +253,9 @@ class Mqtt(Stamped):
             at = head + length
 
 
-DIALECTS: Final[dict[str, Dialect]] = {"json": Dialect(), "ws": WebSocket(), "irc": Irc(), "mqtt": Mqtt()}
+DIALECTS: Final[dict[str, Dialect]] = {
+    "json": Dialect(),
+    "ws": WebSocket(),
+    "irc": Irc(),
+    "mqtt": Mqtt(),
+}

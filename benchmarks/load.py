@@ -1,8 +1,10 @@
-"""One process of a load: members of a room that listen and answer, and in the first process also those who speak.
+"""One process of a load: members of a room that listen and answer, and in the first process also
+those who speak.
 
-One thread, `selectors`; only to 127.0.0.1. Started by `benchmarks.running` with a `Plan` as JSON, several at once, because one
-Python process can't load the server. They meet by lines on stdin and stdout, and by one socket each to the first process, which
-hears there that a message has reached all members of the other processes.
+One thread, `selectors`; only to 127.0.0.1. Started by `benchmarks.running` with a `Plan` as JSON,
+several at once, because one Python process can't load the server. They meet by lines on stdin and
+stdout, and by one socket each to the first process, which hears there that a message has reached
+all members of the other processes.
 """
 
 from __future__ import annotations
@@ -48,11 +50,13 @@ class Plan:
     senders: int = 0
     """Of the first process only."""
     window: int = 0
-    """Messages of each sender that are on the way at once; the next follows when every member has the one."""
+    """Messages of each sender that are on the way at once; the next follows when every member has
+    the one."""
     rate: float = 0.0
     """Messages a second of all senders together, instead of the window."""
     most: int = 0
-    """With a rate: so many messages and no more, that all can arrive before the end; 0: no such bound."""
+    """With a rate: so many messages and no more, that all can arrive before the end; 0: no such
+    bound."""
     answers: str = "none"
     """none; same: all receivers answer with the same bytes; varied: no two do."""
     silent: int = 0
@@ -85,9 +89,13 @@ class Member:
             piece = self.socket.recv(READ_BYTES)
             data += piece
             if not piece or b"login_fail" in data or b'"error"' in data:
-                raise SystemExit(f"{self.name} could not come in: expected {token!r}, got {data[-300:]!r}")
+                raise SystemExit(
+                    f"{self.name} could not come in: expected {token!r}, got {data[-300:]!r}"
+                )
             if b"PING " in piece:  # IRC asks whether somebody is there
-                self.socket.sendall(b"PONG " + piece.partition(b"PING ")[2].split(b"\r\n")[0] + b"\r\n")
+                self.socket.sendall(
+                    b"PONG " + piece.partition(b"PING ")[2].split(b"\r\n")[0] + b"\r\n"
+                )
 
 
 class Load:
@@ -121,7 +129,10 @@ class Load:
         """All members log in; the seconds it took."""
         begun = time.perf_counter()
         for start in range(0, self.plan.members, WAVE):
-            wave = [Member(self.plan, self.plan.first + start + at) for at in range(min(WAVE, self.plan.members - start))]
+            wave = [
+                Member(self.plan, self.plan.first + start + at)
+                for at in range(min(WAVE, self.plan.members - start))
+            ]
             scripts = [self.dialect.steps(member.name, self.plan.register) for member in wave]
             for step in range(len(scripts[0])):
                 for member, script in zip(wave, scripts):
@@ -173,7 +184,8 @@ class Load:
             self.send(member, b"".join(out))
 
     def _parse(self, data: bytes) -> tuple[list[Heard], int]:
-        # A server that joins frames gives most members the very same chunk: it is read once, so that the load keeps up.
+        # A server that joins frames gives most members the very same chunk: it is read once, so
+        # that the load keeps up.
         payloads, used = self.dialect.cut(data)
         heard = []
         for payload in payloads:
@@ -204,11 +216,19 @@ class Load:
                 self._all_here_have(number)
             if self.plan.answers == "none":
                 return b""
-            return heard.answer if self.plan.answers == "same" else self.dialect.answer_of(member.index, member.name, heard)
+            return (
+                heard.answer
+                if self.plan.answers == "same"
+                else self.dialect.answer_of(member.index, member.name, heard)
+            )
         if kind == "verdict":
             self.confirms += self.measuring and heard.agrees
             self.refused += not heard.agrees
-            return heard.answer if self.plan.answers == "same" else self.dialect.answer_of(member.index, member.name, heard)
+            return (
+                heard.answer
+                if self.plan.answers == "same"
+                else self.dialect.answer_of(member.index, member.name, heard)
+            )
         if kind == "error":
             self.errors += 1
             self.first_error = self.first_error or heard.text
@@ -216,7 +236,9 @@ class Load:
 
     def _all_here_have(self, number: int) -> None:
         if self.plan.first_port is not None:
-            with contextlib.suppress(OSError):  # the first process may have come to its end a moment earlier
+            with contextlib.suppress(
+                OSError
+            ):  # the first process may have come to its end a moment earlier
                 self.links[0].sendall(NUMBER.pack(number))
             return
         self.arrived[number] = self.arrived.get(number, 0) + 1
@@ -252,7 +274,9 @@ class Load:
         member.outstanding += 1
         now = time.perf_counter_ns()
         self.speaker_of[self.number], self.begun[self.number] = member, now
-        self.send(member, self.dialect.say(member.name, content_of(self.number, now, self.plan.length)))
+        self.send(
+            member, self.dialect.say(member.name, content_of(self.number, now, self.plan.length))
+        )
 
     # --- The run
 

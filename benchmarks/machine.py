@@ -1,6 +1,7 @@
 """What this machine is, and what a process on it has used: CPU, memory, threads.
 
-Reads only; every function gives None where the system does not tell (CPU and memory of another process: only Linux does).
+Reads only; every function gives None where the system does not tell (CPU and memory of another
+process: only Linux does).
 """
 
 from __future__ import annotations
@@ -20,15 +21,17 @@ def cpu_seconds(pid: int) -> float | None:
     if not sys.platform.startswith("linux"):
         return None
     try:
-        # The process's own clock: nanoseconds, where /proc/PID/stat counts in steps of 10 ms. clock_getcpuclockid(3) makes the
-        # same number: the inverted pid, shifted by 3, and 2 for the scheduler's clock.
+        # The process's own clock: nanoseconds, where /proc/PID/stat counts in steps of 10 ms.
+        # clock_getcpuclockid(3) makes the same number: the inverted pid, shifted by 3, and 2 for
+        # the scheduler's clock.
         return time.clock_gettime((~pid << 3) | 2)
     except OSError:
         return None
 
 
 def memory_kib(pid: int) -> float | None:
-    """Memory of a process in KiB: its proportional set size, so that what it shares with others counts by its part."""
+    """Memory of a process in KiB: its proportional set size, so that what it shares with others
+    counts by its part."""
     return _number_after(f"/proc/{pid}/smaps_rollup", "Pss:")
 
 
@@ -47,7 +50,8 @@ def _number_after(path: str, word: str) -> float | None:
 
 
 def raise_open_files() -> int | None:
-    """Allow this process, and what it starts, as many open files as it may have; how many that is, None where nobody counts."""
+    """Allow this process, and what it starts, as many open files as it may have; how many that is,
+    None where nobody counts."""
     try:
         import resource
     except ImportError:  # Windows

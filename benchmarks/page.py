@@ -1,4 +1,5 @@
-"""A report as one HTML page that needs nothing else: no script, no other file, light or dark as the reader has it."""
+"""A report as one HTML page that needs nothing else: no script, no other file, light or dark as the
+reader has it."""
 
 from __future__ import annotations
 
@@ -43,9 +44,21 @@ CAPTIONS: Final = {
     "memory": "A straight line: a client costs the same, however many there are. Most of it is the thread's stack and the connection.",
 }
 SECTIONS: Final = (
-    ("Beside others", "The same work for all of them, one after another in the same run.", ("cpu", "latency")),
-    ("Under each load", "A room of 200 as fast as it goes, and at the pace of people.", ("latency-works", "latency-rest")),
-    ("As it grows", "A thread for each client does not mean that each client costs more than the last.", ("throughput", "cost", "memory")),
+    (
+        "Beside others",
+        "The same work for all of them, one after another in the same run.",
+        ("cpu", "latency"),
+    ),
+    (
+        "Under each load",
+        "A room of 200 as fast as it goes, and at the pace of people.",
+        ("latency-works", "latency-rest"),
+    ),
+    (
+        "As it grows",
+        "A thread for each client does not mean that each client costs more than the last.",
+        ("throughput", "cost", "memory"),
+    ),
 )
 
 
@@ -61,8 +74,13 @@ def html(report: dict[str, Any]) -> str:
     body = ["<h1>How fast the chat is</h1>", where_and_when, _tiles(report["results"])]
     for title, text, names in SECTIONS:
         if figures := [name for name in names if name in made]:
-            cards = "".join(f'<figure class="card">{made[name]}<figcaption>{escape(CAPTIONS[name])}</figcaption></figure>' for name in figures)
-            body.append(f'<h2>{escape(title)}</h2><p class="soft">{escape(text)}</p><div class="grid">{cards}</div>')
+            cards = "".join(
+                f'<figure class="card">{made[name]}<figcaption>{escape(CAPTIONS[name])}</figcaption></figure>'
+                for name in figures
+            )
+            body.append(
+                f'<h2>{escape(title)}</h2><p class="soft">{escape(text)}</p><div class="grid">{cards}</div>'
+            )
     body += [_targets(report["results"], made.get("targets", "")), _details(report)]
     title = "How fast the chat is"
     return (
@@ -73,31 +91,67 @@ def html(report: dict[str, Any]) -> str:
 
 def _tiles(results: dict[str, Any]) -> str:
     """The few figures that say most."""
-    ours = {name: results[name]["servers"]["ours"] for name in ("room", "both", "rest") if name in results}
+    ours = {
+        name: results[name]["servers"]["ours"]
+        for name in ("room", "both", "rest")
+        if name in results
+    }
     found: list[tuple[str, str]] = []
     if "room" in ours:
         found.append((f"{ours['room']['per_second']:,.0f}", "deliveries a second in a full room"))
     if "both" in ours:
-        found.append((f"{ours['both']['per_second']:,.0f}", "a second with every receiver's letters counted and checked"))
+        found.append(
+            (
+                f"{ours['both']['per_second']:,.0f}",
+                "a second with every receiver's letters counted and checked",
+            )
+        )
     if "rest" in ours:
-        found.append((f"{ours['rest']['p50_ms']:.1f} ms", "from sending to reading, at the pace of people"))
+        found.append(
+            (f"{ours['rest']['p50_ms']:.1f} ms", "from sending to reading, at the pace of people")
+        )
     if "idle" in results:
         found.append((f"{results['idle']['clients']:,}", "clients at once, a thread each"))
     if "storm" in results:
-        found.append((f"{results['storm']['back_seconds']:.2f} s", f"and {results['storm']['students']} students are back after a lost network"))
+        found.append(
+            (
+                f"{results['storm']['back_seconds']:.2f} s",
+                f"and {results['storm']['students']} students are back after a lost network",
+            )
+        )
     if "past" in results:
-        found.append((f"{results['past']['pages']['newest']['huge']:.1f} ms", f"for a page of {results['past']['rooms']['huge']:,} messages"))
+        found.append(
+            (
+                f"{results['past']['pages']['newest']['huge']:.1f} ms",
+                f"for a page of {results['past']['rooms']['huge']:,} messages",
+            )
+        )
     if "files" in results:
-        found.append((f"{results['files']['down_mb_per_second']:,.0f} MB/s", "to fetch a file, while others chat"))
-    tiles = "".join(f'<div class="tile"><b>{escape(value)}</b><span>{escape(text)}</span></div>' for value, text in found)
+        found.append(
+            (
+                f"{results['files']['down_mb_per_second']:,.0f} MB/s",
+                "to fetch a file, while others chat",
+            )
+        )
+    tiles = "".join(
+        f'<div class="tile"><b>{escape(value)}</b><span>{escape(text)}</span></div>'
+        for value, text in found
+    )
     return f'<div class="tiles">{tiles}</div>'
 
 
 def _targets(results: dict[str, Any], plot: str) -> str:
-    marks = {True: '<span class="mark yes">reached</span>', False: '<span class="mark no">not reached</span>'}
+    marks = {
+        True: '<span class="mark yes">reached</span>',
+        False: '<span class="mark no">not reached</span>',
+    }
     lines = []
     for row in targets.rows(results):
-        mark = '<span class="mark none">not measured</span>' if row.reached is None else marks[row.reached]
+        mark = (
+            '<span class="mark none">not measured</span>'
+            if row.reached is None
+            else marks[row.reached]
+        )
         limit = ("at least " if row.at_least else "at most ") + targets.shown(row.limit, row.unit)
         value = "" if row.measured is None else targets.shown(row.measured, row.unit)
         lines.append(
@@ -105,7 +159,7 @@ def _targets(results: dict[str, Any], plot: str) -> str:
             f'<td class="n">{escape(limit)}</td><td>{mark}</td></tr>'
         )
     return (
-        "<h2>What was to be reached</h2><p class=\"soft\">Ratios are of CPU time for each delivery, ours by the other's, from rounds that "
+        '<h2>What was to be reached</h2><p class="soft">Ratios are of CPU time for each delivery, ours by the other\'s, from rounds that '
         "followed each other; × 0.2 means a fifth of the other's cost.</p>"
         + (f'<figure class="card">{plot}</figure><br/>' if plot else "")
         + '<div class="card scroll"><table><thead><tr><th>work</th><th>figure</th><th class="n">measured</th><th class="n">target</th><th></th></tr></thead>'
@@ -119,13 +173,31 @@ def _details(report: dict[str, Any]) -> str:
         for server, figures in found.get("servers", {}).items():
             cpu = "" if figures["cpu_us"] is None else f"{figures['cpu_us']:.2f}"
             label = plots.NAMES.get(server, (server, 0))[0]
-            cells = (f"{figures['per_second']:,.0f}", cpu, f"{figures['p50_ms']:.2f}", f"{figures['p99_ms']:.2f}", f"{figures['max_ms']:.1f}")
-            lines.append(
-                f"<tr><td><code>{escape(name)}</code></td><td>{escape(label)}</td>" + "".join(f'<td class="n">{cell}</td>' for cell in cells) + "</tr>"
+            cells = (
+                f"{figures['per_second']:,.0f}",
+                cpu,
+                f"{figures['p50_ms']:.2f}",
+                f"{figures['p99_ms']:.2f}",
+                f"{figures['max_ms']:.1f}",
             )
-    skipped = {name: reason for found in results.values() for name, reason in found.get("skipped", {}).items()}
-    missing = "".join(f"<li>{escape(plots.NAMES[name][0])}: {escape(reason)}</li>" for name, reason in skipped.items())
-    head = "".join(f'<th class="n">{text}</th>' for text in ("deliveries/s", "CPU µs each", "p50 ms", "p99 ms", "worst ms"))
+            lines.append(
+                f"<tr><td><code>{escape(name)}</code></td><td>{escape(label)}</td>"
+                + "".join(f'<td class="n">{cell}</td>' for cell in cells)
+                + "</tr>"
+            )
+    skipped = {
+        name: reason
+        for found in results.values()
+        for name, reason in found.get("skipped", {}).items()
+    }
+    missing = "".join(
+        f"<li>{escape(plots.NAMES[name][0])}: {escape(reason)}</li>"
+        for name, reason in skipped.items()
+    )
+    head = "".join(
+        f'<th class="n">{text}</th>'
+        for text in ("deliveries/s", "CPU µs each", "p50 ms", "p99 ms", "worst ms")
+    )
     sizes = report["sizes"]
     return (
         (_every_figure(head, lines) if lines else "")

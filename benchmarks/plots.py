@@ -1,7 +1,7 @@
 """Plots of a report as SVG, made here from text. Pure: figures in, well-formed XML out.
 
-Colours come by classes, with a style that follows the reader's light or dark setting, so that the same plot stands in the page,
-and alone as a file in docs/plots.
+Colours come by classes, with a style that follows the reader's light or dark setting, so that the
+same plot stands in the page, and alone as a file in docs/plots.
 """
 
 from __future__ import annotations
@@ -68,14 +68,25 @@ def _ticks(low: float, high: float, wanted: int = 5) -> list[float]:
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
-    return [10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
+    return [
+        10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ]
 
 
 def lines(
-    title: str, subtitle: str, series: Sequence[Series], x_label: str, y_label: str, *,
-    x_ticks: Sequence[tuple[float, str]] | None = None, y_log: bool = False, x_log: bool = False, limit: tuple[float, str] | None = None,
-) -> str:  # fmt: skip
-    """A plot of lines with their names at the foot. `x_ticks`: where the axis is marked, and by what. `limit`: a target."""
+    title: str,
+    subtitle: str,
+    series: Sequence[Series],
+    x_label: str,
+    y_label: str,
+    *,
+    x_ticks: Sequence[tuple[float, str]] | None = None,
+    y_log: bool = False,
+    x_log: bool = False,
+    limit: tuple[float, str] | None = None,
+) -> str:
+    """A plot of lines with their names at the foot. `x_ticks`: where the axis is marked, and by
+    what. `limit`: a target."""
     legend = _legend([(one.label, one.colour) for one in series], 386)
     height = 400 + 20 * (len(legend) and legend[-1][1])
     xs = [x for one in series for x, _ in one.points]
@@ -87,22 +98,36 @@ def lines(
     parts = []
     for mark in marks:
         y = up(mark)
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text class="soft" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{number(mark)}</text>')
+        parts.append(
+            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        )
+        parts.append(
+            f'<text class="soft" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{number(mark)}</text>'
+        )
     floor = 400 - BOTTOM - 26
     for tick, text in ticks:
-        parts.append(f'<line class="axis" x1="{across(tick):.1f}" x2="{across(tick):.1f}" y1="{floor}" y2="{floor + 5}"/>')
-        parts.append(f'<text class="soft" x="{across(tick):.1f}" y="{floor + 19}" text-anchor="middle">{escape(text)}</text>')
+        parts.append(
+            f'<line class="axis" x1="{across(tick):.1f}" x2="{across(tick):.1f}" y1="{floor}" y2="{floor + 5}"/>'
+        )
+        parts.append(
+            f'<text class="soft" x="{across(tick):.1f}" y="{floor + 19}" text-anchor="middle">{escape(text)}</text>'
+        )
     parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{floor}" y2="{floor}"/>')
-    parts.append(f'<text class="soft" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{floor + 38}" text-anchor="middle">{escape(x_label)}</text>')
+    parts.append(
+        f'<text class="soft" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{floor + 38}" text-anchor="middle">{escape(x_label)}</text>'
+    )
     middle = (floor + TOP) / 2
     parts.append(
         f'<text class="soft" x="18" y="{middle}" text-anchor="middle" transform="rotate(-90 18 {middle})">{escape(y_label)}</text>'
     )
     if limit:
         y = up(limit[0])
-        parts.append(f'<line class="limit" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text class="soft" x="{WIDTH - RIGHT}" y="{y - 6:.1f}" text-anchor="end">{escape(limit[1])}</text>')
+        parts.append(
+            f'<line class="limit" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        )
+        parts.append(
+            f'<text class="soft" x="{WIDTH - RIGHT}" y="{y - 6:.1f}" text-anchor="end">{escape(limit[1])}</text>'
+        )
     for one in series:
         path = " ".join(f"{across(x):.1f},{up(max(y, marks[0])):.1f}" for x, y in one.points)
         parts.append(f'<polyline class="line s{one.colour}" points="{path}"/>')
@@ -117,12 +142,16 @@ def lines(
     return _svg(height, title, subtitle, parts)
 
 
-def _scale(values: Sequence[float], start: float, end: float, log: bool) -> Callable[[float], float]:
+def _scale(
+    values: Sequence[float], start: float, end: float, log: bool
+) -> Callable[[float], float]:
     low, high = min(values), max(values)
     if log:
         low, high = math.log10(max(low, 1e-9)), math.log10(max(high, 1e-9))
     span = (high - low) or 1.0
-    return lambda value: start + (end - start) * (((math.log10(max(value, 1e-9)) if log else value) - low) / span)
+    return lambda value: (
+        start + (end - start) * (((math.log10(max(value, 1e-9)) if log else value) - low) / span)
+    )
 
 
 def _legend(names: Sequence[tuple[str, int]], y: float) -> list[tuple[str, int]]:
@@ -139,8 +168,15 @@ def _legend(names: Sequence[tuple[str, int]], y: float) -> list[tuple[str, int]]
     return parts
 
 
-def bars(title: str, subtitle: str, named: Sequence[tuple[str, float, str, int]], *, limit: tuple[float, str] | None = None) -> str:
-    """Level bars: name, value, what is written beside it, colour. `limit`: a mark across all of them."""
+def bars(
+    title: str,
+    subtitle: str,
+    named: Sequence[tuple[str, float, str, int]],
+    *,
+    limit: tuple[float, str] | None = None,
+) -> str:
+    """Level bars: name, value, what is written beside it, colour. `limit`: a mark across all of
+    them."""
     row_height, left, right = 38, 190, 150
     height = TOP + row_height * len(named) + (34 if limit else 14)
     most = max([value for _, value, _, _ in named] + ([limit[0]] if limit else [])) or 1.0
@@ -150,12 +186,16 @@ def bars(title: str, subtitle: str, named: Sequence[tuple[str, float, str, int]]
         y = TOP + at * row_height
         size = max(2.0, length * value / most)
         parts.append(f'<text x="{left - 12}" y="{y + 20}" text-anchor="end">{escape(label)}</text>')
-        parts.append(f'<rect class="f{colour}" x="{left}" y="{y + 5}" width="{size:.1f}" height="22" rx="4"/>')
+        parts.append(
+            f'<rect class="f{colour}" x="{left}" y="{y + 5}" width="{size:.1f}" height="22" rx="4"/>'
+        )
         parts.append(f'<text x="{left + size + 10:.1f}" y="{y + 20}">{escape(text)}</text>')
     if limit:
         x, end = left + length * limit[0] / most, TOP + row_height * len(named)
         parts.append(f'<line class="limit" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{end}"/>')
-        parts.append(f'<text class="soft" x="{x:.1f}" y="{end + 18}" text-anchor="middle">{escape(limit[1])}</text>')
+        parts.append(
+            f'<text class="soft" x="{x:.1f}" y="{end + 18}" text-anchor="middle">{escape(limit[1])}</text>'
+        )
     return _svg(height, title, subtitle, parts)
 
 
@@ -164,9 +204,11 @@ DECADE: Final = 95
 
 
 def against_limits(title: str, subtitle: str, named: Sequence[tuple[str, float, str, bool]]) -> str:
-    """Where each figure stands beside its limit, on a scale of tens: left of the middle is better than was asked for.
+    """Where each figure stands beside its limit, on a scale of tens: left of the middle is better
+    than was asked for.
 
-    A row is its name, how many times the limit it is (under 1 is better), what is written beside it, and whether it is reached.
+    A row is its name, how many times the limit it is (under 1 is better), what is written beside
+    it, and whether it is reached.
     """
     row_height = 27
     height = TOP + row_height * len(named) + 46
@@ -174,25 +216,37 @@ def against_limits(title: str, subtitle: str, named: Sequence[tuple[str, float, 
     parts = []
     for power, text in ((-1.0, "10 × better"), (0.0, "the target"), (1.0, "10 × worse")):
         x = MIDDLE + DECADE * power
-        parts.append(f'<line class="{"limit" if power == 0 else "grid"}" x1="{x}" x2="{x}" y1="{TOP}" y2="{end}"/>')
-        parts.append(f'<text class="soft" x="{x}" y="{end + 18}" text-anchor="middle">{text}</text>')
+        parts.append(
+            f'<line class="{"limit" if power == 0 else "grid"}" x1="{x}" x2="{x}" y1="{TOP}" y2="{end}"/>'
+        )
+        parts.append(
+            f'<text class="soft" x="{x}" y="{end + 18}" text-anchor="middle">{text}</text>'
+        )
     for at, (label, times, text, reached) in enumerate(named):
         y = TOP + at * row_height + row_height / 2
         x = MIDDLE + DECADE * max(-1.3, min(1.3, math.log10(max(times, 1e-6))))
         colour = 2 if reached else 5
         parts.append(f'<text class="soft" x="20" y="{y + 4:.1f}">{escape(label)}</text>')
-        parts.append(f'<line class="s{colour}" x1="{MIDDLE}" x2="{x:.1f}" y1="{y:.1f}" y2="{y:.1f}" stroke-width="3"/>')
+        parts.append(
+            f'<line class="s{colour}" x1="{MIDDLE}" x2="{x:.1f}" y1="{y:.1f}" y2="{y:.1f}" stroke-width="3"/>'
+        )
         parts.append(f'<circle class="f{colour}" cx="{x:.1f}" cy="{y:.1f}" r="6"/>')
-        parts.append(f'<text x="{WIDTH - 14}" y="{y + 4:.1f}" text-anchor="end">{escape(text)}</text>')
+        parts.append(
+            f'<text x="{WIDTH - 14}" y="{y + 4:.1f}" text-anchor="end">{escape(text)}</text>'
+        )
     return _svg(height, title, subtitle, parts)
 
 
-# --- The plots of a report ------------------------------------------------------------------------------------------------
+# --- The plots of a report ------------------------------------------------------------------------
 
 NAMES: Final = {
-    "ours": ("this server", 0), "asyncio": ("asyncio streams", 1), "naive": ("naive threads", 2), "websockets": ("websockets", 3),
-    "inspircd": ("InspIRCd (C++)", 4), "mosquitto": ("Mosquitto (C)", 5),
-}  # fmt: skip
+    "ours": ("this server", 0),
+    "asyncio": ("asyncio streams", 1),
+    "naive": ("naive threads", 2),
+    "websockets": ("websockets", 3),
+    "inspircd": ("InspIRCd (C++)", 4),
+    "mosquitto": ("Mosquitto (C)", 5),
+}
 PERCENT_MARKS: Final = ("10", "50", "90", "99", "99.9", "100")
 
 
@@ -205,51 +259,109 @@ def all_plots(report: dict[str, Any]) -> dict[str, str]:
 def _cpu(results: dict[str, Any]) -> str:
     servers = results.get("room", {}).get("servers", {})
     rows = [
-        (NAMES[name][0], found["cpu_us"], f"{found['cpu_us']:.2f} µs · {found['per_second'] / 1000:,.0f}k/s", NAMES[name][1])
-        for name, found in servers.items() if found["cpu_us"] is not None
-    ]  # fmt: skip
+        (
+            NAMES[name][0],
+            found["cpu_us"],
+            f"{found['cpu_us']:.2f} µs · {found['per_second'] / 1000:,.0f}k/s",
+            NAMES[name][1],
+        )
+        for name, found in servers.items()
+        if found["cpu_us"] is not None
+    ]
     if not rows:
         return ""
     members = results["room"]["members"]
     return bars(
-        "CPU for one delivery", f"a full room of {members}, microseconds of the server's CPU; less is better", sorted(rows, key=lambda row: row[1])
+        "CPU for one delivery",
+        f"a full room of {members}, microseconds of the server's CPU; less is better",
+        sorted(rows, key=lambda row: row[1]),
     )
 
 
 def _tail(percent: str) -> float:
-    """Percent as "nines": 50 is 0.3, 90 is 1, 99 is 2, 99.9 is 3, so that the slow end has room; 100 stands a little further."""
+    """Percent as "nines": 50 is 0.3, 90 is 1, 99 is 2, 99.9 is 3, so that the slow end has room;
+    100 stands a little further."""
     return 3.5 if percent == "100" else -math.log10(1 - float(percent) / 100)
 
 
-def _latency_plot(title: str, subtitle: str, found: Sequence[tuple[str, int, dict[str, float]]], limit: tuple[float, str] | None = None) -> str:
+def _latency_plot(
+    title: str,
+    subtitle: str,
+    found: Sequence[tuple[str, int, dict[str, float]]],
+    limit: tuple[float, str] | None = None,
+) -> str:
     series = [
-        Series(label, [(_tail(percent), value) for percent, value in percents.items() if float(percent) >= 10], colour)
+        Series(
+            label,
+            [
+                (_tail(percent), value)
+                for percent, value in percents.items()
+                if float(percent) >= 10
+            ],
+            colour,
+        )
         for label, colour, percents in found
     ]
-    ticks = [(_tail(percent), "worst" if percent == "100" else f"{percent} %") for percent in PERCENT_MARKS]
-    return lines(title, subtitle, series, "so many of the deliveries took at most…", "ms", x_ticks=ticks, y_log=True, limit=limit)
+    ticks = [
+        (_tail(percent), "worst" if percent == "100" else f"{percent} %")
+        for percent in PERCENT_MARKS
+    ]
+    return lines(
+        title,
+        subtitle,
+        series,
+        "so many of the deliveries took at most…",
+        "ms",
+        x_ticks=ticks,
+        y_log=True,
+        limit=limit,
+    )
 
 
 def _latency(results: dict[str, Any]) -> str:
     servers = results.get("room", {}).get("servers", {})
     found = [(*NAMES[name], one["percentiles_ms"]) for name, one in servers.items()]
     subtitle = "from the sender's send to each receiver's read, everybody at full speed"
-    return _latency_plot("Latency in a full room", subtitle, found, (15.0, "target: p99 15 ms")) if found else ""
+    return (
+        _latency_plot("Latency in a full room", subtitle, found, (15.0, "target: p99 15 ms"))
+        if found
+        else ""
+    )
 
 
 def _latency_rest(results: dict[str, Any]) -> str:
     servers = results.get("rest", {}).get("servers", {})
     found = [(*NAMES[name], one["percentiles_ms"]) for name, one in servers.items()]
-    return _latency_plot("Latency at rest", "five messages a second, each stored and synced before it is forwarded", found) if found else ""
+    return (
+        _latency_plot(
+            "Latency at rest",
+            "five messages a second, each stored and synced before it is forwarded",
+            found,
+        )
+        if found
+        else ""
+    )
 
 
 def _latency_works(results: dict[str, Any]) -> str:
-    labels = {"room": "sender's handshake", "both": "both handshakes", "varied": "no two packets alike", "one": "one on the way"}
+    labels = {
+        "room": "sender's handshake",
+        "both": "both handshakes",
+        "varied": "no two packets alike",
+        "one": "one on the way",
+    }
     found = [
         (label, at, results[name]["servers"]["ours"]["percentiles_ms"])
-        for at, (name, label) in enumerate(labels.items()) if name in results
-    ]  # fmt: skip
-    return _latency_plot("This server's latency under each load", "a room of 200, as fast as it goes", found) if found else ""
+        for at, (name, label) in enumerate(labels.items())
+        if name in results
+    ]
+    return (
+        _latency_plot(
+            "This server's latency under each load", "a room of 200, as fast as it goes", found
+        )
+        if found
+        else ""
+    )
 
 
 def _growth(results: dict[str, Any], key: str, title: str, subtitle: str, unit: str) -> str:
@@ -258,7 +370,9 @@ def _growth(results: dict[str, Any], key: str, title: str, subtitle: str, unit: 
         rows = [row for row in results.get("growth", {}).get(place, []) if row.get(key) is not None]
         if len(rows) > 1:
             label, colour = NAMES[name]
-            series.append(Series(label, [(float(row["members"]), float(row[key])) for row in rows], colour))
+            series.append(
+                Series(label, [(float(row["members"]), float(row[key])) for row in rows], colour)
+            )
     if not series:
         return ""
     ticks = [(x, number(x)) for x, _ in series[0].points]
@@ -266,11 +380,23 @@ def _growth(results: dict[str, Any], key: str, title: str, subtitle: str, unit: 
 
 
 def _throughput(results: dict[str, Any]) -> str:
-    return _growth(results, "per_second", "Deliveries a second by size of the room", "4 senders × 4 messages on the way", "deliveries a second")
+    return _growth(
+        results,
+        "per_second",
+        "Deliveries a second by size of the room",
+        "4 senders × 4 messages on the way",
+        "deliveries a second",
+    )
 
 
 def _cost(results: dict[str, Any]) -> str:
-    return _growth(results, "cpu_us", "CPU for one delivery by size of the room", "4 senders × 4 messages on the way", "µs")
+    return _growth(
+        results,
+        "cpu_us",
+        "CPU for one delivery by size of the room",
+        "4 senders × 4 messages on the way",
+        "µs",
+    )
 
 
 def _memory(results: dict[str, Any]) -> str:
@@ -285,10 +411,15 @@ def _memory(results: dict[str, Any]) -> str:
 
 def _targets(results: dict[str, Any]) -> str:
     found = [
-        (f"{row.what} ({row.work})", row.limit / row.measured if row.at_least else row.measured / row.limit, shown(row.measured, row.unit),
-         row.reached is True)
-        for row in rows(results) if row.measured
-    ]  # fmt: skip
+        (
+            f"{row.what} ({row.work})",
+            row.limit / row.measured if row.at_least else row.measured / row.limit,
+            shown(row.measured, row.unit),
+            row.reached is True,
+        )
+        for row in rows(results)
+        if row.measured
+    ]
     reached = sum(good for *_, good in found)
     subtitle = f"{reached} of {len(found)} reached; each step to a side is a factor of ten"
     return against_limits("Against the targets", subtitle, found) if found else ""

@@ -1,6 +1,8 @@
-"""Runs a load: starts its processes, lets them begin together, reads the server's CPU meanwhile, puts their figures together.
+"""Runs a load: starts its processes, lets them begin together, reads the server's CPU meanwhile,
+puts their figures together.
 
-Knows nothing of what a load says (`dialects`) or is for (`works`). Bounded in time: a load that hangs is ended, and said so.
+Knows nothing of what a load says (`dialects`) or is for (`works`). Bounded in time: a load that
+hangs is ended, and said so.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ class Crowd:
     login_seconds: float
 
     def go(self, seconds: float, warm: float = WARM_SECONDS) -> dict[str, Any]:
-        """Let them chat, measure for so many seconds; what all saw together, and what the server used meanwhile."""
+        """Let them chat, measure for so many seconds; what all saw together, and what the server
+        used meanwhile."""
         begin = time.perf_counter() + 0.1 + warm
         for process in self.processes:
             assert process.stdin is not None
@@ -52,13 +55,20 @@ class Crowd:
         time.sleep(max(0.0, begin + seconds - time.perf_counter()))
         cpu_after, ended = self.server.cpu(), time.perf_counter()
         parts = [_line(process, "figures") for process in self.processes]
-        cpu = None if cpu_before is None or cpu_after is None else (cpu_after - cpu_before) / (ended - began)
+        cpu = (
+            None
+            if cpu_before is None or cpu_after is None
+            else (cpu_after - cpu_before) / (ended - began)
+        )
         return _together(parts, seconds, cpu)
 
 
 @contextlib.contextmanager
-def crowd(contestant: Contestant, server: Running, plan: Plan, processes: int = 2) -> Iterator[Crowd]:
-    """The plan's members in so many processes, logged in. `plan` is of the whole; the first process has all that speak."""
+def crowd(
+    contestant: Contestant, server: Running, plan: Plan, processes: int = 2
+) -> Iterator[Crowd]:
+    """The plan's members in so many processes, logged in. `plan` is of the whole; the first process
+    has all that speak."""
     started: list[subprocess.Popen[str]] = []
 
     def end_all() -> None:
@@ -69,7 +79,9 @@ def crowd(contestant: Contestant, server: Running, plan: Plan, processes: int = 
     timer.daemon = True
     timer.start()
     try:
-        whole = dataclasses.replace(plan, port=server.port, dialect=contestant.dialect, register=contestant.register)
+        whole = dataclasses.replace(
+            plan, port=server.port, dialect=contestant.dialect, register=contestant.register
+        )
         first_port = None
         begun = time.perf_counter()
         for part in _parts(whole, processes):
@@ -90,11 +102,20 @@ def _parts(plan: Plan, processes: int) -> list[Plan]:
     """The plan cut into parts of nearly the same size."""
     processes = max(1, min(processes, plan.members // max(2, plan.senders + plan.silent + 1)))
     share = plan.members // processes
-    parts = [dataclasses.replace(plan, members=share, first=at * share, senders=0, silent=0) for at in range(processes)]
+    parts = [
+        dataclasses.replace(plan, members=share, first=at * share, senders=0, silent=0)
+        for at in range(processes)
+    ]
     first = dataclasses.replace(
-        parts[0], members=share + plan.members % processes, senders=plan.senders, silent=plan.silent, others=processes - 1
+        parts[0],
+        members=share + plan.members % processes,
+        senders=plan.senders,
+        silent=plan.silent,
+        others=processes - 1,
     )
-    return [first] + [dataclasses.replace(part, first=part.first + plan.members % processes) for part in parts[1:]]
+    return [first] + [
+        dataclasses.replace(part, first=part.first + plan.members % processes) for part in parts[1:]
+    ]
 
 
 def _start(plan: Plan) -> subprocess.Popen[str]:
@@ -109,7 +130,9 @@ def _line(process: subprocess.Popen[str], word: str) -> Any:
     if not line:
         assert process.stderr is not None
         process.kill()
-        raise LoadFailed(f"a process of the load ended before it said {word!r}: {process.stderr.read()[-600:].strip() or 'no reason given'}")
+        raise LoadFailed(
+            f"a process of the load ended before it said {word!r}: {process.stderr.read()[-600:].strip() or 'no reason given'}"
+        )
     said = json.loads(line)
     if word not in said:
         raise LoadFailed(f"a process of the load said {line!r} where {word!r} was expected")
@@ -121,10 +144,15 @@ def _together(parts: list[dict[str, Any]], seconds: float, cpu: float | None) ->
     latencies: Counter[int] = Counter()
     for part in parts:
         latencies.update({int(bucket): count for bucket, count in part["histogram"].items()})
-    sums = {key: sum(part[key] for part in parts) for key in ("deliveries", "confirms", "refused", "errors", "lost", "sent", "unfinished")}
+    sums = {
+        key: sum(part[key] for part in parts)
+        for key in ("deliveries", "confirms", "refused", "errors", "lost", "sent", "unfinished")
+    }
     if sums["errors"] or sums["refused"] or sums["lost"]:
         reason = next((part["first_error"] for part in parts if part["first_error"]), "no word")
-        raise LoadFailed(f"{sums['errors']} errors, {sums['refused']} refused, {sums['lost']} connections lost: {reason}")
+        raise LoadFailed(
+            f"{sums['errors']} errors, {sums['refused']} refused, {sums['lost']} connections lost: {reason}"
+        )
     per_second = sums["deliveries"] / seconds
     return {
         **sums,
@@ -151,8 +179,17 @@ def percentile(latencies: Counter[int], percent: float) -> float:
 
 
 def run_load(
-    contestant: Contestant, server: Running, plan: Plan, seconds: float, processes: int = 2, warm: float = WARM_SECONDS
+    contestant: Contestant,
+    server: Running,
+    plan: Plan,
+    seconds: float,
+    processes: int = 2,
+    warm: float = WARM_SECONDS,
 ) -> dict[str, Any]:
     """Come in, chat for so many measured seconds, leave; the figures."""
     with crowd(contestant, server, plan, processes) as members:
-        return {"members": plan.members, "login_seconds": members.login_seconds, **members.go(seconds, warm)}
+        return {
+            "members": plan.members,
+            "login_seconds": members.login_seconds,
+            **members.go(seconds, warm),
+        }

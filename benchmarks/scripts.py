@@ -1,4 +1,5 @@
-"""One blocking client, for the parts that follow a script: histories, files, coming back. Never to another machine."""
+"""One blocking client, for the parts that follow a script: histories, files, coming back. Never to
+another machine."""
 
 from __future__ import annotations
 
@@ -41,7 +42,8 @@ class Client:
         return payload
 
     def ask(self, action: str, data: dict[str, Any], answer: str) -> dict[str, Any]:
-        """Send a request and wait for the packet of the action `answer`; what else comes is passed over."""
+        """Send a request and wait for the packet of the action `answer`; what else comes is passed
+        over."""
         self.send(action, data)
         return self.expect(answer)
 

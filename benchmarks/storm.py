@@ -1,7 +1,8 @@
-"""Many log in at once: a process of its own. `python -m benchmarks.storm PORT COUNT register|password|key`
+"""Many log in at once: a process of its own. `python -m benchmarks.storm PORT COUNT
+register|password|key`
 
-Connects all, then sends all requests in one moment, and waits for the last answer. Keys come as JSON on stdin and the new ones go
-to stdout with the seconds it took. Only to 127.0.0.1.
+Connects all, then sends all requests in one moment, and waits for the last answer. Keys come as
+JSON on stdin and the new ones go to stdout with the seconds it took. Only to 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -28,7 +29,11 @@ def storm(port: int, count: int, how: str, keys: dict[str, str]) -> dict[str, An
         name = f"student{number}"
         client = waiting[name] = Client(port)
         secret = {"session_key": keys[name]} if how == "key" else {"password": PASSWORD}
-        client.socket.sendall(JSON.wrap(packet("register" if how == "register" else "login", {"chatid": name, **secret})))
+        client.socket.sendall(
+            JSON.wrap(
+                packet("register" if how == "register" else "login", {"chatid": name, **secret})
+            )
+        )
         selector.register(client.socket, selectors.EVENT_READ, name)
     connected = time.perf_counter() - begun
     given: dict[str, str] = {}
@@ -36,15 +41,24 @@ def storm(port: int, count: int, how: str, keys: dict[str, str]) -> dict[str, An
     while len(answered) < count:
         ready = selector.select(PATIENCE_SECONDS)
         if not ready:
-            raise SystemExit(f"{count - len(answered)} of {count} had no answer for {PATIENCE_SECONDS:.0f} s")
+            raise SystemExit(
+                f"{count - len(answered)} of {count} had no answer for {PATIENCE_SECONDS:.0f} s"
+            )
         for key, _ in ready:
-            said = waiting[key.data].expect("register_success" if how == "register" else "login_success")
+            said = waiting[key.data].expect(
+                "register_success" if how == "register" else "login_success"
+            )
             answered.append(time.perf_counter() - begun)
             given[key.data] = said["data"].get("session_key", "")
             selector.unregister(key.fileobj)
     for client in waiting.values():
         client.socket.close()
-    return {"seconds": answered[-1], "connected_seconds": connected, "median_seconds": sorted(answered)[count // 2], "keys": given}
+    return {
+        "seconds": answered[-1],
+        "connected_seconds": connected,
+        "median_seconds": sorted(answered)[count // 2],
+        "keys": given,
+    }
 
 
 def main() -> int:

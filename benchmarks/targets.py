@@ -10,7 +10,8 @@ __all__ = ["Row", "rows", "shown"]
 
 @dataclass(frozen=True)
 class Row:
-    """One target. `reached` is None where it was not measured; `measured` is in the target's own unit."""
+    """One target. `reached` is None where it was not measured; `measured` is in the target's own
+    unit."""
 
     work: str
     what: str
@@ -28,7 +29,8 @@ class Row:
 
     @property
     def share(self) -> float | None:
-        """How far along the way to the limit it is, for a bar: 1 is the limit; under 1 is good where less is better."""
+        """How far along the way to the limit it is, for a bar: 1 is the limit; under 1 is good
+        where less is better."""
         return None if self.measured is None else self.measured / self.limit
 
     def as_json(self) -> dict[str, Any]:
@@ -41,7 +43,9 @@ def shown(value: float | None, unit: str) -> str:
     if value is None:
         return "not measured"
     digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3
-    return f"{value:,.{digits}f}" + (f" {unit}" if unit and unit != "x" else " ×" if unit == "x" else "")
+    return f"{value:,.{digits}f}" + (
+        f" {unit}" if unit and unit != "x" else " ×" if unit == "x" else ""
+    )
 
 
 def _find(results: dict[str, Any], path: str) -> float | None:
@@ -53,15 +57,71 @@ def _find(results: dict[str, Any], path: str) -> float | None:
 
 _AT_MOST, _AT_LEAST = False, True
 _TABLE = (
-    ("room", "CPU a delivery, by asyncio streams'", 0.20, "x", _AT_MOST, "room/ratios/asyncio/cpu_us/median"),
-    ("room", "CPU a delivery, by websockets broadcast's", 0.15, "x", _AT_MOST, "room/ratios/websockets/cpu_us/median"),
-    ("room", "CPU a delivery, by InspIRCd's", 2.0, "x", _AT_MOST, "room/ratios/inspircd/cpu_us/median"),
+    (
+        "room",
+        "CPU a delivery, by asyncio streams'",
+        0.20,
+        "x",
+        _AT_MOST,
+        "room/ratios/asyncio/cpu_us/median",
+    ),
+    (
+        "room",
+        "CPU a delivery, by websockets broadcast's",
+        0.15,
+        "x",
+        _AT_MOST,
+        "room/ratios/websockets/cpu_us/median",
+    ),
+    (
+        "room",
+        "CPU a delivery, by InspIRCd's",
+        2.0,
+        "x",
+        _AT_MOST,
+        "room/ratios/inspircd/cpu_us/median",
+    ),
     ("room", "p99 of the latency", 15.0, "ms", _AT_MOST, "room/servers/ours/p99_ms"),
-    ("both", "deliveries a second, both handshakes", 25_000.0, "/s", _AT_LEAST, "both/servers/ours/per_second"),
-    ("both", "CPU a delivery, by naive threads' without a handshake", 1.2, "x", _AT_MOST, "both/ratios/naive/cpu_us/median"),
-    ("varied", "deliveries a second, no two packets alike", 14_000.0, "/s", _AT_LEAST, "varied/servers/ours/per_second"),
-    ("one", "CPU a delivery, by asyncio streams'", 1.0, "x", _AT_MOST, "one/ratios/asyncio/cpu_us/median"),
-    ("rest", "p99 of the latency, by asyncio streams'", 1.2, "x", _AT_MOST, "rest/ratios/asyncio/p99_ms/median"),
+    (
+        "both",
+        "deliveries a second, both handshakes",
+        25_000.0,
+        "/s",
+        _AT_LEAST,
+        "both/servers/ours/per_second",
+    ),
+    (
+        "both",
+        "CPU a delivery, by naive threads' without a handshake",
+        1.2,
+        "x",
+        _AT_MOST,
+        "both/ratios/naive/cpu_us/median",
+    ),
+    (
+        "varied",
+        "deliveries a second, no two packets alike",
+        14_000.0,
+        "/s",
+        _AT_LEAST,
+        "varied/servers/ours/per_second",
+    ),
+    (
+        "one",
+        "CPU a delivery, by asyncio streams'",
+        1.0,
+        "x",
+        _AT_MOST,
+        "one/ratios/asyncio/cpu_us/median",
+    ),
+    (
+        "rest",
+        "p99 of the latency, by asyncio streams'",
+        1.2,
+        "x",
+        _AT_MOST,
+        "rest/ratios/asyncio/p99_ms/median",
+    ),
     ("idle", "memory of one idle client", 25.0, "KiB", _AT_MOST, "idle/kib_each"),
     ("idle", "a message to all of them", 300.0, "ms", _AT_MOST, "idle/to_all_ms"),
     ("idle", "threads a client", 1.0, "", _AT_MOST, "idle/threads_each"),
@@ -70,15 +130,32 @@ _TABLE = (
     ("storm", "all are back by session key", 1.0, "s", _AT_MOST, "storm/back_seconds"),
     ("past", "newest page, by a small room's", 1.5, "x", _AT_MOST, "past/pages/newest/ratio"),
     ("past", "page at a time, by a small room's", 1.5, "x", _AT_MOST, "past/pages/from_time/ratio"),
-    ("past", "page after an id, by a small room's", 1.5, "x", _AT_MOST, "past/pages/after_id/ratio"),
+    (
+        "past",
+        "page after an id, by a small room's",
+        1.5,
+        "x",
+        _AT_MOST,
+        "past/pages/after_id/ratio",
+    ),
     ("past", "start until it listens", 1.0, "s", _AT_MOST, "past/start_seconds"),
     ("files", "upload of one client", 60.0, "MB/s", _AT_LEAST, "files/up_mb_per_second"),
     ("files", "download of one client", 150.0, "MB/s", _AT_LEAST, "files/down_mb_per_second"),
     ("files", "p99 of the chat meanwhile", 50.0, "ms", _AT_MOST, "files/chat_p99_ms"),
-    ("growth", "dearest room's CPU a delivery, by the cheapest's", 1.5, "x", _AT_MOST, "growth/flat_within"),
+    (
+        "growth",
+        "dearest room's CPU a delivery, by the cheapest's",
+        1.5,
+        "x",
+        _AT_MOST,
+        "growth/flat_within",
+    ),
 )
 
 
 def rows(results: dict[str, Any]) -> list[Row]:
     """Every target with what `results` has of it: figures by the names of the works."""
-    return [Row(work, what, limit, unit, at_least, _find(results, path)) for work, what, limit, unit, at_least, path in _TABLE]
+    return [
+        Row(work, what, limit, unit, at_least, _find(results, path))
+        for work, what, limit, unit, at_least, path in _TABLE
+    ]

@@ -1,6 +1,8 @@
-"""What is measured: one function for each row of docs/PERFORMANCE.md, and the sizes of its short and its full form.
+"""What is measured: one function for each row of docs/PERFORMANCE.md, and the sizes of its short
+and its full form.
 
-Each starts the servers that it needs, runs its load, and gives back plain figures for JSON. None passes or fails.
+Each starts the servers that it needs, runs its load, and gives back plain figures for JSON. None
+passes or fails.
 """
 
 from __future__ import annotations
@@ -49,7 +51,8 @@ class Sizes:
     file_mib: int = 24
     growth: tuple[int, ...] = (50, 200, 500)
     budget_seconds: float = 90.0
-    """No further work is begun after so long: the short form shall end within two minutes on a slow machine, too."""
+    """No further work is begun after so long: the short form shall end within two minutes on a slow
+    machine, too."""
     processes: int = 2
     """Of one load."""
     say: Callable[[str], None] = field(default=lambda line: None)
@@ -58,10 +61,20 @@ class Sizes:
 
 SHORT: Final = Sizes()
 FULL: Final = Sizes(
-    repeat=5, seconds=5.0, rest_seconds=10.0, idle=10_000, idle_steps=4, students=300, hash_seconds=4.0, messages=(1_000_000, 10_000), pages=300,
-    file_mib=96, growth=(50, 100, 200, 500, 1_000, 2_000),
-    warm=1.0, budget_seconds=7_200.0,
-)  # fmt: skip
+    repeat=5,
+    seconds=5.0,
+    rest_seconds=10.0,
+    idle=10_000,
+    idle_steps=4,
+    students=300,
+    hash_seconds=4.0,
+    messages=(1_000_000, 10_000),
+    pages=300,
+    file_mib=96,
+    growth=(50, 100, 200, 500, 1_000, 2_000),
+    warm=1.0,
+    budget_seconds=7_200.0,
+)
 
 
 @dataclass(frozen=True)
@@ -73,33 +86,48 @@ class Work:
     measure: Callable[[Sizes], Figures]
 
 
-# --- A room that talks --------------------------------------------------------------------------------------------------
+# --- A room that talks ----------------------------------------------------------------------------
 
 
 def _options(contestant: Contestant) -> tuple[str, ...]:
     return FOR_LOADS if contestant is OURS else ()
 
 
-def _in_turn(sizes: Sizes, plan: Plan, seconds: float, *peers: str, peer_answers: str | None = None) -> Figures:
-    """Ours and the peers that are there, one after another, as often as is to be repeated; medians, and ratios round by round."""
+def _in_turn(
+    sizes: Sizes, plan: Plan, seconds: float, *peers: str, peer_answers: str | None = None
+) -> Figures:
+    """Ours and the peers that are there, one after another, as often as is to be repeated; medians,
+    and ratios round by round."""
     contestants = [OURS, *(CONTESTANTS[name] for name in peers)]
     skipped = {one.name: reason for one in contestants if (reason := one.missing())}
     for name, reason in skipped.items():
         sizes.say(f"    skipped {CONTESTANTS[name].title}: {reason}")
-    rounds: dict[str, list[Figures]] = {one.name: [] for one in contestants if one.name not in skipped}
+    rounds: dict[str, list[Figures]] = {
+        one.name: [] for one in contestants if one.name not in skipped
+    }
     for turn in range(sizes.repeat):
         for name, found in rounds.items():
             one = CONTESTANTS[name]
-            asked = plan if one is OURS or peer_answers is None else dataclasses.replace(plan, answers=peer_answers)
+            asked = (
+                plan
+                if one is OURS or peer_answers is None
+                else dataclasses.replace(plan, answers=peer_answers)
+            )
             with serving(one, *_options(one)) as server:
                 figures = run_load(one, server, asked, seconds, sizes.processes, sizes.warm)
             found.append(figures)
-            cpu = "" if figures["cpu_us"] is None else f"{figures['cpu_us']:8.2f} us CPU a delivery,"
-            sizes.say(f"    {one.title:<22} {figures['per_second']:9,.0f} deliveries/s,{cpu} p99 {figures['p99_ms']:7.2f} ms  ({turn + 1})")
+            cpu = (
+                "" if figures["cpu_us"] is None else f"{figures['cpu_us']:8.2f} us CPU a delivery,"
+            )
+            sizes.say(
+                f"    {one.title:<22} {figures['per_second']:9,.0f} deliveries/s,{cpu} p99 {figures['p99_ms']:7.2f} ms  ({turn + 1})"
+            )
     return {
         "members": plan.members,
         "servers": {name: _median_of(all_figures) for name, all_figures in rounds.items()},
-        "ratios": {name: _ratios(rounds["ours"], rounds[name]) for name in rounds if name != "ours"},
+        "ratios": {
+            name: _ratios(rounds["ours"], rounds[name]) for name in rounds if name != "ours"
+        },
         "skipped": skipped,
     }
 
@@ -129,7 +157,9 @@ def _ratios(ours: list[Figures], theirs: list[Figures]) -> Figures:
 def room(sizes: Sizes) -> Figures:
     """A full room, the sender's handshake only, beside every peer."""
     plan = Plan(0, "m", sizes.members, senders=4, window=4)
-    return _in_turn(sizes, plan, sizes.seconds, "asyncio", "naive", "websockets", "inspircd", "mosquitto")
+    return _in_turn(
+        sizes, plan, sizes.seconds, "asyncio", "naive", "websockets", "inspircd", "mosquitto"
+    )
 
 
 def both(sizes: Sizes) -> Figures:
@@ -146,12 +176,16 @@ def varied(sizes: Sizes) -> Figures:
 
 def one(sizes: Sizes) -> Figures:
     """One message on the way at a time: nothing to join, nothing to commit together."""
-    return _in_turn(sizes, Plan(0, "m", sizes.members, senders=1, window=1), sizes.seconds, "asyncio")
+    return _in_turn(
+        sizes, Plan(0, "m", sizes.members, senders=1, window=1), sizes.seconds, "asyncio"
+    )
 
 
 def rest(sizes: Sizes) -> Figures:
     """Five messages a second: latency at rest."""
-    return _in_turn(sizes, Plan(0, "m", sizes.members, senders=4, rate=5.0), sizes.rest_seconds, "asyncio")
+    return _in_turn(
+        sizes, Plan(0, "m", sizes.members, senders=4, rate=5.0), sizes.rest_seconds, "asyncio"
+    )
 
 
 def silent(sizes: Sizes) -> Figures:
@@ -160,58 +194,87 @@ def silent(sizes: Sizes) -> Figures:
     for label, count in (("all read", 0), ("one never reads", 1)):
         with serving(OURS, *FOR_LOADS) as server:
             plan = Plan(0, "m", 50, senders=2, window=2, answers="same", silent=count)
-            # The silent one's part of the room is in no process: a message counts as arrived when all the others have it.
+            # The silent one's part of the room is in no process: a message counts as arrived when
+            # all the others have it.
             found[label] = run_load(OURS, server, plan, sizes.seconds, sizes.processes, sizes.warm)
-        sizes.say(f"    {label:<16} p99 {found[label]['p99_ms']:.1f} ms, worst {found[label]['max_ms']:.1f} ms")
-    return {"members": 50, "servers": {label: _median_of([figures]) for label, figures in found.items()}, "ratios": {}, "skipped": {}}
+        sizes.say(
+            f"    {label:<16} p99 {found[label]['p99_ms']:.1f} ms, worst {found[label]['max_ms']:.1f} ms"
+        )
+    return {
+        "members": 50,
+        "servers": {label: _median_of([figures]) for label, figures in found.items()},
+        "ratios": {},
+        "skipped": {},
+    }
 
 
 def growth(sizes: Sizes) -> Figures:
-    """The same talk in rooms of several sizes: CPU for each delivery, and memory; and what asyncio makes of it."""
+    """The same talk in rooms of several sizes: CPU for each delivery, and memory; and what asyncio
+    makes of it."""
     found: dict[str, list[Figures]] = {"ours": [], "asyncio": []}
     for members in sizes.growth:
         for name, rows in found.items():
-            rounds = [_growth_round(sizes, CONTESTANTS[name], members) for _ in range(min(sizes.repeat, 3))]
+            rounds = [
+                _growth_round(sizes, CONTESTANTS[name], members)
+                for _ in range(min(sizes.repeat, 3))
+            ]
             rows.append({**_median_of(rounds), "members": members})
             row, cpu = rows[-1], "CPU not measured"
             if row["cpu_us"] is not None:
                 cpu = f"{row['cpu_us']:6.2f} us CPU a delivery"
             title = CONTESTANTS[name].title
-            sizes.say(f"    {members:>5} members, {title:<16} {row['per_second']:9,.0f} deliveries/s, {cpu}, p99 {row['p99_ms']:7.2f} ms")
+            sizes.say(
+                f"    {members:>5} members, {title:<16} {row['per_second']:9,.0f} deliveries/s, {cpu}, p99 {row['p99_ms']:7.2f} ms"
+            )
     costs = [row["cpu_us"] for row in found["ours"] if row["cpu_us"]]
-    return {"rows": found["ours"], "asyncio": found["asyncio"], "flat_within": max(costs) / min(costs) if costs else None}
+    return {
+        "rows": found["ours"],
+        "asyncio": found["asyncio"],
+        "flat_within": max(costs) / min(costs) if costs else None,
+    }
 
 
 def _growth_round(sizes: Sizes, contestant: Contestant, members: int) -> Figures:
     with serving(contestant, *_options(contestant)) as server:
         before = machine.memory_kib(server.pid)
-        with crowd(contestant, server, Plan(0, "m", members, senders=4, window=4), sizes.processes) as people:
+        with crowd(
+            contestant, server, Plan(0, "m", members, senders=4, window=4), sizes.processes
+        ) as people:
             idle = machine.memory_kib(server.pid)
             figures = people.go(sizes.seconds, sizes.warm)
             after = machine.memory_kib(server.pid)
     return {**figures, "kib_before": before, "kib_idle": idle, "kib_after": after}
 
 
-# --- Many who say nothing ------------------------------------------------------------------------------------------------
+# --- Many who say nothing -------------------------------------------------------------------------
 
 
 def idle(sizes: Sizes) -> Figures:
-    """Clients that are only there: memory and threads of each, and how soon a message reaches all."""
+    """Clients that are only there: memory and threads of each, and how soon a message reaches
+    all."""
     allowed = machine.raise_open_files()
     wanted = sizes.idle if allowed is None else min(sizes.idle, allowed - 500)
-    steps = sorted({max(2, wanted * step // sizes.idle_steps) for step in range(1, sizes.idle_steps + 1)})
+    steps = sorted(
+        {max(2, wanted * step // sizes.idle_steps) for step in range(1, sizes.idle_steps + 1)}
+    )
     rows = [_idle_row(sizes, count) for count in steps]
     last = rows[-1]
     for row in rows:
-        memory = "memory not measured" if row["kib_each"] is None else f"{row['kib_each']:.1f} KiB each"
-        sizes.say(f"    {row['clients']:>6} clients: {memory}, {row['threads']} threads, to all in {row['to_all_ms']:.0f} ms")
+        memory = (
+            "memory not measured" if row["kib_each"] is None else f"{row['kib_each']:.1f} KiB each"
+        )
+        sizes.say(
+            f"    {row['clients']:>6} clients: {memory}, {row['threads']} threads, to all in {row['to_all_ms']:.0f} ms"
+        )
     return {"rows": rows, **last, "wanted": sizes.idle}
 
 
 def _idle_row(sizes: Sizes, count: int) -> Figures:
     with serving(OURS, *FOR_LOADS) as server:
         before, threads_before = machine.memory_kib(server.pid), machine.thread_count(server.pid)
-        with crowd(OURS, server, Plan(0, "m", count, senders=1, rate=2.0, most=3), sizes.processes) as people:
+        with crowd(
+            OURS, server, Plan(0, "m", count, senders=1, rate=2.0, most=3), sizes.processes
+        ) as people:
             after, threads = machine.memory_kib(server.pid), machine.thread_count(server.pid)
             figures = people.go(2.2 + count / 2_000, warm=0.0)
     if figures["unfinished"] or not figures["to_all_ms"]:
@@ -222,34 +285,44 @@ def _idle_row(sizes: Sizes, count: int) -> Figures:
         "kib_each": None if before is None or after is None else (after - before) / count,
         "kib_all": after,
         "threads": threads,
-        "threads_each": None if threads is None or threads_before is None else (threads - threads_before) / count,
+        "threads_each": None
+        if threads is None or threads_before is None
+        else (threads - threads_before) / count,
         "to_all_ms": statistics.median(figures["to_all_ms"]),
         "lost": figures["lost"],
     }
 
 
-# --- A class logs in -----------------------------------------------------------------------------------------------------
+# --- A class logs in ------------------------------------------------------------------------------
 
 LOGINS: Final = ("--rate-limit", "0")
 
 
 STORM_PART: Final = 0.85
-"""The chat is measured for so much of the time that the logins need at least, so that every sample is from within it."""
+"""The chat is measured for so much of the time that the logins need at least, so that every sample
+is from within it."""
 
 
 def storm(sizes: Sizes) -> Figures:
-    """All students of a school log in in the same moment, while others chat; then all come back by session key."""
+    """All students of a school log in in the same moment, while others chat; then all come back by
+    session key."""
     count = sizes.students
     with serving(OURS, *LOGINS) as server:
         _storm(server, count, "register")
         ceiling = [_hashes_per_second(sizes.hash_seconds)]
-        with crowd(OURS, server, Plan(0, "inside", 20, senders=4, rate=10.0), 1) as inside, _beside() as pool:
+        with (
+            crowd(OURS, server, Plan(0, "inside", 20, senders=4, rate=10.0), 1) as inside,
+            _beside() as pool,
+        ):
             chat = pool.submit(inside.go, STORM_PART * count / ceiling[0], 0.0)
             logged_in = _storm(server, count, "password")
             talk = chat.result()
         ceiling.append(_hashes_per_second(sizes.hash_seconds))
         back = _storm(server, count, "key", logged_in["keys"])
-    rate, possible = count / logged_in["seconds"], max(ceiling)  # the higher: other work on the machine only lowers it
+    rate, possible = (
+        count / logged_in["seconds"],
+        max(ceiling),
+    )  # the higher: other work on the machine only lowers it
     figures = {
         "students": count,
         "seconds": logged_in["seconds"],
@@ -272,14 +345,20 @@ def _beside() -> concurrent.futures.ThreadPoolExecutor:
 
 
 def _chat(talk: Figures) -> Figures:
-    return {f"chat_{key}": talk[key] for key in ("p50_ms", "p99_ms", "max_ms", "deliveries", "percentiles_ms")}
+    return {
+        f"chat_{key}": talk[key]
+        for key in ("p50_ms", "p99_ms", "max_ms", "deliveries", "percentiles_ms")
+    }
 
 
 def _hashes_per_second(seconds: float) -> float:
     """What the cores hash when nothing else is asked of them: a process each."""
     cores = os.cpu_count() or 1
     with concurrent.futures.ThreadPoolExecutor(cores, "ceiling") as pool:
-        return sum(float(one.result()["per_second"]) for one in [pool.submit(_script, "hashes", seconds) for _ in range(cores)])
+        return sum(
+            float(one.result()["per_second"])
+            for one in [pool.submit(_script, "hashes", seconds) for _ in range(cores)]
+        )
 
 
 def _storm(server: Running, count: int, how: str, keys: dict[str, str] | None = None) -> Figures:
@@ -289,7 +368,15 @@ def _storm(server: Running, count: int, how: str, keys: dict[str, str] | None = 
 def _script(module: str, *arguments: object, given: str = "") -> Figures:
     """Run one of our scripts in a process of its own; the figures that it prints."""
     command = [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, input=given, capture_output=True, text=True, timeout=SCRIPT_SECONDS, check=False)
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=SCRIPT_SECONDS,
+        check=False,
+    )
     if done.returncode != 0:
         raise LoadFailed(f"{module} failed: {done.stderr.strip()[-600:]}")
     figures: Figures = json.loads(done.stdout)
@@ -299,7 +386,7 @@ def _script(module: str, *arguments: object, given: str = "") -> Figures:
 SCRIPT_SECONDS: Final = 180.0
 
 
-# --- What was said, and files --------------------------------------------------------------------------------------------
+# --- What was said, and files ---------------------------------------------------------------------
 
 
 def past(sizes: Sizes) -> Figures:
@@ -322,19 +409,27 @@ def past(sizes: Sizes) -> Figures:
         size = (folder / "data" / "chat.db").stat().st_size
     kinds = {
         kind: {
-            **{room_id: statistics.median(one[kind][room_id] for one in pages) for room_id in rooms},
+            **{
+                room_id: statistics.median(one[kind][room_id] for one in pages) for room_id in rooms
+            },
             "ratio": statistics.median(one[kind]["huge"] / one[kind]["small"] for one in pages),
         }
         for kind in history.PAGES
     }
     start = statistics.median(starts)
     for kind, figures in kinds.items():
-        sizes.say(f"    page {kind:<10} {figures['huge']:6.2f} ms of {rooms['huge']:,}, {figures['small']:6.2f} ms of {rooms['small']:,}")
+        sizes.say(
+            f"    page {kind:<10} {figures['huge']:6.2f} ms of {rooms['huge']:,}, {figures['small']:6.2f} ms of {rooms['small']:,}"
+        )
     sizes.say(f"    listens after {start:.2f} s ({empty:.2f} s with an empty database)")
     return {
-        "rooms": rooms, "pages": kinds, "start_seconds": start, "empty_start_seconds": empty, "fill_seconds": filled,
+        "rooms": rooms,
+        "pages": kinds,
+        "start_seconds": start,
+        "empty_start_seconds": empty,
+        "fill_seconds": filled,
         "database_mb": size / 1e6,
-    }  # fmt: skip
+    }
 
 
 CHUNK: Final = 64 * 1024
@@ -349,7 +444,10 @@ def files(sizes: Sizes) -> Figures:
     with serving(OURS, *FOR_LOADS) as server:
         for way in speeds:
             alone[way] = _transfer(server, "alone", size, way)
-        with crowd(OURS, server, Plan(0, "m", 20, senders=4, rate=20.0), 1) as people, _beside() as pool:
+        with (
+            crowd(OURS, server, Plan(0, "m", 20, senders=4, rate=20.0), 1) as people,
+            _beside() as pool,
+        ):
             chat = pool.submit(people.go, max(2.0 * sizes.seconds, 4.0), 0.0)
             while not chat.done():
                 name = f"sender{len(speeds['up'])}"
@@ -357,11 +455,17 @@ def files(sizes: Sizes) -> Figures:
                     found.append(_transfer(server, name, size, way))
             talk = chat.result()
     figures = {
-        "bytes": size, "chunk": CHUNK, "window": WINDOW,
-        "up_mb_per_second": statistics.median(speeds["up"]), "down_mb_per_second": statistics.median(speeds["down"]),
-        "up_rounds": speeds["up"], "down_rounds": speeds["down"], "up_alone": alone["up"], "down_alone": alone["down"],
+        "bytes": size,
+        "chunk": CHUNK,
+        "window": WINDOW,
+        "up_mb_per_second": statistics.median(speeds["up"]),
+        "down_mb_per_second": statistics.median(speeds["down"]),
+        "up_rounds": speeds["up"],
+        "down_rounds": speeds["down"],
+        "up_alone": alone["up"],
+        "down_alone": alone["down"],
         **_chat(talk),
-    }  # fmt: skip
+    }
     sizes.say(
         f"    {sizes.file_mib} MiB: up {figures['up_mb_per_second']:.0f} MB/s, down {figures['down_mb_per_second']:.0f} MB/s "
         f"(alone {alone['up']:.0f} and {alone['down']:.0f}); chat p99 {talk['p99_ms']:.1f} ms"

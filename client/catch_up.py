@@ -1,7 +1,9 @@
-"""How far each room has been handed on to the user, and fetching what was missed while the connection was down.
+"""How far each room has been handed on to the user, and fetching what was missed while the
+connection was down.
 
-Owns the marks: each message is handed on once, in the order of its room. Never connects: it asks through its caller.
-`start`, `forget`, `leave` and `come` may be called by any thread, the rest by the one that reads.
+Owns the marks: each message is handed on once, in the order of its room. Never connects: it asks
+through its caller. `start`, `forget`, `leave` and `come` may be called by any thread, the rest by
+the one that reads.
 """
 
 from __future__ import annotations
@@ -17,9 +19,12 @@ from client.events import Event, FileShared, Message
 from client.records import Room, Session, page_from
 from client.requests import all_files, all_rooms
 
-PAGE: Final = 200  # messages; halved after each attempt that broke, so that a bad network lets some through
+PAGE: Final = (
+    200  # messages; halved after each attempt that broke, so that a bad network lets some through
+)
 MAX_WATCHED_ROOMS: Final = 50
-"""In how many rooms, the liveliest, missed files are looked for: each costs a request at login and after each loss."""
+"""In how many rooms, the liveliest, missed files are looked for: each costs a request at login and
+after each loss."""
 
 Ask = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
 
@@ -33,15 +38,20 @@ class Missed:
 
 
 class CatchUp:
-    """What one user's rooms have brought so far. `tell` takes what is handed on; files are looked for where `files` is true."""
+    """What one user's rooms have brought so far. `tell` takes what is handed on; files are looked
+    for where `files` is true."""
 
     def __init__(self, tell: Callable[[Event], None], *, files: bool = False) -> None:
         self._tell = tell
         self._wants_files = files
         self._lock = threading.Lock()  # guards the next three
         self._left: set[str] = set()
-        self._start_at: dict[str, int] | None = None  # the newest message_id of each room when we logged in; None = not known
-        self._files: dict[str, set[tuple[str, str]]] | None = None  # name and time of the files that are known, by room
+        self._start_at: dict[str, int] | None = (
+            None  # the newest message_id of each room when we logged in; None = not known
+        )
+        self._files: dict[str, set[tuple[str, str]]] | None = (
+            None  # name and time of the files that are known, by room
+        )
         self._marks: dict[str, int] = {}  # the highest message_id handed on, by room
         self._page = PAGE
         self._held: list[Message] | None = None  # what comes in while older messages are fetched
@@ -54,8 +64,12 @@ class CatchUp:
         with self._lock:
             self._start_at = {room.room_id: room.last_message_id for room in rooms}
         if self._wants_files:
-            found = {room.room_id: {(file.file_path, file.timestamp) for file in _files_of(ask, room.room_id)}
-                     for room in _liveliest(rooms)}  # fmt: skip
+            found = {
+                room.room_id: {
+                    (file.file_path, file.timestamp) for file in _files_of(ask, room.room_id)
+                }
+                for room in _liveliest(rooms)
+            }
             with self._lock:
                 self._files = found
 
@@ -79,7 +93,8 @@ class CatchUp:
     # --- As things come in ---
 
     def hand_on(self, message: Message) -> None:
-        """Give a message to the user, once, and not before older ones of its room that are being fetched."""
+        """Give a message to the user, once, and not before older ones of its room that are being
+        fetched."""
         if self._held is not None:
             self._held.append(message)
             return
@@ -135,7 +150,12 @@ class CatchUp:
         missed = 0
         while True:
             try:
-                page = page_from(ask("get_messages", {"room_id": room_id, "after_id": after, "limit": self._page}), room_id)
+                page = page_from(
+                    ask(
+                        "get_messages", {"room_id": room_id, "after_id": after, "limit": self._page}
+                    ),
+                    room_id,
+                )
             except ServerError:
                 return missed  # deleted, or we were taken out of it, a moment ago
             for message in page.messages:
@@ -144,9 +164,16 @@ class CatchUp:
                 after = self._marks[room_id] = message.message_id
                 if not _same(message.sender, session.chatid):
                     missed += 1
-                    self._tell(Message(
-                        room_id, message.sender, message.content, message.timestamp, message.message_id, missed=True
-                    ))  # fmt: skip
+                    self._tell(
+                        Message(
+                            room_id,
+                            message.sender,
+                            message.content,
+                            message.timestamp,
+                            message.message_id,
+                            missed=True,
+                        )
+                    )
             if not page.has_more or not page.messages:
                 return missed
 
@@ -156,7 +183,8 @@ class CatchUp:
             known = self._files = self._files or {}
         missed = 0
         for room in _liveliest(rooms):
-            # Of a private room that is new here nobody knows which files were put into it before we were taken in.
+            # Of a private room that is new here nobody knows which files were put into it before we
+            # were taken in.
             silent = first_time or (room.private and room.room_id not in known)
             for file in _files_of(ask, room.room_id):
                 with self._lock:
@@ -165,9 +193,17 @@ class CatchUp:
                     before.add((file.file_path, file.timestamp))
                 if is_new and not silent and not _same(file.sender, session.chatid):
                     missed += 1
-                    self._tell(FileShared(
-                        room.room_id, file.sender, file.file_path, file.file_size, file.file_type, file.timestamp, missed=True
-                    ))  # fmt: skip
+                    self._tell(
+                        FileShared(
+                            room.room_id,
+                            file.sender,
+                            file.file_path,
+                            file.file_size,
+                            file.file_type,
+                            file.timestamp,
+                            missed=True,
+                        )
+                    )
         return missed
 
 

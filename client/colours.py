@@ -21,15 +21,18 @@ Tone = Callable[[str], str]
 
 
 def wanted(choice: str, stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether to colour what goes to `stream`: `choice` is that of `--color`, and `auto` asks the environment, then the stream.
+    """Whether to colour what goes to `stream`: `choice` is that of `--color`, and `auto` asks the
+    environment, then the stream.
 
-    `NO_COLOR` beats `CLICOLOR_FORCE` and `FORCE_COLOR` beat `CLICOLOR=0` beats whether `stream` is a terminal (no-color.org,
-    bixense.com/clicolors).
+    `NO_COLOR` beats `CLICOLOR_FORCE` and `FORCE_COLOR` beat `CLICOLOR=0` beats whether `stream` is
+    a terminal (no-color.org, bixense.com/clicolors).
     """
     if choice == "never" or (choice == "auto" and environ.get("NO_COLOR")):
         return False
     on_terminal = stream.isatty()
-    if choice == "always" or any(environ.get(name, "0") not in ("", "0") for name in ("CLICOLOR_FORCE", "FORCE_COLOR")):
+    if choice == "always" or any(
+        environ.get(name, "0") not in ("", "0") for name in ("CLICOLOR_FORCE", "FORCE_COLOR")
+    ):
         return understands_sequences(stream) if on_terminal else True
     if not on_terminal or environ.get("CLICOLOR") == "0" or environ.get("TERM") == "dumb":
         return False
@@ -37,9 +40,11 @@ def wanted(choice: str, stream: TextIO, environ: Mapping[str, str] = os.environ)
 
 
 class Palette:
-    """The colours of the line client; `Palette(False)` gives every text back as it is. All texts must be harmless already.
+    """The colours of the line client; `Palette(False)` gives every text back as it is. All texts
+    must be harmless already.
 
-    Only the eight colours that every terminal has, none of them yellow, white or blue: those can't be read on every background.
+    Only the eight colours that every terminal has, none of them yellow, white or blue: those can't
+    be read on every background.
     """
 
     _NAMES: Final = ("32", "35", "36", "1;32", "1;35", "1;36")

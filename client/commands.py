@@ -1,7 +1,8 @@
 """The commands of the line client: what is typed after a slash.
 
-Owns the table of commands, with usage and help, and what each does. Never reads or draws the screen itself: a `Desk` does. Runs in the
-thread that reads what is typed; a command may wait for the server.
+Owns the table of commands, with usage and help, and what each does. Never reads or draws the screen
+itself: a `Desk` does. Runs in the thread that reads what is typed; a command may wait for the
+server.
 """
 
 from __future__ import annotations
@@ -113,7 +114,8 @@ class Command:
 
 
 def run_line(desk: Desk, line: str) -> str | None:
-    """Do what a typed line asks for; returns the text to say in the room, or None where it was a command.
+    """Do what a typed line asks for; returns the text to say in the room, or None where it was a
+    command.
 
     A line that begins with two slashes is text that begins with one. Errors are told on the desk.
     """
@@ -124,7 +126,9 @@ def run_line(desk: Desk, line: str) -> str | None:
     word, _, argument = line[1:].partition(" ")
     command = COMMANDS.get(word.lower())
     if command is None:
-        desk.say(f"There is no command /{visible(word)}. There are: {' '.join('/' + name for name in COMMANDS)}")
+        desk.say(
+            f"There is no command /{visible(word)}. There are: {' '.join('/' + name for name in COMMANDS)}"
+        )
         return None
     try:
         command.run(desk, argument.strip())
@@ -137,7 +141,7 @@ def run_line(desk: Desk, line: str) -> str | None:
     return None
 
 
-# --- What the commands do --------------------------------------------------------------------------------------------
+# --- What the commands do -------------------------------------------------------------------------
 
 
 def _needed(argument: str, what: str) -> str:
@@ -162,7 +166,15 @@ def _help(desk: Desk, argument: str) -> None:
         return
     width = max(len(command.usage) for command in COMMANDS.values())
     lines = [f"  {command.usage:<{width}}  {command.help}" for command in COMMANDS.values()]
-    desk.say("\n".join(["Type to talk. Commands:", *lines, "A message that begins with a slash is typed with two: //like this"]))
+    desk.say(
+        "\n".join(
+            [
+                "Type to talk. Commands:",
+                *lines,
+                "A message that begins with a slash is typed with two: //like this",
+            ]
+        )
+    )
 
 
 def _rooms(desk: Desk, argument: str) -> None:
@@ -170,7 +182,11 @@ def _rooms(desk: Desk, argument: str) -> None:
     desk.remember_rooms(rooms)
     lines = []
     for number, room in enumerate(rooms, 1):
-        kind = f"private, of {visible(room.owner or '?')}, {room.members} members" if room.private else "open"
+        kind = (
+            f"private, of {visible(room.owner or '?')}, {room.members} members"
+            if room.private
+            else "open"
+        )
         unread = f", {words}" if (words := desk.unread_in_words(room.room_id)) else ""
         here = ", you are here" if room.room_id == desk.room else ""
         lines.append(f"  {number} {visible(room.name)}: {kind}{unread}{here}")
@@ -182,10 +198,17 @@ def _room(desk: Desk, argument: str) -> None:
         desk.say(f"You are in {desk.name_of(desk.room)}.")
         return
     room_id = desk.find_room(argument)
-    if room_id == argument and argument.isascii() and argument.isdigit() and not desk.is_known(argument):
+    if (
+        room_id == argument
+        and argument.isascii()
+        and argument.isdigit()
+        and not desk.is_known(argument)
+    ):
         count = desk.room_count()
         there = "there is 1 room" if count == 1 else f"there are {count} rooms"
-        raise WrongUse(f"No room has the number {argument}; {there}: /rooms lists them, /join {argument} enters an open room of that name")
+        raise WrongUse(
+            f"No room has the number {argument}; {there}: /rooms lists them, /join {argument} enters an open room of that name"
+        )
     desk.enter(room_id)
 
 
@@ -222,7 +245,9 @@ def _msg(desk: Desk, argument: str) -> None:
     user, _, text = _needed(argument, "The name of the user").partition(" ")
     session = desk.chat.session
     if session is None or not session.extended:
-        raise WrongUse("This server knows no private rooms" if session is not None else "You are not logged in")
+        raise WrongUse(
+            "This server knows no private rooms" if session is not None else "You are not logged in"
+        )
     two = sorted((session.chatid, user), key=protocol.fold_chatid)
     if protocol.fold_chatid(two[0]) == protocol.fold_chatid(two[1]):
         raise WrongUse("That is your own name")
@@ -238,7 +263,8 @@ def _msg(desk: Desk, argument: str) -> None:
 
 
 def _is_room_of(two: list[str], room: Room) -> bool:
-    """Whether a room is that of these two: theirs alone, and called after them, which a club of two members is not."""
+    """Whether a room is that of these two: theirs alone, and called after them, which a club of two
+    members is not."""
     members = {protocol.fold_chatid(name) for name in room.member_names}
     is_theirs = members == {protocol.fold_chatid(name) for name in two}
     return is_theirs and protocol.fold_chatid(room.name) == protocol.fold_chatid(_name_for(two))
@@ -286,7 +312,9 @@ def _names(names: list[str]) -> str:
 
 
 def _history(desk: Desk, argument: str) -> None:
-    if argument and not (argument.isascii() and argument.isdigit() and 1 <= int(argument) <= MAX_HISTORY):
+    if argument and not (
+        argument.isascii() and argument.isdigit() and 1 <= int(argument) <= MAX_HISTORY
+    ):
         raise WrongUse(f"{visible(argument)!r} is no number from 1 to {MAX_HISTORY}")
     page = desk.chat.history(desk.room, before_id=None, limit=int(argument or 20))
     older = ", older ones left out" if page.has_more else ""
@@ -297,7 +325,8 @@ def _history(desk: Desk, argument: str) -> None:
 
 def _send(desk: Desk, argument: str) -> None:
     path = Path(_needed(argument, "The file")).expanduser()
-    if not path.is_file():  # a name dropped onto a terminal comes in quotation marks, or with backslashes before its spaces
+    # a name dropped onto a terminal comes in quotation marks, or with backslashes before its spaces
+    if not path.is_file():
         words = _words(argument)
         path = Path(words[0]).expanduser() if len(words) == 1 else path
     if not path.is_file():
@@ -309,10 +338,18 @@ def _files(desk: Desk, argument: str) -> None:
     files = desk.chat.files(desk.room)
     desk.remember_files([file.file_path for file in files])
     lines = [
-        f"  {visible(file.file_path)}" + (f", {size_in_words(file.file_size)} by {visible(file.sender)}" if file.sender else "")
+        f"  {visible(file.file_path)}"
+        + (f", {size_in_words(file.file_size)} by {visible(file.sender)}" if file.sender else "")
         for file in files
     ]
-    desk.say("\n".join([f"Files of {desk.name_of(desk.room)} ({len(files)}); fetch one with /get NAME:", *lines]))
+    desk.say(
+        "\n".join(
+            [
+                f"Files of {desk.name_of(desk.room)} ({len(files)}); fetch one with /get NAME:",
+                *lines,
+            ]
+        )
+    )
 
 
 def _get(desk: Desk, argument: str) -> None:
@@ -332,11 +369,13 @@ def _packets(desk: Desk, argument: str) -> None:
         raise WrongUse(f"{visible(argument)!r} is none of {', '.join(MODES)}")
     if argument:
         desk.show_packets(argument)
-    desk.say({
-        "off": "Packets are not shown.",
-        "brief": "Each packet is shown in a line: direction, time, bytes, the four length bytes, action, transaction.",
-        "full": "Each packet is shown whole. Passwords and keys are hidden, long packets cut.",
-    }[desk.packets_shown()])  # fmt: skip
+    desk.say(
+        {
+            "off": "Packets are not shown.",
+            "brief": "Each packet is shown in a line: direction, time, bytes, the four length bytes, action, transaction.",
+            "full": "Each packet is shown whole. Passwords and keys are hidden, long packets cut.",
+        }[desk.packets_shown()]
+    )
 
 
 def _status(desk: Desk, argument: str) -> None:
@@ -363,7 +402,9 @@ COMMANDS: Final[dict[str, Command]] = {
         Command("/join ROOM", "Go to an open room and get its messages.", _join),
         Command("/leave [ROOM]", "Get a room's messages no longer.", _leave),
         Command("/create NAME [USER ...]", "Make a private room with these members.", _create),
-        Command("/msg USER [TEXT]", "Talk with one other alone, in a private room of you two.", _msg),
+        Command(
+            "/msg USER [TEXT]", "Talk with one other alone, in a private room of you two.", _msg
+        ),
         Command("/add USER", "Make somebody a member of your private room.", _add),
         Command("/remove USER", "End somebody's membership of your private room.", _remove),
         Command("/rename NAME", "Give your private room another name.", _rename),
@@ -376,7 +417,9 @@ COMMANDS: Final[dict[str, Command]] = {
         Command("/cancel", "Stop the file that is being sent or fetched.", _cancel),
         Command("/retry", "Send your last refused message again.", _retry),
         Command("/status", "Show server, session, what is unread and on its way.", _status),
-        Command("/packets [off|brief|full]", "Show every packet that goes over the wire.", _packets),
+        Command(
+            "/packets [off|brief|full]", "Show every packet that goes over the wire.", _packets
+        ),
         Command("/password", "Change your password.", _password),
         Command("/login", "Log in again after your session was ended.", _login),
         Command("/help [COMMAND]", "Show the commands, or what one of them does.", _help),

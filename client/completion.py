@@ -1,6 +1,7 @@
 """What Tab completes: commands, rooms, people, files, each where it belongs.
 
-Owns that choice. Reads the names of local folders, nothing else. Called by the thread that reads what is typed.
+Owns that choice. Reads the names of local folders, nothing else. Called by the thread that reads
+what is typed.
 """
 
 from __future__ import annotations
@@ -15,9 +16,18 @@ from client.text import visible
 
 MAX_FOUND: Final = 1_000
 _TAKES: Final[Mapping[str, str]] = {
-    "/room": "rooms", "/join": "rooms", "/leave": "rooms", "/delete": "rooms", "/msg": "people", "/add": "people",
-    "/remove": "people", "/get": "files", "/send": "paths", "/help": "commands", "/packets": "modes",
-}  # fmt: skip
+    "/room": "rooms",
+    "/join": "rooms",
+    "/leave": "rooms",
+    "/delete": "rooms",
+    "/msg": "people",
+    "/add": "people",
+    "/remove": "people",
+    "/get": "files",
+    "/send": "paths",
+    "/help": "commands",
+    "/packets": "modes",
+}
 
 
 @dataclass(frozen=True)
@@ -32,7 +42,8 @@ class Words:
 
 
 def completions(before: str, words: Words) -> list[str]:
-    """What may stand in place of the last word of `before`, sorted; only what a terminal can be shown."""
+    """What may stand in place of the last word of `before`, sorted; only what a terminal can be
+    shown."""
     command, space, rest = before.partition(" ")
     kind = _TAKES.get(command.lower()) if space else "commands" if before.startswith("/") else None
     last = before.rpartition(" ")[2]
@@ -47,15 +58,25 @@ def completions(before: str, words: Words) -> list[str]:
 
 
 def _fitting(names: Iterable[str], typed: str, done: int) -> list[str]:
-    """Those that begin with what is typed, without the `done` characters that stand there already: names may hold spaces."""
-    return sorted({name[done:] for name in names if name.startswith(typed) and visible(name) == name})[:MAX_FOUND]
+    """Those that begin with what is typed, without the `done` characters that stand there already:
+    names may hold spaces."""
+    return sorted(
+        {name[done:] for name in names if name.startswith(typed) and visible(name) == name}
+    )[:MAX_FOUND]
 
 
 def _paths(typed: str) -> list[str]:
     """The files and folders in the folder that `typed` names, in its own words."""
     folder, name = os.path.split(typed)
     try:
-        found = [entry for entry in Path(os.path.expanduser(folder) or ".").iterdir() if name or not entry.name.startswith(".")]
+        found = [
+            entry
+            for entry in Path(os.path.expanduser(folder) or ".").iterdir()
+            if name or not entry.name.startswith(".")
+        ]
     except (OSError, ValueError):
         return []
-    return [os.path.join(folder, entry.name) + (os.sep if entry.is_dir() else "") for entry in found[:MAX_FOUND]]
+    return [
+        os.path.join(folder, entry.name) + (os.sep if entry.is_dir() else "")
+        for entry in found[:MAX_FOUND]
+    ]

@@ -1,8 +1,10 @@
-"""A connection to a chat server for programs: logging in, talking with both handshakes, history, rooms, and coming back.
+"""A connection to a chat server for programs: logging in, talking with both handshakes, history,
+rooms, and coming back.
 
-Owns the session, the own messages that are not yet stored, and one reading thread ("chat-reader") that takes in everything the server
-sends, answers the handshakes, and reconnects. Never prints and knows no terminal. Every method may be called by any thread,
-and every method that waits has a deadline.
+Owns the session, the own messages that are not yet stored, and one reading thread ("chat-reader")
+that takes in everything the server sends, answers the handshakes, and reconnects. Never prints and
+knows no terminal. Every method may be called by any thread, and every method that waits has a
+deadline.
 
     with Connection("127.0.0.1", 9876) as chat:
         chat.login("ada", "secret")
@@ -78,18 +80,33 @@ READ_SECONDS: Final = 1.0
 _ANSWERS: Final[Mapping[str, frozenset[str]]] = {
     request: frozenset(answers.split())
     for request, answers in {
-        "login": "login_success login_fail", "register": "register_success register_fail", "logout": "logout_ack",
-        "change_password": "password_changed", "get_messages": "messages_list", "file_send_init": "file_send_init",
-        "file_send_fin": "file_send_fin", "file_cancel": "file_cancelled", "file_list_req": "file_list_req",
-        "create_room": "room_created", "get_rooms": "rooms_list", "join_room": "room_joined", "leave_room": "room_left",
-        "add_user_to_room": "user_added", "remove_user_from_room": "user_removed", "rename_room": "room_renamed",
-        "delete_room": "room_deleted", "get_room_users": "room_users_list", "get_users": "users_list", "ping": "pong",
+        "login": "login_success login_fail",
+        "register": "register_success register_fail",
+        "logout": "logout_ack",
+        "change_password": "password_changed",
+        "get_messages": "messages_list",
+        "file_send_init": "file_send_init",
+        "file_send_fin": "file_send_fin",
+        "file_cancel": "file_cancelled",
+        "file_list_req": "file_list_req",
+        "create_room": "room_created",
+        "get_rooms": "rooms_list",
+        "join_room": "room_joined",
+        "leave_room": "room_left",
+        "add_user_to_room": "user_added",
+        "remove_user_from_room": "user_removed",
+        "rename_room": "room_renamed",
+        "delete_room": "room_deleted",
+        "get_room_users": "room_users_list",
+        "get_users": "users_list",
+        "ping": "pong",
     }.items()
-}  # fmt: skip
+}
 
 
 class Listener(Protocol):
-    """Takes the packets of a transfer, in the reading thread: it must be quick and must not wait."""
+    """Takes the packets of a transfer, in the reading thread: it must be quick and must not
+    wait."""
 
     def wants(self, packet: Mapping[str, Any]) -> bool:
         """Whether this packet belongs to the transfer."""
@@ -130,17 +147,19 @@ class _Waiting:
         return as_object(self.packet.get("data"))
 
 
-# --- The connection --------------------------------------------------------------------------------------------------
+# --- The connection -------------------------------------------------------------------------------
 
 
 class Connection(Requests):
-    """One user's connection to one server. Made without connecting; `connect`, `with` or `login` opens it.
+    """One user's connection to one server. Made without connecting; `connect`, `with` or `login`
+    opens it.
 
-    `timeout` is that of connecting, in seconds. `features` are the extras asked for at login. `trace` is called with the
-    payload of each frame. With `reconnect` false a lost connection ends everything. With `watch_files` files that were put into
-    rooms while the connection was down are told, too. With `tls` it is encrypted, and the server
-    must show a certificate for `host` that this machine trusts, or one of those in `cafile` where given; `CannotConnect` is raised
-    where that file can't be used.
+    `timeout` is that of connecting, in seconds. `features` are the extras asked for at login.
+    `trace` is called with the payload of each frame. With `reconnect` false a lost connection ends
+    everything. With `watch_files` files that were put into rooms while the connection was down are
+    told, too. With `tls` it is encrypted, and the server must show a certificate for `host` that
+    this machine trusts, or one of those in `cafile` where given; `CannotConnect` is raised where
+    that file can't be used.
     """
 
     def __init__(
@@ -170,10 +189,13 @@ class Connection(Requests):
         self._pauses = tuple(pauses)
         self._idle_seconds = idle_seconds
         self.on_silence: Callable[[], None] | None = None
-        """Called by who asks, where a question before the login goes unanswered for some seconds."""
+        """Called by who asks, where a question before the login goes unanswered for some
+        seconds."""
         self._arrivals = Arrivals()
         self._numbers = itertools.count(1)
-        self._changed = threading.Condition()  # guards everything below; notified when link, session or closing change
+        self._changed = (
+            threading.Condition()
+        )  # guards everything below; notified when link, session or closing change
         self._link: Link | None = None
         self._reader: threading.Thread | None = None
         self._session: Session | None = None
@@ -186,9 +208,12 @@ class Connection(Requests):
         self._listeners: list[Listener] = []
         self._catch_up = CatchUp(self._arrivals.put, files=watch_files)
         self._sleep = SleepWatch(READ_SECONDS)
-        self._looked = False  # a silent server was asked whether it speaks something else, and it stayed silent
+        # a silent server was asked whether it speaks something else, and it stayed silent
+        self._looked = False
         # The rest belongs to the reading thread.
-        self._answer_by: float | None = None  # when a server that was asked after a sleep must have answered
+        self._answer_by: float | None = (
+            None  # when a server that was asked after a sleep must have answered
+        )
         self._received: OrderedDict[str, Message] = OrderedDict()  # by the server's transaction_id
 
     # --- Opening and closing ---
@@ -197,22 +222,34 @@ class Connection(Requests):
         self.connect()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close(grace_seconds=5.0 if kind is None else 0.0)
 
     def connect(self) -> None:
-        """Reach the server and make sure that it speaks our protocol; nothing where already connected.
+        """Reach the server and make sure that it speaks our protocol; nothing where already
+        connected.
 
-        Raises `CannotConnect`. A server may end a connection that has not logged in for 30 s; `login` then opens it anew.
+        Raises `CannotConnect`. A server may end a connection that has not logged in for 30 s;
+        `login` then opens it anew.
         """
         with self._changed:
             if self._live_link() is not None:
                 return
             if self._closing or self._session is not None:
-                raise ConnectionLost("not connected" if self._closing else "the connection is down; it is tried again")
+                raise ConnectionLost(
+                    "not connected"
+                    if self._closing
+                    else "the connection is down; it is tried again"
+                )
         if self._probe(self._begin()):
             return
-        # It hung up without a word. Perhaps it knows the 24 packets only, and `ping` is none of them: then the login will tell.
+        # It hung up without a word. Perhaps it knows the 24 packets only, and `ping` is none of
+        # them: then the login will tell.
         link = self._begin()
         if not link.silent_for(HANG_UP_SECONDS):
             raise self._no_chat_server(ConnectionLost("it hung up without a word"))
@@ -226,7 +263,9 @@ class Connection(Requests):
         link = open_link(self.host, self.port, self._timeout, self._trace, self._trust)
         with self._changed:
             self._link = link
-            self._reader = threading.Thread(target=self._read, args=(link,), name="chat-reader", daemon=True)
+            self._reader = threading.Thread(
+                target=self._read, args=(link,), name="chat-reader", daemon=True
+            )
             self._reader.start()
         return link
 
@@ -241,25 +280,36 @@ class Connection(Requests):
                 if other is not None:
                     link.close()
                     raise self._other_server(other)
-                return True  # silent: perhaps a server that does not know `ping`; the login will tell
+                return (
+                    True  # silent: perhaps a server that does not know `ping`; the login will tell
+                )
             if isinstance(waiting.error, ConnectionLost):
                 raise waiting.error
         except ConnectionLost as error:
             if link.heard_a_frame:
-                raise CannotConnect(f"{self.host} hung up: {error}.", "Try again in a while.") from None
-            if not link.heard_a_byte and not (self._trust is None and speaks_tls(self.host, self.port, TLS_LOOK_SECONDS)):
+                raise CannotConnect(
+                    f"{self.host} hung up: {error}.", "Try again in a while."
+                ) from None
+            if not link.heard_a_byte and not (
+                self._trust is None and speaks_tls(self.host, self.port, TLS_LOOK_SECONDS)
+            ):
                 return False
             raise self._no_chat_server(error) from None
         if isinstance(waiting.error, ServerError) and waiting.error.code == "server_full":
             link.close()
-            raise CannotConnect(f"The server is full: {waiting.error.message}.", "Try again in a while.")
+            raise CannotConnect(
+                f"The server is full: {waiting.error.message}.", "Try again in a while."
+            )
         return True
 
     def close(self, grace_seconds: float = 0.0) -> None:
-        """End the connection, after waiting up to `grace_seconds` for own messages to be stored. May be called twice."""
+        """End the connection, after waiting up to `grace_seconds` for own messages to be stored.
+        May be called twice."""
         deadline = time.monotonic() + grace_seconds
         with self._changed:
-            self._changed.wait_for(lambda: not self._own or self._link is None, max(0.0, deadline - time.monotonic()))
+            self._changed.wait_for(
+                lambda: not self._own or self._link is None, max(0.0, deadline - time.monotonic())
+            )
             self._closing = True
             link, reader = self._link, self._reader
             self._changed.notify_all()
@@ -272,7 +322,8 @@ class Connection(Requests):
 
     @property
     def session(self) -> Session | None:
-        """Who is logged in; None before login and after the server has refused to take the session up again."""
+        """Who is logged in; None before login and after the server has refused to take the session
+        up again."""
         with self._changed:
             return self._session
 
@@ -308,28 +359,36 @@ class Connection(Requests):
         return self._live_link() is not None or self._session is None or self._closing
 
     def _live_link(self) -> Link | None:
-        """The link, unless it has ended and the reading thread is about to notice. The condition is held."""
+        """The link, unless it has ended and the reading thread is about to notice. The condition is
+        held."""
         return self._link if self._link is not None and not self._link.ended else None
 
     # --- Accounts ---
 
     def register(self, chatid: str, password: str) -> None:
-        """Make an account; logging in comes after. Raises `LoginRefused` where the server does not want to."""
+        """Make an account; logging in comes after. Raises `LoginRefused` where the server does not
+        want to."""
         self.connect()
         self._ask_first("register", {"chatid": chatid, "password": password})
 
     def login(self, chatid: str, password: str, *, take_over: bool = False) -> Session:
-        """Log in; `take_over` ends another connection of the same user. Raises `LoginRefused`, and never tries again by itself."""
-        return self._begin_session(chatid, {"password": password, **({"take_over": True} if take_over else {})})
+        """Log in; `take_over` ends another connection of the same user. Raises `LoginRefused`, and
+        never tries again by itself."""
+        return self._begin_session(
+            chatid, {"password": password, **({"take_over": True} if take_over else {})}
+        )
 
     def resume(self, chatid: str, session_key: str) -> Session:
-        """Take up a session that was not logged out, by its key; ends another connection of the same user. Raises as `login` does."""
+        """Take up a session that was not logged out, by its key; ends another connection of the
+        same user. Raises as `login` does."""
         return self._begin_session(chatid, {"session_key": session_key})
 
     def _begin_session(self, chatid: str, proof: Mapping[str, Any]) -> Session:
         self.connect()
         with self._changed:
-            if self._session is None and protocol.fold_chatid(self._last_chatid) != protocol.fold_chatid(chatid):
+            if self._session is None and protocol.fold_chatid(
+                self._last_chatid
+            ) != protocol.fold_chatid(chatid):
                 self._forget()
                 self._last_chatid = chatid
         data: dict[str, Any] = {"chatid": chatid, **proof}
@@ -406,9 +465,17 @@ class Connection(Requests):
     # --- Talking ---
 
     def post(self, room_id: str, content: str) -> Outgoing:
-        """Send a message without waiting; it is tried, also after reconnecting, until the server stores or refuses it."""
-        if not content or "\0" in content or any("\ud800" <= character <= "\udfff" for character in content):
-            raise ServerError("bad_packet", "a message needs at least one character, and none that is NUL or half a surrogate pair")
+        """Send a message without waiting; it is tried, also after reconnecting, until the server
+        stores or refuses it."""
+        if (
+            not content
+            or "\0" in content
+            or any("\ud800" <= character <= "\udfff" for character in content)
+        ):
+            raise ServerError(
+                "bad_packet",
+                "a message needs at least one character, and none that is NUL or half a surrogate pair",
+            )
         message = Outgoing(room_id, content)
         with self._changed:
             if self._closing or self._session is None:
@@ -418,17 +485,21 @@ class Connection(Requests):
         return message
 
     def send(self, room_id: str, content: str, *, timeout: float = SEND_SECONDS) -> Outgoing:
-        """Send a message and wait until it is stored, which `message_id` and `timestamp` of the result prove.
+        """Send a message and wait until it is stored, which `message_id` and `timestamp` of the
+        result prove.
 
-        Raises `CountsDiffer` or `ServerError` where it was refused, `ConnectionLost` where nothing is known after `timeout`
-        seconds: it is still tried then, and may be waited for again by what `post` returns.
+        Raises `CountsDiffer` or `ServerError` where it was refused, `ConnectionLost` where nothing
+        is known after `timeout` seconds: it is still tried then, and may be waited for again by
+        what `post` returns.
         """
         return self.post(room_id, content).wait(timeout)
 
     def messages(self, timeout: float | None = None) -> Iterator[Message]:
-        """Messages of others as they arrive, each once. Ends after `timeout` seconds without one, None = when closed.
+        """Messages of others as they arrive, each once. Ends after `timeout` seconds without one,
+        None = when closed.
 
-        Raises `ConnectionLost` or `LoginRefused` where the session has ended otherwise. Other events are passed over.
+        Raises `ConnectionLost` or `LoginRefused` where the session has ended otherwise. Other
+        events are passed over.
         """
         for event in self.events(timeout):
             if isinstance(event, Message):
@@ -443,10 +514,12 @@ class Connection(Requests):
             yield event
 
     def next_event(self, timeout: float | None = None) -> Event | None:
-        """The next event; None after `timeout` seconds or when closed. Raises why the session ended, if it was not closed."""
+        """The next event; None after `timeout` seconds or when closed. Raises why the session
+        ended, if it was not closed."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            # Short waits, so that Ctrl-C is heard on Windows too, where a lock can't be interrupted.
+            # Short waits, so that Ctrl-C is heard on Windows too, where a lock can't be
+            # interrupted.
             left = 0.5 if deadline is None else min(0.5, deadline - time.monotonic())
             event = self._arrivals.get(max(0.0, left))
             if event is not None:
@@ -464,8 +537,8 @@ class Connection(Requests):
         self._arrivals.put(event)
 
     def trace_packets(self, trace: Trace | None) -> None:
-        """From now on call `trace` with "sent" or "received" and the payload of each frame, in the threads that send and read: it
-        must be quick. None ends it."""
+        """From now on call `trace` with "sent" or "received" and the payload of each frame, in the
+        threads that send and read: it must be quick. None ends it."""
         with self._changed:
             self._trace = trace
             if self._link is not None:
@@ -493,19 +566,29 @@ class Connection(Requests):
 
     # --- Requests ---
 
-    def request(self, action: str, data: Mapping[str, Any] | None = None, *, timeout: float = ANSWER_SECONDS) -> Mapping[str, Any]:
+    def request(
+        self, action: str, data: Mapping[str, Any] | None = None, *, timeout: float = ANSWER_SECONDS
+    ) -> Mapping[str, Any]:
         """Send any request and wait for its reply's `data`; the user's name is filled in.
 
-        While the connection is being made again it waits for that too. Raises `ServerError` (`LoginRefused` for login and
-        register) and `ConnectionLost`. Not for the thread that reads, which would wait for itself.
+        While the connection is being made again it waits for that too. Raises `ServerError`
+        (`LoginRefused` for login and register) and `ConnectionLost`. Not for the thread that reads,
+        which would wait for itself.
         """
-        assert threading.current_thread() is not self._reader, "the reading thread can't wait for an answer"
+        assert threading.current_thread() is not self._reader, (
+            "the reading thread can't wait for an answer"
+        )
         deadline = time.monotonic() + timeout
         link = self._link_by(deadline)
         waiting = _Waiting(action)
         request_id = self._push(waiting, link, self._with_name(action, data))
         left = max(0.0, deadline - time.monotonic())
-        if self.on_silence is not None and self.session is None and left > SILENT_SECONDS and not waiting.done.wait(SILENT_SECONDS):
+        if (
+            self.on_silence is not None
+            and self.session is None
+            and left > SILENT_SECONDS
+            and not waiting.done.wait(SILENT_SECONDS)
+        ):
             self.on_silence()
         if not waiting.done.wait(max(0.0, deadline - time.monotonic())):
             with self._changed:
@@ -514,13 +597,15 @@ class Connection(Requests):
         return waiting.data()
 
     def push(self, action: str, data: Mapping[str, Any], *, request_id: str | None = None) -> None:
-        """Send a request without waiting; a `Listener` takes what comes. Raises `ConnectionLost`."""
+        """Send a request without waiting; a `Listener` takes what comes. Raises
+        `ConnectionLost`."""
         link = self._link_by(time.monotonic())
         top = {} if request_id is None else {"request_id": request_id}
         link.send(protocol.build_request(action, self._with_name(action, data), **top))
 
     def push_frame(self, frame: bytes) -> None:
-        """Queue the frame of a chunk, behind everything that is more urgent. Raises `ConnectionLost`."""
+        """Queue the frame of a chunk, behind everything that is more urgent. Raises
+        `ConnectionLost`."""
         self._link_by(time.monotonic()).send(frame, bulk=True)
 
     def drop_chunks(self) -> None:
@@ -545,7 +630,11 @@ class Connection(Requests):
             self._changed.wait_for(self._settled, max(0.0, deadline - time.monotonic()))
             link = self._live_link()
             if link is None:
-                raise ConnectionLost("not connected" if self._session is None else "the connection is down; it is tried again")
+                raise ConnectionLost(
+                    "not connected"
+                    if self._session is None
+                    else "the connection is down; it is tried again"
+                )
             return link
 
     def _with_name(self, action: str, data: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -591,7 +680,9 @@ class Connection(Requests):
             reason = str(error)
             if isinstance(error, ProtocolBroken):
                 self._arrivals.put(Trouble(reason))
-        link.close(reason)  # before looking for a session: a login that comes later must find the link ended
+        link.close(
+            reason
+        )  # before looking for a session: a login that comes later must find the link ended
         session = self.session
         self._drop(reason)
         link.dispose()
@@ -645,15 +736,18 @@ class Connection(Requests):
             self._answer(packet)
 
     def _answer(self, packet: Mapping[str, Any]) -> None:
-        """Find whose reply this is: by `request_id`, or, where the server repeats none, the oldest that fits."""
+        """Find whose reply this is: by `request_id`, or, where the server repeats none, the oldest
+        that fits."""
         action, original = packet["action"], packet.get("original_action")
         with self._changed:
             request_id = packet.get("request_id")
             if not isinstance(request_id, str):
                 fits = (
-                    name for name, waiting in self._waiting.items()
-                    if action in waiting.answers or (action == "error" and original in (waiting.action, "unknown"))
-                )  # fmt: skip
+                    name
+                    for name, waiting in self._waiting.items()
+                    if action in waiting.answers
+                    or (action == "error" and original in (waiting.action, "unknown"))
+                )
                 request_id = next(fits, "")
             waiting = self._waiting.pop(request_id, None)
         if waiting is not None:
@@ -667,16 +761,26 @@ class Connection(Requests):
     def _on_receive_message(self, link: Link, packet: Mapping[str, Any]) -> bool:
         data = packet["data"]
         key, content = data["transaction_id"], data["content"]
-        link.send(protocol.build_request("character_count", {
-            "transaction_id": key,
-            "letter_frequencies": protocol.count_letters(content),
-            "original_action": "receive_message",
-        }))  # fmt: skip
+        link.send(
+            protocol.build_request(
+                "character_count",
+                {
+                    "transaction_id": key,
+                    "letter_frequencies": protocol.count_letters(content),
+                    "original_action": "receive_message",
+                },
+            )
+        )
         first = self._received.get(key)
         message = Message(
-            data["room_id"], data["sender_chatid"], content, data["timestamp"], as_id(data.get("message_id")),
-            corrected=first is not None, differences=() if first is None else letters_between(first.content, content),
-        )  # fmt: skip
+            data["room_id"],
+            data["sender_chatid"],
+            content,
+            data["timestamp"],
+            as_id(data.get("message_id")),
+            corrected=first is not None,
+            differences=() if first is None else letters_between(first.content, content),
+        )
         self._received[key] = message
         while len(self._received) > MAX_REMEMBERED:
             self._received.popitem(last=False)
@@ -688,8 +792,14 @@ class Connection(Requests):
 
     def _on_confirm_count(self, link: Link, packet: Mapping[str, Any]) -> bool:
         key, confirmed = packet["data"]["transaction_id"], packet["data"]["confirm"]
-        status, text = ("success", "Action processed successfully.") if confirmed else ("error", "The letter counts differ.")
-        link.send(protocol.build_request("ack", {"transaction_id": key}, status=status, message=text))
+        status, text = (
+            ("success", "Action processed successfully.")
+            if confirmed
+            else ("error", "The letter counts differ.")
+        )
+        link.send(
+            protocol.build_request("ack", {"transaction_id": key}, status=status, message=text)
+        )
         message = self._received.get(key)
         if not confirmed and message is not None:
             self._arrivals.put(CountsDisagreed(message))
@@ -697,15 +807,27 @@ class Connection(Requests):
 
     def _on_receive_file(self, link: Link, packet: Mapping[str, Any]) -> bool:
         data = packet["data"]
-        self._catch_up.hand_on_file(FileShared(
-            data["room_id"], data["sender_chatid"], data["file_path"], data["file_size"], data["file_type"], data["timestamp"]
-        ))  # fmt: skip
+        self._catch_up.hand_on_file(
+            FileShared(
+                data["room_id"],
+                data["sender_chatid"],
+                data["file_path"],
+                data["file_size"],
+                data["file_type"],
+                data["timestamp"],
+            )
+        )
         return True
 
     def _on_event(self, link: Link, packet: Mapping[str, Any]) -> bool:
         data = packet["data"]
         self._arrivals.put(
-            ServerEvent(data["type"], as_text(data.get("chatid")), as_text(data.get("room_id")), as_text(data.get("name")))
+            ServerEvent(
+                data["type"],
+                as_text(data.get("chatid")),
+                as_text(data.get("room_id")),
+                as_text(data.get("name")),
+            )
         )
         return True
 
@@ -714,9 +836,14 @@ class Connection(Requests):
             return self._own.take(link, packet)
 
     _HANDLERS: Final[Mapping[str, Callable[[Connection, Link, Mapping[str, Any]], bool]]] = {
-        "receive_message": _on_receive_message, "confirm_count": _on_confirm_count, "receive_file": _on_receive_file,
-        "event": _on_event, "character_count": _on_own, "ack": _on_own, "error": _on_own,
-    }  # fmt: skip
+        "receive_message": _on_receive_message,
+        "confirm_count": _on_confirm_count,
+        "receive_file": _on_receive_file,
+        "event": _on_event,
+        "character_count": _on_own,
+        "ack": _on_own,
+        "error": _on_own,
+    }
 
     # --- The reading thread: losing the connection and coming back ---
 
@@ -745,7 +872,8 @@ class Connection(Requests):
         self._arrivals.close(error)
 
     def _come_back(self, session: Session, reason: str) -> Link | None:
-        """Connect and take the session up again, with growing pauses; None where the user closes or the server refuses."""
+        """Connect and take the session up again, with growing pauses; None where the user closes or
+        the server refuses."""
         for attempt in itertools.count(1):
             pause = self._pauses[min(attempt, len(self._pauses)) - 1]
             self._arrivals.put(Lost(reason, attempt, pause))
@@ -765,7 +893,9 @@ class Connection(Requests):
                 self._catch_up.broke()
                 self._drop(error.message)
                 link.dispose()
-                self._give_up(error, f"the server does not take the session up again: {error.message}")
+                self._give_up(
+                    error, f"the server does not take the session up again: {error.message}"
+                )
                 return None
             except ChatError as error:
                 reason = str(error)
@@ -776,7 +906,8 @@ class Connection(Requests):
         raise AssertionError("unreachable")
 
     def _pause(self, seconds: float) -> bool:
-        """Wait before the next attempt, no longer where the machine has slept meanwhile; False where the user closes."""
+        """Wait before the next attempt, no longer where the machine has slept meanwhile; False
+        where the user closes."""
         deadline = time.monotonic() + seconds
         self._sleep.has_slept()
         while (left := deadline - time.monotonic()) > 0 and not self._sleep.has_slept():
@@ -786,7 +917,8 @@ class Connection(Requests):
         return not self._closing
 
     def _take_up(self, link: Link, session: Session) -> Missed:
-        """Log in on a new link, send again what was not acknowledged, fetch what was missed; returns how much that was."""
+        """Log in on a new link, send again what was not acknowledged, fetch what was missed;
+        returns how much that was."""
         self._answer_by = None
         self._sleep.has_slept()
         self._catch_up.hold()
@@ -812,12 +944,15 @@ class Connection(Requests):
         return missed
 
     def _ask(self, link: Link, action: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
-        """As `request`, for the reading thread itself: it goes on reading until its answer is there."""
+        """As `request`, for the reading thread itself: it goes on reading until its answer is
+        there."""
         waiting = _Waiting(action)
         deadline = time.monotonic() + ANSWER_SECONDS
         self._push(waiting, link, data)
         while not waiting.done.is_set():
             if time.monotonic() > deadline or self._closing:
-                raise ConnectionLost(f"the server did not answer {action} within {ANSWER_SECONDS:g} s")
+                raise ConnectionLost(
+                    f"the server did not answer {action} within {ANSWER_SECONDS:g} s"
+                )
             self._pump(link, 0.5)
         return waiting.data()

@@ -1,7 +1,9 @@
-"""`doctor`: walks from the name to the first message, one step after the other, and says where two machines don't meet.
+"""`doctor`: walks from the name to the first message, one step after the other, and says where two
+machines don't meet.
 
-Owns the steps and their words. Logs in only where a user and a password are given; then it says one message to itself, in a private
-room that it deletes. For the main thread; every step has a deadline.
+Owns the steps and their words. Logs in only where a user and a password are given; then it says one
+message to itself, in a private room that it deletes. For the main thread; every step has a
+deadline.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ from client.tls import Trust, certificate_of
 SECONDS: Final = 10.0
 NEIGHBOUR_SECONDS: Final = 2.0
 MAX_CLOCK_SECONDS: Final = 5
-"""More than this between two clocks is worth a word; a second of it may be the way and the rounding."""
+"""More than this between two clocks is worth a word; a second of it may be the way and the
+rounding."""
 MOST_ADDRESSES: Final = 8
 COLUMNS: Final = 96
 INDENT: Final = " " * 18
@@ -50,7 +53,8 @@ class Patient:
 
 @dataclass(frozen=True)
 class Finding:
-    """What one step found. `status` is the exit status where the walk ends here, else None; `advice` the next thing to try."""
+    """What one step found. `status` is the exit status where the walk ends here, else None;
+    `advice` the next thing to try."""
 
     step: str
     said: str
@@ -63,12 +67,23 @@ def run(patient: Patient, out: Output) -> int:
     status = OK
     for finding in examine(patient):
         failed = finding.status is not None
-        out.data({"step": finding.step, "ok": not failed, "said": finding.said, "advice": finding.advice}, _text(finding))
+        out.data(
+            {
+                "step": finding.step,
+                "ok": not failed,
+                "said": finding.said,
+                "advice": finding.advice,
+            },
+            _text(finding),
+        )
         if finding.status is not None:
             status = finding.status
     if status == OK:
-        out.talk("All is well." if patient.password is not None else
-                 "All is well up to the login. With -u NAME the doctor logs in, too, and says a message to itself.")  # fmt: skip
+        out.talk(
+            "All is well."
+            if patient.password is not None
+            else "All is well up to the login. With -u NAME the doctor logs in, too, and says a message to itself."
+        )
     return status
 
 
@@ -76,9 +91,19 @@ def _text(finding: Finding) -> str:
     """A finding as lines for people, the state in words."""
     failed = finding.status is not None
     label = f"{'FAILED' if failed else 'ok'}"
-    text = textwrap.fill(finding.said, COLUMNS, initial_indent=f"{label:<6}  {finding.step:<8}  ", subsequent_indent=INDENT)
+    text = textwrap.fill(
+        finding.said,
+        COLUMNS,
+        initial_indent=f"{label:<6}  {finding.step:<8}  ",
+        subsequent_indent=INDENT,
+    )
     if finding.advice:
-        text += "\n" + textwrap.fill(finding.advice, COLUMNS, initial_indent=INDENT + "Try: " * failed, subsequent_indent=INDENT)
+        text += "\n" + textwrap.fill(
+            finding.advice,
+            COLUMNS,
+            initial_indent=INDENT + "Try: " * failed,
+            subsequent_indent=INDENT,
+        )
     return text
 
 
@@ -90,7 +115,13 @@ def examine(patient: Patient) -> Iterator[Finding]:
         yield from _way(addresses[0])
         yield _reach(patient, addresses)
         chat = Connection(
-            patient.host, patient.port, timeout=patient.timeout, features=(), reconnect=False, tls=patient.tls, cafile=patient.cafile
+            patient.host,
+            patient.port,
+            timeout=patient.timeout,
+            features=(),
+            reconnect=False,
+            tls=patient.tls,
+            cafile=patient.cafile,
         )
     except CannotConnect as error:
         yield _failure("connect", error)
@@ -120,25 +151,33 @@ def _failure(step: str, error: ChatError, hint: str = "") -> Finding:
     return Finding(step, said, " ".join(filter(None, (advice, hint))), status)
 
 
-# --- Name, address, TCP ----------------------------------------------------------------------------------------------
+# --- Name, address, TCP ---------------------------------------------------------------------------
 
 
 def _look_up(patient: Patient) -> list[Any]:
     try:
         rows = socket.getaddrinfo(patient.host, patient.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise _Stopped(_failure("name", in_plain_words(error, patient.host, patient.port, patient.timeout))) from error
+        raise _Stopped(
+            _failure("name", in_plain_words(error, patient.host, patient.port, patient.timeout))
+        ) from error
     return list(dict.fromkeys((row[0], row[4]) for row in rows))[:MOST_ADDRESSES]
 
 
 def _named(patient: Patient, addresses: list[Any]) -> Finding:
     shown = ", ".join(str(address[0]) for _, address in addresses)
     host = visible(patient.host)
-    return Finding("name", f"{host} is an address, no name to look up." if shown == patient.host else f"{host} is {shown}.")
+    return Finding(
+        "name",
+        f"{host} is an address, no name to look up."
+        if shown == patient.host
+        else f"{host} is {shown}.",
+    )
 
 
 def _way(address: Any) -> Iterator[Finding]:
-    """From which of this machine's addresses the way to the server begins. Sends nothing: connecting a UDP socket only asks the system."""
+    """From which of this machine's addresses the way to the server begins. Sends nothing:
+    connecting a UDP socket only asks the system."""
     family, target = address
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as sock:
@@ -152,12 +191,21 @@ def _way(address: Any) -> Iterator[Finding]:
     elif own == str(there):
         yield Finding("address", f"{there} is one of this machine's own addresses.")
     else:
-        yield Finding("address", f"This machine would go there from its address {own}.", _other_network(own, there))
+        yield Finding(
+            "address",
+            f"This machine would go there from its address {own}.",
+            _other_network(own, there),
+        )
 
 
 def _other_network(own: str, there: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
     here = ipaddress.ip_address(own.partition("%")[0])
-    if here.version == there.version == 4 and here.is_private and there.is_private and here.packed[:2] != there.packed[:2]:
+    if (
+        here.version == there.version == 4
+        and here.is_private
+        and there.is_private
+        and here.packed[:2] != there.packed[:2]
+    ):
         return "The two look like addresses of different networks; machines of different networks often can't reach each other."
     return ""
 
@@ -174,7 +222,10 @@ def _reach(patient: Patient, addresses: list[Any]) -> Finding:
             first = first or error
             continue
         taken = (time.monotonic() - begun) * 1000
-        return Finding("tcp", f"Port {patient.port} of {visible(str(target[0]))} takes connections, after {taken:.0f} ms.")
+        return Finding(
+            "tcp",
+            f"Port {patient.port} of {visible(str(target[0]))} takes connections, after {taken:.0f} ms.",
+        )
     assert first is not None
     words = in_plain_words(first, patient.host, patient.port, patient.timeout)
     raise _Stopped(_failure("tcp", words, _hint(patient, addresses[0][1]))) from first
@@ -195,7 +246,7 @@ def _is_open(host: str, port: int) -> bool:
     return True
 
 
-# --- Protocol, TLS, login, message -----------------------------------------------------------------------------------
+# --- Protocol, TLS, login, message ----------------------------------------------------------------
 
 
 def _talk(patient: Patient, chat: Connection) -> Iterator[Finding]:
@@ -214,9 +265,13 @@ def _talk(patient: Patient, chat: Connection) -> Iterator[Finding]:
     try:
         session = chat.login(patient.user, patient.password, take_over=patient.take_over)
     except ChatError as error:
-        raise _Stopped(_failure(
-            "login", error, f"Check name and password. If {visible(patient.user)} is on from another window: --take-over ends that session."
-        )) from error  # fmt: skip
+        raise _Stopped(
+            _failure(
+                "login",
+                error,
+                f"Check name and password. If {visible(patient.user)} is on from another window: --take-over ends that session.",
+            )
+        ) from error
     yield Finding("login", f"{visible(session.chatid)} is logged in. {_limits(session.limits)}")
     try:
         yield from _say(chat)
@@ -226,13 +281,18 @@ def _talk(patient: Patient, chat: Connection) -> Iterator[Finding]:
 
 def _encryption(patient: Patient) -> Finding:
     if not patient.tls:
-        return Finding("tls", "Not encrypted: others in the network can read what is said, and the passwords.")
+        return Finding(
+            "tls", "Not encrypted: others in the network can read what is said, and the passwords."
+        )
     try:
         found = certificate_of(Trust(patient.cafile), patient.host, patient.port)
         left = (ssl.cert_time_to_seconds(str(found["notAfter"])) - time.time()) / 86_400
     except (OSError, ValueError, KeyError):
         return Finding("tls", "Encrypted, and the certificate is trusted.")
-    return Finding("tls", f"Encrypted; the certificate is trusted, for {visible(patient.host)}, and ends in {left:.0f} days.")
+    return Finding(
+        "tls",
+        f"Encrypted; the certificate is trusted, for {visible(patient.host)}, and ends in {left:.0f} days.",
+    )
 
 
 def _limits(limits: Limits) -> str:
@@ -244,7 +304,8 @@ def _limits(limits: Limits) -> str:
 
 
 def _say(chat: Connection) -> Iterator[Finding]:
-    """Send a message to nobody, which proves the whole way to the server's disk, and compare the clocks by its time."""
+    """Send a message to nobody, which proves the whole way to the server's disk, and compare the
+    clocks by its time."""
     room = chat.create_room("doctor")
     try:
         begun, clock = time.monotonic(), time.time()
@@ -252,15 +313,21 @@ def _say(chat: Connection) -> Iterator[Finding]:
         taken = time.monotonic() - begun
     finally:
         chat.delete_room(room)
-    yield Finding("message", f"A message of {len(TEXT)} letters was counted alike and stored, in {taken * 1000:.0f} ms, in a private room that is deleted again.")
+    yield Finding(
+        "message",
+        f"A message of {len(TEXT)} letters was counted alike and stored, in {taken * 1000:.0f} ms, in a private room that is deleted again.",
+    )
     if sent.timestamp is None:
         return
     apart = protocol.parse_time(sent.timestamp) - clock
     if abs(apart) <= MAX_CLOCK_SECONDS + taken:
         yield Finding("time", "The clocks of both machines agree.")
     else:
-        yield Finding("time", f"The server's clock is {_span(abs(apart))} {'ahead of' if apart > 0 else 'behind'} this machine's.",
-                      "Set the one that is wrong: messages carry the server's time, and certificates are checked by this machine's.")  # fmt: skip
+        yield Finding(
+            "time",
+            f"The server's clock is {_span(abs(apart))} {'ahead of' if apart > 0 else 'behind'} this machine's.",
+            "Set the one that is wrong: messages carry the server's time, and certificates are checked by this machine's.",
+        )
 
 
 def _span(seconds: float) -> str:

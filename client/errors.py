@@ -17,7 +17,8 @@ class ChatError(Exception):
 
 
 class CannotConnect(ChatError):
-    """No chat server answers there. `what` says in plain words what happened, `advice` the next thing to try."""
+    """No chat server answers there. `what` says in plain words what happened, `advice` the next
+    thing to try."""
 
     def __init__(self, what: str, advice: str) -> None:
         super().__init__(f"{what} {advice}")
@@ -38,9 +39,11 @@ class ProtocolBroken(ConnectionLost):
 
 
 class ServerError(ChatError):
-    """The server refused a request: `code` is its stable word (docs/PROTOCOL.md), `message` says why.
+    """The server refused a request: `code` is its stable word (docs/PROTOCOL.md), `message` says
+    why.
 
-    As text it is the message without the field's name in front (`data.room_id: …`), which is for who writes a client.
+    As text it is the message without the field's name in front (`data.room_id: …`), which is for
+    who writes a client.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -50,7 +53,8 @@ class ServerError(ChatError):
 
 
 class LoginRefused(ServerError):
-    """Name, password or session key were not taken, or the account could not be made. Never tried again by itself."""
+    """Name, password or session key were not taken, or the account could not be made. Never tried
+    again by itself."""
 
 
 class TransferFailed(ChatError):
@@ -78,7 +82,8 @@ def _times(count: int) -> str:
 
 
 class CountsDiffer(ServerError):
-    """The server counted other letters than the sender meant, so the sender did not confirm and nothing was stored."""
+    """The server counted other letters than the sender meant, so the sender did not confirm and
+    nothing was stored."""
 
     def __init__(self, differences: Sequence[LetterDifference]) -> None:
         shown = "; ".join(str(difference) for difference in differences[:5])

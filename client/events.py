@@ -88,7 +88,8 @@ class Lost:
 
 @dataclass(frozen=True)
 class Back:
-    """The connection is back, the session taken up, and `missed` messages were fetched (they came before this).
+    """The connection is back, the session taken up, and `missed` messages were fetched (they came
+    before this).
 
     `files` were put into rooms meanwhile; 0 where nobody asked to look for them.
     """
@@ -106,7 +107,8 @@ class LoggedOut:
 
 @dataclass(frozen=True)
 class ServerEvent:
-    """Something happened on the server (docs/PROTOCOL.md, Events); keys that `kind` has no use for are empty."""
+    """Something happened on the server (docs/PROTOCOL.md, Events); keys that `kind` has no use for
+    are empty."""
 
     kind: str
     chatid: str = ""
@@ -116,7 +118,8 @@ class ServerEvent:
 
 @dataclass(frozen=True)
 class Gap:
-    """Nobody took the events in time, so the oldest `count` were dropped; messages among them are in the history."""
+    """Nobody took the events in time, so the oldest `count` were dropped; messages among them are
+    in the history."""
 
     count: int
 
@@ -130,20 +133,36 @@ class Trouble:
 
 @dataclass(frozen=True)
 class PacketSeen:
-    """A packet went over the wire; `text` shows it, harmless and without secrets. Only where somebody asked to see them."""
+    """A packet went over the wire; `text` shows it, harmless and without secrets. Only where
+    somebody asked to see them."""
 
     text: str
 
 
-Event = Message | CountsDisagreed | FileShared | OwnMessage | Lost | Back | LoggedOut | ServerEvent | Gap | Trouble | PacketSeen
+Event = (
+    Message
+    | CountsDisagreed
+    | FileShared
+    | OwnMessage
+    | Lost
+    | Back
+    | LoggedOut
+    | ServerEvent
+    | Gap
+    | Trouble
+    | PacketSeen
+)
 
 
 class Arrivals:
-    """The queue of events: bounded, and never waiting on the side that puts, which must go on reading."""
+    """The queue of events: bounded, and never waiting on the side that puts, which must go on
+    reading."""
 
     def __init__(self, most: int = MAX_WAITING_EVENTS) -> None:
         self._most = most
-        self._changed = threading.Condition()  # guards the three below; notified at each put and at close
+        self._changed = (
+            threading.Condition()
+        )  # guards the three below; notified at each put and at close
         self._events: deque[Event] = deque()
         self._dropped = 0
         self._end: tuple[ChatError | None] | None = None

@@ -1,6 +1,8 @@
-"""A small line editor, and the keys of consoles and terminals, for where Python has no GNU readline.
+"""A small line editor, and the keys of consoles and terminals, for where Python has no GNU
+readline.
 
-Owns the line that is being typed and its history. Draws nothing. Used by the one thread that reads the keys.
+Owns the line that is being typed and its history. Draws nothing. Used by the one thread that reads
+the keys.
 """
 
 from __future__ import annotations
@@ -16,10 +18,19 @@ MAX_HISTORY: Final = 500
 MAX_CHOICES: Final = 100
 _JOINERS: Final = "\u200c\u200d"  # not printable by themselves, but parts of words and emoji
 
-# After \x00 or \xe0 a Windows console sends the second half of a key that is no character (_getwch, Microsoft C runtime).
+# After \x00 or \xe0 a Windows console sends the second half of a key that is no character (_getwch,
+# Microsoft C runtime).
 _SPECIAL: Final = {
-    "H": "up", "P": "down", "K": "left", "M": "right", "G": "home", "O": "end", "S": "delete", "s": "word left", "t": "word right",
-}  # fmt: skip
+    "H": "up",
+    "P": "down",
+    "K": "left",
+    "M": "right",
+    "G": "home",
+    "O": "end",
+    "S": "delete",
+    "s": "word left",
+    "t": "word right",
+}
 
 
 class Keys(Protocol):
@@ -29,14 +40,16 @@ class Keys(Protocol):
         """From now on keys are taken, and the terminal does not show them by itself."""
 
     def next_key(self) -> str:
-        """Wait for a key: a character, or a key's name as `left`; "" for an unknown one. Raises `EOFError` at the end."""
+        """Wait for a key: a character, or a key's name as `left`; "" for an unknown one. Raises
+        `EOFError` at the end."""
 
     def end(self) -> None:
         """The terminal edits lines by itself again."""
 
 
 class Echo:
-    """Whether the terminal itself shows what is typed: between two lines that would be torn into what is shown then."""
+    """Whether the terminal itself shows what is typed: between two lines that would be torn into
+    what is shown then."""
 
     def __init__(self, stdin: TextIO) -> None:
         self._number: int | None = None
@@ -78,7 +91,8 @@ class ConsoleKeys:
 
 
 class TerminalKeys:
-    """The keys of a terminal on Linux or macOS, for a Python without GNU readline. Ctrl-C stays a signal."""
+    """The keys of a terminal on Linux or macOS, for a Python without GNU readline. Ctrl-C stays a
+    signal."""
 
     def __init__(self, number: int) -> None:
         self._number = number  # the file descriptor of the terminal
@@ -121,13 +135,27 @@ class TerminalKeys:
 
 
 ESCAPE_SECONDS: Final = 0.05
-"""After Esc: what comes within this belongs to the same key, which a terminal sends in one piece."""
+"""After Esc: what comes within this belongs to the same key, which a terminal sends in one
+piece."""
 
 # What follows Esc [ or Esc O (ECMA-48; xterm, "Control Sequences", PC-style function keys).
 _SEQUENCES: Final = {
-    "A": "up", "B": "down", "C": "right", "D": "left", "H": "home", "F": "end", "1~": "home", "7~": "home", "4~": "end",
-    "8~": "end", "3~": "delete", "1;5C": "word right", "1;5D": "word left", "1;3C": "word right", "1;3D": "word left",
-}  # fmt: skip
+    "A": "up",
+    "B": "down",
+    "C": "right",
+    "D": "left",
+    "H": "home",
+    "F": "end",
+    "1~": "home",
+    "7~": "home",
+    "4~": "end",
+    "8~": "end",
+    "3~": "delete",
+    "1;5C": "word right",
+    "1;5D": "word left",
+    "1;3C": "word right",
+    "1;3D": "word left",
+}
 _WITH_ALT: Final = {"b": "word left", "f": "word right", "\x7f": "\x17", "\b": "\x17"}
 
 
@@ -153,12 +181,17 @@ def name_key(next_character: Callable[[], str]) -> str:
     if character in "\x00\xe0":
         return _SPECIAL.get(next_character(), "")
     if "\ud800" <= character <= "\udbff":  # an emoji comes in two halves (UTF-16)
-        return (character + next_character()).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        return (
+            (character + next_character())
+            .encode("utf-16-le", "surrogatepass")
+            .decode("utf-16-le", "replace")
+        )
     return character
 
 
 class LineEditor:
-    """One line with a cursor, the lines before it, and completion. `press` takes a key; the caller draws `text` and `cursor`."""
+    """One line with a cursor, the lines before it, and completion. `press` takes a key; the caller
+    draws `text` and `cursor`."""
 
     def __init__(self) -> None:
         self.text = ""
@@ -178,8 +211,8 @@ class LineEditor:
         self._at = len(self._history)
 
     def press(self, key: str, *, keep: bool = True) -> str | None:
-        """Do what a key does; returns the line where it is finished, kept in the history where `keep`. Ctrl-C raises
-        `KeyboardInterrupt`, Ctrl-D or Ctrl-Z on an empty line `EOFError`."""
+        """Do what a key does; returns the line where it is finished, kept in the history where
+        `keep`. Ctrl-C raises `KeyboardInterrupt`, Ctrl-D or Ctrl-Z on an empty line `EOFError`."""
         self.choices = []
         self._tabs = self._tabs + 1 if key == "\t" else 0
         if key in ("\r", "\n"):
@@ -283,7 +316,22 @@ class LineEditor:
         self.cursor = begin + len(new)
 
     _KEYS: Final[dict[str, Callable[[LineEditor], None]]] = {
-        "left": _left, "right": _right, "home": _home, "end": _end, "up": _up, "down": _down, "delete": _delete,
-        "word left": _word_left, "word right": _word_right, "\b": _backspace, "\x7f": _backspace, "\t": _complete,
-        "\x01": _home, "\x05": _end, "\x15": _delete_before, "\x0b": _delete_after, "\x17": _delete_word, "\x1b": _clear,
-    }  # fmt: skip
+        "left": _left,
+        "right": _right,
+        "home": _home,
+        "end": _end,
+        "up": _up,
+        "down": _down,
+        "delete": _delete,
+        "word left": _word_left,
+        "word right": _word_right,
+        "\b": _backspace,
+        "\x7f": _backspace,
+        "\t": _complete,
+        "\x01": _home,
+        "\x05": _end,
+        "\x15": _delete_before,
+        "\x0b": _delete_after,
+        "\x17": _delete_word,
+        "\x1b": _clear,
+    }

@@ -1,9 +1,12 @@
-"""One TCP connection to a server, from connecting to its end: frames in, frames out, and plain words where it fails.
+"""One TCP connection to a server, from connecting to its end: frames in, frames out, and plain
+words where it fails.
 
-Owns the socket, its sending thread and the frames that wait to be sent. Knows no packets. `receive` is for one thread; `send` and `close` are for any.
+Owns the socket, its sending thread and the frames that wait to be sent. Knows no packets. `receive`
+is for one thread; `send` and `close` are for any.
 
-Sending has a thread of its own because the thread that reads must never wait for the network to take something: where both sides
-waited like that, neither would read, and the connection would hang for ever.
+Sending has a thread of its own because the thread that reads must never wait for the network to
+take something: where both sides waited like that, neither would read, and the connection would hang
+for ever.
 """
 
 from __future__ import annotations
@@ -29,14 +32,19 @@ MAX_WAITING_BYTES: Final = 64 * 1024 * 1024
 SEND_SECONDS: Final = 30.0
 RECEIVE_BYTES: Final = 256 * 1024
 
-_LOOKS_LIKE: Final = re.compile("look like (.+), but this is")  # how `FrameReader` names it, speaking as a server
+_LOOKS_LIKE: Final = re.compile(
+    "look like (.+), but this is"
+)  # how `FrameReader` names it, speaking as a server
 
 Trace = Callable[[str, bytes], None]
 """Called with "sent" or "received" and the payload of each frame; for showing packets."""
 
 
-def open_link(host: str, port: int, timeout: float, trace: Trace | None = None, trust: Trust | None = None) -> Link:
-    """Connect within `timeout` seconds for each address of `host`; raises `CannotConnect` with plain words.
+def open_link(
+    host: str, port: int, timeout: float, trace: Trace | None = None, trust: Trust | None = None
+) -> Link:
+    """Connect within `timeout` seconds for each address of `host`; raises `CannotConnect` with
+    plain words.
 
     With `trust` by TLS, whose handshake may take `timeout` seconds more.
     """
@@ -45,7 +53,8 @@ def open_link(host: str, port: int, timeout: float, trace: Trace | None = None, 
     except (OSError, UnicodeError) as error:
         raise in_plain_words(error, host, port, timeout) from error
     try:
-        # A small packet must not wait for the answer to the one before (Nagle's algorithm, RFC 896).
+        # A small packet must not wait for the answer to the one before (Nagle's algorithm, RFC
+        # 896).
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         stream, early = (sock, b"") if trust is None else secure(sock, trust, host, port, timeout)
@@ -59,9 +68,20 @@ def open_link(host: str, port: int, timeout: float, trace: Trace | None = None, 
     return Link(stream, trace, early)
 
 
-_NO_ROUTE: Final = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EADDRNOTAVAIL, 10065, 10051}
+_NO_ROUTE: Final = {
+    errno.EHOSTUNREACH,
+    errno.ENETUNREACH,
+    errno.EHOSTDOWN,
+    errno.ENETDOWN,
+    errno.EADDRNOTAVAIL,
+    10065,
+    10051,
+}
 _THIS_MACHINE: Final = {"127.0.0.1", "::1", "localhost"}
-_REFUSED: Final = {errno.ECONNREFUSED, 10061}  # the Windows numbers, which `errno` names otherwise there
+_REFUSED: Final = {
+    errno.ECONNREFUSED,
+    10061,
+}  # the Windows numbers, which `errno` names otherwise there
 _TIMED_OUT: Final = {errno.ETIMEDOUT, 10060}
 _RESET: Final = {errno.ECONNRESET, errno.EPIPE, 10054}
 
@@ -84,7 +104,8 @@ def in_plain_words(error: Exception, host: str, port: int, timeout: float) -> Ca
         return CannotConnect(
             f"{host} was reached, but nothing listens on its port {port}.",
             "Check that the server runs, and that the port is the one its first screen shows."
-            + " If it runs on another machine, add that one's address." * (host.lower() in _THIS_MACHINE),
+            + " If it runs on another machine, add that one's address."
+            * (host.lower() in _THIS_MACHINE),
         )
     if number in _NO_ROUTE:
         return CannotConnect(
@@ -97,13 +118,18 @@ def in_plain_words(error: Exception, host: str, port: int, timeout: float) -> Ca
             f"{host} took the connection on port {port} and hung up at once.",
             "Check that the port is the chat server's; another program may listen there.",
         )
-    return CannotConnect(f"Connecting to {host} port {port} failed: {error}.", "Check the address and the network.")
+    return CannotConnect(
+        f"Connecting to {host} port {port} failed: {error}.", "Check the address and the network."
+    )
 
 
 class Link:
-    """An open connection that carries frames until it is closed or lost; a lost one never comes back."""
+    """An open connection that carries frames until it is closed or lost; a lost one never comes
+    back."""
 
-    def __init__(self, sock: socket.socket | TlsSocket, trace: Trace | None = None, early: bytes = b"") -> None:
+    def __init__(
+        self, sock: socket.socket | TlsSocket, trace: Trace | None = None, early: bytes = b""
+    ) -> None:
         self._sock = sock
         self.trace = trace
         """Called with each frame; may be set at any time."""
@@ -115,7 +141,9 @@ class Link:
         """When the last byte came, by the monotonic clock."""
         self.heard_a_frame = False
         self.heard_a_byte = bool(early)
-        self._changed = threading.Condition()  # guards what is below; notified when there is something to send, or an end
+        self._changed = (
+            threading.Condition()
+        )  # guards what is below; notified when there is something to send, or an end
         self._urgent: deque[bytes] = deque()
         self._bulk: deque[bytes] = deque()
         self._waiting_bytes = 0
@@ -125,7 +153,8 @@ class Link:
         self._sender.start()
 
     def send(self, frame: bytes, *, bulk: bool = False) -> None:
-        """Queue a frame, without waiting; `bulk` frames let all others pass. Raises `ConnectionLost` on a link that ended."""
+        """Queue a frame, without waiting; `bulk` frames let all others pass. Raises
+        `ConnectionLost` on a link that ended."""
         with self._changed:
             if self._end is None and self._waiting_bytes > MAX_WAITING_BYTES:
                 self._finish("the server takes nothing any more")
@@ -142,8 +171,8 @@ class Link:
             self._bulk.clear()
 
     def receive(self, timeout: float) -> bytes | None:
-        """The payload of the next frame, or None after `timeout` seconds. Raises `ConnectionLost` at the end of the stream,
-        `ProtocolBroken` where what comes is no frame."""
+        """The payload of the next frame, or None after `timeout` seconds. Raises `ConnectionLost`
+        at the end of the stream, `ProtocolBroken` where what comes is no frame."""
         deadline = time.monotonic() + timeout
         left = timeout
         while True:
@@ -160,13 +189,20 @@ class Link:
                 data = self._sock.recv(RECEIVE_BYTES)
             except BadFrame as error:
                 other = _LOOKS_LIKE.search(error.message)
-                self.close(f"it speaks another protocol: {other.group(1)}" if other else f"it sent no frame: {error.message}")
+                self.close(
+                    f"it speaks another protocol: {other.group(1)}"
+                    if other
+                    else f"it sent no frame: {error.message}"
+                )
                 raise ProtocolBroken(self._end or "") from None
             except ssl.SSLWantReadError:  # no whole record yet
                 self.heard_at = time.monotonic()
                 left = deadline - self.heard_at
                 continue
-            except (OSError, ValueError) as error:  # ValueError: the socket was closed under the selector
+            except (
+                OSError,
+                ValueError,
+            ) as error:  # ValueError: the socket was closed under the selector
                 data = b""
                 self.close(f"the connection broke: {error}")
             if not data:
@@ -188,9 +224,13 @@ class Link:
         return self._end is not None
 
     def flush(self, timeout: float) -> None:
-        """Wait until everything queued has been handed to the network, at most `timeout` seconds."""
+        """Wait until everything queued has been handed to the network, at most `timeout`
+        seconds."""
         with self._changed:
-            self._changed.wait_for(lambda: self._end is not None or not (self._urgent or self._bulk or self._sending), timeout)
+            self._changed.wait_for(
+                lambda: self._end is not None or not (self._urgent or self._bulk or self._sending),
+                timeout,
+            )
 
     def close(self, reason: str = "closed") -> None:
         """End the connection; a thread that waits in `receive` gets `ConnectionLost`."""
@@ -198,14 +238,16 @@ class Link:
             self._finish(reason)
 
     def dispose(self) -> None:
-        """Give the socket back to the system; only for the thread that receives, when it is done."""
+        """Give the socket back to the system; only for the thread that receives, when it is
+        done."""
         self.close()
         self._sender.join(SEND_SECONDS)
         self._selector.close()
         self._sock.close()
 
     def _finish(self, reason: str) -> None:
-        # The socket is shut down here and closed later, by its reader: a closed number could be in another's hands by then.
+        # The socket is shut down here and closed later, by its reader: a closed number could be in
+        # another's hands by then.
         if self._end is None:
             self._end = reason
             try:

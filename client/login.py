@@ -1,4 +1,5 @@
-"""The questions before the talk: log in or register, name, password, and taking a place that is still held.
+"""The questions before the talk: log in or register, name, password, and taking a place that is
+still held.
 
 Owns that dialogue. Never stores a password. Called by the thread that reads what is typed.
 """
@@ -52,7 +53,11 @@ class LoginDialogue:
 
     def _is_new(self) -> bool:
         while True:
-            answer = self._screen.ask("Log in, or register a new name? [login/register] ").strip().lower()
+            answer = (
+                self._screen.ask("Log in, or register a new name? [login/register] ")
+                .strip()
+                .lower()
+            )
             if answer in ("", "l", "login", "log in"):
                 return False
             if answer in ("r", "register"):
@@ -60,9 +65,16 @@ class LoginDialogue:
             self._say("Please type login or register.")
 
     def _takes_over(self) -> bool:
-        """Whether the next attempt is to end another session. Only the words offered are taken: many type the password again here."""
+        """Whether the next attempt is to end another session. Only the words offered are taken:
+        many type the password again here."""
         while True:
-            answer = self._screen.ask("Try again, or take the place of a session of yours that is still open? [try/take] ").strip().lower()
+            answer = (
+                self._screen.ask(
+                    "Try again, or take the place of a session of yours that is still open? [try/take] "
+                )
+                .strip()
+                .lower()
+            )
             if answer in ("", "try"):
                 return False
             if answer in ("take", "t"):
@@ -70,19 +82,25 @@ class LoginDialogue:
             self._say("Please type try or take; the password is asked for after that.")
 
     def _ask_password(self, new: bool) -> str | None:
-        """A password, typed twice where it is new; None, after saying why, where there is none to go on with."""
+        """A password, typed twice where it is new; None, after saying why, where there is none to
+        go on with."""
         secret = self._screen.ask_hidden("Password: ")
         problem = protocol.password_problem(secret)
         if problem is not None:
             self._say(f"That can't be a password: {problem}.")
             return None
-        if new and self._screen.is_terminal and self._screen.ask_hidden("Password again: ") != secret:
+        if (
+            new
+            and self._screen.is_terminal
+            and self._screen.ask_hidden("Password again: ") != secret
+        ):
             self._say("The two passwords differ.")
             return None
         return secret
 
     def _try(self, name: str, password: str, new: bool, take_over: bool) -> bool:
-        """Log in, after registering where the name is new; False, after saying why, where it was refused."""
+        """Log in, after registering where the name is new; False, after saying why, where it was
+        refused."""
         try:
             if new:
                 self._chat.register(name, password)

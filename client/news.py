@@ -1,9 +1,11 @@
 """What the line client shows of each event, and of the time that passes between them.
 
-Owns the words for events, the notices about who types and when the next attempt to reconnect comes, and what is remembered of
-them. Never reads what is typed. Runs in the thread "chat-screen"; the methods without an underscore may be called by any thread.
+Owns the words for events, the notices about who types and when the next attempt to reconnect comes,
+and what is remembered of them. Never reads what is typed. Runs in the thread "chat-screen"; the
+methods without an underscore may be called by any thread.
 
-A line of chat always begins with a time, a line of the client's own with a star; what others wrote can't begin a row.
+A line of chat always begins with a time, a line of the client's own with a star; what others wrote
+can't begin a row.
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ class News:
         self._palette = palette
         self._failed = False  # a message was refused or a file not transferred
         self._quitting = threading.Event()
-        self._lock = threading.Lock()  # guards the next three: the typing thread and chat-screen both use them
+        self._lock = (
+            threading.Lock()
+        )  # guards the next three: the typing thread and chat-screen both use them
         self._people: set[str] = set()
         self._files: list[str] = []
         self._refused: events.OwnMessage | None = None
@@ -66,14 +70,17 @@ class News:
 
     def show_message(self, message: events.Message) -> None:
         """Show a line of chat."""
-        # The brackets are ours: a room called `x] teacher: go home [y` must not look like a line of the teacher's.
+        # The brackets are ours: a room called `x] teacher: go home [y` must not look like a line of
+        # the teacher's.
         name = self.name_of(message.room_id).replace("[", "\\x5b").replace("]", "\\x5d")
         room = "" if message.room_id == self.room else f"[{name}] "
         sender, content = self._palette.name(visible(message.sender)), visible(message.content)
         if self._names_user(message):
             sender += " " + self._palette.mark("(to you)")
             content = self._palette.strong(content)
-        self._screen.show(f"{self._palette.time(local_time(message.timestamp))} {room}{sender}: {content}")
+        self._screen.show(
+            f"{self._palette.time(local_time(message.timestamp))} {room}{sender}: {content}"
+        )
 
     def name_of(self, room_id: str) -> str:
         """A room as people call it, harmless to show."""
@@ -81,7 +88,11 @@ class News:
 
     def _names_user(self, message: events.Message) -> bool:
         session = self.chat.session
-        return session is not None and session.chatid != message.sender and _is_named(session.chatid, message.content)
+        return (
+            session is not None
+            and session.chatid != message.sender
+            and _is_named(session.chatid, message.content)
+        )
 
     # --- The thread ---
 
@@ -119,17 +130,22 @@ class News:
         at, lost = self._retry
         left = math.ceil(at - now)
         when = f"in {left} s" if left > 0 else "now"
-        self._screen.notice(f"* Not connected. Attempt {lost.attempt} {when}: {visible(lost.reason)}", "retry")
+        self._screen.notice(
+            f"* Not connected. Attempt {lost.attempt} {when}: {visible(lost.reason)}", "retry"
+        )
 
     def _show_typists(self, now: float) -> None:
         self._typists = {key: until for key, until in self._typists.items() if until > now}
         names = [visible(name) for room_id, name in self._typists if room_id == self.room]
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         verb = "is" if len(names) == 1 else "are"
-        self._screen.notice(f"* {', '.join(names[:3])}{more} {verb} typing" if names else "", "typing")
+        self._screen.notice(
+            f"* {', '.join(names[:3])}{more} {verb} typing" if names else "", "typing"
+        )
 
     def _tell_typing(self, now: float) -> None:
-        """Tell the room that we type, where the server has granted that; commands are nobody's business."""
+        """Tell the room that we type, where the server has granted that; commands are nobody's
+        business."""
         session = self.chat.session
         if session is None or "typing" not in session.features or not self.chat.online:
             return
@@ -149,7 +165,10 @@ class News:
         self._met(event.sender)
         self._typists.pop((event.room_id, event.sender), None)
         if event.corrected:
-            self.say(f"The same message came again, with other letters: {visible(_differences(event))}", self._palette.warn)
+            self.say(
+                f"The same message came again, with other letters: {visible(_differences(event))}",
+                self._palette.warn,
+            )
         names_user = self._names_user(event)
         if event.room_id != self.room and not event.corrected:
             self.books.arrived(event.room_id, names_user=names_user)
@@ -160,14 +179,19 @@ class News:
 
     def _on_disagreed(self, event: events.CountsDisagreed) -> None:
         sender = visible(event.message.sender)
-        self.say(f"The letter counts of the message of {sender} differ; the server sends it again.", self._palette.warn)
+        self.say(
+            f"The letter counts of the message of {sender} differ; the server sends it again.",
+            self._palette.warn,
+        )
 
     def _on_file(self, event: events.FileShared) -> None:
         with self._lock:
             self._files.append(event.file_path)
         name, room = visible(event.file_path), self.name_of(event.room_id)
-        self.say(f"{visible(event.sender)} put the file {name} ({size_in_words(event.file_size)}) into {room}; "
-                 f"fetch it there with /get {name}")  # fmt: skip
+        self.say(
+            f"{visible(event.sender)} put the file {name} ({size_in_words(event.file_size)}) into {room}; "
+            f"fetch it there with /get {name}"
+        )
 
     def _on_own(self, event: events.OwnMessage) -> None:
         if event.state is State.REFUSED:
@@ -175,12 +199,20 @@ class News:
             with self._lock:
                 self._refused = event
             why, content = visible(str(event.error)), visible(event.content)
-            self.say(f"Not stored: {why}. Type /retry to send it again: {content}", self._palette.bad)
+            self.say(
+                f"Not stored: {why}. Type /retry to send it again: {content}", self._palette.bad
+            )
         elif event.state is State.STORED:
             number = f" as message {event.message_id}" if event.message_id is not None else ""
-            self._own_line(f"* stored{number}: sent, counts agree, stored", event, self._palette.quiet)
+            self._own_line(
+                f"* stored{number}: sent, counts agree, stored", event, self._palette.quiet
+            )
         elif self._screen.can_replace:
-            waiting = "" if self.chat.online else "; the connection is down, it goes out when that is back"
+            waiting = (
+                ""
+                if self.chat.online
+                else "; the connection is down, it goes out when that is back"
+            )
             self._own_line(f"* {event.state.value}{waiting}", event, self._palette.quiet)
 
     def _own_line(self, text: str, event: events.OwnMessage, tone: Tone) -> None:
@@ -189,9 +221,14 @@ class News:
     def _on_lost(self, event: events.Lost) -> None:
         self._retry = time.monotonic() + event.retry_seconds, event
         if event.attempt == 1:
-            self.say(f"The connection is lost: {visible(event.reason)}. Trying to get it back.", self._palette.bad)
+            self.say(
+                f"The connection is lost: {visible(event.reason)}. Trying to get it back.",
+                self._palette.bad,
+            )
         elif not self._screen.can_replace:
-            self.say(f"Attempt {event.attempt} in {event.retry_seconds:g} seconds: {visible(event.reason)}")
+            self.say(
+                f"Attempt {event.attempt} in {event.retry_seconds:g} seconds: {visible(event.reason)}"
+            )
         self._next_tick = 0.0
 
     def _on_back(self, event: events.Back) -> None:
@@ -199,14 +236,19 @@ class News:
         self._next_tick = 0.0
         counts = [_count(event.missed, "message"), _count(event.files, "file")]
         missed = " and ".join(words for words in counts if words)
-        self.say(f"The connection is back.{f' {missed} while you were away.' if missed else ''}", self._palette.good)
+        self.say(
+            f"The connection is back.{f' {missed} while you were away.' if missed else ''}",
+            self._palette.good,
+        )
 
     def _on_logged_out(self, event: events.LoggedOut) -> None:
         self._retry = None
         self._screen.notice("", "retry")
         self.say(f"You are logged out: {visible(event.reason)}", self._palette.bad)
-        self.say("Your place was taken by another session with your name, or your password was changed. This client does not "
-                 "take it back by itself: type /login to log in again, or /quit.")  # fmt: skip
+        self.say(
+            "Your place was taken by another session with your name, or your password was changed. This client does not "
+            "take it back by itself: type /login to log in again, or /quit."
+        )
 
     def _on_server_event(self, event: events.ServerEvent) -> None:
         who = visible(event.chatid)
@@ -223,29 +265,45 @@ class News:
         call = f"/room {number}" if number else f"/room {room}"
         kind = "private room" if event.room_id.startswith(protocol.PRIVATE_ROOM_PREFIX) else "room"
         text = {
-            "user_online": f"{who} is on.", "user_offline": f"{who} is gone.",
+            "user_online": f"{who} is on.",
+            "user_offline": f"{who} is gone.",
             "room_created": f"There is a new {kind}: {room}. Go there with {call}",
             "room_renamed": f"A room has a new name: {room}",
-            "room_deleted": f"The room {room} was deleted.", "user_added": f"{who} is now a member of {room}.",
-            "user_removed": f"{who} is no longer a member of {room}.", "server_closing": "The server is closing.",
-        }.get(event.kind)  # fmt: skip
+            "room_deleted": f"The room {room} was deleted.",
+            "user_added": f"{who} is now a member of {room}.",
+            "user_removed": f"{who} is no longer a member of {room}.",
+            "server_closing": "The server is closing.",
+        }.get(event.kind)
         if text is not None:
             self.say(text, self._palette.quiet if event.kind.startswith("user_o") else None)
 
     def _on_gap(self, event: events.Gap) -> None:
-        self.say(f"{event.count} lines came too quickly to be shown; see /history.", self._palette.warn)
+        self.say(
+            f"{event.count} lines came too quickly to be shown; see /history.", self._palette.warn
+        )
 
     def _on_trouble(self, event: events.Trouble) -> None:
-        self.say(f"The server sent something that could not be understood: {visible(event.text)}", self._palette.warn)
+        self.say(
+            f"The server sent something that could not be understood: {visible(event.text)}",
+            self._palette.warn,
+        )
 
     def _on_packet(self, event: events.PacketSeen) -> None:
         self.say(event.text, self._palette.quiet)
 
     _SHOW: Final[dict[type, Callable[..., None]]] = {
-        events.Message: _on_message, events.CountsDisagreed: _on_disagreed, events.FileShared: _on_file, events.OwnMessage: _on_own,
-        events.Lost: _on_lost, events.Back: _on_back, events.LoggedOut: _on_logged_out, events.ServerEvent: _on_server_event,
-        events.Gap: _on_gap, events.Trouble: _on_trouble, events.PacketSeen: _on_packet,
-    }  # fmt: skip
+        events.Message: _on_message,
+        events.CountsDisagreed: _on_disagreed,
+        events.FileShared: _on_file,
+        events.OwnMessage: _on_own,
+        events.Lost: _on_lost,
+        events.Back: _on_back,
+        events.LoggedOut: _on_logged_out,
+        events.ServerEvent: _on_server_event,
+        events.Gap: _on_gap,
+        events.Trouble: _on_trouble,
+        events.PacketSeen: _on_packet,
+    }
 
     def _met(self, name: str) -> None:
         with self._lock:
@@ -254,7 +312,9 @@ class News:
 
 
 def _is_named(chatid: str, content: str) -> bool:
-    return re.search(rf"(?<![\w@])@{re.escape(chatid)}(?![\w-])", content, re.IGNORECASE) is not None
+    return (
+        re.search(rf"(?<![\w@])@{re.escape(chatid)}(?![\w-])", content, re.IGNORECASE) is not None
+    )
 
 
 def _count(number: int, what: str) -> str:
@@ -262,6 +322,9 @@ def _count(number: int, what: str) -> str:
 
 
 def _differences(message: events.Message) -> str:
-    told = [f"'{difference.letter}' {difference.counted} -> {difference.meant}" for difference in message.differences[:5]]
+    told = [
+        f"'{difference.letter}' {difference.counted} -> {difference.meant}"
+        for difference in message.differences[:5]
+    ]
     more = f" and {len(message.differences) - 5} more" if len(message.differences) > 5 else ""
     return (", ".join(told) or "in another order") + more

@@ -1,7 +1,9 @@
-"""Own messages on their way: sent, counted by the server, confirmed or not, acknowledged, and sent again after a lost connection.
+"""Own messages on their way: sent, counted by the server, confirmed or not, acknowledged, and sent
+again after a lost connection.
 
-Owns the sender's half of the handshake (docs/PROTOCOL.md, "Sending a message"). Every method of `OwnMessages` is called with the connection's
-condition held; `Outgoing.wait` may be called by any thread.
+Owns the sender's half of the handshake (docs/PROTOCOL.md, "Sending a message"). Every method of
+`OwnMessages` is called with the connection's condition held; `Outgoing.wait` may be called by any
+thread.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ MAX_STARTS: Final = 5
 
 
 class Outgoing:
-    """An own message on its way. `state` and what follows it are written by `OwnMessages`; `wait` for the end of it."""
+    """An own message on its way. `state` and what follows it are written by `OwnMessages`; `wait`
+    for the end of it."""
 
     def __init__(self, room_id: str, content: str) -> None:
         self.transaction_id = secrets.token_hex(16)
@@ -43,14 +46,21 @@ class Outgoing:
         self.error: ChatError | None = None
         self.done = threading.Event()  # set once, when `state` has become STORED or REFUSED
         self.starts = 0
-        self.request_id: str | None = None  # that of the running attempt; None while it waits to be sent
-        self.server_key: str | None = None  # the transaction_id that the server uses, once it is known
+        self.request_id: str | None = (
+            None  # that of the running attempt; None while it waits to be sent
+        )
+        self.server_key: str | None = (
+            None  # the transaction_id that the server uses, once it is known
+        )
         self.confirmed = False
 
     def wait(self, timeout: float = SEND_SECONDS) -> Outgoing:
-        """Wait until the message is stored. Raises the error that stopped it, or `ConnectionLost` after `timeout` seconds."""
+        """Wait until the message is stored. Raises the error that stopped it, or `ConnectionLost`
+        after `timeout` seconds."""
         if not self.done.wait(timeout):
-            raise ConnectionLost(f"no acknowledgement within {timeout:g} s; the message is still tried")
+            raise ConnectionLost(
+                f"no acknowledgement within {timeout:g} s; the message is still tried"
+            )
         if self.error is not None:
             raise self.error
         return self
@@ -58,25 +68,38 @@ class Outgoing:
     def snapshot(self) -> OwnMessage:
         """The event that tells of the present state."""
         return OwnMessage(
-            self.transaction_id, self.room_id, self.content, self.state, self.message_id, self.timestamp, self.error
+            self.transaction_id,
+            self.room_id,
+            self.content,
+            self.state,
+            self.message_id,
+            self.timestamp,
+            self.error,
         )
 
 
 class OwnMessages:
-    """The own messages that are not yet stored or refused: those that wait to be sent, and those under way on the present link.
+    """The own messages that are not yet stored or refused: those that wait to be sent, and those
+    under way on the present link.
 
-    `tell` takes the events, `changed` is notified whenever a message has come to its end, `numbers` makes request ids.
+    `tell` takes the events, `changed` is notified whenever a message has come to its end, `numbers`
+    makes request ids.
     """
 
-    def __init__(self, tell: Callable[[Event], None], changed: threading.Condition, numbers: Iterator[int]) -> None:
+    def __init__(
+        self, tell: Callable[[Event], None], changed: threading.Condition, numbers: Iterator[int]
+    ) -> None:
         self._tell = tell
         self._changed = changed
         self._numbers = numbers
         self._link: Link | None = None
         self._chatid = ""
-        self._window = MAX_IN_FLIGHT  # halved by each loss, grown by each end: on a bad network few go out, but they get through
+        # halved by each loss, grown by each end: on a bad network few go out, but they get through
+        self._window = MAX_IN_FLIGHT
         self._queued: deque[Outgoing] = deque()
-        self._sent: OrderedDict[str, Outgoing] = OrderedDict()  # by our transaction_id, oldest first
+        self._sent: OrderedDict[str, Outgoing] = (
+            OrderedDict()
+        )  # by our transaction_id, oldest first
 
     def __len__(self) -> int:
         return len(self._queued) + len(self._sent)
@@ -99,7 +122,12 @@ class OwnMessages:
         for message in reversed(list(self._sent.values())):
             if message.confirmed and message.server_key != message.transaction_id:
                 # The server did not take our key, so a second sending could be stored twice.
-                self._end(message, ConnectionLost("lost before the acknowledgement; it may have been stored, or not"))
+                self._end(
+                    message,
+                    ConnectionLost(
+                        "lost before the acknowledgement; it may have been stored, or not"
+                    ),
+                )
             else:
                 message.starts = 0
                 self._put_back(message)
@@ -112,7 +140,11 @@ class OwnMessages:
 
     def take(self, link: Link, packet: Mapping[str, Any]) -> bool:
         """One packet of the server; False where it is not about an own message."""
-        return {"character_count": self._counted, "ack": self._acknowledged, "error": self._refused}[packet["action"]](link, packet)
+        return {
+            "character_count": self._counted,
+            "ack": self._acknowledged,
+            "error": self._refused,
+        }[packet["action"]](link, packet)
 
     def _counted(self, link: Link, packet: Mapping[str, Any]) -> bool:
         data = packet["data"]
@@ -122,9 +154,13 @@ class OwnMessages:
         message.server_key = data["transaction_id"]
         differences = differences_between(message.letters, data["letter_frequencies"])
         message.confirmed = not differences
-        link.send(protocol.build_request(
-            "confirm_count", {"transaction_id": message.server_key, "confirm": message.confirmed}, request_id=message.request_id
-        ))  # fmt: skip
+        link.send(
+            protocol.build_request(
+                "confirm_count",
+                {"transaction_id": message.server_key, "confirm": message.confirmed},
+                request_id=message.request_id,
+            )
+        )
         if differences:
             self._end(message, CountsDiffer(differences))
         else:
@@ -159,8 +195,9 @@ class OwnMessages:
         return True
 
     def _find(self, packet: Mapping[str, Any], key: str, *, fresh: bool = False) -> Outgoing | None:
-        """The message that a packet speaks of. A server of the 24 packets alone names it by a key of its own, or not at all:
-        then it is the oldest that was sent, and is `fresh`: not yet counted."""
+        """The message that a packet speaks of. A server of the 24 packets alone names it by a key
+        of its own, or not at all: then it is the oldest that was sent, and is `fresh`: not yet
+        counted."""
         if key in self._sent:
             return self._sent[key]
         request_id = packet.get("request_id")
@@ -169,7 +206,9 @@ class OwnMessages:
                 return message
         if isinstance(request_id, str) or not fresh:
             return None
-        return next((message for message in self._sent.values() if message.server_key is None), None)
+        return next(
+            (message for message in self._sent.values() if message.server_key is None), None
+        )
 
     def _put_back(self, message: Outgoing) -> None:
         """To the front of those that wait, to be started over."""
@@ -193,24 +232,36 @@ class OwnMessages:
         while self._link is not None and self._queued and len(self._sent) < self._window:
             message = self._queued[0]
             message.request_id = f"m{next(self._numbers)}"
-            data = {"chatid": self._chatid, "room_id": message.room_id, "content": message.content,
-                    "transaction_id": message.transaction_id}  # fmt: skip
+            data = {
+                "chatid": self._chatid,
+                "room_id": message.room_id,
+                "content": message.content,
+                "transaction_id": message.transaction_id,
+            }
             try:
-                self._link.send(protocol.build_request("send_message", data, request_id=message.request_id))
+                self._link.send(
+                    protocol.build_request("send_message", data, request_id=message.request_id)
+                )
             except ConnectionLost:
                 return  # the reading thread is about to notice
             message.starts += 1
             self._sent[message.transaction_id] = self._queued.popleft()
 
 
-def differences_between(meant: Mapping[str, int], counted: Mapping[str, Any]) -> list[LetterDifference]:
+def differences_between(
+    meant: Mapping[str, int], counted: Mapping[str, Any]
+) -> list[LetterDifference]:
     """The characters of which not as many were counted as were meant."""
     if meant == counted:
         return []
-    pairs = ((letter, meant.get(letter, 0), as_number(counted.get(letter))) for letter in sorted({*meant, *counted}))
+    pairs = (
+        (letter, meant.get(letter, 0), as_number(counted.get(letter)))
+        for letter in sorted({*meant, *counted})
+    )
     return [LetterDifference(*pair) for pair in pairs if pair[1] != pair[2]]
 
 
 def letters_between(first: str, second: str) -> tuple[LetterDifference, ...]:
-    """The characters of which `second` has another number than `first`: `meant` is that of `second`."""
+    """The characters of which `second` has another number than `first`: `meant` is that of
+    `second`."""
     return tuple(differences_between(protocol.count_letters(second), protocol.count_letters(first)))

@@ -1,6 +1,8 @@
-"""Packets as they go over the wire, made readable: direction, time, length bytes, transaction; passwords and keys hidden.
+"""Packets as they go over the wire, made readable: direction, time, length bytes, transaction;
+passwords and keys hidden.
 
-Owns what is shown of a frame, and of what nothing is shown. Never prints: it makes events. Any thread may call it.
+Owns what is shown of a frame, and of what nothing is shown. Never prints: it makes events. Any
+thread may call it.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ from client.events import Event, PacketSeen
 from client.text import visible
 
 MODES: Final = ("off", "brief", "full")
-MAX_SHOWN: Final = 4_000  # characters of one packet: a list of a thousand messages would bury the chat
+MAX_SHOWN: Final = (
+    4_000  # characters of one packet: a list of a thousand messages would bury the chat
+)
 MAX_VALUE: Final = 200
 ROW: Final = 72
 _SECRETS: Final = ("password", "session_key")
@@ -22,7 +26,8 @@ _BULK: Final = "file_data"
 
 
 class PacketView:
-    """A `trace` of a connection: gives each frame to `tell` as an event, in as many words as `mode` says."""
+    """A `trace` of a connection: gives each frame to `tell` as an event, in as many words as `mode`
+    says."""
 
     def __init__(self, tell: Callable[[Event], None], mode: str = "off") -> None:
         self._tell = tell
@@ -36,7 +41,8 @@ class PacketView:
 
 
 def in_words(direction: str, payload: bytes, *, full: bool, at: float | None = None) -> str:
-    """A frame in one line, and its packet below where `full`; harmless, without secrets. `at` is the time, now unless given."""
+    """A frame in one line, and its packet below where `full`; harmless, without secrets. `at` is
+    the time, now unless given."""
     moment = time.time() if at is None else at
     clock = f"{time.strftime('%H:%M:%S', time.localtime(moment))}.{int(moment % 1 * 1000):03d}"
     length = len(payload).to_bytes(4, "big").hex(" ")
@@ -59,7 +65,9 @@ def _what(packet: Mapping[str, Any]) -> str:
     if packet.get("status") == "error":
         words.append(f"error {visible(str(packet.get('code', ''))[:64])}".rstrip())
     if isinstance(transaction, str):
-        words.append(f"transaction {visible(transaction[:8])}{'..' if len(transaction) > 8 else ''}")
+        words.append(
+            f"transaction {visible(transaction[:8])}{'..' if len(transaction) > 8 else ''}"
+        )
     return ", ".join(words)
 
 
@@ -73,13 +81,19 @@ def _below(packet: Mapping[str, Any]) -> str:
 def _rows(value: Any, before: str, after: str, least: int) -> list[str]:
     """A value as JSON, in one row where it is short, but opened for `least` levels in any case."""
     text = json.dumps(value, ensure_ascii=False)
-    if not isinstance(value, (dict, list)) or not value or (least <= 0 and len(before + text + after) <= ROW):
+    if (
+        not isinstance(value, (dict, list))
+        or not value
+        or (least <= 0 and len(before + text + after) <= ROW)
+    ):
         return [before + text + after]
     items = value.items() if isinstance(value, dict) else ((None, item) for item in value)
     rows = [before + ("{" if isinstance(value, dict) else "[")]
     for number, (key, item) in enumerate(items, 1):
         name = "" if key is None else json.dumps(key, ensure_ascii=False) + ": "
-        rows += ["  " + row for row in _rows(item, name, "," if number < len(value) else "", least - 1)]
+        rows += [
+            "  " + row for row in _rows(item, name, "," if number < len(value) else "", least - 1)
+        ]
     return [*rows, ("}" if isinstance(value, dict) else "]") + after]
 
 
@@ -92,5 +106,5 @@ def _hidden(value: Any, key: str = "") -> Any:
     if isinstance(value, list):
         return [_hidden(item) for item in value]
     if key == _BULK and isinstance(value, str) and len(value) > MAX_VALUE:
-        return f"{value[:MAX_VALUE // 4]}... ({len(value)} characters of base64)"
+        return f"{value[: MAX_VALUE // 4]}... ({len(value)} characters of base64)"
     return value

@@ -1,14 +1,16 @@
-"""What the client remembers between two starts: server, name and options in an INI file, and the key of a session that is kept.
+"""What the client remembers between two starts: server, name and options in an INI file, and the
+key of a session that is kept.
 
-Owns the places and forms of both files. Never asks the user anything and knows no network. For the main thread; the key may be kept
-by any, one at a time.
+Owns the places and forms of both files. Never asks the user anything and knows no network. For the
+main thread; the key may be kept by any, one at a time.
 
     Linux      $XDG_CONFIG_HOME/classroom-chat/client.ini, usually ~/.config/classroom-chat/client.ini
     macOS      ~/Library/Application Support/classroom-chat/client.ini
     Windows    %LOCALAPPDATA%\\classroom-chat\\client.ini
     portable   chat-client.ini beside the program
 
-`session.ini` lies in the same folder, for this account alone; beside the program there is none, since others read there.
+`session.ini` lies in the same folder, for this account alone; beside the program there is none,
+since others read there.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ SECTION: Final = "client"
 MAX_BYTES: Final = 64 * 1024
 
 KEYS: Final = ("server", "user", "room", "tls", "cafile", "color", "download-folder", "stay")
-"""What can be remembered, under the names of the options. Each is also a variable: CHAT_SERVER, CHAT_DOWNLOAD_FOLDER …"""
+"""What can be remembered, under the names of the options. Each is also a variable: CHAT_SERVER,
+CHAT_DOWNLOAD_FOLDER …"""
 _YES: Final = frozenset(("yes", "on", "true", "1"))
 _NO: Final = frozenset(("no", "off", "false", "0", ""))
 
@@ -58,7 +61,9 @@ class KeptSession:
     key: str
 
 
-def own_folder(environ: Mapping[str, str] = os.environ, platform: str = sys.platform, home: Path | None = None) -> Path:
+def own_folder(
+    environ: Mapping[str, str] = os.environ, platform: str = sys.platform, home: Path | None = None
+) -> Path:
     """The system's own place for the settings of this account."""
     home = home or Path(os.path.expanduser("~"))
     if platform == "win32":
@@ -84,9 +89,12 @@ def as_flag(value: Value, key: str) -> bool:
 
 
 class Store:
-    """The files of one place. `portable` is the program's folder where they lie beside it, else None."""
+    """The files of one place. `portable` is the program's folder where they lie beside it, else
+    None."""
 
-    def __init__(self, portable: Path | None = None, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self, portable: Path | None = None, environ: Mapping[str, str] = os.environ
+    ) -> None:
         self.is_portable = portable is not None
         self._environ = environ
         self._folder = portable if portable is not None else own_folder(environ)
@@ -115,15 +123,20 @@ class Store:
             raise BadSettings(f"{self.path}: {' '.join(str(error).split())}") from error
         for section in file.sections():
             if section != SECTION:
-                raise BadSettings(f"{self.path}: there is a section [{section}]; expected [{SECTION}] alone")
+                raise BadSettings(
+                    f"{self.path}: there is a section [{section}]; expected [{SECTION}] alone"
+                )
         found = dict(file[SECTION]) if file.has_section(SECTION) else {}
         for key in found:
             if key not in KEYS:
-                raise BadSettings(f"{self.path}: {key!r} is no setting; expected one of {', '.join(KEYS)}")
+                raise BadSettings(
+                    f"{self.path}: {key!r} is no setting; expected one of {', '.join(KEYS)}"
+                )
         return found
 
     def save(self, values: Mapping[str, str]) -> None:
-        """Remember these settings, and those of the file that `values` does not name. Raises OSError or `BadSettings`."""
+        """Remember these settings, and those of the file that `values` does not name. Raises
+        OSError or `BadSettings`."""
         together = {**self._read(), **values}
         file = configparser.ConfigParser(interpolation=None)
         file[SECTION] = {key: together[key] for key in KEYS if key in together}
@@ -132,14 +145,17 @@ class Store:
     # --- The key of a session ---
 
     def kept_session(self) -> KeptSession | None:
-        """The session that can be taken up, if one is kept and nobody else could have read its key."""
+        """The session that can be taken up, if one is kept and nobody else could have read its
+        key."""
         if self.is_portable or not _is_private(self._session_path):
             return None
         file = configparser.ConfigParser(interpolation=None)
         try:
             file.read_string(_text_of(self._session_path) or "")
             section = file["session"]
-            return KeptSession(section["server"], section["user"], section["tls"] == "yes", section["key"])
+            return KeptSession(
+                section["server"], section["user"], section["tls"] == "yes", section["key"]
+            )
         except (configparser.Error, KeyError, BadSettings):
             return None
 
@@ -149,8 +165,11 @@ class Store:
             return False
         file = configparser.ConfigParser(interpolation=None)
         file["session"] = {
-            "server": session.server, "user": session.user, "tls": "yes" if session.tls else "no", "key": session.key,
-        }  # fmt: skip
+            "server": session.server,
+            "user": session.user,
+            "tls": "yes" if session.tls else "no",
+            "key": session.key,
+        }
         try:
             self._write(self._session_path, file)
         except OSError:
@@ -168,14 +187,19 @@ class Store:
             pass  # a key that could not be removed has ended on the server
 
     def _write(self, path: Path, file: configparser.ConfigParser) -> None:
-        """Replace a file as a whole; it is readable for this account alone from its first moment."""
+        """Replace a file as a whole; it is readable for this account alone from its first
+        moment."""
         text = io.StringIO()
         file.write(text)
         if not self.is_portable:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
         try:
-            number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644 if self.is_portable else 0o600)
+            number = os.open(
+                temporary,
+                os.O_WRONLY | os.O_CREAT | os.O_EXCL,
+                0o644 if self.is_portable else 0o600,
+            )
             with open(number, "w", encoding="utf-8") as handle:
                 handle.write(text.getvalue())
             os.replace(temporary, path)
@@ -186,7 +210,9 @@ class Store:
 def _text_of(path: Path) -> str | None:
     """The text of a file; None where there is none. Raises `BadSettings` where it can't be read."""
     try:
-        with open(path, encoding="utf-8-sig") as file:  # an editor on Windows may have put a mark in front
+        with open(
+            path, encoding="utf-8-sig"
+        ) as file:  # an editor on Windows may have put a mark in front
             text = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         return None
@@ -199,7 +225,8 @@ def _text_of(path: Path) -> str | None:
 
 
 def _is_private(path: Path) -> bool:
-    """Whether a file is this account's alone. (On Windows %LOCALAPPDATA% is, by the system's own rules.)"""
+    """Whether a file is this account's alone. (On Windows %LOCALAPPDATA% is, by the system's own
+    rules.)"""
     try:
         found = os.lstat(path)
     except OSError:

@@ -1,9 +1,11 @@
-"""The screen of the line client: lines are shown above the line that is being typed, which is never torn.
+"""The screen of the line client: lines are shown above the line that is being typed, which is never
+torn.
 
-Owns standard input and output while the client runs. Knows nothing of chat. `show`, `notice`, `ring` and `being_typed`
-may be called by any thread, the rest by the one that reads what is typed.
+Owns standard input and output while the client runs. Knows nothing of chat. `show`, `notice`,
+`ring` and `being_typed` may be called by any thread, the rest by the one that reads what is typed.
 
-Nothing is drawn over the whole screen, so that it can be scrolled, copied, and read aloud by a screen reader.
+Nothing is drawn over the whole screen, so that it can be scrolled, copied, and read aloud by a
+screen reader.
 """
 
 from __future__ import annotations
@@ -44,14 +46,19 @@ def open_screen() -> PlainScreen:
         return PromptScreen(sys.stdin, sys.stdout)
     if sys.platform == "win32":
         return KeyScreen(sys.stdin, sys.stdout, ConsoleKeys())
-    if readline is not None and "libedit" not in (readline.__doc__ or "") and locale_reads_as(sys.stdin.encoding or "utf-8"):
+    if (
+        readline is not None
+        and "libedit" not in (readline.__doc__ or "")
+        and locale_reads_as(sys.stdin.encoding or "utf-8")
+    ):
         return ReadlineScreen(sys.stdin, sys.stdout, readline)
     # libedit's readline does not tell what has been typed before the line is finished.
     return KeyScreen(sys.stdin, sys.stdout, TerminalKeys(sys.stdin.fileno()))
 
 
 def locale_reads_as(encoding: str) -> bool:
-    """Whether the locale, by which readline goes, means the same characters as Python does, which says UTF-8 where it is C."""
+    """Whether the locale, by which readline goes, means the same characters as Python does, which
+    says UTF-8 where it is C."""
     try:
         return codecs.lookup(locale.nl_langinfo(locale.CODESET)) == codecs.lookup(encoding)
     except (AttributeError, LookupError):
@@ -59,16 +66,20 @@ def locale_reads_as(encoding: str) -> bool:
 
 
 class PlainScreen:
-    """Lines in, lines out: for pipes and files. No prompts, no wrapping, and hidden questions are read as lines."""
+    """Lines in, lines out: for pipes and files. No prompts, no wrapping, and hidden questions are
+    read as lines."""
 
     is_terminal = False
     can_replace = False
-    """Whether a line shown with a `key` replaces the one above it of the same key, and notices are shown."""
+    """Whether a line shown with a `key` replaces the one above it of the same key, and notices are
+    shown."""
 
     def __init__(self, stdin: TextIO, stdout: TextIO) -> None:
         self._stdin = stdin
         self._stdout = stdout
-        self._lock = threading.Lock()  # held while something is written; guards the fields of the subclasses
+        self._lock = (
+            threading.Lock()
+        )  # held while something is written; guards the fields of the subclasses
         self.broken = False
         """Whether nobody reads our output any more."""
 
@@ -78,7 +89,8 @@ class PlainScreen:
             self._write(text + "\n")
 
     def notice(self, text: str, key: str) -> None:
-        """Show a line right above the typed one until the next of its `key`, "" for none; where that is possible."""
+        """Show a line right above the typed one until the next of its `key`, "" for none; where
+        that is possible."""
 
     def ring(self) -> None:
         """Ring the bell, where there is one."""
@@ -121,7 +133,8 @@ class PlainScreen:
 
 
 class _Terminal(PlainScreen):
-    """What all terminals share: a bell, a width, and foreign text wrapped so that it never begins a row."""
+    """What all terminals share: a bell, a width, and foreign text wrapped so that it never begins a
+    row."""
 
     is_terminal = True
 
@@ -138,24 +151,31 @@ class _Terminal(PlainScreen):
         return getpass.getpass(question)
 
     def _columns(self) -> int:
-        try:  # not COLUMNS first, as shutil does: a shell that exports it does not change it when the window is resized
+        # not COLUMNS first, as shutil does: a shell that exports it does not change it when the
+        # window is resized
+        try:
             columns = os.get_terminal_size(self._stdout.fileno()).columns
         except (OSError, ValueError):
             columns = shutil.get_terminal_size().columns
         return columns or 80  # a terminal may not know its size
 
     def _rows(self, text: str, columns: int) -> list[str]:
-        """The text in rows, never as wide as the terminal: some go to the next row at the last column, others wait."""
+        """The text in rows, never as wide as the terminal: some go to the next row at the last
+        column, others wait."""
         return [row for line in self._as_shown(text).split("\n") for row in wrap(line, columns - 1)]
 
     def _as_shown(self, text: str) -> str:
-        """With what stands for the characters that this terminal's encoding lacks, so that they are measured right."""
+        """With what stands for the characters that this terminal's encoding lacks, so that they are
+        measured right."""
         encoding = getattr(self._stdout, "encoding", None) or "utf-8"
-        return text if text.isascii() else text.encode(encoding, "backslashreplace").decode(encoding)
+        return (
+            text if text.isascii() else text.encode(encoding, "backslashreplace").decode(encoding)
+        )
 
 
 class PromptScreen(_Terminal):
-    """A terminal without any way to know what is being typed: what was typed before an arrival stands above it, but counts."""
+    """A terminal without any way to know what is being typed: what was typed before an arrival
+    stands above it, but counts."""
 
     def show(self, text: str, key: str = "") -> None:
         with self._lock:
@@ -173,9 +193,11 @@ class PromptScreen(_Terminal):
 
 
 class _RedrawingScreen(_Terminal):
-    """A terminal where the typed line is taken away, the arrival shown, and the typed line put back below.
+    """A terminal where the typed line is taken away, the arrival shown, and the typed line put back
+    below.
 
-    From above: what stays, whose last line may have a key; the notices; the prompt with the typed line.
+    From above: what stays, whose last line may have a key; the notices; the prompt with the typed
+    line.
     """
 
     can_replace = True
@@ -183,11 +205,15 @@ class _RedrawingScreen(_Terminal):
     def __init__(self, stdin: TextIO, stdout: TextIO) -> None:
         super().__init__(stdin, stdout)
         self._echo = Echo(stdin)
-        self._starting = False  # whether somebody else is about to draw the prompt, nobody knows when
+        self._starting = (
+            False  # whether somebody else is about to draw the prompt, nobody knows when
+        )
         self._deferred: list[tuple[str, str]] = []
         self._key = ""  # that of the line right above notices and prompt
         self._key_rows = 0  # how many rows it takes
-        self._drawn_for = 0  # the columns for which that row and the notices were drawn: another width may have broken them
+        # the columns for which that row and the notices were drawn: another width may have broken
+        # them
+        self._drawn_for = 0
         self._notices: dict[str, str] = {}
         self._standing = 0  # how many rows of notices are on the screen
 
@@ -212,7 +238,11 @@ class _RedrawingScreen(_Terminal):
 
     def being_typed(self) -> str:
         with self._lock:
-            return self._raw_line() if self._reading and not self._starting and not self._is_finished() else ""
+            return (
+                self._raw_line()
+                if self._reading and not self._starting and not self._is_finished()
+                else ""
+            )
 
     def _draw(self, texts: list[tuple[str, str]]) -> None:
         columns = self._columns()
@@ -228,7 +258,8 @@ class _RedrawingScreen(_Terminal):
         self._write(out + (self._put_back(columns) if self._reading else ""))
 
     def _set_reading(self, reading: bool) -> None:
-        """From now on the prompt stands on the screen, or not; shows what had to wait to know it."""
+        """From now on the prompt stands on the screen, or not; shows what had to wait to know
+        it."""
         with self._lock:
             self._starting = False
             self._reading = reading
@@ -257,7 +288,8 @@ class _RedrawingScreen(_Terminal):
         return self._as_shown(visible(self._raw_before_cursor()))
 
     def _taken_away(self, columns: int) -> str:
-        """The sequence that clears notices, prompt and the typed line, from where the cursor stands."""
+        """The sequence that clears notices, prompt and the typed line, from where the cursor
+        stands."""
         rows = end_of(self._prompt + self._before_cursor(), columns)[0] + self._standing
         self._standing = 0
         return (f"\x1b[{rows}A" if rows else "") + "\r\x1b[J"
@@ -268,7 +300,9 @@ class _RedrawingScreen(_Terminal):
         at = end_of(self._prompt + self._before_cursor(), columns)
         if text and not end[1]:
             text += " \r"  # at the last column a terminal stays in the row until something follows
-        if at != end:  # up and to the column: one step left at a time would stop at the beginning of a row
+        if (
+            at != end
+        ):  # up and to the column: one step left at a time would stop at the beginning of a row
             up = f"\x1b[{end[0] - at[0]}A" if end[0] > at[0] else ""
             text += up + "\r" + (f"\x1b[{at[1]}C" if at[1] else "")
         rows = [row for notice in self._notices.values() for row in self._rows(notice, columns)]
@@ -277,7 +311,8 @@ class _RedrawingScreen(_Terminal):
 
 
 class ReadlineScreen(_RedrawingScreen):
-    """GNU readline edits the line. Where it does not tell where the cursor stands, it is put at the end of the line."""
+    """GNU readline edits the line. Where it does not tell where the cursor stands, it is put at the
+    end of the line."""
 
     def __init__(self, stdin: TextIO, stdout: TextIO, library: ModuleType) -> None:
         super().__init__(stdin, stdout)
@@ -297,7 +332,9 @@ class ReadlineScreen(_RedrawingScreen):
     def read_line(self, prompt: str) -> str:
         line = self._read(prompt)
         if self._keeps_history and line.strip() and line != self._last:
-            with contextlib.suppress(UnicodeError):  # what the locale does not know can't be fetched back, but it is said all the same
+            with contextlib.suppress(
+                UnicodeError
+            ):  # what the locale does not know can't be fetched back, but it is said all the same
                 self._library.add_history(line)
             self._last = line
         return line
@@ -317,7 +354,8 @@ class ReadlineScreen(_RedrawingScreen):
             self._set_reading(False)
 
     def _drop_notices(self, line: str) -> None:
-        """Take the notices away from above a line that was just finished, or they scroll away with it; above a long one they stay."""
+        """Take the notices away from above a line that was just finished, or they scroll away with
+        it; above a long one they stay."""
         with self._lock:
             shown = self._prompt + self._as_shown(visible(line))
             columns = self._columns()
@@ -350,7 +388,8 @@ class ReadlineScreen(_RedrawingScreen):
 
 
 class KeyScreen(_RedrawingScreen):
-    """A terminal whose keys come one by one: our own editor edits the line. For Windows, and where there is no GNU readline."""
+    """A terminal whose keys come one by one: our own editor edits the line. For Windows, and where
+    there is no GNU readline."""
 
     def __init__(self, stdin: TextIO, stdout: TextIO, keys: Keys) -> None:
         super().__init__(stdin, stdout)
@@ -410,7 +449,9 @@ class KeyScreen(_RedrawingScreen):
         if not self._editor.choices:
             return ""
         self._key = ""
-        return "".join(row + "\n" for row in self._rows("  ".join(map(visible, self._editor.choices)), columns))
+        return "".join(
+            row + "\n" for row in self._rows("  ".join(map(visible, self._editor.choices)), columns)
+        )
 
     def _end_line(self) -> None:
         """A line is broken off: leave the cursor at its end, as readline does."""

@@ -1,4 +1,5 @@
-"""What GNU readline knows of its line, and Python's `readline` does not tell: the cursor, and whether it is finished.
+"""What GNU readline knows of its line, and Python's `readline` does not tell: the cursor, and
+whether it is finished.
 
 Owns the look into the library's memory. Never writes there. Any thread may ask.
 """
@@ -10,7 +11,8 @@ from typing import Any
 
 
 class ReadlineState:
-    """Reads two public variables of the library, which can be found wherever it is linked as a shared object."""
+    """Reads two public variables of the library, which can be found wherever it is linked as a
+    shared object."""
 
     def __init__(self, library: ModuleType) -> None:
         self._point: Any = None

@@ -1,4 +1,5 @@
-"""What the connection's methods give back, and how it is read out of a server's packets, which may hold anything.
+"""What the connection's methods give back, and how it is read out of a server's packets, which may
+hold anything.
 
 Owns the records and the careful reading. Frozen data and pure functions; any thread may use them.
 """
@@ -66,7 +67,8 @@ class Page:
 
 @dataclass(frozen=True)
 class SharedFile:
-    """One file of a room. Only `file_path` is known where the server sends no more than the 24 packets."""
+    """One file of a room. Only `file_path` is known where the server sends no more than the 24
+    packets."""
 
     file_path: str
     file_size: int = 0
@@ -76,8 +78,7 @@ class SharedFile:
     sha256: str = ""
 
 
-# --- Reading: what is not as it should be counts as left out ----------------------------------------------------------
-
+# --- Reading: what is not as it should be counts as left out --------------------------------------
 
 
 def as_object(value: Any) -> Mapping[str, Any]:
@@ -111,8 +112,11 @@ def as_id(value: Any) -> int | None:
 
 
 def code_and_message(packet: Mapping[str, Any], otherwise: str) -> tuple[str, str]:
-    """Code and message of an error; `otherwise` is the code where a server sends none, as those of the 24 packets alone do."""
-    return as_text(packet.get("code")) or otherwise, as_text(packet.get("message")) or "the server gave no reason"
+    """Code and message of an error; `otherwise` is the code where a server sends none, as those of
+    the 24 packets alone do."""
+    return as_text(packet.get("code")) or otherwise, as_text(
+        packet.get("message")
+    ) or "the server gave no reason"
 
 
 def room_from(item: Mapping[str, Any]) -> Room:
@@ -120,36 +124,56 @@ def room_from(item: Mapping[str, Any]) -> Room:
     owner, members = item.get("owner"), item.get("members")
     room_id = as_text(item.get("id"))
     return Room(
-        room_id, as_text(item.get("name")) or room_id, owner if isinstance(owner, str) else None, item.get("private") is True,
-        len(members) if isinstance(members, list) else as_number(members), as_number(item.get("unread")),
-        as_number(item.get("last_message_id")), tuple(name for name in as_list(members) if isinstance(name, str)),
-    )  # fmt: skip
+        room_id,
+        as_text(item.get("name")) or room_id,
+        owner if isinstance(owner, str) else None,
+        item.get("private") is True,
+        len(members) if isinstance(members, list) else as_number(members),
+        as_number(item.get("unread")),
+        as_number(item.get("last_message_id")),
+        tuple(name for name in as_list(members) if isinstance(name, str)),
+    )
 
 
 def file_from(item: Mapping[str, Any]) -> SharedFile:
     """One file of `file_list_req`'s reply."""
     return SharedFile(
-        as_text(item.get("file_path")), as_number(item.get("file_size")), as_text(item.get("file_type")),
-        as_text(item.get("sender_chatid")), as_text(item.get("timestamp")), as_text(item.get("sha256")),
-    )  # fmt: skip
+        as_text(item.get("file_path")),
+        as_number(item.get("file_size")),
+        as_text(item.get("file_type")),
+        as_text(item.get("sender_chatid")),
+        as_text(item.get("timestamp")),
+        as_text(item.get("sha256")),
+    )
 
 
 def page_from(reply: Mapping[str, Any], room_id: str) -> Page:
     """The data of `messages_list`."""
     messages = tuple(
-        Message(room_id, as_text(item.get("sender_chatid")), as_text(item.get("content")), as_text(item.get("timestamp")),
-                as_id(item.get("message_id")))
+        Message(
+            room_id,
+            as_text(item.get("sender_chatid")),
+            as_text(item.get("content")),
+            as_text(item.get("timestamp")),
+            as_id(item.get("message_id")),
+        )
         for item in as_objects(reply.get("messages"))
-    )  # fmt: skip
+    )
     return Page(messages, bool(reply.get("has_more")))
 
 
 def session_from(reply: Mapping[str, Any], chatid: str) -> Session:
     """The data of `login_success`; `chatid` is the name that was asked for."""
     limits = reply.get("limits")
-    numbers = {name: as_number(as_object(limits).get(name)) for name in ("max_frame", "max_content", "max_file", "max_chunk")}
+    numbers = {
+        name: as_number(as_object(limits).get(name))
+        for name in ("max_frame", "max_content", "max_file", "max_chunk")
+    }
     features = tuple(word for word in as_list(reply.get("features")) if isinstance(word, str))
     return Session(
-        as_text(reply.get("chatid")) or chatid, as_text(reply.get("session_key")), Limits(**numbers), features,
+        as_text(reply.get("chatid")) or chatid,
+        as_text(reply.get("session_key")),
+        Limits(**numbers),
+        features,
         isinstance(limits, dict),
-    )  # fmt: skip
+    )

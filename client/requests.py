@@ -1,7 +1,7 @@
 """The requests that are one question and one answer: history, rooms, people, files.
 
-Owns a method for each, and how lists that come in pages are put together. How a question reaches the server is the subclass's. Every method
-waits, with a deadline, and may be called by any thread.
+Owns a method for each, and how lists that come in pages are put together. How a question reaches
+the server is the subclass's. Every method waits, with a deadline, and may be called by any thread.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def all_pages(
     key: Callable[[Any], str],
     also: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> list[Any]:
-    """All items of the list `name` that comes in pages; `key` gives the word by which the page after an item is asked for."""
+    """All items of the list `name` that comes in pages; `key` gives the word by which the page
+    after an item is asked for."""
     items: list[Any] = []
     more = dict(data)
     while True:
@@ -52,11 +53,15 @@ def all_pages(
 
 def all_rooms(ask: Callable[[str, Mapping[str, Any]], Mapping[str, Any]]) -> list[Room]:
     """All rooms of the session's user, sorted by id."""
-    items = all_pages(ask, "get_rooms", {}, "rooms", lambda item: as_text(as_object(item).get("id")))
+    items = all_pages(
+        ask, "get_rooms", {}, "rooms", lambda item: as_text(as_object(item).get("id"))
+    )
     return [room_from(item) for item in as_objects(items)]
 
 
-def all_files(ask: Callable[[str, Mapping[str, Any]], Mapping[str, Any]], room_id: str) -> list[SharedFile]:
+def all_files(
+    ask: Callable[[str, Mapping[str, Any]], Mapping[str, Any]], room_id: str
+) -> list[SharedFile]:
     """All files of a room, oldest first."""
     reply = ask("file_list_req", {"room_id": room_id})
     if "files" not in reply:
@@ -73,7 +78,8 @@ def all_files(ask: Callable[[str, Mapping[str, Any]], Mapping[str, Any]], room_i
 
 
 class Requests(abc.ABC):
-    """What can be asked. Each method raises `ServerError` where it is refused and `ConnectionLost` where no answer comes."""
+    """What can be asked. Each method raises `ServerError` where it is refused and `ConnectionLost`
+    where no answer comes."""
 
     @property
     @abc.abstractmethod
@@ -81,7 +87,9 @@ class Requests(abc.ABC):
         """Who is logged in."""
 
     @abc.abstractmethod
-    def request(self, action: str, data: Mapping[str, Any] | None = None, *, timeout: float = ANSWER_SECONDS) -> Mapping[str, Any]:
+    def request(
+        self, action: str, data: Mapping[str, Any] | None = None, *, timeout: float = ANSWER_SECONDS
+    ) -> Mapping[str, Any]:
         """Send any request and wait for its reply's `data`."""
 
     def history(
@@ -93,7 +101,8 @@ class Requests(abc.ABC):
         before_id: int | None | Literal[False] = False,
         limit: int | None = None,
     ) -> Page:
-        """A page of a room's messages, oldest first. `before_id=None` is the newest page; without anything, from the beginning."""
+        """A page of a room's messages, oldest first. `before_id=None` is the newest page; without
+        anything, from the beginning."""
         data: dict[str, Any] = {"room_id": room_id}
         if from_time is not None:
             data["from_time"] = from_time
@@ -117,7 +126,9 @@ class Requests(abc.ABC):
 
     def create_room(self, room_name: str, participants: Sequence[str] = ()) -> str:
         """Make a private room with these members; returns its id."""
-        reply = self.request("create_room", {"room_name": room_name, "participants": list(participants)})
+        reply = self.request(
+            "create_room", {"room_name": room_name, "participants": list(participants)}
+        )
         return as_text(reply.get("room_id"))
 
     def join_room(self, room_id: str) -> None:
@@ -152,8 +163,18 @@ class Requests(abc.ABC):
     def users(self) -> Users:
         """All accounts, and who is on."""
         online: list[Any] = []
-        items = all_pages(self.request, "get_users", {}, "users", str, lambda reply: online.extend(as_list(reply.get("online"))))
-        return Users(tuple(item for item in items if isinstance(item, str)), tuple(str(item) for item in online))
+        items = all_pages(
+            self.request,
+            "get_users",
+            {},
+            "users",
+            str,
+            lambda reply: online.extend(as_list(reply.get("online"))),
+        )
+        return Users(
+            tuple(item for item in items if isinstance(item, str)),
+            tuple(str(item) for item in online),
+        )
 
     def files(self, room_id: str) -> list[SharedFile]:
         """The files of a room, oldest first."""

@@ -1,4 +1,5 @@
-"""What the line client knows of rooms: their names and numbers, and what in them has not been looked at.
+"""What the line client knows of rooms: their names and numbers, and what in them has not been
+looked at.
 
 Owns that knowledge. Never asks the server. Any thread may call it.
 """
@@ -25,7 +26,8 @@ class RoomBook:
         self._named: Counter[str] = Counter()  # those of them that name the user
 
     def remember(self, rooms: Sequence[Room]) -> None:
-        """The list that the server has just given; its counts are taken for rooms that are new here.
+        """The list that the server has just given; its counts are taken for rooms that are new
+        here.
 
         Later only what arrives is counted: for the server a message is read when
         this client has it, for its user when the room is entered.
@@ -40,7 +42,9 @@ class RoomBook:
     def begin(self, room_id: str, name: str) -> None:
         """A room was made or has another name; its number, if it has one, stays."""
         with self._lock:
-            new = Room(room_id, name, None, room_id.startswith(protocol.PRIVATE_ROOM_PREFIX), 0, 0, 0)
+            new = Room(
+                room_id, name, None, room_id.startswith(protocol.PRIVATE_ROOM_PREFIX), 0, 0, 0
+            )
             self._counted.add(room_id)
             for at, room in enumerate(self._rooms):
                 if room.room_id == room_id:
@@ -81,7 +85,8 @@ class RoomBook:
         return visible(names[0] if names else room_id)
 
     def find(self, word: str) -> str:
-        """The id of the room that is meant by an id, a name or a number; a word that means none is given back."""
+        """The id of the room that is meant by an id, a name or a number; a word that means none is
+        given back."""
         rooms = self.rooms()
         for room in rooms:
             if room.room_id == word:
@@ -96,12 +101,19 @@ class RoomBook:
     def is_known(self, room_id: str) -> bool:
         """Whether the room was listed, made, looked at, or something came from it."""
         with self._lock:
-            return room_id in self._counted or room_id in self._unread or any(room.room_id == room_id for room in self._rooms)
+            return (
+                room_id in self._counted
+                or room_id in self._unread
+                or any(room.room_id == room_id for room in self._rooms)
+            )
 
     def number_of(self, room_id: str) -> int | None:
         """By which number the room can be called; None where it has none."""
         with self._lock:
-            return next((number for number, room in enumerate(self._rooms, 1) if room.room_id == room_id), None)
+            return next(
+                (number for number, room in enumerate(self._rooms, 1) if room.room_id == room_id),
+                None,
+            )
 
     def unread_in_words(self, room_id: str) -> str:
         """As `3 unread, 1 to you`; "" where there is nothing."""
@@ -114,4 +126,8 @@ class RoomBook:
         with self._lock:
             known = [room.room_id for room in self._rooms]
             room_ids = [*known, *(room_id for room_id in self._unread if room_id not in known)]
-        return [f"{self.name_of(room_id)} ({words})" for room_id in room_ids if (words := self.unread_in_words(room_id))]
+        return [
+            f"{self.name_of(room_id)} ({words})"
+            for room_id in room_ids
+            if (words := self.unread_in_words(room_id))
+        ]

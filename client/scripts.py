@@ -1,7 +1,9 @@
-"""The commands for scripts: `send`, `tail`, `history`, `put`, `get`, `rooms`, `who`, each for one login and one purpose.
+"""The commands for scripts: `send`, `tail`, `history`, `put`, `get`, `rooms`, `who`, each for one
+login and one purpose.
 
-Owns their options, what they print and their exit status. Data goes to stdout, talk and progress to stderr; with `--json` the data are
-one object a line. Never uses the key of a kept session, and never asks. For the main thread.
+Owns their options, what they print and their exit status. Data goes to stdout, talk and progress to
+stderr; with `--json` the data are one object a line. Never uses the key of a kept session, and
+never asks. For the main thread.
 """
 
 from __future__ import annotations
@@ -85,20 +87,23 @@ class Login:
     timeout: float | None = None
 
 
-# --- Output ----------------------------------------------------------------------------------------------------------
+# --- Output ---------------------------------------------------------------------------------------
 
 
 class Output:
     """Data to stdout, as text or as JSON; talk to stderr."""
 
-    def __init__(self, as_json: bool, stdout: TextIO | None = None, stderr: TextIO | None = None) -> None:
+    def __init__(
+        self, as_json: bool, stdout: TextIO | None = None, stderr: TextIO | None = None
+    ) -> None:
         self.as_json = as_json
         self._stdout = stdout or sys.stdout
         self._stderr = stderr or sys.stderr
         self._shown_at = 0.0
 
     def data(self, item: Mapping[str, Any], text: str) -> None:
-        """One item: an object of JSON in ASCII, or `text`, which is harmless already. Raises `NoReader`."""
+        """One item: an object of JSON in ASCII, or `text`, which is harmless already. Raises
+        `NoReader`."""
         try:
             print(json.dumps(item) if self.as_json else text, file=self._stdout, flush=True)
         except (OSError, ValueError) as error:  # ValueError: closed
@@ -139,9 +144,13 @@ class Output:
 def message_item(message: Message) -> dict[str, Any]:
     """A message under the names of the protocol."""
     return {
-        "type": "message", "room_id": message.room_id, "message_id": message.message_id, "sender_chatid": message.sender,
-        "content": message.content, "timestamp": message.timestamp,
-    }  # fmt: skip
+        "type": "message",
+        "room_id": message.room_id,
+        "message_id": message.message_id,
+        "sender_chatid": message.sender,
+        "content": message.content,
+        "timestamp": message.timestamp,
+    }
 
 
 def message_text(message: Message) -> str:
@@ -156,7 +165,7 @@ def _local(timestamp: str) -> str:
         return visible(timestamp) or "(no time)"
 
 
-# --- The connection of a script --------------------------------------------------------------------------------------
+# --- The connection of a script -------------------------------------------------------------------
 
 
 class Patient(Connection):
@@ -165,23 +174,32 @@ class Patient(Connection):
     def __init__(self, login: Login) -> None:
         self._seconds = seconds = login.timeout or SECONDS
         self.deadline: float | None = time.monotonic() + seconds
-        super().__init__(login.host, login.port, timeout=seconds, features=(), tls=login.tls, cafile=login.cafile)
+        super().__init__(
+            login.host, login.port, timeout=seconds, features=(), tls=login.tls, cafile=login.cafile
+        )
 
     def left(self) -> float:
         """Seconds until the deadline."""
-        return ANSWER_SECONDS if self.deadline is None else max(0.1, self.deadline - time.monotonic())  # a last answer may be there
+        return (
+            ANSWER_SECONDS if self.deadline is None else max(0.1, self.deadline - time.monotonic())
+        )  # a last answer may be there
 
-    def request(self, action: str, data: Mapping[str, Any] | None = None, *, timeout: float = ANSWER_SECONDS) -> Mapping[str, Any]:
+    def request(
+        self, action: str, data: Mapping[str, Any] | None = None, *, timeout: float = ANSWER_SECONDS
+    ) -> Mapping[str, Any]:
         """As `Connection.request`, but not beyond the deadline."""
         if self.deadline is None or timeout <= self.left():
             return super().request(action, data, timeout=timeout)
         try:
             return super().request(action, data, timeout=self.left())
         except NoAnswer:
-            raise NoAnswer(f"the server did not answer {action} before the {self._seconds:g} s of --timeout were over") from None
+            raise NoAnswer(
+                f"the server did not answer {action} before the {self._seconds:g} s of --timeout were over"
+            ) from None
 
     def broken_protocol(self) -> str:
-        """What the server last sent that was no packet; "" where all was well. Takes all events that wait."""
+        """What the server last sent that was no packet; "" where all was well. Takes all events
+        that wait."""
         found = ""
         try:
             while (event := self.next_event(0.0)) is not None:
@@ -193,7 +211,8 @@ class Patient(Connection):
 
 
 def run(login: Login, given: argparse.Namespace, out: Output | None = None) -> int:
-    """Log in, do the command that `given` names, log out; returns the exit status, and has said why where it is not 0."""
+    """Log in, do the command that `given` names, log out; returns the exit status, and has said why
+    where it is not 0."""
     out = out or Output(given.json)
     command = COMMANDS[given.command]
     chat: Patient | None = None
@@ -213,8 +232,10 @@ def run(login: Login, given: argparse.Namespace, out: Output | None = None) -> i
     except ChatError as error:
         status, text = explain(error, chat)
         if status == LOGIN_REFUSED and not login.take_over:
-            text += (f"\nEither the name or the password is wrong, or {visible(login.user)} is on from another window or script: "
-                     "--take-over ends that session.")  # fmt: skip
+            text += (
+                f"\nEither the name or the password is wrong, or {visible(login.user)} is on from another window or script: "
+                "--take-over ends that session."
+            )
         out.talk(text)
         return status
     finally:
@@ -243,7 +264,9 @@ def explain(error: ChatError, chat: Patient | None = None) -> tuple[int, str]:
         return LOGIN_REFUSED, f"The server refused: {visible(str(error).rstrip('.'))}."
     if isinstance(error, (CountsDiffer, HashDiffers)):
         return DISAGREE, f"Not done: {visible(str(error))}."
-    if isinstance(error, ProtocolBroken) or (isinstance(error, ServerError) and error.code == "unknown_action"):
+    if isinstance(error, ProtocolBroken) or (
+        isinstance(error, ServerError) and error.code == "unknown_action"
+    ):
         return PROTOCOL_BROKEN, f"The server does not keep to the protocol: {visible(str(error))}."
     if isinstance(error, ServerError):
         return FAILED, f"The server refused: {visible(str(error).rstrip('.'))}."
@@ -256,7 +279,7 @@ def explain(error: ChatError, chat: Patient | None = None) -> tuple[int, str]:
     return CANNOT_CONNECT, f"The connection was lost: {visible(str(error))}."
 
 
-# --- The commands ----------------------------------------------------------------------------------------------------
+# --- The commands ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -269,7 +292,8 @@ class Work:
     timeout: float | None
 
     def room(self, *, new: bool = False) -> str:
-        """The id of the room that was named by id or name; with `new` one that does not exist yet may be named."""
+        """The id of the room that was named by id or name; with `new` one that does not exist yet
+        may be named."""
         word = self.given.room
         session = self.chat.session
         if session is None or not session.extended:
@@ -281,7 +305,9 @@ class Work:
         if len(named) == 1:
             return named[0]
         if named:
-            raise Failure(f"{len(named)} rooms are called {visible(word)}; name one by its id: {', '.join(map(visible, named))}")
+            raise Failure(
+                f"{len(named)} rooms are called {visible(word)}; name one by its id: {', '.join(map(visible, named))}"
+            )
         if new:
             return str(word)
         known = ", ".join(visible(room.name) for room in rooms[:20])
@@ -295,7 +321,13 @@ def _send(work: Work) -> None:
     for text in work.given.texts:
         sent = work.chat.send(room_id, text, timeout=work.chat.left())
         work.out.data(
-            {"type": "stored", "room_id": room_id, "message_id": sent.message_id, "timestamp": sent.timestamp, "content": text},
+            {
+                "type": "stored",
+                "room_id": room_id,
+                "message_id": sent.message_id,
+                "timestamp": sent.timestamp,
+                "content": text,
+            },
             f"stored{'' if sent.message_id is None else f' as message {sent.message_id}'}: sent, counts agree, stored",
         )
         work.chat.deadline = time.monotonic() + (work.timeout or SECONDS)
@@ -304,7 +336,11 @@ def _send(work: Work) -> None:
 def _check_send(given: argparse.Namespace) -> None:
     """Read what is to be sent before anything else is done; leaves it in `texts`."""
     text = _standard_input() if given.text == ["-"] else " ".join(given.text)
-    given.texts = [line for line in text.splitlines() if line] if given.lines else [text.rstrip("\r\n") if given.text == ["-"] else text]
+    given.texts = (
+        [line for line in text.splitlines() if line]
+        if given.lines
+        else [text.rstrip("\r\n") if given.text == ["-"] else text]
+    )
     if not given.texts or not given.texts[0]:
         raise WrongUse("there is no text to send")
     for line in given.texts:
@@ -317,7 +353,9 @@ def _standard_input() -> str:
     for encoding in ("utf-8-sig", sys.stdin.encoding or "utf-8"):
         try:
             text = data.decode(encoding)
-            return text.replace("\r\n", "\n") if os.linesep == "\r\n" else text  # a pipe of that system ends lines so
+            return (
+                text.replace("\r\n", "\n") if os.linesep == "\r\n" else text
+            )  # a pipe of that system ends lines so
         except UnicodeDecodeError:
             pass
     raise WrongUse("standard input is no UTF-8 text")
@@ -329,7 +367,9 @@ def _history(work: Work) -> None:
         work.out.data(message_item(message), message_text(message))
 
 
-def _messages(chat: Patient, room_id: str, number: int | None, since: str | None) -> Iterator[Message]:
+def _messages(
+    chat: Patient, room_id: str, number: int | None, since: str | None
+) -> Iterator[Message]:
     """The newest `number` messages (None = `HISTORY`, or all since a time), oldest first."""
     if since is not None:
         found = _since(chat, room_id, since)
@@ -371,37 +411,70 @@ def _tail(work: Work) -> None:
     down_since: float | None = None
     while not chat.closed:
         event = chat.next_event(0.5)
-        if isinstance(event, Message) and event.room_id == room_id and (event.message_id is None or event.message_id > shown):
+        if (
+            isinstance(event, Message)
+            and event.room_id == room_id
+            and (event.message_id is None or event.message_id > shown)
+        ):
             out.data(message_item(event), message_text(event))
         elif isinstance(event, FileShared) and event.room_id == room_id:
-            out.data(_file_item(event), f"{_local(event.timestamp)} {visible(event.sender)} put the file {visible(event.file_path)} "
-                                        f"({size_in_words(event.file_size)})")  # fmt: skip
+            out.data(
+                _file_item(event),
+                f"{_local(event.timestamp)} {visible(event.sender)} put the file {visible(event.file_path)} "
+                f"({size_in_words(event.file_size)})",
+            )
         elif isinstance(event, Lost):
             down_since = down_since or time.monotonic()
-            out.talk(f"The connection is lost: {visible(event.reason)}. Next attempt in {event.retry_seconds:g} s.")
+            out.talk(
+                f"The connection is lost: {visible(event.reason)}. Next attempt in {event.retry_seconds:g} s."
+            )
         elif isinstance(event, Back):
             down_since = None
             out.talk("The connection is back.")
         elif isinstance(event, Gap):
             out.talk(f"{event.count} lines came too quickly; history has them.")
         elif isinstance(event, Trouble):
-            out.talk(f"The server sent something that could not be understood: {visible(event.text)}")
-        if work.timeout is not None and down_since is not None and time.monotonic() - down_since > work.timeout:
+            out.talk(
+                f"The server sent something that could not be understood: {visible(event.text)}"
+            )
+        if (
+            work.timeout is not None
+            and down_since is not None
+            and time.monotonic() - down_since > work.timeout
+        ):
             raise ConnectionLost(f"it did not come back within {work.timeout:g} seconds")
 
 
 def _file_item(event: FileShared) -> dict[str, Any]:
-    return {"type": "file", "room_id": event.room_id, "sender_chatid": event.sender, "file_path": event.file_path,
-            "file_size": event.file_size, "timestamp": event.timestamp}  # fmt: skip
+    return {
+        "type": "file",
+        "room_id": event.room_id,
+        "sender_chatid": event.sender,
+        "file_path": event.file_path,
+        "file_size": event.file_size,
+        "timestamp": event.timestamp,
+    }
 
 
 def _put(work: Work) -> None:
     room_id = work.room(new=work.given.new_room)
     path = Path(work.given.file)
     work.chat.deadline = None
-    sent = upload(work.chat, room_id, path, progress=work.out.progress("Sending", path.name), patience=work.timeout or 60.0)
+    sent = upload(
+        work.chat,
+        room_id,
+        path,
+        progress=work.out.progress("Sending", path.name),
+        patience=work.timeout or 60.0,
+    )
     work.out.data(
-        {"type": "file", "room_id": room_id, "file_path": sent.stored_as, "file_size": sent.size, "sha256": sent.sha256},
+        {
+            "type": "file",
+            "room_id": room_id,
+            "file_path": sent.stored_as,
+            "file_size": sent.size,
+            "sha256": sent.sha256,
+        },
         f"{visible(sent.stored_as)} is sent whole: {sent.size} bytes, SHA-256 {sent.sha256}",
     )
 
@@ -422,12 +495,18 @@ def _get(work: Work) -> None:
     work.chat.deadline = None
     progress = work.out.progress("Fetching", name)
     if target is None:
-        _fetched(work, room_id, download(work.chat, room_id, name, folder, progress=progress, patience=patience))
+        _fetched(
+            work,
+            room_id,
+            download(work.chat, room_id, name, folder, progress=progress, patience=patience),
+        )
         return
     place = None if target == "-" else folder
     try:
         with tempfile.TemporaryDirectory(prefix=".chat-", dir=place) as temporary:
-            path = download(work.chat, room_id, name, temporary, progress=progress, patience=patience)
+            path = download(
+                work.chat, room_id, name, temporary, progress=progress, patience=patience
+            )
             if target == "-":
                 work.out.bytes(path)
             else:
@@ -454,8 +533,14 @@ def _fetched(work: Work, room_id: str, path: Path) -> None:
             digest.update(block)
             size += len(block)
     work.out.data(
-        {"type": "file", "room_id": room_id, "file_path": work.given.name, "file_size": size,
-         "sha256": digest.hexdigest(), "saved_as": str(path)},
+        {
+            "type": "file",
+            "room_id": room_id,
+            "file_path": work.given.name,
+            "file_size": size,
+            "sha256": digest.hexdigest(),
+            "saved_as": str(path),
+        },
         f"{visible(local_file_name(work.given.name))} is fetched whole: {size} bytes, SHA-256 {digest.hexdigest()}, in {visible(str(path))}",
     )
 
@@ -463,7 +548,9 @@ def _fetched(work: Work, room_id: str, path: Path) -> None:
 def _check_get(given: argparse.Namespace) -> None:
     if given.output == "-":
         if given.json:
-            raise WrongUse("-o - writes the file itself to stdout, where --json writes objects; choose one")
+            raise WrongUse(
+                "-o - writes the file itself to stdout, where --json writes objects; choose one"
+            )
     elif given.output is not None:
         target = Path(given.output)
         if target.exists():
@@ -476,14 +563,23 @@ def _rooms(work: Work) -> None:
     for room in work.chat.rooms():
         kind = "private" if room.private else "open"
         text = [visible(room.name), kind, f"{room.unread} unread", f"{room.members} members"]
-        work.out.data(_room_item(room), "\t".join([*text, *([] if room.name == room.room_id else [visible(room.room_id)])]))
+        work.out.data(
+            _room_item(room),
+            "\t".join([*text, *([] if room.name == room.room_id else [visible(room.room_id)])]),
+        )
 
 
 def _room_item(room: Room) -> dict[str, Any]:
     return {
-        "type": "room", "room_id": room.room_id, "name": room.name, "owner": room.owner, "private": room.private,
-        "members": room.members, "unread": room.unread, "last_message_id": room.last_message_id,
-    }  # fmt: skip
+        "type": "room",
+        "room_id": room.room_id,
+        "name": room.name,
+        "owner": room.owner,
+        "private": room.private,
+        "members": room.members,
+        "unread": room.unread,
+        "last_message_id": room.last_message_id,
+    }
 
 
 def _who(work: Work) -> None:
@@ -493,16 +589,20 @@ def _who(work: Work) -> None:
     on = {protocol.fold_chatid(name) for name in users.online}
     for name in users.users:
         is_on = protocol.fold_chatid(name) in on
-        work.out.data({"type": "user", "chatid": name, "online": is_on}, f"{visible(name)}\t{'on' if is_on else 'off'}")
+        work.out.data(
+            {"type": "user", "chatid": name, "online": is_on},
+            f"{visible(name)}\t{'on' if is_on else 'off'}",
+        )
 
 
-# --- Their options ---------------------------------------------------------------------------------------------------
+# --- Their options --------------------------------------------------------------------------------
 
 
 def moment(text: str, now: datetime | None = None) -> str:
     """A time as people type it, in the protocol's form; without a zone it is this machine's.
 
-    `2026-11-23`, `2026-11-23 10:15`, `2026-11-23T10:15:00Z`, `10:15` (today), `90m`, `2h`, `3d` (ago). Raises `WrongUse`.
+    `2026-11-23`, `2026-11-23 10:15`, `2026-11-23T10:15:00Z`, `10:15` (today), `90m`, `2h`, `3d`
+    (ago). Raises `WrongUse`.
     """
     present = now or datetime.now().astimezone()
     units = {"m": "minutes", "h": "hours", "d": "days"}
@@ -516,7 +616,9 @@ def moment(text: str, now: datetime | None = None) -> str:
             found = datetime.fromisoformat(text[:-1] + "+00:00" if text[-1:] in "zZ" else text)
         return found.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0")
     except (ValueError, OverflowError) as error:
-        raise WrongUse(f"{text!r} is no time; expected one like 2026-11-23, '2026-11-23 10:15', 10:15, 90m, 2h or 3d") from error
+        raise WrongUse(
+            f"{text!r} is no time; expected one like 2026-11-23, '2026-11-23 10:15', 10:15, 90m, 2h or 3d"
+        ) from error
 
 
 def _check_history(given: argparse.Namespace) -> None:
@@ -537,24 +639,52 @@ def _nothing(given: argparse.Namespace) -> None:
 def _add_room(parser: argparse.ArgumentParser, *, new: bool = False) -> None:
     parser.add_argument("room", metavar="ROOM", help="the room's name or id")
     if new:
-        parser.add_argument("--new-room", action="store_true", help="make an open room of that name where there is none")
+        parser.add_argument(
+            "--new-room",
+            action="store_true",
+            help="make an open room of that name where there is none",
+        )
 
 
 def _add_send(parser: argparse.ArgumentParser) -> None:
     _add_room(parser, new=True)
-    parser.add_argument("text", metavar="TEXT", nargs="+", help="what to say; - takes it from standard input, as one message")
-    parser.add_argument("--lines", action="store_true", help="send each line as a message of its own")
+    parser.add_argument(
+        "text",
+        metavar="TEXT",
+        nargs="+",
+        help="what to say; - takes it from standard input, as one message",
+    )
+    parser.add_argument(
+        "--lines", action="store_true", help="send each line as a message of its own"
+    )
 
 
 def _add_tail(parser: argparse.ArgumentParser) -> None:
     _add_room(parser)
-    parser.add_argument("-n", "--number", metavar="N", type=_count, default=0, help="begin with the newest N messages")
+    parser.add_argument(
+        "-n",
+        "--number",
+        metavar="N",
+        type=_count,
+        default=0,
+        help="begin with the newest N messages",
+    )
 
 
 def _add_history(parser: argparse.ArgumentParser) -> None:
     _add_room(parser)
-    parser.add_argument("-n", "--number", metavar="N", type=_count, help=f"the newest N messages ({HISTORY}; with --since all)")
-    parser.add_argument("--since", metavar="TIME", help="only from then on: 2026-11-23, '2026-11-23 10:15', 10:15, 90m, 2h, 3d")
+    parser.add_argument(
+        "-n",
+        "--number",
+        metavar="N",
+        type=_count,
+        help=f"the newest N messages ({HISTORY}; with --since all)",
+    )
+    parser.add_argument(
+        "--since",
+        metavar="TIME",
+        help="only from then on: 2026-11-23, '2026-11-23 10:15', 10:15, 90m, 2h, 3d",
+    )
 
 
 def _add_put(parser: argparse.ArgumentParser) -> None:
@@ -565,7 +695,12 @@ def _add_put(parser: argparse.ArgumentParser) -> None:
 def _add_get(parser: argparse.ArgumentParser) -> None:
     _add_room(parser)
     parser.add_argument("name", metavar="NAME", help="the file's name in the room")
-    parser.add_argument("-o", "--output", metavar="FILE", help="where to put it (here, under its own name); - is standard output")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="where to put it (here, under its own name); - is standard output",
+    )
 
 
 def _add_who(parser: argparse.ArgumentParser) -> None:
@@ -574,7 +709,8 @@ def _add_who(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True)
 class Command:
-    """One command: its sentence, its options, what is looked at before connecting, and what it does."""
+    """One command: its sentence, its options, what is looked at before connecting, and what it
+    does."""
 
     help: str
     add: Callable[[argparse.ArgumentParser], None]
@@ -583,7 +719,9 @@ class Command:
 
 
 COMMANDS: Final[Mapping[str, Command]] = {
-    "send": Command("say something in a room, and wait until it is stored", _add_send, _check_send, _send),
+    "send": Command(
+        "say something in a room, and wait until it is stored", _add_send, _check_send, _send
+    ),
     "tail": Command("show what is said in a room, until Ctrl-C", _add_tail, _nothing, _tail),
     "history": Command("show what was said in a room", _add_history, _check_history, _history),
     "put": Command("send a file to a room", _add_put, _check_put, _put),

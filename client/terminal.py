@@ -1,8 +1,9 @@
 """The line client: type to talk, with commands after a slash.
 
-Owns the course of the dialogue: what is typed, which room is spoken in, the way from the login to the goodbye. What is shown of
-events is `client.news`'s, the screen `client.prompt`'s, the network `client.connection`'s. Three threads: the one that reads what is typed,
-"chat-screen", which shows events, and "chat-transfer".
+Owns the course of the dialogue: what is typed, which room is spoken in, the way from the login to
+the goodbye. What is shown of events is `client.news`'s, the screen `client.prompt`'s, the network
+`client.connection`'s. Three threads: the one that reads what is typed, "chat-screen", which shows
+events, and "chat-transfer".
 """
 
 from __future__ import annotations
@@ -53,12 +54,18 @@ class Options:
     session_key: str | None = field(default=None, repr=False)
     """That of a session of `user` which was kept, to be taken up without a password."""
     keep: Callable[[Session], bool] | None = None
-    """Called at the end instead of logging out, to keep the session for the next start; False where that is not possible."""
+    """Called at the end instead of logging out, to keep the session for the next start; False where
+    that is not possible."""
 
 
-def connection_for(host: str, port: int, *, tls: bool = False, cafile: str | None = None) -> Connection:
-    """A connection for somebody at a keyboard: told who types, and which files came meanwhile. Raises as `Connection` does."""
-    return Connection(host, port, features=("events", "typing"), watch_files=True, tls=tls, cafile=cafile)
+def connection_for(
+    host: str, port: int, *, tls: bool = False, cafile: str | None = None
+) -> Connection:
+    """A connection for somebody at a keyboard: told who types, and which files came meanwhile.
+    Raises as `Connection` does."""
+    return Connection(
+        host, port, features=("events", "typing"), watch_files=True, tls=tls, cafile=cafile
+    )
 
 
 class LineClient(News):
@@ -74,7 +81,9 @@ class LineClient(News):
         self._since = ""
         self.show_packets(options.packets)
         where = f"{visible(chat.host)} port {chat.port}"
-        chat.on_silence = lambda: self.say(f"{where} is reached, but has not answered yet. Waiting; Ctrl-C ends it.")
+        chat.on_silence = lambda: self.say(
+            f"{where} is reached, but has not answered yet. Waiting; Ctrl-C ends it."
+        )
 
     # --- From the beginning to the end ---
 
@@ -82,7 +91,9 @@ class LineClient(News):
         """Talk until the user goes; returns the exit status."""
         try:
             self.chat.connect()
-            status = OK if self._resumed() else self._log_in(self._options.user, self._options.password)
+            status = (
+                OK if self._resumed() else self._log_in(self._options.user, self._options.password)
+            )
             return self._talk() if status == OK else status
         except CannotConnect as error:
             print(f"{visible(error.what)}\n{visible(error.advice)}", file=sys.stderr)
@@ -93,7 +104,10 @@ class LineClient(News):
         except EOFError:  # before anybody was logged in
             if self._screen.is_terminal:
                 return OK
-            print("Nobody is logged in: the input ended before that. Without a terminal: -u NAME --password-file FILE.", file=sys.stderr)
+            print(
+                "Nobody is logged in: the input ended before that. Without a terminal: -u NAME --password-file FILE.",
+                file=sys.stderr,
+            )
             return LOGIN_REFUSED
         except KeyboardInterrupt:
             self._screen.show("")
@@ -120,7 +134,11 @@ class LineClient(News):
                 status = INTERRUPTED
             self.chat.close()
             shower.join(2.0)
-        if status == OK and not self._screen.is_terminal and (self._failed or self._transfers.failed):
+        if (
+            status == OK
+            and not self._screen.is_terminal
+            and (self._failed or self._transfers.failed)
+        ):
             return FAILED
         return status
 
@@ -134,7 +152,11 @@ class LineClient(News):
                     self._screen.show("")
                 else:
                     self._transfers.finish()
-                return LOGIN_REFUSED if self.chat.session is None and not self._screen.is_terminal else OK
+                return (
+                    LOGIN_REFUSED
+                    if self.chat.session is None and not self._screen.is_terminal
+                    else OK
+                )
             except KeyboardInterrupt:
                 self._screen.show("")
                 if not self._screen.typed():
@@ -165,7 +187,8 @@ class LineClient(News):
             self.say(f"Not sent: {visible(str(error))}.{advice}", self._palette.bad)
 
     def _say_goodbye(self, *, patient: bool) -> None:
-        """Wait for what is on its way, then end the session, so that nobody can use its key, unless it is to be kept."""
+        """Wait for what is on its way, then end the session, so that nobody can use its key, unless
+        it is to be kept."""
         deadline = time.monotonic() + (GRACE_SECONDS if patient else 0.0)
         while self.chat.pending and self.chat.session is not None and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -173,7 +196,11 @@ class LineClient(News):
             self._failed = True
             self.say(f"{self.chat.pending} messages were not stored.", self._palette.bad)
         session = self.chat.session
-        if session is None or not session.extended or (self._options.keep is not None and self._options.keep(session)):
+        if (
+            session is None
+            or not session.extended
+            or (self._options.keep is not None and self._options.keep(session))
+        ):
             return
         if self.chat.online:
             try:
@@ -184,7 +211,8 @@ class LineClient(News):
     # --- Logging in ---
 
     def _resumed(self) -> bool:
-        """Take the session up that was kept; False where there is none, or the server has forgotten it."""
+        """Take the session up that was kept; False where there is none, or the server has forgotten
+        it."""
         user, key = self._options.user, self._options.session_key
         if user is None or key is None:
             return False
@@ -224,7 +252,9 @@ class LineClient(News):
         session = self.chat.session
         if session is None:  # the server has ended it already; the event says why
             return
-        self.say(f"You are {visible(session.chatid)} on {visible(self.chat.host)} port {self.chat.port}. Type to talk, /help for help.")
+        self.say(
+            f"You are {visible(session.chatid)} on {visible(self.chat.host)} port {self.chat.port}. Type to talk, /help for help."
+        )
         if session.extended:
             try:
                 self.books.remember(self.chat.rooms())
@@ -275,10 +305,14 @@ class LineClient(News):
         if note:
             return
         try:
-            page = self.chat.history(room_id, before_id=None, limit=min(max(FIRST_MESSAGES, unread), MOST_FIRST_MESSAGES))
+            page = self.chat.history(
+                room_id, before_id=None, limit=min(max(FIRST_MESSAGES, unread), MOST_FIRST_MESSAGES)
+            )
         except ChatError as error:
             if getattr(error, "code", "") == "room_not_found" and not room_id.startswith("p-"):
-                self.say("There is no such room yet: the first message that you type makes it. /rooms lists those that there are.")
+                self.say(
+                    "There is no such room yet: the first message that you type makes it. /rooms lists those that there are."
+                )
             else:
                 self.say(f"There is no history: {visible(str(error))}")
             return
@@ -340,13 +374,25 @@ class LineClient(News):
         session = self.chat.session
         where = f"{visible(self.chat.host)} port {self.chat.port}, {'encrypted' if self.chat.encrypted else 'not encrypted'}"
         try:
-            answer = f"answers in {self.chat.ping() * 1000:.1f} ms" if self.chat.online else "connection down, trying again"
+            answer = (
+                f"answers in {self.chat.ping() * 1000:.1f} ms"
+                if self.chat.online
+                else "connection down, trying again"
+            )
         except ConnectionLost as error:
             answer = visible(str(error))
-        who = f"logged in as {visible(session.chatid)} since {self._since}" if session is not None else "not logged in"
+        who = (
+            f"logged in as {visible(session.chatid)} since {self._since}"
+            if session is not None
+            else "not logged in"
+        )
         granted = visible(", ".join(session.features)) if session is not None else ""
         features = f" Granted: {granted}." if granted else ""
-        kind = "" if session is None or session.extended else " This server knows the 24 packets of the course only."
+        kind = (
+            ""
+            if session is None or session.extended
+            else " This server knows the 24 packets of the course only."
+        )
         unread = self.books.all_unread()
         rooms = len(self.books.rooms())
         return [
@@ -356,4 +402,3 @@ class LineClient(News):
             f"Own messages on their way: {self.chat.pending}. Packets shown: {self.packets_shown()}.",
             self._transfers.status(),
         ]
-

@@ -11,26 +11,37 @@ from collections.abc import Iterator
 from typing import Final
 
 _JOINERS: Final = "\u200c\u200d"
-# Letters by their category, and blank or without any width on the screen (Unicode, Default_Ignorable_Code_Point).
+# Letters by their category, and blank or without any width on the screen (Unicode,
+# Default_Ignorable_Code_Point).
 _BLANK: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 _HIDDEN_CATEGORIES: Final = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 _SHORT: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def visible(text: str) -> str:
-    """`text` as one line that can't drive a terminal: what would act, or not be seen, is shown as an escape such as `\\x1b`."""
+    """`text` as one line that can't drive a terminal: what would act, or not be seen, is shown as
+    an escape such as `\\x1b`."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(
-        _escape(character) if _is_hidden(text, position) else character for position, character in enumerate(text)
+        _escape(character) if _is_hidden(text, position) else character
+        for position, character in enumerate(text)
     )
 
 
 def _is_hidden(text: str, position: int) -> bool:
     character = text[position]
-    if character in _JOINERS:  # Persian, the Indic scripts and joined emoji need them between their own signs
-        return not (0 < position < len(text) - 1 and _joins(text[position - 1]) and _joins(text[position + 1]))
-    if _is_selector(character):  # changes how a symbol looks, as in ❤️; behind a letter it would only hide
+    if (
+        character in _JOINERS
+    ):  # Persian, the Indic scripts and joined emoji need them between their own signs
+        return not (
+            0 < position < len(text) - 1
+            and _joins(text[position - 1])
+            and _joins(text[position + 1])
+        )
+    if _is_selector(
+        character
+    ):  # changes how a symbol looks, as in ❤️; behind a letter it would only hide
         keycap = text[position + 1 : position + 2] == "\u20e3"
         return not (keycap or (position > 0 and _joins(text[position - 1])))
     return character in _BLANK or unicodedata.category(character) in _HIDDEN_CATEGORIES
@@ -38,18 +49,34 @@ def _is_hidden(text: str, position: int) -> bool:
 
 def _is_selector(character: str) -> bool:
     """A variation selector (Unicode, section 23.4)."""
-    return "\ufe00" <= character <= "\ufe0f" or "\u180b" <= character <= "\u180f" or "\U000e0100" <= character <= "\U000e01ef"
+    return (
+        "\ufe00" <= character <= "\ufe0f"
+        or "\u180b" <= character <= "\u180f"
+        or "\U000e0100" <= character <= "\U000e01ef"
+    )
 
 
 def _joins(character: str) -> bool:
-    return not character.isascii() and unicodedata.category(character) in ("So", "Sk", "Lo", "Mn", "Mc")
+    return not character.isascii() and unicodedata.category(character) in (
+        "So",
+        "Sk",
+        "Lo",
+        "Mn",
+        "Mc",
+    )
 
 
 def _escape(character: str) -> str:
     number = ord(character)
     if character in _SHORT:
         return _SHORT[character]
-    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+    return (
+        f"\\x{number:02x}"
+        if number < 0x100
+        else f"\\u{number:04x}"
+        if number < 0x10000
+        else f"\\U{number:08x}"
+    )
 
 
 _SEQUENCE: Final = re.compile(r"\x1b\[[\d;]*m")  # a colour of our own; foreign ones are escaped
@@ -59,14 +86,16 @@ _KEYCAP: Final = "\u20e3"
 
 
 def cells(text: str) -> int:
-    """How many columns a terminal needs for `text`, which is `visible` already (Unicode, UAX #11); colours need none."""
+    """How many columns a terminal needs for `text`, which is `visible` already (Unicode, UAX #11);
+    colours need none."""
     if text.isascii() and text.isprintable():
         return len(text)
     return sum(width for _, width in _pieces(text))
 
 
 def _pieces(text: str) -> Iterator[tuple[str, int]]:
-    """The characters of `text`, each with its columns; colours, and signs that change the one before, are not torn off."""
+    """The characters of `text`, each with its columns; colours, and signs that change the one
+    before, are not torn off."""
     at = 0
     while at < len(text):
         sequence = _SEQUENCE.match(text, at)
@@ -75,7 +104,9 @@ def _pieces(text: str) -> Iterator[tuple[str, int]]:
             at = sequence.end()
             continue
         piece, width = text[at], _width(text[at])
-        if text[at + 1 : at + 2] == _EMOJI_FORM:  # makes a symbol of one column a picture of two (UTS #51)
+        if (
+            text[at + 1 : at + 2] == _EMOJI_FORM
+        ):  # makes a symbol of one column a picture of two (UTS #51)
             piece = text[at : at + 3] if text[at + 2 : at + 3] == _KEYCAP else text[at : at + 2]
             width = max(width, 2 if width else 0)
         yield piece, width
@@ -91,7 +122,8 @@ def _width(character: str) -> int:
 
 
 def end_of(text: str, columns: int) -> tuple[int, int]:
-    """The row and column, from 0, in which the next character after `text` stands on a terminal that wraps at `columns`."""
+    """The row and column, from 0, in which the next character after `text` stands on a terminal
+    that wraps at `columns`."""
     if text.isascii() and text.isprintable():
         return divmod(len(text), columns)
     row = column = 0
@@ -103,7 +135,8 @@ def end_of(text: str, columns: int) -> tuple[int, int]:
 
 
 def wrap(text: str, columns: int, indent: str = "    ") -> list[str]:
-    """`text` in rows of at most `columns`, the second and later ones indented, so that no row of a chat line begins like another line."""
+    """`text` in rows of at most `columns`, the second and later ones indented, so that no row of a
+    chat line begins like another line."""
     if cells(text) <= columns or columns < 3:
         return [text]
     if columns <= len(indent) + 2:
@@ -151,17 +184,23 @@ def size_in_words(count: int) -> str:
 
 MAX_NAME_BYTES: Final = 200  # most systems take 255; this leaves room for " (2)"
 _FORBIDDEN: Final = re.compile(r'[<>:"|?*]')
-_DEVICES: Final = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])", re.IGNORECASE)
+_DEVICES: Final = re.compile(
+    r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])", re.IGNORECASE
+)
 
 
 def local_file_name(name: str) -> str:
-    """A name under which a file called `name` by somebody else can be kept here, on every system, without leaving its folder.
+    """A name under which a file called `name` by somebody else can be kept here, on every system,
+    without leaving its folder.
 
-    Directories are cut off; what Windows forbids, control and invisible characters become `_`; a leading dot, which hides
-    files and would let `.profile` be placed, and device names get a `_` in front ("Naming Files, Paths, and Namespaces", Microsoft).
+    Directories are cut off; what Windows forbids, control and invisible characters become `_`; a
+    leading dot, which hides files and would let `.profile` be placed, and device names get a `_` in
+    front ("Naming Files, Paths, and Namespaces", Microsoft).
     """
     name = re.split(r"[/\\]", unicodedata.normalize("NFC", name))[-1]
-    name = "".join("_" if _is_hidden(name, position) else character for position, character in enumerate(name))
+    name = "".join(
+        "_" if _is_hidden(name, position) else character for position, character in enumerate(name)
+    )
     name = _FORBIDDEN.sub("_", name).rstrip(". ").lstrip(" ")
     if name.startswith(".") or _DEVICES.fullmatch(name.split(".")[0].rstrip(" ")):
         name = "_" + name

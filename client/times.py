@@ -1,6 +1,7 @@
 """Times of the protocol as people read them, and whether this machine has slept.
 
-Owns both. Never waits. `local_time` and `day` are for any thread; a `SleepWatch` is for the one that made it.
+Owns both. Never waits. `local_time` and `day` are for any thread; a `SleepWatch` is for the one
+that made it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ SLEEP_SECONDS: Final = 5.0
 
 
 def local_time(timestamp: str) -> str:
-    """A time of the protocol by this machine's clock and zone; with its date where that is not today's."""
+    """A time of the protocol by this machine's clock and zone; with its date where that is not
+    today's."""
     try:
         moment = time.localtime(protocol.parse_time(timestamp))
     except (ValueError, OverflowError, OSError):
@@ -31,14 +33,20 @@ def day() -> str:
 
 
 class SleepWatch:
-    """Tells when the machine slept between two looks that should have been at most `expected` seconds apart.
+    """Tells when the machine slept between two looks that should have been at most `expected`
+    seconds apart.
 
-    Linux and macOS stop the monotonic clock while they sleep, so the wall clock runs ahead of it; Windows lets both run on, so
-    the looks are too far apart. A wall clock that is set forward looks the same, which does no harm: one ping more.
+    Linux and macOS stop the monotonic clock while they sleep, so the wall clock runs ahead of it;
+    Windows lets both run on, so the looks are too far apart. A wall clock that is set forward looks
+    the same, which does no harm: one ping more.
     """
 
     def __init__(
-        self, expected: float, *, monotonic: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time
+        self,
+        expected: float,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._expected = expected
         self._monotonic = monotonic

@@ -1,7 +1,9 @@
-"""TLS to a server: its certificate and the name in it are checked, and two threads may share the connection.
+"""TLS to a server: its certificate and the name in it are checked, and two threads may share the
+connection.
 
-Owns the encryption of one socket, an `ssl.SSLObject` over memory BIOs under a lock that is never held while the network waits,
-and the words for a handshake that fails. One thread receives and one sends, as those of `client.link`; any may shut it down.
+Owns the encryption of one socket, an `ssl.SSLObject` over memory BIOs under a lock that is never
+held while the network waits, and the words for a handshake that fails. One thread receives and one
+sends, as those of `client.link`; any may shut it down.
 """
 
 from __future__ import annotations
@@ -28,8 +30,12 @@ LOOK_SECONDS: Final = 3.0
 """For a second look at a server, to tell what went wrong at the first."""
 MOST_NAMES: Final = 5
 
-_RECORD_TYPES: Final = frozenset((0x14, 0x15, 0x16, 0x17))  # with which a server's answer in TLS begins (RFC 8446, section 5.1)
-_FRAME_BEGINS: Final = 0  # the first byte of every frame under 16 MiB: a chat server that speaks plain TCP
+_RECORD_TYPES: Final = frozenset(
+    (0x14, 0x15, 0x16, 0x17)
+)  # with which a server's answer in TLS begins (RFC 8446, section 5.1)
+_FRAME_BEGINS: Final = (
+    0  # the first byte of every frame under 16 MiB: a chat server that speaks plain TCP
+)
 # From OpenSSL's x509_vfy.h, as `SSLCertVerificationError.verify_code` has them.
 _NOT_YET_VALID, _EXPIRED = 9, 10
 # No issuer, another signature, self-signed, self-signed at its root, issuer not known, one alone.
@@ -38,7 +44,8 @@ _OTHER_NAME: Final = frozenset((62, 64))  # for a name, for an address
 
 
 class Trust:
-    """Whom to trust: the certificates in `cafile` and nobody else, or what this machine trusts. Never changes; any thread.
+    """Whom to trust: the certificates in `cafile` and nobody else, or what this machine trusts.
+    Never changes; any thread.
 
     Raises `CannotConnect` where `cafile` can't be used.
     """
@@ -48,7 +55,11 @@ class Trust:
         try:
             self.context = _context(cafile)
         except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) else None
+            reason = (
+                error.strerror
+                if isinstance(error, OSError) and not isinstance(error, ssl.SSLError)
+                else None
+            )
             raise CannotConnect(
                 f"The certificate file {cafile} can't be used: {reason or 'there is no certificate in it'}.",
                 "Expected is the teacher's certificate, a text file that begins with -----BEGIN CERTIFICATE-----.",
@@ -56,12 +67,15 @@ class Trust:
 
 
 def _context(cafile: str | None) -> ssl.SSLContext:
-    """TLS 1.2 at least; certificate and name are checked. (Not `create_default_context`: its strictness differs by Python.)"""
+    """TLS 1.2 at least; certificate and name are checked. (Not `create_default_context`: its
+    strictness differs by Python.)"""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
     # A certificate in the file is trusted as it is, also where somebody else has signed it.
-    context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_TRUSTED_FIRST | ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+    context.verify_flags |= (
+        ssl.VerifyFlags.VERIFY_X509_TRUSTED_FIRST | ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+    )
     if cafile is None:
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)
     else:
@@ -70,17 +84,23 @@ def _context(cafile: str | None) -> ssl.SSLContext:
 
 
 class TlsSocket:
-    """The connected socket `sock`, encrypted: as much of a socket as a link needs. `handshake` comes first."""
+    """The connected socket `sock`, encrypted: as much of a socket as a link needs. `handshake`
+    comes first."""
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext, name: str) -> None:
         self._sock = sock
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
-        self._lock = threading.Lock()  # guards the three above; may be taken by who holds the next one
-        self._sends = threading.Lock()  # held from encrypting to sending, so that records leave in their order
+        self._lock = (
+            threading.Lock()
+        )  # guards the three above; may be taken by who holds the next one
+        self._sends = (
+            threading.Lock()
+        )  # held from encrypting to sending, so that records leave in their order
 
     def handshake(self, deadline: float) -> bytes:
-        """Agree on keys by `deadline` of the monotonic clock; what the server has already said after that.
+        """Agree on keys by `deadline` of the monotonic clock; what the server has already said
+        after that.
 
         Raises OSError, or `NotTls` where something else answers.
         """
@@ -116,15 +136,17 @@ class TlsSocket:
     def recv(self, size: int) -> bytes:
         """All that one read of the socket gave, decrypted; b"" after the server's goodbye.
 
-        Raises `ssl.SSLWantReadError` where it was no whole record, and OSError where the stream ended without a goodbye: the rest
-        was cut off, or somebody cut it off.
+        Raises `ssl.SSLWantReadError` where it was no whole record, and OSError where the stream
+        ended without a goodbye: the rest was cut off, or somebody cut it off.
         """
         data = self._sock.recv(size)
         with self._lock:
             if data:
                 self._incoming.write(data)
             try:
-                return self._decrypt() or self._tls.read(RECORD_BYTES)  # b"" may stand for "nothing yet" and for "no more"
+                return self._decrypt() or self._tls.read(
+                    RECORD_BYTES
+                )  # b"" may stand for "nothing yet" and for "no more"
             except ssl.SSLZeroReturnError:
                 return b""
             except ssl.SSLWantReadError:
@@ -142,7 +164,8 @@ class TlsSocket:
         return b"".join(pieces)
 
     def sendall(self, data: bytes) -> None:
-        """Encrypt and send; waits as the socket under it does. What the other thread's reading made to be sent goes along."""
+        """Encrypt and send; waits as the socket under it does. What the other thread's reading made
+        to be sent goes along."""
         rest = memoryview(data)
         with self._sends:
             while rest:
@@ -152,8 +175,11 @@ class TlsSocket:
                 self._sock.sendall(encrypted)
 
     def shutdown(self, how: int) -> None:
-        """End the connection without waiting; says goodbye first, so that the server knows nothing was cut off."""
-        if self._sends.acquire(blocking=False):  # else: in the midst of a record, and what ends there is cut off
+        """End the connection without waiting; says goodbye first, so that the server knows nothing
+        was cut off."""
+        if self._sends.acquire(
+            blocking=False
+        ):  # else: in the midst of a record, and what ends there is cut off
             try:
                 self._say_goodbye()
             except (OSError, ValueError):
@@ -201,11 +227,14 @@ class NotTls(OSError):
         self.data = data
 
 
-# --- Opening, and what went wrong in plain words ---------------------------------------------------------------------
+# --- Opening, and what went wrong in plain words --------------------------------------------------
 
 
-def secure(sock: socket.socket, trust: Trust, host: str, port: int, timeout: float) -> tuple[TlsSocket, bytes]:
-    """Make the connected `sock` one of TLS, within `timeout` seconds, and what came already behind the handshake.
+def secure(
+    sock: socket.socket, trust: Trust, host: str, port: int, timeout: float
+) -> tuple[TlsSocket, bytes]:
+    """Make the connected `sock` one of TLS, within `timeout` seconds, and what came already behind
+    the handshake.
 
     Raises `CannotConnect` with plain words; `sock` is the caller's to close.
     """
@@ -235,7 +264,8 @@ def secure(sock: socket.socket, trust: Trust, host: str, port: int, timeout: flo
 
 
 def speaks_tls(host: str, port: int, seconds: float = LOOK_SECONDS) -> bool:
-    """Whether a server answers a TLS hello in TLS within some seconds, to tell why a plain connection failed. Trusts nothing and sends nothing else."""
+    """Whether a server answers a TLS hello in TLS within some seconds, to tell why a plain
+    connection failed. Trusts nothing and sends nothing else."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -250,10 +280,14 @@ def speaks_tls(host: str, port: int, seconds: float = LOOK_SECONDS) -> bool:
 
 
 def _certificate_name(host: str) -> str:
-    return host.partition("%")[0]  # an IPv6 address may name the interface, which no certificate knows
+    return host.partition("%")[
+        0
+    ]  # an IPv6 address may name the interface, which no certificate knows
 
 
-def _no_tls(sock: socket.socket, data: bytes, host: str, port: int, deadline: float) -> CannotConnect:
+def _no_tls(
+    sock: socket.socket, data: bytes, host: str, port: int, deadline: float
+) -> CannotConnect:
     if data[0] != _FRAME_BEGINS:
         return CannotConnect(
             f"What answers on {host} port {port} is no chat server, and speaks no TLS.",
@@ -269,7 +303,8 @@ def _no_tls(sock: socket.socket, data: bytes, host: str, port: int, deadline: fl
 
 
 def _refusal(sock: socket.socket, data: bytes, deadline: float) -> tuple[str, str]:
-    """Code and message of a plain error packet; guesses of ours where none comes. Nothing of it is certain: anybody may have sent it."""
+    """Code and message of a plain error packet; guesses of ours where none comes. Nothing of it is
+    certain: anybody may have sent it."""
     frames = FrameReader(RAW_READ_BYTES)
     try:
         while data:
@@ -284,7 +319,9 @@ def _refusal(sock: socket.socket, data: bytes, deadline: float) -> tuple[str, st
     return "", ""
 
 
-def _not_accepted(error: ssl.SSLCertVerificationError, trust: Trust, host: str, port: int) -> CannotConnect:
+def _not_accepted(
+    error: ssl.SSLCertVerificationError, trust: Trust, host: str, port: int
+) -> CannotConnect:
     code = error.verify_code
     if code in _UNTRUSTED and trust.cafile is None:
         return CannotConnect(
@@ -309,12 +346,14 @@ def _not_accepted(error: ssl.SSLCertVerificationError, trust: Trust, host: str, 
             "Set the clock if it is wrong. If it is right, the teacher has to make a new certificate.",
         )
     return CannotConnect(
-        f"The certificate of {host} can't be accepted: {error.verify_message}.", "Ask the teacher to make a new certificate."
+        f"The certificate of {host} can't be accepted: {error.verify_message}.",
+        "Ask the teacher to make a new certificate.",
     )
 
 
 def certificate_of(trust: Trust, host: str, port: int) -> Mapping[str, Any]:
-    """The server's certificate as `ssl` tells it, by a handshake of its own that checks all but the name. Sends nothing else.
+    """The server's certificate as `ssl` tells it, by a handshake of its own that checks all but the
+    name. Sends nothing else.
 
     (`ssl` shows no certificate of a handshake that has failed.) Raises OSError or ValueError.
     """
@@ -334,6 +373,10 @@ def _names(trust: Trust, host: str, port: int) -> str:
         found = certificate_of(trust, host, port)
     except (OSError, ValueError):
         return ""
-    names = [str(value) for kind, value in found.get("subjectAltName", ()) if kind in ("DNS", "IP Address")]
+    names = [
+        str(value)
+        for kind, value in found.get("subjectAltName", ())
+        if kind in ("DNS", "IP Address")
+    ]
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     return (", ".join(names[:MOST_NAMES]) + more) or "no name at all"

@@ -1,6 +1,8 @@
-"""The line client's files: one after the other is sent or fetched while the chat goes on, with progress in words.
+"""The line client's files: one after the other is sent or fetched while the chat goes on, with
+progress in words.
 
-Owns the queue and the thread "chat-transfer". Never reads what is typed. Any thread may add, cancel and ask.
+Owns the queue and the thread "chat-transfer". Never reads what is typed. Any thread may add, cancel
+and ask.
 """
 
 from __future__ import annotations
@@ -38,7 +40,12 @@ class Transfers:
     """Sends and fetches files one after the other while the chat goes on."""
 
     def __init__(
-        self, chat: Connection, screen: PlainScreen, say: Callable[[str, Tone], None], folder: Path, palette: Palette
+        self,
+        chat: Connection,
+        screen: PlainScreen,
+        say: Callable[[str, Tone], None],
+        folder: Path,
+        palette: Palette,
     ) -> None:
         self._chat = chat
         self._screen = screen
@@ -57,7 +64,9 @@ class Transfers:
         with self._lock:
             waits = self._running is not None
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="chat-transfer", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._work, name="chat-transfer", daemon=True
+                )
                 self._thread.start()
         if waits:
             self._say(f"{visible(job.name)} waits for the file before it.", self._palette.plain)
@@ -94,7 +103,10 @@ class Transfers:
                 self._say(self._do(job, cancel, progress), self._palette.good)
             except (ChatError, OSError) as error:
                 self.failed += 1
-                self._say(f"{visible(job.name)} was not {_done_word(job)}: {visible(str(error))}.", self._palette.bad)
+                self._say(
+                    f"{visible(job.name)} was not {_done_word(job)}: {visible(str(error))}.",
+                    self._palette.bad,
+                )
             finally:
                 self._screen.notice("", _NOTICE)
                 with self._lock:
@@ -105,7 +117,9 @@ class Transfers:
         if job.kind == "send":
             sent = upload(self._chat, job.room, job.what, progress=progress, cancel=cancel)
             return f"{visible(sent.stored_as)} is sent, {size_in_words(sent.size)}, SHA-256 {sent.sha256[:16]}... agrees."
-        path = download(self._chat, job.room, job.what, self._folder, progress=progress, cancel=cancel)
+        path = download(
+            self._chat, job.room, job.what, self._folder, progress=progress, cancel=cancel
+        )
         return f"{visible(job.name)} is fetched whole and lies in {visible(str(path))}"
 
 
@@ -114,7 +128,8 @@ def _done_word(job: Job) -> str:
 
 
 class Progress:
-    """Shows how far a transfer is: one line that changes on a terminal, a line each 10 % elsewhere."""
+    """Shows how far a transfer is: one line that changes on a terminal, a line each 10 %
+    elsewhere."""
 
     def __init__(self, screen: PlainScreen, job: Job) -> None:
         self._screen = screen
@@ -143,7 +158,13 @@ class Progress:
     def text(self, job: Job) -> str:
         """Bytes, rate and time left in words."""
         verb = "Sending" if job.kind == "send" else "Fetching"
-        percent = self._done * 100 // self._total if self._total else 100 if self._begin is not None else 0
+        percent = (
+            self._done * 100 // self._total
+            if self._total
+            else 100
+            if self._begin is not None
+            else 0
+        )
         text = f"{verb} {visible(job.name)}: {percent} %, {size_in_words(self._done)} of {size_in_words(self._total)}"
         seconds = time.monotonic() - self._begin if self._begin is not None else 0.0
         moved = self._done - self._first

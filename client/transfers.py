@@ -1,7 +1,9 @@
-"""Sending a file to a room and fetching one from it, taken up again after a lost connection, checked by SHA-256.
+"""Sending a file to a room and fetching one from it, taken up again after a lost connection,
+checked by SHA-256.
 
-Owns what is known of a running transfer and, while fetching, the unfinished file. Never prints. `upload` and `download` wait, each in
-the thread that calls it; the packets of a transfer come in on the connection's reading thread.
+Owns what is known of a running transfer and, while fetching, the unfinished file. Never prints.
+`upload` and `download` wait, each in the thread that calls it; the packets of a transfer come in on
+the connection's reading thread.
 """
 
 from __future__ import annotations
@@ -32,12 +34,14 @@ MAX_ROUNDS: Final = 20
 _HASH_BYTES: Final = 1024 * 1024
 
 Progress = Callable[[int, int], None]
-"""Called with the bytes done and the bytes in all, in the thread that called `upload` or `download`."""
+"""Called with the bytes done and the bytes in all, in the thread that called `upload` or
+`download`."""
 
 
 @dataclass(frozen=True)
 class Uploaded:
-    """A file that the server has whole. `sha256` is ours; the server's was the same, or it named none."""
+    """A file that the server has whole. `sha256` is ours; the server's was the same, or it named
+    none."""
 
     stored_as: str
     size: int
@@ -45,14 +49,19 @@ class Uploaded:
 
 
 class _Transfer:
-    """What both directions share: one file of one room, and a condition between the reading thread and the waiting one."""
+    """What both directions share: one file of one room, and a condition between the reading thread
+    and the waiting one."""
 
-    def __init__(self, room_id: str, name: str, cancel: threading.Event | None, patience: float) -> None:
+    def __init__(
+        self, room_id: str, name: str, cancel: threading.Event | None, patience: float
+    ) -> None:
         self.room_id = room_id
         self.name = name
         self.cancel = cancel
         self.patience = patience
-        self.changed = threading.Condition()  # guards the fields below and those of the subclasses; notified at every change
+        self.changed = (
+            threading.Condition()
+        )  # guards the fields below and those of the subclasses; notified at every change
         self.failure: ChatError | None = None
         self.moved_at = time.monotonic()
 
@@ -66,7 +75,11 @@ class _Transfer:
 
     def is_ours(self, packet: Mapping[str, Any]) -> bool:
         data = packet.get("data")
-        return isinstance(data, dict) and data.get("room_id") == self.room_id and data.get("file_path") == self.name
+        return (
+            isinstance(data, dict)
+            and data.get("room_id") == self.room_id
+            and data.get("file_path") == self.name
+        )
 
     def wait(self, ready: Callable[[], bool]) -> None:
         """Wait for `ready`, which is asked under the condition; raises what stops the transfer."""
@@ -85,7 +98,8 @@ class _Transfer:
             raise TransferFailed(f"nothing moved for {self.patience:.0f} seconds")
 
     def wait_for_connection(self, chat: Connection, error: ConnectionLost) -> None:
-        """After `error`: wait until the connection is back; raises `TransferFailed` where it does not come."""
+        """After `error`: wait until the connection is back; raises `TransferFailed` where it does
+        not come."""
         while not chat.wait_until_online(0.2):
             self.check()
             if chat.session is None:
@@ -97,24 +111,31 @@ class _Transfer:
             self.failure = None
 
     def give_up(self, chat: Connection) -> None:
-        """Tell the server that we don't go on; it may be gone, or have ended the transfer itself."""
+        """Tell the server that we don't go on; it may be gone, or have ended the transfer
+        itself."""
         chat.drop_chunks()
         try:
-            chat.request("file_cancel", {"room_id": self.room_id, "file_path": self.name}, timeout=5.0)
+            chat.request(
+                "file_cancel", {"room_id": self.room_id, "file_path": self.name}, timeout=5.0
+            )
         except ChatError:
             pass
 
 
-# --- Sending ---------------------------------------------------------------------------------------------------------
+# --- Sending --------------------------------------------------------------------------------------
 
 
 class _Upload(_Transfer):
-    def __init__(self, room_id: str, name: str, cancel: threading.Event | None, patience: float) -> None:
+    def __init__(
+        self, room_id: str, name: str, cancel: threading.Event | None, patience: float
+    ) -> None:
         super().__init__(room_id, name, cancel, patience)
         self.acknowledged: set[int] = set()
 
     def wants(self, packet: Mapping[str, Any]) -> bool:
-        if packet["action"] == "error":  # answers to chunks carry no request_id; one upload runs at a time
+        if (
+            packet["action"] == "error"
+        ):  # answers to chunks carry no request_id; one upload runs at a time
             return packet.get("original_action") == "file_send_data"
         return packet["action"] == "file_send_data" and self.is_ours(packet)
 
@@ -128,7 +149,9 @@ class _Upload(_Transfer):
             self.changed.notify_all()
 
 
-_one_upload: Final = threading.Lock()  # held while an upload runs: an error to a chunk names no file
+_one_upload: Final = (
+    threading.Lock()
+)  # held while an upload runs: an error to a chunk names no file
 
 
 def upload(
@@ -140,10 +163,12 @@ def upload(
     cancel: threading.Event | None = None,
     patience: float = PATIENCE_SECONDS,
 ) -> Uploaded:
-    """Send the file at `path` to a room; returns when the server has it whole on disk with the right SHA-256.
+    """Send the file at `path` to a room; returns when the server has it whole on disk with the
+    right SHA-256.
 
-    Goes on where it was after a lost connection, and gives up after `patience` seconds without progress. Setting `cancel`
-    stops it. Raises `TransferFailed`; the cause is a `ServerError` where the server refused.
+    Goes on where it was after a lost connection, and gives up after `patience` seconds without
+    progress. Setting `cancel` stops it. Raises `TransferFailed`; the cause is a `ServerError` where
+    the server refused.
     """
     source = Path(path)
     transfer = _Upload(room_id, local_file_name(source.name), cancel, patience)
@@ -177,9 +202,21 @@ class _Sending:
     """One upload on its way, in the thread that wants it."""
 
     def __init__(
-        self, chat: Connection, transfer: _Upload, file: BinaryIO, size: int, digest: str, progress: Progress | None
+        self,
+        chat: Connection,
+        transfer: _Upload,
+        file: BinaryIO,
+        size: int,
+        digest: str,
+        progress: Progress | None,
     ) -> None:
-        self.chat, self.transfer, self.file, self.size, self.digest = chat, transfer, file, size, digest
+        self.chat, self.transfer, self.file, self.size, self.digest = (
+            chat,
+            transfer,
+            file,
+            size,
+            digest,
+        )
         self.progress = progress or (lambda done, total: None)
         session = chat.session
         self.chatid = session.chatid if session is not None else ""
@@ -195,7 +232,8 @@ class _Sending:
             except ConnectionLost as error:
                 self.transfer.wait_for_connection(self.chat, error)
             except ServerError as error:
-                # Begun anew, the server says what it is missing; where it forgot all of it, everything is sent again.
+                # Begun anew, the server says what it is missing; where it forgot all of it,
+                # everything is sent again.
                 if error.code not in ("incomplete_file", "file_not_found"):
                     raise TransferFailed(error.message) from error
                 self.transfer.check()
@@ -206,23 +244,41 @@ class _Sending:
 
     def _round(self) -> Uploaded:
         where = {"room_id": self.transfer.room_id, "file_path": self.transfer.name}
-        reply = self.chat.request("file_send_init", {
-            **where, "file_size": self.size, "file_type": mimetypes.guess_type(self.transfer.name)[0] or "application/octet-stream",
-            "total_packets": self.total, "chunk_size": self.chunk_bytes, "transaction_id": self.key,
-        })  # fmt: skip
+        reply = self.chat.request(
+            "file_send_init",
+            {
+                **where,
+                "file_size": self.size,
+                "file_type": mimetypes.guess_type(self.transfer.name)[0]
+                or "application/octet-stream",
+                "total_packets": self.total,
+                "chunk_size": self.chunk_bytes,
+                "transaction_id": self.key,
+            },
+        )
         with self.transfer.changed:
-            self.transfer.failure = None  # what the chunks of a round before were answered came before this reply
-        missing = sorted(set(range(1, self.total + 1)) - _numbers(reply.get("received"), self.total))
+            self.transfer.failure = (
+                None  # what the chunks of a round before were answered came before this reply
+            )
+        missing = sorted(
+            set(range(1, self.total + 1)) - _numbers(reply.get("received"), self.total)
+        )
         if not reply.get("done"):
             self._send_chunks(missing, where)
         self.transfer.check()
-        reply = self.chat.request("file_send_fin", {**where, "total_packets": self.total}, timeout=self.transfer.patience)
+        reply = self.chat.request(
+            "file_send_fin", {**where, "total_packets": self.total}, timeout=self.transfer.patience
+        )
         theirs = reply.get("sha256")
         if isinstance(theirs, str) and theirs.lower() != self.digest:
-            raise HashDiffers("the file was changed while it was sent: the server's SHA-256 is another")
+            raise HashDiffers(
+                "the file was changed while it was sent: the server's SHA-256 is another"
+            )
         self.progress(self.size, self.size)
         stored_as = reply.get("stored_as")
-        return Uploaded(stored_as if isinstance(stored_as, str) else self.transfer.name, self.size, self.digest)
+        return Uploaded(
+            stored_as if isinstance(stored_as, str) else self.transfer.name, self.size, self.digest
+        )
 
     def _send_chunks(self, missing: list[int], where: Mapping[str, Any]) -> None:
         """Send these chunks, `WINDOW` of them at a time unanswered, and wait for all answers."""
@@ -249,18 +305,30 @@ def _numbers(ranges: Any, most: int) -> set[int]:
     """The chunk numbers of a `received` list; what is no range of numbers is passed over."""
     numbers: set[int] = set()
     for item in ranges if isinstance(ranges, list) else []:
-        if isinstance(item, list) and len(item) == 2 and all(type(number) is int for number in item):
+        if (
+            isinstance(item, list)
+            and len(item) == 2
+            and all(type(number) is int for number in item)
+        ):
             numbers.update(range(max(1, item[0]), min(most, item[1]) + 1))
     return numbers
 
 
-# --- Fetching --------------------------------------------------------------------------------------------------------
+# --- Fetching -------------------------------------------------------------------------------------
 
 
 class _Download(_Transfer):
-    """Chunks go to the file in the reading thread: waiting in memory for another thread, they would need a bound."""
+    """Chunks go to the file in the reading thread: waiting in memory for another thread, they would
+    need a bound."""
 
-    def __init__(self, room_id: str, name: str, cancel: threading.Event | None, patience: float, file: BinaryIO) -> None:
+    def __init__(
+        self,
+        room_id: str,
+        name: str,
+        cancel: threading.Event | None,
+        patience: float,
+        file: BinaryIO,
+    ) -> None:
         super().__init__(room_id, name, cancel, patience)
         self.file = file
         self.digest = hashlib.sha256()
@@ -274,8 +342,14 @@ class _Download(_Transfer):
         action = packet["action"]
         if action == "error":
             answer = packet.get("request_id")
-            return answer == self.request_id if answer is not None else packet.get("original_action") == "file_down_req"
-        return action in ("file_down_meta", "file_down_data", "file_down_fin") and self.is_ours(packet)
+            return (
+                answer == self.request_id
+                if answer is not None
+                else packet.get("original_action") == "file_down_req"
+            )
+        return action in ("file_down_meta", "file_down_data", "file_down_fin") and self.is_ours(
+            packet
+        )
 
     def take(self, packet: Mapping[str, Any]) -> None:
         with self.changed:
@@ -287,7 +361,9 @@ class _Download(_Transfer):
             except ChatError as error:
                 self.failure = error
             except OSError as error:
-                self.failure = TransferFailed(f"the file can't be written: {error.strerror or error}")
+                self.failure = TransferFailed(
+                    f"the file can't be written: {error.strerror or error}"
+                )
             self.changed.notify_all()
 
     def _take(self, packet: Mapping[str, Any]) -> None:
@@ -297,7 +373,9 @@ class _Download(_Transfer):
         if action == "file_down_meta":
             meta = (data["file_size"], data["total_packets"], str(data.get("sha256") or "").lower())
             if self.meta is not None and meta != self.meta:
-                raise TransferFailed("the file was replaced by another of that name meanwhile; fetch it again")
+                raise TransferFailed(
+                    "the file was replaced by another of that name meanwhile; fetch it again"
+                )
             self.meta = meta
         elif self.meta is None:
             raise TransferFailed("the server sent chunks before saying what they are")
@@ -353,10 +431,12 @@ def download(
     cancel: threading.Event | None = None,
     patience: float = PATIENCE_SECONDS,
 ) -> Path:
-    """Fetch a file of a room into `folder`, which is made where it is missing; returns where it lies.
+    """Fetch a file of a room into `folder`, which is made where it is missing; returns where it
+    lies.
 
-    It gets its name only when it is whole and its SHA-256 right, and never replaces another file: then it is `name (2).ext`.
-    Goes on where it was after a lost connection; `patience`, `cancel` and errors are as in `upload`.
+    It gets its name only when it is whole and its SHA-256 right, and never replaces another file:
+    then it is `name (2).ext`. Goes on where it was after a lost connection; `patience`, `cancel`
+    and errors are as in `upload`.
     """
     into = Path(folder)
     temporary = into / f".chat-{secrets.token_hex(8)}.part"
@@ -405,7 +485,8 @@ def _wait_for_all(transfer: _Download, progress: Progress) -> None:
 
 
 def _give_name(temporary: Path, folder: Path, name: str) -> Path:
-    """Move the finished file to `name`, or the next free `name (2)`; made exclusively, so that nothing is ever replaced."""
+    """Move the finished file to `name`, or the next free `name (2)`; made exclusively, so that
+    nothing is ever replaced."""
     number = 1
     while True:
         target = folder / numbered(name, number)

@@ -2,7 +2,8 @@
 
 Owns the options and the writing of partial results. Decides no verdict. One thread.
 
-Exit status: 0 all rules that were looked at hold, 1 some do not, 2 the command line is wrong, 3 no server is there.
+Exit status: 0 all rules that were looked at hold, 1 some do not, 2 the command line is wrong, 3 no
+server is there.
 """
 
 from __future__ import annotations
@@ -24,7 +25,14 @@ from conformance.rules import RULES
 from conformance.verdicts import EXIT_MISUSE, LEVELS, Outcome, Report, outcome_to_line
 
 TIMEOUT_SECONDS = 5.0
-KIND_OF_NAME = {".json": "json", ".xml": "junit", ".tap": "tap", ".html": "html", ".htm": "html", ".txt": "text"}
+KIND_OF_NAME = {
+    ".json": "json",
+    ".xml": "junit",
+    ".tap": "tap",
+    ".html": "html",
+    ".htm": "html",
+    ".txt": "text",
+}
 EXAMPLES = """examples:
   python -m conformance server localhost:9876
   python -m conformance server localhost:9876 --level seed --account anna:secret --account ben:secret --account carl:secret
@@ -53,9 +61,15 @@ class _Output(argparse.Action):
             pairs[-1][1] = values
         else:
             name = Path(values).name
-            kind = "gradescope" if name == "results.json" else KIND_OF_NAME.get(Path(values).suffix.lower())
+            kind = (
+                "gradescope"
+                if name == "results.json"
+                else KIND_OF_NAME.get(Path(values).suffix.lower())
+            )
             if kind is None:
-                parser.error(f"-o {values}: put --report KIND before it, so that it is clear what to write")
+                parser.error(
+                    f"-o {values}: put --report KIND before it, so that it is clear what to write"
+                )
             pairs.append([kind, values])
         namespace.outputs = pairs
 
@@ -97,22 +111,41 @@ def _choosing() -> argparse.ArgumentParser:
         help="seed: the 24 packets; full: extensions too (default); robust: bad input, rude peers",
     )
     choosing.add_argument(
-        "--rules", metavar="GLOB", action="append", default=[], help="only cases about these rules, as R-MSG-* (may be repeated)"
+        "--rules",
+        metavar="GLOB",
+        action="append",
+        default=[],
+        help="only cases about these rules, as R-MSG-* (may be repeated)",
     )
-    choosing.add_argument("--case", metavar="ID", action="append", default=[], help="only this case (may be repeated)")
+    choosing.add_argument(
+        "--case", metavar="ID", action="append", default=[], help="only this case (may be repeated)"
+    )
     return choosing
 
 
 def _shared() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument(
-        "--seed", type=int, metavar="N", help="decides all names, texts and sizes (default: another one each time)"
+        "--seed",
+        type=int,
+        metavar="N",
+        help="decides all names, texts and sizes (default: another one each time)",
     )
-    shared.add_argument("--timeout", type=seconds, metavar="S", help="longest wait for one answer (default 5, of a client 10)")
     shared.add_argument(
-        "--limit", type=seconds, metavar="S", help="longest time for the whole run (default: by level, 120, 240 or 480)"
+        "--timeout",
+        type=seconds,
+        metavar="S",
+        help="longest wait for one answer (default 5, of a client 10)",
     )
-    shared.add_argument("--points", metavar="FILE", help="points by rule: INI or JSON, as R-MSG-* = 3")
+    shared.add_argument(
+        "--limit",
+        type=seconds,
+        metavar="S",
+        help="longest time for the whole run (default: by level, 120, 240 or 480)",
+    )
+    shared.add_argument(
+        "--points", metavar="FILE", help="points by rule: INI or JSON, as R-MSG-* = 3"
+    )
     shared.add_argument(
         "--report",
         metavar="KIND",
@@ -121,10 +154,18 @@ def _shared() -> argparse.ArgumentParser:
         help=f"{', '.join(reports.KINDS)} (may be repeated, each with its -o)",
     )
     shared.add_argument(
-        "-o", metavar="FILE", action=_Output, dest="output", help="where the report before it goes (default: standard output)"
+        "-o",
+        metavar="FILE",
+        action=_Output,
+        dest="output",
+        help="where the report before it goes (default: standard output)",
     )
-    shared.add_argument("--transcripts", action="store_true", help="keep the transcripts of passed cases too")
-    shared.add_argument("--list", action="store_true", help="show rules, points and cases, and run nothing")
+    shared.add_argument(
+        "--transcripts", action="store_true", help="keep the transcripts of passed cases too"
+    )
+    shared.add_argument(
+        "--list", action="store_true", help="show rules, points and cases, and run nothing"
+    )
     return shared
 
 
@@ -142,10 +183,19 @@ def make_parser() -> argparse.ArgumentParser:
     shared, choosing = _shared(), _choosing()
     raw = argparse.RawDescriptionHelpFormatter
     server = modes.add_parser(
-        "server", parents=[choosing, shared], help="grade a server", allow_abbrev=False, epilog=EXAMPLES, formatter_class=raw
+        "server",
+        parents=[choosing, shared],
+        help="grade a server",
+        allow_abbrev=False,
+        epilog=EXAMPLES,
+        formatter_class=raw,
     )
     server.add_argument(
-        "target", nargs="?", type=address, metavar="HOST:PORT", help="where it listens; port 0 with --start-cmd takes a free one"
+        "target",
+        nargs="?",
+        type=address,
+        metavar="HOST:PORT",
+        help="where it listens; port 0 with --start-cmd takes a free one",
     )
     server.add_argument(
         "--account",
@@ -156,12 +206,23 @@ def make_parser() -> argparse.ArgumentParser:
         help="an account of it (may be repeated; 4 to 6 are enough)",
     )
     server.add_argument(
-        "--start-cmd", metavar="CMD", default="", help="starts it; {port}, {host}, {data} are filled in; allows kill and restart"
+        "--start-cmd",
+        metavar="CMD",
+        default="",
+        help="starts it; {port}, {host}, {data} are filled in; allows kill and restart",
     )
-    client = modes.add_parser("client", parents=[choosing, shared], help="grade a client: client -- CMD …", allow_abbrev=False)
+    client = modes.add_parser(
+        "client",
+        parents=[choosing, shared],
+        help="grade a client: client -- CMD …",
+        allow_abbrev=False,
+    )
     client_side.add_arguments(client)
     both = modes.add_parser(
-        "matrix", parents=[shared], help="theirs and ours, 2 x 2: matrix -- SERVER_CMD -- CLIENT_CMD", allow_abbrev=False
+        "matrix",
+        parents=[shared],
+        help="theirs and ours, 2 x 2: matrix -- SERVER_CMD -- CLIENT_CMD",
+        allow_abbrev=False,
     )
     matrix.add_arguments(both)
     return parser
@@ -193,7 +254,10 @@ def listing(
             )
     if missing:
         lines += ["", f"{len(missing)} rules without a case:"]
-        lines += [f"{rule_id:<12} {RULES[rule_id].level:<7} {'':>6}  {why}" for rule_id, why in missing.items()]
+        lines += [
+            f"{rule_id:<12} {RULES[rule_id].level:<7} {'':>6}  {why}"
+            for rule_id, why in missing.items()
+        ]
     seen = {rule_id for each in known for rule_id in each.rules}
     lines += ["", f"{len(chosen)} cases here; {len(seen)} of {len(RULES)} rules have a case"]
     return "\n".join(lines) + "\n"
@@ -201,7 +265,8 @@ def listing(
 
 @final
 class _Progress:
-    """Partial results: a line of JSON for each outcome, beside the first report's file, and a short line on a terminal."""
+    """Partial results: a line of JSON for each outcome, beside the first report's file, and a short
+    line on a terminal."""
 
     def __init__(self, path: str | None) -> None:
         self._path = f"{path}.partial" if path else None
@@ -218,7 +283,9 @@ class _Progress:
             self._file.write(outcome_to_line(outcome) + "\n")
             self._file.flush()
         if self._shows:
-            sys.stderr.write(f"\r\x1b[K{self._count:4} {outcome.verdict.value:<11} {outcome.case_id[:60]}")
+            sys.stderr.write(
+                f"\r\x1b[K{self._count:4} {outcome.verdict.value:<11} {outcome.case_id[:60]}"
+            )
             sys.stderr.flush()
 
     def done(self, *, keep: bool) -> None:
@@ -271,12 +338,21 @@ def _listed(args: argparse.Namespace) -> str:
         chosen = client_side.chosen(args.level, args.rules, args.case)
         return listing(known, chosen, client_side.without_case(), args.points)
     every = cases.load()
-    return listing(every, runner.chosen(every, args.level, args.rules, args.case), runner.without_case(every), args.points)
+    return listing(
+        every,
+        runner.chosen(every, args.level, args.rules, args.case),
+        runner.without_case(every),
+        args.points,
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says and return the exit status."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # closed (`>&-`), Python has none of them
+    for name, mode in (
+        ("stdin", "r"),
+        ("stdout", "w"),
+        ("stderr", "w"),
+    ):  # closed (`>&-`), Python has none of them
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
     first, *commands = split_commands(sys.argv[1:] if arguments is None else arguments)
@@ -309,7 +385,9 @@ def _show(text: str) -> int:
         print(text, end="", flush=True)
     except OSError as error:
         print(f"conformance: the list can't be written: {error}", file=sys.stderr)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # or Python complains at its end
         return EXIT_MISUSE
     return 0
 

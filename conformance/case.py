@@ -1,7 +1,8 @@
 """How a case is written, and all that a case may use.
 
-Owns the registry of cases, and the `Bench` that one case is given: names, users, rooms, texts, deadlines and verdicts. Knows the
-protocol as far as many cases need it. Never decides what to run next and never prints. One thread runs a case.
+Owns the registry of cases, and the `Bench` that one case is given: names, users, rooms, texts,
+deadlines and verdicts. Knows the protocol as far as many cases need it. Never decides what to run
+next and never prints. One thread runs a case.
 
 A case is a function in a module of `conformance/cases/`; it passes by returning:
 
@@ -22,12 +23,13 @@ A case is a function in a module of `conformance/cases/`; it passes by returning
         heard = hearer.hear(room)                  # the next message of that room: must be the later one
         bench.equal(heard["data"]["content"], kept, "the next message in the room")
 
-Its id is `MODULE.FUNCTION` (`messages.not_confirmed`). What fails is a FAIL of `rules[0]`, unless a rule is named by `rule=`
-or around it by `with bench.rule("R-MSG-4"):`. Inside `with bench.given("a private room"):` every failure is NOT REACHED. The
-helpers `account`, `user`, `users`, `say`, `need` are such preconditions by themselves; `ask`, `hear`, `get`, `equal`,
-`check`, `refused` are assertions. Never index into a packet that was not looked at with `get`: a `KeyError` is a KIT ERROR.
-Extensions: `@case(..., level="full", offers="create_room")` makes the case NOT OFFERED where the server does not know the action
-(see `Bench.offers` for keys and features).
+Its id is `MODULE.FUNCTION` (`messages.not_confirmed`). What fails is a FAIL of `rules[0]`, unless a
+rule is named by `rule=` or around it by `with bench.rule("R-MSG-4"):`. Inside `with bench.given("a
+private room"):` every failure is NOT REACHED. The helpers `account`, `user`, `users`, `say`, `need`
+are such preconditions by themselves; `ask`, `hear`, `get`, `equal`, `check`, `refused` are
+assertions. Never index into a packet that was not looked at with `get`: a `KeyError` is a KIT
+ERROR. Extensions: `@case(..., level="full", offers="create_room")` makes the case NOT OFFERED where
+the server does not know the action (see `Bench.offers` for keys and features).
 """
 
 from __future__ import annotations
@@ -45,7 +47,17 @@ from typing import Any, NoReturn, TypeVar, final
 from conformance.rules import RULES
 from conformance.server_process import ServerCommand
 from conformance.verdicts import LEVELS
-from conformance.wire import BrokenFrame, Closed, Packet, Refused, Silence, Transcript, Wire, WireProblem, shown
+from conformance.wire import (
+    BrokenFrame,
+    Closed,
+    Packet,
+    Refused,
+    Silence,
+    Transcript,
+    Wire,
+    WireProblem,
+    shown,
+)
 
 T = TypeVar("T")
 
@@ -56,7 +68,8 @@ PAST = "2000-01-01T00:00:00Z"
 GIVE_UP_AFTER = 3
 """A precondition that failed so often in a row, and never held since, is not waited for again."""
 HASHING = ("login", "register", "change_password")
-"""Requests whose replies may take three times as long as others: passwords are hashed for them, and failures delayed (R-LIM-9)."""
+"""Requests whose replies may take three times as long as others: passwords are hashed for them, and
+failures delayed (R-LIM-9)."""
 PATIENCE_SECONDS = 5.0
 """The longest pause that an error `rate_limited` may ask for."""
 
@@ -90,7 +103,7 @@ REPLIES: dict[str, tuple[str, ...]] = {
 """By action of a request: the actions of its reply, besides `error`."""
 
 
-# --- Cases ---------------------------------------------------------------------------------------------------------------------
+# --- Cases ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -124,19 +137,27 @@ def case(
 ) -> Callable[[Callable[[Bench], None]], Callable[[Bench], None]]:
     """Register a function as the case `MODULE.FUNCTION`.
 
-    `rules`: all that hold when it passes, the one that it is about first. `title`: what is shown, as a fact that should be true.
-    `level`: "seed", "full" or "robust". `offers`: what the server must offer, else NOT OFFERED (see `Bench.offers`). `early`: is
-    called with the same bench when the run begins, for what takes long (a connection that says nothing for 30 s); what it
-    returns is `bench.early` in the body, which then runs after all cases without `early`. `gate`: where this case fails, the
-    run goes no further. `last`: it runs behind all others, for what ends the server and every connection with it.
+    `rules`: all that hold when it passes, the one that it is about first. `title`: what is shown,
+    as a fact that should be true. `level`: "seed", "full" or "robust". `offers`: what the server
+    must offer, else NOT OFFERED (see `Bench.offers`). `early`: is called with the same bench when
+    the run begins, for what takes long (a connection that says nothing for 30 s); what it returns
+    is `bench.early` in the body, which then runs after all cases without `early`. `gate`: where
+    this case fails, the run goes no further. `last`: it runs behind all others, for what ends the
+    server and every connection with it.
     """
     unknown = [rule_id for rule_id in rules if rule_id not in RULES]
     if unknown or not rules or level not in LEVELS:
-        raise ValueError(f"a case needs rules of docs/PROTOCOL.md and a level of {LEVELS}: {unknown or level!r} ({title})")
+        raise ValueError(
+            f"a case needs rules of docs/PROTOCOL.md and a level of {LEVELS}: {unknown or level!r} ({title})"
+        )
 
     def register(body: Callable[[Bench], None]) -> Callable[[Bench], None]:
         name = f"{body.__module__.rpartition('.')[2]}.{body.__name__}"
-        if name in REGISTRY and REGISTRY[name].body.__module__ == body.__module__ and REGISTRY[name].title != title:
+        if (
+            name in REGISTRY
+            and REGISTRY[name].body.__module__ == body.__module__
+            and REGISTRY[name].title != title
+        ):
             raise ValueError(f"two cases are called {name}")
         wanted = (offers,) if isinstance(offers, str) else tuple(offers)
         REGISTRY[name] = Case(name, tuple(rules), level, title, wanted, body, early, gate, last)
@@ -145,7 +166,7 @@ def case(
     return register
 
 
-# --- How a case ends -----------------------------------------------------------------------------------------------------------
+# --- How a case ends ------------------------------------------------------------------------------
 
 
 class Ending(Exception):
@@ -170,12 +191,13 @@ class NotOffered(Ending):
     """The server does not know what the case is about."""
 
 
-# --- The peer ------------------------------------------------------------------------------------------------------------------
+# --- The peer -------------------------------------------------------------------------------------
 
 
 @dataclass
 class Account:
-    """A name and a password that the server knows; `is_given` says that it came from `--account`."""
+    """A name and a password that the server knows; `is_given` says that it came from
+    `--account`."""
 
     chatid: str
     password: str
@@ -186,9 +208,10 @@ class Account:
 class Target:
     """The server that is graded, and what was found out about it so far; one for a run.
 
-    `way` is how accounts come about: "" (not known yet), "register", "first-login" or "none". `idle` are users who are logged in
-    and free for the next case. `process` is the server's process where the kit started it (`--start-cmd`), else None. `tag` ends every name of this run, so that a second run against the same server, with
-    the same seed, does not meet what the first one left.
+    `way` is how accounts come about: "" (not known yet), "register", "first-login" or "none".
+    `idle` are users who are logged in and free for the next case. `process` is the server's process
+    where the kit started it (`--start-cmd`), else None. `tag` ends every name of this run, so that
+    a second run against the same server, with the same seed, does not meet what the first one left.
     """
 
     host: str
@@ -215,12 +238,13 @@ class Target:
             self.notes.append(text)
 
 
-# --- Users ---------------------------------------------------------------------------------------------------------------------
+# --- Users ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Said:
-    """A message that was stored: `ack` is the packet; `message_id` is None where the server does not tell it."""
+    """A message that was stored: `ack` is the packet; `message_id` is None where the server does
+    not tell it."""
 
     room_id: str
     content: str
@@ -234,8 +258,9 @@ class Said:
 class User:
     """One connection and who is logged in on it.
 
-    `wire` is the connection (see `conformance.wire.Wire`) for everything that is not a request with one reply. `login_success` is
-    the packet of the login, whose `data` is an object at least. Packets that come by themselves wait aside until `hear` or `wire.expect` asks for them.
+    `wire` is the connection (see `conformance.wire.Wire`) for everything that is not a request with
+    one reply. `login_success` is the packet of the login, whose `data` is an object at least.
+    Packets that come by themselves wait aside until `hear` or `wire.expect` asks for them.
     """
 
     def __init__(self, bench: Bench, wire: Wire, account: Account) -> None:
@@ -261,20 +286,34 @@ class User:
         return key if isinstance(key, str) else ""
 
     def send(self, action: str, data: Packet | None = None, **beside: Any) -> None:
-        """Send a request without waiting; `chatid` (`chat_id` in file packets) is put in where `data` has neither."""
+        """Send a request without waiting; `chatid` (`chat_id` in file packets) is put in where
+        `data` has neither."""
         self.wire.send(self.packet(action, data, **beside))
 
     def packet(self, action: str, data: Packet | None = None, **beside: Any) -> Packet:
         """The packet that `send` would send; `beside` are keys beside `data`, as `request_id`."""
         filled = dict(data or {})
-        if action not in ("character_count", "confirm_count", "ack", "ping") and not filled.keys() & {"chatid", "chat_id"}:
+        if action not in (
+            "character_count",
+            "confirm_count",
+            "ack",
+            "ping",
+        ) and not filled.keys() & {"chatid", "chat_id"}:
             filled["chat_id" if action.startswith("file_") else "chatid"] = self.chatid
         if isinstance(filled.get("room_id"), str):
             self.last_room = filled["room_id"]
         return {"action": action, "data": filled, **beside}
 
-    def request(self, action: str, data: Packet | None = None, *, timeout: float | None = None, **beside: Any) -> Packet:
-        """Send a request and return its reply, whatever it is; an `error` is a reply too. Waits as `rate_limited` asks it to."""
+    def request(
+        self,
+        action: str,
+        data: Packet | None = None,
+        *,
+        timeout: float | None = None,
+        **beside: Any,
+    ) -> Packet:
+        """Send a request and return its reply, whatever it is; an `error` is a reply too. Waits as
+        `rate_limited` asks it to."""
         for _ in range(5):
             self.send(action, data, **beside)
             reply = self.reply(action, timeout=timeout)
@@ -285,12 +324,15 @@ class User:
         return reply
 
     def reply(self, action: str, *, timeout: float | None = None) -> Packet:
-        """The next reply to a request of this action that was sent, or the next `error`; waits longer where a password is hashed."""
+        """The next reply to a request of this action that was sent, or the next `error`; waits
+        longer where a password is hashed."""
         actions = (*REPLIES[action], "error")
         if timeout is None and action in HASHING:
             timeout = 3 * self.bench.target.timeout
         what = "a reply to `" + action + "`: " + " or ".join(f"`{each}`" for each in actions)
-        return self.wire.receive_where(lambda packet: packet.get("action") in actions, what, timeout)
+        return self.wire.receive_where(
+            lambda packet: packet.get("action") in actions, what, timeout
+        )
 
     def ask(
         self,
@@ -302,16 +344,20 @@ class User:
         timeout: float | None = None,
         **beside: Any,
     ) -> Packet:
-        """Send a request; its reply must have the action `want` (by default the usual one), else the rule fails."""
+        """Send a request; its reply must have the action `want` (by default the usual one), else
+        the rule fails."""
         wanted = want or REPLIES[action][0]
         with self.bench.rule(rule):
             reply = self.request(action, data, timeout=timeout, **beside)
             if reply.get("action") != wanted:
-                self.bench.fail(f"`{wanted}` as the reply to `{action}`", f"this came: {shown(reply)}")
+                self.bench.fail(
+                    f"`{wanted}` as the reply to `{action}`", f"this came: {shown(reply)}"
+                )
         return reply
 
     def login(self, **data: Any) -> Packet:
-        """Send `login` and return the reply; `password` is the account's unless `password` or `session_key` is given."""
+        """Send `login` and return the reply; `password` is the account's unless `password` or
+        `session_key` is given."""
         if not data.keys() & {"password", "session_key"}:
             data["password"] = self.account.password
         reply = self.request("login", {"chatid": self.chatid, **data})
@@ -323,15 +369,22 @@ class User:
         return reply
 
     def say(self, room_id: str, content: str, **data: Any) -> Said:
-        """Send a message, confirm it and take the ack (a precondition: where that is impossible, NOT REACHED)."""
+        """Send a message, confirm it and take the ack (a precondition: where that is impossible,
+        NOT REACHED)."""
         with self.bench.given("a message that is sent, confirmed and acknowledged", remember="say"):
-            opened = self.ask("send_message", {"room_id": room_id, "content": content, **data}, want="character_count")
+            opened = self.ask(
+                "send_message",
+                {"room_id": room_id, "content": content, **data},
+                want="character_count",
+            )
             tid = self.bench.get(opened, "data.transaction_id", str)
             return self.confirm(room_id, content, tid)
 
     def confirm(self, room_id: str, content: str, transaction_id: str) -> Said:
         """Confirm an open transaction and take its ack, which must be a success."""
-        ack = self.ask("confirm_count", {"transaction_id": transaction_id, "confirm": True}, want="ack")
+        ack = self.ask(
+            "confirm_count", {"transaction_id": transaction_id, "confirm": True}, want="ack"
+        )
         self.bench.equal(ack.get("status"), "success", "`status` of the `ack`")
         data = data_of(ack)
         message_id, timestamp = data.get("message_id"), data.get("timestamp")
@@ -340,16 +393,23 @@ class User:
             content,
             transaction_id,
             ack,
-            message_id if isinstance(message_id, int) and not isinstance(message_id, bool) else None,
+            message_id
+            if isinstance(message_id, int) and not isinstance(message_id, bool)
+            else None,
             timestamp if isinstance(timestamp, str) else None,
         )
 
     def hear(self, room_id: str, *, rule: str = "", timeout: float | None = None) -> Packet:
-        """The next `receive_message` of this room; `data` is a dict with string `content`, `sender_chatid`, `transaction_id`."""
+        """The next `receive_message` of this room; `data` is a dict with string `content`,
+        `sender_chatid`, `transaction_id`."""
 
         def here(packet: Packet) -> bool:
             data = packet.get("data")
-            return packet.get("action") == "receive_message" and isinstance(data, dict) and data.get("room_id") == room_id
+            return (
+                packet.get("action") == "receive_message"
+                and isinstance(data, dict)
+                and data.get("room_id") == room_id
+            )
 
         with self.bench.rule(rule):
             packet = self.wire.receive_where(here, f"`receive_message` in {room_id}", timeout)
@@ -361,7 +421,11 @@ class User:
         """The next `receive_message` of this room, which must have this content."""
         with self.bench.rule(rule):
             packet = self.hear(room_id)
-            self.bench.equal(packet["data"]["content"], content, "`content` of the next `receive_message` in the room")
+            self.bench.equal(
+                packet["data"]["content"],
+                content,
+                "`content` of the next `receive_message` in the room",
+            )
         return packet
 
     def count_back(self, received: Packet, counts: dict[str, Any] | None = None) -> Packet:
@@ -370,7 +434,11 @@ class User:
         frequencies = letters(data["content"]) if counts is None else counts
         return self.request(
             "character_count",
-            {"transaction_id": data["transaction_id"], "letter_frequencies": frequencies, "original_action": "receive_message"},
+            {
+                "transaction_id": data["transaction_id"],
+                "letter_frequencies": frequencies,
+                "original_action": "receive_message",
+            },
         )
 
     def acknowledge(self, received: Packet, status: str = "success") -> None:
@@ -379,18 +447,24 @@ class User:
         self.send("ack", data, status=status, message="Action processed successfully.")
 
     def history(self, room_id: str, **data: Any) -> list[Packet]:
-        """The messages of a room, oldest first, by one `get_messages` (from long ago unless `data` says otherwise); an assertion."""
+        """The messages of a room, oldest first, by one `get_messages` (from long ago unless `data`
+        says otherwise); an assertion."""
         asked = {"room_id": room_id, **(data or {"from_time": PAST})}
         reply = self.ask("get_messages", asked, want="messages_list")
         messages: list[Packet] = self.bench.get(reply, "data.messages", list)
         for message in messages:
-            self.bench.check(isinstance(message, dict), "objects in `data.messages`", f"this came: {shown(message)}")
+            self.bench.check(
+                isinstance(message, dict),
+                "objects in `data.messages`",
+                f"this came: {shown(message)}",
+            )
             for key in ("sender_chatid", "content", "timestamp"):
                 self.bench.get(message, key, str)
         return messages
 
     def fence(self) -> None:
-        """Return once the server has answered everything that was sent on this connection before (R-ORDER-5)."""
+        """Return once the server has answered everything that was sent on this connection before
+        (R-ORDER-5)."""
         self.request("get_messages", {"room_id": self.last_room, "from_time": FUTURE})
 
     def close(self) -> None:
@@ -418,14 +492,17 @@ def _pause(reply: Packet) -> float:
     return 1.0
 
 
-# --- The bench -----------------------------------------------------------------------------------------------------------------
+# --- The bench ------------------------------------------------------------------------------------
 
 
 @final
 class Bench:
-    """All that one case may use. Everything random comes from `random`, which the seed and the case's id decide."""
+    """All that one case may use. Everything random comes from `random`, which the seed and the
+    case's id decide."""
 
-    def __init__(self, target: Target, this: Case, seed: int, until: float, level: str = "full") -> None:
+    def __init__(
+        self, target: Target, this: Case, seed: int, until: float, level: str = "full"
+    ) -> None:
         self.target = target
         self.case = this
         self.level = level
@@ -469,7 +546,8 @@ class Bench:
     # --- connections and users
 
     def connect(self, who: str = "") -> Wire:
-        """A new connection that nobody is logged in on; Refused (NOT REACHED) where nobody listens."""
+        """A new connection that nobody is logged in on; Refused (NOT REACHED) where nobody
+        listens."""
         wire = Wire.connect(
             self.target.host,
             self.target.port,
@@ -482,7 +560,8 @@ class Bench:
         return wire
 
     def guest(self, account: Account | None = None) -> User:
-        """A user on a new connection who is not logged in yet; without an account the name is one that nobody has."""
+        """A user on a new connection who is not logged in yet; without an account the name is one
+        that nobody has."""
         account = account or Account(self.name(), self.password())
         user = User(self, self.connect(account.chatid), account)
         user.is_own = True
@@ -490,10 +569,11 @@ class Bench:
         return user
 
     def account(self, *, fresh: bool = False) -> Account:
-        """An account that nobody is logged in with and that only this case uses (NOT REACHED where none is to be had).
+        """An account that nobody is logged in with and that only this case uses (NOT REACHED where
+        none is to be had).
 
-        With `fresh` it is a new one, never one of `--account`: for what can't be undone, as another password. Where the server
-        makes no accounts that is NOT OFFERED.
+        With `fresh` it is a new one, never one of `--account`: for what can't be undone, as another
+        password. Where the server makes no accounts that is NOT OFFERED.
         """
         with self.given("an account", remember="account"):
             user = self._made_user(login=False, own=True, fresh=fresh)
@@ -503,9 +583,10 @@ class Bench:
     def user(self, *, own: bool = False, fresh: bool = False, features: Sequence[str] = ()) -> User:
         """A user who is logged in (NOT REACHED where that is impossible).
 
-        Cases share users to save the server's hashing, so don't change a password, log out or rely on what a user never did
-        unless it is your `own`, which nobody else uses meanwhile. `fresh` is `own`, and never an account of `--account`: for what
-        stays with an account, as all its room. `features` are asked for at login, and make it `own`.
+        Cases share users to save the server's hashing, so don't change a password, log out or rely
+        on what a user never did unless it is your `own`, which nobody else uses meanwhile. `fresh`
+        is `own`, and never an account of `--account`: for what stays with an account, as all its
+        room. `features` are asked for at login, and make it `own`.
         """
         with self.given("a user who is logged in", remember="user"):
             if not (own or fresh or features):
@@ -527,9 +608,14 @@ class Bench:
         while self.target.idle:
             user = self.target.idle.pop(0)
             user.bench = self
-            user.wire.transcript, user.wire.until, user.wire.timeout = Transcript(), self.until, self.target.timeout
+            user.wire.transcript, user.wire.until, user.wire.timeout = (
+                Transcript(),
+                self.until,
+                self.target.timeout,
+            )
             try:
-                user.fence()  # what other cases left over is nothing that this one's transcript should show
+                # what other cases left over is nothing that this one's transcript should show
+                user.fence()
             except WireProblem:
                 user.close()
                 self._give_back(user.account)
@@ -546,13 +632,16 @@ class Bench:
             self.target.accounts.append(account)
 
     def _made_user(self, login: bool = True, own: bool = False, fresh: bool = False) -> User:
-        """A user with an account that is given or new, logged in if asked for; `own` prefers a new account, `fresh` insists."""
+        """A user with an account that is given or new, logged in if asked for; `own` prefers a new
+        account, `fresh` insists."""
         if fresh or (own and self.target.way != "none") or not self.target.accounts:
             try:
                 return self._new_user(login)
             except NotReached:
                 if fresh and self.target.way == "none":
-                    raise NotOffered("an account for this case alone", "the server makes none") from None
+                    raise NotOffered(
+                        "an account for this case alone", "the server makes none"
+                    ) from None
                 if not fresh:
                     self._free_a_given_account()
                 if fresh or not self.target.accounts:
@@ -576,24 +665,34 @@ class Bench:
         return any(user.account.is_given for user in self._users)
 
     def _login_given(self, user: User) -> None:
-        """Log in with a given account, whose place of an earlier case may come free a moment late."""
+        """Log in with a given account, whose place of an earlier case may come free a moment
+        late."""
         reply: Packet = {}
         for pause in (0.0, 0.1, 0.4, 1.0):
             time.sleep(pause)
             reply = user.login()
             if user.is_on:
                 return
-        raise NotReached(f"`login_success` for the given account {user.chatid}", f"this came: {shown(reply)}")
+        raise NotReached(
+            f"`login_success` for the given account {user.chatid}", f"this came: {shown(reply)}"
+        )
 
     def _new_user(self, login: bool) -> User:
         if self.target.way == "none":
-            raise NotReached("one more account", "the server makes none: give more of them (--account NAME:PASSWORD …)")
+            raise NotReached(
+                "one more account",
+                "the server makes none: give more of them (--account NAME:PASSWORD …)",
+            )
         if self.target.way in ("", "register"):
             user = self._registered()
             if user is not None:
                 if login:
                     reply = user.login()
-                    self.check(user.is_on, f"`login_success` for {user.chatid}", f"this came: {shown(reply)}")
+                    self.check(
+                        user.is_on,
+                        f"`login_success` for {user.chatid}",
+                        f"this came: {shown(reply)}",
+                    )
                 return user
         user = self.guest()
         user.login()
@@ -601,9 +700,12 @@ class Bench:
             if not self.target.way:
                 self.target.way = "none"
                 if not self.target.has_given:
-                    self.target.note("the server makes no accounts that the kit could use: give some (--account NAME:PASSWORD …)")
+                    self.target.note(
+                        "the server makes no accounts that the kit could use: give some (--account NAME:PASSWORD …)"
+                    )
             raise NotReached(
-                "an account", "the server knows no `register` and no login with a new name: use --account NAME:PASSWORD"
+                "an account",
+                "the server knows no `register` and no login with a new name: use --account NAME:PASSWORD",
             )
         if not self.target.way:
             self.target.way = "first-login"
@@ -615,11 +717,14 @@ class Bench:
         return user
 
     def _registered(self) -> User | None:
-        """A user whose account was registered just now, not logged in; None where the server does not know `register`."""
+        """A user whose account was registered just now, not logged in; None where the server does
+        not know `register`."""
         for _ in range(3):
             user = self.guest()
             try:
-                reply = user.request("register", {"chatid": user.chatid, "password": user.account.password})
+                reply = user.request(
+                    "register", {"chatid": user.chatid, "password": user.account.password}
+                )
             except (Silence, Closed):
                 if self.target.way == "register":
                     raise
@@ -636,7 +741,8 @@ class Bench:
         return None
 
     def extend(self, until: float) -> None:
-        """Move the deadline of this case and its connections, called by the runner before a body whose `early` ran long ago."""
+        """Move the deadline of this case and its connections, called by the runner before a body
+        whose `early` ran long ago."""
         self.until = until
         for wire in self._wires:
             wire.until = until
@@ -651,8 +757,13 @@ class Bench:
             wire.take_in()
 
     def release(self, *, keep: bool) -> None:
-        """End of the case, called by the runner: users are kept for later cases or closed, other connections closed."""
-        stay = [user for user in self._users if keep and user.is_on and not user.is_own and not user.wire.is_closed]
+        """End of the case, called by the runner: users are kept for later cases or closed, other
+        connections closed."""
+        stay = [
+            user
+            for user in self._users
+            if keep and user.is_on and not user.is_own and not user.wire.is_closed
+        ]
         self.target.idle += stay
         kept = {id(user.wire) for user in stay}
         taken = {user.chatid for user in stay}
@@ -689,7 +800,8 @@ class Bench:
 
     @contextlib.contextmanager
     def given(self, what: str, *, remember: str = "") -> Iterator[None]:
-        """Inside, what goes wrong makes the case NOT REACHED. `remember`: a name under which the run gives up waiting for it."""
+        """Inside, what goes wrong makes the case NOT REACHED. `remember`: a name under which the
+        run gives up waiting for it."""
         if self.target.troubles.get(remember, 0) >= GIVE_UP_AFTER:
             raise NotReached(what, "this failed in several cases before, so it was not tried again")
         try:
@@ -697,7 +809,11 @@ class Bench:
         except (Failed, NotReached, WireProblem) as problem:
             if remember:
                 self.target.troubles[remember] = self.target.troubles.get(remember, 0) + 1
-            expected = problem.expected if isinstance(problem, NotReached) else f"{what} (needed first): {problem.expected}"
+            expected = (
+                problem.expected
+                if isinstance(problem, NotReached)
+                else f"{what} (needed first): {problem.expected}"
+            )
             raise NotReached(expected, problem.came) from problem
         if remember:
             self.target.troubles[remember] = 0
@@ -717,21 +833,32 @@ class Bench:
             self.fail(f"{what}: {shown(expected)}", f"it was {shown(came)}", rule)
 
     def get(self, packet: Packet, path: str, kind: type[T], rule: str = "") -> T:
-        """The value at a path as `data.transaction_id`; fails where it is missing or of another type. A bool is no int."""
+        """The value at a path as `data.transaction_id`; fails where it is missing or of another
+        type. A bool is no int."""
         value: Any = packet
         for key in path.split("."):
             if not isinstance(value, dict) or key not in value:
-                self.fail(f"`{path}` in `{packet.get('action', 'the object')}`", f"it is missing: {shown(packet)}", rule)
+                self.fail(
+                    f"`{path}` in `{packet.get('action', 'the object')}`",
+                    f"it is missing: {shown(packet)}",
+                    rule,
+                )
             value = value[key]
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            self.fail(f"`{path}` to be {KINDS.get(kind, kind.__name__)}", f"it is {shown(value)}: {shown(packet)}", rule)
+            self.fail(
+                f"`{path}` to be {KINDS.get(kind, kind.__name__)}",
+                f"it is {shown(value)}: {shown(packet)}",
+                rule,
+            )
         return value
 
-    def refused(self, reply: Packet, code: str | Sequence[str] = (), *, original: str = "", rule: str = "") -> None:
+    def refused(
+        self, reply: Packet, code: str | Sequence[str] = (), *, original: str = "", rule: str = ""
+    ) -> None:
         """Fail unless the reply is an `error` with this code (or one of these).
 
-        An error without any `code` passes, since a server of the 24 packets has none (R-ERR-1 has a case of its own); `original`
-        is compared where given.
+        An error without any `code` passes, since a server of the 24 packets has none (R-ERR-1 has a
+        case of its own); `original` is compared where given.
         """
         codes = (code,) if isinstance(code, str) else tuple(code)
         wanted = "`error`" + (f" with code {' or '.join(codes)}" if codes else "")
@@ -740,23 +867,28 @@ class Bench:
         if codes and "code" in reply and reply["code"] not in codes:
             self.fail(wanted, f"the code was {shown(reply['code'])}: {shown(reply)}", rule)
         if original:
-            self.equal(reply.get("original_action"), original, "`original_action` of the error", "R-ERR-2")
+            self.equal(
+                reply.get("original_action"), original, "`original_action` of the error", "R-ERR-2"
+            )
 
     # --- what the server offers
 
     def offers(self, what: str) -> bool:
         """Whether the server knows an extension; asked of the server once in a run.
 
-        `what` is the action of an extension's request ("create_room", "ping", …), a feature ("events", "typing"), "first_login"
-        (a login with a new name makes the account), or a key that goes beyond the 24 packets: "limits" (is `limits` announced in
-        `login_success`), "request_id", "transaction_id" (a client's own key), "message_id", "code", "session_key" (login with
-        it), or any other word ("take_over", "after_id", "sha256"): such are offered where "limits" is, since a server that
-        announces its limits claims the extensions of keys.
+        `what` is the action of an extension's request ("create_room", "ping", …), a feature
+        ("events", "typing"), "first_login" (a login with a new name makes the account), or a key
+        that goes beyond the 24 packets: "limits" (is `limits` announced in `login_success`),
+        "request_id", "transaction_id" (a client's own key), "message_id", "code", "session_key"
+        (login with it), or any other word ("take_over", "after_id", "sha256"): such are offered
+        where "limits" is, since a server that announces its limits claims the extensions of keys.
         """
         from conformance import probes
 
         if what not in self.target.offered:
-            asking = Bench(self.target, self.case, 0, self.until, self.level)  # its users are free again before the case goes on
+            asking = Bench(
+                self.target, self.case, 0, self.until, self.level
+            )  # its users are free again before the case goes on
             asking.random, asking.transcript = self.random, self.transcript
             try:
                 self.target.offered[what] = probes.offered(asking, what)
@@ -771,4 +903,10 @@ class Bench:
                 raise NotOffered(f"a server that knows `{each}`", "this one does not")
 
 
-KINDS: dict[type, str] = {str: "a string", int: "an integer", list: "a list", dict: "an object", bool: "true or false"}
+KINDS: dict[type, str] = {
+    str: "a string",
+    int: "an integer",
+    list: "a list",
+    dict: "an object",
+    bool: "true or false",
+}

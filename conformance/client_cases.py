@@ -1,7 +1,8 @@
-"""The cases about clients, one function each: the client is started, typed to, and answered by a script.
+"""The cases about clients, one function each: the client is started, typed to, and answered by a
+script.
 
-Owns the registry of these cases. A case passes by returning; see `conformance.client_stage` for what it may use. What fails is a failure
-of the first of its rules, unless another is named.
+Owns the registry of these cases. A case passes by returning; see `conformance.client_stage` for
+what it may use. What fails is a failure of the first of its rules, unless another is named.
 """
 
 from __future__ import annotations
@@ -44,14 +45,19 @@ class ClientCase:
 
 
 REGISTRY: Final[dict[str, ClientCase]] = {}
-"""Every case by its id, in the order of a run; where the first one fails, no other can be reached."""
+"""Every case by its id, in the order of a run; where the first one fails, no other can be
+reached."""
 
 
-def case(level: str, rules: Sequence[str], title: str) -> Callable[[Callable[[Stage], None]], Callable[[Stage], None]]:
+def case(
+    level: str, rules: Sequence[str], title: str
+) -> Callable[[Callable[[Stage], None]], Callable[[Stage], None]]:
     """Register a function as the case `client.FUNCTION`; the rule that it is about comes first."""
     unknown = [rule_id for rule_id in rules if rule_id not in RULES]
     if unknown or not rules or level not in LEVELS:
-        raise ValueError(f"a case needs rules of docs/PROTOCOL.md and a level of {LEVELS}: {unknown or level!r} ({title})")
+        raise ValueError(
+            f"a case needs rules of docs/PROTOCOL.md and a level of {LEVELS}: {unknown or level!r} ({title})"
+        )
 
     def register(body: Callable[[Stage], None]) -> Callable[[Stage], None]:
         name = f"client.{body.__name__}"
@@ -61,50 +67,73 @@ def case(level: str, rules: Sequence[str], title: str) -> Callable[[Callable[[St
     return register
 
 
-# --- Steps that several cases take -----------------------------------------------------------------------------------
+# --- Steps that several cases take ----------------------------------------------------------------
 
 
 def open_message(stage: Stage, text: str) -> Packet:
     """The user types a text; its `send_message`, to which no answer went yet."""
     stage.say(text)
-    return stage.expect("send_message", where=lambda each: said(each, text), what=f"`send_message` with what was typed: {shown(text)}")
+    return stage.expect(
+        "send_message",
+        where=lambda each: said(each, text),
+        what=f"`send_message` with what was typed: {shown(text)}",
+    )
 
 
 def count_message(stage: Stage, message: Packet, counts: dict[str, int] | None = None) -> Packet:
-    """Tell the client these counts for its message; its `confirm_count`, to which no answer went yet."""
+    """Tell the client these counts for its message; its `confirm_count`, to which no answer went
+    yet."""
     reply = stage.manners.counts(message, counts)
     stage.send(reply)
     key = reply["data"]["transaction_id"]
-    packet = stage.expect("confirm_count", where=lambda each: key_of(each) == key, what=f"`confirm_count` for transaction {key}")
+    packet = stage.expect(
+        "confirm_count",
+        where=lambda each: key_of(each) == key,
+        what=f"`confirm_count` for transaction {key}",
+    )
     return packet
 
 
 def hear_counts(stage: Stage, message: Packet) -> Packet:
     """The client's `character_count` for a message that went out to it; no answer went yet."""
     key = message["data"]["transaction_id"]
-    return stage.expect("character_count", where=lambda each: key_of(each) == key, what=f"`character_count` for transaction {key}")
+    return stage.expect(
+        "character_count",
+        where=lambda each: key_of(each) == key,
+        what=f"`character_count` for transaction {key}",
+    )
 
 
 def confirm(stage: Stage, message: Packet, holds: bool) -> Packet:
     """Tell the client whether its counts are right; its `ack`."""
     key = message["data"]["transaction_id"]
     stage.send(stage.manners.confirmation(key, holds))
-    return stage.expect("ack", where=lambda each: key_of(each) == key, what=f"`ack` for transaction {key}")
+    return stage.expect(
+        "ack", where=lambda each: key_of(each) == key, what=f"`ack` for transaction {key}"
+    )
 
 
 def check_counts(stage: Stage, packet: Packet, content: str, rule: str = "") -> None:
     """Fail unless the client counted these letters."""
-    stage.check(agrees(packet, content), f"the counts of {shown(content)}: {shown(letters(content))}", shown(packet), rule)
+    stage.check(
+        agrees(packet, content),
+        f"the counts of {shown(content)}: {shown(letters(content))}",
+        shown(packet),
+        rule,
+    )
 
 
 def upload(stage: Stage, size: int) -> tuple[Upload, bytes, list[Packet]]:
-    """The user sends a file; the upload that came of it, the file's content, and the packets with its chunks."""
+    """The user sends a file; the upload that came of it, the file's content, and the packets with
+    its chunks."""
     path = stage.make_file(size)
     stage.type_line(stage.setting.driver.send, file=str(path), name=path.name)
     stage.send(*stage.manners.answer(stage.expect("file_send_init")))
     chunks: list[Packet] = []
     while True:
-        packet = stage.expect("file_send_data", "file_send_fin", what="`file_send_data` or `file_send_fin`")
+        packet = stage.expect(
+            "file_send_data", "file_send_fin", what="`file_send_data` or `file_send_fin`"
+        )
         stage.send(*stage.manners.answer(packet))
         if packet["action"] == "file_send_fin":
             break
@@ -138,14 +167,19 @@ def check_fetched(stage: Stage, name: str, content: bytes) -> None:
 
 
 def sound(stage: Stage, content: str = "", *, sends: bool = True, hears: bool = True) -> None:
-    """Given: a client that logs in, sends a message and answers one (with this content), when nothing is out of the ordinary."""
+    """Given: a client that logs in, sends a message and answers one (with this content), when
+    nothing is out of the ordinary."""
     if stage.peer is None:
         stage.log_in()
     if sends:
         with stage.given("a message that is sent and confirmed"):
             message = open_message(stage, stage.text(1))
             packet = count_message(stage, message)
-            stage.check(value(packet, "confirm") is True, "`confirm` true, since the counts agree", shown(packet))
+            stage.check(
+                value(packet, "confirm") is True,
+                "`confirm` true, since the counts agree",
+                shown(packet),
+            )
             stage.send(*stage.manners.answer(packet))
     if hears:
         with stage.given("a message that is counted and acknowledged"):
@@ -163,12 +197,15 @@ def hear_one(stage: Stage, content: str) -> None:
 
 
 def converse(stage: Stage) -> None:
-    """A conversation with one of each packet of a client, as far as this one gets; NOT REACHED where it does not even log in."""
+    """A conversation with one of each packet of a client, as far as this one gets; NOT REACHED
+    where it does not even log in."""
     stage.log_in()
     message = stage.manners.message(stage.text())
     stage.send(message)
     with contextlib.suppress(NotReached), stage.given("an `ack` of a message"):
-        stage.settle(lambda: message["data"]["transaction_id"] in stage.manners.acks, "an `ack` of a message")
+        stage.settle(
+            lambda: message["data"]["transaction_id"] in stage.manners.acks, "an `ack` of a message"
+        )
     with contextlib.suppress(NotReached), stage.given("a message that is sent and confirmed"):
         stage.fence()
     with contextlib.suppress(NotReached), stage.given("an upload"):
@@ -177,25 +214,39 @@ def converse(stage: Stage) -> None:
         download(stage, stage.content(100))
 
 
-# --- Logging in, and the form of packets -----------------------------------------------------------------------------
+# --- Logging in, and the form of packets ----------------------------------------------------------
 
 
-@case("seed", ["R-SESS-1", "R-FRAME-1"], "the client logs in with the name and password that it was given, in a whole frame")
+@case(
+    "seed",
+    ["R-SESS-1", "R-FRAME-1"],
+    "the client logs in with the name and password that it was given, in a whole frame",
+)
 def logs_in(stage: Stage) -> None:
     stage.start()
     packet = stage.expect("login")
     for key, expected in (("chatid", stage.user), ("password", stage.password)):
-        stage.check(value(packet, key) == expected, f"`data.{key}` {shown(expected)}", shown(packet))
+        stage.check(
+            value(packet, key) == expected, f"`data.{key}` {shown(expected)}", shown(packet)
+        )
     stage.send(*stage.manners.answer(packet))
 
 
-@case("seed", ["R-JSON-10"], "every packet has a string `action` and its keys, of the right types, in an object `data`")
+@case(
+    "seed",
+    ["R-JSON-10"],
+    "every packet has a string `action` and its keys, of the right types, in an object `data`",
+)
 def packets_are_whole(stage: Stage) -> None:
     converse(stage)
     stage.no_remarks("R-JSON-10")
 
 
-@case("seed", ["R-JSON-12"], "keys are spelled as in the packet: `chatid` in chat packets, `chat_id` in file packets")
+@case(
+    "seed",
+    ["R-JSON-12"],
+    "keys are spelled as in the packet: `chatid` in chat packets, `chat_id` in file packets",
+)
 def keys_keep_their_spelling(stage: Stage) -> None:
     converse(stage)
     stage.no_remarks("R-JSON-12")
@@ -213,16 +264,24 @@ def acks_have_a_status(stage: Stage) -> None:
     stage.no_remarks("R-MSG-19")
 
 
-# --- Sending a message -----------------------------------------------------------------------------------------------
+# --- Sending a message ----------------------------------------------------------------------------
 
 
-@case("seed", ["R-MSG-3"], "what is typed is sent, and counts that agree are confirmed, message after message")
+@case(
+    "seed",
+    ["R-MSG-3"],
+    "what is typed is sent, and counts that agree are confirmed, message after message",
+)
 def confirms_counts_that_agree(stage: Stage) -> None:
     stage.log_in()
     for _ in range(2):
         message = open_message(stage, f"{stage.text()}, Aa a!")
         packet = count_message(stage, message)
-        stage.check(value(packet, "confirm") is True, "`confirm` true, since the counts agree", shown(packet))
+        stage.check(
+            value(packet, "confirm") is True,
+            "`confirm` true, since the counts agree",
+            shown(packet),
+        )
         stage.send(*stage.manners.answer(packet))
 
 
@@ -235,11 +294,22 @@ def wrong_counts(text: str) -> list[tuple[str, dict[str, int]]]:
         ("no `a` at all", {key: count for key, count in right.items() if key != "a"}),
         ("a `Q` that is not there", {**right, "Q": 1}),
         ("no blanks", {key: count for key, count in right.items() if key != " "}),
-        ("`A` counted as `a`", {key: count + (right["A"] if key == "a" else 0) for key, count in right.items() if key != "A"}),
+        (
+            "`A` counted as `a`",
+            {
+                key: count + (right["A"] if key == "a" else 0)
+                for key, count in right.items()
+                if key != "A"
+            },
+        ),
     ]
 
 
-@case("seed", ["R-MSG-3"], "counts that differ are answered with `confirm` false, and the talk goes on")
+@case(
+    "seed",
+    ["R-MSG-3"],
+    "counts that differ are answered with `confirm` false, and the talk goes on",
+)
 def refuses_counts_that_differ(stage: Stage) -> None:
     stage.log_in()
     kinds = len(wrong_counts("A aa"))
@@ -248,23 +318,43 @@ def refuses_counts_that_differ(stage: Stage) -> None:
         message = open_message(stage, text)
         words, counts = wrong_counts(text)[kind]
         packet = count_message(stage, message, counts)
-        stage.check(value(packet, "confirm") is False, f"`confirm` false, since the server counted {words}", shown(packet))
+        stage.check(
+            value(packet, "confirm") is False,
+            f"`confirm` false, since the server counted {words}",
+            shown(packet),
+        )
         stage.send(*stage.manners.answer(packet))
     stage.fence()
 
 
-@case("seed", ["R-MSG-1", "R-FRAME-1"], "every code point of a sent text counts: accents, other scripts, emoji")
+@case(
+    "seed",
+    ["R-MSG-1", "R-FRAME-1"],
+    "every code point of a sent text counts: accents, other scripts, emoji",
+)
 def counts_code_points_of_its_own(stage: Stage) -> None:
     stage.log_in()
-    for text in (f"Zoë {stage.text(1)} naïve", f"e\u0301 and é {stage.text(1)}", f"{stage.text(1)} 👍👍🏽 日本語 Привет"):
+    for text in (
+        f"Zoë {stage.text(1)} naïve",
+        f"e\u0301 and é {stage.text(1)}",
+        f"{stage.text(1)} 👍👍🏽 日本語 Привет",
+    ):
         with stage.given("a message that is sent"):
             message = open_message(stage, text)
         packet = count_message(stage, message)
-        stage.check(value(packet, "confirm") is True, f"`confirm` true for the counts of {text}: {shown(letters(text))}", shown(packet))
+        stage.check(
+            value(packet, "confirm") is True,
+            f"`confirm` true for the counts of {text}: {shown(letters(text))}",
+            shown(packet),
+        )
         stage.send(*stage.manners.answer(packet))
 
 
-@case("seed", ["R-ERR-7"], "a message that the server answers with `error` ends nothing: the next one goes out")
+@case(
+    "seed",
+    ["R-ERR-7"],
+    "a message that the server answers with `error` ends nothing: the next one goes out",
+)
 def lives_on_after_an_error(stage: Stage) -> None:
     stage.log_in()
     with stage.given("a message that is sent"):
@@ -273,7 +363,7 @@ def lives_on_after_an_error(stage: Stage) -> None:
     stage.fence()
 
 
-# --- Receiving a message ---------------------------------------------------------------------------------------------
+# --- Receiving a message --------------------------------------------------------------------------
 
 
 @case("seed", ["R-MSG-16"], "a message is answered with the counts of its letters")
@@ -287,10 +377,21 @@ def counts_what_it_receives(stage: Stage) -> None:
         stage.send(*stage.manners.answer(packet))
 
 
-@case("seed", ["R-MSG-1"], "every code point of a received text counts: case, blanks, accents, emoji, joined emoji")
+@case(
+    "seed",
+    ["R-MSG-1"],
+    "every code point of a received text counts: case, blanks, accents, emoji, joined emoji",
+)
 def counts_code_points_of_others(stage: Stage) -> None:
     stage.log_in()
-    for content in ("Hello", "a  b!", "👍👍🏽", "e\u0301 é", "👩\u200d💻", f"Zoë {stage.text(1)} 日本語"):
+    for content in (
+        "Hello",
+        "a  b!",
+        "👍👍🏽",
+        "e\u0301 é",
+        "👩\u200d💻",
+        f"Zoë {stage.text(1)} 日本語",
+    ):
         message = stage.manners.message(content)
         stage.send(message)
         with stage.given("`character_count` for a received message"):
@@ -299,7 +400,11 @@ def counts_code_points_of_others(stage: Stage) -> None:
         stage.send(*stage.manners.answer(packet))
 
 
-@case("seed", ["R-MSG-17"], "counts that the server confirms are followed by `ack` with `status` success")
+@case(
+    "seed",
+    ["R-MSG-17"],
+    "counts that the server confirms are followed by `ack` with `status` success",
+)
 def acknowledges(stage: Stage) -> None:
     stage.log_in()
     message = stage.manners.message(stage.text())
@@ -310,7 +415,11 @@ def acknowledges(stage: Stage) -> None:
     stage.check(packet.get("status") == "success", '`status` "success"', shown(packet))
 
 
-@case("seed", ["R-MSG-18"], "counts that the server does not confirm are followed by `ack` with `status` error, and the copy that comes is counted anew")
+@case(
+    "seed",
+    ["R-MSG-18"],
+    "counts that the server does not confirm are followed by `ack` with `status` error, and the copy that comes is counted anew",
+)
 def acknowledges_a_failure(stage: Stage) -> None:
     stage.log_in()
     content = stage.text()
@@ -332,14 +441,24 @@ def _answers_all(stage: Stage, count: int, together: bool) -> None:
     else:
         stage.send(*messages)
     keys = {message["data"]["transaction_id"] for message in messages}
-    stage.settle(lambda: keys <= stage.manners.counted, f"`character_count` for all of {count} messages",
-                 lambda: f"{len(keys - stage.manners.counted)} were not counted")  # fmt: skip
+    stage.settle(
+        lambda: keys <= stage.manners.counted,
+        f"`character_count` for all of {count} messages",
+        lambda: f"{len(keys - stage.manners.counted)} were not counted",
+    )
     with stage.rule("R-MSG-17"):
-        stage.settle(lambda: keys <= stage.manners.acks.keys(), f"`ack` for all of {count} messages",
-                     lambda: f"{len(keys - stage.manners.acks.keys())} were not acknowledged")  # fmt: skip
+        stage.settle(
+            lambda: keys <= stage.manners.acks.keys(),
+            f"`ack` for all of {count} messages",
+            lambda: f"{len(keys - stage.manners.acks.keys())} were not acknowledged",
+        )
 
 
-@case("seed", ["R-MSG-16", "R-MSG-17"], f"{MANY} messages that come without a pause are all counted and acknowledged")
+@case(
+    "seed",
+    ["R-MSG-16", "R-MSG-17"],
+    f"{MANY} messages that come without a pause are all counted and acknowledged",
+)
 def answers_many_messages(stage: Stage) -> None:
     stage.log_in()
     _answers_all(stage, MANY, together=False)
@@ -352,10 +471,17 @@ def takes_messages_between_replies(stage: Stage) -> None:
     mine = open_message(stage, stage.text(1))
     stage.send(first, stage.manners.counts(mine))
     keys = [key for key, sent in stage.manners.sent.items() if sent is mine]
-    packet = stage.expect("confirm_count", where=lambda each: key_of(each) in keys, what="`confirm_count` for its own message")
+    packet = stage.expect(
+        "confirm_count",
+        where=lambda each: key_of(each) in keys,
+        what="`confirm_count` for its own message",
+    )
     stage.send(second, *stage.manners.answer(packet))
     both = [message["data"]["transaction_id"] for message in (first, second)]
-    stage.settle(lambda: all(key in stage.manners.acks for key in both), "an `ack` for each message that came in between")
+    stage.settle(
+        lambda: all(key in stage.manners.acks for key in both),
+        "an `ack` for each message that came in between",
+    )
     stage.fence()
 
 
@@ -365,8 +491,14 @@ def ignores_unknown_keys(stage: Stage) -> None:
     mine = open_message(stage, stage.text(1))
     reply = with_more_keys(stage.manners.counts(mine))
     stage.send(reply)
-    packet = stage.expect("confirm_count", where=lambda each: key_of(each) == reply["data"]["transaction_id"])
-    stage.check(value(packet, "confirm") is True, "`confirm` true: the keys beside the counts mean nothing", shown(packet))
+    packet = stage.expect(
+        "confirm_count", where=lambda each: key_of(each) == reply["data"]["transaction_id"]
+    )
+    stage.check(
+        value(packet, "confirm") is True,
+        "`confirm` true: the keys beside the counts mean nothing",
+        shown(packet),
+    )
     stage.send(*(with_more_keys(each) for each in stage.manners.answer(packet)))
     message = with_more_keys(stage.manners.message(stage.text(1)))
     stage.send(message)
@@ -379,10 +511,15 @@ def ignores_unknown_keys(stage: Stage) -> None:
 def with_more_keys(packet: Packet) -> Packet:
     """The packet, with keys that nobody knows in it and in its `data`."""
     more: dict[str, Any] = {"x_colour": "blue", "x_list": [1, {"deep": None}], "x_flag": False}
-    return {"x_first": 1, **packet, **more, "data": {"x_first": [], **packet.get("data", {}), **more}}
+    return {
+        "x_first": 1,
+        **packet,
+        **more,
+        "data": {"x_first": [], **packet.get("data", {}), **more},
+    }
 
 
-# --- Files -----------------------------------------------------------------------------------------------------------
+# --- Files ----------------------------------------------------------------------------------------
 
 TWO_CHUNKS: Final = 300_000
 """More than one chunk may hold, so that every client needs several."""
@@ -393,7 +530,11 @@ def sends_a_file(stage: Stage) -> None:
     stage.log_in()
     done, content, _ = upload(stage, TWO_CHUNKS)
     came = done.content()
-    stage.check(came == content, f"the {len(content)} bytes of the file", f"{len(came)} bytes, which are not those of the file")
+    stage.check(
+        came == content,
+        f"the {len(content)} bytes of the file",
+        f"{len(came)} bytes, which are not those of the file",
+    )
 
 
 @case("seed", ["R-FILE-2"], "chunks are numbered from 1 (or from 0, in all of an upload)")
@@ -404,7 +545,11 @@ def numbers_chunks(stage: Stage) -> None:
     first = done.numbers[0] if done.numbers else 1
     expected = list(range(first, first + len(set(done.numbers))))
     stage.check(first in (0, 1), "`sequence_number` 1 (or 0) for the first chunk", f"it is {first}")
-    stage.check(sorted(set(done.numbers)) == expected, f"the numbers {first} to {expected[-1]}", f"the numbers {done.numbers[:20]}")
+    stage.check(
+        sorted(set(done.numbers)) == expected,
+        f"the numbers {first} to {expected[-1]}",
+        f"the numbers {done.numbers[:20]}",
+    )
 
 
 @case("seed", ["R-FILE-3"], "all chunks but the last have one size, at most 262,144 bytes")
@@ -413,9 +558,16 @@ def keeps_one_chunk_size(stage: Stage) -> None:
     with stage.given("an upload"):
         done, _, _ = upload(stage, TWO_CHUNKS)
     sizes = [len(done.chunks[number]) for number in sorted(done.chunks)]
-    stage.check(len(set(sizes[:-1])) <= 1 and all(size <= sizes[0] for size in sizes), "chunks of one size, the last at most as large",
-                f"chunks of {sizes[:20]} bytes")  # fmt: skip
-    stage.check(max(sizes, default=0) <= 262_144, "at most 262,144 bytes in a chunk", f"a chunk of {max(sizes, default=0)} bytes")
+    stage.check(
+        len(set(sizes[:-1])) <= 1 and all(size <= sizes[0] for size in sizes),
+        "chunks of one size, the last at most as large",
+        f"chunks of {sizes[:20]} bytes",
+    )
+    stage.check(
+        max(sizes, default=0) <= 262_144,
+        "at most 262,144 bytes in a chunk",
+        f"a chunk of {max(sizes, default=0)} bytes",
+    )
 
 
 @case("seed", ["R-FILE-4"], "`file_size` and `total_packets` fit the chunks, in init and fin")
@@ -423,10 +575,26 @@ def tells_the_right_numbers(stage: Stage) -> None:
     stage.log_in()
     with stage.given("an upload"):
         done, content, chunks = upload(stage, TWO_CHUNKS)
-    stage.check(done.size == len(content), f"`file_size` {len(content)}", f"it is {shown(done.size)}")
-    count = len({value(chunk, "sequence_number") for chunk in chunks if isinstance(value(chunk, "sequence_number"), int)})
-    stage.check(done.total == count, f"`total_packets` {count} in `file_send_init`, as many as chunks came", f"it is {shown(done.total)}")
-    stage.check(done.announced == count, f"`total_packets` {count} in `file_send_fin`", f"it is {shown(done.announced)}")
+    stage.check(
+        done.size == len(content), f"`file_size` {len(content)}", f"it is {shown(done.size)}"
+    )
+    count = len(
+        {
+            value(chunk, "sequence_number")
+            for chunk in chunks
+            if isinstance(value(chunk, "sequence_number"), int)
+        }
+    )
+    stage.check(
+        done.total == count,
+        f"`total_packets` {count} in `file_send_init`, as many as chunks came",
+        f"it is {shown(done.total)}",
+    )
+    stage.check(
+        done.announced == count,
+        f"`total_packets` {count} in `file_send_fin`",
+        f"it is {shown(done.announced)}",
+    )
 
 
 @case("seed", ["R-FILE-5"], "chunks are base64 with padding and without line breaks")
@@ -449,8 +617,14 @@ def sends_base64(stage: Stage) -> None:
 def sends_an_empty_file(stage: Stage) -> None:
     stage.log_in()
     done, _, chunks = upload(stage, 0)
-    stage.check(not chunks, "no `file_send_data`", f"{len(chunks)} of them, the first {shown(chunks[:1])}")
-    stage.check((done.size, done.total) == (0, 0), "`file_size` 0 and `total_packets` 0", f"{shown(done.size)} and {shown(done.total)}")
+    stage.check(
+        not chunks, "no `file_send_data`", f"{len(chunks)} of them, the first {shown(chunks[:1])}"
+    )
+    stage.check(
+        (done.size, done.total) == (0, 0),
+        "`file_size` 0 and `total_packets` 0",
+        f"{shown(done.size)} and {shown(done.total)}",
+    )
 
 
 @case("seed", ["R-FILE-19"], "a file of several chunks is fetched and lies on disk as it was sent")
@@ -459,23 +633,37 @@ def fetches_a_file(stage: Stage) -> None:
     download(stage, stage.content(20_000))
 
 
-# --- Extensions ------------------------------------------------------------------------------------------------------
+# --- Extensions -----------------------------------------------------------------------------------
 
 
-@case("full", ["R-JSON-14"], "a `request_id`, where the client sends any, is text of 1 to 64 characters")
+@case(
+    "full",
+    ["R-JSON-14"],
+    "a `request_id`, where the client sends any, is text of 1 to 64 characters",
+)
 def request_ids_are_text(stage: Stage) -> None:
     converse(stage)
     stage.no_remarks("R-JSON-14")
 
 
-@case("full", ["R-EVT-3"], "events are taken by who asked for them, unknown types and unknown keys too")
+@case(
+    "full",
+    ["R-EVT-3"],
+    "events are taken by who asked for them, unknown types and unknown keys too",
+)
 def takes_events(stage: Stage) -> None:
     sound(stage, hears=False)
     if "events" not in stage.manners.features:
-        stage.not_offered('a login with `features` that hold "events"', "the client did not ask for them")
+        stage.not_offered(
+            'a login with `features` that hold "events"', "the client did not ask for them"
+        )
     room = stage.setting.driver.room
-    for data in ({"type": "user_online", "chatid": stage.other}, {"type": "x_comet_seen", "x_tail": [1, 2]},
-                 {"type": "room_renamed", "room_id": room, "name": room}, {"type": "user_offline", "chatid": stage.other}):  # fmt: skip
+    for data in (
+        {"type": "user_online", "chatid": stage.other},
+        {"type": "x_comet_seen", "x_tail": [1, 2]},
+        {"type": "room_renamed", "room_id": room, "name": room},
+        {"type": "user_offline", "chatid": stage.other},
+    ):
         stage.send({"action": "event", "data": data})
     stage.fence()
 
@@ -497,10 +685,18 @@ def come_back(stage: Stage) -> None:
     packet = stage.expect("login")
     replies = stage.manners.answer(packet)
     stage.send(*replies)
-    stage.check(replies[0]["action"] == "login_success", "a login with the session key or the password", shown(packet))
+    stage.check(
+        replies[0]["action"] == "login_success",
+        "a login with the session key or the password",
+        shown(packet),
+    )
 
 
-@case("full", ["R-MSG-8"], "a message whose ack was lost goes out again with the same key, where the client makes keys")
+@case(
+    "full",
+    ["R-MSG-8"],
+    "a message whose ack was lost goes out again with the same key, where the client makes keys",
+)
 def repeats_with_the_same_key(stage: Stage) -> None:
     stage.log_in()
     text = stage.text()
@@ -508,23 +704,37 @@ def repeats_with_the_same_key(stage: Stage) -> None:
         mine = open_message(stage, text)
     key = key_of(mine)
     if not key:
-        stage.not_offered("`transaction_id` in `send_message`", "the client makes no keys of its own")
+        stage.not_offered(
+            "`transaction_id` in `send_message`", "the client makes no keys of its own"
+        )
     stage.check(len(key) <= 64, "a key of 1 to 64 characters", shown(mine))
     packet = count_message(stage, mine)
     stage.manners.answer(packet)  # stored, but the ack is lost
     come_back(stage)
-    again = stage.expect("send_message", where=lambda each: said(each, text), what="`send_message` of the same text once more")
+    again = stage.expect(
+        "send_message",
+        where=lambda each: said(each, text),
+        what="`send_message` of the same text once more",
+    )
     stage.check(key_of(again) == key, f"the same `transaction_id` {key}", shown(again))
     stage.send(*stage.manners.answer(again))
     stage.fence()
 
 
-@case("full", ["R-FILE-15"], "an upload that the server has a part of is continued with the chunks that it lacks")
+@case(
+    "full",
+    ["R-FILE-15"],
+    "an upload that the server has a part of is continued with the chunks that it lacks",
+)
 def continues_an_upload(stage: Stage) -> None:
     stage.log_in()
     with stage.given("an upload in which everything is right"):
         done, content, _ = upload(stage, TWO_CHUNKS)
-        stage.check(done.content() == content and done.total == len(done.chunks) and min(done.chunks) < 2, "the whole file", "another")
+        stage.check(
+            done.content() == content and done.total == len(done.chunks) and min(done.chunks) < 2,
+            "the whole file",
+            "another",
+        )
     path = stage.make_file(TWO_CHUNKS)
     stage.type_line(stage.setting.driver.send, file=str(path), name=path.name)
     init = stage.expect("file_send_init")
@@ -535,17 +745,30 @@ def continues_an_upload(stage: Stage) -> None:
     stage.send(*replies)
     numbers: list[Any] = []
     while True:
-        packet = stage.expect("file_send_data", "file_send_fin", what="`file_send_data` or `file_send_fin`")
+        packet = stage.expect(
+            "file_send_data", "file_send_fin", what="`file_send_data` or `file_send_fin`"
+        )
         stage.send(*stage.manners.answer(packet))
         if packet["action"] == "file_send_fin":
             break
         numbers.append(value(packet, "sequence_number"))
     if len(numbers) >= total:
-        stage.not_offered(f"only chunk {total} of {total}, which the server lacked", "all were sent again, which is allowed")
-    stage.check(numbers == [total], f"chunk {total}, the only one that the server lacked", f"the chunks {numbers[:20]}")
+        stage.not_offered(
+            f"only chunk {total} of {total}, which the server lacked",
+            "all were sent again, which is allowed",
+        )
+    stage.check(
+        numbers == [total],
+        f"chunk {total}, the only one that the server lacked",
+        f"the chunks {numbers[:20]}",
+    )
 
 
-@case("full", ["R-FILE-20", "R-ORDER-8"], "messages that pass between the chunks of a download are answered")
+@case(
+    "full",
+    ["R-FILE-20", "R-ORDER-8"],
+    "messages that pass between the chunks of a download are answered",
+)
 def chats_while_fetching(stage: Stage) -> None:
     sound(stage, sends=False)
     content = stage.content(20_000)
@@ -562,10 +785,14 @@ def chats_while_fetching(stage: Stage) -> None:
     stage.settle(lambda: key in stage.manners.acks, f"`ack` for transaction {key}")
 
 
-# --- Robust ----------------------------------------------------------------------------------------------------------
+# --- Robust ---------------------------------------------------------------------------------------
 
 
-@case("robust", ["R-FRAME-2"], "frames are understood in small pieces: the length byte by byte, the text cut anywhere")
+@case(
+    "robust",
+    ["R-FRAME-2"],
+    "frames are understood in small pieces: the length byte by byte, the text cut anywhere",
+)
 def understands_pieces(stage: Stage) -> None:
     content = f"{stage.text(1)} 👍🏽 ëëë 日本語"
     sound(stage, content)
@@ -585,7 +812,11 @@ def logs_in_by_pieces(stage: Stage) -> None:
     stage.fence()
 
 
-@case("robust", ["R-FRAME-2"], "frames are understood when several come in one piece, and the last of them only in half")
+@case(
+    "robust",
+    ["R-FRAME-2"],
+    "frames are understood when several come in one piece, and the last of them only in half",
+)
 def understands_joined_frames(stage: Stage) -> None:
     sound(stage)
     stage.deliver = deliver_together
@@ -593,11 +824,18 @@ def understands_joined_frames(stage: Stage) -> None:
     assert stage.peer is not None
     stage.peer.send_cut(messages, 40)
     keys = [message["data"]["transaction_id"] for message in messages]
-    stage.settle(lambda: all(key in stage.manners.acks for key in keys), "an `ack` for each of 5 messages that came in one piece")
+    stage.settle(
+        lambda: all(key in stage.manners.acks for key in keys),
+        "an `ack` for each of 5 messages that came in one piece",
+    )
     stage.fence()
 
 
-@case("robust", ["R-MSG-16", "R-MSG-17"], f"{VERY_MANY} messages in one piece are all counted and acknowledged")
+@case(
+    "robust",
+    ["R-MSG-16", "R-MSG-17"],
+    f"{VERY_MANY} messages in one piece are all counted and acknowledged",
+)
 def answers_very_many_messages(stage: Stage) -> None:
     stage.log_in()
     _answers_all(stage, VERY_MANY, together=True)
@@ -612,10 +850,21 @@ def counts_a_long_message(stage: Stage) -> None:
     check_counts(stage, hear_counts(stage, message), content)
 
 
-@case("robust", ["R-MSG-1"], "control characters, line ends, quotes and invisible characters count like all others")
+@case(
+    "robust",
+    ["R-MSG-1"],
+    "control characters, line ends, quotes and invisible characters count like all others",
+)
 def counts_strange_characters(stage: Stage) -> None:
     stage.log_in()
-    for content in ("\x1b[2J\x1b[31mred\x07", 'quote " and \\ and / \b\t', "line\nline\r\nend\n", "\u202eabc\u200b\u2028\ufeff", " ", "\ud7ff\ue000\uffff\U0010ffff"):
+    for content in (
+        "\x1b[2J\x1b[31mred\x07",
+        'quote " and \\ and / \b\t',
+        "line\nline\r\nend\n",
+        "\u202eabc\u200b\u2028\ufeff",
+        " ",
+        "\ud7ff\ue000\uffff\U0010ffff",
+    ):
         message = stage.manners.message(content)
         stage.send(message)
         with stage.given("`character_count` for a received message"):

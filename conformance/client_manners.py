@@ -1,10 +1,12 @@
-"""How the scripted server behaves where a case does not say otherwise: a small, friendly chat server for one user.
+"""How the scripted server behaves where a case does not say otherwise: a small, friendly chat
+server for one user.
 
-Owns accounts, history, files and open transactions of one case, in memory. Knows no sockets: it is given a packet and says what to answer.
-Used by the thread of the case.
+Owns accounts, history, files and open transactions of one case, in memory. Knows no sockets: it is
+given a packet and says what to answer. Used by the thread of the case.
 
-At the level seed it is a server of the 24 packets: it announces no limits, repeats no `request_id`, makes every transaction's key itself
-and answers all else `error`. At the other levels it knows the extensions as far as a client may need them.
+At the level seed it is a server of the 24 packets: it announces no limits, repeats no `request_id`,
+makes every transaction's key itself and answers all else `error`. At the other levels it knows the
+extensions as far as a client may need them.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ def letters(text: str) -> dict[str, int]:
 
 
 def value(packet: Packet, key: str) -> Any:
-    """A value of `data`; `chatid` and `chat_id` stand for each other, so that a wrong spelling spoils one rule only."""
+    """A value of `data`; `chatid` and `chat_id` stand for each other, so that a wrong spelling
+    spoils one rule only."""
     data = packet.get("data")
     if not isinstance(data, dict):
         return None
@@ -68,8 +71,16 @@ class Upload:
 class Manners:
     """The standard answers. `extended` is whether the extensions are known."""
 
-    def __init__(self, user: str, password: str, other: str, room: str, extended: bool, source: random.Random) -> None:
-        self.user, self.password, self.other, self.room, self.extended = user, password, other, room, extended
+    def __init__(
+        self, user: str, password: str, other: str, room: str, extended: bool, source: random.Random
+    ) -> None:
+        self.user, self.password, self.other, self.room, self.extended = (
+            user,
+            password,
+            other,
+            room,
+            extended,
+        )
         self.session_key = f"{source.getrandbits(128):032x}"
         self._random = source
         self._next_id = 1
@@ -106,20 +117,41 @@ class Manners:
 
     def copy(self, key: str, content: str, number: int | None = None, **extra: Any) -> Packet:
         """`receive_message` for a message that was delivered before."""
-        data = {"transaction_id": key, "room_id": self.room, "sender_chatid": self.other, "content": content,
-                "timestamp": TIMESTAMP.format(0), **extra}  # fmt: skip
+        data = {
+            "transaction_id": key,
+            "room_id": self.room,
+            "sender_chatid": self.other,
+            "content": content,
+            "timestamp": TIMESTAMP.format(0),
+            **extra,
+        }
         if self.extended:
             data["message_id"] = self._next_id - 1 if number is None else number
-        return {"action": "receive_message", "status": "success", "message": "New message received.", "data": data}
+        return {
+            "action": "receive_message",
+            "status": "success",
+            "message": "New message received.",
+            "data": data,
+        }
 
     def counts(self, packet: Packet, counted: dict[str, int] | None = None, **extra: Any) -> Packet:
-        """`character_count` for a `send_message`, with its own counts unless told others; opens the transaction."""
+        """`character_count` for a `send_message`, with its own counts unless told others; opens the
+        transaction."""
         key = (key_of(packet) if self.extended else "") or self.new_key()
         self.sent[key] = packet
         content = value(packet, "content")
-        counted = letters(content if isinstance(content, str) else "") if counted is None else counted
-        reply = {"action": "character_count",
-                 "data": {"transaction_id": key, "letter_frequencies": counted, "original_action": "send_message", **extra}}  # fmt: skip
+        counted = (
+            letters(content if isinstance(content, str) else "") if counted is None else counted
+        )
+        reply = {
+            "action": "character_count",
+            "data": {
+                "transaction_id": key,
+                "letter_frequencies": counted,
+                "original_action": "send_message",
+                **extra,
+            },
+        }
         return self._to(packet, reply)
 
     def confirmation(self, key: str, confirm: bool) -> Packet:
@@ -128,8 +160,12 @@ class Manners:
 
     def error(self, packet: Packet, code: str, message: str) -> Packet:
         """`error` for a request."""
-        reply: Packet = {"action": "error", "original_action": str(packet.get("action", "unknown"))[:64], "status": "error",
-                         "message": message}  # fmt: skip
+        reply: Packet = {
+            "action": "error",
+            "original_action": str(packet.get("action", "unknown"))[:64],
+            "status": "error",
+            "message": message,
+        }
         if self.extended:
             reply["code"] = code
         return self._to(packet, reply)
@@ -139,7 +175,9 @@ class Manners:
     def answer(self, packet: Packet) -> list[Packet]:
         """What the server sends for a packet, in order."""
         action = packet.get("action")
-        handler = self._SEED.get(str(action)) or (self._EXTENSIONS.get(str(action)) if self.extended else None)
+        handler = self._SEED.get(str(action)) or (
+            self._EXTENSIONS.get(str(action)) if self.extended else None
+        )
         if handler is None:
             return [self.error(packet, "unknown_action", f"unknown action {str(action)[:40]!r}")]
         return [self._to(packet, reply) for reply in handler(self, packet)]
@@ -158,16 +196,36 @@ class Manners:
         return self._next_id - 1
 
     def _remember(self, sender: str, content: str, number: int) -> None:
-        self.history.append({"message_id": number, "sender_chatid": sender, "content": content, "timestamp": TIMESTAMP.format(0)})
+        self.history.append(
+            {
+                "message_id": number,
+                "sender_chatid": sender,
+                "content": content,
+                "timestamp": TIMESTAMP.format(0),
+            }
+        )
 
     def _login(self, packet: Packet) -> list[Packet]:
         key = value(packet, "session_key")
         by_key = self.extended and isinstance(key, str) and key == self.session_key
-        if value(packet, "chatid") != self.user or not (by_key or value(packet, "password") == self.password):
-            return [{"action": "login_fail", "status": "error", "message": "Invalid credentials or user already logged in"}]
+        if value(packet, "chatid") != self.user or not (
+            by_key or value(packet, "password") == self.password
+        ):
+            return [
+                {
+                    "action": "login_fail",
+                    "status": "error",
+                    "message": "Invalid credentials or user already logged in",
+                }
+            ]
         data: dict[str, Any] = {"chatid": self.user, "session_key": self.session_key}
         if self.extended:
-            data["limits"] = {"max_frame": 1_048_576, "max_content": 16_384, "max_file": 104_857_600, "max_chunk": 262_144}
+            data["limits"] = {
+                "max_frame": 1_048_576,
+                "max_content": 16_384,
+                "max_file": 104_857_600,
+                "max_chunk": 262_144,
+            }
             asked = value(packet, "features")
             if isinstance(asked, list):
                 self.features = tuple(word for word in FEATURES if word in asked)
@@ -175,7 +233,14 @@ class Manners:
         return self._good("login_success", "Login successful", data)
 
     def _register(self, packet: Packet) -> list[Packet]:
-        return [{"action": "register_fail", "status": "error", "message": "This name is taken.", "code": "name_taken"}]
+        return [
+            {
+                "action": "register_fail",
+                "status": "error",
+                "message": "This name is taken.",
+                "code": "name_taken",
+            }
+        ]
 
     def _send_message(self, packet: Packet) -> list[Packet]:
         key = key_of(packet)
@@ -189,8 +254,12 @@ class Manners:
             return [self.error(packet, "transaction_not_found", "no such transaction is open")]
         self.confirmed[key] = confirm is True
         if confirm is not True:
-            reply: Packet = {"action": "ack", "status": "error", "message": "You did not confirm the counts.",
-                             "data": {"transaction_id": key}}  # fmt: skip
+            reply: Packet = {
+                "action": "ack",
+                "status": "error",
+                "message": "You did not confirm the counts.",
+                "data": {"transaction_id": key},
+            }
             return [{**reply, "code": "not_confirmed"} if self.extended else reply]
         self.stored[key] = self._number()
         content = value(self.sent[key], "content")
@@ -201,14 +270,23 @@ class Manners:
         data: dict[str, Any] = {"transaction_id": key}
         if self.extended:
             data.update(message_id=self.stored[key], timestamp=TIMESTAMP.format(0))
-        return {"action": "ack", "status": "success", "message": "Action processed successfully.", "data": data}
+        return {
+            "action": "ack",
+            "status": "success",
+            "message": "Action processed successfully.",
+            "data": data,
+        }
 
     def _character_count(self, packet: Packet) -> list[Packet]:
         key = key_of(packet)
         if key not in self.delivered:
             return [self.error(packet, "transaction_not_found", "no such transaction is open")]
         self.counted.add(key)
-        return [self.confirmation(key, value(packet, "letter_frequencies") == letters(self.delivered[key]))]
+        return [
+            self.confirmation(
+                key, value(packet, "letter_frequencies") == letters(self.delivered[key])
+            )
+        ]
 
     def _acknowledged(self, packet: Packet) -> list[Packet]:
         key = key_of(packet)
@@ -224,33 +302,55 @@ class Manners:
             rows = [row for row in rows if row["message_id"] > after]
         if self.extended and isinstance(limit, int):
             rows = rows[-limit:] if isinstance(data, dict) and "before_id" in data else rows[:limit]
-        messages = [row if self.extended else {key: row[key] for key in row if key != "message_id"} for row in rows]
+        messages = [
+            row if self.extended else {key: row[key] for key in row if key != "message_id"}
+            for row in rows
+        ]
         reply: dict[str, Any] = {"room_id": value(packet, "room_id"), "messages": messages}
-        return self._good("messages_list", "Messages retrieved successfully.", {**reply, **({"has_more": False} if self.extended else {})})
+        return self._good(
+            "messages_list",
+            "Messages retrieved successfully.",
+            {**reply, **({"has_more": False} if self.extended else {})},
+        )
 
     # --- Files ---
 
     def _where(self, packet: Packet) -> dict[str, Any]:
-        return {"chat_id": self.user, "room_id": value(packet, "room_id"), "file_path": value(packet, "file_path")}
+        return {
+            "chat_id": self.user,
+            "room_id": value(packet, "room_id"),
+            "file_path": value(packet, "file_path"),
+        }
 
     def _file_send_init(self, packet: Packet) -> list[Packet]:
         name = str(value(packet, "file_path"))
-        self.uploads[name] = Upload(name, value(packet, "file_size"), value(packet, "total_packets"))
+        self.uploads[name] = Upload(
+            name, value(packet, "file_size"), value(packet, "total_packets")
+        )
         return self._good("file_send_init", "Server ready to receive file.", self._where(packet))
 
     def _file_send_data(self, packet: Packet) -> list[Packet]:
-        upload, at = self.uploads.get(str(value(packet, "file_path"))), value(packet, "sequence_number")
+        upload, at = (
+            self.uploads.get(str(value(packet, "file_path"))),
+            value(packet, "sequence_number"),
+        )
         if upload is None:
             return [self.error(packet, "file_not_found", "no such upload is open")]
         try:
-            chunk = base64.b64decode("".join(str(value(packet, "file_data")).split()), validate=True)  # line breaks: see sends_base64
+            chunk = base64.b64decode(
+                "".join(str(value(packet, "file_data")).split()), validate=True
+            )  # line breaks: see sends_base64
         except (binascii.Error, ValueError):
             return [self.error(packet, "bad_packet", "data.file_data is no base64")]
         if type(at) is not int:
             return [self.error(packet, "bad_packet", "data.sequence_number is no integer")]
         upload.chunks[at] = chunk
         upload.numbers.append(at)
-        return self._good("file_send_data", f"Chunk {at} received.", {**self._where(packet), "sequence_number": at})
+        return self._good(
+            "file_send_data",
+            f"Chunk {at} received.",
+            {**self._where(packet), "sequence_number": at},
+        )
 
     def _file_send_fin(self, packet: Packet) -> list[Packet]:
         upload = self.uploads.get(str(value(packet, "file_path")))
@@ -266,10 +366,16 @@ class Manners:
         data: dict[str, Any] = {"file_list": ", ".join(self.files)}
         if self.extended:
             data["files"] = [
-                {"file_path": name, "file_size": len(content), "file_type": "application/octet-stream", "sender_chatid": self.other,
-                 "timestamp": TIMESTAMP.format(0), "sha256": hashlib.sha256(content).hexdigest()}
+                {
+                    "file_path": name,
+                    "file_size": len(content),
+                    "file_type": "application/octet-stream",
+                    "sender_chatid": self.other,
+                    "timestamp": TIMESTAMP.format(0),
+                    "sha256": hashlib.sha256(content).hexdigest(),
+                }
                 for name, content in self.files.items()
-            ]  # fmt: skip
+            ]
         return self._good("file_list_req", f"File list for room {value(packet, 'room_id')}", data)
 
     def _file_down_req(self, packet: Packet) -> list[Packet]:
@@ -278,12 +384,21 @@ class Manners:
             return [self.error(packet, "file_not_found", "there is no such file")]
         content = self.files[name]
         where = {"room_id": value(packet, "room_id"), "file_path": name}
-        chunks = [content[at : at + self.chunk_bytes] for at in range(0, len(content), self.chunk_bytes)]
+        chunks = [
+            content[at : at + self.chunk_bytes] for at in range(0, len(content), self.chunk_bytes)
+        ]
         meta: dict[str, Any] = {**where, "file_size": len(content), "total_packets": len(chunks)}
         if self.extended:
             meta["sha256"] = hashlib.sha256(content).hexdigest()
         data: list[Packet] = [
-            {"action": "file_down_data", "data": {**where, "sequence_number": at, "file_data": base64.b64encode(chunk).decode()}}
+            {
+                "action": "file_down_data",
+                "data": {
+                    **where,
+                    "sequence_number": at,
+                    "file_data": base64.b64encode(chunk).decode(),
+                },
+            }
             for at, chunk in enumerate(chunks, 1)
         ]
         return [
@@ -302,22 +417,41 @@ class Manners:
 
     def _get_rooms(self, packet: Packet) -> list[Packet]:
         last = max((row["message_id"] for row in self.history), default=0)
-        room = {"id": self.room, "name": self.room, "owner": None, "private": False, "members": sorted((self.user, self.other)),
-                "unread": 0, "last_message_id": last}  # fmt: skip
+        room = {
+            "id": self.room,
+            "name": self.room,
+            "owner": None,
+            "private": False,
+            "members": sorted((self.user, self.other)),
+            "unread": 0,
+            "last_message_id": last,
+        }
         rooms = [room] if value(packet, "after") is None else []
-        return self._good("rooms_list", "Rooms retrieved successfully.", {"rooms": rooms, "has_more": False})
+        return self._good(
+            "rooms_list", "Rooms retrieved successfully.", {"rooms": rooms, "has_more": False}
+        )
 
     def _get_users(self, packet: Packet) -> list[Packet]:
         names = sorted((self.user, self.other)) if value(packet, "after") is None else []
         if packet.get("action") == "get_users":
-            return self._good("users_list", "Users retrieved successfully.", {"users": names, "online": names, "has_more": False})
-        return self._good("room_users_list", "Users of the room retrieved successfully.",
-                          {"room_id": self.room, "room_name": self.room, "users": names, "has_more": False})  # fmt: skip
+            return self._good(
+                "users_list",
+                "Users retrieved successfully.",
+                {"users": names, "online": names, "has_more": False},
+            )
+        return self._good(
+            "room_users_list",
+            "Users of the room retrieved successfully.",
+            {"room_id": self.room, "room_name": self.room, "users": names, "has_more": False},
+        )
 
     def _to_and_from(self, packet: Packet) -> list[Packet]:
         joins = packet.get("action") == "join_room"
-        return self._good("room_joined" if joins else "room_left", "Room joined." if joins else "Room left.",
-                          {"room_id": value(packet, "room_id")})  # fmt: skip
+        return self._good(
+            "room_joined" if joins else "room_left",
+            "Room joined." if joins else "Room left.",
+            {"room_id": value(packet, "room_id")},
+        )
 
     def _file_cancel(self, packet: Packet) -> list[Packet]:
         self.uploads.pop(str(value(packet, "file_path")), None)
@@ -330,13 +464,33 @@ class Manners:
         return []
 
     _SEED: Final[dict[str, Callable[[Manners, Packet], list[Packet]]]] = {
-        "login": _login, "send_message": _send_message, "confirm_count": _confirm_count, "character_count": _character_count,
-        "ack": _acknowledged, "get_messages": _get_messages, "file_send_init": _file_send_init, "file_send_data": _file_send_data,
-        "file_send_fin": _file_send_fin, "file_list_req": _file_list_req, "file_down_req": _file_down_req,
-    }  # fmt: skip
+        "login": _login,
+        "send_message": _send_message,
+        "confirm_count": _confirm_count,
+        "character_count": _character_count,
+        "ack": _acknowledged,
+        "get_messages": _get_messages,
+        "file_send_init": _file_send_init,
+        "file_send_data": _file_send_data,
+        "file_send_fin": _file_send_fin,
+        "file_list_req": _file_list_req,
+        "file_down_req": _file_down_req,
+    }
     _EXTENSIONS: Final[dict[str, Callable[[Manners, Packet], list[Packet]]]] = {
-        "register": _register, "ping": _ping, "logout": _logout, "get_rooms": _get_rooms, "get_users": _get_users,
-        "get_room_users": _get_users, "join_room": _to_and_from, "leave_room": _to_and_from, "file_cancel": _file_cancel,
-        "create_room": _forbidden, "add_user_to_room": _forbidden, "remove_user_from_room": _forbidden, "rename_room": _forbidden,
-        "delete_room": _forbidden, "change_password": _forbidden, "typing": _nothing,
-    }  # fmt: skip
+        "register": _register,
+        "ping": _ping,
+        "logout": _logout,
+        "get_rooms": _get_rooms,
+        "get_users": _get_users,
+        "get_room_users": _get_users,
+        "join_room": _to_and_from,
+        "leave_room": _to_and_from,
+        "file_cancel": _file_cancel,
+        "create_room": _forbidden,
+        "add_user_to_room": _forbidden,
+        "remove_user_from_room": _forbidden,
+        "rename_room": _forbidden,
+        "delete_room": _forbidden,
+        "change_password": _forbidden,
+        "typing": _nothing,
+    }

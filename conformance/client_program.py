@@ -1,9 +1,11 @@
 """A client as a program: started by its command line, typed to as a user would, read, and ended.
 
-Owns one child process with its three streams, and the words of a driver file: what is typed to log in, to say something, to send and
-to fetch a file. Used by the thread of the case; two threads collect what the program prints. Ends only what it started.
+Owns one child process with its three streams, and the words of a driver file: what is typed to log
+in, to say something, to send and to fetch a file. Used by the thread of the case; two threads
+collect what the program prints. Ends only what it started.
 
-A driver file says how a client is used; every value is optional, and those of our own line client stand where one is missing:
+A driver file says how a client is used; every value is optional, and those of our own line client
+stand where one is missing:
 
     [driver]
     login =             # lines typed after the start, one below the other; unless said those of {user} and {password} that the
@@ -45,7 +47,8 @@ class BadDriver(ValueError):
 
 @dataclass(frozen=True)
 class Driver:
-    """What is typed into a client. `login` None: by what its command line holds, see `login_lines`."""
+    """What is typed into a client. `login` None: by what its command line holds, see
+    `login_lines`."""
 
     login: tuple[str, ...] | None = None
     say: str = "{text}"
@@ -56,7 +59,8 @@ class Driver:
     downloads: tuple[str, ...] = ("{folder}", "downloads")
 
     def login_lines(self, command: Sequence[str]) -> tuple[str, ...]:
-        """The lines that log in: those of the file, else name and password, without what the command says already."""
+        """The lines that log in: those of the file, else name and password, without what the
+        command says already."""
         if self.login is not None:
             return self.login
         words = " ".join(command)
@@ -80,7 +84,9 @@ def read_driver(path: str | None) -> Driver:
     given = dict(parser["driver"])
     unknown = sorted(given.keys() - set(KEYS))
     if unknown:
-        raise BadDriver(f"the driver file {path} says {', '.join(unknown)}; expected {', '.join(KEYS)}")
+        raise BadDriver(
+            f"the driver file {path} says {', '.join(unknown)}; expected {', '.join(KEYS)}"
+        )
     plain = Driver()
     login = given.get("login")
     downloads = _lines(given.get("downloads", ""))
@@ -112,11 +118,16 @@ def split_command(words: Sequence[str]) -> list[str]:
         return list(words)
     if sys.platform != "win32":
         return shlex.split(words[0])
-    return [word.strip('"') for word in shlex.split(words[0], posix=False)]  # backslashes are no escapes there
+    return [
+        word.strip('"') for word in shlex.split(words[0], posix=False)
+    ]  # backslashes are no escapes there
 
 
-def start(command: Sequence[str], values: Mapping[str, str], *, has_input: bool = True) -> subprocess.Popen[bytes]:
-    """Start a command with its placeholders filled in, in a process group of its own, its output piped. Raises `OSError`."""
+def start(
+    command: Sequence[str], values: Mapping[str, str], *, has_input: bool = True
+) -> subprocess.Popen[bytes]:
+    """Start a command with its placeholders filled in, in a process group of its own, its output
+    piped. Raises `OSError`."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("CHAT_")}
     environment.update({f"CHAT_{name.upper()}": value for name, value in values.items()})
     environment.update({"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8"})
@@ -159,14 +170,22 @@ class ClientProgram:
     def __init__(self, command: Sequence[str], values: Mapping[str, str], driver: Driver) -> None:
         self.driver = driver
         self.values = dict(values)
-        self._changed = threading.Condition()  # guards the next two; notified when something was printed or a stream ended
+        self._changed = (
+            threading.Condition()
+        )  # guards the next two; notified when something was printed or a stream ended
         self._output = ""
         self._open_streams = 2
         self._process = start(command, values)
-        assert self._process.stdin is not None and self._process.stdout is not None and self._process.stderr is not None
+        assert (
+            self._process.stdin is not None
+            and self._process.stdout is not None
+            and self._process.stderr is not None
+        )
         self._stdin: IO[bytes] = self._process.stdin
         for stream in (self._process.stdout, self._process.stderr):
-            threading.Thread(target=self._collect, args=(stream,), name="client-output", daemon=True).start()
+            threading.Thread(
+                target=self._collect, args=(stream,), name="client-output", daemon=True
+            ).start()
 
     def type(self, line: str, **values: str) -> str:
         """Type a line, its placeholders filled in; returns what was typed."""
@@ -199,10 +218,18 @@ class ClientProgram:
     def wait_for_output(self, text: str, timeout: float) -> bool:
         """Wait until it has printed `text`."""
         with self._changed:
-            return self._changed.wait_for(lambda: text in self._output or not self._open_streams, timeout) and text in self._output
+            return (
+                self._changed.wait_for(
+                    lambda: text in self._output or not self._open_streams, timeout
+                )
+                and text in self._output
+            )
 
-    def find_file(self, name: str, content: bytes, timeout: float, meanwhile: Callable[[], None]) -> str:
-        """Wait until a fetched file lies in one of the folders with this content; returns what is wrong, or "".
+    def find_file(
+        self, name: str, content: bytes, timeout: float, meanwhile: Callable[[], None]
+    ) -> str:
+        """Wait until a fetched file lies in one of the folders with this content; returns what is
+        wrong, or "".
 
         `meanwhile` is called again and again.
         """
@@ -215,7 +242,9 @@ class ClientProgram:
             if time.monotonic() > deadline or (self.status is not None and not self._open_streams):
                 break
             meanwhile()
-            pause.wait(0.05)  # no system tells all others when a file is written: it has to be looked for
+            pause.wait(
+                0.05
+            )  # no system tells all others when a file is written: it has to be looked for
         if not found:
             return "no such file in " + " or ".join(str(folder) for folder in self._folders())
         return f"{found[0]} with {len(_content(found[0]))} bytes, which are not those of the file"
@@ -241,7 +270,13 @@ class ClientProgram:
         return [Path(fill(folder, self.values)) for folder in self.driver.downloads]
 
     def _fetched(self, name: str) -> list[Path]:
-        return [path for folder in self._folders() if folder.is_dir() for path in folder.rglob(name) if path.is_file()]
+        return [
+            path
+            for folder in self._folders()
+            if folder.is_dir()
+            for path in folder.rglob(name)
+            if path.is_file()
+        ]
 
     def _collect(self, stream: IO[bytes]) -> None:
         while True:
@@ -249,7 +284,9 @@ class ClientProgram:
             with self._changed:
                 if not data:
                     self._open_streams -= 1
-                self._output = (self._output + data.decode("utf-8", "replace"))[-MAX_OUTPUT_CHARACTERS:]
+                self._output = (self._output + data.decode("utf-8", "replace"))[
+                    -MAX_OUTPUT_CHARACTERS:
+                ]
                 self._changed.notify_all()
             if not data:
                 stream.close()

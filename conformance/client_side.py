@@ -1,10 +1,13 @@
-"""Grading a client: its program is started for each case, against a scripted server, and driven through its standard input.
+"""Grading a client: its program is started for each case, against a scripted server, and driven
+through its standard input.
 
-Owns the order of a run and its deadlines; the cases are in `conformance.client_cases`. Prints nothing.
+Owns the order of a run and its deadlines; the cases are in `conformance.client_cases`. Prints
+nothing.
 
-The command of the client may hold {host} {port} {user} {password} {room} {folder}, which are filled in; the same values stand in the
-environment as CHAT_HOST, CHAT_PORT, CHAT_USER, CHAT_PASSWORD, CHAT_ROOM and CHAT_FOLDER. {folder} is a fresh folder where fetched
-files may be put. What is typed is said by a driver file; see `conformance.client_program`.
+The command of the client may hold {host} {port} {user} {password} {room} {folder}, which are filled
+in; the same values stand in the environment as CHAT_HOST, CHAT_PORT, CHAT_USER, CHAT_PASSWORD,
+CHAT_ROOM and CHAT_FOLDER. {folder} is a fresh folder where fetched files may be put. What is typed
+is said by a driver file; see `conformance.client_program`.
 """
 
 from __future__ import annotations
@@ -25,18 +28,24 @@ from conformance.rules import RULES, matching
 from conformance.verdicts import LEVELS, Outcome, Report, Verdict
 
 WAIT_SECONDS = 10.0
-"""The longest single wait, unless `--timeout` says another; the first of each case, for the start of the program, may take longer."""
+"""The longest single wait, unless `--timeout` says another; the first of each case, for the start
+of the program, may take longer."""
 CASE_SECONDS = 90.0
 RUN_SECONDS = 480.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that only this mode has."""
-    parser.add_argument("--driver", metavar="FILE", help="what is typed into the client (INI); that of our own line client unless given")
+    parser.add_argument(
+        "--driver",
+        metavar="FILE",
+        help="what is typed into the client (INI); that of our own line client unless given",
+    )
 
 
 def chosen(level: str, rules: Sequence[str] = (), ids: Sequence[str] = ()) -> list[ClientCase]:
-    """The cases of a level and those below that look at one of the rules, or are named; ValueError for what does not exist."""
+    """The cases of a level and those below that look at one of the rules, or are named; ValueError
+    for what does not exist."""
     every = client_cases.REGISTRY
     unknown = [name for name in ids if name not in every]
     if unknown:
@@ -49,10 +58,12 @@ def chosen(level: str, rules: Sequence[str] = (), ids: Sequence[str] = ()) -> li
 
 
 def run(args: argparse.Namespace, on_outcome: Callable[[Outcome], None] | None = None) -> Report:
-    """Grade the client that `args.commands[0]` starts; `on_outcome` is told of each case as it ends.
+    """Grade the client that `args.commands[0]` starts; `on_outcome` is told of each case as it
+    ends.
 
-    Uses `commands`, `driver`, `level`, `seed`, `timeout`, `limit`, `rules`, `case`, `points` and `transcripts`; those that are None have
-    their defaults. Raises `ValueError` for what does not exist.
+    Uses `commands`, `driver`, `level`, `seed`, `timeout`, `limit`, `rules`, `case`, `points` and
+    `transcripts`; those that are None have their defaults. Raises `ValueError` for what does not
+    exist.
     """
     if len(args.commands) != 1 or not args.commands[0]:
         raise ValueError("expected: python -m conformance client -- CMD …")
@@ -67,7 +78,11 @@ def run(args: argparse.Namespace, on_outcome: Callable[[Outcome], None] | None =
     notes: list[str] = []
     why_not = ""
     for each in picked:
-        outcome = _skipped(each, why_not) if why_not else run_case(each, setting, until, keep=args.transcripts)
+        outcome = (
+            _skipped(each, why_not)
+            if why_not
+            else run_case(each, setting, until, keep=args.transcripts)
+        )
         outcome = dataclasses.replace(outcome, again=_again(args, each, words))
         outcomes.append(outcome)
         if on_outcome is not None:
@@ -76,19 +91,28 @@ def run(args: argparse.Namespace, on_outcome: Callable[[Outcome], None] | None =
             why_not = _reason_to_stop(each, outcome, until)
             notes += [f"Stopped early: {why_not}."] if why_not else []
     return Report(
-        target=shlex.join(words), mode="client", level=args.level, seed=args.seed, started=started,
-        seconds=round(time.monotonic() - began, 3), outcomes=foundations.judged(outcomes), rules_without_case=without_case(), notes=tuple(notes),
+        target=shlex.join(words),
+        mode="client",
+        level=args.level,
+        seed=args.seed,
+        started=started,
+        seconds=round(time.monotonic() - began, 3),
+        outcomes=foundations.judged(outcomes),
+        rules_without_case=without_case(),
+        notes=tuple(notes),
         points=args.points or {},
-    )  # fmt: skip
+    )
 
 
 def without_case() -> dict[str, str]:
     """The rules that no case about clients looks at, by why."""
     seen = {rule_id for each in client_cases.REGISTRY.values() for rule_id in each.rules}
     return {
-        rule_id: rule.why_not or ("binds the server" if rule.side == "server" else "has no case about clients")
-        for rule_id, rule in RULES.items() if rule_id not in seen
-    }  # fmt: skip
+        rule_id: rule.why_not
+        or ("binds the server" if rule.side == "server" else "has no case about clients")
+        for rule_id, rule in RULES.items()
+        if rule_id not in seen
+    }
 
 
 def run_case(each: ClientCase, setting: Setting, until: float, *, keep: bool = False) -> Outcome:
@@ -99,23 +123,50 @@ def run_case(each: ClientCase, setting: Setting, until: float, *, keep: bool = F
     try:
         each.body(stage)
     except Failed as problem:
-        verdict, rule, expected, came = Verdict.FAIL, problem.rule or each.rules[0], problem.expected, problem.came
+        verdict, rule, expected, came = (
+            Verdict.FAIL,
+            problem.rule or each.rules[0],
+            problem.expected,
+            problem.came,
+        )
     except NotReached as problem:
         verdict, expected, came = Verdict.NOT_REACHED, problem.expected, problem.came
     except NotOffered as problem:
         verdict, expected, came = Verdict.NOT_OFFERED, problem.expected, problem.came
     except Exception as problem:  # noqa: BLE001 - whatever it is, the other cases must be run and the report written
-        verdict, expected, came = Verdict.KIT_ERROR, "the kit to work", f"{type(problem).__name__}: {problem}"
+        verdict, expected, came = (
+            Verdict.KIT_ERROR,
+            "the kit to work",
+            f"{type(problem).__name__}: {problem}",
+        )
     finally:
         stage.close()
     lines = stage.transcript.lines() if keep or verdict is not Verdict.PASS else ()
     return Outcome(
-        each.id, each.rules, each.level, verdict, each.title, rule, expected, came, lines, seconds=round(time.monotonic() - began, 3)
+        each.id,
+        each.rules,
+        each.level,
+        verdict,
+        each.title,
+        rule,
+        expected,
+        came,
+        lines,
+        seconds=round(time.monotonic() - began, 3),
     )
 
 
 def _skipped(each: ClientCase, why: str) -> Outcome:
-    return Outcome(each.id, each.rules, each.level, Verdict.NOT_REACHED, each.title, "", "a client that logs in", why)
+    return Outcome(
+        each.id,
+        each.rules,
+        each.level,
+        Verdict.NOT_REACHED,
+        each.title,
+        "",
+        "a client that logs in",
+        why,
+    )
 
 
 def _reason_to_stop(each: ClientCase, outcome: Outcome, until: float) -> str:

@@ -1,10 +1,13 @@
-"""What a case about a client may use: the client's program on one side, the scripted server on the other, and the deadline between.
+"""What a case about a client may use: the client's program on one side, the scripted server on the
+other, and the deadline between.
 
-Owns one run of the client: its folder, its server, its users and texts. Never decides a verdict by itself: it raises `Failed`,
-`NotReached` or `NotOffered`, as the cases about servers do. One thread uses it.
+Owns one run of the client: its folder, its server, its users and texts. Never decides a verdict by
+itself: it raises `Failed`, `NotReached` or `NotOffered`, as the cases about servers do. One thread
+uses it.
 
-Each packet of the client is looked at as it comes, whatever the case is about; what is wrong with its form goes into `remarks`, which one
-case for each rule asks for. So a client that spells a key wrongly breaks the rule about keys, and can still pass all others.
+Each packet of the client is looked at as it comes, whatever the case is about; what is wrong with
+its form goes into `remarks`, which one case for each rule asks for. So a client that spells a key
+wrongly breaks the rule about keys, and can still pass all others.
 """
 
 from __future__ import annotations
@@ -25,9 +28,36 @@ from conformance.client_program import ClientProgram, Driver, fill
 from conformance.scripted_server import MAX_FRAME, Arrival, Peer, ScriptedServer
 from conformance.wire import Packet, Transcript, shown
 
-WORDS: Final = ["amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "harbor", "island", "jungle", "kettle", "lagoon", "meadow", "nectar", "orchid", "pebble", "quartz", "river", "saffron", "timber", "umber", "valley", "willow", "yonder", "zephyr"]
+WORDS: Final = [
+    "amber",
+    "birch",
+    "cedar",
+    "delta",
+    "ember",
+    "fjord",
+    "grove",
+    "harbor",
+    "island",
+    "jungle",
+    "kettle",
+    "lagoon",
+    "meadow",
+    "nectar",
+    "orchid",
+    "pebble",
+    "quartz",
+    "river",
+    "saffron",
+    "timber",
+    "umber",
+    "valley",
+    "willow",
+    "yonder",
+    "zephyr",
+]
 
-# By action: the keys of `data` that must be there, with their types (docs/PROTOCOL.md, "All packets").
+# By action: the keys of `data` that must be there, with their types (docs/PROTOCOL.md, "All
+# packets").
 _KEYS: Final[dict[str, dict[str, type]]] = {
     "login": {"chatid": str},
     "send_message": {"chatid": str, "room_id": str, "content": str},
@@ -36,19 +66,37 @@ _KEYS: Final[dict[str, dict[str, type]]] = {
     "confirm_count": {"transaction_id": str, "confirm": bool},
     "ack": {"transaction_id": str},
     "file_send_init": {
-        "chat_id": str, "room_id": str, "file_path": str, "file_size": int, "file_type": str, "total_packets": int,
+        "chat_id": str,
+        "room_id": str,
+        "file_path": str,
+        "file_size": int,
+        "file_type": str,
+        "total_packets": int,
     },
-    "file_send_data": {"chat_id": str, "room_id": str, "file_path": str, "sequence_number": int, "file_data": str},
+    "file_send_data": {
+        "chat_id": str,
+        "room_id": str,
+        "file_path": str,
+        "sequence_number": int,
+        "file_data": str,
+    },
     "file_send_fin": {"chat_id": str, "room_id": str, "file_path": str, "total_packets": int},
     "file_list_req": {"chat_id": str, "room_id": str},
     "file_down_req": {"chat_id": str, "room_id": str, "file_path": str},
-}  # fmt: skip
+}
 GIVE_UP_AFTER: Final = 2
 START_FACTOR: Final = 3
-"""So many times longer than any other wait may be the first: a program has to start, perhaps on a busy machine."""
+"""So many times longer than any other wait may be the first: a program has to start, perhaps on a
+busy machine."""
 GONE_SECONDS: Final = 1.0
-"""So long a client whose program has ended may still have something on its way (a launcher that has left, for instance)."""
-_TYPES: Final[dict[type, str]] = {str: "text", int: "an integer", bool: "true or false", dict: "an object"}
+"""So long a client whose program has ended may still have something on its way (a launcher that has
+left, for instance)."""
+_TYPES: Final[dict[type, str]] = {
+    str: "text",
+    int: "an integer",
+    bool: "true or false",
+    dict: "an object",
+}
 
 
 @dataclass(frozen=True)
@@ -84,8 +132,14 @@ class Stage:
         self.remarks: list[Remark] = []
         self.server = ScriptedServer(self.transcript)
         self.folder = Path(tempfile.mkdtemp(prefix="conformance-"))
-        self.user, self.other, self.password = self.name(), self.name(), f"pw-{self.random.getrandbits(48):012x}"
-        self.manners = Manners(self.user, self.password, self.other, setting.driver.room, extended, self.random)
+        self.user, self.other, self.password = (
+            self.name(),
+            self.name(),
+            f"pw-{self.random.getrandbits(48):012x}",
+        )
+        self.manners = Manners(
+            self.user, self.password, self.other, setting.driver.room, extended, self.random
+        )
         self.peer: Peer | None = None
         self.program: ClientProgram | None = None
         self.deliver: Callable[[Peer, list[Packet]], None] = deliver_whole
@@ -98,7 +152,9 @@ class Stage:
 
     def text(self, words: int = 3) -> str:
         """A fresh text of plain words."""
-        return " ".join(f"{self.random.choice(WORDS)}{self.random.randrange(1_000)}" for _ in range(words))
+        return " ".join(
+            f"{self.random.choice(WORDS)}{self.random.randrange(1_000)}" for _ in range(words)
+        )
 
     def content(self, size: int) -> bytes:
         """The content of a file."""
@@ -114,14 +170,22 @@ class Stage:
 
     def start(self) -> None:
         """Start the client and type what logs it in."""
-        values = {"host": self.server.host, "port": str(self.server.port), "user": self.user, "password": self.password,
-                  "room": self.setting.driver.room, "folder": str(self.folder / "fetched")}  # fmt: skip
+        values = {
+            "host": self.server.host,
+            "port": str(self.server.port),
+            "user": self.user,
+            "password": self.password,
+            "room": self.setting.driver.room,
+            "folder": str(self.folder / "fetched"),
+        }
         (self.folder / "fetched").mkdir()
         command = [fill(word, values) for word in self.setting.command]
         try:
             self.program = ClientProgram(self.setting.command, values, self.setting.driver)
         except OSError as error:
-            raise NotReached("a client that can be started", f"{' '.join(command)}: {error}") from error
+            raise NotReached(
+                "a client that can be started", f"{' '.join(command)}: {error}"
+            ) from error
         self.transcript.note(f"started: {' '.join(command)}")
         for line in self.setting.driver.login_lines(self.setting.command):
             self.type_line(line)
@@ -142,7 +206,11 @@ class Stage:
             packet = self.expect("login")
             replies = self.manners.answer(packet)
             self.send(*replies)
-            self.check(replies[0]["action"] == "login_success", "the name and password that were typed or given", shown(packet))
+            self.check(
+                replies[0]["action"] == "login_success",
+                "the name and password that were typed or given",
+                shown(packet),
+            )
         assert self.peer is not None
         self.peer.max_frame = MAX_FRAME
         return self.peer
@@ -156,8 +224,11 @@ class Stage:
 
     # --- In ---
 
-    def expect(self, *actions: str, what: str = "", where: Callable[[Packet], bool] | None = None) -> Packet:
-        """The next packet of one of these actions (for which `where` holds); everything else meanwhile gets its standard answer.
+    def expect(
+        self, *actions: str, what: str = "", where: Callable[[Packet], bool] | None = None
+    ) -> Packet:
+        """The next packet of one of these actions (for which `where` holds); everything else
+        meanwhile gets its standard answer.
 
         Fails where the client closes, sends what is no frame, or lets the deadline pass.
         """
@@ -175,7 +246,9 @@ class Stage:
             elif arrival.kind == "broken":
                 raise Failed(arrival.expected, arrival.came, arrival.rule)
             elif arrival.kind == "closed" and arrival.peer is self.peer:
-                self.fail(wanted, f"the client closed the connection{_only(others)}{self._last_words()}")
+                self.fail(
+                    wanted, f"the client closed the connection{_only(others)}{self._last_words()}"
+                )
             elif arrival.kind == "packet" and arrival.peer is self.peer:
                 packet = arrival.packet
                 self._look_at(packet)
@@ -185,7 +258,8 @@ class Stage:
                 self.send(*self.manners.answer(packet))
 
     def expect_connection(self, seconds: float) -> Peer | None:
-        """The next connection that the client makes within so many seconds; None where it makes none or has ended."""
+        """The next connection that the client makes within so many seconds; None where it makes
+        none or has ended."""
         deadline = min(self.until, time.monotonic() + seconds)
         while True:
             arrival = self._next(min(deadline, time.monotonic() + 0.2))
@@ -193,29 +267,45 @@ class Stage:
                 self.peer = arrival.peer
                 return arrival.peer
             assert self.program is not None
-            if arrival is None and (time.monotonic() >= deadline or self.program.status is not None):
+            if arrival is None and (
+                time.monotonic() >= deadline or self.program.status is not None
+            ):
                 return None
 
     def fence(self) -> None:
-        """Wait until the client has dealt with all that was sent before: it says something, and the server hears of it.
+        """Wait until the client has dealt with all that was sent before: it says something, and the
+        server hears of it.
 
         What it says is not compared: that is for the cases about talking.
         """
         before = {shown(sent) for sent in self.manners.sent.values()}
         text = self.text(1)
         self.say(text)
-        packet = self.expect("send_message", where=lambda each: shown(each) not in before, what=f"`send_message` with what was typed: {text}")
+        packet = self.expect(
+            "send_message",
+            where=lambda each: shown(each) not in before,
+            what=f"`send_message` with what was typed: {text}",
+        )
         self.send(*self.manners.answer(packet))
         self.expect_confirmed(packet)
 
     def expect_confirmed(self, message: Packet) -> Packet:
         """The `confirm_count` for a message whose counts went out; it gets its answer."""
         keys = [key for key, sent in self.manners.sent.items() if sent is message]
-        packet = self.expect("confirm_count", where=lambda each: key_of(each) in keys, what="`confirm_count` for that message")
+        packet = self.expect(
+            "confirm_count",
+            where=lambda each: key_of(each) in keys,
+            what="`confirm_count` for that message",
+        )
         self.send(*self.manners.answer(packet))
         return packet
 
-    def settle(self, done: Callable[[], bool], what: str, missing: Callable[[], str] = lambda: "it did not come to that") -> None:
+    def settle(
+        self,
+        done: Callable[[], bool],
+        what: str,
+        missing: Callable[[], str] = lambda: "it did not come to that",
+    ) -> None:
         """Give standard answers until something holds; `missing` says what does not yet."""
         deadline = min(self.until, time.monotonic() + self.setting.timeout)
         while not done():
@@ -239,20 +329,29 @@ class Stage:
                 self.send(*self.manners.answer(arrival.packet))
 
     def _next(self, deadline: float) -> Arrival | None:
-        """The next thing that came; None at the deadline, or where the client has ended without a connection."""
+        """The next thing that came; None at the deadline, or where the client has ended without a
+        connection."""
         while True:
             left = deadline - time.monotonic()
             arrival = self.server.next(min(left, GONE_SECONDS))
             if arrival is not None or left <= GONE_SECONDS:
                 return arrival
-            if self.program is not None and self.program.status is not None and (self.peer is None or self.peer.closed):
+            if (
+                self.program is not None
+                and self.program.status is not None
+                and (self.peer is None or self.peer.closed)
+            ):
                 return None
 
     def _last_words(self) -> str:
         if self.program is None:
             return ""
         lines = [line for line in self.program.output.splitlines() if line.strip()]
-        ended = f"; it ended with exit status {self.program.status}" if self.program.status is not None else ""
+        ended = (
+            f"; it ended with exit status {self.program.status}"
+            if self.program.status is not None
+            else ""
+        )
         return f"{ended}; the last that it printed: {lines[-1][:300]}" if lines else ended
 
     # --- The form of what comes ---
@@ -262,7 +361,9 @@ class Stage:
         if not isinstance(action, str) or not action:
             return self._remark("R-JSON-10", "a string `action`", shown(packet))
         request_id = packet.get("request_id")
-        if "request_id" in packet and not (isinstance(request_id, str) and 1 <= len(request_id) <= 64):
+        if "request_id" in packet and not (
+            isinstance(request_id, str) and 1 <= len(request_id) <= 64
+        ):
             self._remark("R-JSON-14", "`request_id` of 1 to 64 characters", shown(packet))
         keys = _KEYS.get(action)
         if keys is None:
@@ -272,7 +373,9 @@ class Stage:
         for key, kind in keys.items():
             self._look_at_key(packet, data, key, kind)
         if action == "ack" and packet.get("status") not in ("success", "error"):
-            self._remark("R-MSG-19", '`status` "success" or "error" beside `data` of an `ack`', shown(packet))
+            self._remark(
+                "R-MSG-19", '`status` "success" or "error" beside `data` of an `ack`', shown(packet)
+            )
         name = value(packet, "chatid")
         if isinstance(name, str) and name != self.user:
             self._remark("R-SESS-7", f"the name of the session's user, {self.user}", shown(packet))
@@ -282,11 +385,19 @@ class Stage:
         spelled = key if key in data else {"chatid": "chat_id", "chat_id": "chatid"}.get(key, key)
         if spelled not in data:
             rule = "R-SESS-7" if key in ("chatid", "chat_id") else "R-JSON-10"
-            self._remark(rule, f"`data.{key}` in `{packet['action']}`", f"it is missing: {shown(packet)}")
+            self._remark(
+                rule, f"`data.{key}` in `{packet['action']}`", f"it is missing: {shown(packet)}"
+            )
         elif spelled != key:
-            self._remark("R-JSON-12", f"`{key}` in `{packet['action']}`", f"`{spelled}`: {shown(packet)}")
+            self._remark(
+                "R-JSON-12", f"`{key}` in `{packet['action']}`", f"`{spelled}`: {shown(packet)}"
+            )
         elif not isinstance(data[key], kind) or (kind is int and isinstance(data[key], bool)):
-            self._remark("R-JSON-10", f"`data.{key}` in `{packet['action']}` to be {_TYPES[kind]}", shown(packet))
+            self._remark(
+                "R-JSON-10",
+                f"`data.{key}` in `{packet['action']}` to be {_TYPES[kind]}",
+                shown(packet),
+            )
 
     def _remark(self, rule: str, expected: str, came: str) -> None:
         self.remarks.append(Remark(rule, expected, came))
@@ -310,7 +421,9 @@ class Stage:
             troubles[what] = troubles.get(what, 0) + 1
             if isinstance(problem, NotReached):
                 raise
-            raise NotReached(f"{what} (needed first): {problem.expected}", problem.came) from problem
+            raise NotReached(
+                f"{what} (needed first): {problem.expected}", problem.came
+            ) from problem
         troubles[what] = 0
 
     @contextlib.contextmanager
@@ -366,7 +479,7 @@ def agrees(packet: Packet, content: str) -> bool:
     return counts == letters(content) and all(type(count) is int for count in counts.values())
 
 
-# --- How a stage delivers --------------------------------------------------------------------------------------------
+# --- How a stage delivers -------------------------------------------------------------------------
 
 
 def deliver_whole(peer: Peer, packets: list[Packet]) -> None:

@@ -1,7 +1,8 @@
 """Which rules a rule stands on, so that one mistake costs the points of one rule.
 
-Owns one table. Where a case fails over a rule, and another rule that it stands on failed in the same run, nobody can say whose fault
-it was: the case was not reached. The table holds what tests/test_conformance_faults.py has shown to be needed, and no more.
+Owns one table. Where a case fails over a rule, and another rule that it stands on failed in the
+same run, nobody can say whose fault it was: the case was not reached. The table holds what
+tests/test_conformance_faults.py has shown to be needed, and no more.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ def needed(rule_id: str) -> frozenset[str]:
 
 
 def judged(outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:
-    """The outcomes of a run, in the order of the run: those that failed over a rule that stands on a broken one were not reached."""
+    """The outcomes of a run, in the order of the run: those that failed over a rule that stands on
+    a broken one were not reached."""
     first: dict[str, int] = {}
     for place, outcome in enumerate(outcomes):
         if outcome.verdict is Verdict.FAIL:
@@ -81,7 +83,8 @@ def judged(outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:
 
 
 def _blamed(rule_id: str, first: dict[str, int], asked: frozenset[str]) -> str:
-    """The broken rule because of which this one could not hold; "" where it is broken itself. `asked` ends circles."""
+    """The broken rule because of which this one could not hold; "" where it is broken itself.
+    `asked` ends circles."""
     asked = asked | {rule_id}
     for other in sorted(needed(rule_id) & first.keys() - asked, key=lambda each: first[each]):
         is_before = rule_id not in needed(other) or first[other] < first[rule_id]

@@ -3,8 +3,8 @@
     python -m conformance.grade                 ours: chat_server.py and chat_client.py in the project's folder, at the level robust
     python -m conformance.grade HOST:PORT       anybody's server that runs already, at the level full
 
-Further options go to the kit (`--level seed`, `--report html -o report.html`, `--account NAME:PASSWORD` …). Owns nothing but the command lines;
-the exit status is the worse of both.
+Further options go to the kit (`--level seed`, `--report html -o report.html`, `--account
+NAME:PASSWORD` …). Owns nothing but the command lines; the exit status is the worse of both.
 """
 
 from __future__ import annotations
@@ -29,25 +29,55 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words and re.fullmatch(r"\S+:\d+", words[0]):
         return kit.main(["server", *words])
     if words and not words[0].startswith("-"):
-        print(f"conformance: {words[0]!r} is no address; expected HOST:PORT, as localhost:9876", file=sys.stderr)
+        print(
+            f"conformance: {words[0]!r} is no address; expected HOST:PORT, as localhost:9876",
+            file=sys.stderr,
+        )
         return EXIT_MISUSE
     server, client = PROJECT / "chat_server.py", PROJECT / "chat_client.py"
     if not (server.is_file() and client.is_file()):
-        print(f"conformance: no chat_server.py and chat_client.py in {PROJECT}; expected HOST:PORT", file=sys.stderr)
+        print(
+            f"conformance: no chat_server.py and chat_client.py in {PROJECT}; expected HOST:PORT",
+            file=sys.stderr,
+        )
         return EXIT_MISUSE
     with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
-        os.environ["XDG_CONFIG_HOME"] = folder  # what this account has told the client to remember must not count
-        start = [sys.executable, str(server), "--host", "{host}", "--port", "{port}", "--data", "{data}", "--password-cost", "4"]
-        talk = [sys.executable, str(client), "{host}:{port}", "-u", "{user}", "--download-folder", "{folder}"]
+        os.environ["XDG_CONFIG_HOME"] = (
+            folder  # what this account has told the client to remember must not count
+        )
+        start = [
+            sys.executable,
+            str(server),
+            "--host",
+            "{host}",
+            "--port",
+            "{port}",
+            "--data",
+            "{data}",
+            "--password-cost",
+            "4",
+        ]
+        talk = [
+            sys.executable,
+            str(client),
+            "{host}:{port}",
+            "-u",
+            "{user}",
+            "--download-folder",
+            "{folder}",
+        ]
         print("--- chat_server.py", flush=True)
-        first = kit.main(["server", "127.0.0.1:0", "--level", "robust", *words, "--start-cmd", shlex.join(start)])
+        first = kit.main(
+            ["server", "127.0.0.1:0", "--level", "robust", *words, "--start-cmd", shlex.join(start)]
+        )
         print("\n--- chat_client.py", flush=True)
         second = kit.main(["client", "--level", "robust", *_beside(words), "--", *talk])
     return max(first, second)
 
 
 def _beside(words: Sequence[str]) -> list[str]:
-    """The options for the client's run: its reports must not be written over the server's, so they go beside, as client-NAME."""
+    """The options for the client's run: its reports must not be written over the server's, so they
+    go beside, as client-NAME."""
     result = list(words)
     for at, word in enumerate(result[:-1]):
         if word == "-o" and result[at + 1] != "-":

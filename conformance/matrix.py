@@ -1,10 +1,11 @@
 """Theirs and ours, each server with each client: 2 x 2 talks between real programs.
 
-Owns a run of four pairs: a server's process, two clients of one kind, and a relay between them that takes every frame down. Nothing is
-asked of a pair that a user would not do: log in, say something, answer, send a file, fetch it. What is seen on the wire decides.
+Owns a run of four pairs: a server's process, two clients of one kind, and a relay between them that
+takes every frame down. Nothing is asked of a pair that a user would not do: log in, say something,
+answer, send a file, fetch it. What is seen on the wire decides.
 
-The server's command may hold {host} {port} {folder}, the client's what `conformance.client_side` says. Ours are found beside the kit where
-it lies in the project's folder.
+The server's command may hold {host} {port} {folder}, the client's what `conformance.client_side`
+says. Ours are found beside the kit where it lies in the project's folder.
 """
 
 from __future__ import annotations
@@ -31,7 +32,15 @@ from typing import Any, Final
 
 from conformance.case import Failed, NotReached
 from conformance.client_manners import key_of, value
-from conformance.client_program import ClientProgram, Driver, end, fill, read_driver, split_command, start
+from conformance.client_program import (
+    ClientProgram,
+    Driver,
+    end,
+    fill,
+    read_driver,
+    split_command,
+    start,
+)
 from conformance.client_stage import WORDS, said
 from conformance.scripted_server import Unreadable, decode
 from conformance.verdicts import Outcome, Report, Verdict
@@ -39,7 +48,8 @@ from conformance.wire import Packet, Transcript, Wire, WireProblem, shown, text_
 
 START_SECONDS: Final = 20.0
 WAIT_SECONDS: Final = 15.0
-"""The longest single wait, unless `--timeout` says another: two programs have to start, and to reckon."""
+"""The longest single wait, unless `--timeout` says another: two programs have to start, and to
+reckon."""
 LIMIT_SECONDS: Final = 480.0
 """The longest time of a whole run, unless `--limit` says another."""
 CONNECT_SECONDS: Final = 10.0
@@ -50,10 +60,26 @@ HOST: Final = "127.0.0.1"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that only this mode has."""
-    parser.add_argument("--our-server", metavar="CMD", help="our server; ../chat_server.py unless given, where it lies there")
-    parser.add_argument("--our-client", metavar="CMD", help="our client; ../chat_client.py unless given, where it lies there")
-    parser.add_argument("--driver", metavar="FILE", help="what is typed into their client (INI); ours is known")
-    parser.add_argument("--account", metavar="NAME:PASSWORD", action="append", default=[], help="two of them where their server knows no register")
+    parser.add_argument(
+        "--our-server",
+        metavar="CMD",
+        help="our server; ../chat_server.py unless given, where it lies there",
+    )
+    parser.add_argument(
+        "--our-client",
+        metavar="CMD",
+        help="our client; ../chat_client.py unless given, where it lies there",
+    )
+    parser.add_argument(
+        "--driver", metavar="FILE", help="what is typed into their client (INI); ours is known"
+    )
+    parser.add_argument(
+        "--account",
+        metavar="NAME:PASSWORD",
+        action="append",
+        default=[],
+        help="two of them where their server knows no register",
+    )
 
 
 @dataclass(frozen=True)
@@ -66,7 +92,8 @@ class Program:
 
 
 def beside_the_kit(name: str) -> list[str] | None:
-    """The command of one of our programs, where the kit lies in the project's folder, as a folder or packed (also in build/)."""
+    """The command of one of our programs, where the kit lies in the project's folder, as a folder
+    or packed (also in build/)."""
     home = Path(__file__).resolve().parent.parent
     folders = [home.parent, home.parent.parent] if home.is_file() else [home]
     for folder in folders:
@@ -78,8 +105,9 @@ def beside_the_kit(name: str) -> list[str] | None:
 def run(args: argparse.Namespace, on_outcome: Callable[[Outcome], None] | None = None) -> Report:
     """Let each server talk with each client; `on_outcome` is told of each step as it ends.
 
-    Uses `commands` (their server's and their client's), `our_server`, `our_client`, `driver`, `account`, `seed`, `timeout`, `points` and
-    `transcripts`. Raises `ValueError` for what can't be used.
+    Uses `commands` (their server's and their client's), `our_server`, `our_client`, `driver`,
+    `account`, `seed`, `timeout`, `points` and `transcripts`. Raises `ValueError` for what can't be
+    used.
     """
     if len(args.commands) != 2 or not all(args.commands):
         raise ValueError("expected: python -m conformance matrix -- SERVER_CMD -- CLIENT_CMD")
@@ -87,41 +115,77 @@ def run(args: argparse.Namespace, on_outcome: Callable[[Outcome], None] | None =
     notes: list[str] = []
     servers = [Program("their", tuple(split_command(server)))]
     clients = [Program("their", tuple(split_command(client)), read_driver(args.driver))]
-    ours = _ours(args.our_server, "chat_server.py", ["--host", "{host}", "--port", "{port}", "--data", "{folder}/data"])
+    ours = _ours(
+        args.our_server,
+        "chat_server.py",
+        ["--host", "{host}", "--port", "{port}", "--data", "{folder}/data"],
+    )
     if ours is not None:
         servers.append(Program("our", tuple(ours)))
-    ours = _ours(args.our_client, "chat_client.py", ["{host}:{port}", "-u", "{user}", "--download-folder", "{folder}"])
+    ours = _ours(
+        args.our_client,
+        "chat_client.py",
+        ["{host}:{port}", "-u", "{user}", "--download-folder", "{folder}"],
+    )
     if ours is not None:
         clients.append(Program("our", tuple(ours)))
     if len(servers) + len(clients) < 4:
-        notes.append("Ours are not beside the kit: give --our-server CMD and --our-client CMD for the whole table.")
+        notes.append(
+            "Ours are not beside the kit: give --our-server CMD and --our-client CMD for the whole table."
+        )
     started, began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), time.monotonic()
     outcomes: list[Outcome] = []
     until = began + (args.limit or LIMIT_SECONDS)
     for one, other in itertools.product(servers, clients):
         timeout = args.timeout or WAIT_SECONDS
-        pair = Pair(one, other, args.seed, args.account, timeout, keep=args.transcripts, again=_again(args), until=until)
+        pair = Pair(
+            one,
+            other,
+            args.seed,
+            args.account,
+            timeout,
+            keep=args.transcripts,
+            again=_again(args),
+            until=until,
+        )
         for outcome in pair.run():
             outcomes.append(outcome)
             if on_outcome is not None:
                 on_outcome(outcome)
     target = f"{shlex.join(servers[0].command)} with {shlex.join(clients[0].command)}"
     return Report(
-        target=target, mode="matrix", level="full", seed=args.seed, started=started, seconds=round(time.monotonic() - began, 3),
-        outcomes=tuple(outcomes), notes=tuple(notes), points=args.points or {},
-    )  # fmt: skip
+        target=target,
+        mode="matrix",
+        level="full",
+        seed=args.seed,
+        started=started,
+        seconds=round(time.monotonic() - began, 3),
+        outcomes=tuple(outcomes),
+        notes=tuple(notes),
+        points=args.points or {},
+    )
 
 
 def _again(args: argparse.Namespace) -> str:
-    """The command line that runs all of it again, with the same names and texts; passwords are to be put in."""
+    """The command line that runs all of it again, with the same names and texts; passwords are to
+    be put in."""
     options = ["--seed", str(args.seed)]
     for name in ("timeout", "driver", "our_server", "our_client"):
         given = getattr(args, name)
-        options += [f"--{name.replace('_', '-')}", f"{given:g}" if isinstance(given, float) else str(given)] if given else []
+        options += (
+            [
+                f"--{name.replace('_', '-')}",
+                f"{given:g}" if isinstance(given, float) else str(given),
+            ]
+            if given
+            else []
+        )
     for account in args.account or ():
         options += ["--account", f"{account.partition(':')[0]}:PASSWORD"]
     server, client = args.commands
-    return shlex.join(["python", "-m", "conformance", "matrix", *options, "--", *server, "--", *client])
+    return shlex.join(
+        ["python", "-m", "conformance", "matrix", *options, "--", *server, "--", *client]
+    )
 
 
 def _ours(given: str | None, name: str, options: Sequence[str]) -> list[str] | None:
@@ -131,7 +195,7 @@ def _ours(given: str | None, name: str, options: Sequence[str]) -> list[str] | N
     return None if found is None else [*found, *options]
 
 
-# --- Between client and server ---------------------------------------------------------------------------------------
+# --- Between client and server --------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -144,9 +208,12 @@ class Seen:
 
 
 class Relay:
-    """Hands the bytes of one client's connections on to the server and back as they come, and takes the frames down."""
+    """Hands the bytes of one client's connections on to the server and back as they come, and takes
+    the frames down."""
 
-    def __init__(self, who: str, port: int, transcript: Transcript, seen: queue.Queue[Seen]) -> None:
+    def __init__(
+        self, who: str, port: int, transcript: Transcript, seen: queue.Queue[Seen]
+    ) -> None:
         self._who, self._target, self._transcript, self._seen = who, port, transcript, seen
         self._lock = threading.Lock()  # guards the list of sockets
         self._sockets: list[socket.socket] = []
@@ -184,7 +251,9 @@ class Relay:
                 self._sockets += [inner, outer]
             for source, sink, from_client in ((inner, outer, True), (outer, inner, False)):
                 source.settimeout(None)
-                threading.Thread(target=self._carry, args=(source, sink, from_client), name="relay", daemon=True).start()
+                threading.Thread(
+                    target=self._carry, args=(source, sink, from_client), name="relay", daemon=True
+                ).start()
 
     def _carry(self, source: socket.socket, sink: socket.socket, from_client: bool) -> None:
         buffer, broken = bytearray(), False
@@ -205,13 +274,17 @@ class Relay:
         while len(buffer) >= 4:
             (length,) = struct.unpack_from(">I", buffer)
             if not 1 <= length <= MAX_FRAME:
-                self._transcript.add(">" if from_client else "<", text_of(bytes(buffer[:64])), "no frame", self._who)
+                self._transcript.add(
+                    ">" if from_client else "<", text_of(bytes(buffer[:64])), "no frame", self._who
+                )
                 return False
             if len(buffer) < 4 + length:
                 return True
             header, payload = bytes(buffer[:4]), bytes(buffer[4 : 4 + length])
             del buffer[: 4 + length]
-            self._transcript.add(">" if from_client else "<", text_of(payload), "", self._who, header.hex(" "))
+            self._transcript.add(
+                ">" if from_client else "<", text_of(payload), "", self._who, header.hex(" ")
+            )
             with contextlib.suppress(Unreadable):
                 self._seen.put(Seen(self._who, from_client, decode(payload)))
         return True
@@ -222,22 +295,34 @@ def _shut(sock: socket.socket) -> None:
         sock.shutdown(socket.SHUT_RDWR)
 
 
-# --- One pair --------------------------------------------------------------------------------------------------------
+# --- One pair -------------------------------------------------------------------------------------
 
 
 class Pair:
     """One server and two clients of one kind."""
 
     def __init__(
-        self, server: Program, client: Program, seed: int, accounts: Sequence[str], timeout: float, *, keep: bool,
-        again: str = "", until: float = math.inf,
-    ) -> None:  # fmt: skip
+        self,
+        server: Program,
+        client: Program,
+        seed: int,
+        accounts: Sequence[str],
+        timeout: float,
+        *,
+        keep: bool,
+        again: str = "",
+        until: float = math.inf,
+    ) -> None:
         self._keep, self._again, self._until = keep, again, until
         self._server, self._client, self._timeout, self._seed = server, client, timeout, seed
         self._name = f"{server.whose}-server+{client.whose}-client"
         self._random = random.Random(f"{seed}/{self._name}")
         self._folder = Path(tempfile.mkdtemp(prefix="conformance-"))
-        self._given = [tuple(account.partition(":")[::2]) for account in accounts] if server.whose == "their" else []
+        self._given = (
+            [tuple(account.partition(":")[::2]) for account in accounts]
+            if server.whose == "their"
+            else []
+        )
         self._people: list[tuple[str, str]] = []
         self._transcript = Transcript()
         self._seen: queue.Queue[Seen] = queue.Queue()
@@ -256,7 +341,11 @@ class Pair:
                 if time.monotonic() > self._until:
                     why_not = "the time for the whole run is over"
                 outcome = self._step(step, rules, title, why_not)
-                if outcome.verdict is not Verdict.PASS and step in ("start", "login") and not why_not:
+                if (
+                    outcome.verdict is not Verdict.PASS
+                    and step in ("start", "login")
+                    and not why_not
+                ):
                     why_not = outcome.came
                 yield outcome
         finally:
@@ -284,11 +373,29 @@ class Pair:
         except NotReached as problem:
             verdict, expected, came = Verdict.NOT_REACHED, problem.expected, problem.came
         except Exception as problem:  # noqa: BLE001 - the other pairs must be tried all the same
-            verdict, expected, came = Verdict.KIT_ERROR, "the kit to work", f"{type(problem).__name__}: {problem}"
-        lines = self._transcript.lines() if self._keep or verdict in (Verdict.FAIL, Verdict.KIT_ERROR) else ()
-        return Outcome(f"{self._name}/{step}", rules, "full", verdict, title, rule, expected, came, lines,
-                       again=self._again,
-                       seconds=round(time.monotonic() - began, 3))  # fmt: skip
+            verdict, expected, came = (
+                Verdict.KIT_ERROR,
+                "the kit to work",
+                f"{type(problem).__name__}: {problem}",
+            )
+        lines = (
+            self._transcript.lines()
+            if self._keep or verdict in (Verdict.FAIL, Verdict.KIT_ERROR)
+            else ()
+        )
+        return Outcome(
+            f"{self._name}/{step}",
+            rules,
+            "full",
+            verdict,
+            title,
+            rule,
+            expected,
+            came,
+            lines,
+            again=self._again,
+            seconds=round(time.monotonic() - began, 3),
+        )
 
     # --- The steps ---
 
@@ -301,7 +408,9 @@ class Pair:
         except OSError as error:
             raise Failed("a server that can be started", f"{command}: {error}") from error
         for stream in (self._process.stdout, self._process.stderr):
-            threading.Thread(target=_swallow, args=(stream,), name="server-output", daemon=True).start()
+            threading.Thread(
+                target=_swallow, args=(stream,), name="server-output", daemon=True
+            ).start()
         deadline = time.monotonic() + START_SECONDS
         pause = threading.Event()
         while True:
@@ -310,26 +419,43 @@ class Pair:
                 break
             except OSError:
                 if self._process.poll() is not None:
-                    raise Failed("a server that listens", f"{command} ended with exit status {self._process.poll()}") from None
+                    raise Failed(
+                        "a server that listens",
+                        f"{command} ended with exit status {self._process.poll()}",
+                    ) from None
                 if time.monotonic() > deadline:
-                    raise Failed("a server that listens", f"{command}: nobody listens on port {self._port}") from None
+                    raise Failed(
+                        "a server that listens", f"{command}: nobody listens on port {self._port}"
+                    ) from None
             pause.wait(0.05)
         self._people = [self._account(number) for number in range(2)]
 
     def _account(self, number: int) -> tuple[str, str]:
         if number < len(self._given):
             return self._given[number]  # type: ignore[return-value]
-        name, password = f"{self._random.choice(WORDS)}-{self._random.randrange(10_000)}", f"pw-{self._random.getrandbits(48):012x}"
+        name, password = (
+            f"{self._random.choice(WORDS)}-{self._random.randrange(10_000)}",
+            f"pw-{self._random.getrandbits(48):012x}",
+        )
         wire = Wire.connect(HOST, self._port, self._transcript, "kit", self._timeout)
         try:
             wire.send({"action": "register", "data": {"chatid": name, "password": password}})
-            reply = wire.receive_where(lambda each: each.get("action") in ("register_success", "register_fail", "error"), "a reply to register")
+            reply = wire.receive_where(
+                lambda each: each.get("action") in ("register_success", "register_fail", "error"),
+                "a reply to register",
+            )
         except WireProblem as problem:
-            raise Failed("an account", f"{problem.came}; where a server knows no register, give --account NAME:PASSWORD twice") from problem
+            raise Failed(
+                "an account",
+                f"{problem.came}; where a server knows no register, give --account NAME:PASSWORD twice",
+            ) from problem
         finally:
             wire.close()
         if reply.get("action") != "register_success":
-            raise Failed("`register_success`", f"{shown(reply)}; where a server knows no register, give --account NAME:PASSWORD twice")
+            raise Failed(
+                "`register_success`",
+                f"{shown(reply)}; where a server knows no register, give --account NAME:PASSWORD twice",
+            )
         return name, password
 
     def _do_login(self) -> None:
@@ -338,12 +464,20 @@ class Pair:
             self._relays.append(relay)
             folder = self._folder / f"fetched-{number}"
             folder.mkdir()
-            values = {"host": HOST, "port": str(relay.port), "user": name, "password": password,
-                      "room": self._client.driver.room, "folder": str(folder)}  # fmt: skip
+            values = {
+                "host": HOST,
+                "port": str(relay.port),
+                "user": name,
+                "password": password,
+                "room": self._client.driver.room,
+                "folder": str(folder),
+            }
             try:
                 program = ClientProgram(self._client.command, values, self._client.driver)
             except OSError as error:
-                raise Failed("a client that can be started", f"{shlex.join(self._client.command)}: {error}") from error
+                raise Failed(
+                    "a client that can be started", f"{shlex.join(self._client.command)}: {error}"
+                ) from error
             self._programs.append(program)
             for line in self._client.driver.login_lines(self._client.command):
                 program.type(line)
@@ -365,20 +499,40 @@ class Pair:
         name = self._people[speaker][0]
         self._programs[speaker].type(self._client.driver.say, text=text)
         message = self._await(name, True, "send_message", lambda each: said(each, text))
-        counts = self._await(name, False, "character_count", lambda each: value(each, "original_action") == "send_message")
+        counts = self._await(
+            name,
+            False,
+            "character_count",
+            lambda each: value(each, "original_action") == "send_message",
+        )
         key = key_of(counts)
         answer = self._await(name, True, "confirm_count", lambda each: key_of(each) == key)
         if value(answer, "confirm") is not True:
-            raise Failed("`confirm` true: both count the same letters", f"{shown(counts)}, then {shown(answer)}")
+            raise Failed(
+                "`confirm` true: both count the same letters",
+                f"{shown(counts)}, then {shown(answer)}",
+            )
         ack = self._await(name, False, "ack", lambda each: key_of(each) == key)
         if ack.get("status") != "success":
             raise Failed("`ack` with success", shown(ack))
         content = value(message, "content")
-        self._await(self._people[hearer][0], False, "receive_message", lambda each: value(each, "content") == content)
+        self._await(
+            self._people[hearer][0],
+            False,
+            "receive_message",
+            lambda each: value(each, "content") == content,
+        )
 
     def _acknowledged(self, hearer: int) -> None:
         name = self._people[hearer][0]
-        message = next((seen.packet for seen in reversed(self._passed) if seen.who == name and seen.packet.get("action") == "receive_message"), None)
+        message = next(
+            (
+                seen.packet
+                for seen in reversed(self._passed)
+                if seen.who == name and seen.packet.get("action") == "receive_message"
+            ),
+            None,
+        )
         if message is None:
             raise NotReached("a message that was delivered", "none was")
         key = key_of(message)
@@ -393,10 +547,20 @@ class Pair:
         path = self._file()
         path.write_bytes(self._random.randbytes(FILE_BYTES))
         self._programs[0].type(self._client.driver.send, file=str(path), name=path.name)
-        done = self._await(self._people[0][0], False, "file_send_fin", errors_of=("file_send_init", "file_send_data", "file_send_fin"))
+        done = self._await(
+            self._people[0][0],
+            False,
+            "file_send_fin",
+            errors_of=("file_send_init", "file_send_data", "file_send_fin"),
+        )
         if done.get("status") != "success":
             raise Failed("`file_send_fin` with success", shown(done))
-        self._await(self._people[1][0], False, "receive_file", lambda each: value(each, "file_path") == path.name)
+        self._await(
+            self._people[1][0],
+            False,
+            "receive_file",
+            lambda each: value(each, "file_path") == path.name,
+        )
 
     def _file(self) -> Path:
         return self._folder / f"file-{self._seed}-{self._port}.bin"
@@ -414,10 +578,18 @@ class Pair:
 
     # --- What passes ---
 
-    def _await(self, who: str, from_client: bool, action: str, where: Callable[[Packet], bool] = lambda packet: True,
-               *, errors_of: Sequence[str] = ()) -> Packet:  # fmt: skip
-        """The next packet of this kind that passes, or passed since the pair began and was not waited for yet; or an error of one of
-        these requests (other errors answer something else)."""
+    def _await(
+        self,
+        who: str,
+        from_client: bool,
+        action: str,
+        where: Callable[[Packet], bool] = lambda packet: True,
+        *,
+        errors_of: Sequence[str] = (),
+    ) -> Packet:
+        """The next packet of this kind that passes, or passed since the pair began and was not
+        waited for yet; or an error of one of these requests (other errors answer something
+        else)."""
         deadline = time.monotonic() + self._timeout
 
         def fits(seen: Seen) -> bool:
@@ -425,7 +597,10 @@ class Pair:
                 return False
             if seen.packet.get("action") == action:
                 return where(seen.packet)
-            return seen.packet.get("action") == "error" and seen.packet.get("original_action") in errors_of
+            return (
+                seen.packet.get("action") == "error"
+                and seen.packet.get("original_action") in errors_of
+            )
 
         done = 0
         while True:
@@ -438,14 +613,21 @@ class Pair:
                 self._passed.append(self._seen.get(timeout=max(0.0, deadline - time.monotonic())))
             except queue.Empty:
                 side = "from" if from_client else "to"
-                raise Failed(f"`{action}` {side} the client of {who}", f"nothing came in time{self._last_words()}") from None
+                raise Failed(
+                    f"`{action}` {side} the client of {who}",
+                    f"nothing came in time{self._last_words()}",
+                ) from None
 
     def _last_words(self) -> str:
         said_last = []
         for program in self._programs:
             lines = [line for line in program.output.splitlines() if line.strip()]
             said_last += lines[-1:]
-        return "; the clients printed last: " + " / ".join(line[:150] for line in said_last) if said_last else ""
+        return (
+            "; the clients printed last: " + " / ".join(line[:150] for line in said_last)
+            if said_last
+            else ""
+        )
 
     def _close(self) -> None:
         for program in self._programs:

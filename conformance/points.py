@@ -1,6 +1,8 @@
-"""Points by rule, from a teacher's file: INI (`[points]`, then `R-MSG-* = 3` a line) or one JSON object.
+"""Points by rule, from a teacher's file: INI (`[points]`, then `R-MSG-* = 3` a line) or one JSON
+object.
 
-Pure but for reading the file. Later lines count more than earlier ones, so that `* = 0` may stand first.
+Pure but for reading the file. Later lines count more than earlier ones, so that `* = 0` may stand
+first.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Which extensions a server knows: one harmless request for each, followed by one that every server answers.
+"""Which extensions a server knows: one harmless request for each, followed by one that every server
+answers.
 
-Owns the questions. Never fails a rule: what is not known is not offered. Called by `Bench.offers`, once a word and run.
+Owns the questions. Never fails a rule: what is not known is not offered. Called by `Bench.offers`,
+once a word and run.
 """
 
 from __future__ import annotations
@@ -11,7 +13,16 @@ from conformance.case import REPLIES, Bench, User
 from conformance.wire import Packet, WireProblem
 
 SEED_ACTIONS = frozenset(
-    ["login", "send_message", "get_messages", "character_count", "confirm_count", "ack", "file_send_init", "file_send_data"]
+    [
+        "login",
+        "send_message",
+        "get_messages",
+        "character_count",
+        "confirm_count",
+        "ack",
+        "file_send_init",
+        "file_send_data",
+    ]
     + ["file_send_fin", "file_list_req", "file_down_req"]
 )
 FEATURES = ("events", "typing")
@@ -88,14 +99,21 @@ def _answer(user: User, action: str, data: dict[str, Any]) -> Packet | None:
     expected = (*REPLIES[action], "messages_list", "error")
     try:
         while len(answers) < 2:
-            packet = user.wire.receive_where(lambda each: each.get("action") in expected, f"a reply to `{action}`")
+            packet = user.wire.receive_where(
+                lambda each: each.get("action") in expected, f"a reply to `{action}`"
+            )
             answers.append(packet)
-            if packet.get("action") == "messages_list" or packet.get("original_action") == "get_messages":
+            if (
+                packet.get("action") == "messages_list"
+                or packet.get("original_action") == "get_messages"
+            ):
                 break
     except WireProblem:
         user.close()
     first = answers[0] if answers else {"action": "messages_list"}
-    is_fence = first.get("action") == "messages_list" or first.get("original_action") == "get_messages"
+    is_fence = (
+        first.get("action") == "messages_list" or first.get("original_action") == "get_messages"
+    )
     return None if is_fence else first
 
 
@@ -106,7 +124,9 @@ def _knows_key(bench: Bench, key: str) -> bool:
         return True
     if key == "request_id":
         reply = bench.user().request(
-            "get_messages", {"room_id": "lobby", "from_time": "2100-01-01T00:00:00Z"}, request_id="probe"
+            "get_messages",
+            {"room_id": "lobby", "from_time": "2100-01-01T00:00:00Z"},
+            request_id="probe",
         )
         return reply.get("request_id") == "probe"
     if key in ("transaction_id", "message_id"):
@@ -121,7 +141,11 @@ def _knows_key(bench: Bench, key: str) -> bool:
 
 def _knows_message_key(bench: Bench, key: str) -> bool:
     user, mine = bench.user(), bench.key()
-    said = user.say(bench.room_id(), bench.text(), **({"transaction_id": mine} if key == "transaction_id" else {}))
+    said = user.say(
+        bench.room_id(),
+        bench.text(),
+        **({"transaction_id": mine} if key == "transaction_id" else {}),
+    )
     return said.transaction_id == mine if key == "transaction_id" else said.message_id is not None
 
 

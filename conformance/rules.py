@@ -1,6 +1,7 @@
 """The rules of docs/PROTOCOL.md as the kit knows them, from `rules.json` beside this module.
 
-Owns the table; a test compares it with the document, so that neither drifts. Read once at import; any thread may read it.
+Owns the table; a test compares it with the document, so that neither drifts. Read once at import;
+any thread may read it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from fnmatch import fnmatchcase
 class Rule:
     """One rule: its number, how strong it is, its chapter, its sentence, and what it is worth.
 
-    `side` is whom it binds ("server" or "client"). `why_not` says why it can't be seen from outside, and is empty where it can.
+    `side` is whom it binds ("server" or "client"). `why_not` says why it can't be seen from
+    outside, and is empty where it can.
     """
 
     id: str
@@ -44,11 +46,14 @@ RULES: dict[str, Rule] = _read()
 
 
 def matching(globs: list[str]) -> set[str]:
-    """The numbers that one of the globs names (`R-MSG-*`); ValueError for a glob that names none."""
+    """The numbers that one of the globs names (`R-MSG-*`); ValueError for a glob that names
+    none."""
     found: set[str] = set()
     for glob in globs:
         hits = {rule_id for rule_id in RULES if fnmatchcase(rule_id, glob)}
         if not hits:
-            raise ValueError(f"no rule is called {glob!r}: expected a number or a glob, as R-MSG-5 or R-MSG-*")
+            raise ValueError(
+                f"no rule is called {glob!r}: expected a number or a glob, as R-MSG-5 or R-MSG-*"
+            )
         found |= hits
     return found

@@ -1,7 +1,7 @@
 """Runs cases against one server, each within its deadline, and makes the report.
 
-Owns the order of a run, its time limit, and the judgement of how a case ended. Never prints and never writes a file: who calls it
-is told of each outcome as it comes. One thread.
+Owns the order of a run, its time limit, and the judgement of how a case ended. Never prints and
+never writes a file: who calls it is told of each outcome as it comes. One thread.
 """
 
 from __future__ import annotations
@@ -35,10 +35,11 @@ NO_CASE = "no case looks at it"
 
 @dataclass(frozen=True)
 class Options:
-    """What to run against whom. `rules` are globs and `cases` ids, both empty for everything of the level and those below.
+    """What to run against whom. `rules` are globs and `cases` ids, both empty for everything of the
+    level and those below.
 
-    `accounts` are (name, password). `run_seconds` None is the level's usual limit. `again` are words of the command line that a
-    repetition needs besides what is here. `points` are by rule id.
+    `accounts` are (name, password). `run_seconds` None is the level's usual limit. `again` are
+    words of the command line that a repetition needs besides what is here. `points` are by rule id.
     """
 
     host: str
@@ -62,8 +63,11 @@ class Options:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def chosen(cases: Sequence[Case], level: str, rules: Sequence[str] = (), ids: Sequence[str] = ()) -> list[Case]:
-    """The cases of this level and those below that look at one of the rules, or are named; ValueError where a name is nobody's."""
+def chosen(
+    cases: Sequence[Case], level: str, rules: Sequence[str] = (), ids: Sequence[str] = ()
+) -> list[Case]:
+    """The cases of this level and those below that look at one of the rules, or are named;
+    ValueError where a name is nobody's."""
     levels = LEVELS[: LEVELS.index(level) + 1]
     wanted = matching(list(rules)) if rules else set(RULES)
     known = {each.id for each in cases}
@@ -81,16 +85,24 @@ def without_case(cases: Sequence[Case]) -> dict[str, str]:
     return {rule.id: rule.why_not or NO_CASE for rule in RULES.values() if rule.id not in seen}
 
 
-def run(options: Options, cases: Sequence[Case], on_outcome: Callable[[Outcome], None] = lambda outcome: None) -> Report:
-    """Run these cases and report; a server that is absent, hung or crashes gives a complete report all the same.
+def run(
+    options: Options,
+    cases: Sequence[Case],
+    on_outcome: Callable[[Outcome], None] = lambda outcome: None,
+) -> Report:
+    """Run these cases and report; a server that is absent, hung or crashes gives a complete report
+    all the same.
 
-    `on_outcome` is told of each outcome as it comes, in this thread. ValueError where options contradict each other.
+    `on_outcome` is told of each outcome as it comes, in this thread. ValueError where options
+    contradict each other.
     """
     with contextlib.ExitStack() as stack:
         one_run = _Run(options, cases, on_outcome)
         if options.start_command:
             try:
-                process = stack.enter_context(ServerCommand(options.start_command, options.host, options.port))
+                process = stack.enter_context(
+                    ServerCommand(options.start_command, options.host, options.port)
+                )
             except NotStarted as error:
                 return one_run.nobody_there(f"the server did not start: {error}")
             one_run.target.process, one_run.target.port = process, process.port
@@ -101,7 +113,9 @@ def run(options: Options, cases: Sequence[Case], on_outcome: Callable[[Outcome],
 class _Run:
     """One run: its target, its clock, and what was found so far."""
 
-    def __init__(self, options: Options, cases: Sequence[Case], on_outcome: Callable[[Outcome], None]) -> None:
+    def __init__(
+        self, options: Options, cases: Sequence[Case], on_outcome: Callable[[Outcome], None]
+    ) -> None:
         self.options = options
         self.cases = chosen(cases, options.level, options.rules, options.cases)
         self.every_case = cases
@@ -133,7 +147,9 @@ class _Run:
     def go(self) -> Report:
         """Everything."""
         try:
-            Wire.connect(self.target.host, self.target.port, Transcript(), "first", self.options.timeout).close()
+            Wire.connect(
+                self.target.host, self.target.port, Transcript(), "first", self.options.timeout
+            ).close()
         except Refused as problem:
             return self.nobody_there(f"no server is there: {problem.came}")
         try:
@@ -145,7 +161,11 @@ class _Run:
 
     def _run_all(self) -> None:
         gates = [this for this in self.cases if this.gate]
-        early = [this for this in self.cases if this.early is not None and not this.gate and not this.last]
+        early = [
+            this
+            for this in self.cases
+            if this.early is not None and not this.gate and not this.last
+        ]
         for this in gates:
             self._one(this)
         waiting = [(this, self._begin(this)) for this in early]
@@ -163,8 +183,9 @@ class _Run:
                 self._one(this)
 
     def _begin(self, this: Case, *, holds: bool = False) -> tuple[Bench | None, Outcome | None]:
-        """Call what a case has to begin early; an outcome where that already ended it. No bench where the case would keep given
-        accounts from all others unless it `holds` them: it begins in its turn then."""
+        """Call what a case has to begin early; an outcome where that already ended it. No bench
+        where the case would keep given accounts from all others unless it `holds` them: it begins
+        in its turn then."""
         bench = self._bench(this)
         if self.stopped or this.early is None:
             return bench, None
@@ -212,7 +233,9 @@ class _Run:
         process = self.target.process
         if self.stopped or process is None or process.is_running():
             return
-        self.target.note(f"the server's process ended by itself (exit status {process.exit_status}) and was started again")
+        self.target.note(
+            f"the server's process ended by itself (exit status {process.exit_status}) and was started again"
+        )
         try:
             process.restart()
         except NotStarted as error:
@@ -237,8 +260,15 @@ class _Run:
         transcript = Transcript()
         until = min(self.until, time.monotonic() + self.options.timeout)
         try:
-            wire = Wire.connect(self.target.host, self.target.port, transcript, "", self.options.timeout, until)
-            wire.send({"action": "login", "data": {"chatid": f"nobody_{self.target.tag}", "password": "nobody"}})
+            wire = Wire.connect(
+                self.target.host, self.target.port, transcript, "", self.options.timeout, until
+            )
+            wire.send(
+                {
+                    "action": "login",
+                    "data": {"chatid": f"nobody_{self.target.tag}", "password": "nobody"},
+                }
+            )
             with contextlib.suppress(WireProblem):
                 wire.receive()
             wire.close()
@@ -267,7 +297,9 @@ class _Run:
             round(time.monotonic() - began, 3),
         )
 
-    def _how_it_ended(self, bench: Bench, body: Callable[[Bench], None], this: Case) -> tuple[Verdict, str, str, str]:
+    def _how_it_ended(
+        self, bench: Bench, body: Callable[[Bench], None], this: Case
+    ) -> tuple[Verdict, str, str, str]:
         rule = this.rules[0]
         try:
             bench.need(*this.offers)
@@ -276,10 +308,20 @@ class _Run:
             late = isinstance(problem, (Failed, Silence)) and time.monotonic() >= self.until
             rule = problem.rule or rule
             if late:
-                return Verdict.NOT_REACHED, rule, problem.expected, f"the run's limit of {self.limit:g} s was over"
+                return (
+                    Verdict.NOT_REACHED,
+                    rule,
+                    problem.expected,
+                    f"the run's limit of {self.limit:g} s was over",
+                )
             return _VERDICTS.get(type(problem), Verdict.FAIL), rule, problem.expected, problem.came
         except Exception:  # noqa: BLE001  the kit's own mistake must not end the run, nor cost the student anything.
-            return Verdict.KIT_ERROR, rule, "that the kit itself works", traceback.format_exc(limit=-6)
+            return (
+                Verdict.KIT_ERROR,
+                rule,
+                "that the kit itself works",
+                traceback.format_exc(limit=-6),
+            )
         return Verdict.PASS, "", "", ""
 
     def _skipped(self, this: Case) -> Outcome:
@@ -330,7 +372,11 @@ class _Run:
             seed=self.options.seed,
             started=self.started,
             seconds=round(time.monotonic() - self.began, 3),
-            outcomes=tuple(sorted(foundations.judged(self.outcomes), key=lambda outcome: order[outcome.case_id])),
+            outcomes=tuple(
+                sorted(
+                    foundations.judged(self.outcomes), key=lambda outcome: order[outcome.case_id]
+                )
+            ),
             rules_without_case=without_case(self.every_case),
             notes=tuple(self.target.notes),
             points=dict(self.options.points),
@@ -338,7 +384,11 @@ class _Run:
         )
 
 
-_VERDICTS: dict[type, Verdict] = {NotReached: Verdict.NOT_REACHED, NotOffered: Verdict.NOT_OFFERED, Refused: Verdict.NOT_REACHED}
+_VERDICTS: dict[type, Verdict] = {
+    NotReached: Verdict.NOT_REACHED,
+    NotOffered: Verdict.NOT_OFFERED,
+    Refused: Verdict.NOT_REACHED,
+}
 
 
 def run_tag() -> str:

@@ -1,8 +1,10 @@
 """A server that follows a script: the other end of the line of a client that is graded.
 
-Owns a listening socket on loopback, a thread that accepts, and a thread for each connection that cuts the client's bytes into frames.
-Never answers by itself: what comes in goes into one queue, and the case that holds the script sends what it wants, whole, in pieces
-or several frames in one. `ScriptedServer` and `Peer` are used by one thread, that of the case; the reading threads only fill the queue.
+Owns a listening socket on loopback, a thread that accepts, and a thread for each connection that
+cuts the client's bytes into frames. Never answers by itself: what comes in goes into one queue, and
+the case that holds the script sends what it wants, whole, in pieces or several frames in one.
+`ScriptedServer` and `Peer` are used by one thread, that of the case; the reading threads only fill
+the queue.
 """
 
 from __future__ import annotations
@@ -23,16 +25,20 @@ HEADER_BYTES: Final = 4
 MAX_BEFORE_LOGIN: Final = 65_536
 MAX_FRAME: Final = 1_048_576
 PIECE_PAUSE_SECONDS: Final = 0.002
-"""Between two pieces of a frame. The system may join them all the same: the pause only makes it unlikely."""
+"""Between two pieces of a frame. The system may join them all the same: the pause only makes it
+unlikely."""
 SEND_SECONDS: Final = 20.0
 ACCEPT_SECONDS: Final = 0.1
-"""Closing a listening socket wakes nobody on some systems, so the accepting thread looks up this often."""
+"""Closing a listening socket wakes nobody on some systems, so the accepting thread looks up this
+often."""
+
 
 @dataclass(frozen=True)
 class Arrival:
     """One thing that came from the client: `kind` is connected, packet, broken or closed.
 
-    `broken` is a frame that can't be read: `rule` says which rule it breaks, `expected` and `came` why. Nothing follows it.
+    `broken` is a frame that can't be read: `rule` says which rule it breaks, `expected` and `came`
+    why. Nothing follows it.
     """
 
     kind: str
@@ -46,7 +52,13 @@ class Arrival:
 class Peer:
     """One connection that the client made."""
 
-    def __init__(self, sock: socket.socket, number: int, arrivals: queue.Queue[Arrival], transcript: Transcript) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        number: int,
+        arrivals: queue.Queue[Arrival],
+        transcript: Transcript,
+    ) -> None:
         self.number = number
         self.who = "client" if number == 1 else f"client, connection {number}"
         self.max_frame = MAX_BEFORE_LOGIN
@@ -69,21 +81,29 @@ class Peer:
         """Send packets, all in one piece."""
         frames = [encode(packet) for packet in packets]
         for frame, packet in zip(frames, packets):
-            self._note(frame, packet, note or ("in one piece with the others" if len(packets) > 1 else ""))
+            self._note(
+                frame, packet, note or ("in one piece with the others" if len(packets) > 1 else "")
+            )
         self._send_pieces([b"".join(frames)])
 
     def send_in_pieces(self, packet: Packet, cuts: Iterable[int], note: str = "") -> None:
-        """Send a packet cut at these places (bytes from the beginning of the frame), with a moment in between."""
+        """Send a packet cut at these places (bytes from the beginning of the frame), with a moment
+        in between."""
         frame = encode(packet)
         places = [0, *sorted(cut for cut in set(cuts) if 0 < cut < len(frame)), len(frame)]
         self._note(frame, packet, note or f"in {len(places) - 1} pieces")
         self._send_pieces([frame[begin:end] for begin, end in itertools.pairwise(places)])
 
     def send_cut(self, packets: Sequence[Packet], held_back: int) -> None:
-        """Send packets in one piece, but for the last so many bytes, which follow after a moment."""
+        """Send packets in one piece, but for the last so many bytes, which follow after a
+        moment."""
         frames = [encode(packet) for packet in packets]
         for frame, packet in zip(frames, packets):
-            self._note(frame, packet, f"in one piece with the others, the last {held_back} bytes of all a moment later")
+            self._note(
+                frame,
+                packet,
+                f"in one piece with the others, the last {held_back} bytes of all a moment later",
+            )
         whole = b"".join(frames)
         self._send_pieces([whole[:-held_back], whole[-held_back:]])
 
@@ -111,7 +131,9 @@ class Peer:
         self._sock.close()
 
     def _note(self, frame: bytes, packet: Packet, note: str) -> None:
-        self._transcript.add(OUT, text_of(frame[HEADER_BYTES:]), note, self.who, frame[:HEADER_BYTES].hex(" "))
+        self._transcript.add(
+            OUT, text_of(frame[HEADER_BYTES:]), note, self.who, frame[:HEADER_BYTES].hex(" ")
+        )
 
     def _send_pieces(self, pieces: Sequence[bytes]) -> None:
         for number, piece in enumerate(pieces):
@@ -139,10 +161,18 @@ class Peer:
             if not self._cut(buffer):
                 return
         if not self.closed:
-            rest = f" with {len(buffer)} bytes of an unfinished frame: {bytes(buffer[:32]).hex(' ')}" if buffer else ""
+            rest = (
+                f" with {len(buffer)} bytes of an unfinished frame: {bytes(buffer[:32]).hex(' ')}"
+                if buffer
+                else ""
+            )
             self._transcript.note(f"the client closed the connection{rest}", self.who)
         self.closed = True
-        self._arrivals.put(Arrival("closed", self, came=f"{len(buffer)} bytes of an unfinished frame" if buffer else ""))
+        self._arrivals.put(
+            Arrival(
+                "closed", self, came=f"{len(buffer)} bytes of an unfinished frame" if buffer else ""
+            )
+        )
 
     def _cut(self, buffer: bytearray) -> bool:
         """Take the whole frames out of the buffer; False where nothing can be read any more."""
@@ -150,7 +180,11 @@ class Peer:
             (length,) = struct.unpack_from(">I", buffer)
             header = bytes(buffer[:HEADER_BYTES]).hex(" ")
             if not 1 <= length <= self.max_frame:
-                return self._broken(header, bytes(buffer[HEADER_BYTES:]), *_bad_length(bytes(buffer), length, self.max_frame))
+                return self._broken(
+                    header,
+                    bytes(buffer[HEADER_BYTES:]),
+                    *_bad_length(bytes(buffer), length, self.max_frame),
+                )
             if len(buffer) < HEADER_BYTES + length:
                 return True
             payload = bytes(buffer[HEADER_BYTES : HEADER_BYTES + length])
@@ -176,7 +210,11 @@ def _bad_length(data: bytes, length: int, most: int) -> tuple[str, str, str]:
     if data[:1] in (b"{", b"["):
         return "R-FRAME-1", expected, f"{data[:16]!r}: JSON without a length before it"
     if 1 <= little <= most:
-        return "R-FRAME-1", expected, f"{came}; read from the other end it is {little}: the byte order is wrong"
+        return (
+            "R-FRAME-1",
+            expected,
+            f"{came}; read from the other end it is {little}: the byte order is wrong",
+        )
     return ("R-FRAME-1" if length > MAX_FRAME or length == 0 else "R-FRAME-3"), expected, came
 
 
@@ -193,7 +231,11 @@ def decode(payload: bytes) -> Packet:
     try:
         text = payload.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise Unreadable("R-FRAME-1", "UTF-8", f"byte {error.start} of the payload is {payload[error.start]:#04x}") from None
+        raise Unreadable(
+            "R-FRAME-1",
+            "UTF-8",
+            f"byte {error.start} of the payload is {payload[error.start]:#04x}",
+        ) from None
     try:
         packet = json.loads(text, object_pairs_hook=_without_twins, parse_constant=_no_constant)
     except Unreadable:
@@ -208,7 +250,9 @@ def decode(payload: bytes) -> Packet:
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        raise Unreadable("R-JSON-8", "every key once in an object", f"the keys {[key for key, _ in pairs]}")
+        raise Unreadable(
+            "R-JSON-8", "every key once in an object", f"the keys {[key for key, _ in pairs]}"
+        )
     return result
 
 

@@ -1,7 +1,7 @@
 """The server's process, where the kit starts it itself (`--start-cmd`): start, kill, start again.
 
-Owns one child process at a time, the thread that reads its output, and a folder for its data. Ends only what it started. One
-thread uses it; the reading thread only appends lines, under a lock.
+Owns one child process at a time, the thread that reads its output, and a folder for its data. Ends
+only what it started. One thread uses it; the reading thread only appends lines, under a lock.
 """
 
 from __future__ import annotations
@@ -42,11 +42,14 @@ def free_port(host: str) -> int:
 class ServerCommand:
     """A server that a command line starts; `{port}`, `{host}` and `{data}` in it are filled in.
 
-    `data` is a folder that lives as long as this object, so that a killed server finds its data again. Where `port` is 0 a free
-    one is chosen. A context manager, which ends the server and removes the folder.
+    `data` is a folder that lives as long as this object, so that a killed server finds its data
+    again. Where `port` is 0 a free one is chosen. A context manager, which ends the server and
+    removes the folder.
     """
 
-    def __init__(self, command: str, host: str, port: int, start_seconds: float = START_SECONDS) -> None:
+    def __init__(
+        self, command: str, host: str, port: int, start_seconds: float = START_SECONDS
+    ) -> None:
         self.host = host
         self.port = port or free_port(host)
         self._command = command
@@ -73,14 +76,19 @@ class ServerCommand:
 
     def words(self) -> list[str]:
         """The command as it is started."""
-        values = {"{port}": str(self.port), "{host}": self.host, "{data}": os.path.join(self._folder, "data")}
+        values = {
+            "{port}": str(self.port),
+            "{host}": self.host,
+            "{data}": os.path.join(self._folder, "data"),
+        }
         words = shlex.split(self._command, posix=os.name != "nt")
         for mark, value in values.items():
             words = [word.replace(mark, value) for word in words]
         return words
 
     def start(self) -> None:
-        """Start it and return once it takes connections; NotStarted where it does not within the time."""
+        """Start it and return once it takes connections; NotStarted where it does not within the
+        time."""
         with self._changed:
             self._lines.clear()
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
@@ -99,14 +107,19 @@ class ServerCommand:
         except (OSError, ValueError) as error:
             raise NotStarted(f"the command can't be started: {error}") from error
         assert self._process.stdout is not None
-        self._reader = threading.Thread(target=self._collect, args=(self._process.stdout,), daemon=True, name="server output")
+        self._reader = threading.Thread(
+            target=self._collect, args=(self._process.stdout,), daemon=True, name="server output"
+        )
         self._reader.start()
         self._wait_until_it_listens(self._process)
 
     def _wait_until_it_listens(self, process: subprocess.Popen[str]) -> None:
         deadline = time.monotonic() + self._start_seconds
         while time.monotonic() < deadline:
-            with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), timeout=1.0):
+            with (
+                contextlib.suppress(OSError),
+                socket.create_connection((self.host, self.port), timeout=1.0),
+            ):
                 return
             try:
                 process.wait(0.05)
@@ -114,9 +127,13 @@ class ServerCommand:
                 continue
             if self._reader is not None:
                 self._reader.join(1.0)  # its last words
-            raise NotStarted(f"the command ended with exit status {process.returncode}\n{self.output()}")
+            raise NotStarted(
+                f"the command ended with exit status {process.returncode}\n{self.output()}"
+            )
         self.kill()
-        raise NotStarted(f"nobody listened on {self.host}:{self.port} for {self._start_seconds:g} s\n{self.output()}")
+        raise NotStarted(
+            f"nobody listened on {self.host}:{self.port} for {self._start_seconds:g} s\n{self.output()}"
+        )
 
     def _collect(self, stream: IO[str]) -> None:
         with contextlib.suppress(OSError, ValueError):
@@ -136,7 +153,8 @@ class ServerCommand:
         return self._process.poll() if self._process is not None else None
 
     def kill(self) -> None:
-        """End it the hard way (SIGKILL), with the processes that it started; nothing happens where none runs."""
+        """End it the hard way (SIGKILL), with the processes that it started; nothing happens where
+        none runs."""
         process = self._process
         if process is None:
             return
@@ -157,7 +175,8 @@ class ServerCommand:
             yield process.kill
 
     def terminate(self) -> int | None:
-        """Ask it to end (SIGTERM) and return its exit status, None where it did not within the time (it is killed then)."""
+        """Ask it to end (SIGTERM) and return its exit status, None where it did not within the time
+        (it is killed then)."""
         process = self._process
         if process is None:
             return None
@@ -170,7 +189,8 @@ class ServerCommand:
         return status
 
     def restart(self) -> None:
-        """Kill it and start it again on the same port and data; NotStarted where it does not come back."""
+        """Kill it and start it again on the same port and data; NotStarted where it does not come
+        back."""
         self.kill()
         self.start()
 

@@ -1,7 +1,7 @@
 """What a run found out: plain records that every report is made from.
 
-Owns the words of the verdicts and the arithmetic of points. Never touches a socket and never prints. Records are frozen, so any
-thread may read them.
+Owns the words of the verdicts and the arithmetic of points. Never touches a socket and never
+prints. Records are frozen, so any thread may read them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class Verdict(enum.Enum):
     NOT_OFFERED = "not offered"
     """The case is about an extension that the peer does not know: costs nothing."""
     NOT_REACHED = "not reached"
-    """Something that the case needs failed before: no points, but no failure of this rule either."""
+    """Something that the case needs failed before: no points, but no failure of this rule
+    either."""
     KIT_ERROR = "kit error"
     """The kit itself failed; never the student's fault."""
 
@@ -39,9 +40,10 @@ class Verdict(enum.Enum):
 class Outcome:
     """What one case found.
 
-    `rules` are those that the case holds when it passes; `rule_id` is the one that failed (FAIL), or was being asked for where
-    there is one (else ""). `expected` and `came` are sentences for people. `level_set` is the level of the case. `again` is the
-    command that runs just this case with the same seed. `transcript` may be empty where the verdict is PASS.
+    `rules` are those that the case holds when it passes; `rule_id` is the one that failed (FAIL),
+    or was being asked for where there is one (else ""). `expected` and `came` are sentences for
+    people. `level_set` is the level of the case. `again` is the command that runs just this case
+    with the same seed. `transcript` may be empty where the verdict is PASS.
     """
 
     case_id: str
@@ -59,7 +61,8 @@ class Outcome:
 
 @dataclass(frozen=True)
 class RuleResult:
-    """What all cases together say of one rule; `got` of `points` were reached, `cases` are the ids that looked at it."""
+    """What all cases together say of one rule; `got` of `points` were reached, `cases` are the ids
+    that looked at it."""
 
     rule: Rule
     verdict: Verdict
@@ -72,10 +75,12 @@ class RuleResult:
 class Report:
     """All that a run found, as plain data; reports of every kind are made from this alone.
 
-    `target` is `HOST:PORT` or the client's command, `mode` is "server", "client" or "matrix", `started` is the wall clock in UTC
-    (`2024-01-01T12:00:00Z`), `seconds` is how long it took. `rules_without_case` are ids that no case of this mode looks at, by
-    why. `notes` are sentences about the run as a whole (stopped early, what was found out). `points` are those that were set by
-    `--points`, by rule id; other rules have those of the rule table. `no_server` says that nobody listened at the target.
+    `target` is `HOST:PORT` or the client's command, `mode` is "server", "client" or "matrix",
+    `started` is the wall clock in UTC (`2024-01-01T12:00:00Z`), `seconds` is how long it took.
+    `rules_without_case` are ids that no case of this mode looks at, by why. `notes` are sentences
+    about the run as a whole (stopped early, what was found out). `points` are those that were set
+    by `--points`, by rule id; other rules have those of the rule table. `no_server` says that
+    nobody listened at the target.
     """
 
     target: str
@@ -95,29 +100,44 @@ class Report:
         return sum(outcome.verdict is verdict for outcome in self.outcomes)
 
     def rule_results(self) -> list[RuleResult]:
-        """One entry for each rule that a case of this run looks at, in the order of docs/PROTOCOL.md."""
+        """One entry for each rule that a case of this run looks at, in the order of
+        docs/PROTOCOL.md."""
         by_rule: dict[str, list[Outcome]] = {}
         for outcome in self.outcomes:
-            for rule_id in dict.fromkeys((*outcome.rules, *([outcome.rule_id] if outcome.verdict is Verdict.FAIL else []))):
+            for rule_id in dict.fromkeys(
+                (*outcome.rules, *([outcome.rule_id] if outcome.verdict is Verdict.FAIL else []))
+            ):
                 by_rule.setdefault(rule_id, []).append(outcome)
-        return [self._result(RULES[rule_id], by_rule[rule_id]) for rule_id in RULES if rule_id in by_rule]
+        return [
+            self._result(RULES[rule_id], by_rule[rule_id])
+            for rule_id in RULES
+            if rule_id in by_rule
+        ]
 
     def _result(self, rule: Rule, outcomes: list[Outcome]) -> RuleResult:
         verdicts = [verdict_on(rule.id, outcome) for outcome in outcomes]
         passed, failed = verdicts.count(Verdict.PASS), verdicts.count(Verdict.FAIL)
         points = float(self.points.get(rule.id, rule.points))
         got = points * passed / (passed + failed) if passed else 0.0
-        return RuleResult(rule, combined(verdicts), points, got, tuple(outcome.case_id for outcome in outcomes))
+        return RuleResult(
+            rule, combined(verdicts), points, got, tuple(outcome.case_id for outcome in outcomes)
+        )
 
     @property
     def points_got(self) -> float:
-        """The points of all rules; a rule of which some cases passed and some failed gives its share."""
+        """The points of all rules; a rule of which some cases passed and some failed gives its
+        share."""
         return sum(result.got for result in self.rule_results())
 
     @property
     def points_possible(self) -> float:
-        """The points of all rules that were looked at, but for those that the peer does not offer."""
-        return sum(result.points for result in self.rule_results() if result.verdict is not Verdict.NOT_OFFERED)
+        """The points of all rules that were looked at, but for those that the peer does not
+        offer."""
+        return sum(
+            result.points
+            for result in self.rule_results()
+            if result.verdict is not Verdict.NOT_OFFERED
+        )
 
     @property
     def percent(self) -> float:
@@ -127,17 +147,25 @@ class Report:
 
     @property
     def exit_status(self) -> int:
-        """0 where every "must" that was looked at holds, 1 where one fails or was not reached, 3 where no server was there."""
+        """0 where every "must" that was looked at holds, 1 where one fails or was not reached, 3
+        where no server was there."""
         if self.no_server:
             return EXIT_NO_SERVER
         bad = (Verdict.FAIL, Verdict.NOT_REACHED, Verdict.KIT_ERROR)
         results = self.rule_results()
-        if not results or any(result.verdict in bad and result.rule.level == "must" for result in results):
+        if not results or any(
+            result.verdict in bad and result.rule.level == "must" for result in results
+        ):
             return EXIT_FAILS
-        return EXIT_FAILS if any(outcome.verdict is Verdict.KIT_ERROR for outcome in self.outcomes) else EXIT_HOLDS
+        return (
+            EXIT_FAILS
+            if any(outcome.verdict is Verdict.KIT_ERROR for outcome in self.outcomes)
+            else EXIT_HOLDS
+        )
 
     def to_json(self) -> dict[str, Any]:
-        """This report as JSON objects, which `from_json` reads back; the derived values are in it under `summary`."""
+        """This report as JSON objects, which `from_json` reads back; the derived values are in it
+        under `summary`."""
         whole = dataclasses.asdict(self)
         for outcome in whole["outcomes"]:
             outcome["verdict"] = outcome["verdict"].value
@@ -187,7 +215,8 @@ def outcome_from_json(whole: Mapping[str, Any]) -> Outcome:
 
 
 def verdict_on(rule_id: str, outcome: Outcome) -> Verdict:
-    """What one outcome says of one rule: a case that failed over another rule did not reach this one."""
+    """What one outcome says of one rule: a case that failed over another rule did not reach this
+    one."""
     if outcome.verdict is Verdict.FAIL and outcome.rule_id != rule_id:
         return Verdict.NOT_REACHED
     return outcome.verdict
@@ -196,5 +225,11 @@ def verdict_on(rule_id: str, outcome: Outcome) -> Verdict:
 def combined(verdicts: Iterable[Verdict]) -> Verdict:
     """The verdict on a rule: a failure counts most, then what passed, then why nothing did."""
     found = set(verdicts)
-    ranked = (Verdict.FAIL, Verdict.PASS, Verdict.KIT_ERROR, Verdict.NOT_REACHED, Verdict.NOT_OFFERED)
+    ranked = (
+        Verdict.FAIL,
+        Verdict.PASS,
+        Verdict.KIT_ERROR,
+        Verdict.NOT_REACHED,
+        Verdict.NOT_OFFERED,
+    )
     return next((verdict for verdict in ranked if verdict in found), Verdict.NOT_REACHED)

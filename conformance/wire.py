@@ -1,7 +1,7 @@
 """One TCP connection that speaks frames, and the transcript of what went over it.
 
-Owns a socket and its buffer. Knows frames and JSON, and nothing of sessions or rooms. Never waits without a deadline. One thread
-uses a `Wire` at a time; a `Transcript` may be shared by threads.
+Owns a socket and its buffer. Knows frames and JSON, and nothing of sessions or rooms. Never waits
+without a deadline. One thread uses a `Wire` at a time; a `Transcript` may be shared by threads.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from typing import Any, final
 Packet = dict[str, Any]
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
-"""Above this a length can only be a mistake (text or the wrong byte order): a server's frames have 1 MiB unless it says otherwise."""
+"""Above this a length can only be a mistake (text or the wrong byte order): a server's frames have
+1 MiB unless it says otherwise."""
 SHOWN_CHARACTERS = 700
 """So much of a payload is kept in a transcript."""
 KEPT_LINES = 400
@@ -33,9 +34,10 @@ OUT, IN, NOTE = ">", "<", "*"
 class Line:
     """One line of a transcript: a frame, raw bytes, or a note.
 
-    `direction` is ">" (the kit sent), "<" (the kit received) or "*" (a note). `at` is seconds since the transcript began.
-    `length_hex` are the four length bytes as "00 00 00 11", "" where there are none. `payload` is the JSON text as it stood on
-    the wire (bytes that are no UTF-8 as hex), shortened. `who` names the connection, as "anna_x1" or "client".
+    `direction` is ">" (the kit sent), "<" (the kit received) or "*" (a note). `at` is seconds since
+    the transcript began. `length_hex` are the four length bytes as "00 00 00 11", "" where there
+    are none. `payload` is the JSON text as it stood on the wire (bytes that are no UTF-8 as hex),
+    shortened. `who` names the connection, as "anna_x1" or "client".
     """
 
     direction: str
@@ -59,11 +61,15 @@ class Transcript:
         self.received = 0
         """How many packets came in."""
 
-    def add(self, direction: str, payload: str = "", note: str = "", who: str = "", length_hex: str = "") -> None:
+    def add(
+        self, direction: str, payload: str = "", note: str = "", who: str = "", length_hex: str = ""
+    ) -> None:
         """Add one line, stamped with the time."""
         if len(payload) > SHOWN_CHARACTERS:
             payload = f"{payload[:SHOWN_CHARACTERS]}… ({len(payload)} characters)"
-        line = Line(direction, round(time.monotonic() - self._began, 4), length_hex, payload, note, who)
+        line = Line(
+            direction, round(time.monotonic() - self._began, 4), length_hex, payload, note, who
+        )
         with self._lock:
             self.received += direction == IN
             if len(self._head) < KEPT_LINES // 2:
@@ -79,12 +85,17 @@ class Transcript:
     def lines(self) -> tuple[Line, ...]:
         """All lines that are kept, oldest first."""
         with self._lock:
-            between = [Line(NOTE, self._tail[0].at, "", "", f"{self._left_out} lines left out")] if self._left_out else []
+            between = (
+                [Line(NOTE, self._tail[0].at, "", "", f"{self._left_out} lines left out")]
+                if self._left_out
+                else []
+            )
             return (*self._head, *between, *self._tail)
 
 
 class WireProblem(Exception):
-    """The peer did not do what was waited for; `expected` and `came` are sentences. `rule` is set where only one can be meant."""
+    """The peer did not do what was waited for; `expected` and `came` are sentences. `rule` is set
+    where only one can be meant."""
 
     rule = ""
 
@@ -122,7 +133,11 @@ class BrokenFrame(WireProblem):
 
 def encode(packet: Packet) -> bytes:
     """The frame of a packet: 4-byte big-endian length, then UTF-8 JSON."""
-    return frame(json.dumps(packet, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass"))
+    return frame(
+        json.dumps(packet, ensure_ascii=False, separators=(",", ":")).encode(
+            "utf-8", "surrogatepass"
+        )
+    )
 
 
 def frame(body: bytes) -> bytes:
@@ -153,12 +168,18 @@ def text_of(body: bytes) -> str:
 class Wire:
     """One connection with a deadline for every wait.
 
-    Packets that a waiting call does not want are kept aside, in order, for later calls. `timeout` is the longest single wait in
-    seconds; `until` (a `time.monotonic()` value, None for none) ends every wait besides.
+    Packets that a waiting call does not want are kept aside, in order, for later calls. `timeout`
+    is the longest single wait in seconds; `until` (a `time.monotonic()` value, None for none) ends
+    every wait besides.
     """
 
     def __init__(
-        self, sock: socket.socket, transcript: Transcript, who: str = "", timeout: float = 5.0, until: float | None = None
+        self,
+        sock: socket.socket,
+        transcript: Transcript,
+        who: str = "",
+        timeout: float = 5.0,
+        until: float | None = None,
     ) -> None:
         self._socket = sock
         self.transcript = transcript
@@ -172,14 +193,22 @@ class Wire:
 
     @classmethod
     def connect(
-        cls, host: str, port: int, transcript: Transcript, who: str = "", timeout: float = 5.0, until: float | None = None
+        cls,
+        host: str,
+        port: int,
+        transcript: Transcript,
+        who: str = "",
+        timeout: float = 5.0,
+        until: float | None = None,
     ) -> Wire:
         """A new connection; Refused where nobody is there."""
         try:
             sock = socket.create_connection((host, port), timeout=max(0.001, _left(timeout, until)))
         except OSError as error:
             transcript.note(f"can't connect to {host}:{port}: {error}", who)
-            raise Refused(f"a server at {host}:{port}", f"the connection failed: {error}") from error
+            raise Refused(
+                f"a server at {host}:{port}", f"the connection failed: {error}"
+            ) from error
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         transcript.note("connected", who)
         return cls(sock, transcript, who, timeout, until)
@@ -192,7 +221,9 @@ class Wire:
 
     def send_frame(self, body: bytes, note: str = "") -> None:
         """Send any bytes as the payload of one frame."""
-        self.transcript.add(OUT, text_of(body), note, self.who, struct.pack(">I", len(body)).hex(" "))
+        self.transcript.add(
+            OUT, text_of(body), note, self.who, struct.pack(">I", len(body)).hex(" ")
+        )
         self._push(frame(body))
 
     def send_raw(self, data: bytes, note: str = "raw bytes") -> None:
@@ -209,8 +240,11 @@ class Wire:
             joined += data
         self._push(bytes(joined))
 
-    def send_split(self, packet: Packet, sizes: Iterable[int] = (), note: str = "sent in pieces") -> None:
-        """Send one packet in pieces of these sizes, what is left over last; without sizes byte by byte."""
+    def send_split(
+        self, packet: Packet, sizes: Iterable[int] = (), note: str = "sent in pieces"
+    ) -> None:
+        """Send one packet in pieces of these sizes, what is left over last; without sizes byte by
+        byte."""
         data = encode(packet)
         self.transcript.add(OUT, text_of(data[4:]), note, self.who, data[:4].hex(" "))
         place = 0
@@ -225,9 +259,12 @@ class Wire:
             self._socket.settimeout(max(0.001, _left(self.timeout, self.until)))
             self._socket.sendall(data)
         except TimeoutError as error:
-            raise Silence("that the peer takes what is sent", f"it took nothing more for {self.timeout:g} s") from error
+            raise Silence(
+                "that the peer takes what is sent", f"it took nothing more for {self.timeout:g} s"
+            ) from error
         except OSError as error:
-            # The peer may have closed with an answer under way: that is for the next receive to tell.
+            # The peer may have closed with an answer under way: that is for the next receive to
+            # tell.
             self.transcript.note(f"sending failed: {error}", self.who)
 
     def end_sending(self) -> None:
@@ -246,8 +283,11 @@ class Wire:
             return self._aside.popleft()
         return self._read(self._deadline(timeout), "a packet")
 
-    def receive_where(self, wanted: Callable[[Packet], bool], what: str, timeout: float | None = None) -> Packet:
-        """The first packet that is wanted, the others kept aside; `what` names it in the complaint."""
+    def receive_where(
+        self, wanted: Callable[[Packet], bool], what: str, timeout: float | None = None
+    ) -> Packet:
+        """The first packet that is wanted, the others kept aside; `what` names it in the
+        complaint."""
         for index, packet in enumerate(self._aside):
             if wanted(packet):
                 del self._aside[index]
@@ -260,15 +300,19 @@ class Wire:
             self._aside.append(packet)
 
     def expect(self, *actions: str, timeout: float | None = None) -> Packet:
-        """The first packet with one of these actions, others kept aside; an `error` that is not asked for is Unexpected at once."""
+        """The first packet with one of these actions, others kept aside; an `error` that is not
+        asked for is Unexpected at once."""
         what = " or ".join(f"`{action}`" for action in actions)
-        packet = self.receive_where(lambda each: each.get("action") in (*actions, "error"), what, timeout)
+        packet = self.receive_where(
+            lambda each: each.get("action") in (*actions, "error"), what, timeout
+        )
         if packet.get("action") not in actions:
             raise Unexpected(what, f"this came: {shown(packet)}", packet)
         return packet
 
     def wait_closed(self, timeout: float | None = None) -> list[Packet]:
-        """Wait until the peer closes; what came before that, oldest first. Silence where it does not close."""
+        """Wait until the peer closes; what came before that, oldest first. Silence where it does
+        not close."""
         deadline = self._deadline(timeout)
         while True:
             try:
@@ -283,8 +327,11 @@ class Wire:
         return packets
 
     def take_in(self) -> None:
-        """Take in what has come so far, without waiting and without looking at it, so that the peer need not hold it (R-LIM-11)."""
-        with contextlib.suppress(OSError):  # also what tells of an end or a reset: the next receive meets that by itself
+        """Take in what has come so far, without waiting and without looking at it, so that the peer
+        need not hold it (R-LIM-11)."""
+        with contextlib.suppress(
+            OSError
+        ):  # also what tells of an end or a reset: the next receive meets that by itself
             self._socket.settimeout(0)
             while True:
                 data = self._socket.recv(262144)
@@ -303,7 +350,11 @@ class Wire:
         while len(self._buffer) < size:
             left = deadline - time.monotonic()
             if left <= 0:
-                rest = f", but {hex_of(bytes(self._buffer), 16)}, which is no whole frame" if self._buffer else ""
+                rest = (
+                    f", but {hex_of(bytes(self._buffer), 16)}, which is no whole frame"
+                    if self._buffer
+                    else ""
+                )
                 rest += _guess(bytes(self._buffer[:4]), len(self._buffer))
                 self.transcript.note(f"waited in vain for {what}", self.who)
                 raise Silence(what, f"nothing came in time{rest}")
@@ -318,7 +369,11 @@ class Wire:
             if not data:
                 self.is_closed = True
                 self.transcript.note("the peer closed the connection", self.who)
-                rest = f" in the middle of a frame ({len(self._buffer)} bytes of it came)" if self._buffer else ""
+                rest = (
+                    f" in the middle of a frame ({len(self._buffer)} bytes of it came)"
+                    if self._buffer
+                    else ""
+                )
                 raise Closed(what, f"the connection was closed{rest}")
             self._buffer += data
 
@@ -327,11 +382,14 @@ class Wire:
         header = bytes(self._buffer[:4])
         (length,) = struct.unpack(">I", header)
         if not 1 <= length <= MAX_FRAME_BYTES:
-            self.transcript.add(IN, text_of(bytes(self._buffer[4:68])), "no frame", self.who, header.hex(" "))
+            self.transcript.add(
+                IN, text_of(bytes(self._buffer[4:68])), "no frame", self.who, header.hex(" ")
+            )
             self.is_closed = True
             raise BrokenFrame(
                 "a frame: 4 bytes of length (big-endian), then so many bytes of JSON",
-                f"the first four bytes were {header.hex(' ')}, a length of {length}" + _guess(header, len(self._buffer)),
+                f"the first four bytes were {header.hex(' ')}, a length of {length}"
+                + _guess(header, len(self._buffer)),
             )
         self._fill(4 + length, deadline, what)
         body = bytes(self._buffer[4 : 4 + length])
@@ -376,7 +434,9 @@ def _object(body: bytes) -> Packet:
     except ValueError as error:
         raise BrokenFrame("a payload of UTF-8 JSON", f"{hex_of(body)}: {error}") from error
     except RecursionError as error:
-        raise BrokenFrame("a payload of UTF-8 JSON", f"{hex_of(body)}: nested too deeply") from error
+        raise BrokenFrame(
+            "a payload of UTF-8 JSON", f"{hex_of(body)}: nested too deeply"
+        ) from error
     if not isinstance(packet, dict):
         raise BrokenFrame("a payload that is one JSON object", f"this came: {shown(packet)}")
     return packet

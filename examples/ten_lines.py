@@ -1,18 +1,25 @@
 """A bot in ten lines: says hello in the lobby, and answers every "ping" with "pong".
 
-Run it from the folder above: `python examples/ten_lines.py NAME PASSWORD_FILE` (the account must exist; the password is in the file's
-first line, since other users of a machine can read what is typed behind a command). Ctrl-C ends it.
+Run it from the folder above: `python examples/ten_lines.py NAME PASSWORD_FILE` (the account must
+exist; the password is in the file's first line, since other users of a machine can read what is
+typed behind a command). Ctrl-C ends it.
 """
 
 import sys
 from contextlib import suppress
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that it runs from anywhere, with nothing installed
+sys.path.insert(
+    0, str(Path(__file__).resolve().parent.parent)
+)  # so that it runs from anywhere, with nothing installed
 
 from client.connection import Connection
 
-_, name, password_file = sys.argv if len(sys.argv) == 3 else sys.exit("usage: python examples/ten_lines.py NAME PASSWORD_FILE")
+_, name, password_file = (
+    sys.argv
+    if len(sys.argv) == 3
+    else sys.exit("usage: python examples/ten_lines.py NAME PASSWORD_FILE")
+)
 
 with Connection("127.0.0.1", 9876) as chat, suppress(KeyboardInterrupt):
     chat.login(name, Path(password_file).read_text().splitlines()[0])

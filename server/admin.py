@@ -1,8 +1,10 @@
-"""The commands beside serving: accounts and rooms from the command line, also while the server runs.
+"""The commands beside serving: accounts and rooms from the command line, also while the server
+runs.
 
-Owns the reading of passwords and rosters and the wording of these commands. Never takes the data folder's lock and never
-talks to the running server: each command is one transaction over a connection of its own, which the server notices.
-Never takes a password from the command line and never prints a hash.
+Owns the reading of passwords and rosters and the wording of these commands. Never takes the data
+folder's lock and never talks to the running server: each command is one transaction over a
+connection of its own, which the server notices. Never takes a password from the command line and
+never prints a hash.
 
 Called by the main thread of a process of its own. Data goes to stdout, talk to stderr.
 """
@@ -60,7 +62,8 @@ class Terminal:
 
 
 def run(invocation: Invocation, stdin: TextIO | None, stdout: TextIO, stderr: TextIO) -> int:
-    """Do the command of `invocation`; the exit status. Waits at most for its user and the database's bounded wait."""
+    """Do the command of `invocation`; the exit status. Waits at most for its user and the
+    database's bounded wait."""
     terminal = Terminal(stdin, stdout, stderr)
     try:
         _COMMANDS[str(invocation.command)](invocation, terminal)
@@ -84,7 +87,7 @@ def run(invocation: Invocation, stdin: TextIO | None, stdout: TextIO, stderr: Te
     return FAILED
 
 
-# --- The commands ----------------------------------------------------------------------------------------------------
+# --- The commands ---------------------------------------------------------------------------------
 
 
 def _add_user(invocation: Invocation, terminal: Terminal) -> None:
@@ -110,7 +113,9 @@ def _change_password(invocation: Invocation, terminal: Terminal) -> None:
         with database.transaction() as connection:
             account = _existing(accounts.find(connection, folded), name)
             accounts.set_password(connection, account.id, record)
-    terminal.tell(f"'{account.chatid}' has a new password; who was logged in under that name is logged out")
+    terminal.tell(
+        f"'{account.chatid}' has a new password; who was logged in under that name is logged out"
+    )
 
 
 def _delete_user(invocation: Invocation, terminal: Terminal) -> None:
@@ -127,7 +132,9 @@ def _list_users(invocation: Invocation, terminal: Terminal) -> None:
         while True:
             with database.reading() as connection:
                 page = accounts.page(connection, after, PAGE)
-            write_safely(terminal.stdout, "".join(f"{printable(account.chatid)}\n" for account in page))
+            write_safely(
+                terminal.stdout, "".join(f"{printable(account.chatid)}\n" for account in page)
+            )
             if len(page) < PAGE:
                 return
             after = page[-1].chatid
@@ -141,8 +148,8 @@ def _import(invocation: Invocation, terminal: Terminal) -> None:
             _refuse_taken_rows(path, [(row, accounts.find(connection, row.folded)) for row in rows])
         records = _hash_all([row.password for row in rows], invocation.settings.password_cost)
         made_up = [row for row in rows if row.made_up]
-        # Before the transaction: a reader of our output who is slow must not keep the server's writer waiting, and
-        # passwords that could not be shown must not be set.
+        # Before the transaction: a reader of our output who is slow must not keep the server's
+        # writer waiting, and passwords that could not be shown must not be set.
         if made_up:
             lines = [",".join(COLUMNS), *(f"{row.chatid},{row.password}" for row in made_up)]
             write_safely(terminal.stdout, "\n".join(lines) + "\n")
@@ -153,8 +160,13 @@ def _import(invocation: Invocation, terminal: Terminal) -> None:
                     accounts.create(connection, row.chatid, row.folded, record, now)
         except (NameTaken, StorageError) as problem:
             void = "; passwords printed above do not count" if made_up else ""
-            raise AdminError(f"{problem}; nothing was taken from '{_shown(path)}'{void}: try again") from None
-    terminal.tell(f"{len(rows)} accounts made" + (f", {len(made_up)} of them with a password made up" * bool(made_up)))
+            raise AdminError(
+                f"{problem}; nothing was taken from '{_shown(path)}'{void}: try again"
+            ) from None
+    terminal.tell(
+        f"{len(rows)} accounts made"
+        + (f", {len(made_up)} of them with a password made up" * bool(made_up))
+    )
 
 
 def _restore_room(invocation: Invocation, terminal: Terminal) -> None:
@@ -162,7 +174,9 @@ def _restore_room(invocation: Invocation, terminal: Terminal) -> None:
     with _open(invocation.settings) as database, database.transaction() as connection:
         room = rooms.find(connection, room_id)
         if room is None:
-            raise AdminError(f"no room has the id '{printable(room_id)}': its owner or the server's log knows the id")
+            raise AdminError(
+                f"no room has the id '{printable(room_id)}': its owner or the server's log knows the id"
+            )
         if room.deleted:
             rooms.restore(connection, room.pk)
     terminal.tell("room restored" if room.deleted else "that room is not deleted: nothing to do")
@@ -179,12 +193,13 @@ _COMMANDS: Final[Mapping[str, Callable[[Invocation, Terminal], None]]] = {
 }
 
 
-# --- Names and the database ------------------------------------------------------------------------------------------
+# --- Names and the database -----------------------------------------------------------------------
 
 
 @contextmanager
 def _open(settings: Settings, *, create: bool = False) -> Iterator[Database]:
-    """The data folder's database. Only `create` makes a folder where there is none: a slip in --data is told."""
+    """The data folder's database. Only `create` makes a folder where there is none: a slip in
+    --data is told."""
     folder = DataFolder(settings.data)
     if not create and not os.path.isfile(folder.database_path):
         raise AdminError(
@@ -211,7 +226,9 @@ def _existing(account: accounts.Account | None, name: str) -> accounts.Account:
     if account is None:
         raise AdminError(f"no account '{name}': '{PROGRAM} users' lists all")
     if account.deleted:
-        raise AdminError(f"account '{name}' was deleted: '{PROGRAM} users' lists those that are left")
+        raise AdminError(
+            f"account '{name}' was deleted: '{PROGRAM} users' lists those that are left"
+        )
     return account
 
 
@@ -232,11 +249,12 @@ def _shown(path: str) -> str:
     return printable(path, SHOWN_PATH)
 
 
-# --- Passwords -------------------------------------------------------------------------------------------------------
+# --- Passwords ------------------------------------------------------------------------------------
 
 
 def _new_record(invocation: Invocation, terminal: Terminal, name: str) -> str:
-    """What is stored for the new password of `name`, which comes from a file, stdin or the terminal."""
+    """What is stored for the new password of `name`, which comes from a file, stdin or the
+    terminal."""
     path = invocation.arguments.password_file
     if path is not None:
         password, where = _password_of_file(path), f"the first line of '{_shown(path)}'"
@@ -251,7 +269,9 @@ def _new_record(invocation: Invocation, terminal: Terminal, name: str) -> str:
 
 
 def _password_problem(password: str) -> str | None:
-    if any("\ud800" <= character <= "\udfff" for character in password):  # how Python keeps bytes that are not UTF-8
+    if any(
+        "\ud800" <= character <= "\udfff" for character in password
+    ):  # how Python keeps bytes that are not UTF-8
         return "expected text in UTF-8"
     return protocol.password_problem(password)
 
@@ -261,16 +281,22 @@ def _password_of_file(path: str) -> str:
         with open(path, encoding="utf-8-sig") as file:
             return _first_line(file)
     except OSError as error:
-        raise AdminError(f"--password-file: cannot read '{_shown(path)}': {error.strerror or error}") from None
+        raise AdminError(
+            f"--password-file: cannot read '{_shown(path)}': {error.strerror or error}"
+        ) from None
     except ValueError:  # UnicodeDecodeError, and a NUL in the path
-        raise AdminError(f"--password-file: expected a file with text in UTF-8, got '{_shown(path)}'") from None
+        raise AdminError(
+            f"--password-file: expected a file with text in UTF-8, got '{_shown(path)}'"
+        ) from None
 
 
 def _password_of_stream(stdin: TextIO | None) -> str:
     try:
         return "" if stdin is None else _first_line(stdin)
     except (OSError, ValueError) as error:  # closed, or bytes that its encoding doesn't know
-        raise AdminError(f"cannot read a password from stdin: {error}; use --password-file FILE") from None
+        raise AdminError(
+            f"cannot read a password from stdin: {error}; use --password-file FILE"
+        ) from None
 
 
 def _first_line(file: TextIO) -> str:
@@ -294,13 +320,14 @@ def make_up_password() -> str:
 
 
 def _hash_all(chosen: list[str], cost: int) -> list[str]:
-    # scrypt lets other threads run meanwhile, and takes 50 to 90 ms each: a school's roster would take minutes.
+    # scrypt lets other threads run meanwhile, and takes 50 to 90 ms each: a school's roster would
+    # take minutes.
     workers = min(HASH_THREADS, os.cpu_count() or 1)
     with ThreadPoolExecutor(workers, thread_name_prefix="hash") as pool:
         return list(pool.map(lambda password: passwords.hash_password(password, cost), chosen))
 
 
-# --- Rosters ---------------------------------------------------------------------------------------------------------
+# --- Rosters --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -315,7 +342,8 @@ class RosterRow:
 
 
 def read_roster(path: str) -> list[RosterRow]:
-    """The rows of a CSV file with the columns chatid and password; AdminError names every bad row with its line."""
+    """The rows of a CSV file with the columns chatid and password; AdminError names every bad row
+    with its line."""
     bad: list[str] = []
     rows: dict[str, RosterRow] = {}
     for line, cells in _cells(path):
@@ -333,20 +361,25 @@ def read_roster(path: str) -> list[RosterRow]:
         if problem:
             bad.append(f"{_shown(path)}:{line}: {problem}")
         else:
-            rows[folded] = RosterRow(line, chatid, folded, password or make_up_password(), not password)
+            rows[folded] = RosterRow(
+                line, chatid, folded, password or make_up_password(), not password
+            )
     _refuse_bad_rows(path, bad)
     return list(rows.values())
 
 
 def _cells(path: str) -> Iterator[tuple[int, list[str]]]:
-    """Each row below the header with the line where it begins, in the order of `COLUMNS`; empty lines are left out."""
+    """Each row below the header with the line where it begins, in the order of `COLUMNS`; empty
+    lines are left out."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             text = file.read()
     except OSError as error:
         raise AdminError(f"cannot read '{_shown(path)}': {error.strerror or error}") from None
     except ValueError:  # UnicodeDecodeError, and a NUL in the path
-        raise AdminError(f"{_shown(path)}: expected text in UTF-8: save it as 'CSV UTF-8'") from None
+        raise AdminError(
+            f"{_shown(path)}: expected text in UTF-8: save it as 'CSV UTF-8'"
+        ) from None
     header: list[str] | None = None
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     line = 1
@@ -358,20 +391,29 @@ def _cells(path: str) -> Iterator[tuple[int, list[str]]]:
                     break
             elif cells:
                 in_order = len(cells) == len(COLUMNS)
-                yield line, [cells[header.index(column)] for column in COLUMNS] if in_order else cells
+                yield (
+                    line,
+                    [cells[header.index(column)] for column in COLUMNS] if in_order else cells,
+                )
             line = reader.line_num + 1
     except csv.Error as error:
-        raise AdminError(f"{_shown(path)}:{line}: expected comma-separated values, got a row with: {error}") from None
+        raise AdminError(
+            f"{_shown(path)}:{line}: expected comma-separated values, got a row with: {error}"
+        ) from None
     if header is None or sorted(header) != sorted(COLUMNS):
         came = printable(",".join(header or []))
         raise AdminError(f"{_shown(path)}:1: expected the header {','.join(COLUMNS)}, got '{came}'")
 
 
 def _refuse_taken_rows(path: str, found: list[tuple[RosterRow, accounts.Account | None]]) -> None:
-    _refuse_bad_rows(path, [
-        f"{_shown(path)}:{row.line}: {_reserved(row.chatid) if account.deleted else _taken(row.chatid)}"
-        for row, account in found if account is not None
-    ])  # fmt: skip
+    _refuse_bad_rows(
+        path,
+        [
+            f"{_shown(path)}:{row.line}: {_reserved(row.chatid) if account.deleted else _taken(row.chatid)}"
+            for row, account in found
+            if account is not None
+        ],
+    )
 
 
 def _refuse_bad_rows(path: str, bad: list[str]) -> None:

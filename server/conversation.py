@@ -1,7 +1,8 @@
 """One client's thread: reads, cuts frames, decodes, checks, answers, and cleans up at the end.
 
-Owns the order of the checks (docs/PROTOCOL.md, R-ERR) and nothing else; what a packet does is in `server.handlers`. Runs on
-the thread that `server.listener` starts for the connection. It alone closes the connection's socket.
+Owns the order of the checks (docs/PROTOCOL.md, R-ERR) and nothing else; what a packet does is in
+`server.handlers`. Runs on the thread that `server.listener` starts for the connection. It alone
+closes the connection's socket.
 """
 
 from __future__ import annotations
@@ -25,27 +26,37 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger("server.conversation")
 
 READ_BYTES: Final = (448, 4 * 1024, 256 * 1024)
-"""A client's thread holds a buffer of one of these sizes while it waits: idle, talking, or uploading. The first is a small object
-to Python's allocator, which saves 4 KiB for each of 10,000 idle clients (measured)."""
+"""A client's thread holds a buffer of one of these sizes while it waits: idle, talking, or
+uploading. The first is a small object to Python's allocator, which saves 4 KiB for each of 10,000
+idle clients (measured)."""
 REPLIES_AT_ONCE_BYTES: Final = 64 * 1024
 """An answer of more than this is sent at once, not joined with those that follow."""
 WAITING_BYTES: Final = 512 * 1024
-"""Where more than this waits for the client, its next frame is not looked at. More than a download keeps waiting (256 KiB and a
-chunk), or whoever has a slow line could not talk until its download has ended."""
+"""Where more than this waits for the client, its next frame is not looked at. More than a download
+keeps waiting (256 KiB and a chunk), or whoever has a slow line could not talk until its download
+has ended."""
 PARTING_SECONDS: Final = 1.5
 
 FREE: Final = frozenset(
-    {protocol.Ping, protocol.CharacterCount, protocol.ConfirmCount, protocol.Ack, protocol.FileSendData}
+    {
+        protocol.Ping,
+        protocol.CharacterCount,
+        protocol.ConfirmCount,
+        protocol.Ack,
+        protocol.FileSendData,
+    }
 )
 """Requests that the rate limit does not count where they succeed (R-LIM)."""
 REMEMBERED: Final = frozenset({protocol.CharacterCount, protocol.Ack})
-"""Packets that all receivers of a message send with mostly the same bytes: decoding them once saves 12 µs a delivery."""
+"""Packets that all receivers of a message send with mostly the same bytes: decoding them once saves
+12 µs a delivery."""
 REMEMBERED_BYTES: Final = 1_024
 REMEMBERED_COUNT: Final = 1_024
 
 
 class DecodedPackets:
-    """The last small packets by their bytes, each decoded and checked, none with anything of its sender in it. Any thread."""
+    """The last small packets by their bytes, each decoded and checked, none with anything of its
+    sender in it. Any thread."""
 
     def __init__(self) -> None:
         self._requests: dict[bytes, Request] = {}
@@ -60,7 +71,8 @@ class DecodedPackets:
 
 
 def _next_read(size: int, most: int) -> int:
-    """The size of the next read, after one of `size` bytes and `most` that came with the last two."""
+    """The size of the next read, after one of `size` bytes and `most` that came with the last
+    two."""
     if most >= size:
         return READ_BYTES[min(READ_BYTES.index(size) + 1, len(READ_BYTES) - 1)]
     return next(enough for enough in READ_BYTES if most < enough)
@@ -84,7 +96,12 @@ class Conversation:
             self._part()
         except OSError as error:
             if isinstance(error, ssl.SSLError):
-                log.info("%s from %s does not speak TLS rightly: %s", connection.name, connection.address, error.reason)
+                log.info(
+                    "%s from %s does not speak TLS rightly: %s",
+                    connection.name,
+                    connection.address,
+                    error.reason,
+                )
             connection.close(f"connection lost ({error.__class__.__name__})")
         finally:
             self._clean_up()
@@ -111,7 +128,9 @@ class Conversation:
             try:
                 payload = self._reader.next_frame()
             except BadFrame as error:
-                connection.replies.append(protocol.build_error("unknown", error.code, error.message))
+                connection.replies.append(
+                    protocol.build_error("unknown", error.code, error.message)
+                )
                 raise LostStream(error.message) from None
             if payload is None:
                 return
@@ -127,7 +146,8 @@ class Conversation:
                 raise LostStream(f"{most} frames that were no JSON")
 
     def _wait_for_reader(self) -> None:
-        """Read nothing more from a client that does not take its answers; the drain closes it if it takes none at all."""
+        """Read nothing more from a client that does not take its answers; the drain closes it if it
+        takes none at all."""
         outbox, service = self._connection.outbox, self._service
         while outbox.waiting > WAITING_BYTES and not service.is_over():
             if outbox.wait_below(WAITING_BYTES, 1.0):
@@ -149,7 +169,9 @@ class Conversation:
             request = self._read(protocol.open_packet(packet))
         except Refusal as error:
             self._charge()
-            return protocol.build_error(protocol.shown_action(packet), error.code, error.message, request_id)
+            return protocol.build_error(
+                protocol.shown_action(packet), error.code, error.message, request_id
+            )
         service.decoded.add(payload, request)
         return self._handle(request)
 
@@ -157,13 +179,19 @@ class Conversation:
         """Action, login, fields, identity: in this order, and the first that fails answers."""
         session, entry = self._connection.session, envelope.type
         if session is None and not entry.before_login:
-            raise Refusal("not_logged_in", f"{entry.action} needs a login first; before it only login, register and ping are heard")
+            raise Refusal(
+                "not_logged_in",
+                f"{entry.action} needs a login first; before it only login, register and ping are heard",
+            )
         request: Request = protocol.read_request(envelope, self._service.max_content())
         identity = entry.identity
         if session is not None and identity is not None and entry.record is not protocol.Login:
             named = getattr(request, identity)
             if named != session.chatid and protocol.fold_chatid(named) != session.folded:
-                raise Refusal("forbidden", f"data.{identity}: expected your own name {session.chatid!r}, got {protocol.describe(named)}")
+                raise Refusal(
+                    "forbidden",
+                    f"data.{identity}: expected your own name {session.chatid!r}, got {protocol.describe(named)}",
+                )
         return request
 
     def _handle(self, request: Request) -> bytes | None:
@@ -178,25 +206,34 @@ class Conversation:
             return protocol.build_error(kind.ACTION, error.code, error.message, request.request_id)
         except StorageFull:
             self._charge()
-            return protocol.build_error(kind.ACTION, STORAGE_FULL.code, STORAGE_FULL.message, request.request_id)
+            return protocol.build_error(
+                kind.ACTION, STORAGE_FULL.code, STORAGE_FULL.message, request.request_id
+            )
         except StorageError as error:
             self._charge()
             log.error("%s of %s failed: %s", kind.ACTION, connection.name, error)
             if isinstance(error, StorageFailed):
                 service.disk_failed(error)
             refusal = as_refusal(error)
-            return protocol.build_error(kind.ACTION, refusal.code, refusal.message, request.request_id)
-        except Exception as error:  # a request is where foreign input meets all of our code: its defects end here
+            return protocol.build_error(
+                kind.ACTION, refusal.code, refusal.message, request.request_id
+            )
+        except (
+            Exception
+        ) as error:  # a request is where foreign input meets all of our code: its defects end here
             self._charge()
             log.exception("%s of %s failed", kind.ACTION, connection.name)
             refusal = as_refusal(error)
-            return protocol.build_error(kind.ACTION, refusal.code, refusal.message, request.request_id)
+            return protocol.build_error(
+                kind.ACTION, refusal.code, refusal.message, request.request_id
+            )
         if kind not in FREE:
             self._charge()
         return reply
 
     def _handle_entry(self, request: Request) -> bytes | None:
-        """A login or logout: the time the server takes over it is not held against the client's time to log in."""
+        """A login or logout: the time the server takes over it is not held against the client's
+        time to log in."""
         connection, service = self._connection, self._service
         deadline, begun = connection.login_deadline, service.clock()
         connection.login_deadline = None
@@ -209,18 +246,24 @@ class Conversation:
             else:
                 self._reader.max_frame = service.max_frame(logged_in=False)
                 connection.login_deadline = (
-                    service.login_deadline() if was_logged_in else None if deadline is None else deadline + service.clock() - begun
+                    service.login_deadline()
+                    if was_logged_in
+                    else None
+                    if deadline is None
+                    else deadline + service.clock() - begun
                 )
 
     def _charge(self) -> None:
-        """Count a request; a client that is over its rate is read more slowly, and nothing is refused."""
+        """Count a request; a client that is over its rate is read more slowly, and nothing is
+        refused."""
         wait = self._connection.rate.charge()
         if wait > 0:
             self._connection.flush()
             self._service.pause(self._connection, wait)
 
     def _part(self) -> None:
-        """The stream has lost its place: the reply shall arrive, whatever the client still sends."""
+        """The stream has lost its place: the reply shall arrive, whatever the client still
+        sends."""
         connection = self._connection
         connection.flush()
         connection.outbox.wait_below(0, PARTING_SECONDS)
@@ -232,7 +275,9 @@ class Conversation:
         connection.login_deadline = connection.frame_begun_at = None
         try:
             if session is not None:
-                service.end_session(session)  # what was confirmed is stored and acknowledged when this returns
+                service.end_session(
+                    session
+                )  # what was confirmed is stored and acknowledged when this returns
                 if not connection.ended:
                     self._finish_sending(session.downloads.wait_idle)
                 session.downloads.cancel_all()
@@ -246,11 +291,16 @@ class Conversation:
             connection.stream.shut()
             connection.stream.socket.close()
             if session is not None:
-                log.info("%s of %s ended: %s", connection.name, printable(session.chatid), printable(why))
+                log.info(
+                    "%s of %s ended: %s", connection.name, printable(session.chatid), printable(why)
+                )
 
     def _finish_sending(self, wait: Waiting) -> None:
-        """A client that has only closed its own direction still gets its answers, as long as it takes them."""
-        while not (self._connection.ended or self._connection.outbox.broken or self._service.is_over()):
+        """A client that has only closed its own direction still gets its answers, as long as it
+        takes them."""
+        while not (
+            self._connection.ended or self._connection.outbox.broken or self._service.is_over()
+        ):
             if wait(0.5):
                 return
 

@@ -1,8 +1,8 @@
 """What the writer does after a commit: acknowledgements, fan-out, the journal's copy.
 
-Owns what is gathered between a commit and its `flush`. Only the writer's thread uses it. Each client gets everything of one
-commit as ONE joined send that does not block: joining frames decides the cost of a delivery (one send of 1,250 bytes
-costs hardly more than one of 250).
+Owns what is gathered between a commit and its `flush`. Only the writer's thread uses it. Each
+client gets everything of one commit as ONE joined send that does not block: joining frames decides
+the cost of a delivery (one send of 1,250 bytes costs hardly more than one of 250).
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ class Delivery:
         self._registry = registry
         self._journal = journal
         self._rooms: dict[int, tuple[RoomState, list[tuple[int, bytes]]]] = {}
-        self._clients: dict[Outbox, tuple[list[bytes], list[bytes]]] = {}  # frames forwarded, replies
+        self._clients: dict[
+            Outbox, tuple[list[bytes], list[bytes]]
+        ] = {}  # frames forwarded, replies
         self._records: dict[tuple[int, int], list[bytes]] = {}
         self._closing: list[tuple[Connection, str]] = []
 
@@ -36,9 +38,12 @@ class Delivery:
         self._of(outbox)[1].append(frame)
 
     def to_room(self, room: RoomState, sender_id: int, frame: bytes, sent_at: int) -> None:
-        """A message or file for everyone who hears the room, but its sender; kept in the journal."""
+        """A message or file for everyone who hears the room, but its sender; kept in the
+        journal."""
         said = self._rooms.get(room.room.pk)
-        if said is not None and said[0] is not room:  # somebody came back or left between two messages of this commit
+        if (
+            said is not None and said[0] is not room
+        ):  # somebody came back or left between two messages of this commit
             self.settle()
             said = None
         if said is None:
@@ -50,8 +55,15 @@ class Delivery:
         """A packet that somebody else caused."""
         self._of(session.connection.outbox)[0].append(frame)
 
-    def event(self, kind: str, audience: Iterable[int] | None = None, besides: int | None = None, **data: str) -> None:
-        """An event for everyone who asked for events, or for those of `audience` (accounts), but not for `besides`."""
+    def event(
+        self,
+        kind: str,
+        audience: Iterable[int] | None = None,
+        besides: int | None = None,
+        **data: str,
+    ) -> None:
+        """An event for everyone who asked for events, or for those of `audience` (accounts), but
+        not for `besides`."""
         listeners = self._registry.listeners(audience)
         if not listeners:
             return

@@ -1,7 +1,9 @@
-"""The limits that count over time: request rate, failed logins, password hashes at once, bytes held for clients.
+"""The limits that count over time: request rate, failed logins, password hashes at once, bytes held
+for clients.
 
-Owns the counting, not the consequences: each tells its caller how long to wait, or that a bound is passed. Imports nothing
-of ours but the locks; every clock is handed in, so that a test drives the time.
+Owns the counting, not the consequences: each tells its caller how long to wait, or that a bound is
+passed. Imports nothing of ours but the locks; every clock is handed in, so that a test drives the
+time.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ T = TypeVar("T")
 
 
 class RateLimit:
-    """A token bucket for one connection: `rate` requests/s after a burst (docs/PROTOCOL.md R-LIM). Used by one thread."""
+    """A token bucket for one connection: `rate` requests/s after a burst (docs/PROTOCOL.md R-LIM).
+    Used by one thread."""
 
     __slots__ = ("_burst", "_clock", "_rate", "_since", "_tokens")
 
@@ -30,7 +33,8 @@ class RateLimit:
         self._tokens, self._since = self._burst, clock()
 
     def charge(self) -> float:
-        """Count one request; the seconds for which the next is to be left unread. A rate of 0 never limits."""
+        """Count one request; the seconds for which the next is to be left unread. A rate of 0 never
+        limits."""
         if not self._rate:
             return 0.0
         now = self._clock()
@@ -40,10 +44,11 @@ class RateLimit:
 
 
 class LoginThrottle:
-    """Slows further password attempts for one account from one address after too many failures in a minute.
+    """Slows further password attempts for one account from one address after too many failures in a
+    minute.
 
-    Others, other addresses and logins by key are not slowed, so nobody can lock another out. Remembers at most
-    `REMEMBERED` pairs, dropping the one that failed longest ago. Any thread.
+    Others, other addresses and logins by key are not slowed, so nobody can lock another out.
+    Remembers at most `REMEMBERED` pairs, dropping the one that failed longest ago. Any thread.
     """
 
     WINDOW_SECONDS: Final = 60.0
@@ -62,21 +67,29 @@ class LoginThrottle:
         if not self._allowed:
             return 0.0
         with self._lock:
-            surplus = len(self._recent(address, account)) + self._under_way.get((address, account), 0) - self._allowed
+            surplus = (
+                len(self._recent(address, account))
+                + self._under_way.get((address, account), 0)
+                - self._allowed
+            )
         if surplus < 0:
             return 0.0
-        return float(min(self.FIRST_DELAY_SECONDS * 2 ** min(surplus, 10), self.LONGEST_DELAY_SECONDS))
+        return float(
+            min(self.FIRST_DELAY_SECONDS * 2 ** min(surplus, 10), self.LONGEST_DELAY_SECONDS)
+        )
 
     def begin(self, address: str, account: str) -> float:
-        """A password attempt begins, and is delayed by so many seconds. Until its `end` it counts as failed for those that come
-        meanwhile, so that guessing on many connections at once is no quicker."""
+        """A password attempt begins, and is delayed by so many seconds. Until its `end` it counts
+        as failed for those that come meanwhile, so that guessing on many connections at once is no
+        quicker."""
         delay = self.delay(address, account)
         with self._lock:
             self._under_way[address, account] = self._under_way.get((address, account), 0) + 1
         return delay
 
     def end(self, address: str, account: str) -> None:
-        """The attempt is over; `failed` or `succeeded` was called before, unless it came to neither."""
+        """The attempt is over; `failed` or `succeeded` was called before, unless it came to
+        neither."""
         with self._lock:
             self._under_way[address, account] -= 1
             if not self._under_way[address, account]:
@@ -99,14 +112,18 @@ class LoginThrottle:
 
     def _recent(self, address: str, account: str) -> list[float]:
         earliest = self._clock() - self.WINDOW_SECONDS
-        return [moment for moment in self._failures.get((address, account), ()) if moment > earliest]
+        return [
+            moment for moment in self._failures.get((address, account), ()) if moment > earliest
+        ]
 
 
 class HashGate:
-    """The threads in which passwords are hashed, as many as there are cores; whoever wants one hashed waits and holds nothing.
+    """The threads in which passwords are hashed, as many as there are cores; whoever wants one
+    hashed waits and holds nothing.
 
-    In threads of their own because scrypt takes 16 MiB and the system's allocator keeps what a thread has once used: hashed in
-    the clients' threads, a class that logs in together left 93 MiB behind (measured, 2 cores).
+    In threads of their own because scrypt takes 16 MiB and the system's allocator keeps what a
+    thread has once used: hashed in the clients' threads, a class that logs in together left 93 MiB
+    behind (measured, 2 cores).
     """
 
     PATIENCE_SECONDS: Final = 120.0
@@ -115,15 +132,20 @@ class HashGate:
         count = at_once or os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="hash")
         all_there = threading.Barrier(count)
-        for _ in range(count):  # all threads from the start: what the server holds does not grow with the first logins
+        for _ in range(
+            count
+        ):  # all threads from the start: what the server holds does not grow with the first logins
             self._pool.submit(all_there.wait, self.PATIENCE_SECONDS)
 
     def run(self, function: Callable[..., T], *arguments: object) -> T:
-        """What `function` gives; raises TimeoutError where no core comes free for `PATIENCE_SECONDS`."""
+        """What `function` gives; raises TimeoutError where no core comes free for
+        `PATIENCE_SECONDS`."""
         try:
             return self._pool.submit(function, *arguments).result(self.PATIENCE_SECONDS)
         except FutureTimeout:
-            raise TimeoutError(f"no core was free to check a password for {self.PATIENCE_SECONDS:.0f} s") from None
+            raise TimeoutError(
+                f"no core was free to check a password for {self.PATIENCE_SECONDS:.0f} s"
+            ) from None
 
     def close(self) -> None:
         """Hash nothing more; what waits is given up."""
@@ -131,7 +153,8 @@ class HashGate:
 
 
 class MemoryBudget:
-    """Counts the bytes held for clients in outboxes and open transactions; `over` wakes who closes the largest holder."""
+    """Counts the bytes held for clients in outboxes and open transactions; `over` wakes who closes
+    the largest holder."""
 
     def __init__(self, most: int) -> None:
         self._most, self._held = most, 0

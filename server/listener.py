@@ -1,7 +1,8 @@
-"""Accepting: the `socketserver.ThreadingTCPServer` that gives each client a thread, and refuses whom it can't take.
+"""Accepting: the `socketserver.ThreadingTCPServer` that gives each client a thread, and refuses
+whom it can't take.
 
-Owns the listening socket. Never reads from a client and never waits for one: a refused client's goodbye is left to the
-`Farewells` thread.
+Owns the listening socket. Never reads from a client and never waits for one: a refused client's
+goodbye is left to the `Farewells` thread.
 """
 
 from __future__ import annotations
@@ -40,9 +41,11 @@ class Listener(socketserver.ThreadingTCPServer):
     """Accepts clients on one address and port."""
 
     request_queue_size = 1024
-    """With socketserver's own 5, 300 simultaneous connects waited 5 s (measured); with 1,024 they waited 0.03 s."""
+    """With socketserver's own 5, 300 simultaneous connects waited 5 s (measured); with 1,024 they
+    waited 0.03 s."""
     daemon_threads = True
-    block_on_close = False  # else server_close() waits for idle clients for ever; Service.stop ends them in order
+    # else server_close() waits for idle clients for ever; Service.stop ends them in order
+    block_on_close = False
     allow_reuse_address = False  # prepare_listener decides, by system
 
     def __init__(self, service: Service, host: str, port: int) -> None:
@@ -51,18 +54,25 @@ class Listener(socketserver.ThreadingTCPServer):
         self._farewells = Farewells()
         self._spare: int | None = None
         family, _, _, _, address = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
+            host or None,
+            port,
+            type=socket.SOCK_STREAM,
+            flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV,
         )[0]
         self.address_family = family
         super().__init__(address[:2], socketserver.BaseRequestHandler)  # type: ignore[arg-type]  # AF_INET6 takes (host, port), too
         self._keep_spare()
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.25,), name="accept", daemon=True)
+        self._thread = threading.Thread(
+            target=self.serve_forever, args=(0.25,), name="accept", daemon=True
+        )
 
     def server_bind(self) -> None:
         """Take the port, exclusively where the system needs to be told."""
         prepare_listener(self.socket)
         if self.address_family == socket.AF_INET6 and hasattr(socket, "IPPROTO_IPV6"):
-            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # `--host ::` serves IPv4, too
+            self.socket.setsockopt(
+                socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0
+            )  # `--host ::` serves IPv4, too
         super().server_bind()
 
     def start(self) -> None:
@@ -85,7 +95,8 @@ class Listener(socketserver.ThreadingTCPServer):
         return int(self.server_address[1])
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept one; out of descriptors, refuse it with the spare one instead of spinning on it."""
+        """Accept one; out of descriptors, refuse it with the spare one instead of spinning on
+        it."""
         try:
             return super().get_request()
         except OSError as error:
@@ -95,22 +106,31 @@ class Listener(socketserver.ThreadingTCPServer):
             raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Give the client a thread, or a reason why not. (Not the base class's way, which closes at once and so may lose the reply.)"""
+        """Give the client a thread, or a reason why not. (Not the base class's way, which closes at
+        once and so may lose the reply.)"""
         service, address = self._service, str(client_address[0])
-        if address.startswith("::ffff:") and "." in address:  # an IPv4 client of `--host ::` (RFC 4291, section 2.5.5.2)
+        if (
+            address.startswith("::ffff:") and "." in address
+        ):  # an IPv4 client of `--host ::` (RFC 4291, section 2.5.5.2)
             address = address.removeprefix("::ffff:")
-        reason = service.registry.refuses(address, ipaddress.ip_address(address.partition("%")[0]).is_loopback)
+        reason = service.registry.refuses(
+            address, ipaddress.ip_address(address.partition("%")[0]).is_loopback
+        )
         if reason is not None:
             self._refuse(request, address, reason)
             return
         connection = self._connection(request, address)
         service.registry.add_connection(connection)
         try:
-            thread = threading.Thread(target=self._converse, args=(connection,), name=connection.name, daemon=True)
+            thread = threading.Thread(
+                target=self._converse, args=(connection,), name=connection.name, daemon=True
+            )
             thread.start()
         except RuntimeError:
             service.registry.remove_connection(connection)
-            self._refuse(request, address, "the server can't start one more thread; try again later")
+            self._refuse(
+                request, address, "the server can't start one more thread; try again later"
+            )
 
     def _connection(self, request: socket.socket, address: str) -> Connection:
         service, settings = self._service, self._service.settings
@@ -121,7 +141,9 @@ class Listener(socketserver.ThreadingTCPServer):
             stream = TlsStream(request, service.tls, force_fallback=service.force_fallback)
         outbox = Outbox(stream, service.drain, service.budget, settings.max_waiting, service.clock)
         rate = RateLimit(settings.rate_limit, settings.rate_burst, service.clock)
-        return Connection(f"client-{next(self._numbers)}", address, stream, outbox, rate, service.login_deadline())
+        return Connection(
+            f"client-{next(self._numbers)}", address, stream, outbox, rate, service.login_deadline()
+        )
 
     def _converse(self, connection: Connection) -> None:
         try:
@@ -144,7 +166,8 @@ class Listener(socketserver.ThreadingTCPServer):
             self._spare = None
 
     def _refuse_with_spare(self) -> None:
-        """Free one descriptor, so that the client in front of the queue can be told; then take it back."""
+        """Free one descriptor, so that the client in front of the queue can be told; then take it
+        back."""
         log.warning("out of descriptors: a connection is refused")
         if self._spare is not None:
             os.close(self._spare)
@@ -154,7 +177,9 @@ class Listener(socketserver.ThreadingTCPServer):
         except OSError:
             time.sleep(0.1)  # nothing to be freed: look again in a while, not at once
         else:
-            reason = protocol.build_error("unknown", "server_full", "the server has no descriptor left; try again later")
+            reason = protocol.build_error(
+                "unknown", "server_full", "the server has no descriptor left; try again later"
+            )
             try:
                 request.setblocking(False)
                 request.send(reason)
@@ -167,7 +192,8 @@ class Listener(socketserver.ThreadingTCPServer):
 
 
 class Farewells:
-    """The thread that keeps refused sockets until they have read why: closing one with unread bytes would lose the reply."""
+    """The thread that keeps refused sockets until they have read why: closing one with unread bytes
+    would lose the reply."""
 
     MOST: Final = 256
     SECONDS: Final = 2.0
@@ -215,21 +241,30 @@ class Farewells:
                 for key, _ in selector.select(0.1) if leaving else ():
                     self._read(key.fileobj, leaving, selector)
                 now = time.monotonic()
-                for late in [request for request, until in leaving.items() if until < now or self._stopping]:
+                for late in [
+                    request for request, until in leaving.items() if until < now or self._stopping
+                ]:
                     self._close(late, leaving, selector)
             for request in list(leaving):
                 self._close(request, leaving, selector)
 
-    def _take_new(self, leaving: dict[socket.socket, float], selector: selectors.BaseSelector) -> None:
+    def _take_new(
+        self, leaving: dict[socket.socket, float], selector: selectors.BaseSelector
+    ) -> None:
         with self._lock:
-            new = [self._new.popleft() for _ in range(min(len(self._new), max(0, self.MOST - len(leaving))))]
+            new = [
+                self._new.popleft()
+                for _ in range(min(len(self._new), max(0, self.MOST - len(leaving))))
+            ]
             if not self._new:
                 self._wake.clear()
         for request in new:
             leaving[request] = time.monotonic() + self.SECONDS
             selector.register(request, selectors.EVENT_READ)
 
-    def _read(self, request: Any, leaving: dict[socket.socket, float], selector: selectors.BaseSelector) -> None:
+    def _read(
+        self, request: Any, leaving: dict[socket.socket, float], selector: selectors.BaseSelector
+    ) -> None:
         try:
             if request.recv(65536):
                 return
@@ -240,7 +275,11 @@ class Farewells:
         self._close(request, leaving, selector)
 
     @staticmethod
-    def _close(request: socket.socket, leaving: dict[socket.socket, float], selector: selectors.BaseSelector) -> None:
+    def _close(
+        request: socket.socket,
+        leaving: dict[socket.socket, float],
+        selector: selectors.BaseSelector,
+    ) -> None:
         selector.unregister(request)
         del leaving[request]
         request.close()

@@ -1,8 +1,10 @@
-"""Locks with ranks, so that a deadlock shows as an error on the first wrong order and never as a hang.
+"""Locks with ranks, so that a deadlock shows as an error on the first wrong order and never as a
+hang.
 
-Owns the ranks. Imports nothing of ours. A thread may take a lock only if its rank is higher than that of every lock the
-thread holds; `RankedLock` checks this at every acquisition, in service too. No lock is ever held across a blocking call:
-waiting longer than `PATIENCE_SECONDS` for one is therefore a defect and raises.
+Owns the ranks. Imports nothing of ours. A thread may take a lock only if its rank is higher than
+that of every lock the thread holds; `RankedLock` checks this at every acquisition, in service too.
+No lock is ever held across a blocking call: waiting longer than `PATIENCE_SECONDS` for one is
+therefore a defect and raises.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ PATIENCE_SECONDS: Final = 30.0
 
 
 class Rank(IntEnum):
-    """The order in which locks may be taken: a thread that holds one may only take those below it in this list."""
+    """The order in which locks may be taken: a thread that holds one may only take those below it
+    in this list."""
 
     REGISTRY = 10
     """Who is here: connections, sessions, addresses. Nothing blocks while it is held."""
@@ -51,7 +54,8 @@ _held = _Held()
 
 
 class RankedLock:
-    """A mutex for `with`; raises `LockOrderError` where the order of ranks is broken. Not reentrant.
+    """A mutex for `with`; raises `LockOrderError` where the order of ranks is broken. Not
+    reentrant.
 
     Has the methods that `threading.Condition` needs of its lock.
     """
@@ -67,14 +71,18 @@ class RankedLock:
         """Take the lock; True. `blocking=False` gives False where another thread has it."""
         held = _held.locks
         if held and held[-1].rank >= self.rank:
-            raise LockOrderError(f"{self.name} (rank {self.rank}) taken while holding {held[-1].name} (rank {held[-1].rank})")
+            raise LockOrderError(
+                f"{self.name} (rank {self.rank}) taken while holding {held[-1].name} (rank {held[-1].rank})"
+            )
         if not self._lock.acquire(False):
             if not blocking:
                 return False
             if not self._lock.acquire(timeout=PATIENCE_SECONDS if timeout < 0 else timeout):
                 if timeout >= 0:
                     return False
-                raise LockOrderError(f"{self.name} could not be had for {PATIENCE_SECONDS:.0f} s: some thread blocks in it")
+                raise LockOrderError(
+                    f"{self.name} could not be had for {PATIENCE_SECONDS:.0f} s: some thread blocks in it"
+                )
         held.append(self)
         return True
 
@@ -92,5 +100,10 @@ class RankedLock:
     def __enter__(self) -> None:
         self.acquire()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.release()

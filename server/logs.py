@@ -1,10 +1,13 @@
-"""The log: one line per event, written by a thread of its own, so that a stuck terminal never stops the chat.
+"""The log: one line per event, written by a thread of its own, so that a stuck terminal never stops
+the chat.
 
-Owns the root logger's handler, the bounded queue behind it, and `printable`, which makes foreign text safe to show.
-Never blocks a caller and never raises into one: where stderr is closed, or a full pipe that nobody reads, records are
-dropped and counted. Never writes a password or a message's text: callers don't hand them over.
+Owns the root logger's handler, the bounded queue behind it, and `printable`, which makes foreign
+text safe to show. Never blocks a caller and never raises into one: where stderr is closed, or a
+full pipe that nobody reads, records are dropped and counted. Never writes a password or a message's
+text: callers don't hand them over.
 
-Any thread may log and call `printable`. `start` and the function it returns belong to the main thread.
+Any thread may log and call `printable`. `start` and the function it returns belong to the main
+thread.
 """
 
 from __future__ import annotations
@@ -26,9 +29,10 @@ BATCH_LINES: Final = 1_000
 TIME_FORMAT: Final = "%Y-%m-%d %H:%M:%S"
 MAX_LINE_CHARACTERS: Final = 4_000
 
-# C0, DEL, C1 (a terminal obeys them); U+00AD soft hyphen, zero-width and invisible characters (hide a difference between
-# two names); line and paragraph separators (forge a line); bidi marks, embeddings, overrides and isolates (reorder what
-# is read); Hangul fillers, variation selectors, interlinear and tag characters; surrogates (no stream can write them).
+# C0, DEL, C1 (a terminal obeys them); U+00AD soft hyphen, zero-width and invisible characters (hide
+# a difference between two names); line and paragraph separators (forge a line); bidi marks,
+# embeddings, overrides and isolates (reorder what is read); Hangul fillers, variation selectors,
+# interlinear and tag characters; surrogates (no stream can write them).
 _UNSAFE: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f"
     "\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
@@ -61,7 +65,13 @@ def _cut(words: str, limit: int) -> str:
 
 def _escape(match: re.Match[str]) -> str:
     code = ord(match[0])
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    return (
+        f"\\x{code:02x}"
+        if code < 0x100
+        else f"\\u{code:04x}"
+        if code < 0x10000
+        else f"\\U{code:08x}"
+    )
 
 
 class LineFormatter(logging.Formatter):
@@ -83,16 +93,19 @@ class LineFormatter(logging.Formatter):
 
 
 def _indented(block: str) -> str:
-    # Indented, no line of a traceback can be taken for an event, whatever the exception's text holds.
+    # Indented, no line of a traceback can be taken for an event, whatever the exception's text
+    # holds.
     return "\n".join("    " + printable(line, MAX_LINE_CHARACTERS) for line in block.split("\n"))
 
 
 class _QueueHandler(logging.Handler):
-    """Formats in the caller's thread (arguments may change later) and queues the line; full means dropped."""
+    """Formats in the caller's thread (arguments may change later) and queues the line; full means
+    dropped."""
 
     def __init__(self) -> None:
         super().__init__()
-        # A SimpleQueue's put() is re-entrant: a signal handler that logs can't meet a lock that its own thread holds.
+        # A SimpleQueue's put() is re-entrant: a signal handler that logs can't meet a lock that its
+        # own thread holds.
         self.lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._dropped = 0  # guarded by the handler's own lock, which logging holds around emit()
 
@@ -118,10 +131,12 @@ class _QueueHandler(logging.Handler):
 
 
 def start(level: str, stream: TextIO | None = None) -> Callable[[], None]:
-    """Log from `level` ("debug", "info", …) up to `stream` (None: stderr) until the returned function is called.
+    """Log from `level` ("debug", "info", …) up to `stream` (None: stderr) until the returned
+    function is called.
 
-    That function writes what waits, for at most 1 s, and may be called twice. What is logged after it goes nowhere: never
-    to logging's last resort, which writes to stderr in the caller's thread and may block there.
+    That function writes what waits, for at most 1 s, and may be called twice. What is logged after
+    it goes nowhere: never to logging's last resort, which writes to stderr in the caller's thread
+    and may block there.
     """
     handler = _QueueHandler()
     handler.setFormatter(LineFormatter())
@@ -133,7 +148,9 @@ def start(level: str, stream: TextIO | None = None) -> Callable[[], None]:
     root.addHandler(handler)
     # A daemon: one that is stuck in a write for ever must not keep the process from ending.
     target = sys.stderr if stream is None else stream
-    writer = threading.Thread(target=_write_lines, args=(handler, target), name="log-writer", daemon=True)
+    writer = threading.Thread(
+        target=_write_lines, args=(handler, target), name="log-writer", daemon=True
+    )
     writer.start()
 
     def stop() -> None:
@@ -155,7 +172,9 @@ def _write_lines(handler: _QueueHandler, stream: TextIO | None) -> None:
         ready = [line for line in batch if line is not None]
         dropped = handler.take_dropped()
         if dropped:
-            ready.append(f"{time.strftime(TIME_FORMAT)} WARNING server.logs  {dropped} events were not logged")
+            ready.append(
+                f"{time.strftime(TIME_FORMAT)} WARNING server.logs  {dropped} events were not logged"
+            )
         if ready and stream is not None:  # there is no stderr under pythonw.exe
             _write(stream, "".join(line + "\n" for line in ready))
 
@@ -169,15 +188,19 @@ def _write(stream: TextIO, text: str) -> None:
             stream.flush()
         while descriptor is not None and encoded:
             encoded = encoded[os.write(descriptor, encoded) :]
-    except (OSError, ValueError):  # closed, or nobody at the other end of the pipe: the chat goes on without its log
+    except (
+        OSError,
+        ValueError,
+    ):  # closed, or nobody at the other end of the pipe: the chat goes on without its log
         pass
 
 
 def _descriptor(stream: TextIO) -> int | None:
     """The file to write to past the stream's own buffer, or None where only the stream will do.
 
-    A thread that is stuck inside a buffered stream holds that stream's lock, and the interpreter, which flushes stderr at
-    its end, aborts on it ("could not acquire lock ... at interpreter shutdown"). A console of Windows takes text only.
+    A thread that is stuck inside a buffered stream holds that stream's lock, and the interpreter,
+    which flushes stderr at its end, aborts on it ("could not acquire lock ... at interpreter
+    shutdown"). A console of Windows takes text only.
     """
     if os.name == "nt" and stream.isatty():
         return None

@@ -1,8 +1,9 @@
 """What waits to be sent to one client, and the one thread that sends it on.
 
-An `Outbox` owns the bytes of one connection that its socket would not take at once; the `Drain` owns the selector over all
-such sockets. Neither ever blocks on a client: whoever has something to send tries once, and leaves the rest here.
-Any thread may call an outbox; only the drain thread touches the selector.
+An `Outbox` owns the bytes of one connection that its socket would not take at once; the `Drain`
+owns the selector over all such sockets. Neither ever blocks on a client: whoever has something to
+send tries once, and leaves the rest here. Any thread may call an outbox; only the drain thread
+touches the selector.
 """
 
 from __future__ import annotations
@@ -24,31 +25,58 @@ log: Final = logging.getLogger("server.outbox")
 class Outbox:
     """The bytes that wait for one client, in order, and how many of them others caused.
 
-    Forwarded bytes count against `max_waiting` (0 = no limit), so that a client that never reads is closed; replies to its
-    own requests never do: for those its own thread waits (`wait_below`).
+    Forwarded bytes count against `max_waiting` (0 = no limit), so that a client that never reads is
+    closed; replies to its own requests never do: for those its own thread waits (`wait_below`).
     """
 
-    __slots__ = ("_budget", "_changed", "_clock", "_drain", "_lock", "_max_waiting", "_pending", "_stream", "broken",
-                 "forwarded", "stalled_since", "waiting", "watched")  # fmt: skip
+    __slots__ = (
+        "_budget",
+        "_changed",
+        "_clock",
+        "_drain",
+        "_lock",
+        "_max_waiting",
+        "_pending",
+        "_stream",
+        "broken",
+        "forwarded",
+        "stalled_since",
+        "waiting",
+        "watched",
+    )
 
-    def __init__(self, stream: Stream, drain: Drain, budget: MemoryBudget, max_waiting: int, clock: Clock) -> None:
-        self._stream, self._drain, self._budget, self._max_waiting, self._clock = stream, drain, budget, max_waiting, clock
+    def __init__(
+        self, stream: Stream, drain: Drain, budget: MemoryBudget, max_waiting: int, clock: Clock
+    ) -> None:
+        self._stream, self._drain, self._budget, self._max_waiting, self._clock = (
+            stream,
+            drain,
+            budget,
+            max_waiting,
+            clock,
+        )
         self._lock = RankedLock(Rank.OUTBOX, "outbox")
-        self._changed: threading.Condition | None = None  # made when somebody first waits; 10,000 idle clients need neither
-        self._pending: deque[tuple[memoryview, int]] | None = None  # bytes, and how many of them are forwarded
+        self._changed: threading.Condition | None = (
+            None  # made when somebody first waits; 10,000 idle clients need neither
+        )
+        self._pending: deque[tuple[memoryview, int]] | None = (
+            None  # bytes, and how many of them are forwarded
+        )
         self.waiting = 0
         """Bytes that wait, of both kinds."""
         self.forwarded = 0
         """Those of them that others caused."""
         self.stalled_since = 0.0
-        """Since when the client has taken nothing of what waits; meaningful while something waits."""
+        """Since when the client has taken nothing of what waits; meaningful while something
+        waits."""
         self.broken: str | None = None
         """Why nothing is sent any more, once that is so."""
         self.watched = False
         """Whether the drain watches the socket. Belongs to the drain's lock."""
 
     def put(self, data: bytes, forwarded: int = 0) -> None:
-        """Send `data`, of which `forwarded` bytes were caused by others; what does not go at once waits. Never blocks."""
+        """Send `data`, of which `forwarded` bytes were caused by others; what does not go at once
+        waits. Never blocks."""
         with self._lock:
             if self.broken is not None:
                 return
@@ -98,13 +126,16 @@ class Outbox:
         return more
 
     def wait_below(self, size: int, seconds: float) -> bool:
-        """Wait until at most `size` bytes wait or nothing will be sent any more; False when `seconds` pass first."""
+        """Wait until at most `size` bytes wait or nothing will be sent any more; False when
+        `seconds` pass first."""
         if self.waiting <= size or self.broken is not None:
             return True
         with self._lock:
             if self._changed is None:
                 self._changed = threading.Condition(self._lock)  # type: ignore[arg-type]  # has a lock's methods
-            return self._changed.wait_for(lambda: self.waiting <= size or self.broken is not None, seconds)
+            return self._changed.wait_for(
+                lambda: self.waiting <= size or self.broken is not None, seconds
+            )
 
     def nudge(self) -> None:
         """Wake whoever waits in `wait_below`, to look around."""
@@ -112,14 +143,16 @@ class Outbox:
             self._notify()
 
     def close(self, why: str) -> None:
-        """Send nothing more and shut the connection down, which wakes its thread; that thread closes the socket."""
+        """Send nothing more and shut the connection down, which wakes its thread; that thread
+        closes the socket."""
         with self._lock:
             if self.broken is None:
                 self._break(why)
         self._stream.shut()
 
     def discard(self) -> None:
-        """Give up what waits and take the socket out of the drain's hands: before the socket is closed."""
+        """Give up what waits and take the socket out of the drain's hands: before the socket is
+        closed."""
         with self._lock:
             self._break("closed")
             held, self.waiting, self.forwarded = self.waiting, 0, 0
@@ -152,7 +185,8 @@ class Outbox:
 
 
 class Drain:
-    """The thread that sends on what sockets would not take at once, and closes who takes nothing for `stall_seconds`."""
+    """The thread that sends on what sockets would not take at once, and closes who takes nothing
+    for `stall_seconds`."""
 
     TICK_SECONDS: Final = 0.5
 
@@ -160,7 +194,9 @@ class Drain:
         self._stall_seconds, self._clock = stall_seconds, clock
         self._selector = selectors.DefaultSelector()
         self._lock = RankedLock(Rank.DRAIN, "drain")
-        self._asked: deque[tuple[Outbox, threading.Event | None]] = deque()  # an event: forget it, then set
+        self._asked: deque[tuple[Outbox, threading.Event | None]] = (
+            deque()
+        )  # an event: forget it, then set
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
@@ -197,7 +233,8 @@ class Drain:
         self._wake()
 
     def forget(self, outbox: Outbox) -> None:
-        """Return when the selector no longer holds the outbox's socket, whose number may then be used for another."""
+        """Return when the selector no longer holds the outbox's socket, whose number may then be
+        used for another."""
         with self._lock:
             if not outbox.watched:
                 return
@@ -249,7 +286,9 @@ class Drain:
             self._selector.unregister(outbox)
         except (KeyError, ValueError, OSError):
             return
-        if outbox.waiting and outbox.broken is None:  # something came between the last byte sent and this
+        if (
+            outbox.waiting and outbox.broken is None
+        ):  # something came between the last byte sent and this
             self.watch(outbox)
 
     def _close_stalled(self) -> None:
@@ -258,6 +297,11 @@ class Drain:
         earliest = self._clock() - self._stall_seconds
         for key in list(self._selector.get_map().values()):
             outbox = key.data
-            if outbox is not None and outbox.waiting and outbox.stalled_since < earliest and outbox.broken is None:
+            if (
+                outbox is not None
+                and outbox.waiting
+                and outbox.stalled_since < earliest
+                and outbox.broken is None
+            ):
                 log.info("closing a client that has taken nothing for %.0f s", self._stall_seconds)
                 outbox.close(f"took nothing for {self._stall_seconds:.0f} s")

@@ -1,6 +1,7 @@
 """Who is here: every connection, every session, and who of them hears a room.
 
-Owns these three under one lock, under which nothing blocks: callers get copies and act outside. Any thread.
+Owns these three under one lock, under which nothing blocks: callers get copies and act outside. Any
+thread.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from server.session import Connection, Session
 
 
 class Registry:
-    """The lock-guarded register of connections and sessions. One account has at most one session."""
+    """The lock-guarded register of connections and sessions. One account has at most one
+    session."""
 
     def __init__(self, max_connections: int, max_per_address: int) -> None:
         self._max_connections, self._max_per_address = max_connections, max_per_address
@@ -31,9 +33,17 @@ class Registry:
         """Why one more connection from `address` can't be taken, or None."""
         with self._lock:
             if self._max_connections and len(self._connections) >= self._max_connections:
-                return f"the server takes at most {self._max_connections} connections; try again later"
-            if self._max_per_address and not is_loopback and self._by_address[address] >= self._max_per_address:
-                return f"the server takes at most {self._max_per_address} connections from one address"
+                return (
+                    f"the server takes at most {self._max_connections} connections; try again later"
+                )
+            if (
+                self._max_per_address
+                and not is_loopback
+                and self._by_address[address] >= self._max_per_address
+            ):
+                return (
+                    f"the server takes at most {self._max_per_address} connections from one address"
+                )
         return None
 
     def add_connection(self, connection: Connection) -> None:
@@ -63,7 +73,8 @@ class Registry:
             return self._sessions.get(account_id)
 
     def claim(self, session: Session, displaces: Session | None) -> bool:
-        """Take the account's place; False where another than `displaces` holds it. The session is not yet online."""
+        """Take the account's place; False where another than `displaces` holds it. The session is
+        not yet online."""
         with self._lock:
             holder = self._sessions.get(session.account_id)
             if holder is not None and holder is not displaces:
@@ -75,7 +86,8 @@ class Registry:
         return True
 
     def go_online(self, session: Session) -> bool:
-        """Let it hear its rooms from now on; False where it has lost its place meanwhile. The writer's thread calls this."""
+        """Let it hear its rooms from now on; False where it has lost its place meanwhile. The
+        writer's thread calls this."""
         with self._lock:
             if self._sessions.get(session.account_id) is not session:
                 return False
@@ -112,17 +124,24 @@ class Registry:
     # Who hears what
 
     def audience(self, room: RoomState) -> tuple[Session, ...]:
-        """Everyone who is on and hears the room. Remembered until somebody comes, goes, or the room changes."""
+        """Everyone who is on and hears the room. Remembered until somebody comes, goes, or the room
+        changes."""
         with self._lock:
             known = self._audiences.get(room.room.pk)
             if known is not None and known[0] is room:
                 return known[1]
             if room.room.private:
                 found = (self._sessions.get(account_id) for account_id in room.members)
-                audience = tuple(session for session in found if session is not None and session.is_online)
+                audience = tuple(
+                    session for session in found if session is not None and session.is_online
+                )
             else:
                 departed = room.departed
-                audience = tuple(s for s in self._sessions.values() if s.is_online and s.account_id not in departed)
+                audience = tuple(
+                    s
+                    for s in self._sessions.values()
+                    if s.is_online and s.account_id not in departed
+                )
             self._audiences[room.room.pk] = (room, audience)
         return audience
 
@@ -130,7 +149,9 @@ class Registry:
         """Everyone who is on and was granted `events`; of `account_ids` only, where given."""
         with self._lock:
             if self._listeners is None:
-                self._listeners = tuple(s for s in self._sessions.values() if s.is_online and "events" in s.features)
+                self._listeners = tuple(
+                    s for s in self._sessions.values() if s.is_online and "events" in s.features
+                )
             listeners = self._listeners
         if account_ids is None:
             return listeners

@@ -1,7 +1,7 @@
 """The rooms as every thread sees them: a bounded memory of what storage says about each.
 
-Owns the cache only; storage is the truth. While the writer changes a room nobody remembers it, and once the change is
-committed everybody reads the new state. Any thread.
+Owns the cache only; storage is the truth. While the writer changes a room nobody remembers it, and
+once the change is committed everybody reads the new state. Any thread.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class RoomState:
 
 
 def no_such_room(room_id: str) -> Refusal:
-    """The one answer for a room that is not there, is deleted, or is private and not one's own (nobody can tell which)."""
+    """The one answer for a room that is not there, is deleted, or is private and not one's own
+    (nobody can tell which)."""
     return Refusal("room_not_found", f"data.room_id: there is no room {room_id!r} for you")
 
 
@@ -49,14 +50,17 @@ class RoomDirectory:
         self._changing: set[str] = set()
 
     def find(self, room_id: str, connection: sqlite3.Connection | None = None) -> RoomState | None:
-        """The room, deleted ones too; None where there never was one. Reads by `connection` where given."""
+        """The room, deleted ones too; None where there never was one. Reads by `connection` where
+        given."""
         with self._lock:
             known = self._states.get(room_id)
             if known is not None:
                 return known
             changes = self._changes
         if connection is not None:
-            return self._read(room_id, connection)  # may see what is not yet committed: not to be remembered
+            return self._read(
+                room_id, connection
+            )  # may see what is not yet committed: not to be remembered
         with self._database.reading() as reader:
             state = self._read(room_id, reader)
         if state is not None:
@@ -67,7 +71,9 @@ class RoomDirectory:
                         self._states.popitem(last=False)
         return state
 
-    def visible(self, room_id: str, account_id: int, connection: sqlite3.Connection | None = None) -> RoomState:
+    def visible(
+        self, room_id: str, account_id: int, connection: sqlite3.Connection | None = None
+    ) -> RoomState:
         """The room where it exists for this account; raises `room_not_found`."""
         state = self.find(room_id, connection)
         if state is None or not state.admits(account_id):
@@ -75,14 +81,16 @@ class RoomDirectory:
         return state
 
     def begin_change(self, room_id: str) -> None:
-        """The writer changes this room in the open transaction: until that ends, only the transaction knows the room."""
+        """The writer changes this room in the open transaction: until that ends, only the
+        transaction knows the room."""
         with self._lock:
             self._changes += 1
             self._changing.add(room_id)
             self._states.pop(room_id, None)
 
     def end_changes(self) -> None:
-        """The writer's transaction has ended, either way: from now on storage's word holds for everybody."""
+        """The writer's transaction has ended, either way: from now on storage's word holds for
+        everybody."""
         with self._lock:
             if self._changing:
                 self._changes += 1

@@ -51,7 +51,8 @@ MARKS_EVERY_SECONDS: Final = 1.0
 KEYS_EVERY_SECONDS: Final = 600.0
 """How often the keys of who is on are kept alive."""
 LOOK_EVERY_SECONDS: Final = 0.25
-"""How often the writer asks whether another process has written; a session that it ended must go within 2 s."""
+"""How often the writer asks whether another process has written; a session that it ended must go
+within 2 s."""
 ANNOUNCE_SECONDS: Final = 2.0
 PREDECESSOR_SECONDS: Final = 5.0
 WAL_BYTES: Final = 16 * 1024 * 1024
@@ -65,7 +66,8 @@ PAGE_ENTRIES: Final = 10_000
 class Service:
     """Everything between the listening socket and the data folder.
 
-    `give_up` is called, on the writer's thread, when nothing more can be promised; the caller then stops the service.
+    `give_up` is called, on the writer's thread, when nothing more can be promised; the caller then
+    stops the service.
     """
 
     def __init__(
@@ -77,11 +79,18 @@ class Service:
         wall: Clock = time.time,
         force_fallback: bool = False,
     ) -> None:
-        self.settings, self.clock, self._wall, self.force_fallback = settings, clock, wall, force_fallback
+        self.settings, self.clock, self._wall, self.force_fallback = (
+            settings,
+            clock,
+            wall,
+            force_fallback,
+        )
         self._give_up = give_up
         self._closes_at: float | None = None
         self.tls = _tls_context(settings)
-        self.listener = Listener(self, settings.host, settings.port)  # first: a port in use touches nothing
+        self.listener = Listener(
+            self, settings.host, settings.port
+        )  # first: a port in use touches nothing
         self.folder = DataFolder(settings.data)
         try:
             self.folder.prepare()
@@ -92,14 +101,23 @@ class Service:
             self.budget = MemoryBudget(settings.max_memory)
             self.throttle = LoginThrottle(settings.login_failures, clock)
             self.hash_gate = HashGate()
-            self.dummy_record = dummy_record(settings.password_cost)  # now, not at the first login of an unknown name
+            self.dummy_record = dummy_record(
+                settings.password_cost
+            )  # now, not at the first login of an unknown name
             self.registry = Registry(settings.max_connections, settings.max_per_address)
             self.rooms = RoomDirectory(self.database)
             self.recent = RecentMessages()
             self.decoded = DecodedPackets()
             self.delivery = Delivery(self.registry, self.journal.append)
             self.drain = Drain(settings.stall_timeout, clock)
-            self.writer = Writer(self.database, self.delivery, self._look_around, self._tick, self._transaction_ended, self.disk_failed)
+            self.writer = Writer(
+                self.database,
+                self.delivery,
+                self._look_around,
+                self._tick,
+                self._transaction_ended,
+                self.disk_failed,
+            )
             self.watch = Watch(self)
             self._repair()
         except BaseException:
@@ -110,16 +128,21 @@ class Service:
         self._marks_saved_at = self._keys_kept_at = self._looked_at = clock()
 
     def _repair(self) -> None:
-        """Put right what a crash left: uploads without their bytes, files without their row, a journal that lags."""
+        """Put right what a crash left: uploads without their bytes, files without their row, a
+        journal that lags."""
         with self.database.transaction() as connection:
             for row in uploads.all_open(connection):
                 try:
-                    self.files.resume(row.disk_name).close()  # takes back one that was renamed, but has no row yet
+                    self.files.resume(
+                        row.disk_name
+                    ).close()  # takes back one that was renamed, but has no row yet
                 except FileMissing:
                     uploads.close_upload(connection, row.id)
             for disk_name in self.files.part_names():
                 if uploads.is_stored(connection, disk_name):
-                    self.files.finish(disk_name)  # its commit was given up as failed, and had happened all the same
+                    self.files.finish(
+                        disk_name
+                    )  # its commit was given up as failed, and had happened all the same
             known = uploads.disk_names(connection)
             self._clock_high = messages.clock_high(connection)
         removed = self.files.remove_orphans(known)
@@ -141,7 +164,8 @@ class Service:
         until = self.clock() + self.settings.shutdown_timeout
         self.listener.stop()
         self._announce_closing()
-        self._closes_at = until  # only now: a client's thread that sees it before ends, and its client would not be told
+        # only now: a client's thread that sees it before ends, and its client would not be told
+        self._closes_at = until
         for connection in self.registry.connections():
             connection.stream.shut(socket.SHUT_RD)  # its thread answers what it has read, and ends
         self._wait_until_empty(until - 0.5)
@@ -153,13 +177,21 @@ class Service:
         self.writer.stop(max(0.5, until - self.clock()))
         self.drain.stop(0.5)
         names = [connection.name for connection in self.registry.connections()]
-        names += [part for part, runs in (("writer", self.writer.is_alive), ("drain", self.drain.is_alive)) if runs]
+        names += [
+            part
+            for part, runs in (("writer", self.writer.is_alive), ("drain", self.drain.is_alive))
+            if runs
+        ]
         self._close_storage(in_time=self.clock() < until)
         return names
 
     def _announce_closing(self) -> None:
         try:
-            self.writer.run(lambda connection: None, lambda _, delivery: delivery.event("server_closing"), patience=ANNOUNCE_SECONDS)
+            self.writer.run(
+                lambda connection: None,
+                lambda _, delivery: delivery.event("server_closing"),
+                patience=ANNOUNCE_SECONDS,
+            )
         except StorageError:
             pass  # the disk has failed, which is why we close, or is too slow to wait for
 
@@ -189,8 +221,9 @@ class Service:
         return self._closes_at is not None and self.clock() >= self._closes_at
 
     def disk_failed(self, error: StorageError) -> None:
-        """The disk did not keep what it was given: what the kernel has dropped once it may call written the next time, so
-        nothing is acknowledged from here on, and the service ends. Any thread."""
+        """The disk did not keep what it was given: what the kernel has dropped once it may call
+        written the next time, so nothing is acknowledged from here on, and the service ends. Any
+        thread."""
         self.writer.refuse_all(error)
         self._give_up(f"the disk failed, so nothing more can be promised: {error}")
 
@@ -214,15 +247,18 @@ class Service:
         most = self.settings.max_frame
         if logged_in:
             return most
-        return min(most, protocol.MAX_FRAME_BEFORE_LOGIN) if most else protocol.MAX_FRAME_BEFORE_LOGIN
+        return (
+            min(most, protocol.MAX_FRAME_BEFORE_LOGIN) if most else protocol.MAX_FRAME_BEFORE_LOGIN
+        )
 
     def frame_room(self) -> int:
         """The largest frame that a list in a reply may fill, in bytes."""
         return self.settings.max_frame or REPLY_FRAME_BYTES
 
     def max_content(self) -> int:
-        """The longest content of a message, in bytes of UTF-8; 0 = no limit. Bounded so that the counts of its letters fit
-        into a frame: the worst are letters of 2 bytes that stand once each, which take 7 bytes each, as `"é":1,` does."""
+        """The longest content of a message, in bytes of UTF-8; 0 = no limit. Bounded so that the
+        counts of its letters fit into a frame: the worst are letters of 2 bytes that stand once
+        each, which take 7 bytes each, as `"é":1,` does."""
         most, fits = self.settings.max_content, (self.settings.max_frame - HEAD_BYTES) * 2 // 7
         return min(most or fits, fits) if self.settings.max_frame else most
 
@@ -256,12 +292,15 @@ class Service:
         if session.marks_changed:
             try:
                 self.writer.run(lambda connection: self._write_marks(connection, [session]))
-            except Refusal:  # the disk is full: reading goes on, with what was unread at the last success
+            except (
+                Refusal
+            ):  # the disk is full: reading goes on, with what was unread at the last success
                 session.marks_changed = True
 
     def end_session(self, session: Session, *, drop_key: bool = False) -> None:
-        """Free the user's place, store what is to be stored, and tell who asked for events. Waits for the writer, so that
-        everything the session confirmed is on disk and acknowledged when this returns."""
+        """Free the user's place, store what is to be stored, and tell who asked for events. Waits
+        for the writer, so that everything the session confirmed is on disk and acknowledged when
+        this returns."""
 
         def change(connection: sqlite3.Connection) -> None:
             self._write_marks(connection, [session])
@@ -275,9 +314,13 @@ class Service:
                 delivery.event("user_offline", chatid=session.chatid)
 
         try:
-            save_uploads(self, session)  # before the place is free: the next session finds all of it
+            save_uploads(
+                self, session
+            )  # before the place is free: the next session finds all of it
         except StorageError as error:
-            log.error("what %s has sent of uploads was not saved: %s", printable(session.chatid), error)
+            log.error(
+                "what %s has sent of uploads was not saved: %s", printable(session.chatid), error
+            )
             if isinstance(error, StorageFailed):
                 self.disk_failed(error)
         held_place = self.registry.release(session)
@@ -285,7 +328,9 @@ class Service:
         try:
             self.writer.run(change, tell)
         except StorageError as error:
-            log.error("the end of %s's session was not stored: %s", printable(session.chatid), error)
+            log.error(
+                "the end of %s's session was not stored: %s", printable(session.chatid), error
+            )
         finally:
             session.has_ended = True
 
@@ -300,7 +345,8 @@ class Service:
     # What the writer does besides
 
     def _look_around(self) -> None:
-        """Runs on the writer's thread between two transactions: has another process written, as `chat_server.py passwd` does?"""
+        """Runs on the writer's thread between two transactions: has another process written, as
+        `chat_server.py passwd` does?"""
         now = self.clock()
         if now >= self._looked_at + LOOK_EVERY_SECONDS:
             self._looked_at = now
@@ -310,12 +356,15 @@ class Service:
                 self.journal.repair()
 
     def _tick(self, connection: sqlite3.Connection | None) -> None:
-        """Runs on the writer's thread: inside every transaction, or without one when there was nothing to write."""
+        """Runs on the writer's thread: inside every transaction, or without one when there was
+        nothing to write."""
         now = self.clock()
         marked: list[Session] = []
         if now >= self._marks_saved_at + MARKS_EVERY_SECONDS:
             self._marks_saved_at = now
-            self._marking = marked = [session for session in self.registry.sessions() if session.marks_changed]
+            self._marking = marked = [
+                session for session in self.registry.sessions() if session.marks_changed
+            ]
         keeps_keys = now >= self._keys_kept_at + KEYS_EVERY_SECONDS
         if keeps_keys:
             self._keys_kept_at = now
@@ -331,7 +380,14 @@ class Service:
         elif self.database.wal_bytes() > WAL_BYTES:
             self.database.checkpoint(truncate=True)
 
-    def _keep(self, connection: sqlite3.Connection, marked: list[Session], keeps_keys: bool, *, is_idle: bool) -> None:
+    def _keep(
+        self,
+        connection: sqlite3.Connection,
+        marked: list[Session],
+        keeps_keys: bool,
+        *,
+        is_idle: bool,
+    ) -> None:
         self.journal.save_position(connection, is_idle=is_idle or bool(marked))
         self._write_marks(connection, marked)
         if keeps_keys:
@@ -351,7 +407,10 @@ class Service:
         for session in sessions:
             if session.marks_changed:
                 session.marks_changed = False  # first: what changes from here on is found next time
-                rooms.advance_marks(connection, [(session.account_id, pk, mark) for pk, mark in list(session.marks.items())])
+                rooms.advance_marks(
+                    connection,
+                    [(session.account_id, pk, mark) for pk, mark in list(session.marks.items())],
+                )
 
     def _look_at_accounts(self) -> None:
         """Who was deleted or has a new password goes."""
@@ -360,7 +419,10 @@ class Service:
             versions = accounts.credential_versions(reader)
         for session in self.registry.sessions():
             if versions.get(session.account_id) != session.credential_version:
-                log.info("closing the session of %s: its account was deleted or its password changed", printable(session.chatid))
+                log.info(
+                    "closing the session of %s: its account was deleted or its password changed",
+                    printable(session.chatid),
+                )
                 session.connection.close("its account was deleted or its password changed")
 
 
@@ -372,9 +434,17 @@ def _tls_context(settings: Settings) -> ssl.SSLContext | None:
     try:
         return server_context(settings.certfile, settings.keyfile or None)
     except OSError as error:
-        files = " and ".join(printable(name, 200) for name in (settings.certfile, settings.keyfile) if name)
-        reason = error.reason if isinstance(error, ssl.SSLError) and error.reason else error.strerror or error
-        raise BadCertificate(f"can't use {files} for TLS: {reason}; expected a certificate and its private key in PEM") from error
+        files = " and ".join(
+            printable(name, 200) for name in (settings.certfile, settings.keyfile) if name
+        )
+        reason = (
+            error.reason
+            if isinstance(error, ssl.SSLError) and error.reason
+            else error.strerror or error
+        )
+        raise BadCertificate(
+            f"can't use {files} for TLS: {reason}; expected a certificate and its private key in PEM"
+        ) from error
 
 
 class BadCertificate(Exception):
@@ -382,5 +452,8 @@ class BadCertificate(Exception):
 
 
 def threads_still_running() -> list[str]:
-    """The names of our threads that run besides the caller's: for the log, when stopping took too long."""
-    return [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]
+    """The names of our threads that run besides the caller's: for the log, when stopping took too
+    long."""
+    return [
+        thread.name for thread in threading.enumerate() if thread is not threading.current_thread()
+    ]

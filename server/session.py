@@ -1,7 +1,8 @@
-"""A connection and, once somebody has logged in on it, the session: who that is and what they have open.
+"""A connection and, once somebody has logged in on it, the session: who that is and what they have
+open.
 
-Owns the state of one client; never sends or stores anything itself. Unless a line says otherwise, only the client's own
-thread touches it.
+Owns the state of one client; never sends or stores anything itself. Unless a line says otherwise,
+only the client's own thread touches it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from storage.uploads import StoredFile
 
 TRANSACTION_OVERHEAD_BYTES: Final = 512
-"""What an open transaction takes besides its text, roughly; each different letter of its counts takes as much as `LETTER`."""
+"""What an open transaction takes besides its text, roughly; each different letter of its counts
+takes as much as `LETTER`."""
 LETTER_BYTES: Final = 100
 
 
@@ -66,7 +68,9 @@ class Transactions:
     def new_id(self) -> str:
         """An id of the server's own making, unlike every open one."""
         with self._lock:
-            while (name := f"t-{secrets.token_hex(8)}") in self._open:  # random: no key that a client thinks up meets it
+            while (
+                name := f"t-{secrets.token_hex(8)}"
+            ) in self._open:  # random: no key that a client thinks up meets it
                 pass
             return name
 
@@ -76,7 +80,8 @@ class Transactions:
             return self._open.get(transaction_id)
 
     def open(self, transaction: Transaction) -> bool:
-        """Open it, in the place of one with the same id; False where too many are open or on their way to the disk."""
+        """Open it, in the place of one with the same id; False where too many are open or on their
+        way to the disk."""
         with self._lock:
             old = self._open.get(transaction.transaction_id)
             if old is None and self._most and len(self._open) + self._unsettled >= self._most:
@@ -115,7 +120,9 @@ class Transactions:
             return
         with self._lock:
             old = [key for key, transaction in self._open.items() if transaction.expires_at <= now]
-            self._earliest = min((t.expires_at for t in self._open.values() if t.expires_at > now), default=math.inf)
+            self._earliest = min(
+                (t.expires_at for t in self._open.values() if t.expires_at > now), default=math.inf
+            )
         for key in old:
             self.take(key, to_store=False)
 
@@ -126,7 +133,8 @@ class Transactions:
 
 @dataclass(eq=False, slots=True)
 class Session:
-    """Somebody who is logged in. Compared by identity: a clean-up of an old session never removes a newer one."""
+    """Somebody who is logged in. Compared by identity: a clean-up of an old session never removes a
+    newer one."""
 
     account_id: int
     chatid: str
@@ -140,7 +148,8 @@ class Session:
     uploads: dict[tuple[str, str], Upload] = field(default_factory=dict)
     """By room and name."""
     finished: dict[tuple[str, str], StoredFile | None] = field(default_factory=dict)
-    """What the session's last `file_send_fin` or `file_send_init` of a room and name found stored; None after a cancel."""
+    """What the session's last `file_send_fin` or `file_send_init` of a room and name found stored;
+    None after a cancel."""
     marks: dict[int, int] = field(default_factory=dict)
     """The newest message acknowledged, sent or read, by room (`pk`). The writer copies it."""
     marks_changed: bool = False
@@ -148,7 +157,8 @@ class Session:
     resent: dict[int, int] = field(default_factory=dict)
     """How often a message was sent again after a wrong count, by message."""
     predecessor: Session | None = None
-    """The session whose place this one took, while its thread may still have to save what it has of uploads."""
+    """The session whose place this one took, while its thread may still have to save what it has of
+    uploads."""
     has_ended: bool = False
     """Whether its thread has saved everything. Set once, by that thread."""
     is_online: bool = False
@@ -164,11 +174,28 @@ class Session:
 class Connection:
     """One accepted socket: its stream, its outbox, its limits, and the session on it, if any."""
 
-    __slots__ = ("address", "bad_json_frames", "ended", "frame_begun_at", "login_deadline", "name", "outbox", "rate",
-                 "replies", "session", "stream")  # fmt: skip
+    __slots__ = (
+        "address",
+        "bad_json_frames",
+        "ended",
+        "frame_begun_at",
+        "login_deadline",
+        "name",
+        "outbox",
+        "rate",
+        "replies",
+        "session",
+        "stream",
+    )
 
     def __init__(
-        self, name: str, address: str, stream: Stream, outbox: Outbox, rate: RateLimit, login_deadline: float | None
+        self,
+        name: str,
+        address: str,
+        stream: Stream,
+        outbox: Outbox,
+        rate: RateLimit,
+        login_deadline: float | None,
     ) -> None:
         self.name = name
         self.address = address
@@ -180,14 +207,17 @@ class Connection:
         """Answers of the frames read at once, to be sent as one."""
         self.bad_json_frames = 0
         self.login_deadline: float | None = login_deadline
-        """Monotonic; None while logged in, or while the server itself takes its time over a login. The watch reads it."""
+        """Monotonic; None while logged in, or while the server itself takes its time over a login.
+        The watch reads it."""
         self.frame_begun_at: float | None = None
-        """Monotonic time since which the thread waits for the rest of a frame. The watch reads it."""
+        """Monotonic time since which the thread waits for the rest of a frame. The watch reads
+        it."""
         self.ended = False
         """Whether the client is to be served no more. Any thread may set it, by `close`."""
 
     def close(self, why: str) -> None:
-        """End it from any thread: the client's own thread wakes, cleans up and closes the socket."""
+        """End it from any thread: the client's own thread wakes, cleans up and closes the
+        socket."""
         self.ended = True
         self.outbox.close(why)
 

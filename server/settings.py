@@ -1,10 +1,13 @@
-"""The options of the server: each one declared once, read from flags, `CHAT_*` variables, an INI file or its default.
+"""The options of the server: each one declared once, read from flags, `CHAT_*` variables, an INI
+file or its default.
 
-Owns the table of all options (the fields of `Settings`), from which flag, variable, key of the file, check and help text
-derive, and the command line with its sub-commands. Reads the file that `--config` names and nothing else: it makes no
-folder, opens no port, and never decides what a sub-command does (`server.admin`).
+Owns the table of all options (the fields of `Settings`), from which flag, variable, key of the
+file, check and help text derive, and the command line with its sub-commands. Reads the file that
+`--config` names and nothing else: it makes no folder, opens no port, and never decides what a
+sub-command does (`server.admin`).
 
-Called once, by the main thread, before any other thread exists. What it returns is immutable: any thread may read it.
+Called once, by the main thread, before any other thread exists. What it returns is immutable: any
+thread may read it.
 """
 
 from __future__ import annotations
@@ -37,12 +40,13 @@ COMMANDS: Final[Mapping[str, str]] = {
 
 _Number = TypeVar("_Number", int, float)
 
-# --- What a value may be ---------------------------------------------------------------------------------------------
+# --- What a value may be --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Kind:
-    """How the text of one sort of value is read. `read` raises ValueError where the text is not `expected`."""
+    """How the text of one sort of value is read. `read` raises ValueError where the text is not
+    `expected`."""
 
     expected: str
     metavar: str
@@ -52,7 +56,9 @@ class Kind:
 
 def _whole(least: int, most: int, metavar: str = "N", *, or_zero: bool = False) -> Kind:
     def read(text: str) -> int:
-        return _bounded(int(text) if re.fullmatch(r"[0-9]{1,18}", text) else -1, least, most, or_zero)
+        return _bounded(
+            int(text) if re.fullmatch(r"[0-9]{1,18}", text) else -1, least, most, or_zero
+        )
 
     return Kind(_range("a whole number", least, str(most), or_zero), metavar, read)
 
@@ -63,14 +69,17 @@ _BYTE_UNITS: Final = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 def _bytes(least: int, most: int = 2**50) -> Kind:
     def read(text: str) -> int:
         match = re.fullmatch(r"([0-9]{1,18})([KMG]?)", text.upper())
-        return _bounded(int(match[1]) * _BYTE_UNITS[match[2]] if match else -1, least, most, or_zero=True)
+        return _bounded(
+            int(match[1]) * _BYTE_UNITS[match[2]] if match else -1, least, most, or_zero=True
+        )
 
     what = "a number of bytes as 65536, 64K, 1M or 1G,"
     return Kind(_range(what, least, show_bytes(most), or_zero=True), "BYTES", read, show_bytes)
 
 
 def _seconds(most: int = 1_000_000) -> Kind:
-    # 1,000,000 s is less than the longest wait that Windows knows (threading.TIMEOUT_MAX is 4,294,967 s there).
+    # 1,000,000 s is less than the longest wait that Windows knows (threading.TIMEOUT_MAX is
+    # 4,294,967 s there).
     def read(text: str) -> float:
         number = float(text) if re.fullmatch(r"[0-9]{1,18}(\.[0-9]{1,9})?", text) else -1.0
         return _bounded(number, 0, most, or_zero=True)
@@ -109,7 +118,8 @@ def _read_flag(text: str) -> bool:
 
 
 def _read_text(text: str) -> str:
-    # A control character would make a second line of what is logged and of what --show-config prints.
+    # A control character would make a second line of what is logged and of what --show-config
+    # prints.
     if not text.strip() or re.search(r"[\x00-\x1f\x7f-\x9f]", text):
         raise ValueError
     return text
@@ -119,19 +129,23 @@ _FLAG: Final = Kind("yes or no", "yes|no", _read_flag, lambda value: "yes" if va
 
 
 def show_bytes(count: int) -> str:
-    """`count` bytes as an option takes it, in the largest unit that says it exactly: 65536 is 64K."""
+    """`count` bytes as an option takes it, in the largest unit that says it exactly: 65536 is
+    64K."""
     for unit in ("G", "M", "K"):
         if count and count % _BYTE_UNITS[unit] == 0:
             return f"{count // _BYTE_UNITS[unit]}{unit}"
     return str(count)
 
 
-# --- The table of options --------------------------------------------------------------------------------------------
+# --- The table of options -------------------------------------------------------------------------
 
 
 def _option(default: Any, kind: Kind, help_text: str, zero: str | None = None) -> Any:
-    """A field of `Settings`. `zero` says what the value 0 means, where it is not a number like others."""
-    return dataclasses.field(default=default, metadata={"kind": kind, "help": help_text, "zero": zero})
+    """A field of `Settings`. `zero` says what the value 0 means, where it is not a number like
+    others."""
+    return dataclasses.field(
+        default=default, metadata={"kind": kind, "help": help_text, "zero": zero}
+    )
 
 
 _OFF: Final = "no limit"
@@ -140,7 +154,8 @@ _FOR_EVER: Final = "no time limit"
 
 @dataclass(frozen=True)
 class Settings:
-    """Every option with its effective value; bytes, seconds or numbers as its help says. 0 turns a limit off."""
+    """Every option with its effective value; bytes, seconds or numbers as its help says. 0 turns a
+    limit off."""
 
     host: str = _option(
         "0.0.0.0",
@@ -159,14 +174,20 @@ class Settings:
         "who makes accounts: everybody by register (open), only you on the command line (closed), or the first login "
         "with a new name (first-login)",
     )
-    new_rooms: bool = _option(True, _FLAG, "whether sending to an id that no room has makes an open room")
+    new_rooms: bool = _option(
+        True, _FLAG, "whether sending to an id that no room has makes an open room"
+    )
     rate_limit: int = _option(
         20,
         _whole(0, 1_000_000),
         "requests a second of one session, after its burst; over it the session is read more slowly",
         _OFF,
     )
-    rate_burst: int = _option(100, _whole(1, 1_000_000), "requests that a session may send at once before --rate-limit counts")
+    rate_burst: int = _option(
+        100,
+        _whole(1, 1_000_000),
+        "requests that a session may send at once before --rate-limit counts",
+    )
     password_cost: int = _option(
         14,
         _whole(1, 20, "LOG2N"),
@@ -178,15 +199,32 @@ class Settings:
         "bytes of one frame after login (before it at most 64K)",
         "only the 4 GiB that the frame's length can say",
     )
-    max_content: int = _option(16 * 1024, _bytes(1), "bytes (UTF-8) of one message's content", "no limit but --max-frame")
-    max_file: int = _option(100 * 1024**2, _bytes(1), "bytes of one file", _OFF)
-    quota: int = _option(1024**3, _bytes(1), "bytes of all files of one user, begun uploads counted at their declared size", _OFF)
-    min_free: int = _option(
-        5, _whole(0, 99, "PERCENT"), "percent of the disk that uploads leave free", "uploads may fill the disk"
+    max_content: int = _option(
+        16 * 1024, _bytes(1), "bytes (UTF-8) of one message's content", "no limit but --max-frame"
     )
-    max_waiting: int = _option(1024**2, _bytes(1), "bytes of forwarded packets waiting for one client, before it is closed", _OFF)
+    max_file: int = _option(100 * 1024**2, _bytes(1), "bytes of one file", _OFF)
+    quota: int = _option(
+        1024**3,
+        _bytes(1),
+        "bytes of all files of one user, begun uploads counted at their declared size",
+        _OFF,
+    )
+    min_free: int = _option(
+        5,
+        _whole(0, 99, "PERCENT"),
+        "percent of the disk that uploads leave free",
+        "uploads may fill the disk",
+    )
+    max_waiting: int = _option(
+        1024**2,
+        _bytes(1),
+        "bytes of forwarded packets waiting for one client, before it is closed",
+        _OFF,
+    )
     max_connections: int = _option(10_000, _whole(0, 1_000_000), "connections in all", _OFF)
-    max_per_address: int = _option(500, _whole(0, 1_000_000), "connections from one address (loopback is free of it)", _OFF)
+    max_per_address: int = _option(
+        500, _whole(0, 1_000_000), "connections from one address (loopback is free of it)", _OFF
+    )
     max_memory: int = _option(
         256 * 1024**2,
         _bytes(1),
@@ -194,26 +232,48 @@ class Settings:
         _OFF,
     )
     max_rooms: int = _option(100, _whole(0, 1_000_000), "rooms that one user may make", _OFF)
-    max_pending: int = _option(64, _whole(0, 1_000_000), "open transactions of one session, and open uploads of one user", _OFF)
-    max_downloads: int = _option(16, _whole(0, 1_000_000), "downloads of one session that wait for the one that runs", _OFF)
-    max_bad_json: int = _option(10, _whole(0, 1_000_000), "frames that are no JSON, before their connection is closed", _OFF)
+    max_pending: int = _option(
+        64,
+        _whole(0, 1_000_000),
+        "open transactions of one session, and open uploads of one user",
+        _OFF,
+    )
+    max_downloads: int = _option(
+        16, _whole(0, 1_000_000), "downloads of one session that wait for the one that runs", _OFF
+    )
+    max_bad_json: int = _option(
+        10, _whole(0, 1_000_000), "frames that are no JSON, before their connection is closed", _OFF
+    )
     login_timeout: float = _option(30.0, _seconds(), "seconds from connecting to login", _FOR_EVER)
-    frame_timeout: float = _option(30.0, _seconds(), "seconds from a frame's first byte to its last", _FOR_EVER)
+    frame_timeout: float = _option(
+        30.0, _seconds(), "seconds from a frame's first byte to its last", _FOR_EVER
+    )
     stall_timeout: float = _option(
         30.0,
         _seconds(),
         "seconds in which a client takes not a byte of what waits for it, before it is closed",
         _FOR_EVER,
     )
-    transaction_timeout: float = _option(60.0, _seconds(), "seconds that an unconfirmed transaction lives", _FOR_EVER)
+    transaction_timeout: float = _option(
+        60.0, _seconds(), "seconds that an unconfirmed transaction lives", _FOR_EVER
+    )
     upload_lifetime: float = _option(
-        86400.0, _seconds(1_000_000_000), "seconds that an unfinished, untouched upload is kept", "kept for ever"
+        86400.0,
+        _seconds(1_000_000_000),
+        "seconds that an unfinished, untouched upload is kept",
+        "kept for ever",
     )
     session_lifetime: float = _option(
-        86400.0, _seconds(1_000_000_000), "seconds that a session key lives after its last use", "lives until logout"
+        86400.0,
+        _seconds(1_000_000_000),
+        "seconds that a session key lives after its last use",
+        "lives until logout",
     )
     shutdown_timeout: float = _option(
-        5.0, _seconds(), "seconds that a stopping server gives its clients to take what waits", "closes at once"
+        5.0,
+        _seconds(),
+        "seconds that a stopping server gives its clients to take what waits",
+        "closes at once",
     )
     login_failures: int = _option(
         5,
@@ -227,10 +287,14 @@ class Settings:
         "certificate (PEM) with which clients are served by TLS; without it they are served in the clear",
     )
     keyfile: str = _option(
-        "", Kind("the path of a PEM file, or nothing", "FILE", str), "private key (PEM) of --certfile, if not in the same file"
+        "",
+        Kind("the path of a PEM file, or nothing", "FILE", str),
+        "private key (PEM) of --certfile, if not in the same file",
     )
     log_level: str = _option(
-        "info", _choice("debug", "info", "warning", "error"), "least severe events that are logged on stderr"
+        "info",
+        _choice("debug", "info", "warning", "error"),
+        "least severe events that are logged on stderr",
     )
 
 
@@ -262,17 +326,20 @@ class Option:
 
 
 OPTIONS: Final[Mapping[str, Option]] = {
-    row.name: Option(row.name, row.default, row.metadata["kind"], row.metadata["help"], row.metadata["zero"])
+    row.name: Option(
+        row.name, row.default, row.metadata["kind"], row.metadata["help"], row.metadata["zero"]
+    )
     for row in dataclasses.fields(Settings)
 }
 
 
-# --- Reading them ----------------------------------------------------------------------------------------------------
+# --- Reading them ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Invocation:
-    """What one start of the program asks for. `command` is None for serving. `origins` tells where each value is from."""
+    """What one start of the program asks for. `command` is None for serving. `origins` tells where
+    each value is from."""
 
     settings: Settings
     command: str | None
@@ -285,10 +352,12 @@ class BadOption(ValueError):
 
 
 def parse(argv: list[str], environ: Mapping[str, str]) -> Invocation:
-    """What `argv` (without the program's name) and `environ` ask for; flags beat variables beat the file beat defaults.
+    """What `argv` (without the program's name) and `environ` ask for; flags beat variables beat the
+    file beat defaults.
 
-    A bad value in any of them, also in one that another beats, is one line on stderr and SystemExit(2). `--help`,
-    `--version` and `--show-config` print on stdout and raise SystemExit(0).
+    A bad value in any of them, also in one that another beats, is one line on stderr and
+    SystemExit(2). `--help`, `--version` and `--show-config` print on stdout and raise
+    SystemExit(0).
     """
     parser = _make_parser()
     unknown = _unknown_option(argv)
@@ -303,15 +372,21 @@ def parse(argv: list[str], environ: Mapping[str, str]) -> Invocation:
         try:
             write_safely(sys.stdout, show_config(settings, origins))
         except OSError as problem:
-            raise SystemExit(f"{PROGRAM}: cannot write to stdout: {problem.strerror or problem}") from None
+            raise SystemExit(
+                f"{PROGRAM}: cannot write to stdout: {problem.strerror or problem}"
+            ) from None
         raise SystemExit(0)
     return Invocation(settings, arguments.command, arguments, origins)
 
 
 def _unknown_option(argv: list[str]) -> str | None:
-    """What is wrong with the first option before the command that does not exist. argparse alone would take the value behind it
-    for a command, and complain about that."""
-    flags = {flag for option in OPTIONS.values() for flag in (option.flag, option.negative_flag)[: 1 + (option.kind is _FLAG)]}
+    """What is wrong with the first option before the command that does not exist. argparse alone
+    would take the value behind it for a command, and complain about that."""
+    flags = {
+        flag
+        for option in OPTIONS.values()
+        for flag in (option.flag, option.negative_flag)[: 1 + (option.kind is _FLAG)]
+    }
     flags |= {"--config", "--show-config", "--version", "--help", "--"}
     for word in argv:
         if word in COMMANDS:
@@ -319,12 +394,15 @@ def _unknown_option(argv: list[str]) -> str | None:
         flag = word.partition("=")[0]
         if flag.startswith("--") and flag not in flags:
             near = difflib.get_close_matches(flag, flags, 1)
-            return f"there is no option {printable(flag)}" + (f"; is {near[0]} meant?" if near else "")
+            return f"there is no option {printable(flag)}" + (
+                f"; is {near[0]} meant?" if near else ""
+            )
     return None
 
 
 def show_config(settings: Settings, origins: Mapping[str, str]) -> str:
-    """The effective values as an INI file that `--config` takes, above each one where it comes from."""
+    """The effective values as an INI file that `--config` takes, above each one where it comes
+    from."""
     lines = [f"[{SECTION}]"]
     for option in OPTIONS.values():
         lines.append(f"# {printable(origins.get(option.name, 'default'), 400)}")
@@ -333,38 +411,52 @@ def show_config(settings: Settings, origins: Mapping[str, str]) -> str:
 
 
 def write_safely(stream: TextIO, text: str) -> None:
-    """Write `text`; what the stream's encoding doesn't know (cp1252 on Windows) is escaped instead of raised."""
+    """Write `text`; what the stream's encoding doesn't know (cp1252 on Windows) is escaped instead
+    of raised."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
     stream.flush()
 
 
-def _resolve(arguments: argparse.Namespace, environ: Mapping[str, str]) -> tuple[Settings, dict[str, str]]:
-    """Every given value checked, from the weakest source to the strongest, so that the last one stays."""
+def _resolve(
+    arguments: argparse.Namespace, environ: Mapping[str, str]
+) -> tuple[Settings, dict[str, str]]:
+    """Every given value checked, from the weakest source to the strongest, so that the last one
+    stays."""
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for option, origin, text in _given(arguments, environ):
         try:
             values[option.name] = option.kind.read(text.strip())
         except ValueError:
-            raise BadOption(f"{origin}: expected {option.kind.expected}, got '{printable(text)}'") from None
+            raise BadOption(
+                f"{origin}: expected {option.kind.expected}, got '{printable(text)}'"
+            ) from None
         origins[option.name] = origin
     return Settings(**values), origins
 
 
-def _given(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Iterator[tuple[Option, str, str]]:
+def _given(
+    arguments: argparse.Namespace, environ: Mapping[str, str]
+) -> Iterator[tuple[Option, str, str]]:
     config = getattr(arguments, "config", None)
     if config is not None:
         yield from _read_file(config, "--config")
     elif environ.get("CHAT_CONFIG"):
         yield from _read_file(environ["CHAT_CONFIG"], "CHAT_CONFIG")
     for option in OPTIONS.values():
-        if environ.get(option.variable):  # set to nothing is the shell's way of saying: as if it were not set
+        if environ.get(
+            option.variable
+        ):  # set to nothing is the shell's way of saying: as if it were not set
             yield option, option.variable, environ[option.variable]
     for option in OPTIONS.values():
         text = getattr(arguments, option.name, None)
         if text is not None:
-            yield option, option.negative_flag if text == "no" and option.kind is _FLAG else option.flag, text
+            yield (
+                option,
+                option.negative_flag if text == "no" and option.kind is _FLAG else option.flag,
+                text,
+            )
 
 
 def _read_file(path: str, origin: str) -> Iterator[tuple[Option, str, str]]:
@@ -379,25 +471,34 @@ def _read_file(path: str, origin: str) -> Iterator[tuple[Option, str, str]]:
         raise BadOption(f"{origin}: cannot read '{shown}': {error.strerror or error}") from None
     except (UnicodeDecodeError, configparser.Error, ValueError) as error:
         problem = printable(" ".join(str(error).split()), 300)
-        raise BadOption(f"{origin}: expected an INI file in UTF-8, got '{shown}': {problem}") from None
+        raise BadOption(
+            f"{origin}: expected an INI file in UTF-8, got '{shown}': {problem}"
+        ) from None
     for section in file.sections():
         if section != SECTION:
-            raise BadOption(f"{shown}: expected only the section [{SECTION}], got [{printable(section)}]")
+            raise BadOption(
+                f"{shown}: expected only the section [{SECTION}], got [{printable(section)}]"
+            )
         for key, text in file.items(section):
             if key not in OPTIONS:
-                raise BadOption(f"{shown}:{printable(key)}: no such option; --help and --show-config list them all")
+                raise BadOption(
+                    f"{shown}:{printable(key)}: no such option; --help and --show-config list them all"
+                )
             yield OPTIONS[key], f"{shown}:{key}", text
 
 
-# --- The command line ------------------------------------------------------------------------------------------------
+# --- The command line -----------------------------------------------------------------------------
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, but an error is one line: whoever reads it wants the reason, not a page of usage above it."""
+    """argparse, but an error is one line: whoever reads it wants the reason, not a page of usage
+    above it."""
 
     def error(self, message: str) -> NoReturn:
         if sys.stderr is not None:
-            write_safely(sys.stderr, f"{PROGRAM}: {printable(message, 600)} (see {PROGRAM} --help)\n")
+            write_safely(
+                sys.stderr, f"{PROGRAM}: {printable(message, 600)} (see {PROGRAM} --help)\n"
+            )
         raise SystemExit(2)
 
 
@@ -421,7 +522,9 @@ def _make_parser() -> argparse.ArgumentParser:
         _add_option(parser, option, None)
     parser.add_argument("--config", metavar="FILE", help="INI file with values for these options")
     parser.add_argument(
-        "--show-config", action="store_true", help="print the effective values and where each comes from, then end"
+        "--show-config",
+        action="store_true",
+        help="print the effective values and where each comes from, then end",
     )
     about = f"{PROGRAM} {protocol.VERSION} (Python {platform.python_version()}, SQLite {sqlite3.sqlite_version})"
     parser.add_argument("--version", action="version", version=about)
@@ -433,14 +536,26 @@ def _make_parser() -> argparse.ArgumentParser:
         parser_class=_Parser,
     )
     for name, what in COMMANDS.items():
-        _add_command(commands.add_parser(name, help=what, description=what[0].upper() + what[1:] + ".", allow_abbrev=False), name)
+        _add_command(
+            commands.add_parser(
+                name, help=what, description=what[0].upper() + what[1:] + ".", allow_abbrev=False
+            ),
+            name,
+        )
     return parser
 
 
 def _add_option(parser: argparse.ArgumentParser, option: Option, default: str | None) -> None:
     help_line = option.help_line().replace("%", "%%")
     if option.kind is _FLAG:
-        parser.add_argument(option.flag, dest=option.name, action="store_const", const="yes", default=default, help=help_line)
+        parser.add_argument(
+            option.flag,
+            dest=option.name,
+            action="store_const",
+            const="yes",
+            default=default,
+            help=help_line,
+        )
         parser.add_argument(
             option.negative_flag,
             dest=option.name,
@@ -450,13 +565,25 @@ def _add_option(parser: argparse.ArgumentParser, option: Option, default: str | 
             help="the opposite",
         )
     else:
-        parser.add_argument(option.flag, dest=option.name, metavar=option.kind.metavar, default=default, help=help_line)
+        parser.add_argument(
+            option.flag,
+            dest=option.name,
+            metavar=option.kind.metavar,
+            default=default,
+            help=help_line,
+        )
 
 
 def _add_command(parser: argparse.ArgumentParser, name: str) -> None:
-    # SUPPRESS: an option that isn't repeated after the command must not wipe out the one that stands before it.
+    # SUPPRESS: an option that isn't repeated after the command must not wipe out the one that
+    # stands before it.
     _add_option(parser, OPTIONS["data"], argparse.SUPPRESS)
-    parser.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help="INI file with values for the options")
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        default=argparse.SUPPRESS,
+        help="INI file with values for the options",
+    )
     if name in ("adduser", "passwd", "import"):
         _add_option(parser, OPTIONS["password_cost"], argparse.SUPPRESS)
     if name in ("adduser", "passwd"):

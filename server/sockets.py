@@ -1,7 +1,7 @@
 """What differs between systems about sockets, each difference in one place.
 
-Owns: sending without blocking, the options of a client's socket, and binding a port. Never waits, but in `receive` and
-`discard_rest`. Any thread.
+Owns: sending without blocking, the options of a client's socket, and binding a port. Never waits,
+but in `receive` and `discard_rest`. Any thread.
 """
 
 from __future__ import annotations
@@ -12,22 +12,26 @@ import sys
 from typing import Final
 
 SEND_BUFFER_BYTES: Final = 256 * 1024
-"""Left alone the kernel takes 3.9 MB for a client that never reads, before the first byte waits with us (measured on Linux)."""
+"""Left alone the kernel takes 3.9 MB for a client that never reads, before the first byte waits
+with us (measured on Linux)."""
 KEEPALIVE_IDLE_SECONDS: Final = 10
 KEEPALIVE_INTERVAL_SECONDS: Final = 5
 KEEPALIVE_PROBES: Final = 3
 USER_TIMEOUT_MS: Final = 30_000
 """A dead peer's place comes free within 30 s: 10 + 3 x 5 s without data, 30 s with unacknowledged
-data (RFC 5482). Linux counts a peer that takes nothing alike, which therefore must not be given up earlier."""
+data (RFC 5482). Linux counts a peer that takes nothing alike, which therefore must not be given up
+earlier."""
 
 _DONTWAIT: Final[int | None] = getattr(socket, "MSG_DONTWAIT", None)
 
 
 class Stream:
-    """A client's connection as the server uses it: one thread receives, any thread sends what can go at once.
+    """A client's connection as the server uses it: one thread receives, any thread sends what can
+    go at once.
 
-    Where there is `MSG_DONTWAIT` the socket stays blocking for `receive` and only sends don't wait. Elsewhere (Windows) the
-    socket does not block at all, and `receive` asks `select` first. `force_fallback` does the latter on every system.
+    Where there is `MSG_DONTWAIT` the socket stays blocking for `receive` and only sends don't wait.
+    Elsewhere (Windows) the socket does not block at all, and `receive` asks `select` first.
+    `force_fallback` does the latter on every system.
     """
 
     __slots__ = ("_waits", "socket")
@@ -38,7 +42,8 @@ class Stream:
         sock.setblocking(not self._waits)
 
     def receive(self, size: int) -> bytes:
-        """Wait for bytes; b"" at the end of the stream. Ends early when another thread shuts the socket down."""
+        """Wait for bytes; b"" at the end of the stream. Ends early when another thread shuts the
+        socket down."""
         while True:
             if self._waits:
                 _readable(self.socket, 1.0)
@@ -48,7 +53,8 @@ class Stream:
                 continue
 
     def send_now(self, data: bytes | memoryview) -> int:
-        """How many of `data`'s bytes the system took without waiting; raises OSError where the connection is gone."""
+        """How many of `data`'s bytes the system took without waiting; raises OSError where the
+        connection is gone."""
         try:
             if self._waits or _DONTWAIT is None:
                 return self.socket.send(data)
@@ -68,14 +74,16 @@ class Stream:
             return True
 
     def shut(self, how: int = socket.SHUT_RDWR) -> None:
-        """End one or both directions; wakes the thread that receives. Harmless on a socket that is gone."""
+        """End one or both directions; wakes the thread that receives. Harmless on a socket that is
+        gone."""
         try:
             self.socket.shutdown(how)
         except OSError:
             pass
 
     def discard_rest(self, seconds: float) -> None:
-        """Half-close and read on for at most `seconds`: closing with unread bytes would send RST and lose our last reply."""
+        """Half-close and read on for at most `seconds`: closing with unread bytes would send RST
+        and lose our last reply."""
         self.shut(socket.SHUT_WR)
         try:
             self.socket.settimeout(seconds)
@@ -95,13 +103,18 @@ def _readable(sock: socket.socket, seconds: float) -> bool:
 
 
 def tune(sock: socket.socket) -> None:
-    """Set a client's socket up: no Nagle, a bounded send buffer, and keepalive that finds a dead peer within 30 s."""
+    """Set a client's socket up: no Nagle, a bounded send buffer, and keepalive that finds a dead
+    peer within 30 s."""
     options = [
         (socket.IPPROTO_TCP, "TCP_NODELAY", 1),
         (socket.SOL_SOCKET, "SO_SNDBUF", SEND_BUFFER_BYTES),
         (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
         (socket.IPPROTO_TCP, "TCP_KEEPIDLE", KEEPALIVE_IDLE_SECONDS),
-        (socket.IPPROTO_TCP, "TCP_KEEPALIVE", KEEPALIVE_IDLE_SECONDS),  # what macOS calls TCP_KEEPIDLE
+        (
+            socket.IPPROTO_TCP,
+            "TCP_KEEPALIVE",
+            KEEPALIVE_IDLE_SECONDS,
+        ),  # what macOS calls TCP_KEEPIDLE
         (socket.IPPROTO_TCP, "TCP_KEEPINTVL", KEEPALIVE_INTERVAL_SECONDS),
         (socket.IPPROTO_TCP, "TCP_KEEPCNT", KEEPALIVE_PROBES),
         (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", USER_TIMEOUT_MS),
@@ -113,14 +126,16 @@ def tune(sock: socket.socket) -> None:
         try:
             sock.setsockopt(level, option, value)
         except OSError:
-            pass  # an option that this system knows but does not grant; the limits of time still hold
+            # an option that this system knows but does not grant; the limits of time still hold
+            pass
 
 
 def prepare_listener(sock: socket.socket) -> None:
-    """Take the port for us alone: a restart is not kept waiting by old connections, and no second server shares the port.
+    """Take the port for us alone: a restart is not kept waiting by old connections, and no second
+    server shares the port.
 
-    On Windows SO_REUSEADDR would let another program take the port over; SO_EXCLUSIVEADDRUSE forbids it. Elsewhere
-    SO_REUSEADDR only skips the wait for connections in TIME_WAIT.
+    On Windows SO_REUSEADDR would let another program take the port over; SO_EXCLUSIVEADDRUSE
+    forbids it. Elsewhere SO_REUSEADDR only skips the wait for connections in TIME_WAIT.
     """
     if sys.platform == "win32":
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
@@ -136,7 +151,10 @@ def raise_open_files_limit() -> None:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = hard if hard != resource.RLIM_INFINITY else 65536
-    for limit in (wanted, 10240):  # macOS refuses more than OPEN_MAX, 10240, whatever the hard limit says
+    for limit in (
+        wanted,
+        10240,
+    ):  # macOS refuses more than OPEN_MAX, 10240, whatever the hard limit says
         if soft >= limit and soft != resource.RLIM_INFINITY:
             return
         try:

@@ -1,7 +1,9 @@
-"""TLS for a client's connection: an `SSLObject` over memory BIOs, so that one thread receives while others send.
+"""TLS for a client's connection: an `SSLObject` over memory BIOs, so that one thread receives while
+others send.
 
-Owns the encryption of one stream, under a lock that is never held while the socket waits. The listening socket stays plain:
-the handshake runs in the client's own thread, and the time to log in bounds it. Without TLS nothing of this is used.
+Owns the encryption of one stream, under a lock that is never held while the socket waits. The
+listening socket stays plain: the handshake runs in the client's own thread, and the time to log in
+bounds it. Without TLS nothing of this is used.
 """
 
 from __future__ import annotations
@@ -19,13 +21,16 @@ RAW_READ_BYTES: Final = 64 * 1024
 
 
 def server_context(certfile: str, keyfile: str | None) -> ssl.SSLContext:
-    """TLS 1.2 at least, with this certificate chain and key (in the same file where `keyfile` is None).
+    """TLS 1.2 at least, with this certificate chain and key (in the same file where `keyfile` is
+    None).
 
     Raises OSError (ssl.SSLError is one) where the files can't be read or don't belong together.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(certfile, keyfile, password=lambda: b"")  # never ask at the terminal for a key's passphrase
+    context.load_cert_chain(
+        certfile, keyfile, password=lambda: b""
+    )  # never ask at the terminal for a key's passphrase
     return context
 
 
@@ -34,17 +39,23 @@ class TlsStream(Stream):
 
     __slots__ = ("_ahead", "_incoming", "_is_shaken", "_lock", "_outgoing", "_tls", "_unsent")
 
-    def __init__(self, sock: socket.socket, context: ssl.SSLContext, *, force_fallback: bool = False) -> None:
+    def __init__(
+        self, sock: socket.socket, context: ssl.SSLContext, *, force_fallback: bool = False
+    ) -> None:
         super().__init__(sock, force_fallback=force_fallback)
         self._lock = RankedLock(Rank.TLS, "tls")
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._is_shaken = False
-        self._unsent = b""  # encrypted, not yet taken by the socket: one record and what a handshake adds, at most
-        self._ahead = 0  # plaintext bytes encrypted in _unsent that the caller was told are still to be sent
+        # encrypted, not yet taken by the socket: one record and what a handshake adds, at most
+        self._unsent = b""
+        self._ahead = (
+            0  # plaintext bytes encrypted in _unsent that the caller was told are still to be sent
+        )
 
     def receive(self, size: int) -> bytes:
-        """Wait for decrypted bytes; b"" at the end of the stream. Raises OSError where the peer doesn't speak TLS rightly."""
+        """Wait for decrypted bytes; b"" at the end of the stream. Raises OSError where the peer
+        doesn't speak TLS rightly."""
         while True:
             with self._lock:
                 try:
@@ -60,15 +71,18 @@ class TlsStream(Stream):
                     self._push()  # handshake, alert or key update: what the reading made to be sent
             data = super().receive(RAW_READ_BYTES)
             if not data:
-                return b""  # (told of it, OpenSSL would send a fatal alert, and the client could not be answered any more)
+                # (told of it, OpenSSL would send a fatal alert, and the client could not be
+                # answered any more)
+                return b""
             with self._lock:
                 self._incoming.write(data)
 
     def send_now(self, data: bytes | memoryview) -> int:
         """Encrypt and send what the socket takes without waiting.
 
-        A record that it takes only in part counts as not taken. The next call must begin with the same bytes, as an outbox's
-        do; they are not encrypted again (the manner of SSL_write without SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER).
+        A record that it takes only in part counts as not taken. The next call must begin with the
+        same bytes, as an outbox's do; they are not encrypted again (the manner of SSL_write without
+        SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER).
         """
         taken = 0
         with self._lock:
@@ -79,7 +93,9 @@ class TlsStream(Stream):
                 record = data[taken : taken + RECORD_BYTES]
                 try:
                     self._tls.write(record)
-                except ssl.SSLWantReadError:  # the handshake is not over, or the peer renews its keys first
+                except (
+                    ssl.SSLWantReadError
+                ):  # the handshake is not over, or the peer renews its keys first
                     return taken
                 if not self._push():
                     self._ahead = len(record)
@@ -88,13 +104,15 @@ class TlsStream(Stream):
         return taken
 
     def shut(self, how: int = socket.SHUT_RDWR) -> None:
-        """End one or both directions; says goodbye first, so that the peer knows nothing was cut off."""
+        """End one or both directions; says goodbye first, so that the peer knows nothing was cut
+        off."""
         if how != socket.SHUT_RD and not self._lock.held_here():
             with self._lock:
                 try:
                     self._tls.unwrap()
                 except (OSError, ValueError):
-                    pass  # not yet shaken, or waits for the peer's own goodbye, for which we don't wait
+                    # not yet shaken, or waits for the peer's own goodbye, for which we don't wait
+                    pass
                 try:
                     self._push()
                 except OSError:

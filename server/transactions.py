@@ -1,4 +1,5 @@
-"""Both handshakes: the change that stores a confirmed message, and what its receivers are checked against afterwards.
+"""Both handshakes: the change that stores a confirmed message, and what its receivers are checked
+against afterwards.
 
 Owns the memory of recently delivered messages. Never sends; the handlers and the delivery do.
 """
@@ -31,8 +32,8 @@ log: Final = logging.getLogger("server.transactions")
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """A stored message as its receivers are asked about it. Its transaction (T2) is made from the id, so that no receiver
-    needs a state of its own."""
+    """A stored message as its receivers are asked about it. Its transaction (T2) is made from the
+    id, so that no receiver needs a state of its own."""
 
     message_id: int
     room_id: str
@@ -62,8 +63,8 @@ def receiver_transaction(message_id: int) -> str:
 
 
 def _confirmation(message_id: int, agrees: bool, request_id: str | None) -> bytes:
-    """The `confirm_count` of a receivers' transaction. Put together by hand: with a request_id of each receiver's own this is
-    once a delivery, 1 µs instead of 5."""
+    """The `confirm_count` of a receivers' transaction. Put together by hand: with a request_id of
+    each receiver's own this is once a delivery, 1 µs instead of 5."""
     beside = "" if request_id is None else f',"request_id":{json.dumps(request_id)}'
     word = "true" if agrees else "false"
     return protocol.frame(
@@ -86,13 +87,17 @@ def delivered(room_id: str, message: Message, counts: Mapping[str, int]) -> Deli
         },
     )
     confirmed = _confirmation(message.id, True, None)
-    return Delivered(message.id, room_id, message.room_pk, message.sender_id, counts, frame, confirmed)
+    return Delivered(
+        message.id, room_id, message.room_pk, message.sender_id, counts, frame, confirmed
+    )
 
 
 class RecentMessages:
-    """The messages of late, to check receivers' counts without asking storage: the oldest go when `MOST_BYTES` are held.
+    """The messages of late, to check receivers' counts without asking storage: the oldest go when
+    `MOST_BYTES` are held.
 
-    The writer adds; any thread gets. (A dictionary's single operations are atomic, so no lock is needed.)
+    The writer adds; any thread gets. (A dictionary's single operations are atomic, so no lock is
+    needed.)
     """
 
     MOST_BYTES: Final = 32 * 1024 * 1024
@@ -114,10 +119,14 @@ class RecentMessages:
         return self._messages.get(transaction_id)
 
 
-def room_to_write(service: Service, connection: sqlite3.Connection, session: Session, room_id: str, now: int) -> tuple[RoomState, bool]:
-    """Inside the writer's transaction: the room for what the session's user stores there, and whether it was made just now.
+def room_to_write(
+    service: Service, connection: sqlite3.Connection, session: Session, room_id: str, now: int
+) -> tuple[RoomState, bool]:
+    """Inside the writer's transaction: the room for what the session's user stores there, and
+    whether it was made just now.
 
-    Makes an open room of an id that no room has, and brings the user back who had left. Raises Refusal before it writes.
+    Makes an open room of an id that no room has, and brings the user back who had left. Raises
+    Refusal before it writes.
     """
     state = service.rooms.find(room_id, connection)
     if state is None:
@@ -137,7 +146,9 @@ def room_to_write(service: Service, connection: sqlite3.Connection, session: Ses
     return state, False
 
 
-def check_new_room(service: Service, connection: sqlite3.Connection, account_id: int, room_id: str) -> None:
+def check_new_room(
+    service: Service, connection: sqlite3.Connection, account_id: int, room_id: str
+) -> None:
     """Raise Refusal where this id can't become a new open room made by this account."""
     if room_id.startswith(protocol.PRIVATE_ROOM_PREFIX) or not service.settings.new_rooms:
         raise no_such_room(room_id)
@@ -148,16 +159,27 @@ def check_room_share(service: Service, connection: sqlite3.Connection, account_i
     """Raise `quota_exceeded` where the account has made all the rooms it may."""
     most = service.settings.max_rooms
     if most and rooms.count_made_by(connection, account_id) >= most:
-        raise Refusal("quota_exceeded", f"data.room_id: you have made {most} rooms, which is the most a user may make")
+        raise Refusal(
+            "quota_exceeded",
+            f"data.room_id: you have made {most} rooms, which is the most a user may make",
+        )
 
 
 class StoreMessage(Change):
-    """Store a message whose sender has confirmed the counts; then acknowledge it and tell the room."""
+    """Store a message whose sender has confirmed the counts; then acknowledge it and tell the
+    room."""
 
     plain = True
 
-    def __init__(self, service: Service, session: Session, transaction: Transaction, request_id: str | None) -> None:
-        self._service, self._session, self._transaction, self._request_id = service, session, transaction, request_id
+    def __init__(
+        self, service: Service, session: Session, transaction: Transaction, request_id: str | None
+    ) -> None:
+        self._service, self._session, self._transaction, self._request_id = (
+            service,
+            session,
+            transaction,
+            request_id,
+        )
         self._stored: Message | None = None
         self._room: RoomState | None = None
         self._is_new_room = False
@@ -174,10 +196,16 @@ class StoreMessage(Change):
                 self._stored, self._is_repeated = known, True
                 return
         now = self._service.wall_seconds()
-        self._room, self._is_new_room = room_to_write(self._service, connection, session, transaction.room_id, now)
+        self._room, self._is_new_room = room_to_write(
+            self._service, connection, session, transaction.room_id, now
+        )
         pk, clock_high = self._room.room.pk, self._service.clock_high(now)
-        message_id = messages.insert(connection, pk, session.account_id, transaction.content, now, clock_high, key)
-        self._stored = Message(message_id, pk, session.account_id, session.chatid, transaction.content, now)
+        message_id = messages.insert(
+            connection, pk, session.account_id, transaction.content, now, clock_high, key
+        )
+        self._stored = Message(
+            message_id, pk, session.account_id, session.chatid, transaction.content, now
+        )
 
     def committed(self, delivery: Delivery) -> None:
         message, session = self._stored, self._session
@@ -199,7 +227,9 @@ class StoreMessage(Change):
     def failed(self, error: Exception, delivery: Delivery) -> None:
         self._session.transactions.settled()
         refusal = as_refusal(error)
-        reply = protocol.build_error("confirm_count", refusal.code, refusal.message, self._request_id)
+        reply = protocol.build_error(
+            "confirm_count", refusal.code, refusal.message, self._request_id
+        )
         delivery.reply(self._session.connection.outbox, reply)
 
 

@@ -1,7 +1,8 @@
-"""Transfers: what has arrived of an upload, and the thread that sends a session's downloads one after another.
+"""Transfers: what has arrived of an upload, and the thread that sends a session's downloads one
+after another.
 
-Owns the numbering of chunks and the ranges received. Chat never waits for a transfer: chunks of a download go into the
-outbox only while little waits there, so that messages pass between them.
+Owns the numbering of chunks and the ranges received. Chat never waits for a transfer: chunks of a
+download go into the outbox only while little waits there, so that messages pass between them.
 """
 
 from __future__ import annotations
@@ -109,22 +110,34 @@ class Upload:
             self._hash = None
 
     def write(self, number: int, chunk: bytes) -> None:
-        """Put a chunk into its place; raises Refusal, changing nothing, where number or size contradict the rest."""
-        first_number = self.first_number if self.first_number is not None else (0 if number == 0 else 1)
+        """Put a chunk into its place; raises Refusal, changing nothing, where number or size
+        contradict the rest."""
+        first_number = (
+            self.first_number if self.first_number is not None else (0 if number == 0 else 1)
+        )
         total = self.row.total_packets
         index = number - first_number
         if not 0 <= index < total:
             last = first_number + total - 1
-            raise Refusal("bad_packet", f"data.sequence_number: expected {first_number} to {last}, got {number}")
+            raise Refusal(
+                "bad_packet",
+                f"data.sequence_number: expected {first_number} to {last}, got {number}",
+            )
         chunk_size = self.chunk_size
         if chunk_size is None:
             chunk_size = self._size_from_first(index, len(chunk))
         is_last = index == total - 1
         expected = self.row.file_size - chunk_size * (total - 1) if is_last else chunk_size
         if len(chunk) != expected:
-            raise Refusal("bad_packet", f"data.file_data: expected {expected} bytes in chunk {number}, got {len(chunk)}")
+            raise Refusal(
+                "bad_packet",
+                f"data.file_data: expected {expected} bytes in chunk {number}, got {len(chunk)}",
+            )
         if len(self.received) >= MOST_RANGES and index not in self.received:
-            raise Refusal("too_many_pending", f"data.sequence_number: too many gaps; send {self.first_missing()} first")
+            raise Refusal(
+                "too_many_pending",
+                f"data.sequence_number: too many gaps; send {self.first_missing()} first",
+            )
         self.part.write_at(index * chunk_size, chunk)
         self.chunk_size, self.first_number = chunk_size, first_number
         if self._hash is not None:
@@ -141,12 +154,16 @@ class Upload:
     def _size_from_first(self, index: int, size: int) -> int:
         total = self.row.total_packets
         if size > protocol.MAX_CHUNK_BYTES:
-            raise Refusal("bad_packet", f"data.file_data: expected at most {protocol.MAX_CHUNK_BYTES} bytes, got {size}")
+            raise Refusal(
+                "bad_packet",
+                f"data.file_data: expected at most {protocol.MAX_CHUNK_BYTES} bytes, got {size}",
+            )
         if total > 1 and index == total - 1:
             raise Refusal(
-                "bad_packet", "data.sequence_number: the last chunk can't come first, since the first one tells the size of "
+                "bad_packet",
+                "data.sequence_number: the last chunk can't come first, since the first one tells the size of "
                 "all; or give chunk_size in file_send_init",
-            )  # fmt: skip
+            )
         check_chunk_size(size, self.row.file_size, total, "data.file_data")
         return size
 
@@ -157,7 +174,9 @@ class Upload:
 
     def first_missing(self) -> int:
         """The lowest number, as the sender counts, that has not arrived."""
-        return self.received.first_missing() + (1 if self.first_number is None else self.first_number)
+        return self.received.first_missing() + (
+            1 if self.first_number is None else self.first_number
+        )
 
     def received_numbers(self) -> list[list[int]]:
         """The ranges as the sender counts."""
@@ -166,18 +185,21 @@ class Upload:
 
     @property
     def digest(self) -> str | None:
-        """The SHA-256 in hex, where the chunks came in order; None where the file must be read for it."""
+        """The SHA-256 in hex, where the chunks came in order; None where the file must be read for
+        it."""
         in_order = self._hash is not None and self._hashed == self.row.total_packets
         return str(self._hash.hexdigest()) if in_order else None
 
 
 def check_chunk_size(size: int, file_size: int, total: int, path: str) -> None:
-    """Raise Refusal where `total` chunks of `size` bytes, the last one shorter, can't make `file_size` bytes."""
+    """Raise Refusal where `total` chunks of `size` bytes, the last one shorter, can't make
+    `file_size` bytes."""
     if size == 0 or not (total - 1) * size < file_size <= total * size:
         raise Refusal(
-            "bad_packet", f"{path}: {total} chunks of {size} bytes, the last one shorter, can't make the {file_size} bytes of "
+            "bad_packet",
+            f"{path}: {total} chunks of {size} bytes, the last one shorter, can't make the {file_size} bytes of "
             "data.file_size: expected all chunks but the last to have the same size",
-        )  # fmt: skip
+        )
 
 
 def file_frame(room_id: str, stored: StoredFile) -> bytes:
@@ -207,19 +229,30 @@ class Download:
 
 
 class Downloads:
-    """A session's downloads: one runs, up to `--max-downloads` wait their turn. A thread of its own lives while there are any.
+    """A session's downloads: one runs, up to `--max-downloads` wait their turn. A thread of its own
+    lives while there are any.
 
     Any thread may ask; the sending thread is named after the connection.
     """
 
     SLICE_SECONDS: Final = 1.0
-    __slots__ = ("_changed", "_connection", "_has_thread", "_lock", "_queue", "_running", "_service")
+    __slots__ = (
+        "_changed",
+        "_connection",
+        "_has_thread",
+        "_lock",
+        "_queue",
+        "_running",
+        "_service",
+    )
 
     def __init__(self, service: Service, connection: Connection) -> None:
         self._service, self._connection = service, connection
         self._lock = RankedLock(Rank.TRANSFERS, "downloads")
         self._changed: threading.Condition | None = None
-        self._queue: list[Download] = []  # short, and an empty deque takes 624 bytes of each idle client
+        self._queue: list[
+            Download
+        ] = []  # short, and an empty deque takes 624 bytes of each idle client
         self._running: Download | None = None
         self._has_thread = False
 
@@ -228,35 +261,49 @@ class Downloads:
         with self._lock:
             most = self._service.settings.max_downloads
             if most and len(self._queue) + (self._running is not None) > most:
-                raise Refusal("too_many_pending", f"{most} downloads wait already: wait for one, or file_cancel it")
+                raise Refusal(
+                    "too_many_pending",
+                    f"{most} downloads wait already: wait for one, or file_cancel it",
+                )
             self._queue.append(download)
             if self._has_thread:
                 return
             self._has_thread = True
             self._changed = self._changed or threading.Condition(self._lock)  # type: ignore[arg-type]
         try:
-            threading.Thread(target=self._run, name=f"download-{self._connection.name}", daemon=True).start()
+            threading.Thread(
+                target=self._run, name=f"download-{self._connection.name}", daemon=True
+            ).start()
         except RuntimeError:
             with self._lock:
                 self._has_thread = False
                 self._queue.remove(download)
-            raise Refusal("too_many_pending", "the server can't run one more download now: try again later") from None
+            raise Refusal(
+                "too_many_pending", "the server can't run one more download now: try again later"
+            ) from None
 
     def cancel(self, room_id: str, file_path: str) -> bool:
-        """Stop the download of this file, running or waiting; when this returns True, nothing more of it is sent."""
+        """Stop the download of this file, running or waiting; when this returns True, nothing more
+        of it is sent."""
         with self._lock:
             for waiting in self._queue:
                 if (waiting.room_id, waiting.file_path) == (room_id, file_path):
                     self._queue.remove(waiting)
                     return True
             running = self._running
-            if running is None or running.is_cancelled or (running.room_id, running.file_path) != (room_id, file_path):
+            if (
+                running is None
+                or running.is_cancelled
+                or (running.room_id, running.file_path) != (room_id, file_path)
+            ):
                 return False
             running.is_cancelled = True
         self._connection.outbox.nudge()
         with self._lock:
             assert self._changed is not None
-            self._changed.wait_for(lambda: self._running is not running, self._service.settings.stall_timeout or 30.0)
+            self._changed.wait_for(
+                lambda: self._running is not running, self._service.settings.stall_timeout or 30.0
+            )
         return True
 
     def cancel_all(self) -> None:
@@ -299,9 +346,18 @@ class Downloads:
         try:
             source = self._service.files.open_file(file.disk_name)
         except StorageError as error:
-            log.error("the file %s (%s) can't be read: %s", printable(file.stored_as), file.disk_name, error)
+            log.error(
+                "the file %s (%s) can't be read: %s",
+                printable(file.stored_as),
+                file.disk_name,
+                error,
+            )
             message = "the server can't read this file; its log says why"
-            outbox.put(protocol.build_error("file_down_req", "internal_error", message, download.request_id))
+            outbox.put(
+                protocol.build_error(
+                    "file_down_req", "internal_error", message, download.request_id
+                )
+            )
             return
         meta = {**head, "file_size": file.file_size, "total_packets": total, "sha256": file.sha256}
         outbox.put(protocol.build("file_down_meta", meta, request_id=download.request_id))
@@ -311,7 +367,11 @@ class Downloads:
                 chunk = source.read(chunk_size)
                 if not self._wait_for_room(download):
                     return
-                outbox.put(protocol.chunk_frame("file_down_data", {**head, "sequence_number": number}, chunk, extra))
+                outbox.put(
+                    protocol.chunk_frame(
+                        "file_down_data", {**head, "sequence_number": number}, chunk, extra
+                    )
+                )
         if not download.is_cancelled:
             outbox.put(protocol.build("file_down_fin", head, request_id=download.request_id))
 

@@ -1,7 +1,8 @@
 """The watch: the one thread that looks at the clock, so that no client's thread has to.
 
-Owns the time limits of connections (login, unfinished frame), of open transactions and of uploads nobody goes on with, the
-bound on memory, and how long a thread may compute before others get their turn. It closes by shutting a connection down; the client's own thread then cleans up.
+Owns the time limits of connections (login, unfinished frame), of open transactions and of uploads
+nobody goes on with, the bound on memory, and how long a thread may compute before others get their
+turn. It closes by shutting a connection down; the client's own thread then cleans up.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ log: Final = logging.getLogger("server.watch")
 SWITCH_SECONDS: Final = sys.getswitchinterval()
 """Python's own: a thread that waits for its turn to compute wakes so often, to ask for it."""
 WAKES_A_SECOND: Final = 20_000
-"""So often all threads together may. Where 9,900 clients leave at once, each of their threads waits: at Python's 5 ms they woke two
-million times a second and were gone after 10 to 40 s; at 0.5 s after three (measured, 2 cores). 100 clients leave it as it is."""
+"""So often all threads together may. Where 9,900 clients leave at once, each of their threads
+waits: at Python's 5 ms they woke two million times a second and were gone after 10 to 40 s; at 0.5
+s after three (measured, 2 cores). 100 clients leave it as it is."""
 
 
 class Watch:
@@ -37,8 +39,14 @@ class Watch:
         self._service = service
         self._stopped = threading.Event()
         self._uploads_seen_at: float | None = None
-        timeouts = (service.settings.login_timeout, service.settings.frame_timeout, service.settings.transaction_timeout)
-        self._tick = min([self.LONGEST_TICK_SECONDS, *(timeout / 4 for timeout in timeouts if timeout)])
+        timeouts = (
+            service.settings.login_timeout,
+            service.settings.frame_timeout,
+            service.settings.transaction_timeout,
+        )
+        self._tick = min(
+            [self.LONGEST_TICK_SECONDS, *(timeout / 4 for timeout in timeouts if timeout)]
+        )
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
     def start(self) -> None:
@@ -74,22 +82,39 @@ class Watch:
         for connection in connections:
             deadline, begun = connection.login_deadline, connection.frame_begun_at
             if deadline is not None and now > deadline:
-                log.info("closing %s from %s: not logged in in time", connection.name, connection.address)
+                log.info(
+                    "closing %s from %s: not logged in in time", connection.name, connection.address
+                )
                 connection.close("not logged in in time")
             elif begun is not None and frame_timeout and now > begun + frame_timeout:
-                log.info("closing %s from %s: a frame was not finished in time", connection.name, connection.address)
+                log.info(
+                    "closing %s from %s: a frame was not finished in time",
+                    connection.name,
+                    connection.address,
+                )
                 connection.close("a frame was not finished in time")
             elif connection.session is not None and connection.session.transactions.held:
                 connection.session.transactions.expire(now)
-        if self._uploads_seen_at is None or now > self._uploads_seen_at + self.UPLOADS_EVERY_SECONDS:
+        if (
+            self._uploads_seen_at is None
+            or now > self._uploads_seen_at + self.UPLOADS_EVERY_SECONDS
+        ):
             self._uploads_seen_at = now
             self.remove_stale_uploads()
 
     def close_largest(self) -> None:
         """Too much memory is held for clients: the one that holds most goes."""
-        largest = max(self._service.registry.connections(), key=lambda connection: connection.held, default=None)
+        largest = max(
+            self._service.registry.connections(),
+            key=lambda connection: connection.held,
+            default=None,
+        )
         if largest is not None and largest.held:
-            log.warning("closing %s: it holds %d bytes, and all together hold too much", largest.name, largest.held)
+            log.warning(
+                "closing %s: it holds %d bytes, and all together hold too much",
+                largest.name,
+                largest.held,
+            )
             largest.close("it held more memory than any other")
 
     def remove_stale_uploads(self) -> None:
@@ -98,7 +123,11 @@ class Watch:
         if not lifetime:
             return
         before = service.wall_seconds() - int(lifetime)
-        in_use = {upload.row.id for session in service.registry.sessions() for upload in list(session.uploads.values())}
+        in_use = {
+            upload.row.id
+            for session in service.registry.sessions()
+            for upload in list(session.uploads.values())
+        }
 
         def change(connection: sqlite3.Connection) -> list[str]:
             stale = [row for row in uploads.stale(connection, before) if row.id not in in_use]

@@ -1,10 +1,11 @@
-"""The first screen: where the chat is, what a student types, where the data lies, how to stop; in plain words.
+"""The first screen: where the chat is, what a student types, where the data lies, how to stop; in
+plain words.
 
-Owns that text and the look-up of this machine's addresses. Sends nothing over the network and writes nothing: the caller
-prints what `screen` returns.
+Owns that text and the look-up of this machine's addresses. Sends nothing over the network and
+writes nothing: the caller prints what `screen` returns.
 
-Called once, by the main thread, when the port is bound. The look-up of the machine's own name runs in a thread, because
-a name server that is gone would hold up the start.
+Called once, by the main thread, when the port is bound. The look-up of the machine's own name runs
+in a thread, because a name server that is gone would hold up the start.
 """
 
 from __future__ import annotations
@@ -25,17 +26,24 @@ LOOKUP_SECONDS: Final = 1.0
 MAX_PATH_CHARACTERS: Final = 1_000
 MOST_OTHERS: Final = 4
 
-# Networks that exist in no route but the default one (RFC 5737, RFC 3849): connecting a UDP socket to them sends nothing
-# and makes the kernel choose the address with which it would.
+# Networks that exist in no route but the default one (RFC 5737, RFC 3849): connecting a UDP socket
+# to them sends nothing and makes the kernel choose the address with which it would.
 _PROBES: Final = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
 
 
 def screen(
-    settings: Settings, host: str, port: int, data_path: str | Path, accounts: int, encoding: str = "ascii"
+    settings: Settings,
+    host: str,
+    port: int,
+    data_path: str | Path,
+    accounts: int,
+    encoding: str = "ascii",
 ) -> str:
-    """The screen for a server bound to `host` and `port`; exactly one of its lines holds `listening on HOST:PORT`.
+    """The screen for a server bound to `host` and `port`; exactly one of its lines holds `listening
+    on HOST:PORT`.
 
-    Characters that `encoding` (that of the stream it goes to) doesn't know are escaped. Waits at most 1 s.
+    Characters that `encoding` (that of the stream it goes to) doesn't know are escaped. Waits at
+    most 1 s.
     """
     local = _is_loopback(host)
     found = [host] if local else addresses(host)
@@ -50,7 +58,8 @@ def screen(
 
 
 def addresses(host: str) -> list[str]:
-    """The addresses under which others reach a server bound to `host`, the likeliest first; empty without a network."""
+    """The addresses under which others reach a server bound to `host`, the likeliest first; empty
+    without a network."""
     try:
         bound = ipaddress.ip_address(host)
     except ValueError:
@@ -87,7 +96,11 @@ def _name_addresses() -> list[str]:
             rows = socket.getaddrinfo(socket.gethostname(), None, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError):  # UnicodeError: a host name that IDNA can't say
             return
-        found.extend(str(row[4][0]).partition("%")[0] for row in rows if row[0] in (socket.AF_INET, socket.AF_INET6))
+        found.extend(
+            str(row[4][0]).partition("%")[0]
+            for row in rows
+            if row[0] in (socket.AF_INET, socket.AF_INET6)
+        )
 
     thread = threading.Thread(target=look_up, name="address-lookup", daemon=True)
     thread.start()
@@ -120,26 +133,37 @@ def _class_lines(settings: Settings, found: list[str], port: int) -> list[str]:
 
 
 def _local_lines(settings: Settings, host: str, port: int) -> list[str]:
-    return ["Only this machine can connect (--host 0.0.0.0 lets others in). Type here, in another window:",
-            *_client_lines(settings, host, port)]  # fmt: skip
+    return [
+        "Only this machine can connect (--host 0.0.0.0 lets others in). Type here, in another window:",
+        *_client_lines(settings, host, port),
+    ]
 
 
 def _client_lines(settings: Settings, address: str, port: int) -> list[str]:
     where = _joined(address, port)
-    if settings.certfile:  # each student needs the certificate's file; its name is all that this machine can know of the place
+    # each student needs the certificate's file; its name is all that this machine can know of the
+    # place
+    if settings.certfile:
         where += f" --tls --cafile {printable(Path(settings.certfile).name, MAX_PATH_CHARACTERS)}"
     return [f"    python {CLIENT} {where}", f"    py {CLIENT} {where}      (on Windows)"]
 
 
 def _account_lines(settings: Settings, accounts: int) -> list[str]:
     python = "py" if os.name == "nt" else "python"
-    place = "" if settings.data == Settings().data else f' --data "{printable(settings.data, MAX_PATH_CHARACTERS)}"'
+    place = (
+        ""
+        if settings.data == Settings().data
+        else f' --data "{printable(settings.data, MAX_PATH_CHARACTERS)}"'
+    )
     adduser = f"           {python} {PROGRAM} adduser NAME{place}"
     roster = f"           {python} {PROGRAM} import ROSTER.csv{place}"
     if settings.registration == "open":
         how = ["Everybody may register in the client; you can make accounts, too:", adduser]
     elif settings.registration == "first-login":
-        how = ["The first login with a new name makes its account; you can make accounts, too:", adduser]
+        how = [
+            "The first login with a new name makes its account; you can make accounts, too:",
+            adduser,
+        ]
     elif accounts:
         how = ["Only you make accounts, in another window:", adduser, roster]
     else:

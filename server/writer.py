@@ -1,10 +1,11 @@
 """The writer: the one thread that changes the database, many changes in one commit.
 
-Owns the database's writing connection, the order of all changes, and with it the order of messages, acknowledgements and
-deliveries. Never reads from or waits for a client. Any thread hands changes in.
+Owns the database's writing connection, the order of all changes, and with it the order of messages,
+acknowledgements and deliveries. Never reads from or waits for a client. Any thread hands changes
+in.
 
-What is acknowledged is on disk, because `Change.committed` runs after the commit. Commit order is delivery order is history
-order, because one thread decides it.
+What is acknowledged is on disk, because `Change.committed` runs after the commit. Commit order is
+delivery order is history order, because one thread decides it.
 """
 
 from __future__ import annotations
@@ -27,14 +28,18 @@ from storage.errors import StorageError, StorageFailed, StorageFull
 log: Final = logging.getLogger("server.writer")
 T = TypeVar("T")
 
-STORAGE_FULL: Final = Refusal("storage_full", "the server's disk is full: nothing was stored; try again when there is room")
+STORAGE_FULL: Final = Refusal(
+    "storage_full", "the server's disk is full: nothing was stored; try again when there is room"
+)
 
 
 class Change:
-    """Something for the writer to do. The three methods run on the writer's thread, in this order."""
+    """Something for the writer to do. The three methods run on the writer's thread, in this
+    order."""
 
     plain = False
-    """Checks everything before its first write, so that a refusal leaves nothing to undo and needs no savepoint."""
+    """Checks everything before its first write, so that a refusal leaves nothing to undo and needs
+    no savepoint."""
 
     def apply(self, connection: sqlite3.Connection) -> None:
         """Make the change, inside the transaction; raise `Refusal` to refuse it alone."""
@@ -50,10 +55,14 @@ class Change:
 
 
 class _Call(Change, Generic[T]):
-    """A change whose maker waits for it, where there is a `done` to wait for; that gets None when it is."""
+    """A change whose maker waits for it, where there is a `done` to wait for; that gets None when
+    it is."""
 
     def __init__(
-        self, change: Callable[[sqlite3.Connection], T], after: Callable[[T, Delivery], None] | None, done: queue.SimpleQueue[None] | None
+        self,
+        change: Callable[[sqlite3.Connection], T],
+        after: Callable[[T, Delivery], None] | None,
+        done: queue.SimpleQueue[None] | None,
     ) -> None:
         self._change, self._after, self._done = change, after, done
         self.result: T
@@ -75,11 +84,13 @@ class _Call(Change, Generic[T]):
 
 
 class Load:
-    """How many changes are on their way, judged by the last commits: those come together again, as their makers wait for them.
+    """How many changes are on their way, judged by the last commits: those come together again, as
+    their makers wait for them.
 
-    Waiting for all of them makes one commit and one send to each client out of two or three: with 16 messages on the way in a
-    room of 200 it took 1.35 µs of CPU a delivery down to 1.0 (measured, CPython 3.11). Never more than the last commit took,
-    so that it can't do more than double a latency, and not at all where commits are rare. The writer's thread only.
+    Waiting for all of them makes one commit and one send to each client out of two or three: with
+    16 messages on the way in a room of 200 it took 1.35 µs of CPU a delivery down to 1.0 (measured,
+    CPython 3.11). Never more than the last commit took, so that it can't do more than double a
+    latency, and not at all where commits are rare. The writer's thread only.
     """
 
     LONGEST_WAIT_SECONDS: Final = 0.01
@@ -98,7 +109,8 @@ class Load:
         return min(self._took, self.LONGEST_WAIT_SECONDS) if waiting < self.expected else 0.0
 
     def wrote(self, under_way: int, begun: float, ended: float) -> None:
-        """A commit and what it had to tell are done; `under_way` are its changes and those that came meanwhile."""
+        """A commit and what it had to tell are done; `under_way` are its changes and those that
+        came meanwhile."""
         self.expected = max(under_way, int(self.expected * self.FORGETS))
         self._took, self._ended = ended - begun, ended
 
@@ -134,7 +146,8 @@ class Writer:
         self._load = Load()
         self._stopping = False
         self._broken: StorageError | None = None
-        """Why nothing is written any more. Set once, read by the writer before and after each commit."""
+        """Why nothing is written any more. Set once, read by the writer before and after each
+        commit."""
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
 
     def start(self) -> None:
@@ -150,7 +163,8 @@ class Writer:
         self._thread.join(seconds)
 
     def refuse_all(self, error: StorageError) -> None:
-        """Acknowledge nothing from here on: the disk has failed somewhere, so no commit can be trusted."""
+        """Acknowledge nothing from here on: the disk has failed somewhere, so no commit can be
+        trusted."""
         self._broken = self._broken or error
 
     @property
@@ -159,12 +173,15 @@ class Writer:
         return self._thread.is_alive()
 
     def submit(self, change: Change) -> None:
-        """Hand a change in; waits while the queue is full. Raises StorageError where nothing is written any more."""
+        """Hand a change in; waits while the queue is full. Raises StorageError where nothing is
+        written any more."""
         with self._lock:
             if len(self._queue) >= self.QUEUE and not self._has_room.wait_for(
                 lambda: len(self._queue) < self.QUEUE or self._stopping, self.PATIENCE_SECONDS
             ):
-                raise StorageError(f"the disk kept the writer busy for {self.PATIENCE_SECONDS:.0f} s")
+                raise StorageError(
+                    f"the disk kept the writer busy for {self.PATIENCE_SECONDS:.0f} s"
+                )
             if self._broken is not None or (self._stopping and not self._thread.is_alive()):
                 raise StorageError("nothing is stored any more: the server is closing")
             self._queue.append(change)
@@ -178,12 +195,14 @@ class Writer:
         *,
         patience: float = PATIENCE_SECONDS,
     ) -> T:
-        """Make a change and wait until it is on disk and what `after` tells (on the writer's thread) is on its way; what
-        `change` gave.
+        """Make a change and wait until it is on disk and what `after` tells (on the writer's
+        thread) is on its way; what `change` gave.
 
         Raises what `change` raised, `Refusal` with `storage_full`, or StorageError.
         """
-        done: queue.SimpleQueue[None] = queue.SimpleQueue()  # making an Event would take an idle client's stack 4 KiB deeper (measured)
+        done: queue.SimpleQueue[None] = (
+            queue.SimpleQueue()
+        )  # making an Event would take an idle client's stack 4 KiB deeper (measured)
         call = _Call(change, after, done)
         self.submit(call)
         try:
@@ -195,9 +214,12 @@ class Writer:
         return call.result
 
     def later(
-        self, change: Callable[[sqlite3.Connection], T], after: Callable[[T, Delivery], None] | None = None
+        self,
+        change: Callable[[sqlite3.Connection], T],
+        after: Callable[[T, Delivery], None] | None = None,
     ) -> None:
-        """Make a change in its turn, without waiting; nobody hears of it if it fails, so it must be one that may be lost."""
+        """Make a change in its turn, without waiting; nobody hears of it if it fails, so it must be
+        one that may be lost."""
         self.submit(_Call(change, after, None))
 
     def _run(self) -> None:
@@ -224,7 +246,9 @@ class Writer:
         with self._lock:
             if not self._queue and not self._stopping:
                 self._has_work.wait(self.TICK_SECONDS)
-            patience = 0.0 if self._stopping else self._load.patience(len(self._queue), time.monotonic())
+            patience = (
+                0.0 if self._stopping else self._load.patience(len(self._queue), time.monotonic())
+            )
             if patience:
                 self._wanted = self._load.expected
                 self._has_work.wait(patience)
@@ -280,10 +304,14 @@ class Writer:
                 change.committed(self._delivery)
             else:
                 change.failed(refusal, self._delivery)
-        except Exception:  # one change's defect after the commit must not keep the others' answers back
+        except (
+            Exception
+        ):  # one change's defect after the commit must not keep the others' answers back
             log.exception("a change was stored, but telling of it met a defect")
 
-    def _apply(self, change: Change, connection: sqlite3.Connection, refused: dict[Change, Exception]) -> None:
+    def _apply(
+        self, change: Change, connection: sqlite3.Connection, refused: dict[Change, Exception]
+    ) -> None:
         try:
             if change.plain:
                 change.apply(connection)

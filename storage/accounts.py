@@ -1,7 +1,8 @@
 """The tables `accounts` and `session_keys`: who may log in, and with what.
 
-Owns their SQL. Never begins or commits, never sees a password or a key in the clear. Any thread that has a connection may call it;
-what changes something takes the connection of `Database.transaction()`.
+Owns their SQL. Never begins or commits, never sees a password or a key in the clear. Any thread
+that has a connection may call it; what changes something takes the connection of
+`Database.transaction()`.
 """
 
 from __future__ import annotations
@@ -12,16 +13,29 @@ from dataclasses import dataclass
 from storage.errors import NameTaken
 
 __all__ = [
-    "Account", "by_id", "count", "create", "credential_versions", "drop_key", "find", "find_key", "mark_deleted", "page",
-    "set_password", "store_key", "touch_key",
-]  # fmt: skip
+    "Account",
+    "by_id",
+    "count",
+    "create",
+    "credential_versions",
+    "drop_key",
+    "find",
+    "find_key",
+    "mark_deleted",
+    "page",
+    "set_password",
+    "store_key",
+    "touch_key",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One account. `chatid` is the name as registered, `folded` the form that names are compared by.
+    """One account. `chatid` is the name as registered, `folded` the form that names are compared
+    by.
 
-    `credential_version` grows with every change that must end running sessions. A deleted account keeps its name for ever.
+    `credential_version` grows with every change that must end running sessions. A deleted account
+    keeps its name for ever.
     """
 
     id: int
@@ -32,7 +46,9 @@ class Account:
     deleted: bool
 
 
-_COLUMNS = "a.id, a.chatid, a.folded, a.password_hash, a.credential_version, a.deleted_at IS NOT NULL"
+_COLUMNS = (
+    "a.id, a.chatid, a.folded, a.password_hash, a.credential_version, a.deleted_at IS NOT NULL"
+)
 
 
 def _account(row: tuple[int, str, str, str, int, int]) -> Account:
@@ -41,38 +57,51 @@ def _account(row: tuple[int, str, str, str, int, int]) -> Account:
 
 def find(connection: sqlite3.Connection, folded: str) -> Account | None:
     """The account with this folded name, a deleted one too."""
-    row = connection.execute(f"SELECT {_COLUMNS} FROM accounts a WHERE a.folded = ?", (folded,)).fetchone()
+    row = connection.execute(
+        f"SELECT {_COLUMNS} FROM accounts a WHERE a.folded = ?", (folded,)
+    ).fetchone()
     return _account(row) if row else None
 
 
 def by_id(connection: sqlite3.Connection, account_id: int) -> Account | None:
     """The account with this id, a deleted one too."""
-    row = connection.execute(f"SELECT {_COLUMNS} FROM accounts a WHERE a.id = ?", (account_id,)).fetchone()
+    row = connection.execute(
+        f"SELECT {_COLUMNS} FROM accounts a WHERE a.id = ?", (account_id,)
+    ).fetchone()
     return _account(row) if row else None
 
 
-def create(connection: sqlite3.Connection, chatid: str, folded: str, password_hash: str, now: int) -> Account:
-    """A new account. Raises NameTaken where the name is in use, or was by an account that is deleted."""
+def create(
+    connection: sqlite3.Connection, chatid: str, folded: str, password_hash: str, now: int
+) -> Account:
+    """A new account. Raises NameTaken where the name is in use, or was by an account that is
+    deleted."""
     try:
         cursor = connection.execute(
-            "INSERT INTO accounts(chatid, folded, password_hash, created_at) VALUES (?, ?, ?, ?)", (chatid, folded, password_hash, now)
+            "INSERT INTO accounts(chatid, folded, password_hash, created_at) VALUES (?, ?, ?, ?)",
+            (chatid, folded, password_hash, now),
         )
     except sqlite3.IntegrityError:
         raise NameTaken("an account with this name exists, or existed") from None
     assert cursor.lastrowid is not None
-    return Account(cursor.lastrowid, chatid, folded, password_hash, credential_version=1, deleted=False)
+    return Account(
+        cursor.lastrowid, chatid, folded, password_hash, credential_version=1, deleted=False
+    )
 
 
 def set_password(connection: sqlite3.Connection, account_id: int, password_hash: str) -> None:
-    """A new password: sessions that logged in with the old one are to end, and the session key is gone."""
+    """A new password: sessions that logged in with the old one are to end, and the session key is
+    gone."""
     connection.execute(
-        "UPDATE accounts SET password_hash = ?, credential_version = credential_version + 1 WHERE id = ?", (password_hash, account_id)
+        "UPDATE accounts SET password_hash = ?, credential_version = credential_version + 1 WHERE id = ?",
+        (password_hash, account_id),
     )
     drop_key(connection, account_id)
 
 
 def mark_deleted(connection: sqlite3.Connection, account_id: int, now: int) -> None:
-    """The account is deleted, its name reserved, its session key gone. Deleting it again changes nothing."""
+    """The account is deleted, its name reserved, its session key gone. Deleting it again changes
+    nothing."""
     connection.execute(
         "UPDATE accounts SET deleted_at = ?, credential_version = credential_version + 1 WHERE id = ? AND deleted_at IS NULL",
         (now, account_id),
@@ -81,21 +110,30 @@ def mark_deleted(connection: sqlite3.Connection, account_id: int, now: int) -> N
 
 
 def page(connection: sqlite3.Connection, after: str | None, limit: int) -> list[Account]:
-    """Up to `limit` accounts that are not deleted, sorted by the code points of `chatid`, beginning behind `after`."""
+    """Up to `limit` accounts that are not deleted, sorted by the code points of `chatid`, beginning
+    behind `after`."""
     rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM accounts a WHERE a.deleted_at IS NULL AND a.chatid > ? ORDER BY a.chatid LIMIT ?", (after or "", limit)
+        f"SELECT {_COLUMNS} FROM accounts a WHERE a.deleted_at IS NULL AND a.chatid > ? ORDER BY a.chatid LIMIT ?",
+        (after or "", limit),
     )
     return [_account(row) for row in rows]
 
 
 def count(connection: sqlite3.Connection) -> int:
     """How many accounts are not deleted."""
-    return int(connection.execute("SELECT COUNT(*) FROM accounts WHERE deleted_at IS NULL").fetchone()[0])
+    return int(
+        connection.execute("SELECT COUNT(*) FROM accounts WHERE deleted_at IS NULL").fetchone()[0]
+    )
 
 
 def credential_versions(connection: sqlite3.Connection) -> dict[int, int]:
-    """Of every account that is not deleted, by its id: what a session compares its own with, to know that it must end."""
-    return dict(connection.execute("SELECT id, credential_version FROM accounts WHERE deleted_at IS NULL").fetchall())
+    """Of every account that is not deleted, by its id: what a session compares its own with, to
+    know that it must end."""
+    return dict(
+        connection.execute(
+            "SELECT id, credential_version FROM accounts WHERE deleted_at IS NULL"
+        ).fetchall()
+    )
 
 
 def store_key(connection: sqlite3.Connection, account_id: int, key_hash: bytes, now: int) -> None:
@@ -108,7 +146,8 @@ def store_key(connection: sqlite3.Connection, account_id: int, key_hash: bytes, 
 
 
 def find_key(connection: sqlite3.Connection, key_hash: bytes) -> tuple[Account, int] | None:
-    """The account, if not deleted, whose session key has this hash, and when that was last used. What is too old, the caller says."""
+    """The account, if not deleted, whose session key has this hash, and when that was last used.
+    What is too old, the caller says."""
     row = connection.execute(
         f"""SELECT {_COLUMNS}, k.last_used FROM session_keys k JOIN accounts a ON a.id = k.account_id
             WHERE k.key_hash = ? AND a.deleted_at IS NULL""",
@@ -119,7 +158,9 @@ def find_key(connection: sqlite3.Connection, key_hash: bytes) -> tuple[Account, 
 
 def touch_key(connection: sqlite3.Connection, account_id: int, now: int) -> None:
     """The account's session key was used now. Without a key nothing happens."""
-    connection.execute("UPDATE session_keys SET last_used = ? WHERE account_id = ?", (now, account_id))
+    connection.execute(
+        "UPDATE session_keys SET last_used = ? WHERE account_id = ?", (now, account_id)
+    )
 
 
 def drop_key(connection: sqlite3.Connection, account_id: int) -> None:

@@ -1,7 +1,9 @@
-"""One database file: the only writing connection, a small pool of readers, and the one place that begins and commits.
+"""One database file: the only writing connection, a small pool of readers, and the one place that
+begins and commits.
 
-Owns the connections and the lock of the writing one. Never holds SQL of a table, never retries for a caller, never logs.
-Any thread may call any method; a transaction belongs to the thread that began it and is short.
+Owns the connections and the lock of the writing one. Never holds SQL of a table, never retries for
+a caller, never logs. Any thread may call any method; a transaction belongs to the thread that began
+it and is short.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ from storage.errors import (
 __all__ = ["Database"]
 
 BUSY_SECONDS = 5.0
-"""How long SQLite waits for another process (`adduser` beside a running server) before it gives up."""
+"""How long SQLite waits for another process (`adduser` beside a running server) before it gives
+up."""
 READER_WAIT_SECONDS = 10.0
 WRITER_WAIT_SECONDS = 30.0
 """How long a transaction waits for the one before it in this process."""
@@ -38,9 +41,14 @@ CACHED_STATEMENTS = 256
 _FULL = 13
 _BUSY = frozenset({5, 6})
 _IOERR = 10
-_FAILED = frozenset({2, 3, 8, _IOERR, 11, 14, 15, 26})  # internal, perm, readonly, ioerr, corrupt, cantopen, protocol, notadb
-# SQLite knows only ENOSPC as "full". A quota or a file-size limit comes as one of these, or on Python 3.10 as a bare "ioerr".
-_PERHAPS_NO_ROOM = frozenset({_IOERR, _IOERR | 3 << 8, _IOERR | 6 << 8, _IOERR | 19 << 8})  # write, truncate, shmsize
+_FAILED = frozenset(
+    {2, 3, 8, _IOERR, 11, 14, 15, 26}
+)  # internal, perm, readonly, ioerr, corrupt, cantopen, protocol, notadb
+# SQLite knows only ENOSPC as "full". A quota or a file-size limit comes as one of these, or on
+# Python 3.10 as a bare "ioerr".
+_PERHAPS_NO_ROOM = frozenset(
+    {_IOERR, _IOERR | 3 << 8, _IOERR | 6 << 8, _IOERR | 19 << 8}
+)  # write, truncate, shmsize
 
 # Python 3.10 has no sqlite_errorcode: the text of sqlite3_errstr() stands for the code.
 _CODE_OF_TEXT = (
@@ -57,7 +65,8 @@ _CODE_OF_TEXT = (
 
 
 def _code(error: sqlite3.Error) -> int:
-    """SQLite's extended result code of `error`; 0 where Python kept none and the text tells none."""
+    """SQLite's extended result code of `error`; 0 where Python kept none and the text tells
+    none."""
     code = getattr(error, "sqlite_errorcode", None)
     if code is not None:
         return int(code)
@@ -66,10 +75,11 @@ def _code(error: sqlite3.Error) -> int:
 
 
 class Database:
-    """The database file at `path`, made if it is missing and brought up to date, ready to read and write.
+    """The database file at `path`, made if it is missing and brought up to date, ready to read and
+    write.
 
-    `readers` connections serve `reading()`. Raises FolderUnusable, with the file untouched, where it is somebody else's, damaged
-    beyond opening, or made by a newer version.
+    `readers` connections serve `reading()`. Raises FolderUnusable, with the file untouched, where
+    it is somebody else's, damaged beyond opening, or made by a newer version.
     """
 
     def __init__(self, path: str | Path, *, readers: int = 4) -> None:
@@ -77,9 +87,13 @@ class Database:
         self._refuse_if_not_ours()
         self._lock = threading.Lock()  # guards the five below; held for the whole of a transaction
         self._owner: int | None = None  # ident of the thread that has the writing connection
-        self._lost: StorageError | None = None  # why SQLite gave the running transaction up by itself
+        self._lost: StorageError | None = (
+            None  # why SQLite gave the running transaction up by itself
+        )
         self._closed = False
-        self._readers: queue.LifoQueue[sqlite3.Connection | None] = queue.LifoQueue()  # None: the database is closed
+        self._readers: queue.LifoQueue[sqlite3.Connection | None] = (
+            queue.LifoQueue()
+        )  # None: the database is closed
         self._reader_count = 0
         try:
             self._writer = self._connect()
@@ -95,14 +109,16 @@ class Database:
         except sqlite3.Error as error:
             raise FolderUnusable(f"the database {self.path} can't be opened: {error}") from error
 
-    # -- writing ---------------------------------------------------------------------------------------------------------------
+    # -- writing -----------------------------------------------------------------------------------
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """One change, all or nothing: leaving the block normally means that it survives a power cut.
+        """One change, all or nothing: leaving the block normally means that it survives a power
+        cut.
 
-        Blocks until other transactions are through (30 s in this process, 5 s for other processes, then StorageError). Any
-        exception out of the block rolls back; sqlite3's come out as StorageFull, StorageFailed or StorageError.
+        Blocks until other transactions are through (30 s in this process, 5 s for other processes,
+        then StorageError). Any exception out of the block rolls back; sqlite3's come out as
+        StorageFull, StorageFailed or StorageError.
         """
         with self._holding_writer() as connection, self._translated():
             connection.execute("BEGIN IMMEDIATE")
@@ -112,7 +128,8 @@ class Database:
                 self._refuse_if_lost(connection)
                 connection.execute("COMMIT")
             except BaseException:
-                # A failed COMMIT, a full disk and an I/O error may or may not have rolled back already.
+                # A failed COMMIT, a full disk and an I/O error may or may not have rolled back
+                # already.
                 if connection.in_transaction:
                     with suppress(sqlite3.Error):
                         connection.execute("ROLLBACK")
@@ -120,10 +137,12 @@ class Database:
 
     @contextmanager
     def savepoint(self, connection: sqlite3.Connection) -> Iterator[None]:
-        """Inside a transaction, a part of it that can fail alone: an exception undoes only what the block did, and goes on up.
+        """Inside a transaction, a part of it that can fail alone: an exception undoes only what the
+        block did, and goes on up.
 
-        Some failures (a full disk, say) make SQLite roll the whole transaction back. Then every further savepoint and the commit
-        raise that same error, so that nothing of the batch is taken for stored.
+        Some failures (a full disk, say) make SQLite roll the whole transaction back. Then every
+        further savepoint and the commit raise that same error, so that nothing of the batch is
+        taken for stored.
         """
         self._refuse_if_lost(connection)
         with self._translated():
@@ -141,7 +160,8 @@ class Database:
                 raise
 
     def changed_elsewhere(self) -> bool:
-        """Whether another process has committed a change since this was last asked, or since opening."""
+        """Whether another process has committed a change since this was last asked, or since
+        opening."""
         with self._holding_writer(), self._translated():
             before, self._data_version = self._data_version, self._read_data_version()
             return before != self._data_version
@@ -149,8 +169,8 @@ class Database:
     def checkpoint(self, truncate: bool) -> bool:
         """Move the write-ahead log into the database file; True where all of it was moved.
 
-        With `truncate` the log is emptied, which waits up to 5 s for readers and keeps writers out meanwhile; without it only
-        what no reader needs is moved, and nobody waits.
+        With `truncate` the log is emptied, which waits up to 5 s for readers and keeps writers out
+        meanwhile; without it only what no reader needs is moved, and nobody waits.
         """
         mode = "TRUNCATE" if truncate else "PASSIVE"
         with self._holding_writer() as connection, self._translated():
@@ -164,18 +184,22 @@ class Database:
         except FileNotFoundError:
             return 0
 
-    # -- reading ---------------------------------------------------------------------------------------------------------------
+    # -- reading -----------------------------------------------------------------------------------
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection that can't write, on which all selects see one and the same state of the database.
+        """A connection that can't write, on which all selects see one and the same state of the
+        database.
 
-        Waits at most 10 s for one to be free, then StorageError. Keep the block short: the log can't shrink meanwhile.
+        Waits at most 10 s for one to be free, then StorageError. Keep the block short: the log
+        can't shrink meanwhile.
         """
         try:
             connection = self._readers.get(timeout=READER_WAIT_SECONDS)
         except queue.Empty:
-            raise StorageError(f"no reader connection was free for {READER_WAIT_SECONDS:g} s") from None
+            raise StorageError(
+                f"no reader connection was free for {READER_WAIT_SECONDS:g} s"
+            ) from None
         try:
             if connection is None:
                 raise StorageError("the database is closed")
@@ -190,7 +214,8 @@ class Database:
             self._readers.put(connection)
 
     def close(self) -> None:
-        """Close all connections, waiting at most 5 s for who still uses one; a second call does nothing."""
+        """Close all connections, waiting at most 5 s for who still uses one; a second call does
+        nothing."""
         deadline = time.monotonic() + BUSY_SECONDS
         held = self._lock.acquire(timeout=BUSY_SECONDS)
         try:
@@ -201,16 +226,20 @@ class Database:
             if held:
                 self._lock.release()
 
-    # -- within ----------------------------------------------------------------------------------------------------------------
+    # -- within ------------------------------------------------------------------------------------
 
     @contextmanager
     def _holding_writer(self) -> Iterator[sqlite3.Connection]:
         """The writing connection, for one thread at a time."""
         me = threading.get_ident()
         if self._owner == me:
-            raise RuntimeError("this thread is inside a transaction already: it would wait for itself")
+            raise RuntimeError(
+                "this thread is inside a transaction already: it would wait for itself"
+            )
         if not self._lock.acquire(timeout=WRITER_WAIT_SECONDS):
-            raise StorageError(f"another transaction of this process has lasted over {WRITER_WAIT_SECONDS:g} s")
+            raise StorageError(
+                f"another transaction of this process has lasted over {WRITER_WAIT_SECONDS:g} s"
+            )
         try:
             if self._closed:
                 raise StorageError("the database is closed")
@@ -221,9 +250,12 @@ class Database:
             self._lock.release()
 
     def _refuse_if_lost(self, connection: sqlite3.Connection) -> None:
-        """Without this a statement after SQLite's own rollback would run, and commit, outside of any transaction."""
+        """Without this a statement after SQLite's own rollback would run, and commit, outside of
+        any transaction."""
         if not connection.in_transaction:
-            raise self._lost or StorageError("there is no transaction: SQLite rolled it back, or none was begun")
+            raise self._lost or StorageError(
+                "there is no transaction: SQLite rolled it back, or none was begun"
+            )
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -238,18 +270,25 @@ class Database:
         if primary == _FULL or (code in _PERHAPS_NO_ROOM and self._is_short_of_room()):
             return StorageFull(f"no room left for the database {self.path}: {error}")
         if primary in _BUSY:
-            return StorageError(f"the database {self.path} was kept busy by another process for over {BUSY_SECONDS:g} s: {error}")
+            return StorageError(
+                f"the database {self.path} was kept busy by another process for over {BUSY_SECONDS:g} s: {error}"
+            )
         if primary in _FAILED:
             return StorageFailed(f"the database {self.path} failed: {error}")
         return StorageError(f"the database {self.path} refused: {error}")
 
     def _is_short_of_room(self) -> bool:
-        """Whether a write as far out as the log's next one meets a full disk, a quota or a file-size limit: tried on a file of its own."""
+        """Whether a write as far out as the log's next one meets a full disk, a quota or a
+        file-size limit: tried on a file of its own."""
         probe = self.path.with_name(f"{self.path.name}-probe")
         try:
             end = max(self.wal_bytes(), os.stat(self.path).st_size)
             try:
-                with open(portable.open_own(probe, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb", buffering=0) as file:
+                with open(
+                    portable.open_own(probe, os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
+                    "wb",
+                    buffering=0,
+                ) as file:
                     file.seek(end)
                     left = memoryview(bytes(64 * 1024))
                     while left:
@@ -263,10 +302,15 @@ class Database:
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=CACHED_STATEMENTS
+            self.path,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=CACHED_STATEMENTS,
         )
         try:
-            # Sorting and savepoints must not need a temporary file: a folder outside of ours, and a descriptor that may be lacking.
+            # Sorting and savepoints must not need a temporary file: a folder outside of ours, and a
+            # descriptor that may be lacking.
             connection.execute("PRAGMA temp_store = MEMORY")
             connection.execute("PRAGMA foreign_keys = ON")
             # NORMAL lost acknowledged rows in each power cut that was tried, FULL none.
@@ -292,13 +336,19 @@ class Database:
         try:
             header = schema.read_header(self.path)
         except OSError as error:
-            raise FolderUnusable(f"the database {self.path} can't be read: {error.strerror}") from error
+            raise FolderUnusable(
+                f"the database {self.path} can't be read: {error.strerror}"
+            ) from error
         if header is None:
             return
         if header.application_id is None:
-            raise FolderUnusable(f"{self.path} is not a chat database, nor any SQLite database; use --data with another folder")
+            raise FolderUnusable(
+                f"{self.path} is not a chat database, nor any SQLite database; use --data with another folder"
+            )
         if header.application_id != schema.APPLICATION_ID:
-            raise FolderUnusable(f"{self.path} is the database of another program; use --data with another folder")
+            raise FolderUnusable(
+                f"{self.path} is the database of another program; use --data with another folder"
+            )
         version = header.user_version
         if self.wal_bytes():
             version = self._version_with_log()
@@ -308,9 +358,12 @@ class Database:
             )
 
     def _version_with_log(self) -> int:
-        """user_version as the write-ahead log has it. Opened read-only, since a last close would move the log into the file."""
+        """user_version as the write-ahead log has it. Opened read-only, since a last close would
+        move the log into the file."""
         try:
-            connection = sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)
+            connection = sqlite3.connect(
+                f"{self.path.resolve().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS
+            )
             try:
                 return int(connection.execute("PRAGMA user_version").fetchone()[0])
             finally:
@@ -319,10 +372,12 @@ class Database:
             raise FolderUnusable(f"the database {self.path} can't be read: {error}") from error
 
     def _bring_up_to_date(self) -> None:
-        """Mark the file as ours, switch to WAL, run the steps that are missing. Two processes may do this at once."""
+        """Mark the file as ours, switch to WAL, run the steps that are missing. Two processes may
+        do this at once."""
         connection = self._writer
         if connection.execute("PRAGMA application_id").fetchone()[0] == 0:
-            # Before WAL, so that this mark is in the file itself from the first moment on and `read_header` finds it.
+            # Before WAL, so that this mark is in the file itself from the first moment on and
+            # `read_header` finds it.
             connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
         self._switch_to_wal()
         for number, statements in enumerate(schema.MIGRATIONS, start=1):
@@ -345,15 +400,19 @@ class Database:
                 mode = self._writer.execute("PRAGMA journal_mode = WAL").fetchone()[0]
                 break
             except sqlite3.OperationalError as error:
-                # The busy timeout does not cover this switch: another process that is switching too makes it fail at once.
+                # The busy timeout does not cover this switch: another process that is switching too
+                # makes it fail at once.
                 if _code(error) & 0xFF not in _BUSY or time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)
         if mode != "wal":
-            raise FolderUnusable(f"the file system of {self.path} can't do SQLite's write-ahead log; use --data with a local folder")
+            raise FolderUnusable(
+                f"the file system of {self.path} can't do SQLite's write-ahead log; use --data with a local folder"
+            )
 
     def _close_all(self, deadline: float) -> None:
-        """Close what can be had before `deadline`. A connection still in use then is left to the end of the process."""
+        """Close what can be had before `deadline`. A connection still in use then is left to the
+        end of the process."""
         for _ in range(self._reader_count):
             try:
                 reader = self._readers.get(timeout=max(0.0, deadline - time.monotonic()))

@@ -16,9 +16,16 @@ from __future__ import annotations
 import errno
 
 __all__ = [
-    "FileMissing", "FolderInUse", "FolderUnusable", "NameTaken", "StorageError", "StorageFailed", "StorageFull", "from_os_error",
+    "FileMissing",
+    "FolderInUse",
+    "FolderUnusable",
+    "NameTaken",
+    "StorageError",
+    "StorageFailed",
+    "StorageFull",
+    "from_os_error",
     "means_no_room",
-]  # fmt: skip
+]
 
 
 class StorageError(Exception):
@@ -26,11 +33,13 @@ class StorageError(Exception):
 
 
 class StorageFull(StorageError):
-    """There is no room on the disk, in the quota, or within the largest file size that this process may write."""
+    """There is no room on the disk, in the quota, or within the largest file size that this process
+    may write."""
 
 
 class StorageFailed(StorageError):
-    """Reading or writing failed for another reason than room: the kernel may have dropped what it was given."""
+    """Reading or writing failed for another reason than room: the kernel may have dropped what it
+    was given."""
 
 
 class FileMissing(StorageError):
@@ -42,7 +51,8 @@ class NameTaken(StorageError):
 
 
 class FolderUnusable(StorageError):
-    """The data folder or its database can't be used. The text is one line that names the way out."""
+    """The data folder or its database can't be used. The text is one line that names the way
+    out."""
 
 
 class FolderInUse(FolderUnusable):
@@ -53,8 +63,8 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.
 _WINDOWS_NO_ROOM = frozenset({39, 112})  # ERROR_HANDLE_DISK_FULL, ERROR_DISK_FULL
 # Too many open files or too little memory says nothing about the disk: it passes.
 _PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR})
-# A file that can't be opened, because somebody put a link or folder in its place or a virus scanner holds it, is that file's
-# trouble alone.
+# A file that can't be opened, because somebody put a link or folder in its place or a virus scanner
+# holds it, is that file's trouble alone.
 _NOT_OPENED = frozenset({errno.ELOOP, errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM})
 
 
@@ -64,7 +74,8 @@ def means_no_room(error: OSError) -> bool:
 
 
 def from_os_error(error: OSError, doing: str) -> StorageError:
-    """The storage error that stands for `error`; `doing` says what was attempted, as in "writing an upload"."""
+    """The storage error that stands for `error`; `doing` says what was attempted, as in "writing an
+    upload"."""
     reason = error.strerror or str(error)
     if means_no_room(error):
         return StorageFull(f"{doing}: no room left ({reason})")

@@ -1,9 +1,11 @@
-"""The flat-file journal: per room and day the very frames that its members received, as on the wire.
+"""The flat-file journal: per room and day the very frames that its members received, as on the
+wire.
 
     journal/room-000001/2026-11-23.frames      (4-byte big-endian length, then that many bytes), again and again
 
-Owns the folder `journal`. The database is the truth, this is a copy to replay, grep and show; so nothing here syncs, and no failure
-here is fatal. Never looks into a payload. One thread at a time may call it.
+Owns the folder `journal`. The database is the truth, this is a copy to replay, grep and show; so
+nothing here syncs, and no failure here is fatal. Never looks into a payload. One thread at a time
+may call it.
 """
 
 from __future__ import annotations
@@ -58,7 +60,8 @@ class Journal:
         return self._folder / f"room-{room_pk:06d}" / f"{day}{_SUFFIX}"
 
     def append(self, room_pk: int, day: str, frames: bytes) -> None:
-        """Add whole frames, one or many, to a room's day. All of them are in, or none and StorageError; not synced."""
+        """Add whole frames, one or many, to a room's day. All of them are in, or none and
+        StorageError; not synced."""
         path = self.path(room_pk, day)
         with _translated(f"writing the journal {path.name} of room {room_pk}"):
             file = self._opened(path)
@@ -72,9 +75,11 @@ class Journal:
             file.size += len(frames)
 
     def repair(self) -> int:
-        """Cut what a crash may have left to whole frames, and say how many files were cut. For the start.
+        """Cut what a crash may have left to whole frames, and say how many files were cut. For the
+        start.
 
-        Looks at two files of each room, the one changed last and that of the latest day: nothing else was being written.
+        Looks at two files of each room, the one changed last and that of the latest day: nothing
+        else was being written.
         """
         self.close()
         cut = 0
@@ -94,7 +99,8 @@ class Journal:
                 yield file.read(length)
 
     def tail(self, room_pk: int, day: str, limit_bytes: int) -> list[bytes]:
-        """The last payloads of a room's day, oldest first: as many as fit into `limit_bytes`, but at least one if there is any."""
+        """The last payloads of a room's day, oldest first: as many as fit into `limit_bytes`, but
+        at least one if there is any."""
         path = self.path(room_pk, day)
         if not path.exists():
             return []
@@ -134,7 +140,8 @@ class Journal:
         return file
 
     def _cut_back(self, path: Path, file: _OpenFile) -> None:
-        """Take a half-written batch away. Where even that fails, forget the file: half a frame must not get another behind it."""
+        """Take a half-written batch away. Where even that fails, forget the file: half a frame must
+        not get another behind it."""
         try:
             os.ftruncate(file.descriptor, file.size)
         except OSError:
@@ -152,7 +159,8 @@ def _opened_to_read(path: Path) -> Iterator[BinaryIO]:
 
 
 def _frames(file: BinaryIO) -> Iterator[tuple[int, int]]:
-    """(where it starts, length of its payload) of each whole frame from the file's start on; ends at the first that isn't."""
+    """(where it starts, length of its payload) of each whole frame from the file's start on; ends
+    at the first that isn't."""
     size = os.fstat(file.fileno()).st_size
     start = 0
     while start + _PREFIX_BYTES < size:
@@ -165,13 +173,16 @@ def _frames(file: BinaryIO) -> Iterator[tuple[int, int]]:
 
 
 def _cut_to_whole_frames(path: Path) -> bool:
-    """Whether the file had to be cut: behind its last whole frame, or before a frame that a power cut left as zeros."""
+    """Whether the file had to be cut: behind its last whole frame, or before a frame that a power
+    cut left as zeros."""
     try:
         with open(portable.open_own(path, os.O_RDWR), "r+b") as file:
             whole = 0
             for start, length in _frames(file):
                 file.seek(start + _PREFIX_BYTES)
-                if file.read(1) == b"\0":  # no text begins so: blocks that were allocated and never written
+                if (
+                    file.read(1) == b"\0"
+                ):  # no text begins so: blocks that were allocated and never written
                     break
                 whole = start + _PREFIX_BYTES + length
             if whole == os.fstat(file.fileno()).st_size:

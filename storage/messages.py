@@ -1,7 +1,7 @@
 """The table `messages`: what was said, in which order, and the ways to page through it.
 
-Owns its SQL. Never begins or commits; never takes order from a clock. Any thread that has a connection may call it; `insert` takes
-the connection of `Database.transaction()`.
+Owns its SQL. Never begins or commits; never takes order from a clock. Any thread that has a
+connection may call it; `insert` takes the connection of `Database.transaction()`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,23 @@ from dataclasses import dataclass
 
 from storage.rooms import ADVANCE_MARK
 
-__all__ = ["Message", "by_transaction", "clock_high", "get", "insert", "last_id", "page", "second", "since"]
+__all__ = [
+    "Message",
+    "by_transaction",
+    "clock_high",
+    "get",
+    "insert",
+    "last_id",
+    "page",
+    "second",
+    "since",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One stored message. `sent_at` is in whole seconds, UTC, by the server's clock, which may have jumped; `id` gives the order."""
+    """One stored message. `sent_at` is in whole seconds, UTC, by the server's clock, which may have
+    jumped; `id` gives the order."""
 
     id: int
     room_pk: int
@@ -27,7 +38,8 @@ class Message:
     sent_at: int
 
 
-# The name by a subselect, not a join: a join lets SQLite choose to walk the accounts once somebody has run ANALYZE.
+# The name by a subselect, not a join: a join lets SQLite choose to walk the accounts once somebody
+# has run ANALYZE.
 _SELECT = """SELECT m.id, m.room_pk, m.sender_id, (SELECT chatid FROM accounts WHERE id = m.sender_id), m.content, m.sent_at
     FROM messages m"""
 
@@ -46,19 +58,25 @@ def insert(
 ) -> int:
     """Store a message, give back its id, and mark the room as read by the sender up to it.
 
-    `clock_high` is the highest `sent_at` of the whole server so far, this one included. `transaction_id` is the sender's own key,
-    each of which it may use once.
+    `clock_high` is the highest `sent_at` of the whole server so far, this one included.
+    `transaction_id` is the sender's own key, each of which it may use once.
     """
-    cursor = connection.execute(_INSERT, (room_pk, room_pk, sender_id, content, sent_at, clock_high, transaction_id))
+    cursor = connection.execute(
+        _INSERT, (room_pk, room_pk, sender_id, content, sent_at, clock_high, transaction_id)
+    )
     message_id = cursor.lastrowid
     assert message_id is not None
     connection.execute(ADVANCE_MARK, (sender_id, room_pk, message_id))
     return message_id
 
 
-def by_transaction(connection: sqlite3.Connection, sender_id: int, transaction_id: str) -> Message | None:
+def by_transaction(
+    connection: sqlite3.Connection, sender_id: int, transaction_id: str
+) -> Message | None:
     """The message that this account stored under its key, if it did."""
-    row = connection.execute(f"{_SELECT} WHERE m.sender_id = ? AND m.transaction_id = ?", (sender_id, transaction_id)).fetchone()
+    row = connection.execute(
+        f"{_SELECT} WHERE m.sender_id = ? AND m.transaction_id = ?", (sender_id, transaction_id)
+    ).fetchone()
     return Message(*row) if row else None
 
 
@@ -80,8 +98,9 @@ def page(
 ) -> list[Message]:
     """Up to `limit` messages of the room, oldest first.
 
-    `from_time`: only with `sent_at` at or after it. `after_id`, `before_id`: only with a greater, a smaller id. All given ones
-    hold together. With `before_id` or `newest` these are the last ones that match, otherwise the first ones.
+    `from_time`: only with `sent_at` at or after it. `after_id`, `before_id`: only with a greater, a
+    smaller id. All given ones hold together. With `before_id` or `newest` these are the last ones
+    that match, otherwise the first ones.
     """
     backwards = newest or before_id is not None
     sql, values = _page_query(room_pk, from_time, after_id, before_id, backwards, limit)
@@ -92,17 +111,26 @@ def page(
 
 
 def _page_query(
-    room_pk: int, from_time: int | None, after_id: int | None, before_id: int | None, backwards: bool, limit: int
+    room_pk: int,
+    from_time: int | None,
+    after_id: int | None,
+    before_id: int | None,
+    backwards: bool,
+    limit: int,
 ) -> tuple[str, list[int]]:
-    """The SQL and its values. Every form walks a range of `messages_by_room`, in the order of ids or against it."""
+    """The SQL and its values. Every form walks a range of `messages_by_room`, in the order of ids
+    or against it."""
     conditions, values = ["m.room_pk = ?"], [room_pk]
     if from_time is not None:
         lower = _BEFORE_TIME
         values += [room_pk, from_time]
-        if after_id is not None:  # as one bound: SQLite would walk from one of two, perhaps the lower, up to the other
+        if (
+            after_id is not None
+        ):  # as one bound: SQLite would walk from one of two, perhaps the lower, up to the other
             lower = f"MAX({lower}, ?)"
             values.append(after_id)
-        # The clock may have jumped back, so that older messages are still to be skipped behind that first id.
+        # The clock may have jumped back, so that older messages are still to be skipped behind that
+        # first id.
         conditions += [f"m.id > {lower}", "m.sent_at >= ?"]
         values.append(from_time)
     elif after_id is not None:
@@ -112,21 +140,31 @@ def _page_query(
         conditions.append("m.id < ?")
         values.append(before_id)
     values.append(limit)
-    return f"{_SELECT} WHERE {' AND '.join(conditions)} ORDER BY m.id {'DESC' if backwards else 'ASC'} LIMIT ?", values
+    return (
+        f"{_SELECT} WHERE {' AND '.join(conditions)} ORDER BY m.id {'DESC' if backwards else 'ASC'} LIMIT ?",
+        values,
+    )
 
 
-# The id below the first one of the room that can be of this time or later; NULL, which no id is above, where there is none.
+# The id below the first one of the room that can be of this time or later; NULL, which no id is
+# above, where there is none.
 _BEFORE_TIME = "(SELECT id - 1 FROM messages WHERE room_pk = ? AND clock_high >= ? ORDER BY clock_high, id LIMIT 1)"
 _SECOND = f"{_SELECT} WHERE m.room_pk = ? AND m.sent_at = ? AND m.id > ? ORDER BY m.id LIMIT ?"
 
 
-def second(connection: sqlite3.Connection, room_pk: int, sent_at: int, after_id: int, limit: int) -> list[Message]:
-    """Up to `limit` messages of the room sent in exactly this second with an id above `after_id`, oldest first."""
-    return [Message(*row) for row in connection.execute(_SECOND, (room_pk, sent_at, after_id, limit))]
+def second(
+    connection: sqlite3.Connection, room_pk: int, sent_at: int, after_id: int, limit: int
+) -> list[Message]:
+    """Up to `limit` messages of the room sent in exactly this second with an id above `after_id`,
+    oldest first."""
+    return [
+        Message(*row) for row in connection.execute(_SECOND, (room_pk, sent_at, after_id, limit))
+    ]
 
 
 def since(connection: sqlite3.Connection, message_id: int) -> Iterator[Message]:
-    """Every message of the server with an id above this one, in order, read as they are taken: keep the connection until the end."""
+    """Every message of the server with an id above this one, in order, read as they are taken: keep
+    the connection until the end."""
     for row in connection.execute(f"{_SELECT} WHERE m.id > ? ORDER BY m.id", (message_id,)):
         yield Message(*row)
 

@@ -1,6 +1,8 @@
-"""The table `meta`: a few named values about the database itself, such as how far the journal has come.
+"""The table `meta`: a few named values about the database itself, such as how far the journal has
+come.
 
-Owns its SQL. Never begins or commits. Any thread that has a connection may call it; `put` takes that of `Database.transaction()`.
+Owns its SQL. Never begins or commits. Any thread that has a connection may call it; `put` takes
+that of `Database.transaction()`.
 """
 
 from __future__ import annotations
@@ -19,5 +21,6 @@ def get(connection: sqlite3.Connection, key: str) -> str | None:
 def put(connection: sqlite3.Connection, key: str, value: str) -> None:
     """From now on `key` has this value."""
     connection.execute(
-        "INSERT INTO meta(key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (key, value)
+        "INSERT INTO meta(key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        (key, value),
     )

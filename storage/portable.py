@@ -1,7 +1,7 @@
 """Every difference between operating systems that storage meets, each in one function.
 
-Owns no state. Never decides what to do about an answer. Any thread may call it. The tests force each fallback by replacing the
-module's private names.
+Owns no state. Never decides what to do about an answer. Any thread may call it. The tests force
+each fallback by replacing the module's private names.
 """
 
 from __future__ import annotations
@@ -18,8 +18,15 @@ from pathlib import Path
 from types import ModuleType
 
 __all__ = [
-    "lock", "network_file_system", "open_own", "others_may_look_in", "owned_by_us", "sync_file", "sync_folder", "unlock",
-]  # fmt: skip
+    "lock",
+    "network_file_system",
+    "open_own",
+    "others_may_look_in",
+    "owned_by_us",
+    "sync_file",
+    "sync_folder",
+    "unlock",
+]
 
 
 def _import_if_there(name: str) -> ModuleType | None:
@@ -36,19 +43,22 @@ _O_BINARY: int = getattr(os, "O_BINARY", 0)  # only on Windows, where text is th
 _O_DIRECTORY: int | None = getattr(os, "O_DIRECTORY", None)  # not on Windows
 _platform = sys.platform
 
-# Windows hides a locked byte from other processes. One far behind the text leaves the text readable.
+# Windows hides a locked byte from other processes. One far behind the text leaves the text
+# readable.
 _LOCKED_BYTE = 1 << 20
 
 
 def open_own(path: Path, flags: int) -> int:
-    """A file descriptor for a file of ours: never through a symbolic link; a new file is for its owner alone."""
+    """A file descriptor for a file of ours: never through a symbolic link; a new file is for its
+    owner alone."""
     if not _O_NOFOLLOW and os.path.islink(path):
         raise OSError(errno.ELOOP, "it is a symbolic link", str(path))
     return os.open(path, flags | _O_NOFOLLOW | _O_BINARY, 0o600)
 
 
 def sync_file(descriptor: int) -> None:
-    """What was written survives a power cut. On macOS that takes F_FULLFSYNC: fsync leaves it in the drive's cache (fsync(2))."""
+    """What was written survives a power cut. On macOS that takes F_FULLFSYNC: fsync leaves it in
+    the drive's cache (fsync(2))."""
     full = getattr(_fcntl, "F_FULLFSYNC", None)
     if _fcntl is not None and full is not None:
         try:
@@ -62,7 +72,8 @@ def sync_file(descriptor: int) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """The names in the folder survive a power cut. Where a folder can't be opened (Windows) the system sees to it."""
+    """The names in the folder survive a power cut. Where a folder can't be opened (Windows) the
+    system sees to it."""
     if _O_DIRECTORY is None:
         return
     descriptor = os.open(path, os.O_RDONLY | _O_DIRECTORY)
@@ -73,7 +84,8 @@ def sync_folder(path: Path) -> None:
 
 
 def lock(descriptor: int) -> bool:
-    """Take the file's lock for this process, without waiting; False where another has it. It ends with the process at the latest."""
+    """Take the file's lock for this process, without waiting; False where another has it. It ends
+    with the process at the latest."""
     try:
         if _fcntl is not None:
             _fcntl.flock(descriptor, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
@@ -81,7 +93,9 @@ def lock(descriptor: int) -> bool:
             os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
             _msvcrt.locking(descriptor, _msvcrt.LK_NBLCK, 1)
         else:
-            raise OSError(errno.ENOTSUP, "this system has neither fcntl nor msvcrt to lock a file with")
+            raise OSError(
+                errno.ENOTSUP, "this system has neither fcntl nor msvcrt to lock a file with"
+            )
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
             return False
@@ -99,35 +113,73 @@ def unlock(descriptor: int) -> None:
 
 
 def owned_by_us(status: os.stat_result) -> bool:
-    """Whether the account that runs this process owns the file; True where files have no numbered owner (Windows)."""
+    """Whether the account that runs this process owns the file; True where files have no numbered
+    owner (Windows)."""
     if not hasattr(os, "geteuid"):
         return True
     return bool(status.st_uid == os.geteuid())
 
 
 def others_may_look_in(status: os.stat_result) -> bool:
-    """Whether other accounts have any right to the file; False where the mode doesn't tell (Windows)."""
+    """Whether other accounts have any right to the file; False where the mode doesn't tell
+    (Windows)."""
     return hasattr(os, "geteuid") and bool(status.st_mode & 0o077)
 
 
-# -- network file systems ------------------------------------------------------------------------------------------------------
+# -- network file systems --------------------------------------------------------------------------
 
-_NETWORK_TYPES = frozenset({
-    "nfs", "nfs3", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "afs", "afpfs", "davfs", "davfs2", "webdav", "ncpfs", "coda",
-    "ceph", "glusterfs", "lustre", "beegfs", "gpfs", "orangefs", "fuse.sshfs", "fuse.davfs2", "fuse.rclone", "fuse.s3fs",
-    "fuse.glusterfs", "fuse.ceph", "fuse.smbnetfs", "fuse.curlftpfs", "fuse.gvfsd-fuse",
-})  # fmt: skip
+_NETWORK_TYPES = frozenset(
+    {
+        "nfs",
+        "nfs3",
+        "nfs4",
+        "cifs",
+        "smb",
+        "smb2",
+        "smb3",
+        "smbfs",
+        "afs",
+        "afpfs",
+        "davfs",
+        "davfs2",
+        "webdav",
+        "ncpfs",
+        "coda",
+        "ceph",
+        "glusterfs",
+        "lustre",
+        "beegfs",
+        "gpfs",
+        "orangefs",
+        "fuse.sshfs",
+        "fuse.davfs2",
+        "fuse.rclone",
+        "fuse.s3fs",
+        "fuse.glusterfs",
+        "fuse.ceph",
+        "fuse.smbnetfs",
+        "fuse.curlftpfs",
+        "fuse.gvfsd-fuse",
+    }
+)
 _MOUNTS = Path("/proc/self/mounts")
 _DRIVE_REMOTE = 4  # GetDriveTypeW, winbase.h
 
 
 def network_file_system(path: Path) -> str | None:
-    """The kind of network file system that `path` lies on (or would, once made), as "nfs4"; None for a local or an unknown one."""
+    """The kind of network file system that `path` lies on (or would, once made), as "nfs4"; None
+    for a local or an unknown one."""
     if _platform == "win32":
         return _remote_drive(path)
     try:
         if _platform == "darwin":
-            listed = subprocess.run(["/sbin/mount"], capture_output=True, timeout=5, check=True, stdin=subprocess.DEVNULL)
+            listed = subprocess.run(
+                ["/sbin/mount"],
+                capture_output=True,
+                timeout=5,
+                check=True,
+                stdin=subprocess.DEVNULL,
+            )
             mounts = _mounts_of_macos(os.fsdecode(listed.stdout))
         else:
             mounts = _mounts_of_linux(os.fsdecode(_MOUNTS.read_bytes()))
@@ -138,19 +190,26 @@ def network_file_system(path: Path) -> str | None:
 
 
 def _mounts_of_linux(text: str) -> list[tuple[str, str]]:
-    """(mount point, kind) for each line of /proc/self/mounts, in which blanks and the like stand as octal escapes (fstab(5))."""
+    """(mount point, kind) for each line of /proc/self/mounts, in which blanks and the like stand as
+    octal escapes (fstab(5))."""
     lines = [line.split(" ") for line in text.splitlines()]
-    return [(re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), line[1]), line[2]) for line in lines if len(line) > 2]
+    return [
+        (re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), line[1]), line[2])
+        for line in lines
+        if len(line) > 2
+    ]
 
 
 def _mounts_of_macos(text: str) -> list[tuple[str, str]]:
-    """(mount point, kind) for each line that `mount` prints: `server:/share on /Volumes/share (nfs, nodev)`."""
+    """(mount point, kind) for each line that `mount` prints: `server:/share on /Volumes/share (nfs,
+    nodev)`."""
     found = (re.fullmatch(r".+? on (/.*) \(([^,)]+).*\)", line) for line in text.splitlines())
     return [(match[1], match[2]) for match in found if match]
 
 
 def _kind_at(path: str, mounts: list[tuple[str, str]]) -> str | None:
-    """The kind of the innermost mount that holds `path`; of two at one place the later one covers the earlier."""
+    """The kind of the innermost mount that holds `path`; of two at one place the later one covers
+    the earlier."""
     best, kind = "", None
     for point, candidate in mounts:
         inside = path == point or path.startswith(point.rstrip("/") + "/")
@@ -166,6 +225,10 @@ def _remote_drive(path: Path) -> str | None:
         return "network share"
     drive = ntpath.splitdrive(full)[0]
     windll = getattr(ctypes, "windll", None)
-    if drive and windll is not None and windll.kernel32.GetDriveTypeW(drive + "\\") == _DRIVE_REMOTE:
+    if (
+        drive
+        and windll is not None
+        and windll.kernel32.GetDriveTypeW(drive + "\\") == _DRIVE_REMOTE
+    ):
         return "network drive"
     return None

@@ -1,7 +1,8 @@
-"""The tables `rooms`, `members`, `departures` and `marks`: which rooms there are, who belongs to them, who read how far.
+"""The tables `rooms`, `members`, `departures` and `marks`: which rooms there are, who belongs to
+them, who read how far.
 
-Owns their SQL. Never begins or commits, never decides who may do what. Any thread that has a connection may call it; what changes
-something takes the connection of `Database.transaction()`.
+Owns their SQL. Never begins or commits, never decides who may do what. Any thread that has a
+connection may call it; what changes something takes the connection of `Database.transaction()`.
 """
 
 from __future__ import annotations
@@ -14,10 +15,30 @@ from storage import accounts
 from storage.errors import NameTaken
 
 __all__ = [
-    "ADVANCE_MARK", "LOBBY", "Overview", "Room", "add_member", "advance_marks", "by_pk", "count_made_by", "create_open",
-    "create_private", "depart", "departed_ids", "find", "mark_deleted", "member_chatids", "member_count", "member_ids", "overview",
-    "rejoin", "remove_member", "rename", "restore", "visible",
-]  # fmt: skip
+    "ADVANCE_MARK",
+    "LOBBY",
+    "Overview",
+    "Room",
+    "add_member",
+    "advance_marks",
+    "by_pk",
+    "count_made_by",
+    "create_open",
+    "create_private",
+    "depart",
+    "departed_ids",
+    "find",
+    "mark_deleted",
+    "member_chatids",
+    "member_count",
+    "member_ids",
+    "overview",
+    "rejoin",
+    "remove_member",
+    "rename",
+    "restore",
+    "visible",
+]
 
 LOBBY = "lobby"
 """The room that every database has from its first step on."""
@@ -25,7 +46,8 @@ LOBBY = "lobby"
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """One room. `pk` is its number within the server, `room_id` its name on the wire. `owner` is None for open rooms.
+    """One room. `pk` is its number within the server, `room_id` its name on the wire. `owner` is
+    None for open rooms.
 
     A deleted room keeps its `room_id`, members and messages.
     """
@@ -40,7 +62,8 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """A room as one account sees it. `last_message_id` is 0 where the room has none; `unread` counts others' messages."""
+    """A room as one account sees it. `last_message_id` is 0 where the room has none; `unread`
+    counts others' messages."""
 
     last_message_id: int
     unread: int
@@ -55,7 +78,9 @@ def _room(row: tuple[int, str, str, int | None, int, int]) -> Room:
 
 def find(connection: sqlite3.Connection, room_id: str) -> Room | None:
     """The room with this id, a deleted one too."""
-    row = connection.execute(f"SELECT {_COLUMNS} FROM rooms r WHERE r.room_id = ?", (room_id,)).fetchone()
+    row = connection.execute(
+        f"SELECT {_COLUMNS} FROM rooms r WHERE r.room_id = ?", (room_id,)
+    ).fetchone()
     return _room(row) if row else None
 
 
@@ -65,15 +90,24 @@ def by_pk(connection: sqlite3.Connection, pk: int) -> Room | None:
     return _room(row) if row else None
 
 
-def create_open(connection: sqlite3.Connection, room_id: str, created_by: int | None, now: int) -> Room:
-    """A new open room, to which every account belongs; its name is its id. Raises NameTaken where the id was ever in use."""
+def create_open(
+    connection: sqlite3.Connection, room_id: str, created_by: int | None, now: int
+) -> Room:
+    """A new open room, to which every account belongs; its name is its id. Raises NameTaken where
+    the id was ever in use."""
     return _create(connection, room_id, room_id, None, created_by, False, now)
 
 
 def create_private(
-    connection: sqlite3.Connection, room_id: str, name: str, owner: int, member_ids: Iterable[int], now: int
+    connection: sqlite3.Connection,
+    room_id: str,
+    name: str,
+    owner: int,
+    member_ids: Iterable[int],
+    now: int,
 ) -> Room:
-    """A new private room of these members and its owner. Raises NameTaken where the id was ever in use."""
+    """A new private room of these members and its owner. Raises NameTaken where the id was ever in
+    use."""
     room = _create(connection, room_id, name, owner, owner, True, now)
     for account_id in {owner, *member_ids}:
         add_member(connection, room.pk, account_id)
@@ -81,7 +115,13 @@ def create_private(
 
 
 def _create(
-    connection: sqlite3.Connection, room_id: str, name: str, owner: int | None, made_by: int | None, private: bool, now: int
+    connection: sqlite3.Connection,
+    room_id: str,
+    name: str,
+    owner: int | None,
+    made_by: int | None,
+    private: bool,
+    now: int,
 ) -> Room:
     if find(connection, room_id) is not None:
         raise NameTaken("a room with this id exists, or existed")
@@ -95,7 +135,9 @@ def _create(
 
 def count_made_by(connection: sqlite3.Connection, account_id: int) -> int:
     """How many rooms, open and private, this account has made; deleted ones don't count."""
-    row = connection.execute("SELECT COUNT(*) FROM rooms WHERE made_by = ? AND deleted_at IS NULL", (account_id,)).fetchone()
+    row = connection.execute(
+        "SELECT COUNT(*) FROM rooms WHERE made_by = ? AND deleted_at IS NULL", (account_id,)
+    ).fetchone()
     return int(row[0])
 
 
@@ -106,7 +148,9 @@ def rename(connection: sqlite3.Connection, pk: int, name: str) -> None:
 
 def mark_deleted(connection: sqlite3.Connection, pk: int, now: int) -> None:
     """The room is out of reach, with all that is in it, until `restore`."""
-    connection.execute("UPDATE rooms SET deleted_at = ? WHERE pk = ? AND deleted_at IS NULL", (now, pk))
+    connection.execute(
+        "UPDATE rooms SET deleted_at = ? WHERE pk = ? AND deleted_at IS NULL", (now, pk)
+    )
 
 
 def restore(connection: sqlite3.Connection, pk: int) -> None:
@@ -126,12 +170,18 @@ def member_ids(connection: sqlite3.Connection, pk: int) -> frozenset[int]:
 
 def departed_ids(connection: sqlite3.Connection, pk: int) -> frozenset[int]:
     """The accounts that left an open room and did not come back."""
-    return frozenset(row[0] for row in connection.execute("SELECT account_id FROM departures WHERE room_pk = ?", (pk,)))
+    return frozenset(
+        row[0]
+        for row in connection.execute("SELECT account_id FROM departures WHERE room_pk = ?", (pk,))
+    )
 
 
 def add_member(connection: sqlite3.Connection, pk: int, account_id: int) -> None:
     """The account is a member of the private room; it may be one already."""
-    connection.execute("INSERT INTO members(room_pk, account_id) VALUES (?, ?) ON CONFLICT DO NOTHING", (pk, account_id))
+    connection.execute(
+        "INSERT INTO members(room_pk, account_id) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        (pk, account_id),
+    )
 
 
 def remove_member(connection: sqlite3.Connection, pk: int, account_id: int) -> None:
@@ -141,12 +191,17 @@ def remove_member(connection: sqlite3.Connection, pk: int, account_id: int) -> N
 
 def depart(connection: sqlite3.Connection, pk: int, account_id: int) -> None:
     """The account is out of the open room until `rejoin`; it may have left before."""
-    connection.execute("INSERT INTO departures(room_pk, account_id) VALUES (?, ?) ON CONFLICT DO NOTHING", (pk, account_id))
+    connection.execute(
+        "INSERT INTO departures(room_pk, account_id) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        (pk, account_id),
+    )
 
 
 def rejoin(connection: sqlite3.Connection, pk: int, account_id: int) -> None:
     """The account is back in the open room; it may never have left."""
-    connection.execute("DELETE FROM departures WHERE room_pk = ? AND account_id = ?", (pk, account_id))
+    connection.execute(
+        "DELETE FROM departures WHERE room_pk = ? AND account_id = ?", (pk, account_id)
+    )
 
 
 _MEMBERS_OF_PRIVATE = """FROM members m JOIN accounts a ON a.id = m.account_id
@@ -155,17 +210,26 @@ _MEMBERS_OF_OPEN = """FROM accounts a
     WHERE a.deleted_at IS NULL AND NOT EXISTS (SELECT 1 FROM departures d WHERE d.room_pk = ? AND d.account_id = a.id)"""
 
 
-def member_chatids(connection: sqlite3.Connection, room: Room, after: str | None, limit: int) -> list[str]:
-    """Up to `limit` names of who belongs to the room, sorted by code points, beginning behind `after`."""
+def member_chatids(
+    connection: sqlite3.Connection, room: Room, after: str | None, limit: int
+) -> list[str]:
+    """Up to `limit` names of who belongs to the room, sorted by code points, beginning behind
+    `after`."""
     members = _MEMBERS_OF_PRIVATE if room.private else _MEMBERS_OF_OPEN
-    rows = connection.execute(f"SELECT a.chatid {members} AND a.chatid > ? ORDER BY a.chatid LIMIT ?", (room.pk, after or "", limit))
+    rows = connection.execute(
+        f"SELECT a.chatid {members} AND a.chatid > ? ORDER BY a.chatid LIMIT ?",
+        (room.pk, after or "", limit),
+    )
     return [row[0] for row in rows]
 
 
 def member_count(connection: sqlite3.Connection, room: Room, living: int | None = None) -> int:
-    """How many accounts belong to the room. Who asks for many rooms counts the `living` accounts once and hands the number in."""
+    """How many accounts belong to the room. Who asks for many rooms counts the `living` accounts
+    once and hands the number in."""
     if room.private:
-        return int(connection.execute(f"SELECT COUNT(*) {_MEMBERS_OF_PRIVATE}", (room.pk,)).fetchone()[0])
+        return int(
+            connection.execute(f"SELECT COUNT(*) {_MEMBERS_OF_PRIVATE}", (room.pk,)).fetchone()[0]
+        )
     if living is None:
         living = accounts.count(connection)
     departed = connection.execute(
@@ -176,10 +240,14 @@ def member_count(connection: sqlite3.Connection, room: Room, living: int | None 
     return living - int(departed)
 
 
-def visible(connection: sqlite3.Connection, account_id: int, after: str | None, limit: int) -> list[Room]:
-    """Up to `limit` rooms that the account can see, sorted by the code points of `room_id`, beginning behind `after`.
+def visible(
+    connection: sqlite3.Connection, account_id: int, after: str | None, limit: int
+) -> list[Room]:
+    """Up to `limit` rooms that the account can see, sorted by the code points of `room_id`,
+    beginning behind `after`.
 
-    These are all open rooms, those it left included, and the private ones of which it is a member; no deleted ones.
+    These are all open rooms, those it left included, and the private ones of which it is a member;
+    no deleted ones.
     """
     rows = connection.execute(
         f"""SELECT {_COLUMNS} FROM rooms r WHERE r.private = 0 AND r.deleted_at IS NULL AND r.room_id > ?
@@ -193,8 +261,11 @@ def visible(connection: sqlite3.Connection, account_id: int, after: str | None, 
 
 
 def overview(connection: sqlite3.Connection, pk: int, account_id: int) -> Overview:
-    """The room's newest message and what this account has not read, as a difference of two room_numbers: nothing is scanned."""
-    newest = connection.execute("SELECT id, room_number FROM messages WHERE room_pk = ? ORDER BY id DESC LIMIT 1", (pk,)).fetchone()
+    """The room's newest message and what this account has not read, as a difference of two
+    room_numbers: nothing is scanned."""
+    newest = connection.execute(
+        "SELECT id, room_number FROM messages WHERE room_pk = ? ORDER BY id DESC LIMIT 1", (pk,)
+    ).fetchone()
     if newest is None:
         return Overview(0, 0)
     read = connection.execute(
@@ -212,5 +283,6 @@ ADVANCE_MARK = """INSERT INTO marks(account_id, room_pk, message_id) VALUES (?, 
 
 
 def advance_marks(connection: sqlite3.Connection, marks: Iterable[tuple[int, int, int]]) -> None:
-    """Each (account id, room pk, message id): the account has read the room up to there. A mark only ever rises."""
+    """Each (account id, room pk, message id): the account has read the room up to there. A mark
+    only ever rises."""
     connection.executemany(ADVANCE_MARK, marks)

@@ -1,7 +1,8 @@
-"""What a `chat.db` looks like: its two marks in the file header, and the numbered steps that bring a file up to date.
+"""What a `chat.db` looks like: its two marks in the file header, and the numbered steps that bring
+a file up to date.
 
-Owns the SQL that makes tables. Never begins or commits (`database` does), never changes a step that was released: a change is a
-new step at the end. Any thread may call it.
+Owns the SQL that makes tables. Never begins or commits (`database` does), never changes a step that
+was released: a change is a new step at the end. Any thread may call it.
 """
 
 from __future__ import annotations
@@ -11,24 +12,28 @@ from pathlib import Path
 
 __all__ = ["APPLICATION_ID", "MIGRATIONS", "Header", "read_header"]
 
-APPLICATION_ID = 0x43484154  # "CHAT"; bytes 68 to 71 of the file, https://www.sqlite.org/fileformat.html section 1.3
+# "CHAT"; bytes 68 to 71 of the file, https://www.sqlite.org/fileformat.html section 1.3
+APPLICATION_ID = 0x43484154
 _MAGIC = b"SQLite format 3\0"
 _HEADER_BYTES = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The marks of a database file. `application_id` is None where the file is no SQLite database at all."""
+    """The marks of a database file. `application_id` is None where the file is no SQLite database
+    at all."""
 
     application_id: int | None
     user_version: int
 
 
 def read_header(path: Path) -> Header | None:
-    """The marks of the file at `path` without opening it as a database; None where it is missing, empty or all zeros.
+    """The marks of the file at `path` without opening it as a database; None where it is missing,
+    empty or all zeros.
 
-    SQLite is kept out of this on purpose: opening somebody's database could recover or checkpoint it, that is, change it. All
-    zeros is what a power cut can leave of a file that was being made. Raises OSError where the file can't be read.
+    SQLite is kept out of this on purpose: opening somebody's database could recover or checkpoint
+    it, that is, change it. All zeros is what a power cut can leave of a file that was being made.
+    Raises OSError where the file can't be read.
     """
     try:
         with open(path, "rb") as file:
@@ -80,21 +85,24 @@ _STEP_1 = (
         PRIMARY KEY (room_pk, account_id)
     ) WITHOUT ROWID""",
     "CREATE INDEX members_by_account ON members(account_id, room_pk)",
-    # Who left an open room. All other accounts belong to it, so only the exceptions are written down.
+    # Who left an open room. All other accounts belong to it, so only the exceptions are written
+    # down.
     """CREATE TABLE departures(
         room_pk INTEGER NOT NULL REFERENCES rooms(pk),
         account_id INTEGER NOT NULL REFERENCES accounts(id),
         PRIMARY KEY (room_pk, account_id)
     ) WITHOUT ROWID""",
-    # How far an account has read a room: the highest message_id that it sent, acknowledged or was given.
+    # How far an account has read a room: the highest message_id that it sent, acknowledged or was
+    # given.
     """CREATE TABLE marks(
         room_pk INTEGER NOT NULL REFERENCES rooms(pk),
         account_id INTEGER NOT NULL REFERENCES accounts(id),
         message_id INTEGER NOT NULL,
         PRIMARY KEY (room_pk, account_id)
     ) WITHOUT ROWID""",
-    # AUTOINCREMENT: a message id is never used twice. room_number counts 1, 2, 3 within the room. clock_high is the highest
-    # sent_at of the whole server up to this message: unlike sent_at it never falls, so it can be searched.
+    # AUTOINCREMENT: a message id is never used twice. room_number counts 1, 2, 3 within the room.
+    # clock_high is the highest sent_at of the whole server up to this message: unlike sent_at it
+    # never falls, so it can be searched.
     """CREATE TABLE messages(
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         room_pk INTEGER NOT NULL REFERENCES rooms(pk),
@@ -110,7 +118,8 @@ _STEP_1 = (
     "CREATE INDEX messages_by_clock ON messages(room_pk, clock_high)",
     "CREATE INDEX messages_by_second ON messages(room_pk, sent_at)",
     "CREATE UNIQUE INDEX messages_by_transaction ON messages(sender_id, transaction_id) WHERE transaction_id IS NOT NULL",
-    # room_id is text, not a rooms.pk: the first message or file makes an open room, so an upload may begin without one.
+    # room_id is text, not a rooms.pk: the first message or file makes an open room, so an upload
+    # may begin without one.
     """CREATE TABLE open_uploads(
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         account_id INTEGER NOT NULL REFERENCES accounts(id),

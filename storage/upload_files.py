@@ -1,7 +1,9 @@
-"""The flat files of uploads: `NAME.part` while it grows, `NAME` when it is complete. Names are ours, never a user's.
+"""The flat files of uploads: `NAME.part` while it grows, `NAME` when it is complete. Names are
+ours, never a user's.
 
-Owns the folder `uploads`. Never knows which user, room or file name a file belongs to (see `uploads`), never keeps a file open.
-Any thread may call `UploadFiles`; a `PartFile` belongs to one thread at a time. All of it blocks on the disk.
+Owns the folder `uploads`. Never knows which user, room or file name a file belongs to (see
+`uploads`), never keeps a file open. Any thread may call `UploadFiles`; a `PartFile` belongs to one
+thread at a time. All of it blocks on the disk.
 """
 
 from __future__ import annotations
@@ -40,13 +42,15 @@ def _translated(doing: str) -> Iterator[None]:
 
 
 class PartFile:
-    """An upload's growing file, open for writing. Close it before `UploadFiles.finish` or `remove`: Windows renames no open file."""
+    """An upload's growing file, open for writing. Close it before `UploadFiles.finish` or `remove`:
+    Windows renames no open file."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor: int | None = descriptor
 
     def write_at(self, offset: int, data: bytes | bytearray | memoryview) -> None:
-        """Write all of `data` at `offset` bytes from the start; a gap before it reads as zeros. Not synced."""
+        """Write all of `data` at `offset` bytes from the start; a gap before it reads as zeros. Not
+        synced."""
         with _translated("writing an upload"):
             descriptor = self._open_descriptor()
             os.lseek(descriptor, offset, os.SEEK_SET)
@@ -73,19 +77,22 @@ class PartFile:
 
 
 class UploadFiles:
-    """The files in `folder`, which exists. OSErrors come out as StorageFull, FileMissing, StorageFailed or StorageError."""
+    """The files in `folder`, which exists. OSErrors come out as StorageFull, FileMissing,
+    StorageFailed or StorageError."""
 
     new_name = staticmethod(new_name)
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    # -- growing files ---------------------------------------------------------------------------------------------------------
+    # -- growing files -----------------------------------------------------------------------------
 
     def create(self, disk_name: str) -> PartFile:
         """A new part file, whose name survives a power cut; it must not exist."""
         with _translated("creating an upload"):
-            part = PartFile(portable.open_own(self._part(disk_name), os.O_RDWR | os.O_CREAT | os.O_EXCL))
+            part = PartFile(
+                portable.open_own(self._part(disk_name), os.O_RDWR | os.O_CREAT | os.O_EXCL)
+            )
             try:
                 portable.sync_folder(self._folder)
             except OSError:
@@ -94,7 +101,8 @@ class UploadFiles:
             return part
 
     def resume(self, disk_name: str) -> PartFile:
-        """The part file of an upload that is open in the database, to write on. Raises FileMissing where it is gone.
+        """The part file of an upload that is open in the database, to write on. Raises FileMissing
+        where it is gone.
 
         A crash between `finish` and the commit leaves the finished name; it is taken back.
         """
@@ -115,7 +123,8 @@ class UploadFiles:
             part.sync()
 
     def finish(self, disk_name: str) -> None:
-        """The file is complete and survives a power cut under its final name; only then may its row be stored. Repeating it is fine."""
+        """The file is complete and survives a power cut under its final name; only then may its row
+        be stored. Repeating it is fine."""
         part, whole = self._part(disk_name), self._whole(disk_name)
         with _translated("finishing an upload"):
             if os.path.lexists(part) or not os.path.lexists(whole):
@@ -127,7 +136,7 @@ class UploadFiles:
                 os.replace(part, whole)
             portable.sync_folder(self._folder)
 
-    # -- reading ---------------------------------------------------------------------------------------------------------------
+    # -- reading -----------------------------------------------------------------------------------
 
     def open_part(self, disk_name: str) -> BinaryIO:
         """A growing file, to read; the caller closes it."""
@@ -138,14 +147,18 @@ class UploadFiles:
         return self._reader(self._whole(disk_name))
 
     def sha256(self, disk_name: str, part: bool) -> str:
-        """The file's SHA-256 in hexadecimal, of the growing or of the complete one. Takes about a second for 500 MB."""
+        """The file's SHA-256 in hexadecimal, of the growing or of the complete one. Takes about a
+        second for 500 MB."""
         digest = hashlib.sha256()
-        with self.open_part(disk_name) if part else self.open_file(disk_name) as file, _translated("reading an upload"):
+        with (
+            self.open_part(disk_name) if part else self.open_file(disk_name) as file,
+            _translated("reading an upload"),
+        ):
             while block := file.read(_BLOCK_BYTES):
                 digest.update(block)
         return digest.hexdigest()
 
-    # -- housekeeping ----------------------------------------------------------------------------------------------------------
+    # -- housekeeping ------------------------------------------------------------------------------
 
     def remove(self, disk_name: str) -> None:
         """Neither the growing nor the complete file is there any more; there may have been none."""
@@ -157,10 +170,15 @@ class UploadFiles:
         """The names of the growing files that are there, in no order."""
         with _translated("listing the uploads"):
             entries = os.listdir(self._folder)
-        return [entry[: -len(".part")] for entry in entries if entry.endswith(".part") and _OURS.fullmatch(entry)]
+        return [
+            entry[: -len(".part")]
+            for entry in entries
+            if entry.endswith(".part") and _OURS.fullmatch(entry)
+        ]
 
     def remove_orphans(self, known: set[str]) -> int:
-        """Remove the files of ours whose name is not in `known`, and say how many. For the start, before anybody uploads.
+        """Remove the files of ours whose name is not in `known`, and say how many. For the start,
+        before anybody uploads.
 
         What isn't named in our way is left alone.
         """

@@ -1,7 +1,8 @@
 """The tables `open_uploads` and `files`: uploads that are begun, and files that are complete.
 
-Owns their SQL and the rule by which a file gets its name in a room. Never begins or commits, never touches the flat files (see
-`upload_files`). Any thread that has a connection may call it; what changes something takes that of `Database.transaction()`.
+Owns their SQL and the rule by which a file gets its name in a room. Never begins or commits, never
+touches the flat files (see `upload_files`). Any thread that has a connection may call it; what
+changes something takes that of `Database.transaction()`.
 """
 
 from __future__ import annotations
@@ -15,10 +16,28 @@ from typing import Any
 from storage.errors import NameTaken
 
 __all__ = [
-    "OpenUpload", "StoredFile", "all_open", "by_transaction", "close_upload", "count_open", "declared_bytes", "declared_bytes_total",
-    "disk_names", "find_open", "find_open_by_transaction", "free_name", "last_of", "listing", "newest", "open_upload", "save_progress", "since",
-    "stale", "store", "used_bytes",
-]  # fmt: skip
+    "OpenUpload",
+    "StoredFile",
+    "all_open",
+    "by_transaction",
+    "close_upload",
+    "count_open",
+    "declared_bytes",
+    "declared_bytes_total",
+    "disk_names",
+    "find_open",
+    "find_open_by_transaction",
+    "free_name",
+    "last_of",
+    "listing",
+    "newest",
+    "open_upload",
+    "save_progress",
+    "since",
+    "stale",
+    "store",
+    "used_bytes",
+]
 
 MAX_NAME_BYTES = 255
 _MAX_EXTENSION_BYTES = 32
@@ -31,8 +50,8 @@ Ranges = tuple[tuple[int, int], ...]
 class OpenUpload:
     """An upload that is begun. `room_id` may be of a room that doesn't exist yet. Sizes in bytes.
 
-    `chunk_size` and `first_number` (0 or 1) are None until known. `received` has what survived on disk, as of the last
-    `save_progress`. `touched_at` is when something last came.
+    `chunk_size` and `first_number` (0 or 1) are None until known. `received` has what survived on
+    disk, as of the last `save_progress`. `touched_at` is when something last came.
     """
 
     id: int
@@ -52,7 +71,8 @@ class OpenUpload:
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """One version of a complete file. `base_name` is what its sender called it, `stored_as` its name in the room."""
+    """One version of a complete file. `base_name` is what its sender called it, `stored_as` its
+    name in the room."""
 
     id: int
     room_pk: int
@@ -69,7 +89,7 @@ class StoredFile:
     transaction_id: str | None
 
 
-# -- uploads that are begun ------------------------------------------------------------------------------------------------------
+# -- uploads that are begun ------------------------------------------------------------------------
 
 _OPEN = """SELECT id, account_id, room_id, file_name, file_size, file_type, total_packets, chunk_size, first_number, transaction_id,
     received, disk_name, touched_at FROM open_uploads"""
@@ -96,8 +116,19 @@ def open_upload(
     disk_name: str,
     touched_at: int,
 ) -> OpenUpload:
-    """Begin an upload. Raises NameTaken where this account has one open of that room and name, or under that key."""
-    values = (account_id, room_id, file_name, file_size, file_type, total_packets, chunk_size, first_number, transaction_id)
+    """Begin an upload. Raises NameTaken where this account has one open of that room and name, or
+    under that key."""
+    values = (
+        account_id,
+        room_id,
+        file_name,
+        file_size,
+        file_type,
+        total_packets,
+        chunk_size,
+        first_number,
+        transaction_id,
+    )
     try:
         cursor = connection.execute(
             """INSERT INTO open_uploads(account_id, room_id, file_name, file_size, file_type, total_packets, chunk_size, first_number,
@@ -110,15 +141,24 @@ def open_upload(
     return OpenUpload(cursor.lastrowid, *values, received, disk_name, touched_at)
 
 
-def find_open(connection: sqlite3.Connection, account_id: int, room_id: str, file_name: str) -> OpenUpload | None:
+def find_open(
+    connection: sqlite3.Connection, account_id: int, room_id: str, file_name: str
+) -> OpenUpload | None:
     """The account's open upload of this room and name."""
-    row = connection.execute(f"{_OPEN} WHERE account_id = ? AND room_id = ? AND file_name = ?", (account_id, room_id, file_name)).fetchone()
+    row = connection.execute(
+        f"{_OPEN} WHERE account_id = ? AND room_id = ? AND file_name = ?",
+        (account_id, room_id, file_name),
+    ).fetchone()
     return _upload(row) if row else None
 
 
-def find_open_by_transaction(connection: sqlite3.Connection, account_id: int, transaction_id: str) -> OpenUpload | None:
+def find_open_by_transaction(
+    connection: sqlite3.Connection, account_id: int, transaction_id: str
+) -> OpenUpload | None:
     """The account's open upload under its own key."""
-    row = connection.execute(f"{_OPEN} WHERE account_id = ? AND transaction_id = ?", (account_id, transaction_id)).fetchone()
+    row = connection.execute(
+        f"{_OPEN} WHERE account_id = ? AND transaction_id = ?", (account_id, transaction_id)
+    ).fetchone()
     return _upload(row) if row else None
 
 
@@ -129,13 +169,24 @@ def all_open(connection: sqlite3.Connection) -> list[OpenUpload]:
 
 def stale(connection: sqlite3.Connection, before: int) -> list[OpenUpload]:
     """The open uploads to which nothing came since `before`, longest untouched first."""
-    return [_upload(row) for row in connection.execute(f"{_OPEN} WHERE touched_at < ? ORDER BY touched_at, id", (before,))]
+    return [
+        _upload(row)
+        for row in connection.execute(
+            f"{_OPEN} WHERE touched_at < ? ORDER BY touched_at, id", (before,)
+        )
+    ]
 
 
 def save_progress(
-    connection: sqlite3.Connection, upload_id: int, chunk_size: int | None, first_number: int | None, received: Ranges, now: int
+    connection: sqlite3.Connection,
+    upload_id: int,
+    chunk_size: int | None,
+    first_number: int | None,
+    received: Ranges,
+    now: int,
 ) -> None:
-    """What has come so far. To be called only when the chunks in `received` are synced to disk: a resumed upload relies on it."""
+    """What has come so far. To be called only when the chunks in `received` are synced to disk: a
+    resumed upload relies on it."""
     connection.execute(
         "UPDATE open_uploads SET chunk_size = ?, first_number = ?, received = ?, touched_at = ? WHERE id = ?",
         (chunk_size, first_number, json.dumps(received), now, upload_id),
@@ -149,47 +200,65 @@ def close_upload(connection: sqlite3.Connection, upload_id: int) -> None:
 
 def count_open(connection: sqlite3.Connection, account_id: int) -> int:
     """How many uploads of this account are open."""
-    return int(connection.execute("SELECT COUNT(*) FROM open_uploads WHERE account_id = ?", (account_id,)).fetchone()[0])
+    return int(
+        connection.execute(
+            "SELECT COUNT(*) FROM open_uploads WHERE account_id = ?", (account_id,)
+        ).fetchone()[0]
+    )
 
 
 def declared_bytes(connection: sqlite3.Connection, account_id: int) -> int:
     """The sizes that this account's open uploads were announced with, summed."""
-    row = connection.execute("SELECT COALESCE(SUM(file_size), 0) FROM open_uploads WHERE account_id = ?", (account_id,)).fetchone()
+    row = connection.execute(
+        "SELECT COALESCE(SUM(file_size), 0) FROM open_uploads WHERE account_id = ?", (account_id,)
+    ).fetchone()
     return int(row[0])
 
 
 def declared_bytes_total(connection: sqlite3.Connection) -> int:
     """The sizes that all open uploads were announced with, summed."""
-    return int(connection.execute("SELECT COALESCE(SUM(file_size), 0) FROM open_uploads").fetchone()[0])
+    return int(
+        connection.execute("SELECT COALESCE(SUM(file_size), 0) FROM open_uploads").fetchone()[0]
+    )
 
 
-# -- files that are complete -----------------------------------------------------------------------------------------------------
+# -- files that are complete -----------------------------------------------------------------------
 
 _FILES = """SELECT f.id, f.room_pk, f.account_id, (SELECT chatid FROM accounts WHERE id = f.account_id), f.base_name, f.stored_as,
     f.file_size, f.file_type, f.sha256, f.sent_at, f.disk_name, f.total_packets, f.transaction_id FROM files f"""
 
 
-def _one(connection: sqlite3.Connection, where: str, values: tuple[object, ...]) -> StoredFile | None:
-    row = connection.execute(f"{_FILES} WHERE {where} ORDER BY f.id DESC LIMIT 1", values).fetchone()
+def _one(
+    connection: sqlite3.Connection, where: str, values: tuple[object, ...]
+) -> StoredFile | None:
+    row = connection.execute(
+        f"{_FILES} WHERE {where} ORDER BY f.id DESC LIMIT 1", values
+    ).fetchone()
     return StoredFile(*row) if row else None
 
 
 def free_name(connection: sqlite3.Connection, room_pk: int, account_id: int, base_name: str) -> str:
     """The name that this account's next file called `base_name` gets in the room.
 
-    The one that its earlier file of this name has, else the first of "stem.ext", "stem (2).ext", … that nobody's file there has.
+    The one that its earlier file of this name has, else the first of "stem.ext", "stem (2).ext", …
+    that nobody's file there has.
     """
     earlier = last_of(connection, room_pk, account_id, base_name)
     if earlier is not None:
         return earlier.stored_as
-    return next(name for name in _candidates(base_name) if newest(connection, room_pk, name) is None)
+    return next(
+        name for name in _candidates(base_name) if newest(connection, room_pk, name) is None
+    )
 
 
 def _candidates(base_name: str) -> Iterator[str]:
-    """`base_name`, then numbered ones from 2 on, each at most 255 bytes of UTF-8: the stem is cut between two characters."""
+    """`base_name`, then numbered ones from 2 on, each at most 255 bytes of UTF-8: the stem is cut
+    between two characters."""
     yield base_name
     stem, dot, extension = base_name.rpartition(".")
-    if not stem or len(extension.encode()) > _MAX_EXTENSION_BYTES:  # ".profile", "README", or no extension but a sentence
+    if (
+        not stem or len(extension.encode()) > _MAX_EXTENSION_BYTES
+    ):  # ".profile", "README", or no extension but a sentence
         stem, tail = base_name, ""
     else:
         tail = dot + extension
@@ -215,7 +284,8 @@ def store(
     total_packets: int,
     transaction_id: str | None,
 ) -> StoredFile:
-    """A complete file, whose bytes are on disk under `disk_name` already, is the newest version of `stored_as` in the room.
+    """A complete file, whose bytes are on disk under `disk_name` already, is the newest version of
+    `stored_as` in the room.
 
     Raises NameTaken where this account stored a file under the key before.
     """
@@ -223,7 +293,19 @@ def store(
         cursor = connection.execute(
             """INSERT INTO files(room_pk, account_id, base_name, stored_as, file_size, file_type, sha256, sent_at, disk_name,
                total_packets, transaction_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
-            (room_pk, account_id, base_name, stored_as, file_size, file_type, sha256, sent_at, disk_name, total_packets, transaction_id),
+            (
+                room_pk,
+                account_id,
+                base_name,
+                stored_as,
+                file_size,
+                file_type,
+                sha256,
+                sent_at,
+                disk_name,
+                total_packets,
+                transaction_id,
+            ),
         )
     except sqlite3.IntegrityError as error:
         raise NameTaken(f"this file is stored already: {error}") from error
@@ -237,18 +319,31 @@ def newest(connection: sqlite3.Connection, room_pk: int, stored_as: str) -> Stor
     return _one(connection, "f.room_pk = ? AND f.stored_as = ?", (room_pk, stored_as))
 
 
-def by_transaction(connection: sqlite3.Connection, account_id: int, transaction_id: str) -> StoredFile | None:
+def by_transaction(
+    connection: sqlite3.Connection, account_id: int, transaction_id: str
+) -> StoredFile | None:
     """The file that this account stored under its own key, if it did."""
-    return _one(connection, "f.account_id = ? AND f.transaction_id = ?", (account_id, transaction_id))
+    return _one(
+        connection, "f.account_id = ? AND f.transaction_id = ?", (account_id, transaction_id)
+    )
 
 
-def last_of(connection: sqlite3.Connection, room_pk: int, account_id: int, base_name: str) -> StoredFile | None:
+def last_of(
+    connection: sqlite3.Connection, room_pk: int, account_id: int, base_name: str
+) -> StoredFile | None:
     """The newest version of what this account uploaded to the room as `base_name`."""
-    return _one(connection, "f.room_pk = ? AND f.account_id = ? AND f.base_name = ?", (room_pk, account_id, base_name))
+    return _one(
+        connection,
+        "f.room_pk = ? AND f.account_id = ? AND f.base_name = ?",
+        (room_pk, account_id, base_name),
+    )
 
 
-def listing(connection: sqlite3.Connection, room_pk: int, after_name: str | None, limit: int) -> list[StoredFile]:
-    """Up to `limit` files of the room, each in its newest version, oldest of these first, beginning behind `after_name`.
+def listing(
+    connection: sqlite3.Connection, room_pk: int, after_name: str | None, limit: int
+) -> list[StoredFile]:
+    """Up to `limit` files of the room, each in its newest version, oldest of these first, beginning
+    behind `after_name`.
 
     A name that the room doesn't have is followed by nothing.
     """
@@ -269,19 +364,34 @@ def listing(connection: sqlite3.Connection, room_pk: int, after_name: str | None
 
 def used_bytes(connection: sqlite3.Connection, account_id: int) -> int:
     """The sizes of all files of this account, earlier versions included."""
-    return int(connection.execute("SELECT COALESCE(SUM(file_size), 0) FROM files WHERE account_id = ?", (account_id,)).fetchone()[0])
+    return int(
+        connection.execute(
+            "SELECT COALESCE(SUM(file_size), 0) FROM files WHERE account_id = ?", (account_id,)
+        ).fetchone()[0]
+    )
 
 
 def disk_names(connection: sqlite3.Connection) -> set[str]:
     """The flat files that must be there: of complete files and of open uploads."""
-    return {row[0] for row in connection.execute("SELECT disk_name FROM files UNION ALL SELECT disk_name FROM open_uploads")}
+    return {
+        row[0]
+        for row in connection.execute(
+            "SELECT disk_name FROM files UNION ALL SELECT disk_name FROM open_uploads"
+        )
+    }
 
 
 def is_stored(connection: sqlite3.Connection, disk_name: str) -> bool:
     """Whether a complete file has this flat file."""
-    return connection.execute("SELECT 1 FROM files WHERE disk_name = ?", (disk_name,)).fetchone() is not None
+    return (
+        connection.execute("SELECT 1 FROM files WHERE disk_name = ?", (disk_name,)).fetchone()
+        is not None
+    )
 
 
 def since(connection: sqlite3.Connection, file_id: int) -> list[StoredFile]:
     """Every file version stored after the one with this id, in order."""
-    return [StoredFile(*row) for row in connection.execute(f"{_FILES} WHERE f.id > ? ORDER BY f.id", (file_id,))]
+    return [
+        StoredFile(*row)
+        for row in connection.execute(f"{_FILES} WHERE f.id > ? ORDER BY f.id", (file_id,))
+    ]

@@ -1,9 +1,12 @@
-"""How a catalogue of bad inputs is played: a table of numbered rows, servers to play them on, and five checks behind each.
+"""How a catalogue of bad inputs is played: a table of numbered rows, servers to play them on, and
+five checks behind each.
 
-Owns the servers of one test module (`House`) and, on each, two bystanders who talk in a private room of theirs. After every row:
-(1) the server lives; (2) a bystander's message is acknowledged and delivered; (3) threads, descriptors and memory are back, within a
-generous bound; (4) the log has neither a traceback nor a raw control character, and every line of it is one of ours; (5) the database
-is whole, and every flat file belongs to a row and the other way round. Knows the server only from outside, and its folder.
+Owns the servers of one test module (`House`) and, on each, two bystanders who talk in a private
+room of theirs. After every row: (1) the server lives; (2) a bystander's message is acknowledged and
+delivered; (3) threads, descriptors and memory are back, within a generous bound; (4) the log has
+neither a traceback nor a raw control character, and every line of it is one of ours; (5) the
+database is whole, and every flat file belongs to a row and the other way round. Knows the server
+only from outside, and its folder.
 """
 
 from __future__ import annotations
@@ -30,20 +33,25 @@ from support.tls import Certificate
 
 BASE = ("--rate-limit", "0", "--login-failures", "0", "--min-free", "0", "--log-level", "debug")
 SERVED_SECONDS = 10.0
-"""The bound for a bystander: far above what it takes, to find hangs; figures belong to benchmarks."""
+"""The bound for a bystander: far above what it takes, to find hangs; figures belong to
+benchmarks."""
 SETTLED_SECONDS = 10.0
 MORE_MIB = 16
-"""What one row may leave behind in memory: the frame of 1 MiB, what decoding it took, and the allocator's own ways."""
-LOG_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (DEBUG|INFO|WARNING|ERROR|CRITICAL) [\w.]+  \S")
+"""What one row may leave behind in memory: the frame of 1 MiB, what decoding it took, and the
+allocator's own ways."""
+LOG_LINE = re.compile(
+    r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (DEBUG|INFO|WARNING|ERROR|CRITICAL) [\w.]+  \S"
+)
 LINUX = sys.platform.startswith("linux")
 _words = itertools.count(1)
 
 
-# --- The table --------------------------------------------------------------------------------------------------------
+# --- The table ------------------------------------------------------------------------------------
 
 
 JOURNAL_FILES = 32
-"""The journal keeps so many files open, one for each room that was spoken in of late; sockets are counted by themselves."""
+"""The journal keeps so many files open, one for each room that was spoken in of late; sockets are
+counted by themselves."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +77,17 @@ class Table:
     not_yet: dict[int, str] = field(default_factory=dict)
 
     def row(
-        self, number: int, name: str, cases: Mapping[str, Any] | None = None, *, long: bool = False, defect: str = "", strict: bool = True
+        self,
+        number: int,
+        name: str,
+        cases: Mapping[str, Any] | None = None,
+        *,
+        long: bool = False,
+        defect: str = "",
+        strict: bool = True,
     ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-        """The function plays this row; with `cases` it plays one row for each value of them. `defect`: why it is
-        known to fail; `strict`: that it passes is then a failure, too."""
+        """The function plays this row; with `cases` it plays one row for each value of them.
+        `defect`: why it is known to fail; `strict`: that it passes is then a failure, too."""
 
         def enter(act: Callable[..., None]) -> Callable[..., None]:
             marks = list(getattr(act, "pytestmark", []))
@@ -81,7 +96,10 @@ class Table:
             if cases is None:
                 self.rows.append(Row(number, name, act, (), tuple(marks)))
             else:
-                self.rows += [Row(number, f"{name} {case}".strip(), act, (value,), tuple(marks)) for case, value in cases.items()]
+                self.rows += [
+                    Row(number, f"{name} {case}".strip(), act, (value,), tuple(marks))
+                    for case, value in cases.items()
+                ]
             return act
 
         return enter
@@ -89,14 +107,17 @@ class Table:
     def parameters(self) -> list[Any]:
         """What `pytest.mark.parametrize` takes: `test_bad_input[009 length 0xFFFFFFFF]`."""
         ordered = sorted(self.rows, key=lambda row: row.number)
-        return [pytest.param(row, id=f"{row.number:03} {row.name}", marks=list(row.marks)) for row in ordered]
+        return [
+            pytest.param(row, id=f"{row.number:03} {row.name}", marks=list(row.marks))
+            for row in ordered
+        ]
 
     @property
     def quick_numbers(self) -> set[int]:
         return {row.number for row in self.rows if not row.is_long}
 
 
-# --- The servers ------------------------------------------------------------------------------------------------------
+# --- The servers ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -111,20 +132,33 @@ class Held:
 
 
 def held(pid: int) -> Held:
-    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)
+    status = dict(
+        line.split(":\t", 1)
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+        if ":\t" in line
+    )
     kinds = []
     for name in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(FileNotFoundError):
             kinds.append(os.readlink(name))
-    # Each of the few reading connections opens its files at its first use, and the journal keeps up to 32 open: kept, and no leak.
+    # Each of the few reading connections opens its files at its first use, and the journal keeps up
+    # to 32 open: kept, and no leak.
     mine = [kind for kind in kinds if not re.search(r"/chat\.db|/journal/", kind)]
     sockets = sum(kind.startswith("socket:") for kind in mine)
-    return Held(int(status["Threads"]), sockets, len(mine) - sockets, int(status["VmRSS"].split()[0]), int(status["VmHWM"].split()[0]))
+    return Held(
+        int(status["Threads"]),
+        sockets,
+        len(mine) - sockets,
+        int(status["VmRSS"].split()[0]),
+        int(status["VmHWM"].split()[0]),
+    )
 
 
 def rows_of(data_dir: Path, sql: str, *values: Any) -> list[tuple[Any, ...]]:
     """What the database holds, without asking the server."""
-    connection = sqlite3.connect(f"{(data_dir / 'chat.db').resolve().as_uri()}?mode=ro", uri=True, timeout=10)
+    connection = sqlite3.connect(
+        f"{(data_dir / 'chat.db').resolve().as_uri()}?mode=ro", uri=True, timeout=10
+    )
     try:
         return connection.execute(sql, values).fetchall()
     finally:
@@ -151,7 +185,9 @@ class Watched:
 
     def _meet(self) -> None:
         self.speaker, self.listener = (self._bystander(fresh_name("by")) for _ in range(2))
-        made = self.speaker.ask("create_room", participants=[self.listener.chatid], room_name="bystanders")
+        made = self.speaker.ask(
+            "create_room", participants=[self.listener.chatid], room_name="bystanders"
+        )
         self._room_id = made["data"]["room_id"]
         for client in (self.speaker, self.listener):
             client.ask("leave_room", room_id="lobby")  # what rows say there would wait for them
@@ -169,7 +205,8 @@ class Watched:
         return RawClient(self.process.port, certificate=self.certificate, **options)
 
     def restarted(self) -> None:
-        """The server is a new process on the same folder: the bystanders come back, and counting begins anew."""
+        """The server is a new process on the same folder: the bystanders come back, and counting
+        begins anew."""
         self.close()
         self._meet()
         self.begin()
@@ -177,7 +214,9 @@ class Watched:
     def _exchange(self) -> None:
         word = f"word {next(_words)}"
         begun = time.monotonic()
-        counted = self.speaker.ask("send_message", SERVED_SECONDS, room_id=self._room_id, content=word)
+        counted = self.speaker.ask(
+            "send_message", SERVED_SECONDS, room_id=self._room_id, content=word
+        )
         assert counted["action"] == "character_count", counted
         ack = self.speaker.confirm(counted["data"]["transaction_id"])
         assert (ack["action"], ack["status"]) == ("ack", "success"), ack
@@ -219,9 +258,15 @@ class Watched:
     def _check_log(self) -> None:
         lines = self.process.log().split("\n")
         for line in lines[max(0, self._lines - 1) :]:
-            raw = [f"U+{ord(c):04X}" for c in line if unicodedata.category(c) in ("Cc", "Zl", "Zp", "Cs", "Cf") or c == "\ufffd"]
+            raw = [
+                f"U+{ord(c):04X}"
+                for c in line
+                if unicodedata.category(c) in ("Cc", "Zl", "Zp", "Cs", "Cf") or c == "\ufffd"
+            ]
             assert not raw, f"4. {raw} in the log: {line!r}"
-            assert not line or LOG_LINE.match(line), f"4. no line of the log's own: {line!r}\n" + "\n".join(lines[-40:])
+            assert not line or LOG_LINE.match(line), (
+                f"4. no line of the log's own: {line!r}\n" + "\n".join(lines[-40:])
+            )
         assert "Traceback" not in self.process.log(), f"4. {self.process.log()}"
 
     def close(self) -> None:
@@ -233,16 +278,29 @@ def check_data(data_dir: Path) -> None:
     """5. The database is whole; files and rows belong together; no message is half made."""
     assert rows_of(data_dir, "PRAGMA integrity_check") == [("ok",)], "5."
     assert rows_of(data_dir, "PRAGMA foreign_key_check") == [], "5."
-    odd = rows_of(data_dir, "SELECT id, content FROM messages WHERE typeof(content) <> 'text' OR typeof(sent_at) <> 'integer' OR content = ''")
+    odd = rows_of(
+        data_dir,
+        "SELECT id, content FROM messages WHERE typeof(content) <> 'text' OR typeof(sent_at) <> 'integer' OR content = ''",
+    )
     assert not odd, f"5. {odd}"
 
     def unmatched() -> list[str]:
         whole = dict(rows_of(data_dir, "SELECT disk_name, file_size FROM files"))
-        parts = {f"{name}.part" for (name,) in rows_of(data_dir, "SELECT disk_name FROM open_uploads")}
-        found = {path.name: path for path in (data_dir / "uploads").iterdir() if re.fullmatch(r"[0-9a-f]{32}(\.part)?", path.name)}
+        parts = {
+            f"{name}.part" for (name,) in rows_of(data_dir, "SELECT disk_name FROM open_uploads")
+        }
+        found = {
+            path.name: path
+            for path in (data_dir / "uploads").iterdir()
+            if re.fullmatch(r"[0-9a-f]{32}(\.part)?", path.name)
+        }
         wrong = [name for name in found if name not in whole and name not in parts]
         wrong += [name for name in whole if name not in found]
-        return wrong + [name for name, size in whole.items() if name in found and found[name].stat().st_size != size]
+        return wrong + [
+            name
+            for name, size in whole.items()
+            if name in found and found[name].stat().st_size != size
+        ]
 
     until(lambda: not unmatched(), f"5. flat files and rows differ: {unmatched()}")
 
@@ -257,16 +315,21 @@ class House:
     def server(self, *options: str, certificate: Certificate | None = None) -> Watched:
         if options not in self._servers:
             more = certificate.options if certificate else ()
-            process = ServerProcess(self.folder / f"server-{next(_words)}" / "data", *BASE, *options, *more)
+            process = ServerProcess(
+                self.folder / f"server-{next(_words)}" / "data", *BASE, *options, *more
+            )
             process.start()
             self._servers[options] = Watched(process, certificate)
         return self._servers[options]
 
     def forget(self, watched: Watched) -> None:
-        """End a server on which a row failed: the next rows are to tell of their own faults only."""
+        """End a server on which a row failed: the next rows are to tell of their own faults
+        only."""
         watched.close()
         watched.process.kill()
-        self._servers = {options: kept for options, kept in self._servers.items() if kept is not watched}
+        self._servers = {
+            options: kept for options, kept in self._servers.items() if kept is not watched
+        }
 
     def close(self) -> None:
         """Each server has survived everything and ends with 0."""
@@ -284,7 +347,8 @@ class House:
 
 
 class Place:
-    """Where one row is played: clients that are closed behind it, servers that are checked behind it."""
+    """Where one row is played: clients that are closed behind it, servers that are checked behind
+    it."""
 
     def __init__(self, house: House, tmp_path: Path) -> None:
         self._house, self.tmp_path, self.house_folder = house, tmp_path, house.folder
@@ -306,7 +370,13 @@ class Place:
         self._clients.append(client)
         return client
 
-    def user(self, watched: Watched | None = None, name: str | None = None, receive_buffer: int | None = None, **login: Any) -> RawClient:
+    def user(
+        self,
+        watched: Watched | None = None,
+        name: str | None = None,
+        receive_buffer: int | None = None,
+        **login: Any,
+    ) -> RawClient:
         """A client logged in under a fresh name unless one is given."""
         client = self.connect(watched, receive_buffer=receive_buffer)
         chatid = name or fresh_name()
@@ -317,7 +387,9 @@ class Place:
         return client
 
     def private_room(self, owner: RawClient, *members: RawClient) -> str:
-        reply = owner.ask("create_room", participants=[member.chatid for member in members], room_name="a room")
+        reply = owner.ask(
+            "create_room", participants=[member.chatid for member in members], room_name="a room"
+        )
         assert reply["action"] == "room_created", reply
         return str(reply["data"]["room_id"])
 
@@ -357,11 +429,12 @@ def play(row: Row, house: House, tmp_path: Path) -> None:
         place.end(check=passed)
 
 
-# --- What rows say ----------------------------------------------------------------------------------------------------
+# --- What rows say --------------------------------------------------------------------------------
 
 
 def refused(client: RawClient, body: bytes, *codes: str) -> str:
-    """E: these bytes as a frame are answered by an error of one of these codes, and the connection is usable. The message."""
+    """E: these bytes as a frame are answered by an error of one of these codes, and the connection
+    is usable. The message."""
     client.send_body(body)
     answer = client.receive()
     assert error_code(answer) in codes, f"{answer} to {body[:100]!r}"

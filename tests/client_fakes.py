@@ -1,6 +1,8 @@
-"""A small scripted server for the client's tests: real sockets on loopback, no code of the real server.
+"""A small scripted server for the client's tests: real sockets on loopback, no code of the real
+server.
 
-Each connection that comes in is handed to the next script, in a thread of its own; a script that fails makes the test fail.
+Each connection that comes in is handed to the next script, in a thread of its own; a script that
+fails makes the test fail.
 """
 
 from __future__ import annotations
@@ -73,10 +75,13 @@ class Peer:
 
     def refuse(self, to: Packet, code: str, message: str = "No.") -> None:
         top = {} if self.server.seed_only else {"code": code}
-        self.reply(to, "error", original_action=to["action"], status="error", message=message, **top)
+        self.reply(
+            to, "error", original_action=to["action"], status="error", message=message, **top
+        )
 
     def serve(self, *, until: str = "", count: int = 1) -> Packet:
-        """Answer everything as a good server does; returns the `count`-th packet of the action `until`, unanswered."""
+        """Answer everything as a good server does; returns the `count`-th packet of the action
+        `until`, unanswered."""
         while True:
             packet = self.get()
             if packet["action"] == until:
@@ -86,7 +91,9 @@ class Peer:
             self.answer(packet)
 
     def answer(self, packet: Packet) -> None:
-        handler = self.server.handlers.get(packet["action"]) or getattr(self, "on_" + packet["action"], None)
+        handler = self.server.handlers.get(packet["action"]) or getattr(
+            self, "on_" + packet["action"], None
+        )
         if handler is None:
             self.refuse(packet, "unknown_action", f"no packet is called {packet['action']}")
         elif packet["action"] in self.server.handlers:
@@ -94,12 +101,21 @@ class Peer:
         else:
             handler(packet)
 
-    def message(self, number: int, content: str, sender: str = "bob", room: str = "lobby", **extra: Any) -> None:
-        data = {"transaction_id": f"T{number}", "room_id": room, "sender_chatid": sender, "content": content,
-                "timestamp": "2024-01-01T12:00:00Z"}  # fmt: skip
+    def message(
+        self, number: int, content: str, sender: str = "bob", room: str = "lobby", **extra: Any
+    ) -> None:
+        data = {
+            "transaction_id": f"T{number}",
+            "room_id": room,
+            "sender_chatid": sender,
+            "content": content,
+            "timestamp": "2024-01-01T12:00:00Z",
+        }
         if not self.server.seed_only:
             data["message_id"] = number
-        self.send("receive_message", {**data, **extra}, status="success", message="New message received.")
+        self.send(
+            "receive_message", {**data, **extra}, status="success", message="New message received."
+        )
 
     # --- good answers ---
 
@@ -112,13 +128,25 @@ class Peer:
     def on_login(self, packet: Packet) -> None:
         data = packet["data"]
         if data.get("password", "secret") != "secret" or data.get("session_key", "key") != "key":
-            self.reply(packet, "login_fail", status="error", message="Invalid credentials or user already logged in")
+            self.reply(
+                packet,
+                "login_fail",
+                status="error",
+                message="Invalid credentials or user already logged in",
+            )
             return
         self.me = data["chatid"]
         reply = {"chatid": self.me, "session_key": "key"}
         if not self.server.seed_only:
-            reply.update(limits={"max_frame": 1048576, "max_content": 16384, "max_file": 10**8, "max_chunk": 262144},
-                         features=self.server.features)  # fmt: skip
+            reply.update(
+                limits={
+                    "max_frame": 1048576,
+                    "max_content": 16384,
+                    "max_file": 10**8,
+                    "max_chunk": 262144,
+                },
+                features=self.server.features,
+            )
         self.reply(packet, "login_success", reply)
 
     def on_logout(self, packet: Packet) -> None:
@@ -130,42 +158,77 @@ class Peer:
     def on_get_messages(self, packet: Packet) -> None:
         data = packet["data"]
         found = [
-            {"message_id": number, "sender_chatid": sender, "content": content, "timestamp": "2024-01-01T12:00:00Z"}
+            {
+                "message_id": number,
+                "sender_chatid": sender,
+                "content": content,
+                "timestamp": "2024-01-01T12:00:00Z",
+            }
             for number, room, sender, content in self.server.history
             if room == data["room_id"] and number > data.get("after_id", 0)
-        ]  # fmt: skip
+        ]
         limit = min(data.get("limit", 1000), self.server.page)
         page = found[-limit:] if "before_id" in data else found[:limit]
-        self.reply(packet, "messages_list", {"room_id": data["room_id"], "messages": page, "has_more": len(found) > limit})
+        self.reply(
+            packet,
+            "messages_list",
+            {"room_id": data["room_id"], "messages": page, "has_more": len(found) > limit},
+        )
 
     def on_send_message(self, packet: Packet) -> None:
         data = packet["data"]
         own = data.get("transaction_id") if not self.server.seed_only else None
         key = own or f"S{next(self.server.numbers)}"
         if key in self.server.stored:
-            self.reply(packet, "ack", {"transaction_id": key, "message_id": self.server.stored[key]})
+            self.reply(
+                packet, "ack", {"transaction_id": key, "message_id": self.server.stored[key]}
+            )
             return
         counts: dict[str, int] = {}
         for letter in data["content"]:
             counts[letter] = counts.get(letter, 0) + 1
         self.server.open[key] = (data["room_id"], data["content"])
-        extra = {"request_id": packet["request_id"]} if "request_id" in packet and not self.server.seed_only else {}
-        self.send("character_count", {"transaction_id": key, "letter_frequencies": counts, "original_action": "send_message"},
-                  **extra)  # fmt: skip
+        extra = (
+            {"request_id": packet["request_id"]}
+            if "request_id" in packet and not self.server.seed_only
+            else {}
+        )
+        self.send(
+            "character_count",
+            {
+                "transaction_id": key,
+                "letter_frequencies": counts,
+                "original_action": "send_message",
+            },
+            **extra,
+        )
 
     def on_confirm_count(self, packet: Packet) -> None:
         key = packet["data"]["transaction_id"]
         room, content = self.server.open.pop(key)
         if not packet["data"]["confirm"]:
-            self.reply(packet, "ack", {"transaction_id": key}, status="error", message="Not confirmed.", code="not_confirmed")
+            self.reply(
+                packet,
+                "ack",
+                {"transaction_id": key},
+                status="error",
+                message="Not confirmed.",
+                code="not_confirmed",
+            )
             return
         number = self.server.store(room, self.me, content)
         self.server.stored[key] = number
-        extra = {} if self.server.seed_only else {"message_id": number, "timestamp": "2024-01-01T12:00:00Z"}
+        extra = (
+            {}
+            if self.server.seed_only
+            else {"message_id": number, "timestamp": "2024-01-01T12:00:00Z"}
+        )
         self.reply(packet, "ack", {"transaction_id": key, **extra})
 
     def on_character_count(self, packet: Packet) -> None:
-        self.send("confirm_count", {"transaction_id": packet["data"]["transaction_id"], "confirm": True})
+        self.send(
+            "confirm_count", {"transaction_id": packet["data"]["transaction_id"], "confirm": True}
+        )
 
     def on_ack(self, packet: Packet) -> None:
         pass
@@ -174,10 +237,16 @@ class Peer:
         pass
 
     def on_get_room_users(self, packet: Packet) -> None:
-        self.reply(packet, "room_users_list", {"room_id": packet["data"]["room_id"], "room_name": "x", "users": ["ada", "bob"]})
+        self.reply(
+            packet,
+            "room_users_list",
+            {"room_id": packet["data"]["room_id"], "room_name": "x", "users": ["ada", "bob"]},
+        )
 
     def on_get_users(self, packet: Packet) -> None:
-        self.reply(packet, "users_list", {"users": ["ada", "bob", "cleo"], "online": ["ada", "cleo"]})
+        self.reply(
+            packet, "users_list", {"users": ["ada", "bob", "cleo"], "online": ["ada", "cleo"]}
+        )
 
     def on_create_room(self, packet: Packet) -> None:
         self.server.rooms["p-1"] = (packet["data"]["room_name"], "ada")
@@ -214,19 +283,33 @@ class Peer:
         data = packet["data"]
         upload = self.server.uploads.setdefault(data["file_path"], {})
         numbers = sorted(upload)
-        self.reply(packet, "file_send_init", {**_file_keys(data), "received": [[number, number] for number in numbers]})
+        self.reply(
+            packet,
+            "file_send_init",
+            {**_file_keys(data), "received": [[number, number] for number in numbers]},
+        )
 
     def on_file_send_data(self, packet: Packet) -> None:
         data = packet["data"]
-        self.server.uploads[data["file_path"]][data["sequence_number"]] = base64.b64decode(data["file_data"])
-        self.reply(packet, "file_send_data", {**_file_keys(data), "sequence_number": data["sequence_number"]})
+        self.server.uploads[data["file_path"]][data["sequence_number"]] = base64.b64decode(
+            data["file_data"]
+        )
+        self.reply(
+            packet,
+            "file_send_data",
+            {**_file_keys(data), "sequence_number": data["sequence_number"]},
+        )
 
     def on_file_send_fin(self, packet: Packet) -> None:
         data = packet["data"]
         upload = self.server.uploads[data["file_path"]]
         whole = b"".join(upload[number] for number in sorted(upload))
         self.server.files[data["file_path"]] = whole
-        extra = {} if self.server.seed_only else {"sha256": hashlib.sha256(whole).hexdigest(), "stored_as": data["file_path"]}
+        extra = (
+            {}
+            if self.server.seed_only
+            else {"sha256": hashlib.sha256(whole).hexdigest(), "stored_as": data["file_path"]}
+        )
         self.reply(packet, "file_send_fin", {**_file_keys(data), **extra})
 
     def on_file_cancel(self, packet: Packet) -> None:
@@ -240,10 +323,16 @@ class Peer:
             rest = names[names.index(after) + 1 :] if after else names
             data["has_more"] = len(rest) > self.server.page
             data["files"] = [
-                {"file_path": name, "file_size": len(self.server.files[name]), "file_type": "text/plain", "sender_chatid": "bob",
-                 "timestamp": "2024-01-01T12:00:00Z", "sha256": ""}
+                {
+                    "file_path": name,
+                    "file_size": len(self.server.files[name]),
+                    "file_type": "text/plain",
+                    "sender_chatid": "bob",
+                    "timestamp": "2024-01-01T12:00:00Z",
+                    "sha256": "",
+                }
                 for name in rest[: self.server.page]
-            ]  # fmt: skip
+            ]
         self.reply(packet, "file_list_req", data)
 
     def on_file_down_req(self, packet: Packet) -> None:
@@ -259,7 +348,13 @@ class Peer:
         whole = self.server.files[packet["data"]["file_path"]]
         size = self.server.chunk_bytes
         extra = {} if self.server.seed_only else {"sha256": hashlib.sha256(whole).hexdigest()}
-        data = {**_down_keys(packet), "file_size": len(whole), "total_packets": -(-len(whole) // size), **extra, **other}
+        data = {
+            **_down_keys(packet),
+            "file_size": len(whole),
+            "total_packets": -(-len(whole) // size),
+            **extra,
+            **other,
+        }
         self.reply(packet, "file_down_meta", data)
 
     def chunks(self, packet: Packet) -> list[tuple[int, bytes]]:
@@ -268,11 +363,17 @@ class Peer:
         return pieces[packet["data"].get("from_sequence", 1) - 1 :]
 
     def chunk(self, packet: Packet, number: int, chunk: bytes) -> None:
-        data = {**_down_keys(packet), "sequence_number": number, "file_data": base64.b64encode(chunk).decode()}
+        data = {
+            **_down_keys(packet),
+            "sequence_number": number,
+            "file_data": base64.b64encode(chunk).decode(),
+        }
         self.send("file_down_data", data)
 
     def fin(self, packet: Packet) -> None:
-        self.send("file_down_fin", _down_keys(packet), status="success", message="File download complete.")
+        self.send(
+            "file_down_fin", _down_keys(packet), status="success", message="File download complete."
+        )
 
 
 def _file_keys(data: Packet) -> Packet:
@@ -292,7 +393,8 @@ def good(peer: Peer) -> None:
 
 
 class FakeServer:
-    """Listens on a port of its own. The scripts are used up one for each connection; the last one serves all further ones."""
+    """Listens on a port of its own. The scripts are used up one for each connection; the last one
+    serves all further ones."""
 
     def __init__(self, *scripts: Script, seed_only: bool = False) -> None:
         self.scripts = scripts or (good,)
@@ -323,9 +425,20 @@ class FakeServer:
     def rooms_list(self) -> list[Packet]:
         result = []
         for room_id, (name, owner) in sorted(self.rooms.items()):
-            newest = max((number for number, room, _, _ in self.history if room == room_id), default=0)
-            result.append({"id": room_id, "name": name, "owner": owner, "private": owner is not None, "members": 2,
-                           "unread": 1, "last_message_id": newest})  # fmt: skip
+            newest = max(
+                (number for number, room, _, _ in self.history if room == room_id), default=0
+            )
+            result.append(
+                {
+                    "id": room_id,
+                    "name": name,
+                    "owner": owner,
+                    "private": owner is not None,
+                    "members": 2,
+                    "unread": 1,
+                    "last_message_id": newest,
+                }
+            )
         return result
 
     def actions(self) -> list[str]:
@@ -334,7 +447,9 @@ class FakeServer:
     def wait_for(self, condition: Callable[[], object]) -> None:
         deadline = time.monotonic() + SECONDS
         while not condition():
-            assert time.monotonic() < deadline, f"it did not come; heard {self.actions()}, errors {self.errors}"
+            assert time.monotonic() < deadline, (
+                f"it did not come; heard {self.actions()}, errors {self.errors}"
+            )
             time.sleep(0.005)
 
     def _accept(self) -> None:
@@ -344,7 +459,9 @@ class FakeServer:
             except OSError:
                 return
             script = self.scripts[min(number, len(self.scripts) - 1)]
-            thread = threading.Thread(target=self._run, args=(script, sock), name=f"fake-{number}", daemon=True)
+            thread = threading.Thread(
+                target=self._run, args=(script, sock), name=f"fake-{number}", daemon=True
+            )
             thread.start()
             self._threads.append(thread)
 

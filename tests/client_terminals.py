@@ -1,4 +1,5 @@
-"""The real client under a pseudo-terminal, and a small model of the terminal's screen to compare with.
+"""The real client under a pseudo-terminal, and a small model of the terminal's screen to compare
+with.
 
 Only for systems with pseudo-terminals. Ends no process that it did not start.
 """
@@ -23,14 +24,16 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 15.0
-# Ctrl-C reaches a program only from its controlling terminal; the program makes it so itself, before it becomes the client.
+# Ctrl-C reaches a program only from its controlling terminal; the program makes it so itself,
+# before it becomes the client.
 _TAKE_TERMINAL = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
 _SEQUENCE = re.compile(r"\x1b\[([?\d;]*)([A-Za-z@])|\x1b[=>]|\x1b\][^\x07]*\x07")
 _BEGUN = re.compile(r"\x1b(\[[?\d;]*)?|\x1b\][^\x07]*")
 
 
 class TerminalModel:
-    """What a terminal of so many columns shows after it was sent some text; rows grow without end."""
+    """What a terminal of so many columns shows after it was sent some text; rows grow without
+    end."""
 
     def __init__(self, columns: int) -> None:
         self.columns = columns
@@ -48,7 +51,9 @@ class TerminalModel:
                 self._rest = text[at:]  # the rest comes with the next bytes
                 return
             if match is None:
-                assert text[at] != "\x1b", f"a sequence that the model does not know: {text[at : at + 12]!r}"
+                assert text[at] != "\x1b", (
+                    f"a sequence that the model does not know: {text[at : at + 12]!r}"
+                )
                 self._character(text[at])
                 at += 1
             else:
@@ -78,8 +83,16 @@ class TerminalModel:
             if character == "\ufe0f":  # makes the symbol before it a picture of two columns
                 self._widen()
                 return
-            width = 0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
-            if self.column + width > self.columns:  # the last column is left only when something follows
+            width = (
+                0
+                if unicodedata.combining(character)
+                else 2
+                if unicodedata.east_asian_width(character) in "WF"
+                else 1
+            )
+            if (
+                self.column + width > self.columns
+            ):  # the last column is left only when something follows
                 self.row, self.column = self.row + 1, 0
             cells = self._cells()
             if width:
@@ -133,7 +146,12 @@ class PtyClient:
     """`chat_client.py` in a pseudo-terminal; a context manager that always ends it."""
 
     def __init__(
-        self, *arguments: str, folder: Path, columns: int = 80, environment: dict[str, str] | None = None, before: str = ""
+        self,
+        *arguments: str,
+        folder: Path,
+        columns: int = 80,
+        environment: dict[str, str] | None = None,
+        before: str = "",
     ) -> None:
         """`before` is Python that runs in the process before the client does."""
         self.master, slave = pty.openpty()
@@ -146,12 +164,26 @@ class PtyClient:
             program = ["-c", start]
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._seen = 0
-        cleaned = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "INPUTRC")}
+        cleaned = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("COLUMNS", "LINES", "INPUTRC")
+        }
         self.process = subprocess.Popen(
             [sys.executable, "-c", _TAKE_TERMINAL, *program, *arguments],
-            stdin=slave, stdout=slave, stderr=slave, cwd=folder, start_new_session=True,
-            env={**cleaned, "TERM": "xterm", "LC_ALL": "C.UTF-8", "INPUTRC": "/dev/null", **(environment or {})},
-        )  # fmt: skip
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            cwd=folder,
+            start_new_session=True,
+            env={
+                **cleaned,
+                "TERM": "xterm",
+                "LC_ALL": "C.UTF-8",
+                "INPUTRC": "/dev/null",
+                **(environment or {}),
+            },
+        )
         os.close(slave)
 
     def resize(self, columns: int) -> None:
@@ -164,13 +196,18 @@ class PtyClient:
         os.write(self.master, text.encode())
 
     def interrupt(self) -> None:
-        """Press Ctrl-C. CPython's readline misses one that comes in the moment between looking for signals and waiting for a
-        key (people never hit that), so it is pressed once more where nothing happens."""
+        """Press Ctrl-C. CPython's readline misses one that comes in the moment between looking for
+        signals and waiting for a key (people never hit that), so it is pressed once more where
+        nothing happens."""
         for _ in range(2):
             before = len(self.output)
             self.type("\x03")
             deadline = time.monotonic() + 2.0
-            while self.output[before:].strip("^C ") == "" and self.read(0.05) and time.monotonic() < deadline:
+            while (
+                self.output[before:].strip("^C ") == ""
+                and self.read(0.05)
+                and time.monotonic() < deadline
+            ):
                 pass
             if self.output[before:].strip("^C "):
                 return
@@ -193,10 +230,13 @@ class PtyClient:
         deadline = time.monotonic() + SECONDS
         while not condition():
             more = self.read(0.05)
-            assert condition() or (more and time.monotonic() < deadline), f"{what!r} did not come; screen:\n{self.screen()}"
+            assert condition() or (more and time.monotonic() < deadline), (
+                f"{what!r} did not come; screen:\n{self.screen()}"
+            )
 
     def sees(self, words: str) -> None:
-        """Wait until the program has written these words, after those that were waited for before."""
+        """Wait until the program has written these words, after those that were waited for
+        before."""
         self.wait(lambda: words in self.output[self._seen :], words)
         self._seen = self.output.index(words, self._seen) + len(words)
 

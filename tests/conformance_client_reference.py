@@ -1,7 +1,9 @@
-"""A small chat client of the 24 packets, for testing the conformance kit, and faults that can be planted in it one at a time.
+"""A small chat client of the 24 packets, for testing the conformance kit, and faults that can be
+planted in it one at a time.
 
-Run as a program: `python conformance_client_reference.py HOST PORT FOLDER [FAULT]`. It reads name and password from standard input, then
-lines to say, `/send FILE` and `/get NAME`. Two threads: one reads what is typed, one reads the server.
+Run as a program: `python conformance_client_reference.py HOST PORT FOLDER [FAULT]`. It reads name
+and password from standard input, then lines to say, `/send FILE` and `/get NAME`. Two threads: one
+reads what is typed, one reads the server.
 """
 
 from __future__ import annotations
@@ -53,13 +55,23 @@ class Client:
     # --- Frames ---
 
     def send(self, action: str, data: dict[str, Any] | None = None, **beside: Any) -> None:
-        packet: dict[str, Any] = {"action": action, **({} if data is None else {"data": data}), **beside}
+        packet: dict[str, Any] = {
+            "action": action,
+            **({} if data is None else {"data": data}),
+            **beside,
+        }
         if has("no data object") and data is not None:
             packet = {"action": action, **data, **beside}
         text = json.dumps(packet, ensure_ascii=has("none"))
         body = text.encode("latin-1", "replace") if has("writes Latin-1") else text.encode()
-        length = len(text) if has("length in characters") else len(body) + (4 if has("length counts itself") else 0)
-        header = b"" if has("no length") else struct.pack("<I" if has("little-endian") else ">I", length)
+        length = (
+            len(text)
+            if has("length in characters")
+            else len(body) + (4 if has("length counts itself") else 0)
+        )
+        header = (
+            b"" if has("no length") else struct.pack("<I" if has("little-endian") else ">I", length)
+        )
         with self.lock:
             self.sock.sendall(header + body)
 
@@ -98,7 +110,14 @@ class Client:
         os._exit(1)
 
     def take(self, packet: dict[str, Any]) -> None:
-        if has("dies of unknown keys") and packet.keys() - {"action", "data", "status", "message", "original_action", "code"}:
+        if has("dies of unknown keys") and packet.keys() - {
+            "action",
+            "data",
+            "status",
+            "message",
+            "original_action",
+            "code",
+        }:
             raise KeyError
         handler = getattr(self, "on_" + packet["action"], None)
         if handler is not None:
@@ -123,14 +142,21 @@ class Client:
             same = sum(data["letter_frequencies"].values()) == len(text)
         if has("never answers what differs") and not same:
             return
-        self.send("confirm_count", {"transaction_id": data["transaction_id"], "confirm": same or has("always confirms")})
+        self.send(
+            "confirm_count",
+            {"transaction_id": data["transaction_id"], "confirm": same or has("always confirms")},
+        )
 
     def on_ack(self, data: dict[str, Any], packet: dict[str, Any]) -> None:
         self.busy = False
 
     def on_receive_message(self, data: dict[str, Any], packet: dict[str, Any]) -> None:
         key = data["transaction_id"]
-        if has("ignores messages") or (has("deaf while it sends") and self.busy) or (has("ignores copies") and key in self.seen):
+        if (
+            has("ignores messages")
+            or (has("deaf while it sends") and self.busy)
+            or (has("ignores copies") and key in self.seen)
+        ):
             return
         if has("deaf while it fetches") and self.fetched is not None:
             return
@@ -138,13 +164,24 @@ class Client:
             self.seen.add(key)
             return
         self.seen.add(key)
-        self.send("character_count", {"transaction_id": key, "letter_frequencies": count(data["content"]), "original_action": "receive_message"})
+        self.send(
+            "character_count",
+            {
+                "transaction_id": key,
+                "letter_frequencies": count(data["content"]),
+                "original_action": "receive_message",
+            },
+        )
 
     def on_confirm_count(self, data: dict[str, Any], packet: dict[str, Any]) -> None:
         if has("forgets the ack"):
             return
         status = "success" if data["confirm"] or has("acknowledges everything") else "error"
-        beside = {} if has("ack without status") else {"status": status, "message": "Action processed successfully."}
+        beside = (
+            {}
+            if has("ack without status")
+            else {"status": status, "message": "Action processed successfully."}
+        )
         self.send("ack", {"transaction_id": data["transaction_id"]}, **beside)
 
     def on_file_down_meta(self, data: dict[str, Any], packet: dict[str, Any]) -> None:
@@ -167,7 +204,10 @@ class Client:
 
     def log_in(self, name: str, password: str) -> None:
         self.name = name
-        self.send("login", {"chatid": name, "password": password[:-1] if has("cuts the password") else password})
+        self.send(
+            "login",
+            {"chatid": name, "password": password[:-1] if has("cuts the password") else password},
+        )
         self.ready.wait(60)
 
     def type(self, line: str) -> None:
@@ -179,28 +219,56 @@ class Client:
             self.own.append(line)
             self.busy = True
             name = "somebody" if has("says it is somebody else") else self.name
-            self.send("send_message", {"chatid": name, "room_id": ROOM, "content": line.upper() if has("shouts") else line})
+            self.send(
+                "send_message",
+                {
+                    "chatid": name,
+                    "room_id": ROOM,
+                    "content": line.upper() if has("shouts") else line,
+                },
+            )
 
     def where(self, name: str) -> dict[str, Any]:
-        return {"chatid" if has("chatid in file packets") else "chat_id": self.name, "room_id": ROOM, "file_path": name}
+        return {
+            "chatid" if has("chatid in file packets") else "chat_id": self.name,
+            "room_id": ROOM,
+            "file_path": name,
+        }
 
     def upload(self, path: str) -> None:
         with open(path, "rb") as file:
             content = file.read()
-        where, size = self.where(os.path.basename(path)), 262_145 if has("chunks too large") else CHUNK
+        where, size = (
+            self.where(os.path.basename(path)),
+            262_145 if has("chunks too large") else CHUNK,
+        )
         chunks = [content[at : at + size] for at in range(0, len(content), size)]
         if has("a chunk for an empty file"):
             chunks = chunks or [b""]
         if has("chunks of many sizes") and len(chunks) > 2:
             chunks[:2] = [chunks[0][:100], chunks[0][100:] + chunks[1]]
         total = len(chunks) + (1 if has("wrong total") else 0)
-        self.send("file_send_init", {**where, "file_size": str(len(content)) if has("size as text") else len(content),
-                                     "file_type": "application/octet-stream", "total_packets": total})  # fmt: skip
+        self.send(
+            "file_send_init",
+            {
+                **where,
+                "file_size": str(len(content)) if has("size as text") else len(content),
+                "file_type": "application/octet-stream",
+                "total_packets": total,
+            },
+        )
         for number, chunk in enumerate(chunks, 7 if has("numbers from 7") else 1):
             if has("loses the last chunk") and chunk is chunks[-1] and len(chunks) > 1:
                 break
-            encoded = base64.encodebytes(chunk) if has("base64 with line breaks") else base64.b64encode(chunk)
-            self.send("file_send_data", {**where, "sequence_number": number, "file_data": encoded.decode()})
+            encoded = (
+                base64.encodebytes(chunk)
+                if has("base64 with line breaks")
+                else base64.b64encode(chunk)
+            )
+            self.send(
+                "file_send_data",
+                {**where, "sequence_number": number, "file_data": encoded.decode()},
+            )
         self.send("file_send_fin", {**where, "total_packets": total})
 
 

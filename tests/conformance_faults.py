@@ -1,10 +1,13 @@
-"""Servers and clients with one planted fault each, as variations of the two references, and the rules that each breaks.
+"""Servers and clients with one planted fault each, as variations of the two references, and the
+rules that each breaks.
 
-Owns the table `FAULTS`. tests/test_conformance_faults.py runs the kit against each and expects exactly the declared rules to fail.
-`python tests/conformance_faults.py NAME HOST PORT USER PASSWORD FOLDER` runs a client with a fault, for the kit to start.
+Owns the table `FAULTS`. tests/test_conformance_faults.py runs the kit against each and expects
+exactly the declared rules to fail. `python tests/conformance_faults.py NAME HOST PORT USER PASSWORD
+FOLDER` runs a client with a fault, for the kit to start.
 
-A fault is a class; its docstring says the mistake as a student would make it. `@plant` says which rules fail, all of them, and
-around which rules the quick run looks: those of the same sections unless said, and only the broken ones where each case takes long.
+A fault is a class; its docstring says the mistake as a student would make it. `@plant` says which
+rules fail, all of them, and around which rules the quick run looks: those of the same sections
+unless said, and only the broken ones where each case takes long.
 """
 
 from __future__ import annotations
@@ -47,10 +50,12 @@ Faulty = TypeVar("Faulty", bound=type)
 
 @dataclass(frozen=True)
 class Fault:
-    """`breaks` are the rules that fail, all of them but for `may_break`, which fail or not by chance (what a lost byte spoils).
+    """`breaks` are the rules that fail, all of them but for `may_break`, which fail or not by
+    chance (what a lost byte spoils).
 
-    `around` is what the quick run looks at, as globs. `waits` says that the kit waits for things in vain. `whole` says that the whole
-    kit may be run; where all that comes by chance is lost, by chance another rule fails before the one that is broken.
+    `around` is what the quick run looks at, as globs. `waits` says that the kit waits for things in
+    vain. `whole` says that the whole kit may be run; where all that comes by chance is lost, by
+    chance another rule fails before the one that is broken.
     """
 
     name: str
@@ -70,16 +75,30 @@ class Fault:
 FAULTS: dict[str, Fault] = {}
 
 
-def plant(*breaks: str, may_break: str = "", around: str = "", waits: bool = False, whole: bool = True) -> Callable[[Faulty], Faulty]:
-    """Put a class into `FAULTS`; `around` and `may_break` are texts with blanks between globs and rules."""
+def plant(
+    *breaks: str, may_break: str = "", around: str = "", waits: bool = False, whole: bool = True
+) -> Callable[[Faulty], Faulty]:
+    """Put a class into `FAULTS`; `around` and `may_break` are texts with blanks between globs and
+    rules."""
 
     def register(kind: Faulty) -> Faulty:
         name = re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
         only_these = waits or issubclass(kind, PlainClient)
-        sections = sorted(breaks if only_these else {rule.rsplit("-", 1)[0] + "-*" for rule in breaks})
+        sections = sorted(
+            breaks if only_these else {rule.rsplit("-", 1)[0] + "-*" for rule in breaks}
+        )
         mistake = " ".join((kind.__doc__ or "").split())
         may = frozenset(may_break.split())
-        FAULTS[name] = Fault(name, kind, mistake, frozenset(breaks), may, tuple(around.split() or sections), waits, whole)
+        FAULTS[name] = Fault(
+            name,
+            kind,
+            mistake,
+            frozenset(breaks),
+            may,
+            tuple(around.split() or sections),
+            waits,
+            whole,
+        )
         return kind
 
     return register
@@ -124,7 +143,9 @@ class Latin1(ReferenceServer):
 
     def encode(self, packet: Packet) -> bytes:
         escaped = json.dumps(packet).encode()
-        payload = re.sub(rb"\\u00([89a-f][0-9a-f])", lambda found: bytes.fromhex(found[1].decode()), escaped)
+        payload = re.sub(
+            rb"\\u00([89a-f][0-9a-f])", lambda found: bytes.fromhex(found[1].decode()), escaped
+        )
         return self.header(len(payload)) + payload
 
 
@@ -165,7 +186,8 @@ class DropsWhatIsJoined(ReferenceServer):
 
 @plant("R-FRAME-3")
 class SmallFrames(ReferenceServer):
-    """Frames of more than 64 KiB are refused after the login too, though `limits` says otherwise."""
+    """Frames of more than 64 KiB are refused after the login too, though `limits` says
+    otherwise."""
 
     def max_frame(self, connection: Connection) -> int:
         return 65_536
@@ -308,7 +330,9 @@ class RefusesUnknownKeys(ReferenceServer):
     def fields_of(self, packet: Packet, request: Request) -> Packet:
         data = packet.get("data", {})
         known = {*request.needs, *request.may, "chat_id"}
-        if isinstance(data, dict) and (set(data) - known or set(packet) - {"action", "data", "request_id", "status", "message"}):
+        if isinstance(data, dict) and (
+            set(data) - known or set(packet) - {"action", "data", "request_id", "status", "message"}
+        ):
             raise Refusal("bad_packet", "there is a key that nobody knows")
         return super().fields_of(packet, request)
 
@@ -327,7 +351,13 @@ class NoStatus(ReferenceServer):
     """Replies have no `message`."""
 
     def encode(self, packet: Packet) -> bytes:
-        return super().encode({key: value for key, value in packet.items() if key != "message" or packet["action"] == "error"})
+        return super().encode(
+            {
+                key: value
+                for key, value in packet.items()
+                if key != "message" or packet["action"] == "error"
+            }
+        )
 
 
 # ------------------------------------------------------------------------------------------------------------------------ errors
@@ -338,7 +368,13 @@ class NoCode(ReferenceServer):
     """Errors have no `code`."""
 
     def encode(self, packet: Packet) -> bytes:
-        return super().encode({key: value for key, value in packet.items() if key != "code" or packet["action"] != "error"})
+        return super().encode(
+            {
+                key: value
+                for key, value in packet.items()
+                if key != "code" or packet["action"] != "error"
+            }
+        )
 
 
 @plant("R-ERR-2")
@@ -407,7 +443,9 @@ class TellsWhichWasWrong(ReferenceServer):
 
     def do_login(self, connection: Connection, data: Packet) -> None:
         if data["chatid"].casefold() not in self.accounts:
-            return self.reply(connection, "login_fail", "There is no such user", None, status="error")
+            return self.reply(
+                connection, "login_fail", "There is no such user", None, status="error"
+            )
         super().do_login(connection, data)
 
 
@@ -426,7 +464,9 @@ class SecondLogin(ReferenceServer):
     def check_place(self, account: Account, take_over: bool) -> None:
         pass
 
-    def begin_session(self, connection: Connection, account: Account, features: list[str] | None) -> None:
+    def begin_session(
+        self, connection: Connection, account: Account, features: list[str] | None
+    ) -> None:
         account.connection = None
         super().begin_session(connection, account, features)
 
@@ -435,7 +475,9 @@ class SecondLogin(ReferenceServer):
 class LogsInAgain(ReferenceServer):
     """`login` on a connection that is logged in logs in once more."""
 
-    def check_identity(self, connection: Connection, action: str, data: Packet, request: Request) -> None:
+    def check_identity(
+        self, connection: Connection, action: str, data: Packet, request: Request
+    ) -> None:
         if action != "login":
             return super().check_identity(connection, action, data, request)
         self.end_session(connection)
@@ -445,7 +487,9 @@ class LogsInAgain(ReferenceServer):
 class AnyName(ReferenceServer):
     """`chatid` of a request is not compared with who is logged in."""
 
-    def check_identity(self, connection: Connection, action: str, data: Packet, request: Request) -> None:
+    def check_identity(
+        self, connection: Connection, action: str, data: Packet, request: Request
+    ) -> None:
         if action == "login":
             super().check_identity(connection, action, data, request)
 
@@ -454,7 +498,9 @@ class AnyName(ReferenceServer):
 class TakeOverLeavesBoth(ReferenceServer):
     """A login with the key takes the place, but the other connection is not closed."""
 
-    def begin_session(self, connection: Connection, account: Account, features: list[str] | None) -> None:
+    def begin_session(
+        self, connection: Connection, account: Account, features: list[str] | None
+    ) -> None:
         if account.connection is not None:
             self.end_session(account.connection)
         super().begin_session(connection, account, features)
@@ -465,7 +511,13 @@ class KeyChanges(ReferenceServer):
     """A login with the key gives a new key, and the old one dies."""
 
     def reply(
-        self, connection: Connection, action: str, message: str | None, data: Packet | None, status: str = "success", code: str = ""
+        self,
+        connection: Connection,
+        action: str,
+        message: str | None,
+        data: Packet | None,
+        status: str = "success",
+        code: str = "",
     ) -> None:
         if action == "login_success" and data is not None:
             account = self.me(connection)
@@ -519,7 +571,9 @@ class RegisterAgain(ReferenceServer):
         if account is None or account.name != data["chatid"]:
             return super().do_register(connection, data)
         self.set_password(account, data["password"])
-        self.reply(connection, "register_success", "Registration successful", {"chatid": account.name})
+        self.reply(
+            connection, "register_success", "Registration successful", {"chatid": account.name}
+        )
 
 
 @plant("R-ACC-5")
@@ -543,7 +597,12 @@ class OldPasswordNotAsked(ReferenceServer):
         account = self.me(connection)
         self.set_password(account, data["new_password"])
         account.key_hashes.clear()
-        self.reply(connection, "password_changed", "Password changed successfully.", {"chatid": account.name})
+        self.reply(
+            connection,
+            "password_changed",
+            "Password changed successfully.",
+            {"chatid": account.name},
+        )
 
 
 # ------------------------------------------------------------------------------------------------------------------------ messages
@@ -571,7 +630,11 @@ class Utf16Units(ReferenceServer):
 
     def count_letters(self, content: str) -> dict[str, int]:
         units = content.encode("utf-16-le")
-        return dict(Counter(units[at : at + 2].decode("utf-16-le", "replace") for at in range(0, len(units), 2)))
+        return dict(
+            Counter(
+                units[at : at + 2].decode("utf-16-le", "replace") for at in range(0, len(units), 2)
+            )
+        )
 
 
 @plant("R-MSG-1")
@@ -604,7 +667,11 @@ class DeliversAtOnce(ReferenceServer):
 
     def do_confirm_count(self, connection: Connection, data: Packet) -> None:
         message = getattr(self, "early", {}).get(data["transaction_id"])
-        if data["transaction_id"] not in connection.transactions or message is None or not data["confirm"]:
+        if (
+            data["transaction_id"] not in connection.transactions
+            or message is None
+            or not data["confirm"]
+        ):
             return super().do_confirm_count(connection, data)
         del connection.transactions[data["transaction_id"]]
         self.acknowledge(connection, data["transaction_id"], message)
@@ -661,7 +728,9 @@ class IgnoresKeys(ReferenceServer):
     """`transaction_id` of `send_message` is ignored: T is always the server's own."""
 
     def do_send_message(self, connection: Connection, data: Packet) -> None:
-        super().do_send_message(connection, {key: value for key, value in data.items() if key != "transaction_id"})
+        super().do_send_message(
+            connection, {key: value for key, value in data.items() if key != "transaction_id"}
+        )
 
 
 @plant("R-MSG-9")
@@ -725,13 +794,24 @@ class OwnT2ForEach(ReferenceServer):
 
     def message_to_answer(self, connection: Connection, transaction_id: str) -> Message:
         name = "-" + self.me(connection).name
-        return super().message_to_answer(connection, transaction_id[: -len(name)] if transaction_id.endswith(name) else "none")
+        return super().message_to_answer(
+            connection, transaction_id[: -len(name)] if transaction_id.endswith(name) else "none"
+        )
 
     def reply(
-        self, connection: Connection, action: str, message: str | None, data: Packet | None, status: str = "success", code: str = ""
+        self,
+        connection: Connection,
+        action: str,
+        message: str | None,
+        data: Packet | None,
+        status: str = "success",
+        code: str = "",
     ) -> None:
         if action == "confirm_count" and data is not None:
-            data = {**data, "transaction_id": f"{data['transaction_id']}-{self.me(connection).name}"}
+            data = {
+                **data,
+                "transaction_id": f"{data['transaction_id']}-{self.me(connection).name}",
+            }
         super().reply(connection, action, message, data, status, code)
 
 
@@ -791,7 +871,8 @@ class ForwardsToSender(ReferenceServer):
 
 @plant("R-ORDER-2")
 class SlowPath(ReferenceServer):
-    """What the first speaker of a room says takes longer than what the others say: their messages overtake it."""
+    """What the first speaker of a room says takes longer than what the others say: their messages
+    overtake it."""
 
     def deliver(self, sender: Account, message: Message) -> None:
         if message.sender != self.rooms[message.room_id].messages[0].sender:
@@ -858,7 +939,9 @@ class FromTimeIsExclusive(ReferenceServer):
     """`from_time` leaves out what was said in that very second."""
 
     def is_wanted(self, message: Message, begin: datetime | None, data: Packet) -> bool:
-        return super().is_wanted(message, begin, data) and (begin is None or message.timestamp > begin.timestamp())
+        return super().is_wanted(message, begin, data) and (
+            begin is None or message.timestamp > begin.timestamp()
+        )
 
 
 @plant("R-HIST-3")
@@ -963,7 +1046,9 @@ class UnknownFileIsBadPacket(ReferenceServer):
         try:
             super().do_file_down_req(connection, data)
         except Refusal as refusal:
-            raise Refusal("bad_packet" if refusal.code == "file_not_found" else refusal.code, str(refusal)) from None
+            raise Refusal(
+                "bad_packet" if refusal.code == "file_not_found" else refusal.code, str(refusal)
+            ) from None
 
 
 @plant("R-FILE-12")
@@ -971,7 +1056,11 @@ class HashOfTheName(ReferenceServer):
     """`file_send_fin` tells the `sha256` of something else."""
 
     def answer_fin(self, connection: Connection, data: Packet, result: Packet) -> None:
-        super().answer_fin(connection, data, {**result, "sha256": hashlib.sha256(data["file_path"].encode()).hexdigest()})
+        super().answer_fin(
+            connection,
+            data,
+            {**result, "sha256": hashlib.sha256(data["file_path"].encode()).hexdigest()},
+        )
 
 
 @plant("R-FILE-13")
@@ -994,7 +1083,11 @@ class TellsOfFilesTwice(ReferenceServer):
         again = upload.result is not None
         super().do_file_send_fin(connection, data)
         if again and upload.result is not None:
-            self.tell_of_file(account, upload.room_id, self.rooms[upload.room_id].files[upload.result["stored_as"]])
+            self.tell_of_file(
+                account,
+                upload.room_id,
+                self.rooms[upload.room_id].files[upload.result["stored_as"]],
+            )
 
 
 @plant("R-FILE-14", waits=True)
@@ -1036,9 +1129,13 @@ class OneNameForAll(ReferenceServer):
 class LosesTheLastChunk(ReferenceServer):
     """A download of several chunks ends one chunk early."""
 
-    def download(self, room_id: str, stored: File, total: int, begin: int, request_id: str | None) -> Iterator[Packet]:
+    def download(
+        self, room_id: str, stored: File, total: int, begin: int, request_id: str | None
+    ) -> Iterator[Packet]:
         for packet in super().download(room_id, stored, total, begin, request_id):
-            if packet["action"] != "file_down_data" or packet["data"]["sequence_number"] < max(total, 2):
+            if packet["action"] != "file_down_data" or packet["data"]["sequence_number"] < max(
+                total, 2
+            ):
                 yield packet
 
 
@@ -1056,14 +1153,19 @@ class BreaksLines(ReferenceServer):
 
     def chunk(self, stored: File, number: int) -> Packet:
         packet = super().chunk(stored, number)
-        return {**packet, "file_data": base64.encodebytes(base64.b64decode(packet["file_data"])).decode()}
+        return {
+            **packet,
+            "file_data": base64.encodebytes(base64.b64decode(packet["file_data"])).decode(),
+        }
 
 
 @plant("R-FILE-21")
 class IgnoresFromSequence(ReferenceServer):
     """`from_sequence` is ignored."""
 
-    def download(self, room_id: str, stored: File, total: int, begin: int, request_id: str | None) -> Iterator[Packet]:
+    def download(
+        self, room_id: str, stored: File, total: int, begin: int, request_id: str | None
+    ) -> Iterator[Packet]:
         return super().download(room_id, stored, total, 1, request_id)
 
 
@@ -1080,7 +1182,13 @@ class ListsWithSemicolons(ReferenceServer):
     """The names of `file_list` are joined by `; `."""
 
     def reply(
-        self, connection: Connection, action: str, message: str | None, data: Packet | None, status: str = "success", code: str = ""
+        self,
+        connection: Connection,
+        action: str,
+        message: str | None,
+        data: Packet | None,
+        status: str = "success",
+        code: str = "",
     ) -> None:
         if action == "file_list_req" and data is not None:
             data = {**data, "file_list": data["file_list"].replace(", ", "; ")}
@@ -1095,7 +1203,11 @@ class NobodyLeaves(ReferenceServer):
     """Who left an open room goes on hearing it."""
 
     def hearers(self, sender: Account, room_id: str) -> list[Account]:
-        return super().hearers(sender, room_id) if self.rooms[room_id].private else self.all_but(sender)
+        return (
+            super().hearers(sender, room_id)
+            if self.rooms[room_id].private
+            else self.all_but(sender)
+        )
 
 
 @plant("R-ROOM-6")
@@ -1132,7 +1244,11 @@ class AnyRoomId(ReferenceServer):
 
     def fields_of(self, packet: Packet, request: Request) -> Packet:
         data = packet.get("data")
-        if isinstance(data, dict) and isinstance(data.get("room_id"), str) and data["room_id"].strip():
+        if (
+            isinstance(data, dict)
+            and isinstance(data.get("room_id"), str)
+            and data["room_id"].strip()
+        ):
             packet = {**packet, "data": {**data, "room_id": data["room_id"].strip()}}
         return super().fields_of(packet, request)
 
@@ -1168,7 +1284,9 @@ class DeletedRoomsStay(ReferenceServer):
 class UnsortedLists(ReferenceServer):
     """Lists come in the opposite order."""
 
-    def page_of(self, entries: list[Any], data: Packet, key: Callable[[Any], str]) -> tuple[list[Any], bool]:
+    def page_of(
+        self, entries: list[Any], data: Packet, key: Callable[[Any], str]
+    ) -> tuple[list[Any], bool]:
         page, has_more = super().page_of(entries, data, key)
         return page[::-1], has_more
 
@@ -1198,7 +1316,13 @@ class EverybodyIsOnline(ReferenceServer):
     """`online` lists all accounts."""
 
     def reply(
-        self, connection: Connection, action: str, message: str | None, data: Packet | None, status: str = "success", code: str = ""
+        self,
+        connection: Connection,
+        action: str,
+        message: str | None,
+        data: Packet | None,
+        status: str = "success",
+        code: str = "",
     ) -> None:
         if action == "users_list" and data is not None:
             data = {**data, "online": data["users"]}
@@ -1302,10 +1426,27 @@ class AlwaysAcks(PlainClient):
 class DiesOfUnknownKeys(PlainClient):
     """A key that the client does not know ends it."""
 
-    KNOWN = frozenset(["transaction_id", "letter_frequencies", "original_action", "confirm", "message_id", "timestamp", "room_id", "sender_chatid", "content"])
+    KNOWN = frozenset(
+        [
+            "transaction_id",
+            "letter_frequencies",
+            "original_action",
+            "confirm",
+            "message_id",
+            "timestamp",
+            "room_id",
+            "sender_chatid",
+            "content",
+        ]
+    )
 
     def handle(self, packet: Packet) -> None:
-        about_messages = packet.get("action") in ("character_count", "confirm_count", "ack", "receive_message")
+        about_messages = packet.get("action") in (
+            "character_count",
+            "confirm_count",
+            "ack",
+            "receive_message",
+        )
         if about_messages and set(packet["data"]) - self.KNOWN:
             raise EOFError
         super().handle(packet)

@@ -1,10 +1,13 @@
-"""A plain chat server and a plain chat client, written from docs/PROTOCOL.md alone, to test the conformance kit with.
+"""A plain chat server and a plain chat client, written from docs/PROTOCOL.md alone, to test the
+conformance kit with.
 
-Owns all it does: it imports nothing of the product and nothing of the kit. Everything is in memory, one lock guards it all, and
-each promise of the protocol stands in a method of its own, so that tests/conformance_faults.py can break one by overriding one.
-It is not made for use: it forgets everything when it ends, and its passwords are hashed for a moment's test.
+Owns all it does: it imports nothing of the product and nothing of the kit. Everything is in memory,
+one lock guards it all, and each promise of the protocol stands in a method of its own, so that
+tests/conformance_faults.py can break one by overriding one. It is not made for use: it forgets
+everything when it ends, and its passwords are hashed for a moment's test.
 
-Threads: one accepts, and each connection has one that reads and handles and one that writes. `start` and `stop` may be called by any.
+Threads: one accepts, and each connection has one that reads and handles and one that writes.
+`start` and `stop` may be called by any.
 """
 
 from __future__ import annotations
@@ -96,7 +99,12 @@ def boolean(value: Any) -> bool:
 
 def room_name(value: Any) -> bool:
     """a text of 1 to 64 printable characters without leading or trailing space"""
-    return isinstance(value, str) and 1 <= len(value) <= 64 and value.isprintable() and value == value.strip()
+    return (
+        isinstance(value, str)
+        and 1 <= len(value) <= 64
+        and value.isprintable()
+        and value == value.strip()
+    )
 
 
 def message_id_or_null(value: Any) -> bool:
@@ -112,7 +120,11 @@ def counts(value: Any) -> bool:
 def base64_text(value: Any) -> bool:
     """base64 with padding and without line breaks"""
     try:
-        return isinstance(value, str) and value != "" and bool(base64.b64decode(value, validate=True) or True)
+        return (
+            isinstance(value, str)
+            and value != ""
+            and bool(base64.b64decode(value, validate=True) or True)
+        )
     except (binascii.Error, ValueError):
         return False
 
@@ -125,7 +137,9 @@ def file_name(value: Any) -> bool:
     if not name or len(name.encode()) > 255 or name in (".", ".."):
         return False
     stem = name.split(".")[0].rstrip(" ").upper()
-    reserved = stem in ("CON", "PRN", "AUX", "NUL") or re.fullmatch(r"(COM|LPT)[1-9¹²³]", stem) is not None
+    reserved = (
+        stem in ("CON", "PRN", "AUX", "NUL") or re.fullmatch(r"(COM|LPT)[1-9¹²³]", stem) is not None
+    )
     return not reserved and not any(unicodedata.category(character) == "Cc" for character in name)
 
 
@@ -154,31 +168,50 @@ class Request:
 REQUESTS: dict[str, Request] = {
     "login": Request(
         {"chatid": NAME},
-        {"password": text(128), "session_key": text(255), "take_over": boolean, "features": list_of(text(64), 64)},
+        {
+            "password": text(128),
+            "session_key": text(255),
+            "take_over": boolean,
+            "features": list_of(text(64), 64),
+        },
         before_login=True,
     ),
     "register": Request({"chatid": NAME, "password": text(128)}, before_login=True),
     "ping": Request({}, before_login=True),
     "logout": Request({"chatid": NAME}),
     "change_password": Request({"chatid": NAME, "password": text(128), "new_password": text(128)}),
-    "send_message": Request({**IN_ROOM, "content": text(MAX_CONTENT, "bytes")}, {"transaction_id": KEY}),
-    "character_count": Request({"transaction_id": KEY, "letter_frequencies": counts, "original_action": KEY}),
+    "send_message": Request(
+        {**IN_ROOM, "content": text(MAX_CONTENT, "bytes")}, {"transaction_id": KEY}
+    ),
+    "character_count": Request(
+        {"transaction_id": KEY, "letter_frequencies": counts, "original_action": KEY}
+    ),
     "confirm_count": Request({"transaction_id": KEY, "confirm": boolean}),
     "ack": Request({"transaction_id": KEY}),
     "get_messages": Request(
-        IN_ROOM, {"from_time": text(255), "after_id": integer(0), "before_id": message_id_or_null, "limit": LIMIT}
+        IN_ROOM,
+        {
+            "from_time": text(255),
+            "after_id": integer(0),
+            "before_id": message_id_or_null,
+            "limit": LIMIT,
+        },
     ),
     "file_send_init": Request(
         {**OF_FILE, "file_size": integer(0), "file_type": text(255), "total_packets": integer(0)},
         {"chunk_size": integer(1, MAX_CHUNK), "transaction_id": KEY},
         file_packet=True,
     ),
-    "file_send_data": Request({**OF_FILE, "sequence_number": integer(0), "file_data": base64_text}, file_packet=True),
+    "file_send_data": Request(
+        {**OF_FILE, "sequence_number": integer(0), "file_data": base64_text}, file_packet=True
+    ),
     "file_send_fin": Request({**OF_FILE, "total_packets": integer(0)}, file_packet=True),
     "file_cancel": Request(OF_FILE, file_packet=True),
     "file_list_req": Request(IN_ROOM, PAGE, file_packet=True),
     "file_down_req": Request(OF_FILE, {"from_sequence": integer(1)}, file_packet=True),
-    "create_room": Request({"chatid": NAME, "participants": list_of(NAME, 1000), "room_name": room_name}),
+    "create_room": Request(
+        {"chatid": NAME, "participants": list_of(NAME, 1000), "room_name": room_name}
+    ),
     "get_rooms": Request({"chatid": NAME}, PAGE),
     "join_room": Request(IN_ROOM),
     "leave_room": Request(IN_ROOM),
@@ -191,7 +224,9 @@ REQUESTS: dict[str, Request] = {
     "typing": Request(IN_ROOM),
 }
 
-INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 
 
 def folded(name: str) -> str:
@@ -200,9 +235,19 @@ def folded(name: str) -> str:
 
 def is_chatid(name: str) -> bool:
     """Whether an account may have this name (R-ACC-5)."""
-    if not 1 <= len(name) <= 32 or len(folded(name)) > 32 or INVISIBLE.search(name) or unicodedata.category(name[0])[0] == "M":
+    if (
+        not 1 <= len(name) <= 32
+        or len(folded(name)) > 32
+        or INVISIBLE.search(name)
+        or unicodedata.category(name[0])[0] == "M"
+    ):
         return False
-    return all(letter in "_-." or unicodedata.category(letter)[0] in "LM" or unicodedata.category(letter) == "Nd" for letter in name)
+    return all(
+        letter in "_-."
+        or unicodedata.category(letter)[0] in "LM"
+        or unicodedata.category(letter) == "Nd"
+        for letter in name
+    )
 
 
 # ---------------------------------------------------------------------------------------------------- what the server keeps
@@ -337,7 +382,8 @@ class Connection:
                 self.wake.wait(1)
 
     def say_last(self) -> None:
-        """What waits is still written, then nothing: reads on for a moment, so that it arrives (R-FRAME-5)."""
+        """What waits is still written, then nothing: reads on for a moment, so that it arrives
+        (R-FRAME-5)."""
         with self.wake:
             self.last_word = True
             self.wake.notify_all()
@@ -366,7 +412,8 @@ class Connection:
             self.close()
 
     def next_frame(self) -> bytes | None:
-        """Blocks for what waits; a chunk of a download only where nothing else does. None: write no more."""
+        """Blocks for what waits; a chunk of a download only where nothing else does. None: write no
+        more."""
         while True:
             with self.wake:
                 if self.over or (self.last_word and not self.waiting):
@@ -405,7 +452,8 @@ class Connection:
 
 
 class ReferenceServer:
-    """The whole protocol but its command line. Every method below `handle` runs under `self.lock`."""
+    """The whole protocol but its command line. Every method below `handle` runs under
+    `self.lock`."""
 
     BURST, RATE = 100, 20.0
     LOGIN_SECONDS = FRAME_SECONDS = STALL_SECONDS = 30.0
@@ -500,7 +548,9 @@ class ReferenceServer:
     def read_payload(self, connection: Connection, length: int, deadline: float) -> bytes:
         payload = bytearray()
         while len(payload) < length:
-            payload += connection.receive(min(65_536, length - len(payload)), min(deadline, connection.login_deadline))
+            payload += connection.receive(
+                min(65_536, length - len(payload)), min(deadline, connection.login_deadline)
+            )
         return bytes(payload)
 
     def lost_the_place(self, connection: Connection, header: bytes, length: int) -> None:
@@ -509,7 +559,12 @@ class ReferenceServer:
         hint = f"; the bytes {header.hex(' ')} look like {kind}" if kind else ""
         limit = self.max_frame(connection)
         connection.request_id = None
-        self.error(connection, "unknown", "bad_frame", f"a frame of length {length} can't be read: expected 1 to {limit}{hint}")
+        self.error(
+            connection,
+            "unknown",
+            "bad_frame",
+            f"a frame of length {length} can't be read: expected 1 to {limit}{hint}",
+        )
         connection.say_last()
 
     def decode(self, payload: bytes) -> Packet:
@@ -564,12 +619,16 @@ class ReferenceServer:
                 self.check_texts(values)
                 below.extend(value for value in values if isinstance(value, (dict, list)))
             if depth > 32 or count > 10_000:
-                raise Refusal("bad_json", "the packet is nested too deep or has too many keys and elements")
+                raise Refusal(
+                    "bad_json", "the packet is nested too deep or has too many keys and elements"
+                )
             level = below
 
     def check_texts(self, values: Iterable[Any]) -> None:
         for value in values:
-            if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+            if isinstance(value, str) and any(
+                "\ud800" <= character <= "\udfff" for character in value
+            ):
                 raise Refusal("bad_json", "a text holds a lone surrogate")
 
     # ------------------------------------------------------------------------------------------------ one request
@@ -591,24 +650,41 @@ class ReferenceServer:
             with self.lock:
                 self.handle(connection, packet)
         except RegisterRefusal as refusal:
-            self.reply(connection, "register_fail", str(refusal), None, status="error", code=refusal.code)
+            self.reply(
+                connection, "register_fail", str(refusal), None, status="error", code=refusal.code
+            )
         except Refusal as refusal:
             name = action[:64] if isinstance(action, str) and action else "unknown"
             self.error(connection, name, refusal.code, str(refusal))
         except LoginRefusal:
-            self.reply(connection, "login_fail", "Invalid credentials or user already logged in", None, status="error")
+            self.reply(
+                connection,
+                "login_fail",
+                "Invalid credentials or user already logged in",
+                None,
+                status="error",
+            )
 
     def slow_down(self, connection: Connection, packet: Packet) -> None:
         """R-LIM-3 and R-LIM-9: who asks too much is heard later."""
         now = time.monotonic()
         action, data = packet.get("action"), packet.get("data")
         if connection.account is not None and action not in self.FREE:
-            connection.tokens = min(self.BURST, connection.tokens + (now - connection.tokens_at) * self.RATE) - 1
+            connection.tokens = (
+                min(self.BURST, connection.tokens + (now - connection.tokens_at) * self.RATE) - 1
+            )
             connection.tokens_at = now
             if connection.tokens < 0:
                 self.stopping.wait(-connection.tokens / self.RATE)
-        if action == "login" and isinstance(data, dict) and "password" in data and "session_key" not in data:
-            failures = self.failures.get((folded(str(data.get("chatid"))), connection.sock.getpeername()[0]), [])
+        if (
+            action == "login"
+            and isinstance(data, dict)
+            and "password" in data
+            and "session_key" not in data
+        ):
+            failures = self.failures.get(
+                (folded(str(data.get("chatid"))), connection.sock.getpeername()[0]), []
+            )
             recent = sum(1 for at in failures if at > now - 60)
             if recent >= 5:
                 self.stopping.wait(min(10.0, 2.0 ** (recent - 5)))
@@ -637,7 +713,8 @@ class ReferenceServer:
             raise Refusal("not_logged_in", f"{action} needs a login first")
 
     def fields_of(self, packet: Packet, request: Request) -> Packet:
-        """The keys of `data` that the request knows, checked; `chat_id` comes as `chatid`, a file's path as its name."""
+        """The keys of `data` that the request knows, checked; `chat_id` comes as `chatid`, a file's
+        path as its name."""
         if "request_id" in packet and not KEY(packet["request_id"]):
             raise Refusal("bad_packet", f"request_id: expected {KEY.__doc__}")
         data = packet.get("data", {})
@@ -653,14 +730,18 @@ class ReferenceServer:
                 raise Refusal("bad_packet", f"data.{name}: expected {check.__doc__}")
         if packet["action"] == "ack" and packet.get("status") not in ("success", "error"):
             raise Refusal("bad_packet", 'status: expected "success" or "error"')
-        known = {key: value for key, value in data.items() if key in request.needs or key in request.may}
+        known = {
+            key: value for key, value in data.items() if key in request.needs or key in request.may
+        }
         if "file_path" in known:
             known["file_path"] = last_part(known["file_path"])
         if packet["action"] == "ack":
             known["status"] = packet["status"]
         return known
 
-    def check_identity(self, connection: Connection, action: str, data: Packet, request: Request) -> None:
+    def check_identity(
+        self, connection: Connection, action: str, data: Packet, request: Request
+    ) -> None:
         account = connection.account
         if account is None:
             return
@@ -670,7 +751,13 @@ class ReferenceServer:
             raise Refusal("forbidden", "data.chatid: expected your own name")
 
     def reply(
-        self, connection: Connection, action: str, message: str | None, data: Packet | None, status: str = "success", code: str = ""
+        self,
+        connection: Connection,
+        action: str,
+        message: str | None,
+        data: Packet | None,
+        status: str = "success",
+        code: str = "",
     ) -> None:
         packet: Packet = {"action": action}
         if message is not None:
@@ -684,7 +771,13 @@ class ReferenceServer:
         connection.put(packet, forwarded=False)
 
     def error(self, connection: Connection, original_action: str, code: str, message: str) -> None:
-        packet = {"action": "error", "original_action": original_action, "status": "error", "message": message, "code": code}
+        packet = {
+            "action": "error",
+            "original_action": original_action,
+            "status": "error",
+            "message": message,
+            "code": code,
+        }
         if connection.request_id is not None:
             packet["request_id"] = connection.request_id
         connection.put(packet, forwarded=False)
@@ -713,10 +806,15 @@ class ReferenceServer:
         account.password_hash = hashlib.pbkdf2_hmac("sha256", password.encode(), account.salt, 100)
 
     def password_is_right(self, account: Account, password: str) -> bool:
-        return hashlib.pbkdf2_hmac("sha256", password.encode(), account.salt, 100) == account.password_hash
+        return (
+            hashlib.pbkdf2_hmac("sha256", password.encode(), account.salt, 100)
+            == account.password_hash
+        )
 
     def note_failure(self, connection: Connection, name: str) -> None:
-        self.failures.setdefault((folded(name), connection.sock.getpeername()[0]), []).append(time.monotonic())
+        self.failures.setdefault((folded(name), connection.sock.getpeername()[0]), []).append(
+            time.monotonic()
+        )
 
     def do_login(self, connection: Connection, data: Packet) -> None:
         if "password" not in data and "session_key" not in data:
@@ -751,9 +849,16 @@ class ReferenceServer:
         return secrets.token_urlsafe(24)
 
     def limits(self) -> Packet:
-        return {"max_frame": MAX_FRAME, "max_content": MAX_CONTENT, "max_file": MAX_FILE, "max_chunk": MAX_CHUNK}
+        return {
+            "max_frame": MAX_FRAME,
+            "max_content": MAX_CONTENT,
+            "max_file": MAX_FILE,
+            "max_chunk": MAX_CHUNK,
+        }
 
-    def begin_session(self, connection: Connection, account: Account, features: list[str] | None) -> None:
+    def begin_session(
+        self, connection: Connection, account: Account, features: list[str] | None
+    ) -> None:
         other = account.connection
         if other is not None:
             self.end_session(other)
@@ -788,7 +893,12 @@ class ReferenceServer:
             raise Refusal("forbidden", "data.password: this is not your password")
         self.set_password(account, data["new_password"])
         account.key_hashes.clear()
-        self.reply(connection, "password_changed", "Password changed successfully.", {"chatid": account.name})
+        self.reply(
+            connection,
+            "password_changed",
+            "Password changed successfully.",
+            {"chatid": account.name},
+        )
 
     # ------------------------------------------------------------------------------------------------ rooms
 
@@ -810,7 +920,12 @@ class ReferenceServer:
             self.check_room_quota(self.me(connection))
 
     def check_room_quota(self, account: Account) -> None:
-        if sum(1 for room in self.rooms.values() if room.maker == account.name and not room.deleted) >= 100:
+        if (
+            sum(
+                1 for room in self.rooms.values() if room.maker == account.name and not room.deleted
+            )
+            >= 100
+        ):
             raise Refusal("quota_exceeded", "you made 100 rooms")
 
     def make_open_room(self, account: Account, room_id: str) -> Room:
@@ -849,7 +964,9 @@ class ReferenceServer:
         members = {self.account_of(name).name for name in data["participants"]} | {owner.name}
         self.check_room_quota(owner)
         room_id = "p-" + secrets.token_hex(16)
-        room = self.rooms[room_id] = Room(room_id, data["room_name"], owner.name, owner.name, members)
+        room = self.rooms[room_id] = Room(
+            room_id, data["room_name"], owner.name, owner.name, members
+        )
         self.reply(connection, "room_created", "Room created.", {"room_id": room_id})
         self.tell(self.in_room(room), "room_created", room_id=room_id, name=room.name)
 
@@ -875,7 +992,12 @@ class ReferenceServer:
         room, added = self.owned(connection, data), self.account_of(data["user_to_add"])
         is_new = added.name not in room.members
         room.members.add(added.name)
-        self.reply(connection, "user_added", "User added to the room.", {"room_id": room.room_id, "user_added": added.name})
+        self.reply(
+            connection,
+            "user_added",
+            "User added to the room.",
+            {"room_id": room.room_id, "user_added": added.name},
+        )
         if is_new:
             self.tell(self.in_room(room), "user_added", room_id=room.room_id, chatid=added.name)
 
@@ -887,7 +1009,12 @@ class ReferenceServer:
             raise Refusal("user_not_found", "this user is no member")
         told = self.in_room(room)
         self.take_member_away(room, removed)
-        self.reply(connection, "user_removed", "User removed from the room.", {"room_id": room.room_id, "user_removed": removed.name})
+        self.reply(
+            connection,
+            "user_removed",
+            "User removed from the room.",
+            {"room_id": room.room_id, "user_removed": removed.name},
+        )
         self.tell(told, "user_removed", room_id=room.room_id, chatid=removed.name)
 
     def take_member_away(self, room: Room, removed: Account) -> None:
@@ -908,9 +1035,18 @@ class ReferenceServer:
 
     def do_get_rooms(self, connection: Connection, data: Packet) -> None:
         account = self.me(connection)
-        rooms = [self.room_entry(account, self.rooms[key]) for key in sorted(self.rooms) if self.may_read(account, self.rooms[key])]
+        rooms = [
+            self.room_entry(account, self.rooms[key])
+            for key in sorted(self.rooms)
+            if self.may_read(account, self.rooms[key])
+        ]
         page, has_more = self.page_of(rooms, data, lambda room: str(room["id"]))
-        self.reply(connection, "rooms_list", "Rooms retrieved successfully.", {"rooms": page, "has_more": has_more})
+        self.reply(
+            connection,
+            "rooms_list",
+            "Rooms retrieved successfully.",
+            {"rooms": page, "has_more": has_more},
+        )
 
     def room_entry(self, account: Account, room: Room) -> Packet:
         return {
@@ -925,32 +1061,55 @@ class ReferenceServer:
 
     def unread(self, account: Account, room: Room) -> int:
         mark = account.marks.get(room.room_id, 0)
-        return sum(1 for message in room.messages if message.sender != account.name and message.message_id > mark)
+        return sum(
+            1
+            for message in room.messages
+            if message.sender != account.name and message.message_id > mark
+        )
 
     def do_get_room_users(self, connection: Connection, data: Packet) -> None:
         room = self.room(connection, data["room_id"])
-        users, has_more = self.page_of(sorted(member.name for member in self.in_room(room)), data, str)
-        answer = {"room_id": room.room_id, "room_name": room.name, "users": users, "has_more": has_more}
-        self.reply(connection, "room_users_list", "Users of the room retrieved successfully.", answer)
+        users, has_more = self.page_of(
+            sorted(member.name for member in self.in_room(room)), data, str
+        )
+        answer = {
+            "room_id": room.room_id,
+            "room_name": room.name,
+            "users": users,
+            "has_more": has_more,
+        }
+        self.reply(
+            connection, "room_users_list", "Users of the room retrieved successfully.", answer
+        )
 
     def do_get_users(self, connection: Connection, data: Packet) -> None:
-        users, has_more = self.page_of(sorted(account.name for account in self.accounts.values()), data, str)
+        users, has_more = self.page_of(
+            sorted(account.name for account in self.accounts.values()), data, str
+        )
         online = [name for name in users if self.account_of(name).connection is not None]
         answer = {"users": users, "online": online, "has_more": has_more}
         self.reply(connection, "users_list", "Users retrieved successfully.", answer)
 
-    def page_of(self, entries: list[Any], data: Packet, key: Callable[[Any], str]) -> tuple[list[Any], bool]:
-        """What comes behind `after`, at most `limit`, and no more than fits into a frame; whether more follows."""
+    def page_of(
+        self, entries: list[Any], data: Packet, key: Callable[[Any], str]
+    ) -> tuple[list[Any], bool]:
+        """What comes behind `after`, at most `limit`, and no more than fits into a frame; whether
+        more follows."""
         rest = [entry for entry in entries if "after" not in data or key(entry) > data["after"]]
         page = self.what_fits(rest[: data.get("limit", 1000)])
         return page, len(page) < len(rest)
 
     def what_fits(self, entries: list[Any]) -> list[Any]:
-        """The beginning of a list that fits into a frame, with room for the rest of the packet; at least one entry."""
+        """The beginning of a list that fits into a frame, with room for the rest of the packet; at
+        least one entry."""
         size = 4096
         page: list[Any] = []
         for entry in entries:
-            size += 2 * len(json.dumps(entry, ensure_ascii=False).encode()) if isinstance(entry, str) else self.size_of(entry)
+            size += (
+                2 * len(json.dumps(entry, ensure_ascii=False).encode())
+                if isinstance(entry, str)
+                else self.size_of(entry)
+            )
             if page and size > MAX_FRAME:
                 break
             page.append(entry)
@@ -992,22 +1151,30 @@ class ReferenceServer:
 
     def check_same(self, before: Message | Transaction, room_id: str, content: str) -> None:
         if (before.room_id, before.content) != (room_id, content):
-            raise Refusal("transaction_mismatch", "data.transaction_id: this key was used for something else")
+            raise Refusal(
+                "transaction_mismatch", "data.transaction_id: this key was used for something else"
+            )
 
     def forget_old_transactions(self, connection: Connection) -> None:
         now = time.monotonic()
-        connection.transactions = {key: one for key, one in connection.transactions.items() if one.ends > now}
+        connection.transactions = {
+            key: one for key, one in connection.transactions.items() if one.ends > now
+        }
 
     def do_confirm_count(self, connection: Connection, data: Packet) -> None:
         self.forget_old_transactions(connection)
         transaction_id = data["transaction_id"]
         transaction = connection.transactions.pop(transaction_id, None)
         if transaction is None:
-            raise Refusal("transaction_not_found", "data.transaction_id: no such transaction is open")
+            raise Refusal(
+                "transaction_not_found", "data.transaction_id: no such transaction is open"
+            )
         if not self.is_confirmed(transaction, data["confirm"]):
             message = "You did not confirm the counts: the message was dropped."
             answer = {"transaction_id": transaction_id}
-            return self.reply(connection, "ack", message, answer, status="error", code="not_confirmed")
+            return self.reply(
+                connection, "ack", message, answer, status="error", code="not_confirmed"
+            )
         self.room_or_new(connection, transaction.room_id)
         message_stored = self.store(self.me(connection), transaction)
         self.acknowledge(connection, transaction_id, message_stored)
@@ -1019,7 +1186,9 @@ class ReferenceServer:
     def store(self, sender: Account, transaction: Transaction) -> Message:
         room = self.make_open_room(sender, transaction.room_id)
         timestamp, t2 = int(time.time()), "r-" + secrets.token_hex(8)
-        message = Message(self.next_message_id(), room.room_id, sender.name, transaction.content, timestamp, t2)
+        message = Message(
+            self.next_message_id(), room.room_id, sender.name, transaction.content, timestamp, t2
+        )
         self.keep(room, message)
         self.messages[t2] = message
         if transaction.key is not None:
@@ -1038,7 +1207,11 @@ class ReferenceServer:
         account.marks[room_id] = max(message_id, account.marks.get(room_id, 0))
 
     def acknowledge(self, connection: Connection, transaction_id: str, message: Message) -> None:
-        answer = {"transaction_id": transaction_id, "message_id": message.message_id, "timestamp": written(message.timestamp)}
+        answer = {
+            "transaction_id": transaction_id,
+            "message_id": message.message_id,
+            "timestamp": written(message.timestamp),
+        }
         self.reply(connection, "ack", "Action processed successfully.", answer)
 
     def deliver(self, sender: Account, message: Message) -> None:
@@ -1061,25 +1234,41 @@ class ReferenceServer:
             "timestamp": written(message.timestamp),
             "message_id": message.message_id,
         }
-        return {"action": "receive_message", "status": "success", "message": "New message received.", "data": data}
+        return {
+            "action": "receive_message",
+            "status": "success",
+            "message": "New message received.",
+            "data": data,
+        }
 
     def message_to_answer(self, connection: Connection, transaction_id: str) -> Message:
         """The message of a T2; raises where this user has none to answer for (R-MSG-12)."""
         message, account = self.messages.get(transaction_id), self.me(connection)
-        if message is None or message.sender == account.name or not self.may_read(account, self.rooms[message.room_id]):
-            raise Refusal("transaction_not_found", "data.transaction_id: there is no such message for you")
+        if (
+            message is None
+            or message.sender == account.name
+            or not self.may_read(account, self.rooms[message.room_id])
+        ):
+            raise Refusal(
+                "transaction_not_found", "data.transaction_id: there is no such message for you"
+            )
         return message
 
     def do_character_count(self, connection: Connection, data: Packet) -> None:
         message = self.message_to_answer(connection, data["transaction_id"])
         confirm = self.counts_are_right(message, data["letter_frequencies"])
-        self.reply(connection, "confirm_count", None, {"transaction_id": message.t2, "confirm": confirm})
+        self.reply(
+            connection, "confirm_count", None, {"transaction_id": message.t2, "confirm": confirm}
+        )
 
     def counts_are_right(self, message: Message, letter_frequencies: dict[str, int]) -> bool:
         return letter_frequencies == self.count_letters(message.content)
 
     def do_ack(self, connection: Connection, data: Packet) -> None:
-        message, account = self.message_to_answer(connection, data["transaction_id"]), self.me(connection)
+        message, account = (
+            self.message_to_answer(connection, data["transaction_id"]),
+            self.me(connection),
+        )
         if data["status"] == "success":
             self.mark(account, message.room_id, message.message_id)
         elif message.copies[account.name] < 3:
@@ -1097,7 +1286,11 @@ class ReferenceServer:
         page, has_more = self.page_of_messages(messages, data)
         if page:
             self.mark(self.me(connection), room.room_id, page[-1].message_id)
-        answer = {"room_id": room.room_id, "messages": [self.history_entry(message) for message in page], "has_more": has_more}
+        answer = {
+            "room_id": room.room_id,
+            "messages": [self.history_entry(message) for message in page],
+            "has_more": has_more,
+        }
         self.reply(connection, "messages_list", "Messages retrieved successfully.", answer)
 
     def time_of(self, written_time: str) -> datetime:
@@ -1106,12 +1299,31 @@ class ReferenceServer:
         try:
             if found is None:
                 raise ValueError
-            year, month, day, hour, minute, second, fraction, zulu, sign, hours, minutes = found.groups()
-            zone = timezone.utc if zulu else timezone(int(sign + "1") * timedelta(hours=int(hours), minutes=int(minutes or 0)))
+            year, month, day, hour, minute, second, fraction, zulu, sign, hours, minutes = (
+                found.groups()
+            )
+            zone = (
+                timezone.utc
+                if zulu
+                else timezone(
+                    int(sign + "1") * timedelta(hours=int(hours), minutes=int(minutes or 0))
+                )
+            )
             micro = int((fraction or "0")[:6].ljust(6, "0"))
-            return datetime(int(year), int(month), int(day), int(hour), int(minute), int(second or 0), micro, zone)
+            return datetime(
+                int(year),
+                int(month),
+                int(day),
+                int(hour),
+                int(minute),
+                int(second or 0),
+                micro,
+                zone,
+            )
         except ValueError:
-            raise Refusal("bad_time", "data.from_time: expected an ISO 8601 time with a zone") from None
+            raise Refusal(
+                "bad_time", "data.from_time: expected an ISO 8601 time with a zone"
+            ) from None
 
     def is_wanted(self, message: Message, begin: datetime | None, data: Packet) -> bool:
         if begin is not None and datetime.fromtimestamp(message.timestamp, timezone.utc) < begin:
@@ -1132,8 +1344,12 @@ class ReferenceServer:
         if whole_seconds and len(page) < len(messages):
             next_second = messages[len(page)].timestamp
             page = [message for message in page if message.timestamp < next_second]
-            if not page or page[-1].timestamp == messages[0].timestamp:  # who goes on from there must get further
-                page = [message for message in messages[:fitting] if message.timestamp <= next_second]
+            if (
+                not page or page[-1].timestamp == messages[0].timestamp
+            ):  # who goes on from there must get further
+                page = [
+                    message for message in messages[:fitting] if message.timestamp <= next_second
+                ]
         has_more = len(page) < len(messages)
         return (page[::-1] if backwards else page), has_more
 
@@ -1156,12 +1372,22 @@ class ReferenceServer:
             self.check_numbers(data)
             upload = self.uploads.get(place)
             same = (data["file_size"], data["total_packets"])
-            if upload is None or upload.result is not None or (upload.size, upload.total) != same or (key and upload.key != key):
+            if (
+                upload is None
+                or upload.result is not None
+                or (upload.size, upload.total) != same
+                or (key and upload.key != key)
+            ):
                 self.check_share(account, data["file_size"], place)
                 upload = Upload(
-                    data["file_size"], data["total_packets"], data["file_type"], data.get("chunk_size"), data["room_id"],
-                    data["file_path"], key,
-                )  # fmt: skip
+                    data["file_size"],
+                    data["total_packets"],
+                    data["file_type"],
+                    data.get("chunk_size"),
+                    data["room_id"],
+                    data["file_path"],
+                    key,
+                )
             if key is not None:
                 self.upload_keys[account.name, key] = upload
         self.uploads[place] = upload
@@ -1176,22 +1402,37 @@ class ReferenceServer:
             return None
         wanted = (data["room_id"], data["file_path"], data["file_size"], data["total_packets"])
         if (upload.room_id, upload.name, upload.size, upload.total) != wanted:
-            raise Refusal("transaction_mismatch", "data.transaction_id: this key was used for another file")
+            raise Refusal(
+                "transaction_mismatch", "data.transaction_id: this key was used for another file"
+            )
         return upload
 
     def check_numbers(self, data: Packet) -> None:
         size, total, chunk_size = data["file_size"], data["total_packets"], data.get("chunk_size")
         if size > MAX_FILE:
             raise Refusal("too_large", f"data.file_size: expected at most {MAX_FILE}")
-        fits = total <= size <= total * MAX_CHUNK if chunk_size is None else total == -(-size // chunk_size)
+        fits = (
+            total <= size <= total * MAX_CHUNK
+            if chunk_size is None
+            else total == -(-size // chunk_size)
+        )
         if not fits:
             raise Refusal("bad_packet", "data.total_packets: this number does not fit to file_size")
 
     def check_share(self, account: Account, size: int, place: tuple[str, str, str]) -> None:
-        open_now = {key: one for key, one in self.uploads.items() if key[0] == account.name and one.result is None and key != place}
+        open_now = {
+            key: one
+            for key, one in self.uploads.items()
+            if key[0] == account.name and one.result is None and key != place
+        }
         if len(open_now) >= 64:
             raise Refusal("too_many_pending", "64 uploads are open: finish some first")
-        stored = sum(len(one.content) for room in self.rooms.values() for one in room.files.values() if one.sender == account.name)
+        stored = sum(
+            len(one.content)
+            for room in self.rooms.values()
+            for one in room.files.values()
+            if one.sender == account.name
+        )
         if stored + sum(one.size for one in open_now.values()) + size > QUOTA:
             raise Refusal("quota_exceeded", "your share is used up")
 
@@ -1222,7 +1463,9 @@ class ReferenceServer:
         if upload.result is not None:
             raise Refusal("file_not_found", "no such upload is open")
         number, chunk = data["sequence_number"], base64.b64decode(data["file_data"])
-        first = upload.first_number if upload.first_number is not None else (0 if number == 0 else 1)
+        first = (
+            upload.first_number if upload.first_number is not None else (0 if number == 0 else 1)
+        )
         index = number - first
         self.check_chunk(upload, index, len(chunk))
         if upload.chunk_size is None:
@@ -1241,16 +1484,23 @@ class ReferenceServer:
         if not 0 <= index <= last:
             raise Refusal("bad_packet", f"data.sequence_number: expected {upload.total} chunks")
         if upload.chunk_size is None and index == last and last > 0:
-            raise Refusal("bad_packet", "data.sequence_number: the last chunk can't be the first to come")
+            raise Refusal(
+                "bad_packet", "data.sequence_number: the last chunk can't be the first to come"
+            )
         chunk_size = upload.chunk_size or length
         wanted = chunk_size if index < last else upload.size - chunk_size * last
         if length != wanted or length > MAX_CHUNK or -(-upload.size // chunk_size) != upload.total:
-            raise Refusal("bad_packet", f"data.file_data: {length} bytes do not fit to file_size and total_packets")
+            raise Refusal(
+                "bad_packet",
+                f"data.file_data: {length} bytes do not fit to file_size and total_packets",
+            )
 
     def do_file_send_fin(self, connection: Connection, data: Packet) -> None:
         account, upload = self.me(connection), self.open_upload(connection, data)
         if data["total_packets"] != upload.total:
-            raise Refusal("bad_packet", f"data.total_packets: expected {upload.total} as in file_send_init")
+            raise Refusal(
+                "bad_packet", f"data.total_packets: expected {upload.total} as in file_send_init"
+            )
         if upload.result is None:
             self.check_complete(upload)
             stored = self.store_file(account, upload)
@@ -1261,7 +1511,12 @@ class ReferenceServer:
             self.answer_fin(connection, data, upload.result)
 
     def answer_fin(self, connection: Connection, data: Packet, result: Packet) -> None:
-        self.reply(connection, "file_send_fin", "File assembled successfully.", {**self.file_of(self.me(connection), data), **result})
+        self.reply(
+            connection,
+            "file_send_fin",
+            "File assembled successfully.",
+            {**self.file_of(self.me(connection), data), **result},
+        )
 
     def check_complete(self, upload: Upload) -> None:
         for index in range(upload.total):
@@ -1276,7 +1531,14 @@ class ReferenceServer:
         room, content = self.make_open_room(account, upload.room_id), self.assemble(upload)
         upload.chunks = dict.fromkeys(upload.chunks, b"")
         name = self.free_name(room, account, upload.name)
-        stored = File(name, account.name, upload.file_type, content, int(time.time()), hashlib.sha256(content).hexdigest())
+        stored = File(
+            name,
+            account.name,
+            upload.file_type,
+            content,
+            int(time.time()),
+            hashlib.sha256(content).hexdigest(),
+        )
         room.files.pop(name, None)
         room.files[name] = stored
         return stored
@@ -1303,7 +1565,15 @@ class ReferenceServer:
             "timestamp": written(stored.timestamp),
         }
         for account in self.hearers(sender, room_id):
-            self.forward(account, {"action": "receive_file", "status": "success", "message": "New file received.", "data": data})
+            self.forward(
+                account,
+                {
+                    "action": "receive_file",
+                    "status": "success",
+                    "message": "New file received.",
+                    "data": data,
+                },
+            )
 
     def do_file_cancel(self, connection: Connection, data: Packet) -> None:
         account = self.me(connection)
@@ -1335,8 +1605,13 @@ class ReferenceServer:
         names = list(room.files)
         if data.get("after") in names:
             names = names[names.index(data["after"]) + 1 :]
-        page = self.what_fits([self.file_entry(room.files[name]) for name in names[: data.get("limit", 1000)]])
-        answer: Packet = {"file_list": ", ".join(entry["file_path"] for entry in page), "files": page}
+        page = self.what_fits(
+            [self.file_entry(room.files[name]) for name in names[: data.get("limit", 1000)]]
+        )
+        answer: Packet = {
+            "file_list": ", ".join(entry["file_path"] for entry in page),
+            "files": page,
+        }
         if len(page) < len(names):
             answer["has_more"] = True
         self.reply(connection, "file_list_req", f"File list for room {room.room_id}", answer)
@@ -1370,15 +1645,38 @@ class ReferenceServer:
     def chunk_size_of_downloads(self) -> int:
         return 65_536
 
-    def download(self, room_id: str, stored: File, total: int, begin: int, request_id: str | None) -> Iterator[Packet]:
+    def download(
+        self, room_id: str, stored: File, total: int, begin: int, request_id: str | None
+    ) -> Iterator[Packet]:
         """The packets of one download, each made when its turn has come."""
         tail: Packet = {} if request_id is None else {"request_id": request_id}
         place = {"room_id": room_id, "file_path": stored.name}
-        meta = {**place, "file_size": len(stored.content), "total_packets": total, "sha256": stored.told_sha256}
-        yield {"action": "file_down_meta", "status": "success", "message": "Starting file download.", "data": meta, **tail}
+        meta = {
+            **place,
+            "file_size": len(stored.content),
+            "total_packets": total,
+            "sha256": stored.told_sha256,
+        }
+        yield {
+            "action": "file_down_meta",
+            "status": "success",
+            "message": "Starting file download.",
+            "data": meta,
+            **tail,
+        }
         for number in range(begin, total + 1):
-            yield {"action": "file_down_data", "data": {**place, **self.chunk(stored, number)}, **tail}
-        yield {"action": "file_down_fin", "status": "success", "message": "File download complete.", "data": place, **tail}
+            yield {
+                "action": "file_down_data",
+                "data": {**place, **self.chunk(stored, number)},
+                **tail,
+            }
+        yield {
+            "action": "file_down_fin",
+            "status": "success",
+            "message": "File download complete.",
+            "data": place,
+            **tail,
+        }
 
     def chunk(self, stored: File, number: int) -> Packet:
         size = self.chunk_size_of_downloads()
@@ -1400,13 +1698,17 @@ class ReferenceServer:
         room, account = self.room(connection, data["room_id"]), self.me(connection)
         if "typing" not in connection.features:
             raise Refusal("forbidden", "typing is for who asked for it at login")
-        self.tell(self.hearers(account, room.room_id), "typing", room_id=room.room_id, chatid=account.name)
+        self.tell(
+            self.hearers(account, room.room_id), "typing", room_id=room.room_id, chatid=account.name
+        )
 
     def tell(self, accounts: list[Account], kind: str, **keys: str) -> None:
         """One event to those of these who asked for events."""
         for account in accounts:
             if account.connection is not None and self.hears_events(account.connection):
-                account.connection.put({"action": "event", "data": {"type": kind, **keys}}, forwarded=True)
+                account.connection.put(
+                    {"action": "event", "data": {"type": kind, **keys}}, forwarded=True
+                )
 
     def hears_events(self, connection: Connection) -> bool:
         return "events" in connection.features
@@ -1417,7 +1719,8 @@ def written(seconds: int) -> str:
 
 
 def main() -> None:
-    """`python tests/conformance_reference.py server [PORT]`: serve until the standard input or the process ends."""
+    """`python tests/conformance_reference.py server [PORT]`: serve until the standard input or the
+    process ends."""
     server = ReferenceServer(int(sys.argv[2]) if len(sys.argv) > 2 else 0).start()
     print(f"listening on 127.0.0.1:{server.port}", flush=True)
     threading.Event().wait()

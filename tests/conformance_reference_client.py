@@ -1,8 +1,9 @@
 """A plain line client, written from docs/PROTOCOL.md alone, to test the conformance kit with.
 
-Owns one connection: it imports nothing of the product and nothing of the kit. Each duty of a client stands in a method of its own,
-so that tests/conformance_faults.py can break one by overriding one. `python tests/conformance_reference_client.py HOST PORT USER
-PASSWORD FOLDER`: lines of the standard input are said in the lobby, `/send FILE` and `/get NAME` move files.
+Owns one connection: it imports nothing of the product and nothing of the kit. Each duty of a client
+stands in a method of its own, so that tests/conformance_faults.py can break one by overriding one.
+`python tests/conformance_reference_client.py HOST PORT USER PASSWORD FOLDER`: lines of the standard
+input are said in the lobby, `/send FILE` and `/get NAME` move files.
 
 Threads: the main thread reads the input, one reads the connection and handles what comes.
 """
@@ -28,7 +29,8 @@ CHUNK = 4096
 
 @dataclass
 class Upload:
-    """A file on its way to the server: what waits for the answer to `file_send_init`, then for the last answers."""
+    """A file on its way to the server: what waits for the answer to `file_send_init`, then for the
+    last answers."""
 
     name: str
     content: bytes
@@ -48,11 +50,15 @@ class Download:
 class PlainClient:
     """One user on one connection. `handle` and the `on_` methods run in the reading thread."""
 
-    def __init__(self, host: str, port: int, user: str, password: str, folder: str, room: str = "lobby") -> None:
+    def __init__(
+        self, host: str, port: int, user: str, password: str, folder: str, room: str = "lobby"
+    ) -> None:
         self.user, self.password, self.folder, self.room = user, password, Path(folder), room
         self.sock = socket.create_connection((host, port), timeout=30)
         self.sock.settimeout(None)
-        self.lock = threading.Lock()  # guards the sending, and what waits for an answer in its order
+        self.lock = (
+            threading.Lock()
+        )  # guards the sending, and what waits for an answer in its order
         self.is_on = threading.Event()
         self.sent: deque[str] = deque()
         self.open: dict[str, str] = {}
@@ -108,18 +114,29 @@ class PlainClient:
         if line.startswith("/send "):
             self.send_file(Path(line[6:]))
         elif line.startswith("/get "):
-            self.send("file_down_req", {"chat_id": self.user, "room_id": self.room, "file_path": line[5:]})
+            self.send(
+                "file_down_req", {"chat_id": self.user, "room_id": self.room, "file_path": line[5:]}
+            )
         elif line:
             self.say(line)
 
     def say(self, text: str) -> None:
         with self.lock:
             self.sent.append(text)
-            self.put({"action": "send_message", "data": {"chatid": self.user, "room_id": self.room, "content": text}})
+            self.put(
+                {
+                    "action": "send_message",
+                    "data": {"chatid": self.user, "room_id": self.room, "content": text},
+                }
+            )
 
     def send_file(self, path: Path) -> None:
         upload = self.uploads[path.name] = Upload(path.name, path.read_bytes())
-        data = {"file_size": len(upload.content), "file_type": "application/octet-stream", "total_packets": self.total(upload)}
+        data = {
+            "file_size": len(upload.content),
+            "file_type": "application/octet-stream",
+            "total_packets": self.total(upload),
+        }
         self.send("file_send_init", {**self.of_file(upload.name), **data})
 
     def of_file(self, name: str) -> Packet:
@@ -161,18 +178,25 @@ class PlainClient:
         return dict(Counter(text))
 
     def on_character_count(self, packet: Packet, data: Packet) -> None:
-        """The server tells what arrived: compare it with what was meant (R-MSG-3). Answers come in the order of the requests."""
+        """The server tells what arrived: compare it with what was meant (R-MSG-3). Answers come in
+        the order of the requests."""
         transaction_id = data["transaction_id"]
         if transaction_id not in self.open:
             self.open[transaction_id] = self.sent.popleft()
-        self.send("confirm_count", {"transaction_id": transaction_id, "confirm": self.is_meant(transaction_id, data)})
+        self.send(
+            "confirm_count",
+            {"transaction_id": transaction_id, "confirm": self.is_meant(transaction_id, data)},
+        )
 
     def is_meant(self, transaction_id: str, data: Packet) -> bool:
         return bool(data["letter_frequencies"] == self.count(self.open[transaction_id]))
 
     def on_ack(self, packet: Packet, data: Packet) -> None:
         text = self.open.pop(data["transaction_id"], "")
-        print("sent: " + text if packet.get("status") == "success" else "NOT SENT: " + text, flush=True)
+        print(
+            "sent: " + text if packet.get("status") == "success" else "NOT SENT: " + text,
+            flush=True,
+        )
 
     def on_receive_message(self, packet: Packet, data: Packet) -> None:
         """Counts what came, and shows it once: a copy has the same number (R-MSG-18)."""
@@ -183,12 +207,20 @@ class PlainClient:
         self.answer_counts(data)
 
     def answer_counts(self, data: Packet) -> None:
-        answer = {"transaction_id": data["transaction_id"], "letter_frequencies": self.count(data["content"])}
+        answer = {
+            "transaction_id": data["transaction_id"],
+            "letter_frequencies": self.count(data["content"]),
+        }
         self.send("character_count", {**answer, "original_action": "receive_message"})
 
     def on_confirm_count(self, packet: Packet, data: Packet) -> None:
         status = "success" if data["confirm"] is True else "error"
-        self.send("ack", {"transaction_id": data["transaction_id"]}, status=status, message="Action processed.")
+        self.send(
+            "ack",
+            {"transaction_id": data["transaction_id"]},
+            status=status,
+            message="Action processed.",
+        )
 
     # ---- files
 
@@ -200,7 +232,10 @@ class PlainClient:
         upload.waiting_for = set(range(1, self.total(upload) + 1))
         for number in self.numbers(upload):
             chunk = base64.b64encode(upload.content[(number - 1) * CHUNK : number * CHUNK]).decode()
-            self.send("file_send_data", {**self.of_file(upload.name), "sequence_number": number, "file_data": chunk})
+            self.send(
+                "file_send_data",
+                {**self.of_file(upload.name), "sequence_number": number, "file_data": chunk},
+            )
         if not upload.waiting_for:
             self.finish(upload)
 
@@ -214,18 +249,26 @@ class PlainClient:
             self.finish(upload)
 
     def finish(self, upload: Upload) -> None:
-        self.send("file_send_fin", {**self.of_file(upload.name), "total_packets": self.total(upload)})
+        self.send(
+            "file_send_fin", {**self.of_file(upload.name), "total_packets": self.total(upload)}
+        )
 
     def on_file_send_fin(self, packet: Packet, data: Packet) -> None:
         upload = self.uploads.pop(data["file_path"])
         is_right = data.get("sha256") in (None, hashlib.sha256(upload.content).hexdigest())
-        print(f"the file {upload.name} " + ("is there" if is_right else "arrived DAMAGED"), flush=True)
+        print(
+            f"the file {upload.name} " + ("is there" if is_right else "arrived DAMAGED"), flush=True
+        )
 
     def on_file_down_meta(self, packet: Packet, data: Packet) -> None:
-        self.downloads[data["file_path"]] = Download(data["file_size"], data["total_packets"], data.get("sha256"))
+        self.downloads[data["file_path"]] = Download(
+            data["file_size"], data["total_packets"], data.get("sha256")
+        )
 
     def on_file_down_data(self, packet: Packet, data: Packet) -> None:
-        self.downloads[data["file_path"]].chunks[data["sequence_number"]] = base64.b64decode(data["file_data"])
+        self.downloads[data["file_path"]].chunks[data["sequence_number"]] = base64.b64decode(
+            data["file_data"]
+        )
 
     def on_file_down_fin(self, packet: Packet, data: Packet) -> None:
         name = data["file_path"]

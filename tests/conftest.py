@@ -15,7 +15,8 @@ from support.server_process import ServerProcess
 
 
 def pytest_configure() -> None:
-    """Hear the signals that who started the tests has turned off, as `nohup` and a script's `&` do: programs would inherit that."""
+    """Hear the signals that who started the tests has turned off, as `nohup` and a script's `&` do:
+    programs would inherit that."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
@@ -23,7 +24,9 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture(scope="module")
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerProcess]:
     """A server for all tests of a module, started with its SERVER_OPTIONS.
 
     At the end it must have survived everything, have logged no traceback, and end with 0.

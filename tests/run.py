@@ -1,7 +1,9 @@
-"""Run the quick tests under coverage and hold its floor: what `make test` does, and `python tests/run.py` without make.
+"""Run the quick tests under coverage and hold its floor: what `make test` does, and `python
+tests/run.py` without make.
 
-On success pytest's own closing line is the last line. Where the coverage is under the floor of pyproject.toml the report
-follows, and the exit status is not 0. `--report` shows the report always; other arguments go to pytest.
+On success pytest's own closing line is the last line. Where the coverage is under the floor of
+pyproject.toml the report follows, and the exit status is not 0. `--report` shows the report always;
+other arguments go to pytest.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Run all tests, the long ones too, on every Python from 3.10 that this machine has: what `make test-all` does.
+"""Run all tests, the long ones too, on every Python from 3.10 that this machine has: what `make
+test-all` does.
 
-Each Python gets a virtual environment of its own, `.venv-3.12`. Arguments go to pytest, as `-k files`. The exit status is that
-of the first Python that failed.
+Each Python gets a virtual environment of its own, `.venv-3.12`. Arguments go to pytest, as `-k
+files`. The exit status is that of the first Python that failed.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ ASK_VERSION = "import sys; print('%d.%d' % sys.version_info[:2])"
 
 
 def candidates() -> Iterator[str]:
-    """Programs that may be a Python: on PATH, under the names that versions have, and what pyenv keeps."""
+    """Programs that may be a Python: on PATH, under the names that versions have, and what pyenv
+    keeps."""
     yield sys.executable
     for minor in range(FIRST_MINOR, LAST_MINOR):
         found = shutil.which(f"python3.{minor}")
@@ -32,11 +34,18 @@ def candidates() -> Iterator[str]:
 
 
 def pythons() -> dict[str, str]:
-    """Version to program, for each that really runs: a shim of a version that is not selected does not."""
+    """Version to program, for each that really runs: a shim of a version that is not selected does
+    not."""
     found: dict[str, str] = {}
     for program in candidates():
         try:
-            answer = subprocess.run([program, "-c", ASK_VERSION], capture_output=True, text=True, timeout=30, check=False)
+            answer = subprocess.run(
+                [program, "-c", ASK_VERSION],
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=False,
+            )
         except OSError:
             continue
         version = answer.stdout.strip()
@@ -51,7 +60,16 @@ def prepare(version: str, program: str) -> Path:
     python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
     if not (folder / "ready").exists():
         subprocess.run([program, "-m", "venv", "--clear", folder], check=True)
-        install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "pytest", "coverage>=7.10"]
+        install = [
+            python,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "pytest",
+            "coverage>=7.10",
+        ]
         subprocess.run(install, check=True)
         (folder / "ready").touch()
     return python
@@ -62,7 +80,9 @@ def main(arguments: list[str]) -> int:
     for version, program in pythons().items():
         print(f"== Python {version} ({program})", flush=True)
         python = prepare(version, program)
-        status = subprocess.run([python, "-m", "pytest", "-m", "long or not long", *arguments], cwd=ROOT, check=False).returncode
+        status = subprocess.run(
+            [python, "-m", "pytest", "-m", "long or not long", *arguments], cwd=ROOT, check=False
+        ).returncode
         failed = failed or status
     return failed
 

@@ -1,4 +1,5 @@
-"""The commands beside serving: what they change, what they refuse, and that what they refuse changes nothing."""
+"""The commands beside serving: what they change, what they refuse, and that what they refuse
+changes nothing."""
 
 from __future__ import annotations
 
@@ -46,7 +47,9 @@ class Chat:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def run(self, *argv: str, stdin: io.StringIO | None = None, stdout: io.StringIO | None = None) -> Result:
+    def run(
+        self, *argv: str, stdin: io.StringIO | None = None, stdout: io.StringIO | None = None
+    ) -> Result:
         out, err = stdout or io.StringIO(), io.StringIO()
         source = io.StringIO("secret\n") if stdin is None else stdin
         invocation = parse(["--data", str(self.path), "--password-cost", "4", *argv], {})
@@ -102,7 +105,7 @@ def type_in(monkeypatch: pytest.MonkeyPatch, *answers: str) -> None:
     monkeypatch.setattr(getpass, "getpass", answer)
 
 
-# --- adduser, passwd, deluser, users ---------------------------------------------------------------------------------
+# --- adduser, passwd, deluser, users --------------------------------------------------------------
 
 
 def test_adduser_works_before_the_first_start(chat: Chat) -> None:
@@ -125,7 +128,9 @@ def test_the_password_is_the_first_line_of_a_file(chat: Chat, tmp_path: Path) ->
     assert chat.has_password("ada", "geheim-ß")
 
 
-def test_on_a_terminal_the_password_is_asked_for_twice(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_terminal_the_password_is_asked_for_twice(
+    chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
     type_in(monkeypatch, "typed", "typed")
     assert chat.run("adduser", "ada", stdin=Console()).status == 0
     assert chat.has_password("ada", "typed")
@@ -147,7 +152,9 @@ def test_on_a_terminal_the_password_is_asked_for_twice(chat: Chat, monkeypatch: 
         ("\udcff\n", "expected text in UTF-8"),
     ],
 )
-def test_an_impossible_password_is_refused_and_makes_no_account(chat: Chat, text: str, words: str) -> None:
+def test_an_impossible_password_is_refused_and_makes_no_account(
+    chat: Chat, text: str, words: str
+) -> None:
     line = chat.refused("adduser", "ada", stdin=io.StringIO(text))
     assert "the first line of stdin: " in line
     assert words in line
@@ -155,9 +162,13 @@ def test_an_impossible_password_is_refused_and_makes_no_account(chat: Chat, text
 
 
 def test_a_password_source_that_cannot_be_read_is_named(chat: Chat, tmp_path: Path) -> None:
-    assert "--password-file: cannot read" in chat.refused("adduser", "ada", "--password-file", str(tmp_path / "none"))
+    assert "--password-file: cannot read" in chat.refused(
+        "adduser", "ada", "--password-file", str(tmp_path / "none")
+    )
     (tmp_path / "pw").write_bytes(b"\xff\xfe\n")
-    assert "expected a file with text in UTF-8" in chat.refused("adduser", "a", "--password-file", str(tmp_path / "pw"))
+    assert "expected a file with text in UTF-8" in chat.refused(
+        "adduser", "a", "--password-file", str(tmp_path / "pw")
+    )
     closed = io.StringIO()
     closed.isatty = lambda: False  # type: ignore[method-assign]
     closed.close()
@@ -167,7 +178,9 @@ def test_a_password_source_that_cannot_be_read_is_named(chat: Chat, tmp_path: Pa
     assert "got 0" in err.getvalue()
 
 
-@pytest.mark.parametrize("name", ["", "a b", "x" * 33, "a\x1b[2J", "\ufdfa", "a/b", "\udcff", "a\u200bb"])
+@pytest.mark.parametrize(
+    "name", ["", "a b", "x" * 33, "a\x1b[2J", "\ufdfa", "a/b", "\udcff", "a\u200bb"]
+)
 def test_an_impossible_name_is_refused_before_anything_is_touched(chat: Chat, name: str) -> None:
     line = chat.refused("adduser", "--", name)
     assert "expected 1 to 32 characters" in line
@@ -221,7 +234,9 @@ def test_deluser_deletes_and_the_name_stays_reserved(chat: Chat) -> None:
     assert "no account 'eve'" in chat.refused("deluser", "eve")
 
 
-def test_users_are_sorted_one_a_line_and_no_hash_is_printed(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_users_are_sorted_one_a_line_and_no_hash_is_printed(
+    chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("bob", "Zoe", "ada", "cy"):
         chat.run("adduser", name)
     assert chat.users() == ["Zoe", "ada", "bob", "cy"]
@@ -229,7 +244,9 @@ def test_users_are_sorted_one_a_line_and_no_hash_is_printed(chat: Chat, monkeypa
     assert chat.users() == ["Zoe", "ada", "bob", "cy"]
 
 
-@pytest.mark.parametrize("argv", [["users"], ["passwd", "ada"], ["deluser", "ada"], ["restore-room", "x"]])
+@pytest.mark.parametrize(
+    "argv", [["users"], ["passwd", "ada"], ["deluser", "ada"], ["restore-room", "x"]]
+)
 def test_a_slip_in_data_is_told_and_makes_no_folder(chat: Chat, argv: list[str]) -> None:
     assert "no chat data in '" in chat.refused(*argv)
     assert not chat.path.exists()
@@ -259,11 +276,11 @@ def test_the_commands_work_while_a_server_holds_the_folder(chat: Chat) -> None:
         folder.unlock()
 
 
-# --- import ----------------------------------------------------------------------------------------------------------
+# --- import ---------------------------------------------------------------------------------------
 
 
 def test_import_makes_every_account_of_the_roster(chat: Chat, roster: Path) -> None:
-    roster.write_bytes("\ufeffchatid,password\r\nada,one\r\n\r\n\"Zoë\",\"t,\"\"wo\"\r\n".encode())
+    roster.write_bytes('\ufeffchatid,password\r\nada,one\r\n\r\n"Zoë","t,""wo"\r\n'.encode())
     result = chat.run("import", str(roster))
     assert (result.status, result.out) == (0, "")
     assert "2 accounts made\n" in result.err
@@ -280,7 +297,9 @@ def test_an_empty_password_is_made_up_and_printed_once(chat: Chat, roster: Path)
     made_up = dict(line.split(",") for line in lines)
     assert list(made_up) == ["ada", "cy"]
     assert made_up["ada"] != made_up["cy"]
-    assert all(re.fullmatch(r"([a-z2-9]{4}-){2}[a-z2-9]{4}", password) for password in made_up.values())
+    assert all(
+        re.fullmatch(r"([a-z2-9]{4}-){2}[a-z2-9]{4}", password) for password in made_up.values()
+    )
     assert chat.has_password("ada", made_up["ada"])
     assert "3 accounts made, 2 of them with a password made up" in result.err
 
@@ -330,10 +349,14 @@ def test_many_bad_rows_are_not_all_named(chat: Chat, roster: Path) -> None:
     assert "and 30 more bad rows" in text
 
 
-@pytest.mark.parametrize("content", [b"", b"ada,one\n", b"chatid;password\n", b"chatid\nada\n", b"chatid,password,x\n"])
+@pytest.mark.parametrize(
+    "content", [b"", b"ada,one\n", b"chatid;password\n", b"chatid\nada\n", b"chatid,password,x\n"]
+)
 def test_the_header_is_required(chat: Chat, roster: Path, content: bytes) -> None:
     roster.write_bytes(content)
-    assert f"{roster}:1: expected the header chatid,password, got '" in chat.refused("import", str(roster))
+    assert f"{roster}:1: expected the header chatid,password, got '" in chat.refused(
+        "import", str(roster)
+    )
 
 
 def test_a_roster_that_cannot_be_read_is_named(chat: Chat, roster: Path) -> None:
@@ -378,7 +401,7 @@ def test_passwords_that_cannot_be_shown_are_not_set(chat: Chat, roster: Path) ->
     assert chat.users() == []
 
 
-# --- restore-room and the way out ------------------------------------------------------------------------------------
+# --- restore-room and the way out -----------------------------------------------------------------
 
 
 def test_restore_room_brings_a_deleted_room_back_and_prints_its_name(chat: Chat) -> None:
@@ -403,7 +426,9 @@ def test_restore_room_brings_a_deleted_room_back_and_prints_its_name(chat: Chat)
     assert "no room has the id 'p-\\x1b'" in chat.refused("restore-room", "p-\x1b")
 
 
-def test_a_full_disk_is_one_line_with_the_way_out(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_one_line_with_the_way_out(
+    chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object) -> None:
         raise StorageFull("the disk is full")
 

@@ -1,4 +1,5 @@
-"""The house as docs/ARCHITECTURE.md draws it, read from the code: who imports whom, threads, locks, broad excepts."""
+"""The house as docs/ARCHITECTURE.md draws it, read from the code: who imports whom, threads, locks,
+broad excepts."""
 
 from __future__ import annotations
 
@@ -14,7 +15,17 @@ from server.locks import LockOrderError, Rank, RankedLock
 
 ROOT = Path(__file__).resolve().parent.parent
 DOORS = {"chat_server", "chat_client"}
-OURS = {"protocol", "server", "storage", "client", "conformance", "benchmarks", "examples", "tests", *DOORS}
+OURS = {
+    "protocol",
+    "server",
+    "storage",
+    "client",
+    "conformance",
+    "benchmarks",
+    "examples",
+    "tests",
+    *DOORS,
+}
 
 MAY_IMPORT: dict[str, set[str]] = {
     # The longest name that fits counts. What a package takes from itself is listed too.
@@ -36,11 +47,18 @@ MAY_CATCH_EVERYTHING = {
     "server.watch": {"_run"},  # a thread begins here
     "server.listener": {"_converse"},  # a thread begins here
     "server.transfers": {"_run"},  # a thread begins here
-    "server.writer": {"_run", "_write", "_tell", "_apply"},  # it must outlive a defect, and one change's is not the others'
+    "server.writer": {
+        "_run",
+        "_write",
+        "_tell",
+        "_apply",
+    },  # it must outlive a defect, and one change's is not the others'
     "server.conversation": {"_handle"},  # where foreign input meets all of our code
     "server.logs": {"emit"},  # logging must never end the caller's work
     "client.connection": {"_read"},  # a thread begins here
-    "conformance.runner": {"_how_it_ended"},  # a case's defect is the kit's verdict "kit error", and the next case runs
+    "conformance.runner": {
+        "_how_it_ended"
+    },  # a case's defect is the kit's verdict "kit error", and the next case runs
     "conformance.client_side": {"run_case"},  # the same
     "conformance.matrix": {"_step"},  # the same
 }
@@ -56,15 +74,22 @@ def modules() -> Iterator[tuple[str, Path]]:
 
 
 MODULES = dict(modules())
-PRODUCT = {name: path for name, path in MODULES.items() if name.split(".")[0] not in ("benchmarks", "examples")}
+PRODUCT = {
+    name: path
+    for name, path in MODULES.items()
+    if name.split(".")[0] not in ("benchmarks", "examples")
+}
 TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in MODULES.items()}
 
 
 BY_NAME = ("__import__", "import_module", "importlib.import_module")
 
 
-def imports_of(tree: ast.AST, name: str = "", is_package: bool = False) -> Iterator[tuple[int, str]]:
-    """Line and dotted name of everything that is imported, in functions and under TYPE_CHECKING too."""
+def imports_of(
+    tree: ast.AST, name: str = "", is_package: bool = False
+) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of everything that is imported, in functions and under TYPE_CHECKING
+    too."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -75,7 +100,11 @@ def imports_of(tree: ast.AST, name: str = "", is_package: bool = False) -> Itera
             source = ".".join(part for part in (base, node.module or "") if part)
             for alias in node.names:
                 yield node.lineno, f"{source}.{alias.name}"
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) in BY_NAME and isinstance(node.args[0], ast.Constant):
+        elif (
+            isinstance(node, ast.Call)
+            and ast.unparse(node.func) in BY_NAME
+            and isinstance(node.args[0], ast.Constant)
+        ):
             yield node.lineno, str(node.args[0].value)
 
 
@@ -90,26 +119,43 @@ def forbidden(name: str, imported: str) -> bool:
     """Whether the module `name` breaks the table by this import."""
     if imported.split(".")[0] not in OURS:
         return False
-    return not any(imported == allowed or imported.startswith(allowed + ".") for allowed in rule_for(name))
+    return not any(
+        imported == allowed or imported.startswith(allowed + ".") for allowed in rule_for(name)
+    )
 
 
-# --- Who imports whom --------------------------------------------------------------------------------------------------
+# --- Who imports whom -----------------------------------------------------------------------------
 
 
 def test_every_module_is_read() -> None:
-    assert {"protocol", "server", "server.handlers.rooms", "storage.database", "client.connection", *DOORS} <= set(MODULES)
+    assert {
+        "protocol",
+        "server",
+        "server.handlers.rooms",
+        "storage.database",
+        "client.connection",
+        *DOORS,
+    } <= set(MODULES)
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_a_module_imports_only_what_it_may(name: str) -> None:
     is_package = MODULES[name].name == "__init__.py"
-    broken = [f"line {line}: {what}" for line, what in imports_of(TREES[name], name, is_package) if forbidden(name, what)]
+    broken = [
+        f"line {line}: {what}"
+        for line, what in imports_of(TREES[name], name, is_package)
+        if forbidden(name, what)
+    ]
     assert not broken, f"{name} may import of ours only {sorted(rule_for(name))}"
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_a_module_imports_only_the_standard_library_besides(name: str) -> None:
-    foreign = {what.split(".")[0] for _, what in imports_of(TREES[name], name)} - OURS - set(sys.stdlib_module_names)
+    foreign = (
+        {what.split(".")[0] for _, what in imports_of(TREES[name], name)}
+        - OURS
+        - set(sys.stdlib_module_names)
+    )
     assert not foreign
 
 
@@ -143,7 +189,7 @@ def test_a_forbidden_import_would_be_found(name: str, text: str, broken: bool) -
     assert any(forbidden(name, what) for what in found) == broken
 
 
-# --- Threads, broad excepts ----------------------------------------------------------------------------------------------
+# --- Threads, broad excepts -----------------------------------------------------------------------
 
 
 def calls(tree: ast.AST, *names: str) -> Iterator[ast.Call]:
@@ -157,7 +203,9 @@ def test_every_thread_has_a_name() -> None:
     for name in PRODUCT:
         for call in calls(TREES[name], "threading.Thread", "Thread", "threading.Timer", "Timer"):
             count += 1
-            assert any(keyword.arg == "name" for keyword in call.keywords), f"{name}, line {call.lineno}"
+            assert any(keyword.arg == "name" for keyword in call.keywords), (
+                f"{name}, line {call.lineno}"
+            )
     assert count >= 8
 
 
@@ -180,7 +228,11 @@ def handlers_with_place(tree: ast.Module) -> Iterator[tuple[str, ast.ExceptHandl
 
     def walk(node: ast.AST, function: str) -> Iterator[tuple[str, ast.ExceptHandler]]:
         for child in ast.iter_child_nodes(node):
-            inside = child.name if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)) else function
+            inside = (
+                child.name
+                if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef))
+                else function
+            )
             if isinstance(child, ast.ExceptHandler):
                 yield function, child
             yield from walk(child, inside)
@@ -200,13 +252,15 @@ def test_everything_is_caught_only_where_it_may_be() -> None:
 def test_who_catches_even_the_end_of_the_program_raises_it_again() -> None:
     for name in PRODUCT:
         for _, handler in handlers_with_place(TREES[name]):
-            assert "everything" not in caught(handler), f"{name}, line {handler.lineno}: a bare except"
+            assert "everything" not in caught(handler), (
+                f"{name}, line {handler.lineno}: a bare except"
+            )
             if "BaseException" in caught(handler):
                 raises = any(isinstance(node, ast.Raise) for node in ast.walk(handler))
                 assert raises, f"{name}, line {handler.lineno}: expected a raise"
 
 
-# --- Locks ---------------------------------------------------------------------------------------------------------------
+# --- Locks ----------------------------------------------------------------------------------------
 
 
 def test_locks_may_be_taken_in_the_order_of_their_ranks() -> None:
@@ -219,11 +273,17 @@ def test_locks_may_be_taken_in_the_order_of_their_ranks() -> None:
     assert not any(lock.held_here() for lock in locks)
 
 
-@pytest.mark.parametrize(("first", "second"), [(Rank.OUTBOX, Rank.REGISTRY), (Rank.DRAIN, Rank.DRAIN), (Rank.BUDGET, Rank.QUEUE)])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(Rank.OUTBOX, Rank.REGISTRY), (Rank.DRAIN, Rank.DRAIN), (Rank.BUDGET, Rank.QUEUE)],
+)
 def test_a_lock_out_of_order_raises_and_names_both(first: Rank, second: Rank) -> None:
     held, wanted = RankedLock(first, "held one"), RankedLock(second, "wanted one")
     with held:
-        with pytest.raises(LockOrderError, match=f"wanted one \\(rank {second.value}\\) taken while holding held one"):
+        with pytest.raises(
+            LockOrderError,
+            match=f"wanted one \\(rank {second.value}\\) taken while holding held one",
+        ):
             wanted.acquire()
         assert not wanted.held_here()
     with wanted:

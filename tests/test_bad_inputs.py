@@ -1,4 +1,5 @@
-"""The catalogue of 120 bad inputs is complete: each is played by test_bad_inputs_*.py, or stands there with the reason why not."""
+"""The catalogue of 120 bad inputs is complete: each is played by test_bad_inputs_*.py, or stands
+there with the reason why not."""
 
 from __future__ import annotations
 
@@ -14,10 +15,14 @@ import test_bad_inputs_names
 TABLES = [
     module.TABLE
     for module in (
-        test_bad_inputs_framing, test_bad_inputs_json, test_bad_inputs_fields, test_bad_inputs_names, test_bad_inputs_files,
+        test_bad_inputs_framing,
+        test_bad_inputs_json,
+        test_bad_inputs_fields,
+        test_bad_inputs_names,
+        test_bad_inputs_files,
         test_bad_inputs_load,
     )
-]  # fmt: skip
+]
 NOT_YET = {number: reason for table in TABLES for number, reason in table.not_yet.items()}
 
 

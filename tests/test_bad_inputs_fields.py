@@ -1,4 +1,5 @@
-"""Bad inputs 49 to 70: packets whose keys are missing or wrong, and what is asked by whom or when it may not be."""
+"""Bad inputs 49 to 70: packets whose keys are missing or wrong, and what is asked by whom or when
+it may not be."""
 
 from __future__ import annotations
 
@@ -20,12 +21,36 @@ TABLE = Table()
 __all__ = ["house"]
 
 VALUES: dict[str, Any] = {
-    "password": "password", "new_password": "password", "session_key": "x" * 32, "take_over": True, "features": [], "room_id": "lobby",
-    "content": "Hi", "transaction_id": "nothing", "confirm": True, "letter_frequencies": {"H": 1}, "original_action": "receive_message",
-    "from_time": "2024-01-01T00:00:00Z", "after_id": 0, "before_id": 10, "limit": 10, "after": "a", "file_path": "a.txt", "file_size": 4,
-    "file_type": "text/plain", "total_packets": 1, "chunk_size": 4, "sequence_number": 1, "from_sequence": 1, "file_data": encoded(b"four"),
-    "participants": [], "room_name": "x", "new_room_name": "y", "user_to_add": "nobody", "user_to_remove": "nobody",
-}  # fmt: skip
+    "password": "password",
+    "new_password": "password",
+    "session_key": "x" * 32,
+    "take_over": True,
+    "features": [],
+    "room_id": "lobby",
+    "content": "Hi",
+    "transaction_id": "nothing",
+    "confirm": True,
+    "letter_frequencies": {"H": 1},
+    "original_action": "receive_message",
+    "from_time": "2024-01-01T00:00:00Z",
+    "after_id": 0,
+    "before_id": 10,
+    "limit": 10,
+    "after": "a",
+    "file_path": "a.txt",
+    "file_size": 4,
+    "file_type": "text/plain",
+    "total_packets": 1,
+    "chunk_size": 4,
+    "sequence_number": 1,
+    "from_sequence": 1,
+    "file_data": encoded(b"four"),
+    "participants": [],
+    "room_name": "x",
+    "new_room_name": "y",
+    "user_to_add": "nobody",
+    "user_to_remove": "nobody",
+}
 WRONG: dict[type, tuple[Any, ...]] = {
     str: (None, 5, 1.5, True, [], {}, ["a"]),
     int: (None, "5", 1.5, True, [], {}, -1),
@@ -56,22 +81,39 @@ def bad_packet(client: RawClient, packet: Packet, named: str = "") -> None:
     assert named in answer["message"], f"{named} is not named: {answer['message']}"
 
 
-# --- The packet and its fields ----------------------------------------------------------------------------------------
+# --- The packet and its fields --------------------------------------------------------------------
 
 
 @TABLE.row(49, "an action that is missing, unknown, no string, very long")
 def _(place: Place) -> None:
     client = place.user()
-    for packet in ({}, {"action": None}, {"action": 1}, {"action": []}, {"action": ""}, {"data": {}}):
+    for packet in (
+        {},
+        {"action": None},
+        {"action": 1},
+        {"action": []},
+        {"action": ""},
+        {"data": {}},
+    ):
         bad_packet(client, packet, "action")
-    for action in ("no_such", "x" * 10_000, "\x1b[2J\r\n\u202e" * 20, "\U0001f44d" * 1_000, "error"):
+    for action in (
+        "no_such",
+        "x" * 10_000,
+        "\x1b[2J\r\n\u202e" * 20,
+        "\U0001f44d" * 1_000,
+        "error",
+    ):
         answer = client.request({"action": action, "data": {}})
         assert error_code(answer) == "unknown_action"
         assert answer["original_action"] == action[:64]
         assert len(answer["message"]) < 400 and not any(c < " " for c in answer["message"])
 
 
-@TABLE.row(50, "a required field missing:", {action: action for action in REQUESTS if REQUESTS[action].required})
+@TABLE.row(
+    50,
+    "a required field missing:",
+    {action: action for action in REQUESTS if REQUESTS[action].required},
+)
 def _(place: Place, action: str) -> None:
     anonymous = action in ("login", "register")
     client = place.connect() if anonymous else place.user()
@@ -79,13 +121,20 @@ def _(place: Place, action: str) -> None:
     for key in right["data"]:
         if key == "from_time":
             continue
-        packet = {**right, "data": {other: value for other, value in right["data"].items() if other != key}}
+        packet = {
+            **right,
+            "data": {other: value for other, value in right["data"].items() if other != key},
+        }
         bad_packet(client, packet, f"data.{key}" if key not in ("chatid", "chat_id") else "chat")
     bad_packet(client, {**right, "data": None}, "data")
     bad_packet(client, {"action": action}, "data")
 
 
-@TABLE.row(51, "every wrong type of every field:", {action: action for action in REQUESTS if action != "ping"})
+@TABLE.row(
+    51,
+    "every wrong type of every field:",
+    {action: action for action in REQUESTS if action != "ping"},
+)
 def _(place: Place, action: str) -> None:
     anonymous = action in ("login", "register")
     client = place.connect() if anonymous else place.user()
@@ -111,14 +160,22 @@ def _(place: Place) -> None:
             if type(VALUES.get(key)) is int:
                 right = whole(action, client.chatid, optional=True)
                 for wrong in (True, False):
-                    bad_packet(client, {**right, "data": {**right["data"], key: wrong}}, f"data.{key}")
+                    bad_packet(
+                        client, {**right, "data": {**right["data"], key: wrong}}, f"data.{key}"
+                    )
 
 
 @TABLE.row(53, "1.0, 1e3, -0 where an integer is due")
 def _(place: Place) -> None:
     client = place.user()
     body = b'{"action":"get_messages","data":{"chatid":"%b","room_id":"lobby","after_id":%b}}'
-    for text, action in ((b"1.0", "error"), (b"1e3", "error"), (b"-0.0", "error"), (b"-0", "messages_list"), (b"0", "messages_list")):
+    for text, action in (
+        (b"1.0", "error"),
+        (b"1e3", "error"),
+        (b"-0.0", "error"),
+        (b"-0", "messages_list"),
+        (b"0", "messages_list"),
+    ):
         client.send_body(body % (client.chatid.encode(), text))
         answer = client.receive()
         assert answer["action"] == action, f"{text!r}: {answer}"
@@ -128,7 +185,11 @@ def _(place: Place) -> None:
 def _(place: Place) -> None:
     client = place.user()
     more = {"x": None, "admin": True, "unknown": [{}], "": 0, "data": {"a": 1}}
-    for action, expected in (("get_users", "users_list"), ("get_rooms", "rooms_list"), ("send_message", "character_count")):
+    for action, expected in (
+        ("get_users", "users_list"),
+        ("get_rooms", "rooms_list"),
+        ("send_message", "character_count"),
+    ):
         right = whole(action, client.chatid)
         answer = client.request({**more, **right, "data": {**more, **right["data"]}})
         assert answer["action"] == expected, answer
@@ -145,10 +206,14 @@ def _(place: Place) -> None:
     for wrong in ("x" * 10_000, "x" * 65, "", {}, [], 5, None, True):
         client.send({"action": "ping", "request_id": wrong})
         answer = client.receive()
-        assert error_code(answer) == "bad_packet" and "request_id" in answer["message"] and "request_id" not in answer
+        assert (
+            error_code(answer) == "bad_packet"
+            and "request_id" in answer["message"]
+            and "request_id" not in answer
+        )
 
 
-# --- Keys of messages -------------------------------------------------------------------------------------------------
+# --- Keys of messages -----------------------------------------------------------------------------
 
 
 @TABLE.row(56, "a message sent again after its ack was lost")
@@ -172,13 +237,18 @@ def _(place: Place) -> None:
     room_id, other = place.private_room(client), place.private_room(client)
     client.say(room_id, "one", transaction_id="key")
     client.propose(room_id, "open", transaction_id="open")
-    for key, room, content in (("key", room_id, "two"), ("key", other, "one"), ("open", room_id, "shut"), ("open", other, "open")):
+    for key, room, content in (
+        ("key", room_id, "two"),
+        ("key", other, "one"),
+        ("open", room_id, "shut"),
+        ("open", other, "open"),
+    ):
         answer = client.ask("send_message", room_id=room, content=content, transaction_id=key)
         assert error_code(answer) == "transaction_mismatch", answer
     assert len(client.ask("get_messages", room_id=room_id, after_id=0)["data"]["messages"]) == 1
 
 
-# --- Sessions ---------------------------------------------------------------------------------------------------------
+# --- Sessions -------------------------------------------------------------------------------------
 
 
 @TABLE.row(58, "every request before login")
@@ -205,10 +275,16 @@ def _(place: Place) -> None:
 def _(place: Place) -> None:
     client, other = place.user(), place.user()
     for name, fields in (
-        (client.chatid, {"password": "password"}), (other.chatid, {"password": "password"}), (other.chatid, {"session_key": other.session_key}),
-        (other.chatid, {"password": "password", "take_over": True}), ("nobody", {"password": "x"}),
-    ):  # fmt: skip
-        assert error_code(client.request({"action": "login", "data": {"chatid": name, **fields}})) == "forbidden"
+        (client.chatid, {"password": "password"}),
+        (other.chatid, {"password": "password"}),
+        (other.chatid, {"session_key": other.session_key}),
+        (other.chatid, {"password": "password", "take_over": True}),
+        ("nobody", {"password": "x"}),
+    ):
+        assert (
+            error_code(client.request({"action": "login", "data": {"chatid": name, **fields}}))
+            == "forbidden"
+        )
         assert client.ask("get_users")["action"] == "users_list", "the session goes on"
     assert other.ask("get_users")["action"] == "users_list"
     late = place.connect()
@@ -221,9 +297,13 @@ def _(place: Place) -> None:
     room_id = place.private_room(client, listener)
     transaction = client.propose(room_id, "too late")["data"]["transaction_id"]
     behind = [
-        {"action": "confirm_count", "data": {"transaction_id": transaction, "confirm": True}}, whole("get_users", client.chatid),
-        {"action": "send_message", "data": {"chatid": client.chatid, "room_id": room_id, "content": "x"}},
-    ]  # fmt: skip
+        {"action": "confirm_count", "data": {"transaction_id": transaction, "confirm": True}},
+        whole("get_users", client.chatid),
+        {
+            "action": "send_message",
+            "data": {"chatid": client.chatid, "room_id": room_id, "content": "x"},
+        },
+    ]
     client.send_bytes(b"".join(map(encode, [whole("logout", client.chatid), *behind])))
     assert client.receive()["action"] == "logout_ack"
     assert [error_code(client.receive()) for _ in behind] == ["not_logged_in"] * 3
@@ -235,17 +315,40 @@ def _(place: Place) -> None:
 def _(place: Place) -> None:
     watched = place.main
     owner, other, deleted = (place.user(watched) for _ in range(3))
-    line = [sys.executable, "chat_server.py", "deluser", deleted.chatid, "--data", str(watched.process.data_dir)]
-    done = subprocess.run(line, cwd=REPOSITORY, env=server_environment(), capture_output=True, text=True, timeout=30, check=False)
+    line = [
+        sys.executable,
+        "chat_server.py",
+        "deluser",
+        deleted.chatid,
+        "--data",
+        str(watched.process.data_dir),
+    ]
+    done = subprocess.run(
+        line,
+        cwd=REPOSITORY,
+        env=server_environment(),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     deleted.expect_closed()
     key = owner.session_key
     middle = len(key) // 2
     changed = key[:middle] + ("A" if key[middle] != "A" else "B") + key[middle + 1 :]
     attempts = [
-        (owner.chatid, other.session_key), (owner.chatid, key[:-1]), (owner.chatid, key + "A"), (owner.chatid, changed), (owner.chatid, key.swapcase()),
-        (owner.chatid, " "), (owner.chatid, "\u202e"), (deleted.chatid, deleted.session_key), ("nobody", key), (other.chatid, key),
-    ]  # fmt: skip
+        (owner.chatid, other.session_key),
+        (owner.chatid, key[:-1]),
+        (owner.chatid, key + "A"),
+        (owner.chatid, changed),
+        (owner.chatid, key.swapcase()),
+        (owner.chatid, " "),
+        (owner.chatid, "\u202e"),
+        (deleted.chatid, deleted.session_key),
+        ("nobody", key),
+        (other.chatid, key),
+    ]
     said = []
     for name, tried in attempts:
         client = place.connect(watched)
@@ -264,26 +367,43 @@ def _(place: Place) -> None:
     time.sleep(2.1)  # its lifetime; whole seconds are stored
     late = place.connect(watched).login(client.chatid, None, session_key=client.session_key)
     unknown = stranger.login("nobody", None, session_key=client.session_key)
-    assert late["action"] == "login_fail" and {**late, "request_id": ""} == {**unknown, "request_id": ""}
+    assert late["action"] == "login_fail" and {**late, "request_id": ""} == {
+        **unknown,
+        "request_id": "",
+    }
 
 
-# --- Rooms ------------------------------------------------------------------------------------------------------------
+# --- Rooms ----------------------------------------------------------------------------------------
 
 
 @TABLE.row(62, "a message to a room never joined, left, deleted, or that one was removed from")
 def _(place: Place) -> None:
     owner, member, stranger = place.user(), place.user(), place.user()
     never, left, deleted, removed = (place.private_room(owner, member) for _ in range(4))
-    waiting = {room_id: member.propose(room_id, "waits")["data"]["transaction_id"] for room_id in (left, deleted, removed)}
+    waiting = {
+        room_id: member.propose(room_id, "waits")["data"]["transaction_id"]
+        for room_id in (left, deleted, removed)
+    }
     assert member.ask("leave_room", room_id=left)["action"] == "room_left"
     assert owner.ask("delete_room", room_id=deleted)["action"] == "room_deleted"
-    assert owner.ask("remove_user_from_room", room_id=removed, user_to_remove=member.chatid)["action"] == "user_removed"
-    for client, room_id in ((stranger, never), (member, left), (member, deleted), (owner, deleted), (member, removed)):
+    assert (
+        owner.ask("remove_user_from_room", room_id=removed, user_to_remove=member.chatid)["action"]
+        == "user_removed"
+    )
+    for client, room_id in (
+        (stranger, never),
+        (member, left),
+        (member, deleted),
+        (owner, deleted),
+        (member, removed),
+    ):
         answer = client.ask("send_message", room_id=room_id, content="let me in")
         assert error_code(answer) == "room_not_found", answer
     for room_id, transaction in waiting.items():
         answer = member.confirm(transaction)
-        assert error_code(answer) in ("room_not_found", "transaction_not_found"), f"{room_id}: {answer}"
+        assert error_code(answer) in ("room_not_found", "transaction_not_found"), (
+            f"{room_id}: {answer}"
+        )
     for client in (owner, member, stranger):
         assert [packet["action"] for packet in client.nothing_before_pong()] == []
     for room_id in (never, left, removed):
@@ -312,19 +432,31 @@ def _(place: Place) -> None:
         for limit in (0, -1, 1_001, 10**9, -(10**9)):
             bad_packet(client, {**right, "data": {**right["data"], "limit": limit}}, "data.limit")
         for limit in (1, 1_000):
-            assert client.request({**right, "data": {**right["data"], "limit": limit}})["status"] == "success"
+            assert (
+                client.request({**right, "data": {**right["data"], "limit": limit}})["status"]
+                == "success"
+            )
 
 
 @TABLE.row(65, "a cursor of another room, of the future, negative")
 def _(place: Place) -> None:
     client = place.user()
     room_id, other = place.private_room(client), place.private_room(client)
-    ids = [client.say(room, content)["data"]["message_id"] for room, content in ((room_id, "a"), (other, "b"), (room_id, "c"))]
+    ids = [
+        client.say(room, content)["data"]["message_id"]
+        for room, content in ((room_id, "a"), (other, "b"), (room_id, "c"))
+    ]
     for keys, contents in (
-        ({"after_id": ids[1]}, ["c"]), ({"before_id": ids[1]}, ["a"]), ({"after_id": ids[2]}, []), ({"after_id": 2**53 - 1}, []),
-        ({"before_id": 2**53 - 1}, ["a", "c"]), ({"before_id": 0}, []), ({"after_id": ids[2], "before_id": ids[0]}, []),
-        ({"from_time": "9999-12-31T23:59:59Z"}, []), ({"from_time": "0001-01-01T00:00:00+23:59"}, ["a", "c"]),
-    ):  # fmt: skip
+        ({"after_id": ids[1]}, ["c"]),
+        ({"before_id": ids[1]}, ["a"]),
+        ({"after_id": ids[2]}, []),
+        ({"after_id": 2**53 - 1}, []),
+        ({"before_id": 2**53 - 1}, ["a", "c"]),
+        ({"before_id": 0}, []),
+        ({"after_id": ids[2], "before_id": ids[0]}, []),
+        ({"from_time": "9999-12-31T23:59:59Z"}, []),
+        ({"from_time": "0001-01-01T00:00:00+23:59"}, ["a", "c"]),
+    ):
         answer = client.ask("get_messages", room_id=room_id, **keys)
         assert answer["action"] == "messages_list", f"{keys}: {answer}"
         assert [message["content"] for message in answer["data"]["messages"]] == contents, keys
@@ -339,17 +471,36 @@ def _(place: Place) -> None:
     roles = {"role": "admin", "admin": True, "owner": True, "is_admin": 1, "private": False}
     name = fresh_name()
     smuggler = place.connect()
-    assert smuggler.request({"action": "register", **roles, "data": {"chatid": name, "password": "password", **roles}})["status"] == "success"
+    assert (
+        smuggler.request(
+            {
+                "action": "register",
+                **roles,
+                "data": {"chatid": name, "password": "password", **roles},
+            }
+        )["status"]
+        == "success"
+    )
     assert smuggler.login(name, **roles)["action"] == "login_success"
     for client, code in ((member, "forbidden"), (smuggler, "room_not_found")):
         for action, keys in (
-            ("rename_room", {"new_room_name": "mine"}), ("delete_room", {}), ("add_user_to_room", {"user_to_add": smuggler.chatid}),
+            ("rename_room", {"new_room_name": "mine"}),
+            ("delete_room", {}),
+            ("add_user_to_room", {"user_to_add": smuggler.chatid}),
             ("remove_user_from_room", {"user_to_remove": member.chatid}),
-        ):  # fmt: skip
-            answer = client.request({"action": action, **roles, "data": {"chatid": client.chatid, "room_id": room_id, **keys, **roles}})
+        ):
+            answer = client.request(
+                {
+                    "action": action,
+                    **roles,
+                    "data": {"chatid": client.chatid, "room_id": room_id, **keys, **roles},
+                }
+            )
             assert error_code(answer) == code, answer
     users = owner.ask("get_room_users", room_id=room_id)["data"]
-    assert users["users"] == sorted((owner.chatid, member.chatid)) and users["room_name"] == "a room"
+    assert (
+        users["users"] == sorted((owner.chatid, member.chatid)) and users["room_name"] == "a room"
+    )
 
 
 @TABLE.row(67, "sender, number and time by the client's word")
@@ -357,11 +508,22 @@ def _(place: Place) -> None:
     client, listener = place.user(), place.user()
     room_id = place.private_room(client, listener)
     claims = {
-        "from": listener.chatid, "sender_chatid": listener.chatid, "seq": 1, "message_id": 1, "id": 1, "time": "2001-01-01T00:00:00Z",
+        "from": listener.chatid,
+        "sender_chatid": listener.chatid,
+        "seq": 1,
+        "message_id": 1,
+        "id": 1,
+        "time": "2001-01-01T00:00:00Z",
         "timestamp": "2001-01-01T00:00:00Z",
-    }  # fmt: skip
+    }
     counted = client.ask("send_message", room_id=room_id, content="mine", **claims)
-    confirm = {"transaction_id": counted["data"]["transaction_id"], "confirm": True, **claims, "content": "another", "room_id": "lobby"}
+    confirm = {
+        "transaction_id": counted["data"]["transaction_id"],
+        "confirm": True,
+        **claims,
+        "content": "another",
+        "room_id": "lobby",
+    }
     ack = client.request({"action": "confirm_count", "data": confirm})
     came = listener.receive_message("mine", room_id)["data"]
     assert came["sender_chatid"] == client.chatid
@@ -377,7 +539,12 @@ def join_storm(place: Place, times: int) -> None:
         client.send_bytes(join * 100)
         for _ in range(100):
             assert client.receive_action("room_joined")
-    assert client.ask("get_room_users", room_id="lobby", limit=1000)["data"]["users"].count(client.chatid) == 1
+    assert (
+        client.ask("get_room_users", room_id="lobby", limit=1000)["data"]["users"].count(
+            client.chatid
+        )
+        == 1
+    )
 
 
 @TABLE.row(68, "the same room joined 200 times")
@@ -396,7 +563,11 @@ def room_storm(client: RawClient, most: int) -> None:
     assert all(answer["action"] == "room_created" for answer in made)
     assert error_code(client.ask("create_room", participants=[], room_name="x")) == "quota_exceeded"
     counted = client.ask("send_message", room_id=fresh_name("room"), content="one too many")
-    answer = counted if counted["action"] == "error" else client.confirm(counted["data"]["transaction_id"])
+    answer = (
+        counted
+        if counted["action"] == "error"
+        else client.confirm(counted["data"]["transaction_id"])
+    )
     assert error_code(answer) == "quota_exceeded"
     assert error_code(Upload(client, fresh_name("room"), "a", b"x").init()) == "quota_exceeded"
     client.say("lobby", "still heard")
@@ -411,14 +582,27 @@ def _(place: Place) -> None:
 def _(place: Place) -> None:
     client = place.user()
     room_storm(client, 100)
-    ask = encode({"action": "create_room", "data": {"chatid": client.chatid, "participants": [], "room_name": "x"}})
+    ask = encode(
+        {
+            "action": "create_room",
+            "data": {"chatid": client.chatid, "participants": [], "room_name": "x"},
+        }
+    )
     for _ in range(99):
         client.send_bytes(ask * 100)
-        assert {error_code(client.receive_action("error")) for _ in range(100)} == {"quota_exceeded"}
+        assert {error_code(client.receive_action("error")) for _ in range(100)} == {
+            "quota_exceeded"
+        }
     stranger = place.connect()
-    for _ in range(1_000):  # accounts have no quota: who wants none from strangers closes registration
+    for _ in range(
+        1_000
+    ):  # accounts have no quota: who wants none from strangers closes registration
         assert stranger.register(fresh_name("many"))["action"] == "register_success"
-    assert rows_of(place.main.process.data_dir, "SELECT count(*) FROM rooms WHERE made_by = (SELECT id FROM accounts WHERE chatid = ?)", client.chatid) == [(100,)]
+    assert rows_of(
+        place.main.process.data_dir,
+        "SELECT count(*) FROM rooms WHERE made_by = (SELECT id FROM accounts WHERE chatid = ?)",
+        client.chatid,
+    ) == [(100,)]
 
 
 @TABLE.row(70, "a room with oneself, with somebody unknown")
@@ -429,10 +613,15 @@ def _(place: Place) -> None:
     assert alone["action"] == "room_created"
     client.say(alone["data"]["room_id"], "to myself")
     assert client.nothing_before_pong() == []
-    assert client.ask("get_room_users", room_id=alone["data"]["room_id"])["data"]["users"] == [client.chatid]
+    assert client.ask("get_room_users", room_id=alone["data"]["room_id"])["data"]["users"] == [
+        client.chatid
+    ]
     before = len(client.ask("get_rooms")["data"]["rooms"])
     for names in (["nobody"], [client.chatid, "nobody"], ["\ufdfa"], ["x" * 33], [""]):
-        assert error_code(client.ask("create_room", participants=names, room_name="x")) in ("user_not_found", "bad_packet")
+        assert error_code(client.ask("create_room", participants=names, room_name="x")) in (
+            "user_not_found",
+            "bad_packet",
+        )
     until(lambda: len(client.ask("get_rooms")["data"]["rooms"]) == before, "a room was half made")
 
 

@@ -1,4 +1,5 @@
-"""Bad inputs 1 to 24: bytes that are no frames, frames that come late or never, and what isn't ours at all."""
+"""Bad inputs 1 to 24: bytes that are no frames, frames that come late or never, and what isn't ours
+at all."""
 
 from __future__ import annotations
 
@@ -20,7 +21,9 @@ PING = encode({"action": "ping"})
 
 TABLE = Table()
 __all__ = ["house"]
-pytestmark = pytest.mark.skipif(tls.EVERYWHERE, reason="plays bytes below TLS; the rows about TLS choose by themselves")
+pytestmark = pytest.mark.skipif(
+    tls.EVERYWHERE, reason="plays bytes below TLS; the rows about TLS choose by themselves"
+)
 
 
 def ping_of(size: int) -> bytes:
@@ -34,7 +37,7 @@ def impatient(place: Place) -> Watched:
     return place.server("--login-timeout", "0.5", "--frame-timeout", "0.5")
 
 
-# --- Late or never ----------------------------------------------------------------------------------------------------
+# --- Late or never --------------------------------------------------------------------------------
 
 
 @TABLE.row(1, "connect, send nothing")
@@ -84,7 +87,7 @@ def _(place: Place) -> None:
     assert time.monotonic() - begun < 8, "a byte now and then keeps a frame open"
 
 
-# --- Lengths ----------------------------------------------------------------------------------------------------------
+# --- Lengths --------------------------------------------------------------------------------------
 
 
 @TABLE.row(6, "length 0")
@@ -102,16 +105,22 @@ def _(place: Place, limit: int) -> None:
 @TABLE.row(8, "length one over the limit", {"before login": FIRST_LIMIT, "after login": FULL_LIMIT})
 def _(place: Place, limit: int) -> None:
     client = place.connect() if limit == FIRST_LIMIT else place.user()
-    cut_off(client, struct.pack(">I", limit + 1))  # no byte of the body: the answer comes all the same
+    cut_off(
+        client, struct.pack(">I", limit + 1)
+    )  # no byte of the body: the answer comes all the same
 
 
-@TABLE.row(9, "length", {"0x7FFFFFFF": 0x7FFFFFFF, "0x80000000": 0x80000000, "0xFFFFFFFF": 0xFFFFFFFF})
+@TABLE.row(
+    9, "length", {"0x7FFFFFFF": 0x7FFFFFFF, "0x80000000": 0x80000000, "0xFFFFFFFF": 0xFFFFFFFF}
+)
 def _(place: Place, length: int) -> None:
     client = place.user()
     before = held(place.main.process.pid) if LINUX else None
     cut_off(client, struct.pack(">I", length) + b"x" * 1000)
     if before is not None:
-        assert held(place.main.process.pid).peak_kib - before.peak_kib < 2048, "memory was taken on a length's word"
+        assert held(place.main.process.pid).peak_kib - before.peak_kib < 2048, (
+            "memory was taken on a length's word"
+        )
 
 
 @TABLE.row(9, "length of the limit, and no more of it: 100 clients take no memory")
@@ -130,7 +139,9 @@ def _(place: Place) -> None:
     client, other = place.user(), place.user()
     room_id = place.private_room(client, other)
     transaction = client.propose(room_id, "never confirmed")["data"]["transaction_id"]
-    confirm = encode({"action": "confirm_count", "data": {"transaction_id": transaction, "confirm": True}})
+    confirm = encode(
+        {"action": "confirm_count", "data": {"transaction_id": transaction, "confirm": True}}
+    )
     client.send_bytes(struct.pack(">I", len(confirm)) + confirm[4:])
     client.end_sending()
     assert client.expect_closed() == []
@@ -149,14 +160,17 @@ def _(place: Place) -> None:
     assert str(0x11000000) in cut_off(place.connect(), struct.pack("<I", 17) + b'{"action":"ping"}')
 
 
-# --- Pieces -----------------------------------------------------------------------------------------------------------
+# --- Pieces ---------------------------------------------------------------------------------------
 
 
 @TABLE.row(13, "a body byte by byte")
 def _(place: Place) -> None:
     client = place.user()
     content = "grüße \U0001f44d" * 3
-    packet = {"action": "send_message", "data": {"chatid": client.chatid, "room_id": "lobby", "content": content}}
+    packet = {
+        "action": "send_message",
+        "data": {"chatid": client.chatid, "room_id": "lobby", "content": content},
+    }
     data = encode(packet)
     for at in range(len(data)):
         client.send_bytes(data[at : at + 1])
@@ -174,7 +188,7 @@ def _(place: Place) -> None:
     assert [client.receive()["request_id"] for _ in names] == names
 
 
-# --- Other protocols --------------------------------------------------------------------------------------------------
+# --- Other protocols ------------------------------------------------------------------------------
 
 
 @TABLE.row(15, "an HTTP request")
@@ -244,14 +258,16 @@ def _(place: Place) -> None:
     watched, _ = over_tls(place, "--login-timeout", "0.5")
     name = fresh_name("clear")
     with plain_socket(watched) as plain:
-        plain.sendall(encode({"action": "register", "data": {"chatid": name, "password": "password"}}))
+        plain.sendall(
+            encode({"action": "register", "data": {"chatid": name, "password": "password"}})
+        )
         plain.shutdown(socket.SHUT_WR)
         assert ends(plain)
     user = place.user(watched)
     assert name not in user.ask("get_users")["data"]["users"], "it was taken for a packet"
 
 
-# --- Ends of a stream -------------------------------------------------------------------------------------------------
+# --- Ends of a stream -----------------------------------------------------------------------------
 
 
 @TABLE.row(20, "RST in the middle of a frame", {"of its length": 2, "of its body": 10})
@@ -284,7 +300,10 @@ def pipelined(place: Place, requests: int) -> None:
     watched = place.server("--rate-limit", "20")
     client = place.user(watched, receive_buffer=8192)
     ask = {"action": "get_users", "data": {"chatid": client.chatid, "limit": 1}}
-    client.send_bytes(PING * 1000 + b"".join(encode({**ask, "request_id": f"{number}"}) for number in range(requests)))
+    client.send_bytes(
+        PING * 1000
+        + b"".join(encode({**ask, "request_id": f"{number}"}) for number in range(requests))
+    )
     begun = time.monotonic()
     assert watched.speaker.nothing_before_pong() == []
     for _ in range(1000):

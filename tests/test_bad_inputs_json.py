@@ -1,4 +1,5 @@
-"""Bad inputs 25 to 48: frames whose bodies aren't the JSON that is asked for, and bodies made to be dear."""
+"""Bad inputs 25 to 48: frames whose bodies aren't the JSON that is asked for, and bodies made to be
+dear."""
 
 from __future__ import annotations
 
@@ -42,8 +43,13 @@ def taken(place: Place, *bodies: bytes) -> None:
 
 
 NOT_UTF_8 = {
-    "FF": b"\xff", "C0 AF": b"\xc0\xaf", "ED A0 80": b"\xed\xa0\x80", "F5": b"\xf5\x80\x80\x80", "cut short": b"\xe2\x82", "a continuation": b"\x80",
-}  # fmt: skip
+    "FF": b"\xff",
+    "C0 AF": b"\xc0\xaf",
+    "ED A0 80": b"\xed\xa0\x80",
+    "F5": b"\xf5\x80\x80\x80",
+    "cut short": b"\xe2\x82",
+    "a continuation": b"\x80",
+}
 
 
 @TABLE.row(25, "invalid UTF-8", NOT_UTF_8)
@@ -58,7 +64,13 @@ def _(place: Place) -> None:
 
 @TABLE.row(27, "another encoding")
 def _(place: Place) -> None:
-    bad_json(place, *('{"action":"ping"}'.encode(name) for name in ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be")))
+    bad_json(
+        place,
+        *(
+            '{"action":"ping"}'.encode(name)
+            for name in ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be")
+        ),
+    )
 
 
 @TABLE.row(28, "an empty body, blanks only")
@@ -68,7 +80,9 @@ def _(place: Place) -> None:
 
 @TABLE.row(29, "a top level that is no object")
 def _(place: Place) -> None:
-    bad_json(place, b"[]", b'[{"action":"ping"}]', b'"ping"', b"17", b"-1.5", b"null", b"true", b"false")
+    bad_json(
+        place, b"[]", b'[{"action":"ping"}]', b'"ping"', b"17", b"-1.5", b"null", b"true", b"false"
+    )
 
 
 @TABLE.row(30, "bytes behind the object, two objects")
@@ -81,7 +95,14 @@ def _(place: Place) -> None:
 def _(place: Place) -> None:
     values = (b"0x10", b"01", b"+1", b".5", b"1.", b"-", b"1e", b"--1")
     bad_json(place, *map(ping, values))
-    forms = (b'{"action":"ping"/* hi */}', b'{"action":"ping",}', b"{'action':'ping'}", b"{action:1}", b'{"action":"ping"}// x', b"# x\n{}")
+    forms = (
+        b'{"action":"ping"/* hi */}',
+        b'{"action":"ping",}',
+        b"{'action':'ping'}",
+        b"{action:1}",
+        b'{"action":"ping"}// x',
+        b"# x\n{}",
+    )
     bad_json(place, *forms, ping(b"[1,]"), ping(b"True"))
 
 
@@ -102,10 +123,20 @@ def _(place: Place) -> None:
 
 @TABLE.row(35, "integers beyond 2^53")
 def _(place: Place) -> None:
-    bad_json(place, *(ping(str(number).encode()) for number in (2**53, -(2**53), 2**63 - 1, 2**63, -(2**63) - 1, 2**64)))
+    bad_json(
+        place,
+        *(
+            ping(str(number).encode())
+            for number in (2**53, -(2**53), 2**63 - 1, 2**63, -(2**63) - 1, 2**64)
+        ),
+    )
     client = place.user()
     for number in (2**53, 2**63 - 1, 2**63, -(2**63) - 1):
-        for action, key in (("get_messages", "after_id"), ("get_users", "limit"), ("file_send_init", "file_size")):
+        for action, key in (
+            ("get_messages", "after_id"),
+            ("get_users", "limit"),
+            ("file_send_init", "file_size"),
+        ):
             data = {**client.identity(action), "room_id": "lobby", key: number}
             client.send({"action": action, "data": data})
             assert error_code(client.receive()) == "bad_json"
@@ -122,22 +153,44 @@ def _(place: Place) -> None:
 
 @TABLE.row(37, "nesting of", {"1,000": 1_000, "100,000": 100_000})
 def _(place: Place, depth: int) -> None:
-    bad_json(place, nested(depth, b"[", b"]"), nested(depth, b'{"y":', b"}"), ping(b"[" * depth), ping(b'{"y":' * depth))
+    bad_json(
+        place,
+        nested(depth, b"[", b"]"),
+        nested(depth, b'{"y":', b"}"),
+        ping(b"[" * depth),
+        ping(b'{"y":' * depth),
+    )
 
 
 @TABLE.row(38, "1 MiB of {},")
 def _(place: Place) -> None:
-    bad_json(place, *(ping(b"[" + piece * (MIB // len(piece) - 20) + b"0]") for piece in (b"{},", b"[],", b"0,", b'"",')))
+    bad_json(
+        place,
+        *(
+            ping(b"[" + piece * (MIB // len(piece) - 20) + b"0]")
+            for piece in (b"{},", b"[],", b"0,", b'"",')
+        ),
+    )
 
 
 @TABLE.row(39, "a key twice")
 def _(place: Place) -> None:
-    bad_json(place, b'{"action":"login","action":"ping"}', b'{"action":"ping","data":{"a":1,"a":1}}', b'{"action":"ping","x":[{"":1,"":2}]}')
+    bad_json(
+        place,
+        b'{"action":"login","action":"ping"}',
+        b'{"action":"ping","data":{"a":1,"a":1}}',
+        b'{"action":"ping","x":[{"":1,"":2}]}',
+    )
 
 
 @TABLE.row(40, "keys that differ by escape or by case")
 def _(place: Place) -> None:
-    taken(place, b'{"\\u0061ction":"ping"}', b'{"action":"ping","Action":"logout"}', b'{"action":"p\\u0069ng"}')
+    taken(
+        place,
+        b'{"\\u0061ction":"ping"}',
+        b'{"action":"ping","Action":"logout"}',
+        b'{"action":"p\\u0069ng"}',
+    )
     bad_json(place, b'{"action":"ping","\\u0061ction":"ping"}')
     refused(place.user(), b'{"Action":"ping"}', "bad_packet")
 
@@ -150,10 +203,19 @@ def _(place: Place) -> None:
     packets: list[Packet] = []
     for text in texts:
         packets += [
-            {"action": "send_message", "data": {"chatid": client.chatid, "room_id": room_id, "content": text}},
+            {
+                "action": "send_message",
+                "data": {"chatid": client.chatid, "room_id": room_id, "content": text},
+            },
             {"action": "register", "data": {"chatid": text, "password": "password"}},
-            {"action": "create_room", "data": {"chatid": client.chatid, "participants": [], "room_name": text}},
-            {"action": "file_send_init", "data": {"chat_id": client.chatid, "room_id": "lobby", "file_path": text}},
+            {
+                "action": "create_room",
+                "data": {"chatid": client.chatid, "participants": [], "room_name": text},
+            },
+            {
+                "action": "file_send_init",
+                "data": {"chat_id": client.chatid, "room_id": "lobby", "file_path": text},
+            },
             {"action": "ping", text: 1},
         ]
     for first in range(0, len(packets), 5):
@@ -179,13 +241,35 @@ def _(place: Place) -> None:
 def _(place: Place) -> None:
     client = place.user()
     packets: list[Packet] = [
-        {"action": "send_message", "data": {"chatid": client.chatid, "room_id": "lobby", "content": "a\0b"}},
-        {"action": "send_message", "data": {"chatid": client.chatid, "room_id": "a\0b", "content": "x"}},
-        {"action": "create_room", "data": {"chatid": client.chatid, "participants": [], "room_name": "a\0b"}},
-        {"action": "create_room", "data": {"chatid": client.chatid, "participants": ["a\0b"], "room_name": "x"}},
+        {
+            "action": "send_message",
+            "data": {"chatid": client.chatid, "room_id": "lobby", "content": "a\0b"},
+        },
+        {
+            "action": "send_message",
+            "data": {"chatid": client.chatid, "room_id": "a\0b", "content": "x"},
+        },
+        {
+            "action": "create_room",
+            "data": {"chatid": client.chatid, "participants": [], "room_name": "a\0b"},
+        },
+        {
+            "action": "create_room",
+            "data": {"chatid": client.chatid, "participants": ["a\0b"], "room_name": "x"},
+        },
         {"action": "get_users", "data": {"chatid": client.chatid, "after": "a\0b"}},
-        {"action": "get_messages", "data": {"chatid": client.chatid, "room_id": "lobby", "from_time": "2024-01-01T00:00:00Z\0"}},
-        {"action": "change_password", "data": {"chatid": client.chatid, "password": "password", "new_password": "a\0b"}},
+        {
+            "action": "get_messages",
+            "data": {
+                "chatid": client.chatid,
+                "room_id": "lobby",
+                "from_time": "2024-01-01T00:00:00Z\0",
+            },
+        },
+        {
+            "action": "change_password",
+            "data": {"chatid": client.chatid, "password": "password", "new_password": "a\0b"},
+        },
         {"action": "ping", "request_id": "a\0b"},
     ]
     for packet in packets:
@@ -215,31 +299,62 @@ def _(place: Place) -> None:
     refused(client, b"{" + long_key + b":1}", "bad_packet")
     many = b",".join(b'"%d":0' % number for number in range(100_000))
     refused(client, b'{"action":"ping",' + many[: MIB - 50].rpartition(b",")[0] + b"}", "bad_json")
-    taken(place, b'{"action":"ping",' + long_key + b":1}")  # R-JSON-13: a key that nobody knows is ignored, whatever its length
+    taken(
+        place, b'{"action":"ping",' + long_key + b":1}"
+    )  # R-JSON-13: a key that nobody knows is ignored, whatever its length
 
 
 @TABLE.row(47, "a number of 1 MiB")
 def _(place: Place) -> None:
-    bad_json(place, *(ping(text) for text in (b"0." + b"0" * 1_048_000, b"0." + b"0" * 1_000_000 + b"1e999999", b"-" + b"1" * 1_048_000)))
+    bad_json(
+        place,
+        *(
+            ping(text)
+            for text in (
+                b"0." + b"0" * 1_048_000,
+                b"0." + b"0" * 1_000_000 + b"1e999999",
+                b"-" + b"1" * 1_048_000,
+            )
+        ),
+    )
     bad_json(place, ping(b"1e" + b"9" * 1_048_000))
 
 
-# --- Every mutation of every packet -----------------------------------------------------------------------------------
+# --- Every mutation of every packet ---------------------------------------------------------------
 
 
 VALUES = {
-    "password": "wrong", "new_password": "password", "room_id": "mutated", "content": "Hi", "transaction_id": "t1", "confirm": False,
-    "letter_frequencies": {"H": 1}, "original_action": "send_message", "from_time": "2024-01-01T00:00:00Z", "file_path": "a.txt",
-    "file_size": 4, "file_type": "text/plain", "total_packets": 1, "sequence_number": 1, "file_data": "AAAAAA==", "participants": [],
-    "room_name": "x", "new_room_name": "y", "user_to_add": "nobody", "user_to_remove": "nobody",
-}  # fmt: skip
+    "password": "wrong",
+    "new_password": "password",
+    "room_id": "mutated",
+    "content": "Hi",
+    "transaction_id": "t1",
+    "confirm": False,
+    "letter_frequencies": {"H": 1},
+    "original_action": "send_message",
+    "from_time": "2024-01-01T00:00:00Z",
+    "file_path": "a.txt",
+    "file_size": 4,
+    "file_type": "text/plain",
+    "total_packets": 1,
+    "sequence_number": 1,
+    "file_data": "AAAAAA==",
+    "participants": [],
+    "room_name": "x",
+    "new_room_name": "y",
+    "user_to_add": "nobody",
+    "user_to_remove": "nobody",
+}
 
 
 def valid_bodies(name: str) -> list[bytes]:
     """One valid packet of each action, as `name` would send it."""
     bodies = []
     for action, row in REQUESTS.items():
-        data = {key: name if key in ("chatid", "chat_id") else VALUES[key] for key in sorted(row.required)}
+        data = {
+            key: name if key in ("chatid", "chat_id") else VALUES[key]
+            for key in sorted(row.required)
+        }
         if action == "get_messages":
             data["from_time"] = VALUES["from_time"]
         packet: Packet = {"action": action, "data": data}
@@ -282,7 +397,9 @@ def mutated_user(place: Place) -> str:
 @TABLE.row(48, "1,000 mutations of one byte")
 def _(place: Place) -> None:
     name = mutated_user(place)
-    play_mutations(place, random.Random(48).sample(list(mutations(valid_bodies(name))), 1_000), name)
+    play_mutations(
+        place, random.Random(48).sample(list(mutations(valid_bodies(name))), 1_000), name
+    )
 
 
 @TABLE.row(48, "every mutation of one byte of every packet", long=True)

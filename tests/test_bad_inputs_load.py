@@ -1,4 +1,5 @@
-"""Bad inputs 97 to 120: crowds, clients that don't read, clocks, full and failing disks, signals, and what happens around a server."""
+"""Bad inputs 97 to 120: crowds, clients that don't read, clocks, full and failing disks, signals,
+and what happens around a server."""
 
 from __future__ import annotations
 
@@ -17,13 +18,32 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from bad_inputs import LINUX, House, Place, Row, Table, Watched, check_data, held, house, play, rows_of, until
+from bad_inputs import (
+    LINUX,
+    House,
+    Place,
+    Row,
+    Table,
+    Watched,
+    check_data,
+    held,
+    house,
+    play,
+    rows_of,
+    until,
+)
 from support import fresh_name, tls
 from support.files import Upload
 from support.proxy import TO_CLIENT, TO_SERVER, Proxy
 from support.raw_client import ClosedByServer, NothingCame, RawClient, encode, error_code
 from support.server_process import REPOSITORY, ServerProcess, server_command, server_environment
-from support.trouble import failing_calls, limit_file_size, locked_by_another_process, needs_prlimit, needs_strace
+from support.trouble import (
+    failing_calls,
+    limit_file_size,
+    locked_by_another_process,
+    needs_prlimit,
+    needs_strace,
+)
 
 TABLE = Table()
 __all__ = ["house"]
@@ -56,7 +76,7 @@ def aside(place: Place) -> Watched:
     return place.server("--max-pending", "0")
 
 
-# --- Connections ------------------------------------------------------------------------------------------------------
+# --- Connections ----------------------------------------------------------------------------------
 
 
 def connect_at_once(place: Place, count: int) -> None:
@@ -90,13 +110,17 @@ def _(place: Place) -> None:
         if hard != resource.RLIM_INFINITY and hard < 1_200:
             pytest.skip("needs 1,200 descriptors")
         resource.setrlimit(resource.RLIMIT_NOFILE, (1_200, hard))
-    connect_at_once(place, 900 if soft < 1_200 else 1_000)  # the server got the limit that stood when it was started
+    connect_at_once(
+        place, 900 if soft < 1_200 else 1_000
+    )  # the server got the limit that stood when it was started
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @TABLE.row(98, "connections beyond the cap")
 def _(place: Place) -> None:
-    watched = place.server("--max-connections", "6", "--max-per-address", "2")  # loopback is free of the second
+    watched = place.server(
+        "--max-connections", "6", "--max-per-address", "2"
+    )  # loopback is free of the second
     clients = [place.connect(watched) for _ in range(4)]
     for client in clients:
         assert client.nothing_before_pong() == []
@@ -122,7 +146,9 @@ def _(place: Place) -> None:
     watched = aside(place)
     pid = watched.process.pid
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{pid}/fd")) + 6, before[1]))
+    resource.prlimit(
+        pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{pid}/fd")) + 6, before[1])
+    )
     crowd = [socket.create_connection(("127.0.0.1", watched.process.port)) for _ in range(30)]
     chat(watched)
     spent = cpu_seconds(pid)
@@ -165,7 +191,8 @@ def wall_clock():
 
 threading.Thread.start, time.time = start, wall_clock
 """
-"""Taken in by Python before the server's first line: no more threads, or another wall clock, when a file says so."""
+"""Taken in by Python before the server's first line: no more threads, or another wall clock, when a
+file says so."""
 
 
 @contextmanager
@@ -201,7 +228,7 @@ def _(place: Place) -> None:
         assert place.user(watched).nothing_before_pong() == []
 
 
-# --- Clients that don't read, or never stop -----------------------------------------------------------------------------
+# --- Clients that don't read, or never stop -------------------------------------------------------
 
 
 def too_slow(place: Place, read: Callable[[RawClient], None]) -> None:
@@ -217,13 +244,18 @@ def too_slow(place: Place, read: Callable[[RawClient], None]) -> None:
         listener.receive_message(content, room_id)
         assert time.monotonic() - begun < 5
         read(slow)
-        if number % 10 == 9 and slow.chatid not in speaker.ask("get_users", limit=1000)["data"]["online"]:
+        if (
+            number % 10 == 9
+            and slow.chatid not in speaker.ask("get_users", limit=1000)["data"]["online"]
+        ):
             break
     else:
         raise AssertionError("a reader that does not read keeps its place")
     again = place.connect(watched)
     assert again.login(slow.chatid)["action"] == "login_success"
-    assert again.ask("get_messages", room_id=room_id, after_id=0)["data"]["messages"], "it finds what it missed"
+    assert again.ask("get_messages", room_id=room_id, after_id=0)["data"]["messages"], (
+        "it finds what it missed"
+    )
 
 
 @TABLE.row(101, "a reader that never reads")
@@ -247,7 +279,10 @@ def flood(place: Place, messages: int) -> None:
     fast = place.user(watched)
     room_id = place.private_room(fast)
     begun = time.monotonic()
-    packet = {"action": "send_message", "data": {"chatid": fast.chatid, "room_id": room_id, "content": "x"}}
+    packet = {
+        "action": "send_message",
+        "data": {"chatid": fast.chatid, "room_id": room_id, "content": "x"},
+    }
     fast.send_bytes(encode(packet) * messages)
     chat(watched, 5)
     assert time.monotonic() - begun < 5, "others wait for the fast one"
@@ -266,7 +301,7 @@ def _(place: Place) -> None:
     flood(place, 1_000)
 
 
-# --- Passwords --------------------------------------------------------------------------------------------------------
+# --- Passwords ------------------------------------------------------------------------------------
 
 
 def guesses(place: Place, wrong: int) -> None:
@@ -275,18 +310,32 @@ def guesses(place: Place, wrong: int) -> None:
     guesser = place.connect(watched)
     for _ in range(wrong):
         begun = time.monotonic()
-        assert guesser.request({"action": "login", "data": {"chatid": owner.chatid, "password": "guess"}}, 30)["action"] == "login_fail"
+        assert (
+            guesser.request(
+                {"action": "login", "data": {"chatid": owner.chatid, "password": "guess"}}, 30
+            )["action"]
+            == "login_fail"
+        )
         took = time.monotonic() - begun
     assert took > 0.9, "the sixth guess in a minute is answered after 1 s"
     begun = time.monotonic()
     by_key = place.connect(watched)
-    assert by_key.login(owner.chatid, None, session_key=owner.session_key)["action"] == "login_success", "the owner's key is not slowed"
+    assert (
+        by_key.login(owner.chatid, None, session_key=owner.session_key)["action"] == "login_success"
+    ), "the owner's key is not slowed"
     other.close()
-    until(lambda: other.chatid not in by_key.ask("get_users", limit=1000)["data"]["online"], "it is still on")
-    assert place.connect(watched).login(other.chatid)["action"] == "login_success", "others are not slowed"
+    until(
+        lambda: other.chatid not in by_key.ask("get_users", limit=1000)["data"]["online"],
+        "it is still on",
+    )
+    assert place.connect(watched).login(other.chatid)["action"] == "login_success", (
+        "others are not slowed"
+    )
     many = place.connect(watched)
     for number in range(20):
-        assert many.login(f"nobody{number}", "guess")["action"] == "login_fail", "slowed by account and address together, not refused"
+        assert many.login(f"nobody{number}", "guess")["action"] == "login_fail", (
+            "slowed by account and address together, not refused"
+        )
     assert time.monotonic() - begun < 5
 
 
@@ -301,7 +350,8 @@ def _(place: Place) -> None:
 
 
 def failed_logins(place: Place, watched: Watched, times: int) -> tuple[list[float], list[float]]:
-    """Seconds that a wrong password takes, and an unknown name, by turns; the answers are one and the same."""
+    """Seconds that a wrong password takes, and an unknown name, by turns; the answers are one and
+    the same."""
     known, client = fresh_name("known"), place.connect(watched)
     assert client.register(known)["action"] == "register_success"
     took: dict[bool, list[float]] = {True: [], False: []}
@@ -324,7 +374,8 @@ def failed_logins(place: Place, watched: Watched, times: int) -> tuple[list[floa
 @TABLE.row(105, "an unknown name and a wrong password")
 def _(place: Place) -> None:
     wrong, unknown = failed_logins(place, place.server("--password-cost", "12"), 12)
-    # A hash of this cost takes many times of all the rest: where none were made, it would be a tenth.
+    # A hash of this cost takes many times of all the rest: where none were made, it would be a
+    # tenth.
     assert statistics.median(unknown) > statistics.median(wrong) / 3
     assert statistics.median(wrong) > statistics.median(unknown) / 3
 
@@ -334,7 +385,9 @@ def _(place: Place) -> None:
     wrong, unknown = failed_logins(place, place.server("--password-cost", "14"), 500)
     medians = statistics.median(wrong), statistics.median(unknown)
     longer = sum((a > b) + (a == b) / 2 for a in wrong for b in unknown) / len(wrong) / len(unknown)
-    print(f"500 of each: medians {medians[0] * 1000:.2f} and {medians[1] * 1000:.2f} ms, AUC {longer:.3f}")
+    print(
+        f"500 of each: medians {medians[0] * 1000:.2f} and {medians[1] * 1000:.2f} ms, AUC {longer:.3f}"
+    )
     assert abs(medians[0] - medians[1]) < 0.1 * max(medians)
     assert 0.4 < longer < 0.6
 
@@ -361,15 +414,19 @@ def _(place: Place) -> None:
 @TABLE.row(106, "30 logins at once keep no memory")
 @linux_only
 def _(place: Place) -> None:
-    watched = place.server("--password-cost", "12")  # 4 MiB a hash, and as many hashes at once as there are cores
+    watched = place.server(
+        "--password-cost", "12"
+    )  # 4 MiB a hash, and as many hashes at once as there are cores
     before = held(watched.process.pid)
     for client in logins_at_once(place, watched):
         assert client.receive(30)["action"] == "login_fail"
     grown = held(watched.process.pid).resident_kib - before.resident_kib
-    assert grown < 1024 * (16 + 8 * (os.cpu_count() or 1)), f"{grown} KiB more while 30 are connected"
+    assert grown < 1024 * (16 + 8 * (os.cpu_count() or 1)), (
+        f"{grown} KiB more while 30 are connected"
+    )
 
 
-# --- The disk ---------------------------------------------------------------------------------------------------------
+# --- The disk -------------------------------------------------------------------------------------
 
 
 @TABLE.row(107, "a full disk")
@@ -390,7 +447,9 @@ def _(place: Place) -> None:
         acknowledged.append(content)
     assert error_code(reply) == "storage_full" and reply["original_action"] == "confirm_count"
     read = client.ask("get_messages", room_id=room_id, after_id=0)["data"]["messages"]
-    assert [message["content"] for message in read] == acknowledged, "reads go on; nothing refused is there"
+    assert [message["content"] for message in read] == acknowledged, (
+        "reads go on; nothing refused is there"
+    )
     limit_file_size(watched.process.pid, None)
     client.say(room_id, "there is room again")
 
@@ -416,7 +475,12 @@ def _(place: Place) -> None:
         process.start()
         client = RawClient(process.port)
         client.login("ada", take_over=True)
-        contents = [message["content"] for message in client.ask("get_messages", room_id="lobby", after_id=0)["data"]["messages"]]
+        contents = [
+            message["content"]
+            for message in client.ask("get_messages", room_id="lobby", after_id=0)["data"][
+                "messages"
+            ]
+        ]
         client.close()
         assert contents[0] == "kept"
         assert process.stop() == 0
@@ -430,7 +494,9 @@ def locked_out(place: Place, seconds: float) -> None:
     client.say(room_id, "before")
     transaction = client.propose(room_id, "meanwhile")["data"]["transaction_id"]
     with locked_by_another_process(watched.process.data_dir / "chat.db"):
-        client.send({"action": "confirm_count", "data": {"transaction_id": transaction, "confirm": True}})
+        client.send(
+            {"action": "confirm_count", "data": {"transaction_id": transaction, "confirm": True}}
+        )
         begun = time.monotonic()
         if seconds > 5:
             assert error_code(client.receive(20)) == "internal_error"
@@ -453,16 +519,26 @@ def _(place: Place) -> None:
     locked_out(place, 10)
 
 
-# --- The start --------------------------------------------------------------------------------------------------------
+# --- The start ------------------------------------------------------------------------------------
 
 
 def started_in_vain(data_dir: Path, *options: str) -> str:
     """The one clear line with which a server that can't serve ends."""
     line = server_command(data_dir, *options)
-    done = subprocess.run(line, cwd=REPOSITORY, env=server_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          timeout=20, check=False)  # fmt: skip
+    done = subprocess.run(
+        line,
+        cwd=REPOSITORY,
+        env=server_environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
     lines = [line for line in done.stderr.splitlines() if line.strip()]
-    assert done.returncode > 0 and len(lines) == 1 and "Traceback" not in lines[0], f"{done.returncode} {done.stderr}"
+    assert done.returncode > 0 and len(lines) == 1 and "Traceback" not in lines[0], (
+        f"{done.returncode} {done.stderr}"
+    )
     return lines[0]
 
 
@@ -512,7 +588,11 @@ def below_a_file(place: Place) -> Path:
     return a_file(place) / "data"
 
 
-@TABLE.row(110, "a data folder that can't be used:", {made.__name__: made for made in (newer, foreign, garbage, torn, a_file, below_a_file)})
+@TABLE.row(
+    110,
+    "a data folder that can't be used:",
+    {made.__name__: made for made in (newer, foreign, garbage, torn, a_file, below_a_file)},
+)
 def _(place: Place, made: Callable[[Place], Path]) -> None:
     folder = made(place)
     touched = [path for path in (folder, folder / "chat.db", folder.parent) if path.is_file()]
@@ -541,11 +621,13 @@ def _(place: Place) -> None:
         assert ids == sorted(ids)
         assert [listener.receive_message()["data"]["content"] for _ in ids] == ["0", "1", "2", "3"]
         page = listener.ask("get_messages", room_id=room_id, after_id=0)["data"]["messages"]
-        assert [message["content"] for message in page] == ["0", "1", "2", "3"], "order is never taken from the clock"
+        assert [message["content"] for message in page] == ["0", "1", "2", "3"], (
+            "order is never taken from the clock"
+        )
         assert page[2]["timestamp"] > "2034"
 
 
-# --- The end ----------------------------------------------------------------------------------------------------------
+# --- The end --------------------------------------------------------------------------------------
 
 
 def killed_while_all_post(place: Place, clients: int, seconds: float) -> None:
@@ -593,7 +675,9 @@ def _(place: Place) -> None:
 
 
 @TABLE.row(114, "a signal, with stuck clients:", {"SIGTERM": "SIGTERM"})
-@TABLE.row(114, "a signal, with stuck clients:", {"SIGINT": "SIGINT", "SIGHUP": "SIGHUP"}, long=True)
+@TABLE.row(
+    114, "a signal, with stuck clients:", {"SIGINT": "SIGINT", "SIGHUP": "SIGHUP"}, long=True
+)
 @unix_only
 def _(place: Place, name: str) -> None:
     process = ServerProcess(place.tmp_path / "data", "--rate-limit", "0", "--shutdown-timeout", "1")
@@ -628,8 +712,18 @@ def _(place: Place, is_closed: bool) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    line = [*server_command(place.tmp_path / "data", "--log-level", "debug", "--rate-limit", "0"), "--port", str(port)]
-    with subprocess.Popen(line, cwd=REPOSITORY, env=server_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:
+    line = [
+        *server_command(place.tmp_path / "data", "--log-level", "debug", "--rate-limit", "0"),
+        "--port",
+        str(port),
+    ]
+    with subprocess.Popen(
+        line,
+        cwd=REPOSITORY,
+        env=server_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as server:
         try:
             assert server.stdout is not None and server.stderr is not None
             if is_closed:
@@ -651,7 +745,9 @@ def _(place: Place, is_closed: bool) -> None:
             server.send_signal(signal.SIGTERM)
             server.stdout.close()
             server.stderr.close()
-            assert server.wait(15) in (0, 1, 120), "120: Python could not flush its own stdout at the end"
+            assert server.wait(15) in (0, 1, 120), (
+                "120: Python could not flush its own stdout at the end"
+            )
         finally:
             server.kill()
 
@@ -674,14 +770,16 @@ def _(place: Place) -> None:
     assert started_in_vain(place.tmp_path / "nowhere", "--host", "no-such-host.invalid")
 
 
-# --- Coming back ------------------------------------------------------------------------------------------------------
+# --- Coming back ----------------------------------------------------------------------------------
 
 
 def come_back_all_at_once(place: Place, clients: int) -> None:
     watched = aside(place)
     name, devices = fresh_name(), []
     place.connect(watched).register(name)
-    for _ in range(50):  # R-SESS-5: a user has one connection, so each device takes the place of the one before
+    for _ in range(
+        50
+    ):  # R-SESS-5: a user has one connection, so each device takes the place of the one before
         device = place.connect(watched)
         assert device.login(name, take_over=True)["action"] == "login_success"
         devices.append(device)
@@ -695,7 +793,9 @@ def come_back_all_at_once(place: Place, clients: int) -> None:
     begun = time.monotonic()
     back = [place.connect(watched) for _ in crowd]
     for client, old in zip(back, crowd, strict=True):
-        client.send({"action": "login", "data": {"chatid": old.chatid, "session_key": old.session_key}})
+        client.send(
+            {"action": "login", "data": {"chatid": old.chatid, "session_key": old.session_key}}
+        )
     for client in back:
         assert client.receive(20)["action"] == "login_success"
     assert time.monotonic() - begun < 20
@@ -712,7 +812,8 @@ def _(place: Place) -> None:
 
 
 def lost_acks(place: Place, step: int) -> None:
-    """A message whose exchange is cut at an offset, sent again under its key: exactly one row. Our client does it so: test_cuts.py."""
+    """A message whose exchange is cut at an offset, sent again under its key: exactly one row. Our
+    client does it so: test_cuts.py."""
     user = place.user()
     room_id = place.private_room(user)
     user.close()
@@ -720,9 +821,16 @@ def lost_acks(place: Place, step: int) -> None:
     for direction in (TO_SERVER, TO_CLIENT):
         for offset in range(0, 1_200, step):
             key = fresh_name("key")
-            send = {"chatid": user.chatid, "room_id": room_id, "content": key, "transaction_id": key}
+            send = {
+                "chatid": user.chatid,
+                "room_id": room_id,
+                "content": key,
+                "transaction_id": key,
+            }
             exchange = encode({"action": "send_message", "data": send})
-            exchange += encode({"action": "confirm_count", "data": {"transaction_id": key, "confirm": True}})
+            exchange += encode(
+                {"action": "confirm_count", "data": {"transaction_id": key, "confirm": True}}
+            )
             with Proxy(place.main.process.port) as proxy:
                 client = RawClient(proxy.port)
                 assert client.login(user.chatid, take_over=True)["action"] == "login_success"
@@ -745,7 +853,10 @@ def lost_acks(place: Place, step: int) -> None:
             offsets += 1
             if acked:
                 break
-    counts = rows_of(place.main.process.data_dir, "SELECT count(*) FROM messages WHERE content LIKE 'key%' GROUP BY content")
+    counts = rows_of(
+        place.main.process.data_dir,
+        "SELECT count(*) FROM messages WHERE content LIKE 'key%' GROUP BY content",
+    )
     assert set(counts) == {(1,)} and len(counts) >= offsets
 
 
@@ -761,13 +872,15 @@ def _(place: Place) -> None:
     lost_acks(place, 1)
 
 
-# --- For long ---------------------------------------------------------------------------------------------------------
+# --- For long -------------------------------------------------------------------------------------
 
 
 def long_reader(place: Place, messages: int, most_bytes: int) -> None:
-    """While somebody reads an old state the log can't be reset; when the reader has gone, it is, and it shrinks."""
+    """While somebody reads an old state the log can't be reset; when the reader has gone, it is,
+    and it shrinks."""
     watched = aside(place)
-    place.more_mib = 64  # the newest messages, up to 32 MiB, are kept to check the counts of those who receive them
+    # the newest messages, up to 32 MiB, are kept to check the counts of those who receive them
+    place.more_mib = 64
     client = place.user(watched)
     room_id = place.private_room(client)
     path = watched.process.data_dir / "chat.db"
@@ -777,11 +890,24 @@ def long_reader(place: Place, messages: int, most_bytes: int) -> None:
 
     def say_many(count: int) -> None:
         for first in range(0, count, 100):
-            keys = [f"{room_id}-{time.monotonic_ns()}-{first}-{number}" for number in range(min(100, count - first))]
+            keys = [
+                f"{room_id}-{time.monotonic_ns()}-{first}-{number}"
+                for number in range(min(100, count - first))
+            ]
             for key in keys:
-                data = {"chatid": client.chatid, "room_id": room_id, "content": "y" * 2_000, "transaction_id": key[-64:]}
+                data = {
+                    "chatid": client.chatid,
+                    "room_id": room_id,
+                    "content": "y" * 2_000,
+                    "transaction_id": key[-64:],
+                }
                 client.send({"action": "send_message", "data": data})
-                client.send({"action": "confirm_count", "data": {"transaction_id": key[-64:], "confirm": True}})
+                client.send(
+                    {
+                        "action": "confirm_count",
+                        "data": {"transaction_id": key[-64:], "confirm": True},
+                    }
+                )
             for _ in keys:
                 assert client.receive_action("ack", timeout=20)["status"] == "success"
             client._aside.clear()
@@ -792,7 +918,11 @@ def long_reader(place: Place, messages: int, most_bytes: int) -> None:
     wal = path.with_name("chat.db-wal")
     grown = wal.stat().st_size
     say_many(100)
-    until(lambda: wal.stat().st_size <= most_bytes, f"the log had {grown} bytes, and has {wal.stat().st_size} still", 20)
+    until(
+        lambda: wal.stat().st_size <= most_bytes,
+        f"the log had {grown} bytes, and has {wal.stat().st_size} still",
+        20,
+    )
 
 
 @TABLE.row(119, "one long reader")
@@ -811,7 +941,10 @@ def reconnects(place: Place, times: int) -> None:
     begun = held(place.main.process.pid)
     for number in range(times):
         client = place.main.connect()
-        assert client.login(user.chatid, None, session_key=user.session_key)["action"] == "login_success"
+        assert (
+            client.login(user.chatid, None, session_key=user.session_key)["action"]
+            == "login_success"
+        )
         client.say(room_id, f"{number}")
         client.close()
     user.close()
@@ -826,7 +959,9 @@ def _(place: Place) -> None:
     reconnects(place, 100)
 
 
-@TABLE.row(120, "10,000 reconnects", long=True)  # as many as 100 minutes have at 100 a minute; a day of it is for a soak test
+@TABLE.row(
+    120, "10,000 reconnects", long=True
+)  # as many as 100 minutes have at 100 a minute; a day of it is for a soak test
 @linux_only
 def _(place: Place) -> None:
     reconnects(place, 10_000)

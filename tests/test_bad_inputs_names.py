@@ -1,4 +1,5 @@
-"""Bad inputs 71 to 84: names and texts that are no names, look like others, steer a terminal, or mean something to a program."""
+"""Bad inputs 71 to 84: names and texts that are no names, look like others, steer a terminal, or
+mean something to a program."""
 
 from __future__ import annotations
 
@@ -28,16 +29,32 @@ TABLE.not_yet[81] = "there is no search: no packet and no command takes a patter
 TABLE.not_yet[84] = "there is no export to CSV or HTML: the journal is plain text"
 
 STEERING = {
-    "clears the screen": "\x1b[2J\x1b[H", "sets the title": "\x1b]0;owned\x07", "writes the clipboard": "\x1b]52;c;eA==\x07", "C1 CSI": "\x9b31m",
-    "rings": "\x07", "goes back": "abc\x08\x08\x08\rxyz", "DEL": "\x7f",
-}  # fmt: skip
-BREAKING = {"CR": "\r", "LF": "\n", "CR LF": "\r\n", "U+2028": "\u2028", "U+2029": "\u2029", "U+0085": "\x85", "VT": "\x0b", "FF": "\x0c"}
+    "clears the screen": "\x1b[2J\x1b[H",
+    "sets the title": "\x1b]0;owned\x07",
+    "writes the clipboard": "\x1b]52;c;eA==\x07",
+    "C1 CSI": "\x9b31m",
+    "rings": "\x07",
+    "goes back": "abc\x08\x08\x08\rxyz",
+    "DEL": "\x7f",
+}
+BREAKING = {
+    "CR": "\r",
+    "LF": "\n",
+    "CR LF": "\r\n",
+    "U+2028": "\u2028",
+    "U+2029": "\u2029",
+    "U+0085": "\x85",
+    "VT": "\x0b",
+    "FF": "\x0c",
+}
 FORGED = "2026-01-01 00:00:00 INFO server  the teacher has logged in"
 
 
 def is_raw(text: str) -> bool:
     """Whether something in it would steer, hide or break a line."""
-    return any(unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp", "Cs") for character in text)
+    return any(
+        unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp", "Cs") for character in text
+    )
 
 
 def registered(client: RawClient, name: str) -> str:
@@ -66,15 +83,25 @@ def no_names(place: Place, *texts: str) -> None:
     for text in texts:
         assert registered(stranger, text) == "bad_packet", repr(text)
         for action, keys in (
-            ("create_room", {"participants": [], "room_name": text}), ("send_message", {"room_id": text, "content": "x"}),
+            ("create_room", {"participants": [], "room_name": text}),
+            ("send_message", {"room_id": text, "content": "x"}),
             ("rename_room", {"room_id": "lobby", "new_room_name": text}),
-            ("file_send_init", {"room_id": text, "file_path": "x", "file_size": 1, "file_type": "x", "total_packets": 1}),
-        ):  # fmt: skip
+            (
+                "file_send_init",
+                {
+                    "room_id": text,
+                    "file_path": "x",
+                    "file_size": 1,
+                    "file_type": "x",
+                    "total_packets": 1,
+                },
+            ),
+        ):
             reply: dict[str, Any] = client.ask(action, **keys)
             assert error_code(reply) == "bad_packet", f"{action} {text!r}: {reply}"
 
 
-# --- Names ------------------------------------------------------------------------------------------------------------
+# --- Names ----------------------------------------------------------------------------------------
 
 
 @TABLE.row(71, "names that are empty, blank, at the limit, over it, of 60 kB")
@@ -89,20 +116,40 @@ def _(place: Place) -> None:
         assert error_code(user.ask("send_message", room_id=room, content="x")) == "bad_packet"
         assert error_code(user.ask("create_room", participants=[], room_name=room)) == "bad_packet"
     user.say(fresh_name("room").ljust(64, "\U0001f44d"), "of 64 characters")
-    assert user.ask("create_room", participants=[], room_name="\U0001f44d" * 64)["action"] == "room_created"
+    assert (
+        user.ask("create_room", participants=[], room_name="\U0001f44d" * 64)["action"]
+        == "room_created"
+    )
 
 
 @TABLE.row(72, "names that differ by case, by form, by what can't be seen")
 def _(place: Place) -> None:
     client, base = place.connect(), fresh_name("Finé")
     assert registered(client, base) == "register_success"
-    folded = (base.upper(), base.swapcase(), unicodedata.normalize("NFD", base), base.replace("Fi", "\ufb01"), base.replace("n", "\uff4e", 1))
+    folded = (
+        base.upper(),
+        base.swapcase(),
+        unicodedata.normalize("NFD", base),
+        base.replace("Fi", "\ufb01"),
+        base.replace("n", "\uff4e", 1),
+    )
     for name in folded:
         assert registered(client, name) == "name_taken", repr(name)
-    for name in (base + " ", base + "\u200b", "\u2060" + base, base + "\ufe0f", base + "\u00ad", base + "\U000e0041"):
+    for name in (
+        base + " ",
+        base + "\u200b",
+        "\u2060" + base,
+        base + "\ufe0f",
+        base + "\u00ad",
+        base + "\U000e0041",
+    ):
         assert registered(client, name) == "bad_packet", repr(name)
-    # Another script's letter makes another account: no table of look-alikes is kept (the page says what is folded).
-    assert registered(client, base.replace("e", "\u0435", 1).replace("x", "\u0445", 1)) == "register_success"
+    # Another script's letter makes another account: no table of look-alikes is kept (the page says
+    # what is folded).
+    assert (
+        registered(client, base.replace("e", "\u0435", 1).replace("x", "\u0445", 1))
+        == "register_success"
+    )
     assert client.login(base.upper())["data"]["chatid"] == base
 
 
@@ -117,7 +164,8 @@ def _(place: Place) -> None:
 def _(place: Place) -> None:
     client = place.connect()
     assert registered(client, "*") == "bad_packet"
-    # R-ACC-5 reserves none of these; they are accounts like any other, and never the names of files.
+    # R-ACC-5 reserves none of these; they are accounts like any other, and never the names of
+    # files.
     for name in ("server", "admin", "..", "-x", "0", "null", "lobby", "System", "None", "con"):
         assert registered(client, name) == "register_success"
         user = place.connect()
@@ -126,11 +174,18 @@ def _(place: Place) -> None:
         assert error_code(user.ask("delete_room", room_id="lobby")) == "forbidden"
         assert Upload(user, "lobby", "notes.txt", b"x").run()
     folder = place.main.process.data_dir
-    assert {path.name for path in folder.iterdir()} <= {"chat.db", "chat.db-wal", "chat.db-shm", "journal", "uploads", "lock"}
+    assert {path.name for path in folder.iterdir()} <= {
+        "chat.db",
+        "chat.db-wal",
+        "chat.db-shm",
+        "journal",
+        "uploads",
+        "lock",
+    }
     assert not list(folder.rglob("*admin*"))
 
 
-# --- What steers ------------------------------------------------------------------------------------------------------
+# --- What steers ----------------------------------------------------------------------------------
 
 
 @TABLE.row(75, "control sequences:", STEERING)
@@ -167,8 +222,12 @@ def _(place: Place) -> None:
     said_and_heard(place, *texts, marks, "\U0001f469\u200d\U0001f4bb")
     assert registered(place.connect(), "a" + "\u0301" * 40) == "bad_packet"
     for text in texts:
-        assert not is_raw(visible(text).replace("\u200d", "")), "only a joiner between emojis may stay"
-        assert all(cells(row) <= 40 for row in wrap(visible(text), 40)[1:]), "other lines keep their place"
+        assert not is_raw(visible(text).replace("\u200d", "")), (
+            "only a joiner between emojis may stay"
+        )
+        assert all(cells(row) <= 40 for row in wrap(visible(text), 40)[1:]), (
+            "other lines keep their place"
+        )
     assert len(wrap(visible(marks), 40)) >= 1
 
 
@@ -184,7 +243,11 @@ def _(place: Place) -> None:
 
     with FakeServer() as fake:
         chat = Connection("127.0.0.1", fake.port, pauses=(0.01,), timeout=1.0)
-        client = LineClient(chat, Screen(io.StringIO(), io.StringIO()), Options(user="ada", password="secret", room="lobby"))
+        client = LineClient(
+            chat,
+            Screen(io.StringIO(), io.StringIO()),
+            Options(user="ada", password="secret", room="lobby"),
+        )
         for content in (own, "\n" + own, "\r" + own, "\x1b[1G" + own, "\u2028" + own):
             client.show_message(events.Message("lobby", "eve", content, "2024-01-01T12:00:00Z", 1))
         chat.close()
@@ -193,11 +256,28 @@ def _(place: Place) -> None:
         assert "\n" not in line and re.match(r"\d\d:\d\d |\d{4}-\d\d-\d\d ", line), line
 
 
-# --- What means something to a program --------------------------------------------------------------------------------
+# --- What means something to a program ------------------------------------------------------------
 
 
-FORMATS = ("%s %n %d", "{0} {self.__class__}", "%(message)s", "${HOME} $(id) `id`", "{}", "%", "\\x1b[2J \\u202e")
-SQL = ("'; DROP TABLE messages;--", '" OR 1=1 --', "%", "_", "a%b_c", "'' OR ''", "x') UNION SELECT 1--", "\\")
+FORMATS = (
+    "%s %n %d",
+    "{0} {self.__class__}",
+    "%(message)s",
+    "${HOME} $(id) `id`",
+    "{}",
+    "%",
+    "\\x1b[2J \\u202e",
+)
+SQL = (
+    "'; DROP TABLE messages;--",
+    '" OR 1=1 --',
+    "%",
+    "_",
+    "a%b_c",
+    "'' OR ''",
+    "x') UNION SELECT 1--",
+    "\\",
+)
 
 
 def used_everywhere(place: Place, texts: tuple[str, ...]) -> None:
@@ -206,13 +286,23 @@ def used_everywhere(place: Place, texts: tuple[str, ...]) -> None:
     for text in texts:
         client, room_id = place.user(), f"{fresh_name('room')} {text}"
         client.say(room_id, text, transaction_id=text)
-        assert error_code(client.ask("send_message", room_id="lobby", content="other", transaction_id=text)) == "transaction_mismatch"
+        assert (
+            error_code(
+                client.ask("send_message", room_id="lobby", content="other", transaction_id=text)
+            )
+            == "transaction_mismatch"
+        )
         name = f"{text.strip()} a.txt".replace("\\", "").replace("/", "")
         assert Upload(client, room_id, name, b"x").run(file_type=text)["stored_as"] == name
         listed = client.ask("file_list_req", room_id=room_id)["data"]
         assert listed["file_list"] == name and listed["files"][0]["file_type"] == text
-        assert client.ask("file_list_req", room_id=room_id, after=text)["status"] in ("success", "error")
-        assert room_id in [room["id"] for room in client.ask("get_rooms", limit=1000)["data"]["rooms"]]
+        assert client.ask("file_list_req", room_id=room_id, after=text)["status"] in (
+            "success",
+            "error",
+        )
+        assert room_id in [
+            room["id"] for room in client.ask("get_rooms", limit=1000)["data"]["rooms"]
+        ]
         assert client.ask("get_users", after=text)["action"] == "users_list"
         made = client.ask("create_room", participants=[], room_name=text)["data"]["room_id"]
         assert client.ask("get_room_users", room_id=made)["data"]["room_name"] == text
@@ -232,11 +322,17 @@ def _(place: Place, texts: tuple[str, ...]) -> None:
     assert rows_of(place.main.process.data_dir, "SELECT count(*) > 0 FROM messages") == [(1,)]
     alice = place.user()
     for wildcard in ("%", "_", "*"):
-        assert place.connect().login(alice.chatid[:-1] + wildcard)["action"] in ("login_fail", "error")
-        assert error_code(alice.ask("file_down_req", room_id="lobby", file_path=wildcard)) == "file_not_found"
+        assert place.connect().login(alice.chatid[:-1] + wildcard)["action"] in (
+            "login_fail",
+            "error",
+        )
+        assert (
+            error_code(alice.ask("file_down_req", room_id="lobby", file_path=wildcard))
+            == "file_not_found"
+        )
 
 
-# --- Content ----------------------------------------------------------------------------------------------------------
+# --- Content --------------------------------------------------------------------------------------
 
 
 @TABLE.row(82, "a text at the limit and over it, in one and in four bytes a letter")
@@ -251,7 +347,10 @@ def _(place: Place) -> None:
         assert len(listener.receive_message()["data"]["content"].encode()) == most
         over = client.ask("send_message", room_id=room_id, content=letter * count + fill + "a")
         assert error_code(over) == "bad_packet" and "content" in over["message"]
-    assert error_code(client.ask("send_message", room_id=room_id, content="\U0001f44d" * most)) == "bad_packet"
+    assert (
+        error_code(client.ask("send_message", room_id=room_id, content="\U0001f44d" * most))
+        == "bad_packet"
+    )
     varied = "".join(chr(number) for number in range(0x10000, 0x10000 + 4096))
     counted = client.propose(room_id, varied)
     assert counted["data"]["letter_frequencies"] == letter_frequencies(varied)

@@ -1,4 +1,5 @@
-"""The benchmarks' own machinery, with tiny numbers: that it runs, what its figures look like, that its pages are well-formed.
+"""The benchmarks' own machinery, with tiny numbers: that it runs, what its figures look like, that
+its pages are well-formed.
 
 No speed is asserted here: figures belong to `python -m benchmarks`.
 """
@@ -23,9 +24,18 @@ from benchmarks.running import _parts, percentile
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = works.Sizes(
-    seconds=0.2, warm=0.05, members=6, rest_seconds=0.5, idle=8, students=3, hash_seconds=0.1, messages=(40, 10), pages=2, file_mib=1,
+    seconds=0.2,
+    warm=0.05,
+    members=6,
+    rest_seconds=0.5,
+    idle=8,
+    students=3,
+    hash_seconds=0.1,
+    messages=(40, 10),
+    pages=2,
+    file_mib=1,
     growth=(5, 9),
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")
@@ -37,36 +47,75 @@ def measured() -> dict[str, Any]:
 def report_of(results: dict[str, Any]) -> dict[str, Any]:
     """A report as `python -m benchmarks` makes it."""
     return {
-        "machine": {"python": "CPython <3>", "system": "A & B", "processor": "one", "cores": 2, "load_before": None},
-        "when": "2024-01-01T12:00:00Z", "seconds": 1.0, "sizes": {"repeat": 1, "seconds": 0.2}, "titles": {}, "results": results,
+        "machine": {
+            "python": "CPython <3>",
+            "system": "A & B",
+            "processor": "one",
+            "cores": 2,
+            "load_before": None,
+        },
+        "when": "2024-01-01T12:00:00Z",
+        "seconds": 1.0,
+        "sizes": {"repeat": 1, "seconds": 0.2},
+        "titles": {},
+        "results": results,
         "targets": [row.as_json() for row in targets.rows(results)],
-    }  # fmt: skip
+    }
 
 
 def made_up() -> dict[str, Any]:
     """Results that hold something for every plot and every row of the targets."""
     server = {
-        "per_second": 1000.0, "cpu_us": 2.0, "p50_ms": 1.0, "p99_ms": 3.0, "max_ms": 4.0,
-        "percentiles_ms": {"0": 0.1, "10": 0.5, "50": 1.0, "90": 2.0, "99": 3.0, "99.9": 3.5, "100": 4.0},
-    }  # fmt: skip
+        "per_second": 1000.0,
+        "cpu_us": 2.0,
+        "p50_ms": 1.0,
+        "p99_ms": 3.0,
+        "max_ms": 4.0,
+        "percentiles_ms": {
+            "0": 0.1,
+            "10": 0.5,
+            "50": 1.0,
+            "90": 2.0,
+            "99": 3.0,
+            "99.9": 3.5,
+            "100": 4.0,
+        },
+    }
     ratio = {"cpu_us": {"median": 0.5, "rounds": [0.5]}, "p99_ms": {"median": 1.0, "rounds": [1.0]}}
-    room = {"members": 6, "servers": {"ours": server, **dict.fromkeys(plots.NAMES, server)}, "skipped": {"websockets": "it's <not> here"}}
+    room = {
+        "members": 6,
+        "servers": {"ours": server, **dict.fromkeys(plots.NAMES, server)},
+        "skipped": {"websockets": "it's <not> here"},
+    }
     rows = [{**server, "members": members} for members in (5, 9)]
     idle = [{"clients": count, "kib_all": 1000.0 + count, "kib_each": 9.0} for count in (4, 8)]
     return {
-        **{name: {**room, "ratios": dict.fromkeys(plots.NAMES, ratio)} for name in ("room", "both", "varied", "one", "rest")},
-        "idle": {"rows": idle, "clients": 8, "kib_each": 9.0, "to_all_ms": 2.0, "threads_each": 1.0},
+        **{
+            name: {**room, "ratios": dict.fromkeys(plots.NAMES, ratio)}
+            for name in ("room", "both", "varied", "one", "rest")
+        },
+        "idle": {
+            "rows": idle,
+            "clients": 8,
+            "kib_each": 9.0,
+            "to_all_ms": 2.0,
+            "threads_each": 1.0,
+        },
         "storm": {"students": 3, "of_ceiling": 0.95, "chat_p99_ms": 5.0, "back_seconds": 0.1},
         "past": {
-            "rooms": {"huge": 40, "small": 10}, "start_seconds": 0.1,
-            "pages": {kind: {"huge": 1.0, "small": 1.0, "ratio": 1.0} for kind in ("newest", "from_time", "after_id")},
+            "rooms": {"huge": 40, "small": 10},
+            "start_seconds": 0.1,
+            "pages": {
+                kind: {"huge": 1.0, "small": 1.0, "ratio": 1.0}
+                for kind in ("newest", "from_time", "after_id")
+            },
         },
         "files": {"up_mb_per_second": 70.0, "down_mb_per_second": 100.0, "chat_p99_ms": 60.0},
         "growth": {"rows": rows, "asyncio": rows, "flat_within": 1.2},
-    }  # fmt: skip
+    }
 
 
-# --- The machinery --------------------------------------------------------------------------------------------------------
+# --- The machinery --------------------------------------------------------------------------------
 
 
 def test_a_work_measures_ours_and_its_peer(measured: dict[str, Any]) -> None:
@@ -76,28 +125,48 @@ def test_a_work_measures_ours_and_its_peer(measured: dict[str, Any]) -> None:
         assert figures["deliveries"] > 0
         assert figures["errors"] == figures["refused"] == figures["lost"] == 0
         assert figures["p50_ms"] <= figures["p99_ms"] <= figures["max_ms"]
-    assert measured["servers"]["ours"]["confirms"] > 0, "the receivers' handshake was to be answered"
+    assert measured["servers"]["ours"]["confirms"] > 0, (
+        "the receivers' handshake was to be answered"
+    )
 
 
 def test_the_figures_of_a_work_are_plain_json(measured: dict[str, Any]) -> None:
     assert json.loads(json.dumps(measured)) == measured
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells the CPU of another process")
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="only Linux tells the CPU of another process"
+)
 def test_ratios_are_taken_round_by_round(measured: dict[str, Any]) -> None:
     ours, naive = measured["servers"]["ours"], measured["servers"]["naive"]
     assert measured["ratios"]["naive"]["cpu_us"]["rounds"] == [ours["cpu_us"] / naive["cpu_us"]]
 
 
 def test_the_help_names_every_measurement() -> None:
-    done = subprocess.run([sys.executable, "-m", "benchmarks", "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
-    for name in ("--full", "--only", "--json", "--html", "--repeat", *(work.name for work in works.WORKS)):
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    for name in (
+        "--full",
+        "--only",
+        "--json",
+        "--html",
+        "--repeat",
+        *(work.name for work in works.WORKS),
+    ):
         assert name in done.stdout
 
 
 def test_a_measurement_that_does_not_exist_is_named() -> None:
     command = [sys.executable, "-m", "benchmarks", "--only", "nothing"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 2
     assert "invalid choice: 'nothing'" in done.stderr
 
@@ -112,9 +181,30 @@ def test_every_other_work_runs(name: str) -> None:
 
 @pytest.mark.long
 def test_the_command_writes_figures_page_and_plots(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks", "--only", "growth", "--only", "rest", "--seconds", "0.2", "--members", "5"]
-    command += ["--json", str(tmp_path / "all.json"), "--html", str(tmp_path / "page.html"), "--plots", str(tmp_path / "plots")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks",
+        "--only",
+        "growth",
+        "--only",
+        "rest",
+        "--seconds",
+        "0.2",
+        "--members",
+        "5",
+    ]
+    command += [
+        "--json",
+        str(tmp_path / "all.json"),
+        "--html",
+        str(tmp_path / "page.html"),
+        "--plots",
+        str(tmp_path / "plots"),
+    ]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((tmp_path / "all.json").read_text("utf-8"))
     assert set(report["results"]) == {"growth", "rest"}
@@ -122,12 +212,14 @@ def test_the_command_writes_figures_page_and_plots(tmp_path: Path) -> None:
     assert {path.stem for path in (tmp_path / "plots").iterdir()} >= {"latency-rest", "throughput"}
 
 
-# --- Its parts ------------------------------------------------------------------------------------------------------------
+# --- Its parts ------------------------------------------------------------------------------------
 
 
 def test_a_load_cut_into_processes_has_every_member_once() -> None:
     parts = _parts(Plan(1, "m", 203, senders=4, window=4), 3)
-    assert [number for part in parts for number in range(part.first, part.first + part.members)] == list(range(203))
+    assert [
+        number for part in parts for number in range(part.first, part.first + part.members)
+    ] == list(range(203))
     assert [part.senders for part in parts] == [4, 0, 0]
     assert parts[0].others == 2
 
@@ -163,7 +255,9 @@ def test_a_message_is_found_wherever_the_bytes_are_cut(name: str) -> None:
         first, used = dialect.cut(data[:cut])
         second, _ = dialect.cut(data[used:])
         heard = [dialect.read(payload) for payload in first + second]
-        assert [(one.kind, one.number, one.sent_ns) for one in heard] == [("message", 7, 123_456_789)] * 2
+        assert [(one.kind, one.number, one.sent_ns) for one in heard] == [
+            ("message", 7, 123_456_789)
+        ] * 2
 
 
 def test_varied_answers_mean_the_same_and_are_all_different() -> None:
@@ -179,12 +273,21 @@ def test_varied_answers_mean_the_same_and_are_all_different() -> None:
     assert same["data"]["letter_frequencies"] == Counter(content_of(7, 1, 100))
 
 
-# --- What people see ------------------------------------------------------------------------------------------------------
+# --- What people see ------------------------------------------------------------------------------
 
 
 def test_every_plot_is_well_formed() -> None:
     found = plots.all_plots(report_of(made_up()))
-    assert set(found) == {"cpu", "latency", "latency-works", "latency-rest", "throughput", "cost", "memory", "targets"}
+    assert set(found) == {
+        "cpu",
+        "latency",
+        "latency-works",
+        "latency-rest",
+        "throughput",
+        "cost",
+        "memory",
+        "targets",
+    }
     for svg in found.values():
         assert ElementTree.fromstring(svg).tag == "{http://www.w3.org/2000/svg}svg"
 

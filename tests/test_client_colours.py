@@ -26,19 +26,35 @@ class Stream(io.StringIO):
 @pytest.mark.parametrize(
     ("choice", "environ", "on_terminal", "in_pipe"),
     [
-        ("auto", {}, True, False), ("always", {}, True, True), ("never", {}, False, False), ("auto", {"TERM": "dumb"}, False, False),
-        ("auto", {"NO_COLOR": "1"}, False, False), ("auto", {"NO_COLOR": ""}, True, False), ("always", {"NO_COLOR": "1"}, True, True),
-        ("auto", {"CLICOLOR_FORCE": "1"}, True, True), ("auto", {"FORCE_COLOR": "3"}, True, True), ("auto", {"CLICOLOR_FORCE": "0"}, True, False),
-        ("auto", {"NO_COLOR": "1", "CLICOLOR_FORCE": "1"}, False, False), ("auto", {"CLICOLOR": "0"}, False, False),
-        ("auto", {"CLICOLOR": "1"}, True, False), ("auto", {"CLICOLOR": "0", "CLICOLOR_FORCE": "1"}, True, True),
+        ("auto", {}, True, False),
+        ("always", {}, True, True),
+        ("never", {}, False, False),
+        ("auto", {"TERM": "dumb"}, False, False),
+        ("auto", {"NO_COLOR": "1"}, False, False),
+        ("auto", {"NO_COLOR": ""}, True, False),
+        ("always", {"NO_COLOR": "1"}, True, True),
+        ("auto", {"CLICOLOR_FORCE": "1"}, True, True),
+        ("auto", {"FORCE_COLOR": "3"}, True, True),
+        ("auto", {"CLICOLOR_FORCE": "0"}, True, False),
+        ("auto", {"NO_COLOR": "1", "CLICOLOR_FORCE": "1"}, False, False),
+        ("auto", {"CLICOLOR": "0"}, False, False),
+        ("auto", {"CLICOLOR": "1"}, True, False),
+        ("auto", {"CLICOLOR": "0", "CLICOLOR_FORCE": "1"}, True, True),
         ("never", {"CLICOLOR_FORCE": "1"}, False, False),
     ],
-)  # fmt: skip
+)
 def test_the_usual_rules_decide(
-    choice: str, environ: dict[str, str], on_terminal: bool, in_pipe: bool, monkeypatch: pytest.MonkeyPatch
+    choice: str,
+    environ: dict[str, str],
+    on_terminal: bool,
+    in_pipe: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(colours, "understands_sequences", lambda stream: True)
-    assert (wanted(choice, Stream(True), environ), wanted(choice, Stream(False), environ)) == (on_terminal, in_pipe)
+    assert (wanted(choice, Stream(True), environ), wanted(choice, Stream(False), environ)) == (
+        on_terminal,
+        in_pipe,
+    )
 
 
 def test_a_console_that_can_not_show_colours_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +75,9 @@ def test_a_palette_that_is_off_changes_nothing_and_one_that_is_on_only_adds() ->
 def test_colours_need_no_columns_and_are_never_torn() -> None:
     painted = Palette(True).strong("one two three four five six")
     rows = wrap("12:00 " + painted, 16)
-    assert [row.replace("\x1b[1m", "").replace("\x1b[0m", "") for row in rows] == wrap("12:00 one two three four five six", 16)
+    assert [row.replace("\x1b[1m", "").replace("\x1b[0m", "") for row in rows] == wrap(
+        "12:00 one two three four five six", 16
+    )
     assert "".join(rows).count("\x1b[1m") == "".join(rows).count("\x1b[0m") == 1
     assert shorten(painted, 7) == "\x1b[1mone two\x1b[0m"
     assert end_of(painted, 10) == (2, 7)
@@ -67,7 +85,18 @@ def test_colours_need_no_columns_and_are_never_torn() -> None:
 
 @pytest.mark.parametrize(
     ("text", "columns"),
-    [("abc", 3), ("日本", 4), ("e\u0301", 1), ("❤\ufe0f", 2), ("❤", 1), ("1\ufe0f\u20e3", 2), ("🙂\ufe0f", 2), ("a❤\ufe0fb", 4), ("\ufe0f", 0), ("", 0)],
+    [
+        ("abc", 3),
+        ("日本", 4),
+        ("e\u0301", 1),
+        ("❤\ufe0f", 2),
+        ("❤", 1),
+        ("1\ufe0f\u20e3", 2),
+        ("🙂\ufe0f", 2),
+        ("a❤\ufe0fb", 4),
+        ("\ufe0f", 0),
+        ("", 0),
+    ],
 )
 def test_a_terminals_columns_are_counted(text: str, columns: int) -> None:
     assert cells(text) == columns
@@ -76,7 +105,11 @@ def test_a_terminals_columns_are_counted(text: str, columns: int) -> None:
 
 def test_a_wide_character_that_does_not_fit_goes_to_the_next_row() -> None:
     assert end_of("x" * 9, 10) == (0, 9) and end_of("x" * 10, 10) == (1, 0)
-    assert end_of("x" * 9 + "日", 10) == (1, 2) and end_of("日" * 5, 10) == (1, 0) and end_of("日" * 5, 9) == (1, 2)
+    assert (
+        end_of("x" * 9 + "日", 10) == (1, 2)
+        and end_of("日" * 5, 10) == (1, 0)
+        and end_of("日" * 5, 9) == (1, 2)
+    )
     assert end_of("x" * 9 + "❤\ufe0f", 10) == (1, 2)
 
 
@@ -84,7 +117,9 @@ def test_rows_of_any_width_keep_their_indent() -> None:
     text = visible("12:00 eve: * The server is closing. ❤\ufe0f日本 13:00 teacher: go home" * 2)
     for columns in range(4, 90):
         first, *others = wrap(text, columns)
-        assert first.startswith("12:0") and all(row.startswith(" ") and cells(row) <= columns for row in others), columns
+        assert first.startswith("12:0") and all(
+            row.startswith(" ") and cells(row) <= columns for row in others
+        ), columns
         assert cells(first) <= columns
 
 
@@ -135,4 +170,6 @@ def test_other_systems_need_no_switching_on(monkeypatch: pytest.MonkeyPatch) -> 
     if sys.platform != "win32":
         assert console.understands_sequences(io.StringIO())
         monkeypatch.setattr(sys, "platform", "win32")
-    assert not console.understands_sequences(io.StringIO()), "a stream without a number is no console"
+    assert not console.understands_sequences(io.StringIO()), (
+        "a stream without a number is no console"
+    )

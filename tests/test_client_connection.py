@@ -1,4 +1,5 @@
-"""The client's connection: handshakes, errors in plain words, and coming back without gap or double."""
+"""The client's connection: handshakes, errors in plain words, and coming back without gap or
+double."""
 
 from __future__ import annotations
 
@@ -100,18 +101,26 @@ def test_a_name_that_nobody_has_is_said() -> None:
 
 
 def test_another_protocol_is_named() -> None:
-    with FakeServer(lambda peer: (peer.sock.sendall(b"SSH-2.0-OpenSSH_9.6\r\n"), time.sleep(0.2))) as fake, pytest.raises(CannotConnect, match="SSH"):
-        connection(fake).connect()
-
-
-def test_what_is_no_frame_is_told() -> None:
-    with FakeServer(lambda peer: (peer.sock.sendall(b"\xff\xff\xff\xff"), time.sleep(0.2))) as fake, pytest.raises(
-        CannotConnect, match="no frame"
+    with (
+        FakeServer(
+            lambda peer: (peer.sock.sendall(b"SSH-2.0-OpenSSH_9.6\r\n"), time.sleep(0.2))
+        ) as fake,
+        pytest.raises(CannotConnect, match="SSH"),
     ):
         connection(fake).connect()
 
 
-def test_a_silent_server_that_does_not_answer_the_login_either_is_no_chat_server(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_no_frame_is_told() -> None:
+    with (
+        FakeServer(lambda peer: (peer.sock.sendall(b"\xff\xff\xff\xff"), time.sleep(0.2))) as fake,
+        pytest.raises(CannotConnect, match="no frame"),
+    ):
+        connection(fake).connect()
+
+
+def test_a_silent_server_that_does_not_answer_the_login_either_is_no_chat_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("client.connection.PROBE_SECONDS", 0.05)
     with FakeServer(lambda peer: peer.get("ping") and peer.get("login")) as fake:
         chat = connection(fake)
@@ -130,17 +139,27 @@ def test_a_connection_lost_during_login_is_no_session() -> None:
 
 
 def test_a_server_that_hangs_up_at_once_is_no_chat_server() -> None:
-    with FakeServer(lambda peer: None) as fake, pytest.raises(CannotConnect, match="no chat server"):
+    with (
+        FakeServer(lambda peer: None) as fake,
+        pytest.raises(CannotConnect, match="no chat server"),
+    ):
         connection(fake).connect()
 
 
-def test_a_server_that_hangs_up_at_every_question_is_no_chat_server(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_hangs_up_at_every_question_is_no_chat_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("client.connection.speaks_tls", lambda *_: False)
-    with FakeServer(lambda peer: peer.get()) as fake, pytest.raises(CannotConnect, match="no chat server"):
+    with (
+        FakeServer(lambda peer: peer.get()) as fake,
+        pytest.raises(CannotConnect, match="no chat server"),
+    ):
         connection(fake).login("ada", "secret")
 
 
-def test_a_server_that_hangs_up_at_a_ping_may_know_the_24_packets_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_hangs_up_at_a_ping_may_know_the_24_packets_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("client.connection.TLS_LOOK_SECONDS", 0.1)
     with FakeServer(lambda peer: peer.get("ping"), good, seed_only=True) as fake:
         chat = connection(fake)
@@ -151,18 +170,29 @@ def test_a_server_that_hangs_up_at_a_ping_may_know_the_24_packets_only(monkeypat
 
 
 def test_a_server_that_hangs_up_after_a_frame_is_told_apart() -> None:
-    with FakeServer(lambda peer: peer.send("event", {"type": "server_closing"})) as fake, pytest.raises(CannotConnect, match="hung up"):
+    with (
+        FakeServer(lambda peer: peer.send("event", {"type": "server_closing"})) as fake,
+        pytest.raises(CannotConnect, match="hung up"),
+    ):
         connection(fake).connect()
 
 
 def test_a_full_server_says_so() -> None:
-    with FakeServer(lambda peer: peer.refuse(peer.get("ping"), "server_full", "500 are connected")) as fake, pytest.raises(CannotConnect, match="full"):
+    with (
+        FakeServer(
+            lambda peer: peer.refuse(peer.get("ping"), "server_full", "500 are connected")
+        ) as fake,
+        pytest.raises(CannotConnect, match="full"),
+    ):
         connection(fake).connect()
 
 
 def test_a_silent_server_is_given_the_benefit_of_the_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("client.connection.PROBE_SECONDS", 0.05)
-    with FakeServer(lambda peer: (peer.get("ping"), peer.serve())) as fake, connection(fake) as chat:
+    with (
+        FakeServer(lambda peer: (peer.get("ping"), peer.serve())) as fake,
+        connection(fake) as chat,
+    ):
         chat.login("ada", "secret")
 
 
@@ -181,7 +211,12 @@ def test_a_connection_closed_before_login_is_opened_again(server: FakeServer) ->
 def test_login_gives_a_session_whose_key_is_not_printed(server: FakeServer) -> None:
     with connection(server) as chat:
         session = chat.login("ada", "secret")
-    assert (session.chatid, session.session_key, session.extended, session.features) == ("ada", "key", True, ("events",))
+    assert (session.chatid, session.session_key, session.extended, session.features) == (
+        "ada",
+        "key",
+        True,
+        ("events",),
+    )
     assert session.limits.max_content == 16384
     assert "key" not in repr(session).replace("session_key", "")
 
@@ -233,15 +268,24 @@ def test_a_message_goes_through_its_states_to_stored(server: FakeServer) -> None
 def test_wrong_counts_are_not_confirmed_and_name_the_letters(server: FakeServer) -> None:
     def miscount(peer: Peer, packet: Packet) -> None:
         server.open[packet["data"]["transaction_id"]] = ("lobby", "")
-        peer.send("character_count", {"transaction_id": packet["data"]["transaction_id"],
-                                      "letter_frequencies": {"a": 1, "l": 1, "t": 1}, "original_action": "send_message"})  # fmt: skip
+        peer.send(
+            "character_count",
+            {
+                "transaction_id": packet["data"]["transaction_id"],
+                "letter_frequencies": {"a": 1, "l": 1, "t": 1},
+                "original_action": "send_message",
+            },
+        )
 
     server.handlers["send_message"] = miscount
     with connection(server) as chat:
         chat.login("ada", "secret")
         with pytest.raises(CountsDiffer) as caught:
             chat.send("lobby", "all")
-        assert [(item.letter, item.meant, item.counted) for item in caught.value.differences] == [("l", 2, 1), ("t", 0, 1)]
+        assert [(item.letter, item.meant, item.counted) for item in caught.value.differences] == [
+            ("l", 2, 1),
+            ("t", 0, 1),
+        ]
         assert "'l' was meant twice and counted once" in str(caught.value)
         server.wait_for(lambda: "confirm_count" in server.actions())
         assert server.heard[-1]["data"]["confirm"] is False
@@ -252,7 +296,11 @@ def test_wrong_counts_are_not_confirmed_and_name_the_letters(server: FakeServer)
 def test_counts_of_any_kind_can_disagree(server: FakeServer, letters: dict[str, Any]) -> None:
     def miscount(peer: Peer, packet: Packet) -> None:
         server.open["own"] = ("lobby", "")
-        peer.reply(packet, "character_count", {"transaction_id": "own", "letter_frequencies": letters, "original_action": "x"})
+        peer.reply(
+            packet,
+            "character_count",
+            {"transaction_id": "own", "letter_frequencies": letters, "original_action": "x"},
+        )
 
     server.handlers["send_message"] = miscount
     with connection(server) as chat:
@@ -262,7 +310,9 @@ def test_counts_of_any_kind_can_disagree(server: FakeServer, letters: dict[str, 
 
 
 def test_a_refused_message_raises_the_servers_code(server: FakeServer) -> None:
-    server.handlers["send_message"] = lambda peer, packet: peer.refuse(packet, "bad_packet", "data.content: too long")
+    server.handlers["send_message"] = lambda peer, packet: peer.refuse(
+        packet, "bad_packet", "data.content: too long"
+    )
     with connection(server) as chat:
         chat.login("ada", "secret")
         with pytest.raises(ServerError, match="too long") as caught:
@@ -294,7 +344,11 @@ def test_a_transaction_that_died_is_started_over(server: FakeServer) -> None:
     with connection(server) as chat:
         chat.login("ada", "secret")
         assert chat.send("lobby", "x").message_id == 1
-    keys = {packet["data"]["transaction_id"] for packet in server.heard if packet["action"] == "send_message"}
+    keys = {
+        packet["data"]["transaction_id"]
+        for packet in server.heard
+        if packet["action"] == "send_message"
+    }
     assert len(keys) == 1
 
 
@@ -303,7 +357,9 @@ def test_many_messages_keep_their_order_and_few_are_open_at_once(server: FakeSer
         chat.login("ada", "secret")
         posted = [chat.post("lobby", f"{number}") for number in range(100)]
         assert [message.wait(5).message_id for message in posted] == list(range(1, 101))
-    assert [content for _, _, _, content in server.history] == [str(number) for number in range(100)]
+    assert [content for _, _, _, content in server.history] == [
+        str(number) for number in range(100)
+    ]
 
 
 @pytest.mark.parametrize("content", ["", "a\0b", "\ud800"])
@@ -339,7 +395,9 @@ def test_a_received_message_is_counted_confirmed_and_acknowledged(server: FakeSe
     assert (ack["status"], ack["data"]) == ("success", {"transaction_id": "T5"})
 
 
-def test_a_message_that_is_not_confirmed_is_acknowledged_with_an_error_and_its_copy_corrects_it(server: FakeServer) -> None:
+def test_a_message_that_is_not_confirmed_is_acknowledged_with_an_error_and_its_copy_corrects_it(
+    server: FakeServer,
+) -> None:
     def disagree(peer: Peer, packet: Packet) -> None:
         confirm = "b" in packet["data"]["letter_frequencies"]
         peer.send("confirm_count", {"transaction_id": "T5", "confirm": confirm})
@@ -371,8 +429,17 @@ def test_files_and_events_arrive(server: FakeServer) -> None:
     with connection(server) as chat:
         chat.login("ada", "secret")
         peer = server.peers[0]
-        peer.send("receive_file", {"room_id": "lobby", "sender_chatid": "bob", "file_path": "a.txt", "file_size": 3,
-                                   "file_type": "text/plain", "timestamp": "t"})  # fmt: skip
+        peer.send(
+            "receive_file",
+            {
+                "room_id": "lobby",
+                "sender_chatid": "bob",
+                "file_path": "a.txt",
+                "file_size": 3,
+                "file_type": "text/plain",
+                "timestamp": "t",
+            },
+        )
         peer.send("event", {"type": "user_online", "chatid": "cleo"})
         assert list(chat.events(0.2)) == [
             FileShared("lobby", "bob", "a.txt", 3, "text/plain", "t"),
@@ -388,7 +455,10 @@ def test_nonsense_from_the_server_is_reported_and_survived(server: FakeServer) -
         peer.sock.sendall(b"\0\0\0\1[")
         peer.send("receive_message", {"transaction_id": 5})
         peer.send("error", original_action="ping", status="error", message="out of the blue")
-        peer.send("character_count", {"transaction_id": "?", "letter_frequencies": {}, "original_action": "x"})
+        peer.send(
+            "character_count",
+            {"transaction_id": "?", "letter_frequencies": {}, "original_action": "x"},
+        )
         peer.send("ack", {"transaction_id": "?"}, status="success", message="")
         events = list(chat.events(0.2))
         assert [type(event) for event in events] == [Trouble] * 4
@@ -399,19 +469,33 @@ def test_nonsense_from_the_server_is_reported_and_survived(server: FakeServer) -
 
 
 def test_every_request_has_its_method(server: FakeServer) -> None:
-    server.history += [(1, "lobby", "bob", "one"), (2, "lobby", "bob", "two"), (3, "lobby", "ada", "three")]
+    server.history += [
+        (1, "lobby", "bob", "one"),
+        (2, "lobby", "bob", "two"),
+        (3, "lobby", "ada", "three"),
+    ]
     server.files = {"a.txt": b"abc", "b.txt": b"", "c.txt": b"x"}
     server.page = 2
     with connection(server) as chat:
         chat.login("ada", "secret")
         page = chat.history("lobby")
-        assert ([message.content for message in page.messages], page.has_more) == (["one", "two"], True)
-        assert [message.content for message in chat.history("lobby", before_id=None, limit=1).messages] == ["three"]
-        assert [message.content for message in chat.history("lobby", after_id=2).messages] == ["three"]
+        assert ([message.content for message in page.messages], page.has_more) == (
+            ["one", "two"],
+            True,
+        )
+        assert [
+            message.content for message in chat.history("lobby", before_id=None, limit=1).messages
+        ] == ["three"]
+        assert [message.content for message in chat.history("lobby", after_id=2).messages] == [
+            "three"
+        ]
         assert chat.history("lobby", from_time="2030-01-01T00:00:00Z", before_id=9).messages
         assert [room.name for room in chat.rooms()] == ["lobby"]
         assert chat.create_room("club", ["bob"]) == "p-1"
-        assert [(room.owner, room.private) for room in chat.rooms()] == [(None, False), ("ada", True)]
+        assert [(room.owner, room.private) for room in chat.rooms()] == [
+            (None, False),
+            ("ada", True),
+        ]
         chat.join_room("lobby")
         chat.leave_room("lobby")
         chat.add_user("p-1", "cleo")
@@ -460,11 +544,16 @@ def test_a_server_of_the_24_packets_is_enough() -> None:
             first, second = chat.post("lobby", "one"), chat.post("lobby", "two")
             assert first.wait(5).message_id is None
             second.wait(5)
-            assert [message.content for message in chat.history("lobby", before_id=None, limit=1).messages] == ["two"]
+            assert [
+                message.content
+                for message in chat.history("lobby", before_id=None, limit=1).messages
+            ] == ["two"]
             assert [file.file_path for file in chat.files("lobby")] == ["a.txt", "b.txt"]
             fake.peers[0].message(1, "live")
             assert next(chat.messages(5)).message_id is None
-            fake.handlers["get_messages"] = lambda peer, packet: peer.refuse(packet, "", "Not today")
+            fake.handlers["get_messages"] = lambda peer, packet: peer.refuse(
+                packet, "", "Not today"
+            )
             with pytest.raises(ServerError, match="Not today"):
                 chat.history("lobby")
             fake.handlers["send_message"] = lambda peer, packet: peer.refuse(packet, "", "No room")
@@ -473,7 +562,10 @@ def test_a_server_of_the_24_packets_is_enough() -> None:
 
 
 def test_a_message_confirmed_but_not_acknowledged_is_not_sent_twice_to_such_a_server() -> None:
-    with FakeServer(lambda peer: peer.serve(until="confirm_count"), good, seed_only=True) as fake, connection(fake) as chat:
+    with (
+        FakeServer(lambda peer: peer.serve(until="confirm_count"), good, seed_only=True) as fake,
+        connection(fake) as chat,
+    ):
         chat.login("ada", "secret")
         with pytest.raises(ConnectionLost, match="may have been stored"):
             chat.send("lobby", "once")
@@ -508,8 +600,13 @@ def test_missed_messages_are_fetched_once_and_before_what_comes_live() -> None:
 
     def second(peer: Peer) -> None:
         peer.server.rooms["new"] = ("new", None)
-        peer.server.history += [(2, "lobby", "bob", "two"), (3, "lobby", "bob", "three"), (4, "lobby", "ada", "mine"),
-                                (5, "new", "cleo", "five"), (6, "lobby", "bob", "six")]  # fmt: skip
+        peer.server.history += [
+            (2, "lobby", "bob", "two"),
+            (3, "lobby", "bob", "three"),
+            (4, "lobby", "ada", "mine"),
+            (5, "new", "cleo", "five"),
+            (6, "lobby", "bob", "six"),
+        ]
         peer.answer(peer.get("login"))
         peer.message(7, "seven")
         peer.message(6, "six")
@@ -520,18 +617,31 @@ def test_missed_messages_are_fetched_once_and_before_what_comes_live() -> None:
         fake.page = 1
         chat.login("ada", "secret")
         events = [event for event in chat.events(0.4) if isinstance(event, (Message, Back))]
-    assert [(event.content, event.missed) if isinstance(event, Message) else event.missed for event in events] == [
-        ("two", False), ("three", True), ("six", True), ("five", True), ("seven", False), 3,
-    ]  # fmt: skip
+    assert [
+        (event.content, event.missed) if isinstance(event, Message) else event.missed
+        for event in events
+    ] == [
+        ("two", False),
+        ("three", True),
+        ("six", True),
+        ("five", True),
+        ("seven", False),
+        3,
+    ]
 
 
 def test_a_room_that_was_left_or_is_gone_is_not_fetched() -> None:
     def second(peer: Peer) -> None:
         peer.server.history += [(1, "left", "bob", "x"), (2, "lobby", "bob", "y")]
-        peer.server.handlers["get_messages"] = lambda peer, packet: peer.refuse(packet, "room_not_found")
+        peer.server.handlers["get_messages"] = lambda peer, packet: peer.refuse(
+            packet, "room_not_found"
+        )
         peer.serve()
 
-    with FakeServer(lambda peer: peer.serve(until="ping", count=2), second) as fake, connection(fake) as chat:
+    with (
+        FakeServer(lambda peer: peer.serve(until="ping", count=2), second) as fake,
+        connection(fake) as chat,
+    ):
         fake.rooms["left"] = ("left", None)
         chat.login("ada", "secret")
         chat.leave_room("left")
@@ -539,11 +649,15 @@ def test_a_room_that_was_left_or_is_gone_is_not_fetched() -> None:
             chat.ping()
         events = until(chat, Back)
         assert isinstance(events[0], Lost) and events[-1] == Back(0)
-        assert [packet["data"]["room_id"] for packet in fake.heard if packet["action"] == "get_messages"] == ["lobby"]
+        assert [
+            packet["data"]["room_id"] for packet in fake.heard if packet["action"] == "get_messages"
+        ] == ["lobby"]
 
 
 def test_pauses_grow_until_the_server_is_back() -> None:
-    with FakeServer(lambda peer: peer.serve(until="ping", count=2), lambda peer: None, lambda peer: None, good) as fake:
+    with FakeServer(
+        lambda peer: peer.serve(until="ping", count=2), lambda peer: None, lambda peer: None, good
+    ) as fake:
         chat = Connection("127.0.0.1", fake.port, pauses=(0.01, 0.02, 0.03, 0.04))
         chat.login("ada", "secret")
         with pytest.raises(ConnectionLost):
@@ -558,8 +672,9 @@ def test_a_refused_key_ends_it_and_is_not_tried_again() -> None:
     with FakeServer(lambda peer: peer.serve(until="ping", count=2), good) as fake:
         fake.handlers["login"] = lambda peer, packet: (
             peer.reply(packet, "login_fail", status="error", message="Invalid credentials")
-            if "session_key" in packet["data"] else peer.on_login(packet)
-        )  # fmt: skip
+            if "session_key" in packet["data"]
+            else peer.on_login(packet)
+        )
         chat = connection(fake)
         chat.login("ada", "secret")
         with pytest.raises(ConnectionLost):
@@ -586,7 +701,10 @@ def test_without_reconnect_a_lost_connection_ends_everything() -> None:
 
 
 def test_losing_the_connection_before_the_rooms_are_known_fetches_nothing_old() -> None:
-    with FakeServer(lambda peer: peer.serve(until="get_rooms"), good) as fake, connection(fake) as chat:
+    with (
+        FakeServer(lambda peer: peer.serve(until="get_rooms"), good) as fake,
+        connection(fake) as chat,
+    ):
         fake.history.append((1, "lobby", "bob", "old"))
         with pytest.raises(ConnectionLost):
             chat.login("ada", "secret")
@@ -595,7 +713,9 @@ def test_losing_the_connection_before_the_rooms_are_known_fetches_nothing_old() 
 
 def test_a_silent_server_is_pinged_and_then_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Connection, "_pump", _impatient(Connection._pump))
-    with FakeServer(lambda peer: (peer.serve(until="ping", count=3), time.sleep(1.0)), good) as fake:
+    with FakeServer(
+        lambda peer: (peer.serve(until="ping", count=3), time.sleep(1.0)), good
+    ) as fake:
         chat = connection(fake, idle_seconds=0.15)
         chat.login("ada", "secret")
         lost = until(chat, Lost)[-1]
@@ -639,7 +759,9 @@ def test_another_user_inherits_nothing(server: FakeServer) -> None:
             pending.wait(5)
 
 
-def test_a_bug_in_the_reading_thread_reaches_who_waits(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_in_the_reading_thread_reaches_who_waits(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     chat = connection(server)
     chat.login("ada", "secret")
     monkeypatch.setattr(threading, "excepthook", lambda args: None)
@@ -666,7 +788,9 @@ def test_a_link_that_can_not_send_ends(server: FakeServer, monkeypatch: pytest.M
 
 def test_frames_are_traced_in_both_directions(server: FakeServer) -> None:
     seen: list[str] = []
-    with connection(server, trace=lambda direction, payload: seen.append(f"{direction} {payload[:16].decode()}")) as chat:
+    with connection(
+        server, trace=lambda direction, payload: seen.append(f"{direction} {payload[:16].decode()}")
+    ) as chat:
         chat.connect()
     assert seen[:2] == ['sent {"action":"ping"', 'received {"action": "pong']
 

@@ -20,7 +20,18 @@ def edit(*keys: str, editor: LineEditor | None = None) -> LineEditor:
     """The editor after these keys; a key of several letters that is no key's name is typed."""
     editor = editor or LineEditor()
     editor.begin()
-    names = {"left", "right", "home", "end", "up", "down", "delete", "word left", "word right", "f5"}
+    names = {
+        "left",
+        "right",
+        "home",
+        "end",
+        "up",
+        "down",
+        "delete",
+        "word left",
+        "word right",
+        "f5",
+    }
     for key in keys:
         for one in [key] if key in names or len(key) == 1 else key:
             editor.press(one)
@@ -30,14 +41,27 @@ def edit(*keys: str, editor: LineEditor | None = None) -> LineEditor:
 @pytest.mark.parametrize(
     ("keys", "shown"),
     [
-        (("abc",), "abc|"), (("abc", "left", "X"), "abX|c"), (("abc", "home", "right", "\b"), "|bc"), (("abc", "home", "\b"), "|abc"),
-        (("abc", "home", "delete"), "|bc"), (("abc", "right", "end"), "abc|"), (("abc", "home", "left"), "|abc"),
-        (("one two ", "word left", "X"), "one X|two "), (("one two", "\x01", "word right"), "one| two"),
-        (("one two", "home", "word right", "word right"), "one two|"), (("one two", "\x17"), "one |"), (("one two", "\x15"), "|"),
-        (("one two", "word left", "\x15"), "|two"), (("one two", "word left", "\x0b"), "one |"), (("abc", "\x1b"), "|"),
-        (("abc", "left", "\x05", "\x7f"), "ab|"), (("a", "\x07", "f5", "", "b"), "ab|"), (("日", "🙂"), "日🙂|"), (("x", "\x04"), "x|"),
+        (("abc",), "abc|"),
+        (("abc", "left", "X"), "abX|c"),
+        (("abc", "home", "right", "\b"), "|bc"),
+        (("abc", "home", "\b"), "|abc"),
+        (("abc", "home", "delete"), "|bc"),
+        (("abc", "right", "end"), "abc|"),
+        (("abc", "home", "left"), "|abc"),
+        (("one two ", "word left", "X"), "one X|two "),
+        (("one two", "\x01", "word right"), "one| two"),
+        (("one two", "home", "word right", "word right"), "one two|"),
+        (("one two", "\x17"), "one |"),
+        (("one two", "\x15"), "|"),
+        (("one two", "word left", "\x15"), "|two"),
+        (("one two", "word left", "\x0b"), "one |"),
+        (("abc", "\x1b"), "|"),
+        (("abc", "left", "\x05", "\x7f"), "ab|"),
+        (("a", "\x07", "f5", "", "b"), "ab|"),
+        (("日", "🙂"), "日🙂|"),
+        (("x", "\x04"), "x|"),
     ],
-)  # fmt: skip
+)
 def test_keys_edit_the_line(keys: tuple[str, ...], shown: str) -> None:
     editor = edit(*keys)
     assert editor.text[: editor.cursor] + "|" + editor.text[editor.cursor :] == shown
@@ -68,24 +92,39 @@ def test_history_is_bounded() -> None:
 def test_tab_completes_as_far_as_it_is_clear() -> None:
     editor = LineEditor()
     words = ["/join", "/history", "/help", "lobby", "docs/"]
-    editor.complete = lambda before: [word for word in words if word.startswith(before.split(" ")[-1])]
+    editor.complete = lambda before: [
+        word for word in words if word.startswith(before.split(" ")[-1])
+    ]
     assert edit("/j", "\t", "lo", "\t", editor=editor).text == "/join lobby "
     assert edit("/h", "\t", editor=editor).text == "/h" and editor.choices == []
-    assert edit("/h", "\t", "\t", editor=editor).text == "/h" and editor.choices == ["/history", "/help"]
+    assert edit("/h", "\t", "\t", editor=editor).text == "/h" and editor.choices == [
+        "/history",
+        "/help",
+    ]
     assert edit("/h", "\t", "\t", "i", editor=editor).choices == []
     assert edit("/hi", "\t", editor=editor).text == "/history "
     assert edit("xyz", "\t", editor=editor).text == "xyz"
     assert edit("/send d", "\t", editor=editor).text == "/send docs/"
 
 
-@pytest.mark.parametrize(("key", "error"), [("\x03", KeyboardInterrupt), ("\x04", EOFError), ("\x1a", EOFError)])
+@pytest.mark.parametrize(
+    ("key", "error"), [("\x03", KeyboardInterrupt), ("\x04", EOFError), ("\x1a", EOFError)]
+)
 def test_control_keys_end_the_input(key: str, error: type[BaseException]) -> None:
     with pytest.raises(error):
         edit(key)
 
 
 @pytest.mark.parametrize(
-    ("sent", "key"), [("a", "a"), ("\xe0K", "left"), ("\x00S", "delete"), ("\xe0?", ""), ("\ud83d\ude42", "🙂"), ("\r", "\r")]
+    ("sent", "key"),
+    [
+        ("a", "a"),
+        ("\xe0K", "left"),
+        ("\x00S", "delete"),
+        ("\xe0?", ""),
+        ("\ud83d\ude42", "🙂"),
+        ("\r", "\r"),
+    ],
 )
 def test_what_a_console_sends_becomes_one_key(sent: str, key: str) -> None:
     characters = iter(sent)
@@ -103,9 +142,23 @@ def test_other_systems_have_no_such_console() -> None:
 
 @pytest.mark.parametrize(
     ("sent", "key"),
-    [("a", "a"), ("\x1b[D", "left"), ("\x1bOC", "right"), ("\x1b[3~", "delete"), ("\x1b[1;5C", "word right"), ("\x1b[1~", "home"), ("\x1bb", "word left"),
-     ("\x1b\x7f", "\x17"), ("\x1b", "\x1b"), ("\x1b[?25x", ""), ("\x1b[", ""), ("\x1bz", ""), ("\r", "\r"), ("\x1b[200~", "")],
-)  # fmt: skip
+    [
+        ("a", "a"),
+        ("\x1b[D", "left"),
+        ("\x1bOC", "right"),
+        ("\x1b[3~", "delete"),
+        ("\x1b[1;5C", "word right"),
+        ("\x1b[1~", "home"),
+        ("\x1bb", "word left"),
+        ("\x1b\x7f", "\x17"),
+        ("\x1b", "\x1b"),
+        ("\x1b[?25x", ""),
+        ("\x1b[", ""),
+        ("\x1bz", ""),
+        ("\r", "\r"),
+        ("\x1b[200~", ""),
+    ],
+)
 def test_what_a_terminal_sends_becomes_one_key(sent: str, key: str) -> None:
     characters = list(sent)
     assert name_terminal_key(lambda: characters.pop(0), lambda: bool(characters)) == key

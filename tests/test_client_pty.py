@@ -1,4 +1,5 @@
-"""The real client in a pseudo-terminal against the scripted server: what stands on the screen, cell by cell."""
+"""The real client in a pseudo-terminal against the scripted server: what stands on the screen, cell
+by cell."""
 
 from __future__ import annotations
 
@@ -26,7 +27,15 @@ def server() -> Iterator[FakeServer]:
 
 def start(server: FakeServer, folder: Path, **options: Any) -> PtyClient:
     (folder / "password").write_text("secret\n")
-    client = PtyClient(f"127.0.0.1:{server.port}", "-u", "ada", "--password-file", str(folder / "password"), folder=folder, **options)
+    client = PtyClient(
+        f"127.0.0.1:{server.port}",
+        "-u",
+        "ada",
+        "--password-file",
+        str(folder / "password"),
+        folder=folder,
+        **options,
+    )
     client.sees("You are in lobby.")
     client.sees("[lobby] ")
     return client
@@ -34,18 +43,28 @@ def start(server: FakeServer, folder: Path, **options: Any) -> PtyClient:
 
 def test_a_typed_line_survives_arrivals(server: FakeServer, tmp_path: Path) -> None:
     with start(server, tmp_path, columns=40) as client:
-        for number, typed in enumerate(("half", " a line that is longer than one row", " and ends 日本 ", "wide"), 1):
+        for number, typed in enumerate(
+            ("half", " a line that is longer than one row", " and ends 日本 ", "wide"), 1
+        ):
             client.type(typed)
             client.sees(typed[-4:])
             server.peers[0].message(number, f"arrival {number}")
             client.sees(f"arrival {number}")
-        client.shows("2024-01-01 12:00 bob: arrival 4", "[lobby] half a line that is longer than", "one row and ends 日本 wide")
+        client.shows(
+            "2024-01-01 12:00 bob: arrival 4",
+            "[lobby] half a line that is longer than",
+            "one row and ends 日本 wide",
+        )
         client.type("!\n")
         client.sees("stored as message")
-        assert server.history[-1][3] == "half a line that is longer than one row and ends 日本 wide!"
+        assert (
+            server.history[-1][3] == "half a line that is longer than one row and ends 日本 wide!"
+        )
 
 
-def test_a_line_that_just_fills_its_row_is_put_back_right(server: FakeServer, tmp_path: Path) -> None:
+def test_a_line_that_just_fills_its_row_is_put_back_right(
+    server: FakeServer, tmp_path: Path
+) -> None:
     with start(server, tmp_path, columns=20) as client:
         client.type("x" * 12)
         client.shows("[lobby] xxxxxxxxxxxx")
@@ -69,11 +88,18 @@ def test_being_named_rings_the_bell(server: FakeServer, tmp_path: Path) -> None:
 def test_states_of_an_own_message_change_in_one_line(server: FakeServer, tmp_path: Path) -> None:
     with start(server, tmp_path) as client:
         client.type("hello\n")
-        client.shows("* You are in lobby.", "[lobby] hello", "* stored as message 1: sent, counts agree, stored", "[lobby]")
+        client.shows(
+            "* You are in lobby.",
+            "[lobby] hello",
+            "* stored as message 1: sent, counts agree, stored",
+            "[lobby]",
+        )
         assert "* sending" in client.output
 
 
-def test_progress_changes_in_one_line_while_something_is_typed(server: FakeServer, tmp_path: Path) -> None:
+def test_progress_changes_in_one_line_while_something_is_typed(
+    server: FakeServer, tmp_path: Path
+) -> None:
     def slowly(peer: Peer, packet: Packet) -> None:
         peer.meta(packet)
         for number, chunk in peer.chunks(packet):
@@ -91,7 +117,11 @@ def test_progress_changes_in_one_line_while_something_is_typed(server: FakeServe
         client.type("half a li")
         client.sees("half a li")
         resume.append(True)
-        client.shows("[lobby] /get a.txt", "* a.txt is fetched whole and lies in downloads/a.txt", "[lobby] half a li")
+        client.shows(
+            "[lobby] /get a.txt",
+            "* a.txt is fetched whole and lies in downloads/a.txt",
+            "[lobby] half a li",
+        )
     assert (tmp_path / "downloads" / "a.txt").read_bytes() == b"x" * 5000
 
 
@@ -140,16 +170,30 @@ def test_notices_go_away_again(server: FakeServer, tmp_path: Path) -> None:
         client.shows("* You are in lobby.", "* bob, cleo are typing", "[lobby] half")
         server.peers[0].send("event", {"type": "typing", "room_id": "elsewhere", "chatid": "dora"})
         server.peers[0].message(1, "there", room="lobby")
-        client.shows("* You are in lobby.", "2024-01-01 12:00 bob: there", "* cleo is typing", "[lobby] half")
+        client.shows(
+            "* You are in lobby.", "2024-01-01 12:00 bob: there", "* cleo is typing", "[lobby] half"
+        )
         client.type("!\n")
-        client.shows("* You are in lobby.", "2024-01-01 12:00 bob: there", "[lobby] half!", "* stored as message 1: sent, counts agree, stored",
-                     "* cleo is typing", "[lobby]")  # fmt: skip
+        client.shows(
+            "* You are in lobby.",
+            "2024-01-01 12:00 bob: there",
+            "[lobby] half!",
+            "* stored as message 1: sent, counts agree, stored",
+            "* cleo is typing",
+            "[lobby]",
+        )
         server.peers[0].message(2, "me, too", sender="cleo")
-        client.shows("* stored as message 1: sent, counts agree, stored", "2024-01-01 12:00 cleo: me, too", "[lobby]")
+        client.shows(
+            "* stored as message 1: sent, counts agree, stored",
+            "2024-01-01 12:00 cleo: me, too",
+            "[lobby]",
+        )
         server.wait_for(lambda: "typing" in server.actions())  # ours is told as well
 
 
-def test_a_cursor_in_the_middle_stays_there_when_something_arrives(server: FakeServer, tmp_path: Path) -> None:
+def test_a_cursor_in_the_middle_stays_there_when_something_arrives(
+    server: FakeServer, tmp_path: Path
+) -> None:
     with start(server, tmp_path, columns=40) as client:
         client.type("a line that is longer than one row of it, 日本 and more")
         client.sees("and more")
@@ -157,13 +201,24 @@ def test_a_cursor_in_the_middle_stays_there_when_something_arrives(server: FakeS
         server.peers[0].message(1, "one")
         client.sees("one")
         server.peers[0].message(2, "two")
-        client.shows("* You are in lobby.", "2024-01-01 12:00 bob: one", "2024-01-01 12:00 bob: two",
-                     "[lobby] a line that is longer than one r", "ow of it, 日本 and more")  # fmt: skip
+        client.shows(
+            "* You are in lobby.",
+            "2024-01-01 12:00 bob: one",
+            "2024-01-01 12:00 bob: two",
+            "[lobby] a line that is longer than one r",
+            "ow of it, 日本 and more",
+        )
         client.type("Here: ")
-        client.shows("2024-01-01 12:00 bob: two", "[lobby] Here: a line that is longer than", " one row of it, 日本 and more")
+        client.shows(
+            "2024-01-01 12:00 bob: two",
+            "[lobby] Here: a line that is longer than",
+            " one row of it, 日本 and more",
+        )
         client.type("\n")
         client.sees("stored as")
-        assert server.history[-1][3] == "Here: a line that is longer than one row of it, 日本 and more"
+        assert (
+            server.history[-1][3] == "Here: a line that is longer than one row of it, 日本 and more"
+        )
 
 
 WITHOUT_READLINE = "import client.prompt; client.prompt.readline = None"
@@ -175,10 +230,16 @@ def test_our_own_editor_does_what_readline_does(server: FakeServer, tmp_path: Pa
         client.shows("[lobby] a line that is longer than one r", "ow of it, 日本 and mor")
         client.type("\x1b[H")
         server.peers[0].message(1, "one")
-        client.shows("2024-01-01 12:00 bob: one", "[lobby] a line that is longer than one r", "ow of it, 日本 and mor")
+        client.shows(
+            "2024-01-01 12:00 bob: one",
+            "[lobby] a line that is longer than one r",
+            "ow of it, 日本 and mor",
+        )
         client.type("Here: \x1b[Fe\n")
         client.sees("stored as")
-        assert server.history[-1][3] == "Here: a line that is longer than one row of it, 日本 and more"
+        assert (
+            server.history[-1][3] == "Here: a line that is longer than one row of it, 日本 and more"
+        )
         client.type("\x1b[A")
         client.shows("[lobby] Here: a line that is longer than", " one row of it, 日本 and more")
         client.type("\x15/h\t\t")
@@ -195,14 +256,20 @@ def test_our_own_editor_does_what_readline_does(server: FakeServer, tmp_path: Pa
 
 
 @pytest.mark.parametrize("before", ["", WITHOUT_READLINE], ids=["readline", "own editor"])
-def test_what_is_typed_survives_another_width(server: FakeServer, tmp_path: Path, before: str) -> None:
+def test_what_is_typed_survives_another_width(
+    server: FakeServer, tmp_path: Path, before: str
+) -> None:
     with start(server, tmp_path, columns=60, before=before) as client:
         client.type("half a line")
         client.shows("[lobby] half a line")
         for number, columns in enumerate((40, 100, 30, 60), 1):
             client.resize(columns)
             server.peers[0].message(number, f"arrival {number}")
-            rows = ["2024-01-01 12:00 bob: arrival", f"    {number}"] if columns == 30 else [f"2024-01-01 12:00 bob: arrival {number}"]
+            rows = (
+                ["2024-01-01 12:00 bob: arrival", f"    {number}"]
+                if columns == 30
+                else [f"2024-01-01 12:00 bob: arrival {number}"]
+            )
             client.shows(*rows, "[lobby] half a line")
         client.type(" more\n")
         client.sees("stored as")
@@ -217,22 +284,38 @@ def test_emoji_of_two_columns_are_counted_so(server: FakeServer, tmp_path: Path)
         client.type("!")
         client.shows("2024-01-01 12:00 bob: x", "[lobby] " + "❤\ufe0f" * 11, "!")
         server.peers[0].message(2, "❤\ufe0f" * 11)
-        client.shows("2024-01-01 12:00 bob: x", "2024-01-01 12:00 bob:", "    " + "❤\ufe0f" * 11, "[lobby] " + "❤\ufe0f" * 11, "!")
+        client.shows(
+            "2024-01-01 12:00 bob: x",
+            "2024-01-01 12:00 bob:",
+            "    " + "❤\ufe0f" * 11,
+            "[lobby] " + "❤\ufe0f" * 11,
+            "!",
+        )
 
 
-def test_a_terminal_that_can_do_nothing_shows_arrivals_by_their_rows(server: FakeServer, tmp_path: Path) -> None:
+def test_a_terminal_that_can_do_nothing_shows_arrivals_by_their_rows(
+    server: FakeServer, tmp_path: Path
+) -> None:
     with start(server, tmp_path, columns=40, environment={"TERM": "dumb"}) as client:
         client.type("half")
         client.shows("[lobby] half")
         server.peers[0].message(1, "x" * 20 + " * The server is closing.")
-        client.shows("[lobby] half", "2024-01-01 12:00 bob:", "    " + "x" * 20 + " * The server", "    is closing.", "[lobby]")
+        client.shows(
+            "[lobby] half",
+            "2024-01-01 12:00 bob:",
+            "    " + "x" * 20 + " * The server",
+            "    is closing.",
+            "[lobby]",
+        )
         client.type(" a line\n")
         client.sees("stored as")
         assert server.history[-1][3] == "half a line", "what was typed before counts"
         assert "\x1b[" not in client.output.replace("\x1b[?2004", "")
 
 
-def test_colours_are_there_on_a_terminal_unless_unwanted(server: FakeServer, tmp_path: Path) -> None:
+def test_colours_are_there_on_a_terminal_unless_unwanted(
+    server: FakeServer, tmp_path: Path
+) -> None:
     for environment, coloured in (({}, True), ({"NO_COLOR": "1"}, False)):
         with start(server, tmp_path, environment=environment) as client:
             server.peers[-1].message(7, "hello @ada")
@@ -240,20 +323,31 @@ def test_colours_are_there_on_a_terminal_unless_unwanted(server: FakeServer, tmp
             assert ("\x1b[1;7m(to you)\x1b[0m" in client.output) == coloured
 
 
-def test_a_terminal_of_few_characters_is_never_torn_by_others(server: FakeServer, tmp_path: Path) -> None:
-    environment = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii:strict"}
+def test_a_terminal_of_few_characters_is_never_torn_by_others(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    environment = {
+        "LC_ALL": "C",
+        "PYTHONCOERCECLOCALE": "0",
+        "PYTHONUTF8": "0",
+        "PYTHONIOENCODING": "ascii:strict",
+    }
     with start(server, tmp_path, columns=40, environment=environment) as client:
         client.type("half")
         client.shows("[lobby] half")
         server.peers[0].message(1, "日本 🙂 é")
-        client.shows("2024-01-01 12:00 bob: \\u65e5\\u672c", "    \\U0001f642 \\xe9", "[lobby] half")
+        client.shows(
+            "2024-01-01 12:00 bob: \\u65e5\\u672c", "    \\U0001f642 \\xe9", "[lobby] half"
+        )
         client.type("!\n")
         client.sees("stored as")
         assert server.history[-1][3] == "half!"
 
 
 @pytest.mark.parametrize("before", ["", WITHOUT_READLINE], ids=["readline", "own editor"])
-def test_what_is_typed_ahead_is_shown_only_in_its_own_line(server: FakeServer, tmp_path: Path, before: str) -> None:
+def test_what_is_typed_ahead_is_shown_only_in_its_own_line(
+    server: FakeServer, tmp_path: Path, before: str
+) -> None:
     server.history.append((1, "lobby", "bob", "earlier"))
 
     def slowly(peer: Peer, packet: Packet) -> None:
@@ -264,14 +358,21 @@ def test_what_is_typed_ahead_is_shown_only_in_its_own_line(server: FakeServer, t
     with start(server, tmp_path, before=before) as client:
         server.handlers["get_messages"] = slowly
         client.type("/history\n")
-        client.shows("* The last 1 messages of lobby:", "2024-01-01 12:00 bob: earlier", "[lobby] typed ahead")
+        client.shows(
+            "* The last 1 messages of lobby:",
+            "2024-01-01 12:00 bob: earlier",
+            "[lobby] typed ahead",
+        )
         client.type("\x15/quit\n")
         assert client.ends() == 0
         assert termios.tcgetattr(client.master)[3] & termios.ECHO, "the terminal is left as it was"
 
 
-def test_letters_that_the_locale_lacks_can_be_typed_all_the_same(server: FakeServer, tmp_path: Path) -> None:
-    """With LC_ALL=C Python says UTF-8, and readline knows ASCII only: it refused the line, and the client ended."""
+def test_letters_that_the_locale_lacks_can_be_typed_all_the_same(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    """With LC_ALL=C Python says UTF-8, and readline knows ASCII only: it refused the line, and the
+    client ended."""
     with start(server, tmp_path, environment={"LC_ALL": "C"}) as client:
         client.type("né 日本")
         client.sees("日本")

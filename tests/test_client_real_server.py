@@ -24,7 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class BreakingNetwork:
-    """Passes bytes on between clients and a server, and breaks a connection after a random number of them."""
+    """Passes bytes on between clients and a server, and breaks a connection after a random number
+    of them."""
 
     def __init__(self, port: int, seed: int, mean_bytes: int) -> None:
         self.breaks = 0
@@ -47,7 +48,9 @@ class BreakingNetwork:
             self._open |= {client, server}
             for source, target in ((client, server), (server, client)):
                 left = int(self._random.expovariate(1 / self._mean_bytes)) + 200
-                threading.Thread(target=self._pass_on, args=(source, target, left), daemon=True).start()
+                threading.Thread(
+                    target=self._pass_on, args=(source, target, left), daemon=True
+                ).start()
 
     def _pass_on(self, source: socket.socket, target: socket.socket, left: int) -> None:
         try:
@@ -99,7 +102,9 @@ def through(network: BreakingNetwork, name: str) -> Connection:
                 return chat
 
 
-def test_no_message_is_lost_or_doubled_or_out_of_order_over_a_network_that_keeps_breaking(real: ServerProcess) -> None:
+def test_no_message_is_lost_or_doubled_or_out_of_order_over_a_network_that_keeps_breaking(
+    real: ServerProcess,
+) -> None:
     account(real, "sender")
     account(real, "reader")
     network = BreakingNetwork(real.port, seed=11, mean_bytes=20_000)
@@ -107,7 +112,10 @@ def test_no_message_is_lost_or_doubled_or_out_of_order_over_a_network_that_keeps
     sender, reader = through(network, "sender"), through(network, "reader")
     network.stable = False
     try:
-        posted = [sender.post("storm" if number % 3 else "lobby", f"message {number}") for number in range(400)]
+        posted = [
+            sender.post("storm" if number % 3 else "lobby", f"message {number}")
+            for number in range(400)
+        ]
         identities = [message.wait(30).message_id for message in posted]
         breaks = network.breaks
         network.stable = True
@@ -120,7 +128,10 @@ def test_no_message_is_lost_or_doubled_or_out_of_order_over_a_network_that_keeps
                 break
         time.sleep(0.1)
         assert not [event for event in reader.events(0.2) if isinstance(event, Message)]
-        stored = {room: [message.content for message in reader.history(room, after_id=0).messages] for room in got}
+        stored = {
+            room: [message.content for message in reader.history(room, after_id=0).messages]
+            for room in got
+        }
         assert got == stored
         assert sorted(got["storm"] + got["lobby"]) == sorted(message.content for message in posted)
         assert breaks >= 3, "the network was meant to break"
@@ -130,7 +141,9 @@ def test_no_message_is_lost_or_doubled_or_out_of_order_over_a_network_that_keeps
         network.close()
 
 
-def test_files_arrive_whole_over_a_network_that_keeps_breaking(real: ServerProcess, tmp_path: Path) -> None:
+def test_files_arrive_whole_over_a_network_that_keeps_breaking(
+    real: ServerProcess, tmp_path: Path
+) -> None:
     account(real, "giver")
     account(real, "taker")
     content = random.Random(3).randbytes(3_000_000)
@@ -174,7 +187,9 @@ def test_private_rooms_and_everything_else_can_be_asked(real: ServerProcess) -> 
         room = owner.create_room("our club", ["member"])
         owner.send(room, "welcome")
         assert next(member.messages(5)).content == "welcome"
-        assert {found.name: (found.private, found.owner) for found in member.rooms()}["our club"] == (True, "owner")
+        assert {found.name: (found.private, found.owner) for found in member.rooms()}[
+            "our club"
+        ] == (True, "owner")
         assert set(owner.room_users(room)) == {"owner", "member"}
         assert {"owner", "member"} <= set(owner.users().online)
         owner.rename_room(room, "new name")
@@ -212,13 +227,24 @@ def test_a_password_changed_elsewhere_is_not_tried_again(real: ServerProcess) ->
 def test_the_ten_lines_talk(real: ServerProcess, tmp_path: Path) -> None:
     account(real, "robot")
     account(real, "human")
-    script = (ROOT / "examples" / "ten_lines.py").read_text(encoding="utf-8").replace("9876", str(real.port))
+    script = (
+        (ROOT / "examples" / "ten_lines.py")
+        .read_text(encoding="utf-8")
+        .replace("9876", str(real.port))
+    )
     (tmp_path / "password").write_text("secret\n")
     changed = tmp_path / "ten_lines.py"
-    changed.write_text(script.replace("Path(__file__).resolve().parent.parent", f"Path({str(ROOT)!r})"), encoding="utf-8")
+    changed.write_text(
+        script.replace("Path(__file__).resolve().parent.parent", f"Path({str(ROOT)!r})"),
+        encoding="utf-8",
+    )
     with Connection("127.0.0.1", real.port) as human:
         human.login("human", "secret")
-        robot = subprocess.Popen([sys.executable, "-u", str(changed), "robot", str(tmp_path / "password")], stdout=subprocess.PIPE, text=True)
+        robot = subprocess.Popen(
+            [sys.executable, "-u", str(changed), "robot", str(tmp_path / "password")],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         try:
             arrivals = human.messages(10)
             assert next(arrivals).content == "Hello, everybody!"
@@ -230,7 +256,7 @@ def test_the_ten_lines_talk(real: ServerProcess, tmp_path: Path) -> None:
     assert "lobby human: 'ping'" in output
 
 
-# --- A server that is killed and started again ------------------------------------------------------------------------
+# --- A server that is killed and started again ----------------------------------------------------
 
 
 class Killer:
@@ -271,7 +297,10 @@ def steady(port: int, name: str, trace: Killer | None = None) -> Connection:
     return chat
 
 
-@pytest.mark.parametrize(("direction", "action"), [("received", "character_count"), ("sent", "confirm_count"), ("received", "ack")])
+@pytest.mark.parametrize(
+    ("direction", "action"),
+    [("received", "character_count"), ("sent", "confirm_count"), ("received", "ack")],
+)
 def test_a_server_killed_in_mid_message_loses_and_doubles_nothing(
     mortal: list[ServerProcess], tmp_path: Path, direction: str, action: str
 ) -> None:
@@ -284,17 +313,23 @@ def test_a_server_killed_in_mid_message_loses_and_doubles_nothing(
     identities = [message.wait(30).message_id for message in posted]
     assert len(set(identities)) == 60 and None not in identities
     stored = chat.history("lobby", after_id=0).messages
-    assert sorted(message.content for message in stored) == sorted(f"message {number}" for number in range(60))
+    assert sorted(message.content for message in stored) == sorted(
+        f"message {number}" for number in range(60)
+    )
     chat.close()
 
 
-def test_a_server_killed_in_mid_transfer_gets_and_gives_the_file_whole(mortal: list[ServerProcess], tmp_path: Path) -> None:
+def test_a_server_killed_in_mid_transfer_gets_and_gives_the_file_whole(
+    mortal: list[ServerProcess], tmp_path: Path
+) -> None:
     account(mortal[0], "ada")
     content = random.Random(8).randbytes(4_000_000)
     (tmp_path / "big.bin").write_bytes(content)
     killer = Killer("received", "file_send_data", 20)
     chat = steady(mortal[0].port, "ada", killer)
-    sending = threading.Thread(target=upload, args=(chat, "lobby", tmp_path / "big.bin"), name="test-sends", daemon=True)
+    sending = threading.Thread(
+        target=upload, args=(chat, "lobby", tmp_path / "big.bin"), name="test-sends", daemon=True
+    )
     sending.start()
     mortal.append(killer.kill(mortal[0], tmp_path / "data"))
     mortal[-1].start()
@@ -305,18 +340,24 @@ def test_a_server_killed_in_mid_transfer_gets_and_gives_the_file_whole(mortal: l
     chat.trace_packets(killer)
     done: list[Path] = []
     fetching = threading.Thread(
-        target=lambda: done.append(download(chat, "lobby", "big.bin", tmp_path / "down")), name="test-fetches", daemon=True
+        target=lambda: done.append(download(chat, "lobby", "big.bin", tmp_path / "down")),
+        name="test-fetches",
+        daemon=True,
     )
     fetching.start()
     mortal.append(killer.kill(mortal[-1], tmp_path / "data"))
     mortal[-1].start()
     fetching.join(60)
     assert done and done[0].read_bytes() == content
-    assert [file.name for file in (tmp_path / "down").iterdir()] == ["big.bin"], "nothing half is left"
+    assert [file.name for file in (tmp_path / "down").iterdir()] == ["big.bin"], (
+        "nothing half is left"
+    )
     chat.close()
 
 
-def test_messages_and_files_that_came_while_away_are_told(real: ServerProcess, tmp_path: Path) -> None:
+def test_messages_and_files_that_came_while_away_are_told(
+    real: ServerProcess, tmp_path: Path
+) -> None:
     for name in ("traveller", "stayer"):
         account(real, name)
     for name in ("a.txt", "b.txt"):
@@ -336,9 +377,13 @@ def test_messages_and_files_that_came_while_away_are_told(real: ServerProcess, t
         upload(stayer, "trip", tmp_path / "b.txt")
         told: list[object] = []
         deadline = time.monotonic() + 15
-        while [type(one) for one in told].count(Message) < 2 or not any(isinstance(one, FileShared) for one in told):
+        while [type(one) for one in told].count(Message) < 2 or not any(
+            isinstance(one, FileShared) for one in told
+        ):
             assert time.monotonic() < deadline, told
             told.append(chat.next_event(1))
-        assert [event.file_path for event in told if isinstance(event, FileShared)] == ["b.txt"], "the first one was known"
+        assert [event.file_path for event in told if isinstance(event, FileShared)] == ["b.txt"], (
+            "the first one was known"
+        )
         chat.close()
     network.close()

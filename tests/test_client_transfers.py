@@ -1,4 +1,5 @@
-"""The client's file transfers: whole or not at all, resumed, checked, and never outside of their folder."""
+"""The client's file transfers: whole or not at all, resumed, checked, and never outside of their
+folder."""
 
 from __future__ import annotations
 
@@ -41,16 +42,24 @@ def logged_in(server: FakeServer, **options: Any) -> Connection:
 # --- sending ---
 
 
-def test_a_file_is_sent_whole_with_progress(server: FakeServer, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_sent_whole_with_progress(
+    server: FakeServer, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(transfers, "WINDOW", 2)
     seen: list[tuple[int, int]] = []
     with logged_in(server) as chat:
-        sent = upload(chat, "lobby", source, progress=lambda done, total: seen.append((done, total)))
+        sent = upload(
+            chat, "lobby", source, progress=lambda done, total: seen.append((done, total))
+        )
     assert (sent.stored_as, sent.size) == ("notes.txt", len(CONTENT))
     assert server.files["notes.txt"] == CONTENT
     assert seen == sorted(seen) and seen[-1] == (len(CONTENT), len(CONTENT)) and len(seen) == 6
     init = next(packet["data"] for packet in server.heard if packet["action"] == "file_send_init")
-    assert (init["total_packets"], init["chunk_size"], init["file_type"]) == (5, 65536, "text/plain")
+    assert (init["total_packets"], init["chunk_size"], init["file_type"]) == (
+        5,
+        65536,
+        "text/plain",
+    )
 
 
 def test_an_empty_file_has_no_chunks(server: FakeServer, tmp_path: Path) -> None:
@@ -67,19 +76,33 @@ def test_a_lost_upload_goes_on_with_what_is_missing(source: Path) -> None:
     with FakeServer(first, good) as fake, logged_in(fake) as chat:
         upload(chat, "lobby", source)
         assert fake.files["notes.txt"] == CONTENT
-        numbers = [packet["data"]["sequence_number"] for packet in fake.heard if packet["action"] == "file_send_data"]
+        numbers = [
+            packet["data"]["sequence_number"]
+            for packet in fake.heard
+            if packet["action"] == "file_send_data"
+        ]
     assert sorted(numbers) == [1, 2, 3, 4, 4, 5]
 
 
 def test_what_was_finished_before_the_answer_got_lost_is_not_sent_again(source: Path) -> None:
     def second(peer: Peer) -> None:
         peer.server.handlers["file_send_init"] = lambda peer, packet: peer.reply(
-            packet, "file_send_init", {"chat_id": "ada", "room_id": "lobby", "file_path": "notes.txt",
-                                       "received": [[1, 5], "x", [1], [True, 2]], "done": True}
-        )  # fmt: skip
+            packet,
+            "file_send_init",
+            {
+                "chat_id": "ada",
+                "room_id": "lobby",
+                "file_path": "notes.txt",
+                "received": [[1, 5], "x", [1], [True, 2]],
+                "done": True,
+            },
+        )
         peer.serve()
 
-    with FakeServer(lambda peer: peer.serve(until="file_send_fin"), second) as fake, logged_in(fake) as chat:
+    with (
+        FakeServer(lambda peer: peer.serve(until="file_send_fin"), second) as fake,
+        logged_in(fake) as chat,
+    ):
         upload(chat, "lobby", source)
         assert fake.actions().count("file_send_data") == 5
 
@@ -98,7 +121,9 @@ def test_a_server_that_forgot_a_chunk_gets_it_again(server: FakeServer, source: 
 
 @pytest.mark.parametrize("action", ["file_send_init", "file_send_data", "file_send_fin"])
 def test_a_refused_upload_says_why(server: FakeServer, source: Path, action: str) -> None:
-    server.handlers[action] = lambda peer, packet: peer.refuse(packet, "quota_exceeded", "Your share is used up.")
+    server.handlers[action] = lambda peer, packet: peer.refuse(
+        packet, "quota_exceeded", "Your share is used up."
+    )
     with logged_in(server) as chat:
         with pytest.raises(TransferFailed, match="share is used up") as caught:
             upload(chat, "lobby", source)
@@ -147,7 +172,9 @@ def test_an_upload_ends_when_the_connection_does_not_come_back(source: Path) -> 
         chat.close()
 
 
-def test_an_upload_gives_up_after_many_rounds(server: FakeServer, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_upload_gives_up_after_many_rounds(
+    server: FakeServer, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(transfers, "MAX_ROUNDS", 2)
     server.handlers["file_send_fin"] = lambda peer, packet: peer.refuse(packet, "incomplete_file")
     with logged_in(server) as chat, pytest.raises(TransferFailed, match="many attempts"):
@@ -163,7 +190,11 @@ def test_a_file_that_can_not_be_read_is_said(server: FakeServer, tmp_path: Path)
 
 
 def test_a_second_upload_waits_for_its_turn(server: FakeServer, source: Path) -> None:
-    with logged_in(server) as chat, transfers._one_upload, pytest.raises(TransferFailed, match="another file"):
+    with (
+        logged_in(server) as chat,
+        transfers._one_upload,
+        pytest.raises(TransferFailed, match="another file"),
+    ):
         upload(chat, "lobby", source, patience=0.01)
 
 
@@ -174,7 +205,9 @@ def test_a_file_is_fetched_and_never_replaces_another(server: FakeServer, tmp_pa
     server.files["a.txt"] = CONTENT
     seen: list[int] = []
     with logged_in(server) as chat:
-        first = download(chat, "lobby", "a.txt", tmp_path / "new", progress=lambda done, total: seen.append(done))
+        first = download(
+            chat, "lobby", "a.txt", tmp_path / "new", progress=lambda done, total: seen.append(done)
+        )
         second = download(chat, "lobby", "a.txt", tmp_path / "new")
     assert (first.name, second.name) == ("a.txt", "a (2).txt")
     assert first.read_bytes() == second.read_bytes() == CONTENT
@@ -182,7 +215,9 @@ def test_a_file_is_fetched_and_never_replaces_another(server: FakeServer, tmp_pa
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["a (2).txt", "a.txt"]
 
 
-def test_large_chunks_come_as_bytes_and_an_empty_file_has_none(server: FakeServer, tmp_path: Path) -> None:
+def test_large_chunks_come_as_bytes_and_an_empty_file_has_none(
+    server: FakeServer, tmp_path: Path
+) -> None:
     server.files |= {"a": CONTENT, "empty": b""}
     server.chunk_bytes = 65536
     with logged_in(server) as chat:
@@ -190,12 +225,16 @@ def test_large_chunks_come_as_bytes_and_an_empty_file_has_none(server: FakeServe
         assert download(chat, "lobby", "empty", tmp_path).read_bytes() == b""
 
 
-def test_a_server_of_the_24_packets_gives_no_hash_and_is_enough(tmp_path: Path, source: Path) -> None:
+def test_a_server_of_the_24_packets_gives_no_hash_and_is_enough(
+    tmp_path: Path, source: Path
+) -> None:
     with FakeServer(seed_only=True) as fake, logged_in(fake) as chat:
         fake.files["a.txt"] = b"abc"
         assert download(chat, "lobby", "a.txt", tmp_path).read_bytes() == b"abc"
         assert upload(chat, "lobby", source).stored_as == "notes.txt"
-        fake.handlers["file_down_req"] = lambda peer, packet: peer.refuse(packet, "", "No such file")
+        fake.handlers["file_down_req"] = lambda peer, packet: peer.refuse(
+            packet, "", "No such file"
+        )
         with pytest.raises(TransferFailed, match="No such file"):
             download(chat, "lobby", "b.txt", tmp_path)
 
@@ -250,7 +289,10 @@ def _broken(kind: str) -> Any:
         elif kind == "too much":
             peer.chunk(packet, 1, b"x" * 11)
         elif kind == "base64":
-            peer.send("file_down_data", {"room_id": "lobby", "file_path": "a.txt", "sequence_number": 1, "file_data": "*"})
+            peer.send(
+                "file_down_data",
+                {"room_id": "lobby", "file_path": "a.txt", "sequence_number": 1, "file_data": "*"},
+            )
         elif kind != "too little":
             peer.chunk(packet, 1, b"0123456789")
         if kind != "silence":
@@ -261,10 +303,19 @@ def _broken(kind: str) -> Any:
 
 @pytest.mark.parametrize(
     ("kind", "words"),
-    [("no meta", "before saying"), ("order", "where 1 was due"), ("too much", "more came"), ("base64", "no base64"),
-     ("too little", "0 bytes came instead of 10"), ("hash", "SHA-256"), ("silence", "nothing moved")],
-)  # fmt: skip
-def test_what_is_not_whole_never_gets_its_name(server: FakeServer, tmp_path: Path, kind: str, words: str) -> None:
+    [
+        ("no meta", "before saying"),
+        ("order", "where 1 was due"),
+        ("too much", "more came"),
+        ("base64", "no base64"),
+        ("too little", "0 bytes came instead of 10"),
+        ("hash", "SHA-256"),
+        ("silence", "nothing moved"),
+    ],
+)
+def test_what_is_not_whole_never_gets_its_name(
+    server: FakeServer, tmp_path: Path, kind: str, words: str
+) -> None:
     server.files["a.txt"] = b"0123456789"
     server.handlers["file_down_req"] = _broken(kind)
     with logged_in(server) as chat, pytest.raises(TransferFailed, match=words):
@@ -275,9 +326,19 @@ def test_what_is_not_whole_never_gets_its_name(server: FakeServer, tmp_path: Pat
 def test_a_cancelled_download_leaves_nothing(server: FakeServer, tmp_path: Path) -> None:
     cancel = threading.Event()
     server.files["a.txt"] = CONTENT
-    server.handlers["file_down_req"] = lambda peer, packet: (peer.meta(packet), peer.chunk(packet, 1, b"x" * 1000))
+    server.handlers["file_down_req"] = lambda peer, packet: (
+        peer.meta(packet),
+        peer.chunk(packet, 1, b"x" * 1000),
+    )
     with logged_in(server) as chat, pytest.raises(TransferFailed, match="cancelled"):
-        download(chat, "lobby", "a.txt", tmp_path, cancel=cancel, progress=lambda done, total: cancel.set())
+        download(
+            chat,
+            "lobby",
+            "a.txt",
+            tmp_path,
+            cancel=cancel,
+            progress=lambda done, total: cancel.set(),
+        )
     assert list(tmp_path.iterdir()) == [] and "file_cancel" in server.actions()
 
 
@@ -292,9 +353,15 @@ def test_a_download_ends_when_the_connection_does_not_come_back(tmp_path: Path) 
         assert isinstance(caught.value.__cause__, ConnectionLost)
 
 
-def test_a_download_gives_up_after_many_rounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_gives_up_after_many_rounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(transfers, "MAX_ROUNDS", 2)
-    with FakeServer(lambda peer: peer.serve(until="file_down_req")) as fake, logged_in(fake) as chat, pytest.raises(TransferFailed, match="many attempts"):
+    with (
+        FakeServer(lambda peer: peer.serve(until="file_down_req")) as fake,
+        logged_in(fake) as chat,
+        pytest.raises(TransferFailed, match="many attempts"),
+    ):
         download(chat, "lobby", "a.txt", tmp_path)
 
 
@@ -326,31 +393,55 @@ class _Full:
 @pytest.mark.parametrize(
     ("name", "kept"),
     [
-        ("../../etc/passwd", "passwd"), ("C:\\Windows\\win.ini", "win.ini"), ("a<b>:c|d?e*.txt", "a_b__c_d_e_.txt"),
-        ("trailing. . ", "trailing"), ("con.txt", "_con.txt"), ("COM¹", "_COM¹"), (".profile", "_.profile"), ("..", "file"),
-        ("", "file"), ("a\x00b\u202ecod.exe", "a_b_cod.exe"), ("e\u0301.txt", "\u00e9.txt"), ("  spaced", "spaced"),
-        ("ü" * 150 + ".pdf", "ü" * 98 + ".pdf"), ("x" * 300, "x" * 200), ("y." + "z" * 250, "y." + "z" * 198),
+        ("../../etc/passwd", "passwd"),
+        ("C:\\Windows\\win.ini", "win.ini"),
+        ("a<b>:c|d?e*.txt", "a_b__c_d_e_.txt"),
+        ("trailing. . ", "trailing"),
+        ("con.txt", "_con.txt"),
+        ("COM¹", "_COM¹"),
+        (".profile", "_.profile"),
+        ("..", "file"),
+        ("", "file"),
+        ("a\x00b\u202ecod.exe", "a_b_cod.exe"),
+        ("e\u0301.txt", "\u00e9.txt"),
+        ("  spaced", "spaced"),
+        ("ü" * 150 + ".pdf", "ü" * 98 + ".pdf"),
+        ("x" * 300, "x" * 200),
+        ("y." + "z" * 250, "y." + "z" * 198),
     ],
-)  # fmt: skip
+)
 def test_names_are_cleaned_for_every_system(name: str, kept: str) -> None:
     assert local_file_name(name) == kept
 
 
 def test_numbers_go_before_the_ending() -> None:
     assert [numbered("a.txt", 2), numbered("a", 3), numbered("a.b", 1), numbered(".x", 2)] == [
-        "a (2).txt", "a (3)", "a.b", ".x (2)",
-    ]  # fmt: skip
+        "a (2).txt",
+        "a (3)",
+        "a.b",
+        ".x (2)",
+    ]
 
 
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("plain", "plain"), ("naïve 🙂 日本", "naïve 🙂 日本"), ("\x1b[2Jx", "\\x1b[2Jx"), ("a\nb\r\tc", "a\\nb\\r\\tc"),
-        ("\x9b31m", "\\x9b31m"), ("\u202eevil", "\\u202eevil"), ("zero\u200bwidth", "zero\\u200bwidth"), ("a\u2028b", "a\\u2028b"),
-        ("👨\u200d👩", "👨\u200d👩"), ("x\u200dy", "x\\u200dy"), ("\u200d", "\\u200d"), ("\U000e0041", "\\U000e0041"),
-        ("\u3164", "\\u3164"), ("می\u200cخواهم", "می\u200cخواهم"),
+        ("plain", "plain"),
+        ("naïve 🙂 日本", "naïve 🙂 日本"),
+        ("\x1b[2Jx", "\\x1b[2Jx"),
+        ("a\nb\r\tc", "a\\nb\\r\\tc"),
+        ("\x9b31m", "\\x9b31m"),
+        ("\u202eevil", "\\u202eevil"),
+        ("zero\u200bwidth", "zero\\u200bwidth"),
+        ("a\u2028b", "a\\u2028b"),
+        ("👨\u200d👩", "👨\u200d👩"),
+        ("x\u200dy", "x\\u200dy"),
+        ("\u200d", "\\u200d"),
+        ("\U000e0041", "\\U000e0041"),
+        ("\u3164", "\\u3164"),
+        ("می\u200cخواهم", "می\u200cخواهم"),
     ],
-)  # fmt: skip
+)
 def test_what_could_drive_a_terminal_is_shown_instead(text: str, shown: str) -> None:
     assert visible(text) == shown
 
@@ -360,6 +451,13 @@ def test_long_lines_are_wrapped_with_an_indent() -> None:
     assert wrap("日本日本日本日本", 10) == ["日本日本日", "    本日本"]
     assert wrap("short", 80) == ["short"]
     assert wrap("x" * 10, 4) == ["xxxx", " xxx", " xxx"] and wrap("x" * 10, 2) == ["x" * 10]
-    assert all(row.startswith("    ") for row in wrap("a: " + " " * 60 + "* the server says", 30)[1:])
+    assert all(
+        row.startswith("    ") for row in wrap("a: " + " " * 60 + "* the server says", 30)[1:]
+    )
     assert shorten("日本e\u0301x", 5) == "日本e\u0301"
-    assert [size_in_words(count) for count in (5, 2048, 3 * 2**30, 2**44)] == ["5 bytes", "2.0 KiB", "3.0 GiB", "16384.0 GiB"]
+    assert [size_in_words(count) for count in (5, 2048, 3 * 2**30, 2**44)] == [
+        "5 bytes",
+        "2.0 KiB",
+        "3.0 GiB",
+        "16384.0 GiB",
+    ]

@@ -1,4 +1,5 @@
-"""Programs that are started with closed streams (`>&-`), as by some service managers, do their work all the same."""
+"""Programs that are started with closed streams (`>&-`), as by some service managers, do their work
+all the same."""
 
 from __future__ import annotations
 
@@ -51,7 +52,9 @@ def test_nothing_ends_in_a_traceback(words: tuple[str, ...], status: int, stream
     assert done.returncode in (status, 3)
 
 
-@pytest.mark.parametrize("words", [("chat_server.py", "--show-config"), ("-m", "conformance", "server", "--list")])
+@pytest.mark.parametrize(
+    "words", [("chat_server.py", "--show-config"), ("-m", "conformance", "server", "--list")]
+)
 def test_a_full_disk_behind_stdout_is_a_line_and_no_traceback(words: tuple[str, ...]) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full")

@@ -1,7 +1,9 @@
-"""The kit finds every planted fault, blames exactly the rules that are broken, and has nothing to say against the references.
+"""The kit finds every planted fault, blames exactly the rules that are broken, and has nothing to
+say against the references.
 
-The quick run looks at the rules around each fault; `-m long` runs every case against every fault. The runs wait most of their time
-(a server that forgets the ack is waited for), so a few of them go on side by side.
+The quick run looks at the rules around each fault; `-m long` runs every case against every fault.
+The runs wait most of their time (a server that forgets the ack is waited for), so a few of them go
+on side by side.
 """
 
 from __future__ import annotations
@@ -28,32 +30,55 @@ from conformance.verdicts import Outcome, Report, Verdict
 TESTS = Path(__file__).resolve().parent
 AT_ONCE = 6
 QUICK_SECONDS = 1.5
-"""How long the quick runs wait for what does not come. On a busy machine that is too short at times: then it is tried again, patiently."""
+"""How long the quick runs wait for what does not come. On a busy machine that is too short at
+times: then it is tried again, patiently."""
 PATIENT_SECONDS = 15.0
 LONG_SECONDS = 4.0
 """How long the runs of the whole kit wait: a fault may silence a hundred cases."""
 SLOW_RULES = {"R-FRAME-7", "R-FRAME-8", "R-MSG-7", "R-LIM-9", "R-LIM-11", "R-LIM-12"}
 """What takes long by its nature; the long run has it too."""
 SLOW_CASES = {
-    "client.comes_back", "client.understands_pieces", "files.waiting_downloads", "files.cancel_a_download", "files.over_the_quota",
-    "files.chat_beside_a_download", "peers.many_requests_in_one_send", "history.page_by_page_by_time", "limits.burst",
+    "client.comes_back",
+    "client.understands_pieces",
+    "files.waiting_downloads",
+    "files.cancel_a_download",
+    "files.over_the_quota",
+    "files.chat_beside_a_download",
+    "peers.many_requests_in_one_send",
+    "history.page_by_page_by_time",
+    "limits.burst",
 }
 SEED = 20240101
 SERVER_FAULTS = [fault for fault in FAULTS.values() if not fault.is_client]
 CLIENT_FAULTS = [fault for fault in FAULTS.values() if fault.is_client]
 
 
-def grade_server(kind: type[ReferenceServer], ids: Iterable[str] = (), wait: float = PATIENT_SECONDS) -> Report:
+def grade_server(
+    kind: type[ReferenceServer], ids: Iterable[str] = (), wait: float = PATIENT_SECONDS
+) -> Report:
     server = kind().start()
-    options = runner.Options("127.0.0.1", server.port, "robust", SEED, cases=tuple(ids), timeout=wait, run_seconds=400)
+    options = runner.Options(
+        "127.0.0.1", server.port, "robust", SEED, cases=tuple(ids), timeout=wait, run_seconds=400
+    )
     try:
         return runner.run(options, cases.load())
     finally:
         server.stop()
 
 
-def grade_client(script: str, words: Iterable[str] = (), ids: Iterable[str] = (), wait: float = PATIENT_SECONDS) -> Report:
-    command = [sys.executable, str(TESTS / script), *words, "{host}", "{port}", "{user}", "{password}", "{folder}"]
+def grade_client(
+    script: str, words: Iterable[str] = (), ids: Iterable[str] = (), wait: float = PATIENT_SECONDS
+) -> Report:
+    command = [
+        sys.executable,
+        str(TESTS / script),
+        *words,
+        "{host}",
+        "{port}",
+        "{user}",
+        "{password}",
+        "{folder}",
+    ]
     line = ["client", "--level", "robust", "--seed", str(SEED), "--timeout", f"{wait:g}"]
     for name in ids:
         line += ["--case", name]
@@ -63,13 +88,18 @@ def grade_client(script: str, words: Iterable[str] = (), ids: Iterable[str] = ()
 
 
 def cases_around(fault: Fault) -> list[str]:
-    """The ids of the cases that the quick run takes: those about the rules around the fault, but for what takes long."""
+    """The ids of the cases that the quick run takes: those about the rules around the fault, but
+    for what takes long."""
     wanted = fault.breaks | fault.may_break
     if fault.is_client:
         of_clients = client_side.chosen("robust", fault.around)
         return [one.id for one in of_clients if one.id not in SLOW_CASES or wanted & set(one.rules)]
     about = runner.chosen(cases.load(), "robust", fault.around)
-    return [each.id for each in about if each.early is None and (wanted & set(each.rules[:1]) or not is_slow(each))]
+    return [
+        each.id
+        for each in about
+        if each.early is None and (wanted & set(each.rules[:1]) or not is_slow(each))
+    ]
 
 
 def is_slow(each: Case) -> bool:
@@ -101,18 +131,30 @@ def failed_rules(report: Report) -> set[str]:
 
 def told(report: Report) -> str:
     """What a failing test shows: what the kit said."""
-    bad = [outcome for outcome in report.outcomes if outcome.verdict not in (Verdict.PASS, Verdict.NOT_OFFERED)]
-    lines = [f"{one.verdict.value} {one.case_id} {one.rule_id}: expected {one.expected[:200]}; {one.came[-300:]}" for one in bad]
+    bad = [
+        outcome
+        for outcome in report.outcomes
+        if outcome.verdict not in (Verdict.PASS, Verdict.NOT_OFFERED)
+    ]
+    lines = [
+        f"{one.verdict.value} {one.case_id} {one.rule_id}: expected {one.expected[:200]}; {one.came[-300:]}"
+        for one in bad
+    ]
     return "\n".join([*report.notes, *lines])
 
 
 def complaint(fault: Fault, report: Report) -> str:
     """What is wrong with a report on a fault; "" where it is right."""
     broken = failed_rules(report)
-    missing, surplus = sorted(fault.breaks - broken), sorted(broken - fault.breaks - fault.may_break)
+    missing, surplus = (
+        sorted(fault.breaks - broken),
+        sorted(broken - fault.breaks - fault.may_break),
+    )
     if not missing and not surplus and not report.count(Verdict.KIT_ERROR):
         return ""
-    return f"{fault.mistake}\nnot found: {missing}, blamed without reason: {surplus}\n{told(report)}"
+    return (
+        f"{fault.mistake}\nnot found: {missing}, blamed without reason: {surplus}\n{told(report)}"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -124,15 +166,20 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 @pytest.fixture(scope="module")
 def quick(pool: ThreadPoolExecutor) -> dict[str, Future[Report]]:
-    """All quick runs, begun at once; the longest first, so that none of them is waited for alone."""
+    """All quick runs, begun at once; the longest first, so that none of them is waited for
+    alone."""
     begun = sorted(FAULTS.values(), key=lambda fault: (not fault.waits, not fault.is_client))
     futures = {"the reference server": pool.submit(grade_server, ReferenceServer, quick_cases())}
-    futures["the reference client"] = pool.submit(grade_client, "conformance_reference_client.py", (), quick_client_cases())
+    futures["the reference client"] = pool.submit(
+        grade_client, "conformance_reference_client.py", (), quick_client_cases()
+    )
     return futures | {fault.name: pool.submit(grade_quickly, fault) for fault in begun}
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=lambda fault: fault.name)
-def test_planted_fault_is_found_and_nothing_else(fault: Fault, quick: dict[str, Future[Report]]) -> None:
+def test_planted_fault_is_found_and_nothing_else(
+    fault: Fault, quick: dict[str, Future[Report]]
+) -> None:
     if complaint(fault, quick[fault.name].result(timeout=300)):
         assert complaint(fault, grade(fault, cases_around(fault))) == ""
 
@@ -140,43 +187,79 @@ def test_planted_fault_is_found_and_nothing_else(fault: Fault, quick: dict[str, 
 def test_there_are_enough_faults_on_both_sides() -> None:
     assert len(SERVER_FAULTS) >= 40
     assert len(CLIENT_FAULTS) >= 10
-    assert {rule for fault in FAULTS.values() for rule in fault.breaks | fault.may_break} <= set(RULES)
+    assert {rule for fault in FAULTS.values() for rule in fault.breaks | fault.may_break} <= set(
+        RULES
+    )
     assert all(fault.mistake for fault in FAULTS.values())
 
 
 def test_reference_server_passes_all_that_it_offers(quick: dict[str, Future[Report]]) -> None:
     report = quick["the reference server"].result(timeout=300)
-    assert report.count(Verdict.PASS) + report.count(Verdict.NOT_OFFERED) == len(report.outcomes), told(report)
+    assert report.count(Verdict.PASS) + report.count(Verdict.NOT_OFFERED) == len(report.outcomes), (
+        told(report)
+    )
     assert report.count(Verdict.PASS) > report.count(Verdict.NOT_OFFERED) * 5, told(report)
 
 
 def test_reference_client_passes_all_that_it_offers(quick: dict[str, Future[Report]]) -> None:
     report = quick["the reference client"].result(timeout=300)
-    assert report.count(Verdict.PASS) + report.count(Verdict.NOT_OFFERED) == len(report.outcomes), told(report)
+    assert report.count(Verdict.PASS) + report.count(Verdict.NOT_OFFERED) == len(report.outcomes), (
+        told(report)
+    )
 
 
 def failure(rule: str) -> Outcome:
-    return Outcome(f"some.case_about_{rule}", (rule,), "seed", Verdict.FAIL, "a title", rule, "this", "that", ())
+    return Outcome(
+        f"some.case_about_{rule}",
+        (rule,),
+        "seed",
+        Verdict.FAIL,
+        "a title",
+        rule,
+        "this",
+        "that",
+        (),
+    )
 
 
 def verdicts(*rules: str) -> dict[str, Verdict]:
-    """The verdicts on failures over these rules, in this order, once it is known what stands on what."""
-    return {outcome.rule_id: outcome.verdict for outcome in foundations.judged([failure(rule) for rule in rules])}
+    """The verdicts on failures over these rules, in this order, once it is known what stands on
+    what."""
+    return {
+        outcome.rule_id: outcome.verdict
+        for outcome in foundations.judged([failure(rule) for rule in rules])
+    }
 
 
 def test_what_stands_on_a_broken_rule_is_not_reached() -> None:
-    assert verdicts("R-MSG-8", "R-MSG-9") == {"R-MSG-8": Verdict.FAIL, "R-MSG-9": Verdict.NOT_REACHED}
-    assert verdicts("R-MSG-9", "R-MSG-8") == {"R-MSG-8": Verdict.FAIL, "R-MSG-9": Verdict.NOT_REACHED}
+    assert verdicts("R-MSG-8", "R-MSG-9") == {
+        "R-MSG-8": Verdict.FAIL,
+        "R-MSG-9": Verdict.NOT_REACHED,
+    }
+    assert verdicts("R-MSG-9", "R-MSG-8") == {
+        "R-MSG-8": Verdict.FAIL,
+        "R-MSG-9": Verdict.NOT_REACHED,
+    }
     assert verdicts("R-MSG-9") == {"R-MSG-9": Verdict.FAIL}
     assert "R-MSG-8" in foundations.judged([failure("R-MSG-8"), failure("R-MSG-9")])[1].came
 
 
 def test_of_two_that_stand_on_each_other_the_first_is_to_blame() -> None:
-    assert verdicts("R-MSG-1", "R-MSG-16") == {"R-MSG-1": Verdict.FAIL, "R-MSG-16": Verdict.NOT_REACHED}
-    assert verdicts("R-MSG-16", "R-MSG-1") == {"R-MSG-16": Verdict.FAIL, "R-MSG-1": Verdict.NOT_REACHED}
+    assert verdicts("R-MSG-1", "R-MSG-16") == {
+        "R-MSG-1": Verdict.FAIL,
+        "R-MSG-16": Verdict.NOT_REACHED,
+    }
+    assert verdicts("R-MSG-16", "R-MSG-1") == {
+        "R-MSG-16": Verdict.FAIL,
+        "R-MSG-1": Verdict.NOT_REACHED,
+    }
 
 
-@pytest.mark.parametrize("rules", list(itertools.permutations(("R-MSG-1", "R-MSG-16", "R-MSG-4", "R-ERR-7"))), ids=" ".join)
+@pytest.mark.parametrize(
+    "rules",
+    list(itertools.permutations(("R-MSG-1", "R-MSG-16", "R-MSG-4", "R-ERR-7"))),
+    ids=" ".join,
+)
 def test_somebody_is_always_to_blame(rules: tuple[str, ...]) -> None:
     assert Verdict.FAIL in verdicts(*rules).values()
 
@@ -190,11 +273,15 @@ def test_the_table_of_foundations_names_rules() -> None:
 @pytest.mark.long
 def test_references_pass_every_case() -> None:
     for report in (grade_server(ReferenceServer), grade_client("conformance_reference_client.py")):
-        assert report.count(Verdict.PASS) + report.count(Verdict.NOT_OFFERED) == len(report.outcomes), told(report)
+        assert report.count(Verdict.PASS) + report.count(Verdict.NOT_OFFERED) == len(
+            report.outcomes
+        ), told(report)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("fault", [fault for fault in FAULTS.values() if fault.whole], ids=lambda fault: fault.name)
+@pytest.mark.parametrize(
+    "fault", [fault for fault in FAULTS.values() if fault.whole], ids=lambda fault: fault.name
+)
 def test_planted_fault_is_found_by_the_whole_kit(fault: Fault) -> None:
     assert complaint(fault, grade(fault, wait=LONG_SECONDS)) == ""
 

@@ -1,4 +1,5 @@
-"""The conformance kit itself: frames, verdicts, points, deadlines, and what becomes of a server that is hung, crashing or absent."""
+"""The conformance kit itself: frames, verdicts, points, deadlines, and what becomes of a server
+that is hung, crashing or absent."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ from conformance.wire import (
     Unexpected,
     Wire,
     encode,
-)  # fmt: skip
+)
 
 HOST = "127.0.0.1"
 REFERENCE = Path(__file__).with_name("conformance_reference.py")
@@ -106,26 +107,42 @@ def options(port: int, **values: Any) -> runner.Options:
 
 def a_case(body: Callable[[Bench], None], *rules: str, **values: Any) -> Case:
     title, level = values.pop("title", body.__name__), values.pop("level", "seed")
-    return Case(values.pop("id", f"test.{body.__name__}"), rules or ("R-MSG-1",), level, title, (), body, **values)
+    return Case(
+        values.pop("id", f"test.{body.__name__}"),
+        rules or ("R-MSG-1",),
+        level,
+        title,
+        (),
+        body,
+        **values,
+    )
 
 
 def outcome(verdict: Verdict, *rules: str, failed: str = "", **values: Any) -> Outcome:
-    return Outcome(values.pop("case_id", "a.b"), rules, "seed", verdict, "a title", failed, **values)
+    return Outcome(
+        values.pop("case_id", "a.b"), rules, "seed", verdict, "a title", failed, **values
+    )
 
 
 def report(*outcomes: Outcome, **values: Any) -> Report:
-    return Report("localhost:1", "server", "full", 1, "2024-01-01T12:00:00Z", 1.5, tuple(outcomes), **values)
+    return Report(
+        "localhost:1", "server", "full", 1, "2024-01-01T12:00:00Z", 1.5, tuple(outcomes), **values
+    )
 
 
 def verdicts_of(done: Report) -> dict[str, Verdict]:
     return {result.rule.id: result.verdict for result in done.rule_results()}
 
 
-# --- Verdicts and points ----------------------------------------------------------------------------------------------
+# --- Verdicts and points --------------------------------------------------------------------------
 
 
 def test_a_rule_fails_where_one_of_its_cases_does_and_gives_a_share_of_its_points() -> None:
-    done = report(outcome(Verdict.PASS, "R-MSG-7"), outcome(Verdict.FAIL, "R-MSG-7", failed="R-MSG-7"), points={"R-MSG-7": 4})
+    done = report(
+        outcome(Verdict.PASS, "R-MSG-7"),
+        outcome(Verdict.FAIL, "R-MSG-7", failed="R-MSG-7"),
+        points={"R-MSG-7": 4},
+    )
     (result,) = done.rule_results()
     assert (result.verdict, result.got, result.points) == (Verdict.FAIL, 2.0, 4.0)
     assert done.exit_status == 1
@@ -152,7 +169,10 @@ def test_what_was_not_reached_gives_no_points() -> None:
 
 
 def test_a_defect_of_the_kit_never_looks_like_success() -> None:
-    assert report(outcome(Verdict.PASS, "R-MSG-7"), outcome(Verdict.KIT_ERROR, "R-MSG-7")).exit_status == 1
+    assert (
+        report(outcome(Verdict.PASS, "R-MSG-7"), outcome(Verdict.KIT_ERROR, "R-MSG-7")).exit_status
+        == 1
+    )
 
 
 def test_nothing_looked_at_is_no_success_and_no_division_by_zero() -> None:
@@ -166,7 +186,9 @@ def test_no_server_is_a_status_of_its_own() -> None:
 def test_a_report_survives_json() -> None:
     line = Line(">", 0.1, "00 00 00 02", "{}", "", "anna")
     done = report(
-        outcome(Verdict.FAIL, "R-MSG-7", failed="R-MSG-7", transcript=(line,)), notes=("a note",), points={"R-MSG-7": 2.0}
+        outcome(Verdict.FAIL, "R-MSG-7", failed="R-MSG-7", transcript=(line,)),
+        notes=("a note",),
+        points={"R-MSG-7": 2.0},
     )
     assert Report.from_json(json.loads(json.dumps(done.to_json()))) == done
 
@@ -178,9 +200,13 @@ def test_an_outcome_survives_its_line() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["[points]\n* = 0\nR-MSG-* = 2.5\nR-MSG-1 = 7\n", "* = 0\nR-MSG-* = 2.5\nR-MSG-1=7", '{"*": 0, "R-MSG-*": 2.5, "R-MSG-1": 7}',
-     '{"points": {"*": 0, "R-MSG-*": 2.5, "R-MSG-1": 7}}'],
-)  # fmt: skip
+    [
+        "[points]\n* = 0\nR-MSG-* = 2.5\nR-MSG-1 = 7\n",
+        "* = 0\nR-MSG-* = 2.5\nR-MSG-1=7",
+        '{"*": 0, "R-MSG-*": 2.5, "R-MSG-1": 7}',
+        '{"points": {"*": 0, "R-MSG-*": 2.5, "R-MSG-1": 7}}',
+    ],
+)
 def test_points_are_read_from_ini_and_json(tmp_path: Path, text: str) -> None:
     (tmp_path / "points").write_text(text, "utf-8")
     read = points.read(str(tmp_path / "points"))
@@ -208,7 +234,7 @@ def test_points_that_can_not_be_meant_are_refused(tmp_path: Path, text: str) -> 
         points.read(str(tmp_path / "points"))
 
 
-# --- The wire ----------------------------------------------------------------------------------------------------------
+# --- The wire -------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -236,7 +262,11 @@ def test_other_packets_are_kept_aside_in_order() -> None:
         other.sendall(b"".join(encode({"action": name}) for name in "abcb"))
         assert wire.expect("c")["action"] == "c"
         assert [packet["action"] for packet in wire.aside()] == ["a", "b"]
-        assert [wire.expect("b")["action"], wire.expect("b")["action"], wire.receive()["action"]] == ["b", "b", "a"]
+        assert [
+            wire.expect("b")["action"],
+            wire.expect("b")["action"],
+            wire.receive()["action"],
+        ] == ["b", "b", "a"]
 
 
 def test_an_error_ends_the_waiting_for_something_else() -> None:
@@ -266,7 +296,9 @@ def test_the_end_of_the_case_ends_every_wait() -> None:
             wire.receive()
 
 
-@pytest.mark.parametrize("end", [lambda sock: sock.close(), lambda sock: sock.shutdown(socket.SHUT_WR)])
+@pytest.mark.parametrize(
+    "end", [lambda sock: sock.close(), lambda sock: sock.shutdown(socket.SHUT_WR)]
+)
 def test_the_peers_end_is_closed(end: Callable[[socket.socket], None]) -> None:
     with pair() as (wire, other):
         other.sendall(encode({"action": "bye"}))
@@ -316,7 +348,12 @@ def test_a_transcript_shows_direction_length_and_payload() -> None:
         other.sendall(encode({"action": "pong"}))
         wire.receive()
         sent, came = wire.transcript.lines()
-    assert (sent.direction, sent.length_hex, sent.payload, sent.who) == (">", "00 00 00 11", '{"action":"ping"}', "anna")
+    assert (sent.direction, sent.length_hex, sent.payload, sent.who) == (
+        ">",
+        "00 00 00 11",
+        '{"action":"ping"}',
+        "anna",
+    )
     assert (came.direction, came.payload) == ("<", '{"action":"pong"}')
 
 
@@ -329,11 +366,13 @@ def test_a_long_transcript_keeps_its_beginning_and_its_end() -> None:
     assert any("600 lines left out" in line.note for line in lines)
 
 
-# --- The bench ---------------------------------------------------------------------------------------------------------
+# --- The bench ------------------------------------------------------------------------------------
 
 
 def a_bench(seed: int = 1, this: Case | None = None, **target: Any) -> Bench:
-    return Bench(Target(HOST, 1, **target), this or a_case(lambda bench: None), seed, time.monotonic() + 60)
+    return Bench(
+        Target(HOST, 1, **target), this or a_case(lambda bench: None), seed, time.monotonic() + 60
+    )
 
 
 def test_all_that_is_random_comes_from_the_seed_and_the_case() -> None:
@@ -352,9 +391,17 @@ def test_names_of_two_runs_differ() -> None:
 
 @pytest.mark.parametrize(
     ("packet", "holds"),
-    [({"a": {"b": 1}}, True), ({"a": {"b": True}}, False), ({"a": {"b": "1"}}, False), ({"a": 1}, False), ({}, False)],
+    [
+        ({"a": {"b": 1}}, True),
+        ({"a": {"b": True}}, False),
+        ({"a": {"b": "1"}}, False),
+        ({"a": 1}, False),
+        ({}, False),
+    ],
 )
-def test_a_missing_or_wrong_key_is_a_failure_and_no_key_error(packet: dict[str, Any], holds: bool) -> None:
+def test_a_missing_or_wrong_key_is_a_failure_and_no_key_error(
+    packet: dict[str, Any], holds: bool
+) -> None:
     if holds:
         assert a_bench().get(packet, "a.b", int) == 1
     else:
@@ -376,7 +423,10 @@ def test_failures_in_what_is_given_are_not_reached_and_soon_given_up() -> None:
     for _ in range(kit.GIVE_UP_AFTER):
         with pytest.raises(kit.NotReached), bench.given("something", remember="it"):
             bench.fail("this", "that")
-    with pytest.raises(kit.NotReached, match="not tried again"), bench.given("something", remember="it"):
+    with (
+        pytest.raises(kit.NotReached, match="not tried again"),
+        bench.given("something", remember="it"),
+    ):
         pytest.fail("it was tried again")
 
 
@@ -388,13 +438,15 @@ def test_the_rule_around_a_failure_is_the_one_that_fails() -> None:
     assert bench.current_rule == "R-MSG-1"
 
 
-@pytest.mark.parametrize("values", [{"rules": ["X-NONE-1"]}, {"rules": []}, {"rules": ["R-MSG-1"], "level": "all"}])
+@pytest.mark.parametrize(
+    "values", [{"rules": ["X-NONE-1"]}, {"rules": []}, {"rules": ["R-MSG-1"], "level": "all"}]
+)
 def test_a_case_about_nothing_known_is_refused(values: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="a case needs rules"):
         kit.case(title="x", **values)
 
 
-# --- Runs against broken servers -----------------------------------------------------------------------------------
+# --- Runs against broken servers ------------------------------------------------------------------
 
 
 def run_all(port: int, level: str = "robust", **values: Any) -> tuple[Report, float]:
@@ -439,14 +491,23 @@ def test_who_gave_accounts_is_not_told_to_give_some(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    "converse", [says_nothing, closes, resets, answers(b"HTTP/1.1 400 Bad Request\r\n\r\n"), answers(b"\x00\x00\x00\x02[]")]
+    "converse",
+    [
+        says_nothing,
+        closes,
+        resets,
+        answers(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+        answers(b"\x00\x00\x00\x02[]"),
+    ],
 )
 def test_a_server_without_frames_scores_nothing_and_is_left_soon(converse: Converse) -> None:
     with peer(converse) as port:
         done, seconds = run_all(port)
     assert_complete_and_worthless(done, seconds)
     assert verdicts_of(done)["R-FRAME-1"] is Verdict.FAIL
-    assert [rule for rule, verdict in verdicts_of(done).items() if verdict is Verdict.FAIL] == ["R-FRAME-1"]
+    assert [rule for rule, verdict in verdicts_of(done).items() if verdict is Verdict.FAIL] == [
+        "R-FRAME-1"
+    ]
     assert any("stopped early" in note for note in done.notes)
     assert done.exit_status == 1
 
@@ -462,7 +523,9 @@ def test_a_server_without_frames_scores_nothing_and_is_left_soon(converse: Conve
         {"action": "login_success", "data": [1]},
     ],
 )
-def test_one_answer_to_everything_ends_in_time_without_a_defect_of_the_kit(packet: dict[str, Any]) -> None:
+def test_one_answer_to_everything_ends_in_time_without_a_defect_of_the_kit(
+    packet: dict[str, Any],
+) -> None:
     with peer(answers(encode(packet))) as port:
         done, _ = run_all(port, level="full", run_seconds=2.0, timeout=0.05)
     assert len(done.outcomes) == len(runner.chosen(cases.load(), "full"))
@@ -491,7 +554,9 @@ class Mangled(conformance_reference.ReferenceServer):
         elif self.random.random() < 0.4:
             del holder[key]
         else:
-            holder[key] = self.random.choice([None, True, 17, -1, 1.5, "", "text", [], [1], [None], {}, {"data": 1}])
+            holder[key] = self.random.choice(
+                [None, True, 17, -1, 1.5, "", "text", [], [1], [None], {}, {"data": 1}]
+            )
 
 
 def run_mangled(seed: int, share: float, seconds: float) -> Report:
@@ -533,13 +598,18 @@ def test_a_server_that_dies_in_the_middle_is_noticed_and_the_rest_is_not_reached
         wire.receive()
 
     with peer(converse) as port:
-        done = runner.run(options(port, timeout=0.05), [a_case(silent, id=f"test.case{number:02}") for number in range(12)])
+        done = runner.run(
+            options(port, timeout=0.05),
+            [a_case(silent, id=f"test.case{number:02}") for number in range(12)],
+        )
     verdicts = [each.verdict for each in done.outcomes]
-    assert verdicts == [Verdict.PASS] * 3 + [Verdict.FAIL] * runner.DEAD_CASES + [Verdict.NOT_REACHED] * (9 - runner.DEAD_CASES)
+    assert verdicts == [Verdict.PASS] * 3 + [Verdict.FAIL] * runner.DEAD_CASES + [
+        Verdict.NOT_REACHED
+    ] * (9 - runner.DEAD_CASES)
     assert "stopped answering" in done.notes[-1]
 
 
-# --- The runner ------------------------------------------------------------------------------------------------------
+# --- The runner -----------------------------------------------------------------------------------
 
 
 def passes(bench: Bench) -> None:
@@ -566,7 +636,9 @@ def test_the_kits_own_mistake_is_a_kit_error(silent_port: int) -> None:
     assert "KeyError" in one.came
 
 
-def test_silence_is_a_failure_with_a_transcript_and_the_command_to_see_it_again(silent_port: int) -> None:
+def test_silence_is_a_failure_with_a_transcript_and_the_command_to_see_it_again(
+    silent_port: int,
+) -> None:
     def waits(bench: Bench) -> None:
         wire = bench.connect()
         wire.send({"action": "login"})
@@ -604,15 +676,24 @@ def test_the_run_ends_at_its_limit_and_the_rest_is_not_reached(silent_port: int)
         bench.connect().receive(timeout=60.0)
 
     done = runner.run(
-        options(silent_port, run_seconds=0.3, timeout=60.0), [a_case(passes), a_case(slow), a_case(passes, id="test.last")]
+        options(silent_port, run_seconds=0.3, timeout=60.0),
+        [a_case(passes), a_case(slow), a_case(passes, id="test.last")],
     )
-    assert [each.verdict for each in done.outcomes] == [Verdict.PASS, Verdict.NOT_REACHED, Verdict.NOT_REACHED]
+    assert [each.verdict for each in done.outcomes] == [
+        Verdict.PASS,
+        Verdict.NOT_REACHED,
+        Verdict.NOT_REACHED,
+    ]
     assert "limit of 0.3 s" in done.outcomes[1].came
 
 
 def test_outcomes_are_told_as_they_come(silent_port: int) -> None:
     told: list[str] = []
-    runner.run(options(silent_port), [a_case(passes), a_case(passes, id="test.second")], lambda one: told.append(one.case_id))
+    runner.run(
+        options(silent_port),
+        [a_case(passes), a_case(passes, id="test.second")],
+        lambda one: told.append(one.case_id),
+    )
     assert told == ["test.passes", "test.second"]
 
 
@@ -643,7 +724,9 @@ def test_what_ends_the_server_runs_last(silent_port: int) -> None:
     def waited(bench: Bench) -> None:
         order.append("waited")
 
-    runner.run(options(silent_port), [a_case(ends, last=True), a_case(waited, early=lambda bench: None)])
+    runner.run(
+        options(silent_port), [a_case(ends, last=True), a_case(waited, early=lambda bench: None)]
+    )
     assert order == ["waited", "ends"]
 
 
@@ -676,7 +759,7 @@ def test_levels_hold_those_before_and_rules_choose() -> None:
         runner.chosen(every, "seed", (), ["none.such"])
 
 
-# --- The server's process ----------------------------------------------------------------------------------------------
+# --- The server's process -------------------------------------------------------------------------
 
 
 def reference_command() -> str:
@@ -698,7 +781,10 @@ def test_the_kit_starts_kills_and_restarts_a_server() -> None:
 
 @pytest.mark.parametrize(
     ("command", "told"),
-    [("no-such-program-here {port}", "can't be started"), (f'"{sys.executable}" -c "print(7777); raise SystemExit(3)"', "7777")],
+    [
+        ("no-such-program-here {port}", "can't be started"),
+        (f'"{sys.executable}" -c "print(7777); raise SystemExit(3)"', "7777"),
+    ],
 )
 def test_a_command_that_gives_no_server_is_told_and_is_status_3(command: str, told: str) -> None:
     with pytest.raises(NotStarted, match=told), ServerCommand(command, HOST, 0):
@@ -713,12 +799,14 @@ def test_a_server_that_crashes_is_started_again_and_the_run_goes_on() -> None:
         assert bench.target.process is not None
         bench.target.process.kill()
 
-    done = runner.run(options(0, start_command=reference_command(), timeout=5.0), [a_case(crash), a_case(passes)])
+    done = runner.run(
+        options(0, start_command=reference_command(), timeout=5.0), [a_case(crash), a_case(passes)]
+    )
     assert [each.verdict for each in done.outcomes] == [Verdict.PASS, Verdict.PASS]
     assert any("started again" in note for note in done.notes)
 
 
-# --- The command line ----------------------------------------------------------------------------------------------------
+# --- The command line -----------------------------------------------------------------------------
 
 
 def main(*words: str) -> int:
@@ -751,7 +839,9 @@ def main(*words: str) -> int:
         ["sing"],
     ],
 )
-def test_misuse_is_status_2_and_one_clear_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_misuse_is_status_2_and_one_clear_line(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(*words) == 2
     captured = capsys.readouterr()
     assert "Traceback" not in captured.err
@@ -764,13 +854,29 @@ def test_reports_go_where_they_should_and_partial_results_are_cleared_away(
     target = f"{HOST}:{free_port(HOST)}"
     first, second = tmp_path / "out" / "report.json", tmp_path / "report.xml"
     assert (
-        main("server", target, "--level", "seed", "-o", str(first), "--report", "junit", "-o", str(second), "--report", "text")
+        main(
+            "server",
+            target,
+            "--level",
+            "seed",
+            "-o",
+            str(first),
+            "--report",
+            "junit",
+            "-o",
+            str(second),
+            "--report",
+            "text",
+        )
         == 3
     )
     written = Report.from_json(json.loads(first.read_text("utf-8")))
     assert written.no_server
     assert second.read_text("utf-8").startswith("<?xml")
-    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["report.json", "report.xml"]
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [
+        "report.json",
+        "report.xml",
+    ]
     assert "no server" in capsys.readouterr().out
 
 
@@ -778,7 +884,9 @@ def test_partial_results_are_there_while_a_run_goes_on(tmp_path: Path) -> None:
     progress = command_line._Progress(str(tmp_path / "report.json"))
     progress(outcome(Verdict.PASS, "R-MSG-1"))
     (partial,) = tmp_path.iterdir()
-    assert outcome_from_json(json.loads(partial.read_text("utf-8"))) == outcome(Verdict.PASS, "R-MSG-1")
+    assert outcome_from_json(json.loads(partial.read_text("utf-8"))) == outcome(
+        Verdict.PASS, "R-MSG-1"
+    )
     progress.done(keep=False)
     assert not list(tmp_path.iterdir())
 
@@ -793,7 +901,11 @@ def test_the_list_names_every_rule_its_points_and_cases(capsys: pytest.CaptureFi
 
 
 def test_commands_stand_between_double_dashes() -> None:
-    assert command_line.split_commands(["matrix", "--", "a", "-b", "--", "c"]) == [["matrix"], ["a", "-b"], ["c"]]
+    assert command_line.split_commands(["matrix", "--", "a", "-b", "--", "c"]) == [
+        ["matrix"],
+        ["a", "-b"],
+        ["c"],
+    ]
 
 
 def test_a_password_may_hold_colons_and_a_host_may_be_ipv6() -> None:
@@ -801,12 +913,14 @@ def test_a_password_may_hold_colons_and_a_host_may_be_ipv6() -> None:
     assert command_line.address("[::1]:80") == ("::1", 80)
 
 
-# --- Our own server ------------------------------------------------------------------------------------------------------
+# --- Our own server -------------------------------------------------------------------------------
 
 
 def assert_all_holds(done: Report) -> None:
     bad = [
-        (one.case_id, one.expected, one.came) for one in done.outcomes if one.verdict not in (Verdict.PASS, Verdict.NOT_OFFERED)
+        (one.case_id, one.expected, one.came)
+        for one in done.outcomes
+        if one.verdict not in (Verdict.PASS, Verdict.NOT_OFFERED)
     ]
     assert not bad
     assert (done.percent, done.exit_status) == (100.0, 0)
@@ -814,7 +928,10 @@ def assert_all_holds(done: Report) -> None:
 
 def test_our_server_holds_the_seed_level(tmp_path: Path) -> None:
     with ServerProcess(tmp_path / "data") as server:
-        done = runner.run(options(server.port, level="seed", timeout=20.0, seed=random.randrange(10**6)), cases.load())
+        done = runner.run(
+            options(server.port, level="seed", timeout=20.0, seed=random.randrange(10**6)),
+            cases.load(),
+        )
     assert_all_holds(done)
 
 
@@ -828,7 +945,9 @@ def test_given_accounts_are_enough_where_registration_is_closed(tmp_path: Path) 
             wire.close()
         server.options = ("--registration", "closed")
         server.restart()
-        done = runner.run(options(server.port, level="seed", timeout=20.0, accounts=accounts), cases.load())
+        done = runner.run(
+            options(server.port, level="seed", timeout=20.0, accounts=accounts), cases.load()
+        )
     assert_all_holds(done)
 
 
@@ -848,5 +967,10 @@ def test_our_server_holds_every_level(registration: str) -> None:
         registration,
     ]
     command = " ".join(f'"{word}"' for word in words)
-    done = runner.run(options(0, level="robust", timeout=20.0, start_command=command, seed=random.randrange(10**6)), cases.load())
+    done = runner.run(
+        options(
+            0, level="robust", timeout=20.0, start_command=command, seed=random.randrange(10**6)
+        ),
+        cases.load(),
+    )
     assert_all_holds(done)

@@ -1,4 +1,5 @@
-"""The reports of the conformance kit: each is read back by what reads it, and nothing that a peer sent can act in one."""
+"""The reports of the conformance kit: each is read back by what reads it, and nothing that a peer
+sent can act in one."""
 
 from __future__ import annotations
 
@@ -34,9 +35,18 @@ def outcome(number: int, verdict: Verdict, rules: tuple[str, ...], words: str = 
     )
     bad = verdict is not Verdict.PASS
     return Outcome(
-        f"part.case_{number}{words}", rules, ("seed", "full", "robust")[number % 3], verdict, f"a title {words}", rules[0] if bad else "",
-        f"expected {words}" if bad else "", f"came {words}" if bad else "", transcript if bad else (), f"python -m conformance {words}", 0.25,
-    )  # fmt: skip
+        f"part.case_{number}{words}",
+        rules,
+        ("seed", "full", "robust")[number % 3],
+        verdict,
+        f"a title {words}",
+        rules[0] if bad else "",
+        f"expected {words}" if bad else "",
+        f"came {words}" if bad else "",
+        transcript if bad else (),
+        f"python -m conformance {words}",
+        0.25,
+    )
 
 
 def make_report(words: str = "", mode: str = "server", **changes: Any) -> Report:
@@ -45,9 +55,16 @@ def make_report(words: str = "", mode: str = "server", **changes: Any) -> Report
     outcomes.append(outcome(30, Verdict.PASS, (ids[1], ids[0])))
     outcomes.append(outcome(31, Verdict.FAIL, (ids[1], ids[0])))
     values: dict[str, Any] = {
-        "target": "127.0.0.1:9876" + words, "mode": mode, "level": "full", "seed": 7, "started": "2024-01-01T12:00:00Z", "seconds": 12.5,
-        "outcomes": tuple(outcomes), "rules_without_case": {ids[-1]: "can't be seen" + words}, "notes": ("a note" + words,),
-    }  # fmt: skip
+        "target": "127.0.0.1:9876" + words,
+        "mode": mode,
+        "level": "full",
+        "seed": 7,
+        "started": "2024-01-01T12:00:00Z",
+        "seconds": 12.5,
+        "outcomes": tuple(outcomes),
+        "rules_without_case": {ids[-1]: "can't be seen" + words},
+        "notes": ("a note" + words,),
+    }
     return Report(**{**values, **changes})
 
 
@@ -60,19 +77,22 @@ def any_report(request: pytest.FixtureRequest) -> Report:
         "plain": lambda: make_report(),
         "hostile": lambda: make_report(HOSTILE),
         "client": lambda: make_report(HOSTILE, mode="client"),
-        "matrix": lambda: make_report(mode="matrix", outcomes=tuple(
-            outcome(0, verdict, ("R-SESS-1",)) for verdict in VERDICTS[:1]
-        )),
+        "matrix": lambda: make_report(
+            mode="matrix",
+            outcomes=tuple(outcome(0, verdict, ("R-SESS-1",)) for verdict in VERDICTS[:1]),
+        ),
         "empty": lambda: make_report(**EMPTY),
         "nobody": lambda: make_report(**EMPTY, no_server=True),
-    }[request.param]()  # fmt: skip
+    }[request.param]()
 
 
-# --- Writing ---------------------------------------------------------------------------------------------------------
+# --- Writing --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", reports.KINDS)
-def test_a_report_of_every_kind_is_written_whole_to_a_file_in_a_new_folder(kind: str, any_report: Report, tmp_path: Path) -> None:
+def test_a_report_of_every_kind_is_written_whole_to_a_file_in_a_new_folder(
+    kind: str, any_report: Report, tmp_path: Path
+) -> None:
     path = tmp_path / "new" / f"report.{kind}"
     reports.write(any_report, kind, path)
     assert path.read_text("utf-8") == reports.render(any_report, kind)
@@ -94,7 +114,7 @@ def test_dash_and_nothing_are_standard_output(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().out == 2 * reports.render(make_report(), "tap")
 
 
-# --- Text and JSON ---------------------------------------------------------------------------------------------------
+# --- Text and JSON --------------------------------------------------------------------------------
 
 
 def test_the_text_has_words_for_every_verdict_and_tells_failures_whole() -> None:
@@ -102,7 +122,12 @@ def test_the_text_has_words_for_every_verdict_and_tells_failures_whole() -> None
     for word in ("PASS", "FAIL", "not offered", "not reached", "KIT ERROR"):
         assert any(line.startswith(f"  {word}") for line in lines), word
     whole = "\n".join(lines)
-    assert "expected: expected" in whole and "came:     came" in whole and "00 00 00 11" in whole and '{"action":"ping"}' in whole
+    assert (
+        "expected: expected" in whole
+        and "came:     came" in whole
+        and "00 00 00 11" in whole
+        and '{"action":"ping"}' in whole
+    )
     assert "again:    python -m conformance" in whole
     assert "\x1b" not in whole
     assert re.search(r"of \d+ points \(\d+\.\d %\)", lines[-1])
@@ -137,7 +162,7 @@ def test_json_can_be_read_back_as_the_same_report(any_report: Report) -> None:
     assert whole["summary"]["points_got"] == any_report.points_got
 
 
-# --- JUnit -----------------------------------------------------------------------------------------------------------
+# --- JUnit ----------------------------------------------------------------------------------------
 
 
 def test_junit_has_the_structure_that_build_servers_read(any_report: Report) -> None:
@@ -156,7 +181,11 @@ def test_junit_has_the_structure_that_build_servers_read(any_report: Report) -> 
         assert [child.tag for child in case] in ([], ["failure"], ["error"], ["skipped"])
     counted = {tag: len(root.findall(f".//{tag}")) for tag in ("failure", "error", "skipped")}
     skipped = any_report.count(Verdict.NOT_OFFERED) + any_report.count(Verdict.NOT_REACHED)
-    assert counted == {"failure": any_report.count(Verdict.FAIL), "error": any_report.count(Verdict.KIT_ERROR) + nobody, "skipped": skipped}
+    assert counted == {
+        "failure": any_report.count(Verdict.FAIL),
+        "error": any_report.count(Verdict.KIT_ERROR) + nobody,
+        "skipped": skipped,
+    }
 
 
 def test_a_junit_failure_names_its_rule_and_tells_the_transcript() -> None:
@@ -165,16 +194,19 @@ def test_a_junit_failure_names_its_rule_and_tells_the_transcript() -> None:
     assert failure is not None and failure.text is not None
     assert failure.get("type") in RULES
     assert RULES[failure.get("type", "")].sentence in failure.get("message", "")
-    assert "00 00 00 11" in failure.text and "alert(1)" in failure.text and "\\x1b[31m" in failure.text
+    assert (
+        "00 00 00 11" in failure.text and "alert(1)" in failure.text and "\\x1b[31m" in failure.text
+    )
 
 
-# --- TAP -------------------------------------------------------------------------------------------------------------
+# --- TAP ------------------------------------------------------------------------------------------
 
 POINT = re.compile(r"(not )?ok (\d+)(?: - (.*?))?(?: (?<!\\)# (?i:(SKIP|TODO))(?: (.*))?)?")
 
 
 def read_tap(document: str) -> tuple[int, list[tuple[bool, str, str, dict[str, Any]]], str]:
-    """Read TAP 14: the plan, the points (ok, description, directive, diagnostics), and why it was bailed out."""
+    """Read TAP 14: the plan, the points (ok, description, directive, diagnostics), and why it was
+    bailed out."""
     lines = iter(document.splitlines())
     assert next(lines) == "TAP version 14"
     plan, bailed = -1, ""
@@ -185,7 +217,9 @@ def read_tap(document: str) -> tuple[int, list[tuple[bool, str, str, dict[str, A
             plan = int(match[1])
         elif match := POINT.fullmatch(line):
             assert int(match[2]) == len(points) + 1
-            points.append((match[1] is None, re.sub(r"\\([#\\])", r"\1", match[3] or ""), match[4] or "", {}))
+            points.append(
+                (match[1] is None, re.sub(r"\\([#\\])", r"\1", match[3] or ""), match[4] or "", {})
+            )
         elif line == "  ---":
             entries = points[-1][3]
             key = ""
@@ -220,18 +254,35 @@ def test_tap_can_be_parsed_and_says_the_same(any_report: Report) -> None:
             assert diagnostics["rule"] in RULES and len(diagnostics["transcript"]) == 4
 
 
-# --- Gradescope ------------------------------------------------------------------------------------------------------
+# --- Gradescope -----------------------------------------------------------------------------------
 
 FORMATS = {"text", "html", "simple_format", "md", "ansi"}
 VISIBILITIES = {"hidden", "after_due_date", "after_published", "visible"}
 TOP: dict[str, Any] = {
-    "score": (int, float), "execution_time": (int, float), "output": str, "output_format": FORMATS, "test_output_format": FORMATS,
-    "test_name_format": FORMATS, "visibility": VISIBILITIES, "stdout_visibility": VISIBILITIES, "extra_data": dict, "tests": list,
-}  # fmt: skip
+    "score": (int, float),
+    "execution_time": (int, float),
+    "output": str,
+    "output_format": FORMATS,
+    "test_output_format": FORMATS,
+    "test_name_format": FORMATS,
+    "visibility": VISIBILITIES,
+    "stdout_visibility": VISIBILITIES,
+    "extra_data": dict,
+    "tests": list,
+}
 TEST: dict[str, Any] = {
-    "score": (int, float), "max_score": (int, float), "status": {"passed", "failed"}, "name": str, "name_format": FORMATS, "number": str,
-    "output": str, "output_format": FORMATS, "tags": list, "visibility": VISIBILITIES, "extra_data": dict,
-}  # fmt: skip
+    "score": (int, float),
+    "max_score": (int, float),
+    "status": {"passed", "failed"},
+    "name": str,
+    "name_format": FORMATS,
+    "number": str,
+    "output": str,
+    "output_format": FORMATS,
+    "tags": list,
+    "visibility": VISIBILITIES,
+    "extra_data": dict,
+}
 
 
 def check_keys(given: dict[str, Any], known: dict[str, Any]) -> None:
@@ -239,7 +290,10 @@ def check_keys(given: dict[str, Any], known: dict[str, Any]) -> None:
     for key, value in given.items():
         assert key in known, key
         allowed = known[key]
-        assert value in allowed if isinstance(allowed, set) else isinstance(value, allowed), (key, value)
+        assert value in allowed if isinstance(allowed, set) else isinstance(value, allowed), (
+            key,
+            value,
+        )
         assert not isinstance(value, bool)
 
 
@@ -253,13 +307,19 @@ def test_results_json_has_the_documented_form(any_report: Report) -> None:
         assert all(isinstance(tag, str) for tag in test["tags"])
     assert whole["score"] == pytest.approx(sum(test["score"] for test in whole["tests"]))
     assert whole["score"] == pytest.approx(any_report.points_got)
-    assert whole["extra_data"]["points_possible"] == pytest.approx(sum(test["max_score"] for test in whole["tests"]))
+    assert whole["extra_data"]["points_possible"] == pytest.approx(
+        sum(test["max_score"] for test in whole["tests"])
+    )
 
 
 def test_a_rule_that_holds_in_part_gives_its_share_and_one_not_offered_costs_nothing() -> None:
     ids = list(RULES)
-    outcomes = (outcome(0, Verdict.PASS, (ids[0],)), outcome(1, Verdict.FAIL, (ids[0],)), outcome(2, Verdict.NOT_OFFERED, (ids[1],)),
-                outcome(3, Verdict.KIT_ERROR, (ids[2],)))  # fmt: skip
+    outcomes = (
+        outcome(0, Verdict.PASS, (ids[0],)),
+        outcome(1, Verdict.FAIL, (ids[0],)),
+        outcome(2, Verdict.NOT_OFFERED, (ids[1],)),
+        outcome(3, Verdict.KIT_ERROR, (ids[2],)),
+    )
     report = make_report(outcomes=outcomes, points={ids[0]: 5.0})
     half, absent, ours = json.loads(reports.render(report, "gradescope"))["tests"]
     assert (half["score"], half["max_score"], half["status"]) == (2.5, 5.0, "failed")
@@ -268,7 +328,7 @@ def test_a_rule_that_holds_in_part_gives_its_share_and_one_not_offered_costs_not
     assert "came" in half["output"] and ids[0] in half["name"]
 
 
-# --- HTML ------------------------------------------------------------------------------------------------------------
+# --- HTML -----------------------------------------------------------------------------------------
 
 
 class Page(html.parser.HTMLParser):
@@ -300,7 +360,12 @@ class Page(html.parser.HTMLParser):
             self.words.append(data)
 
     def values(self, name: str) -> list[str]:
-        return [value for _, attributes in self.tags for key, value in attributes.items() if key == name and value is not None]
+        return [
+            value
+            for _, attributes in self.tags
+            for key, value in attributes.items()
+            if key == name and value is not None
+        ]
 
 
 def test_the_page_is_well_formed_and_every_link_in_it_leads_somewhere(any_report: Report) -> None:
@@ -314,16 +379,33 @@ def test_the_page_is_well_formed_and_every_link_in_it_leads_somewhere(any_report
     assert sum(each.startswith("case-") for each in ids) == len(any_report.outcomes)
 
 
-def test_the_page_needs_nothing_from_outside_and_lets_only_its_own_script_run(any_report: Report) -> None:
+def test_the_page_needs_nothing_from_outside_and_lets_only_its_own_script_run(
+    any_report: Report,
+) -> None:
     whole = reports.render(any_report, "html")
     document = Page(whole)
-    assert {tag for tag, _ in document.tags}.isdisjoint({"link", "img", "iframe", "object", "embed", "base", "form", "svg"})
-    assert not [name for _, attributes in document.tags for name in attributes if name.startswith("on") or name in ("src", "action")]
+    assert {tag for tag, _ in document.tags}.isdisjoint(
+        {"link", "img", "iframe", "object", "embed", "base", "form", "svg"}
+    )
+    assert not [
+        name
+        for _, attributes in document.tags
+        for name in attributes
+        if name.startswith("on") or name in ("src", "action")
+    ]
     assert document.raw["script"] == [page.SCRIPT] and document.raw["style"] == [page.STYLE]
     assert not re.search(r"url\(|@import|https?:", page.STYLE + page.SCRIPT)
-    policy = next(attributes["content"] for tag, attributes in document.tags if attributes.get("http-equiv") == "Content-Security-Policy")
+    policy = next(
+        attributes["content"]
+        for tag, attributes in document.tags
+        if attributes.get("http-equiv") == "Content-Security-Policy"
+    )
     digest = base64.b64encode(hashlib.sha256(page.SCRIPT.encode()).digest()).decode()
-    assert policy is not None and "default-src 'none'" in policy and f"script-src 'sha256-{digest}'" in policy
+    assert (
+        policy is not None
+        and "default-src 'none'" in policy
+        and f"script-src 'sha256-{digest}'" in policy
+    )
 
 
 def test_what_a_peer_sent_is_shown_and_never_acts() -> None:
@@ -337,20 +419,34 @@ def test_what_a_peer_sent_is_shown_and_never_acts() -> None:
 
 def test_every_failure_is_drawn_with_an_arrow_for_each_frame() -> None:
     document = Page(reports.render(make_report(), "html"))
-    arrows = [attributes["class"] for tag, attributes in document.tags if tag == "b" and attributes.get("class")]
+    arrows = [
+        attributes["class"]
+        for tag, attributes in document.tags
+        if tag == "b" and attributes.get("class")
+    ]
     told = [each for each in make_report().outcomes if each.transcript]
     assert arrows.count("right") == len(told) and arrows.count("left") == 2 * len(told)
 
 
 def test_the_arrows_of_a_client_run_come_from_the_kit_on_the_right() -> None:
     document = Page(reports.render(make_report(mode="client"), "html"))
-    arrows = [attributes["class"] for tag, attributes in document.tags if tag == "b" and attributes.get("class")]
+    arrows = [
+        attributes["class"]
+        for tag, attributes in document.tags
+        if tag == "b" and attributes.get("class")
+    ]
     assert arrows.count("right") == 2 * arrows.count("left")
 
 
 def test_the_matrix_has_a_cell_for_each_server_with_each_client() -> None:
-    pairs = [f"{server}-server+{client}-client/login" for server in ("their", "our") for client in ("their", "our")]
-    outcomes = tuple(Outcome(pair, ("R-SESS-1",), "full", Verdict.PASS, "both log in") for pair in pairs)
+    pairs = [
+        f"{server}-server+{client}-client/login"
+        for server in ("their", "our")
+        for client in ("their", "our")
+    ]
+    outcomes = tuple(
+        Outcome(pair, ("R-SESS-1",), "full", Verdict.PASS, "both log in") for pair in pairs
+    )
     document = Page(reports.render(make_report(mode="matrix", outcomes=outcomes), "html"))
     links = [link for link in document.values("href") if link.startswith("#case-")]
     assert len(set(links)) == 4

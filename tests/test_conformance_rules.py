@@ -1,4 +1,5 @@
-"""The rules as the conformance kit knows them, against docs/PROTOCOL.md, and the cases against the rules."""
+"""The rules as the conformance kit knows them, against docs/PROTOCOL.md, and the cases against the
+rules."""
 
 from __future__ import annotations
 
@@ -36,7 +37,11 @@ def test_the_kit_has_the_rules_of_the_document_word_for_word() -> None:
 
 
 def test_every_rule_that_can_be_seen_has_a_case() -> None:
-    missing = [rule_id for rule_id, why in runner.without_case(cases.load()).items() if why == runner.NO_CASE]
+    missing = [
+        rule_id
+        for rule_id, why in runner.without_case(cases.load()).items()
+        if why == runner.NO_CASE
+    ]
     assert not missing
 
 
@@ -47,7 +52,9 @@ def test_no_rule_that_is_called_invisible_has_a_case() -> None:
 
 def test_rules_for_clients_have_a_case_about_clients() -> None:
     seen = {rule_id for each in client_cases.REGISTRY.values() for rule_id in each.rules}
-    assert [rule.id for rule in rules.RULES.values() if rule.side == "client" and rule.id not in seen] == []
+    assert [
+        rule.id for rule in rules.RULES.values() if rule.side == "client" and rule.id not in seen
+    ] == []
 
 
 def test_every_rule_is_worth_something_and_says_whom_it_binds() -> None:
@@ -68,6 +75,9 @@ def test_loading_twice_gives_the_same_cases() -> None:
 
 
 def test_globs_name_rules_and_nothing_else() -> None:
-    assert rules.matching(["R-MSG-5", "R-ACC-*"]) == {"R-MSG-5", *(name for name in rules.RULES if name.startswith("R-ACC-"))}
+    assert rules.matching(["R-MSG-5", "R-ACC-*"]) == {
+        "R-MSG-5",
+        *(name for name in rules.RULES if name.startswith("R-ACC-")),
+    }
     with pytest.raises(ValueError, match="X-NONE"):
         rules.matching(["X-NONE-*"])

@@ -22,16 +22,25 @@ def about_rooms(packets: list[Packet], room_id: str) -> list[Packet]:
 
 
 def make_private(owner: RawClient, *members: RawClient) -> str:
-    reply = owner.ask("create_room", participants=[member.chatid for member in members], room_name="Private")
+    reply = owner.ask(
+        "create_room", participants=[member.chatid for member in members], room_name="Private"
+    )
     assert reply["action"] == "room_created", reply
     return str(reply["data"]["room_id"])
 
 
 @pytest.mark.parametrize(
     ("asked", "granted"),
-    [([], []), (["events"], ["events"]), (["typing"], ["typing"]), (BOTH, BOTH), (BOTH[::-1], BOTH),
-     (["no-such-feature"], []), (["events", "no-such-feature", "events"], ["events"])],
-)  # fmt: skip
+    [
+        ([], []),
+        (["events"], ["events"]),
+        (["typing"], ["typing"]),
+        (BOTH, BOTH),
+        (BOTH[::-1], BOTH),
+        (["no-such-feature"], []),
+        (["events", "no-such-feature", "events"], ["events"]),
+    ],
+)
 def test_the_reply_names_the_features_granted(
     client_factory: User, asked: list[str], granted: list[str]
 ) -> None:
@@ -76,7 +85,9 @@ def test_coming_and_going_are_told(user: User, client_factory: User) -> None:
 def test_an_event_has_the_shape_of_the_contract(user: User) -> None:
     watcher = user(features=["events"])
     other = user()
-    packet = watcher.receive_where(lambda packet: packet.get("data", {}).get("chatid") == other.chatid)
+    packet = watcher.receive_where(
+        lambda packet: packet.get("data", {}).get("chatid") == other.chatid
+    )
     assert packet == {"action": "event", "data": {"type": "user_online", "chatid": other.chatid}}
 
 
@@ -182,7 +193,8 @@ def test_events_keep_their_place_among_messages(user: User, room: str) -> None:
     key = {"chatid": maker.chatid, "room_id": room, "content": "first", "transaction_id": "k"}
     confirm = {"transaction_id": "k", "confirm": True}
     maker.send_bytes(
-        encode({"action": "send_message", "data": key}) + encode({"action": "confirm_count", "data": confirm})
+        encode({"action": "send_message", "data": key})
+        + encode({"action": "confirm_count", "data": confirm})
     )
     created = watcher.receive_where(
         lambda packet: packet.get("data", {}).get("room_id") == room, what="anything about the room"

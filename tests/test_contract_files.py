@@ -38,25 +38,44 @@ def names_of(client: RawClient, room: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("size", "chunk"),
-    [(1, 1), (1000, 1000), (1001, 1000), (3000, 7), (CHUNK_LIMIT, CHUNK_LIMIT), (3 * CHUNK_LIMIT + 1, CHUNK_LIMIT)],
+    [
+        (1, 1),
+        (1000, 1000),
+        (1001, 1000),
+        (3000, 7),
+        (CHUNK_LIMIT, CHUNK_LIMIT),
+        (3 * CHUNK_LIMIT + 1, CHUNK_LIMIT),
+    ],
 )
 @pytest.mark.parametrize("first", [0, 1])
-def test_a_file_comes_back_byte_for_byte(user: User, room: str, size: int, chunk: int, first: int) -> None:
+def test_a_file_comes_back_byte_for_byte(
+    user: User, room: str, size: int, chunk: int, first: int
+) -> None:
     alice, bob = user(), user()
     data = os.urandom(size)
     finished = Upload(alice, room, "data.bin", data, chunk, first).run()
     digest = hashlib.sha256(data).hexdigest()
     assert (finished["sha256"], finished["stored_as"]) == (digest, "data.bin")
     told = bob.receive_action("receive_file")["data"]
-    assert (told["room_id"], told["sender_chatid"], told["file_path"]) == (room, alice.chatid, "data.bin")
+    assert (told["room_id"], told["sender_chatid"], told["file_path"]) == (
+        room,
+        alice.chatid,
+        "data.bin",
+    )
     assert (told["file_size"], told["file_type"]) == (size, "text/plain")
     received, meta = download(bob, room, "data.bin")
     assert received == data
     assert (meta["file_size"], meta["sha256"]) == (size, digest)
     [listed] = files_of(bob, room)
     assert listed["timestamp"] == told["timestamp"]
-    assert (listed["file_size"], listed["sha256"], listed["sender_chatid"]) == (size, digest, alice.chatid)
-    assert [packet["action"] for packet in alice.nothing_before_pong()] == [], "the sender is not told"
+    assert (listed["file_size"], listed["sha256"], listed["sender_chatid"]) == (
+        size,
+        digest,
+        alice.chatid,
+    )
+    assert [packet["action"] for packet in alice.nothing_before_pong()] == [], (
+        "the sender is not told"
+    )
 
 
 def test_an_empty_file_has_no_data_packet(user: User, room: str) -> None:
@@ -72,12 +91,16 @@ def test_an_upload_is_seen_by_nobody_before_fin(user: User, room: str) -> None:
     alice, bob = user(), user()
     upload = Upload(alice, room, "secret", b"x" * 2500)
     upload.init()
-    assert error_code(bob.ask("join_room", room_id=room)) == "room_not_found", "the first file makes the room"
+    assert error_code(bob.ask("join_room", room_id=room)) == "room_not_found", (
+        "the first file makes the room"
+    )
     upload.send_all()
     assert fence(alice, bob) == [[]]
     alice.say(room, "now there is a room")
     assert names_of(bob, room) == []
-    assert error_code(bob.ask("file_down_req", room_id=room, file_path="secret")) == "file_not_found"
+    assert (
+        error_code(bob.ask("file_down_req", room_id=room, file_path="secret")) == "file_not_found"
+    )
     upload.fin()
     assert names_of(bob, room) == ["secret"]
 
@@ -149,7 +172,9 @@ def test_any_order_holds_for_thousands_of_chunks(user: User, room: str) -> None:
         alice.send_bytes(b"".join(encode(upload.chunk_packet(number)) for number in batch))
         for number in batch:
             reply = alice.receive()
-            assert reply.get("status") == "success" and reply["data"]["sequence_number"] == number, reply
+            assert (
+                reply.get("status") == "success" and reply["data"]["sequence_number"] == number
+            ), reply
     assert upload.fin()["data"]["sha256"] == hashlib.sha256(data).hexdigest()
 
 
@@ -164,7 +189,9 @@ def test_with_a_chunk_size_the_last_chunk_may_come_first(user: User, room: str) 
 
 
 @pytest.mark.parametrize("size", [2500, 3000])
-def test_without_a_chunk_size_the_last_of_several_cannot_come_first(user: User, room: str, size: int) -> None:
+def test_without_a_chunk_size_the_last_of_several_cannot_come_first(
+    user: User, room: str, size: int
+) -> None:
     alice, data = user(), os.urandom(size)
     upload = Upload(alice, room, "file", data)
     upload.init()
@@ -180,7 +207,9 @@ def test_a_number_outside_the_range_is_a_bad_packet(user: User, room: str) -> No
     from_one.init()
     for number in (4, -1, 1000, 2**53 - 1):
         answer = from_one.send(number, b"x" * 1000)
-        assert error_code(answer) == "bad_packet" and "data.sequence_number" in answer["message"], answer
+        assert error_code(answer) == "bad_packet" and "data.sequence_number" in answer["message"], (
+            answer
+        )
     assert from_one.send(1)["status"] == "success"
     assert error_code(from_one.send(0, b"x" * 1000)) == "bad_packet", "it counts from 1 now"
     from_zero = Upload(alice, room, "from zero", b"x" * 2500, first=0)
@@ -193,9 +222,18 @@ def test_a_number_outside_the_range_is_a_bad_packet(user: User, room: str) -> No
 
 @pytest.mark.parametrize(
     ("number", "data"),
-    [(2, b"x" * 999), (2, b"x" * 1001), (2, b""), (3, b"x" * 499), (3, b"x" * 501), (3, b"x" * 1000)],
+    [
+        (2, b"x" * 999),
+        (2, b"x" * 1001),
+        (2, b""),
+        (3, b"x" * 499),
+        (3, b"x" * 501),
+        (3, b"x" * 1000),
+    ],
 )
-def test_a_chunk_of_a_wrong_size_changes_nothing(user: User, room: str, number: int, data: bytes) -> None:
+def test_a_chunk_of_a_wrong_size_changes_nothing(
+    user: User, room: str, number: int, data: bytes
+) -> None:
     alice, right = user(), os.urandom(2500)
     upload = Upload(alice, room, "file", right)
     upload.init()
@@ -205,13 +243,17 @@ def test_a_chunk_of_a_wrong_size_changes_nothing(user: User, room: str, number: 
     incomplete = upload.fin()
     assert error_code(incomplete) == "incomplete_file" and "2" in incomplete["message"]
     upload.send_all()
-    assert error_code(upload.send(number, data)) == "bad_packet", "also where the right one is there"
+    assert error_code(upload.send(number, data)) == "bad_packet", (
+        "also where the right one is there"
+    )
     assert upload.fin()["status"] == "success"
     assert download(alice, room, "file")[0] == right
 
 
 @pytest.mark.parametrize("size", [1, 500, 833, 1250, 2500, 2501])
-def test_a_first_chunk_whose_size_contradicts_the_declared_is_a_bad_packet(user: User, room: str, size: int) -> None:
+def test_a_first_chunk_whose_size_contradicts_the_declared_is_a_bad_packet(
+    user: User, room: str, size: int
+) -> None:
     alice = user()
     upload = Upload(alice, room, "file", b"x" * 2500)
     upload.init()
@@ -253,9 +295,15 @@ def test_data_that_is_no_base64_is_a_bad_packet(user: User, room: str, text: str
 
 @pytest.mark.parametrize(
     "data",
-    [{"file_size": -1}, {"total_packets": -1}, {"file_size": 3, "total_packets": 4, "chunk_size": 1},
-     {"file_size": 10, "total_packets": 2, "chunk_size": 4}, {"file_size": True}, {"total_packets": True}],
-)  # fmt: skip
+    [
+        {"file_size": -1},
+        {"total_packets": -1},
+        {"file_size": 3, "total_packets": 4, "chunk_size": 1},
+        {"file_size": 10, "total_packets": 2, "chunk_size": 4},
+        {"file_size": True},
+        {"total_packets": True},
+    ],
+)
 def test_numbers_that_cannot_be_are_a_bad_packet(user: User, room: str, data: Packet) -> None:
     assert error_code(Upload(user(), room, "file", b"x" * 2500).init(**data)) == "bad_packet"
 
@@ -263,7 +311,9 @@ def test_numbers_that_cannot_be_are_a_bad_packet(user: User, room: str, data: Pa
 # fin
 
 
-def test_fin_names_the_first_missing_number_and_leaves_the_upload_open(user: User, room: str) -> None:
+def test_fin_names_the_first_missing_number_and_leaves_the_upload_open(
+    user: User, room: str
+) -> None:
     alice, bob = user(), user()
     upload = Upload(alice, room, "holes", b"x" * 9000)
     upload.init()
@@ -295,8 +345,12 @@ def test_chunks_and_fin_may_be_sent_without_waiting(user: User, room: str) -> No
     alice, data = user(), os.urandom(50_000)
     upload = Upload(alice, room, "pipelined", data)
     init = {
-        **alice.identity("file_"), **upload.named, "file_size": len(data), "file_type": "x", "total_packets": 50,
-    }  # fmt: skip
+        **alice.identity("file_"),
+        **upload.named,
+        "file_size": len(data),
+        "file_type": "x",
+        "total_packets": 50,
+    }
     packets: list[Packet] = [{"action": "file_send_init", "data": init}]
     packets += [upload.chunk_packet(number) for number in range(1, 51)]
     fin = {**alice.identity("file_"), **upload.named, "total_packets": 50}
@@ -319,7 +373,11 @@ def check_ranges(received: Any, sent: set[int]) -> None:
     assert isinstance(received, list), received
     last = -1
     for entry in received:
-        assert isinstance(entry, list) and len(entry) == 2 and all(type(number) is int for number in entry)
+        assert (
+            isinstance(entry, list)
+            and len(entry) == 2
+            and all(type(number) is int for number in entry)
+        )
         assert last < entry[0] <= entry[1], "ranges are ascending and apart"
         last = entry[1]
         assert set(range(entry[0], entry[1] + 1)) <= sent, f"{entry} was never sent"
@@ -413,7 +471,13 @@ def test_another_size_or_number_of_packets_begins_anew(user: User, room: str, ch
     old = Upload(alice, room, "file", b"o" * 5000)
     old.init()
     old.send_all()
-    new = Upload(alice, room, "file", b"n" * (5001 if change == "size" else 5000), 1000 if change == "size" else 500)
+    new = Upload(
+        alice,
+        room,
+        "file",
+        b"n" * (5001 if change == "size" else 5000),
+        1000 if change == "size" else 500,
+    )
     begun = new.init()
     assert begun["status"] == "success" and begun["data"].get("received", []) == []
     assert error_code(new.fin()) == "incomplete_file"
@@ -422,7 +486,9 @@ def test_another_size_or_number_of_packets_begins_anew(user: User, room: str, ch
     assert download(alice, room, "file")[0][:1] == b"n"
 
 
-def test_a_key_used_again_after_fin_makes_no_second_version(user: User, client_factory: User, room: str) -> None:
+def test_a_key_used_again_after_fin_makes_no_second_version(
+    user: User, client_factory: User, room: str
+) -> None:
     alice, bob = user(), user()
     upload = Upload(alice, room, "keyed", b"x" * 2500)
     first = upload.run(transaction_id="file-key")
@@ -439,7 +505,9 @@ def test_a_key_used_again_after_fin_makes_no_second_version(user: User, client_f
     assert names_of(bob, room) == ["keyed"]
 
 
-def test_a_key_used_again_after_a_newer_version_answers_for_its_own_file(user: User, room: str) -> None:
+def test_a_key_used_again_after_a_newer_version_answers_for_its_own_file(
+    user: User, room: str
+) -> None:
     alice = user()
     old, new = Upload(alice, room, "notes", b"o" * 2500), Upload(alice, room, "notes", b"n" * 4500)
     first = old.run(transaction_id="old")
@@ -451,7 +519,9 @@ def test_a_key_used_again_after_a_newer_version_answers_for_its_own_file(user: U
     assert download(alice, room, "notes")[0] == b"n" * 4500
 
 
-def test_a_key_is_known_after_a_restart(start_server: Start, user: User, client_factory: User) -> None:
+def test_a_key_is_known_after_a_restart(
+    start_server: Start, user: User, client_factory: User
+) -> None:
     process = start_server()
     upload = Upload(user("alice", process), "lobby", "keyed", b"x" * 2500)
     first = upload.run(transaction_id="key")
@@ -465,9 +535,13 @@ def test_a_key_is_known_after_a_restart(start_server: Start, user: User, client_
 
 
 @pytest.mark.parametrize(
-    ("name", "data"), [("other", b"x" * 2500), ("keyed", b"x" * 2501)], ids=["another name", "another size"]
+    ("name", "data"),
+    [("other", b"x" * 2500), ("keyed", b"x" * 2501)],
+    ids=["another name", "another size"],
 )
-def test_a_key_used_for_another_file_is_a_mismatch(user: User, room: str, name: str, data: bytes) -> None:
+def test_a_key_used_for_another_file_is_a_mismatch(
+    user: User, room: str, name: str, data: bytes
+) -> None:
     alice = user()
     Upload(alice, room, "keyed", b"x" * 2500).run(transaction_id="key")
     answer = Upload(alice, room, name, data).init(transaction_id="key")
@@ -523,7 +597,9 @@ def test_another_users_file_of_a_name_gets_a_name_of_its_own(
         assert download(carol, room, stored)[0] == data
 
 
-@pytest.mark.parametrize("name", ["x" * 251 + ".txt", "é" * 125 + ".txt", "x" * 255, "👍" * 62 + ".tar.gz"])
+@pytest.mark.parametrize(
+    "name", ["x" * 251 + ".txt", "é" * 125 + ".txt", "x" * 255, "👍" * 62 + ".tar.gz"]
+)
 def test_a_name_of_its_own_keeps_255_bytes(user: User, room: str, name: str) -> None:
     alice, bob = user(), user()
     assert Upload(alice, room, name, b"alice").run()["stored_as"] == name
@@ -536,10 +612,18 @@ def test_a_name_of_its_own_keeps_255_bytes(user: User, room: str, name: str) -> 
 
 @pytest.mark.parametrize(
     ("name", "stored"),
-    [("../../evil.txt", "evil.txt"), ("..\\..\\evil.txt", "evil.txt"), ("/etc/passwd", "passwd"),
-     ("C:\\Users\\me\\notes.txt", "notes.txt"), ("a/b\\c.txt", "c.txt"), ("\\\\host\\share\\x", "x"),
-     ("%2e%2e%2fx", "%2e%2e%2fx"), (".htaccess", ".htaccess"), ("a" * 300 + "/x.txt", "x.txt")],
-)  # fmt: skip
+    [
+        ("../../evil.txt", "evil.txt"),
+        ("..\\..\\evil.txt", "evil.txt"),
+        ("/etc/passwd", "passwd"),
+        ("C:\\Users\\me\\notes.txt", "notes.txt"),
+        ("a/b\\c.txt", "c.txt"),
+        ("\\\\host\\share\\x", "x"),
+        ("%2e%2e%2fx", "%2e%2e%2fx"),
+        (".htaccess", ".htaccess"),
+        ("a" * 300 + "/x.txt", "x.txt"),
+    ],
+)
 def test_directories_are_cut_off(user: User, room: str, name: str, stored: str) -> None:
     alice, bob = user(), user()
     upload = Upload(alice, room, name, b"x" * 2500)
@@ -548,7 +632,9 @@ def test_directories_are_cut_off(user: User, room: str, name: str, stored: str) 
         assert error_code(begun) == "bad_packet"
         return
     upload.send_all()
-    assert upload.fin()["data"]["stored_as"] == stored, "later packets go on with the name it began with"
+    assert upload.fin()["data"]["stored_as"] == stored, (
+        "later packets go on with the name it began with"
+    )
     assert bob.receive_action("receive_file")["data"]["file_path"] == stored
     assert names_of(bob, room) == [stored]
     assert download(bob, room, stored)[0] == b"x" * 2500
@@ -556,9 +642,27 @@ def test_directories_are_cut_off(user: User, room: str, name: str, stored: str) 
 
 @pytest.mark.parametrize(
     "name",
-    ["CON", "con", "nul.txt", "COM1", "lpt9.tar.gz", "PRN", "aux.c", "a\x01b", "a\nb", "a\x7fb", "a\x9bb", "dir/",
-     "..", ".", "x/..", "x" * 256, "é" * 128, "dir/CON"],
-)  # fmt: skip
+    [
+        "CON",
+        "con",
+        "nul.txt",
+        "COM1",
+        "lpt9.tar.gz",
+        "PRN",
+        "aux.c",
+        "a\x01b",
+        "a\nb",
+        "a\x7fb",
+        "a\x9bb",
+        "dir/",
+        "..",
+        ".",
+        "x/..",
+        "x" * 256,
+        "é" * 128,
+        "dir/CON",
+    ],
+)
 def test_an_impossible_name_is_a_bad_packet(user: User, room: str, name: str) -> None:
     answer = Upload(user(), room, name, b"x").init()
     assert error_code(answer) == "bad_packet", answer
@@ -568,7 +672,9 @@ def test_an_impossible_name_is_a_bad_packet(user: User, room: str, name: str) ->
 def test_no_name_becomes_a_path_on_the_server(start_server: Start, user: User) -> None:
     process = start_server()
     client = user(server=process)
-    for number, name in enumerate(["telltale.txt", "../telltale.txt", "telltale/../telltale", "/tmp/telltale"]):
+    for number, name in enumerate(
+        ["telltale.txt", "../telltale.txt", "telltale/../telltale", "/tmp/telltale"]
+    ):
         Upload(client, f"telltale room {number}", name, b"x").run()
     for path in process.data_dir.parent.rglob("*"):
         assert "telltale" not in str(path.relative_to(process.data_dir.parent)), path
@@ -644,16 +750,25 @@ def test_nobodys_chat_waits_for_a_download(user: User, room: str) -> None:
     meta = bob.receive_action("file_down_meta")
     bob.send({"action": "ping"})
     alice.say(room, "in between")
-    bob.send({"action": "send_message", "data": {"chatid": bob.chatid, "room_id": room, "content": "also"}})
+    bob.send(
+        {
+            "action": "send_message",
+            "data": {"chatid": bob.chatid, "room_id": room, "content": "also"},
+        }
+    )
     seen: list[Packet] = []
     while not seen or seen[-1]["action"] != "file_down_fin":
         seen.append(bob.receive())
     actions = [packet["action"] for packet in seen]
     assert {"pong", "receive_message", "character_count"} <= set(actions[:-1])
-    chunks = [packet["data"]["sequence_number"] for packet in seen if packet["action"] == "file_down_data"]
+    chunks = [
+        packet["data"]["sequence_number"] for packet in seen if packet["action"] == "file_down_data"
+    ]
     assert chunks == list(range(1, meta["data"]["total_packets"] + 1))
     for action in ("pong", "receive_message", "character_count"):
-        assert "file_down_data" in actions[actions.index(action) :], f"{action} waited for the whole file"
+        assert "file_down_data" in actions[actions.index(action) :], (
+            f"{action} waited for the whole file"
+        )
     assert len(data) == meta["data"]["file_size"]
 
 
@@ -702,7 +817,9 @@ def test_a_download_starts_where_it_is_asked_to(user: User, room: str, from_sequ
     if from_sequence > meta["total_packets"]:
         pytest.skip("the server sends larger chunks")
     rest, _ = download(alice, room, "file", from_sequence)
-    chunk = (len(data) - len(download(alice, room, "file", 2)[0])) if meta["total_packets"] > 1 else 0
+    chunk = (
+        (len(data) - len(download(alice, room, "file", 2)[0])) if meta["total_packets"] > 1 else 0
+    )
     assert rest == data[(from_sequence - 1) * chunk :]
 
 
@@ -720,7 +837,12 @@ def test_downloads_of_a_session_run_one_after_the_other(user: User, room: str) -
     for name, data in files.items():
         Upload(alice, room, name, data).run()
     packets = [
-        encode({"action": "file_down_req", "data": {**alice.identity("file_"), "room_id": room, "file_path": name}})
+        encode(
+            {
+                "action": "file_down_req",
+                "data": {**alice.identity("file_"), "room_id": room, "file_path": name},
+            }
+        )
         for name in files
     ]
     alice.send_bytes(b"".join(packets))
@@ -734,7 +856,9 @@ def test_a_version_is_downloaded_whole_though_a_newer_one_comes(user: User, room
     begin_download(bob, room)
     meta = bob.receive_action("file_down_meta")["data"]
     Upload(bob, room, "big", b"another user's").run()
-    bob._aside.appendleft({"action": "file_down_meta", "status": "success", "message": "", "data": meta})
+    bob._aside.appendleft(
+        {"action": "file_down_meta", "status": "success", "message": "", "data": meta}
+    )
     assert read_download(bob, room, "big")[0] == data
 
 

@@ -11,7 +11,15 @@ from typing import Any
 
 import pytest
 from support import fresh_name, needs_time
-from support.raw_client import ClosedByServer, NothingCame, Packet, RawClient, encode, error_code, frame
+from support.raw_client import (
+    ClosedByServer,
+    NothingCame,
+    Packet,
+    RawClient,
+    encode,
+    error_code,
+    frame,
+)
 from support.server_process import ServerProcess
 
 Connect = Callable[..., RawClient]
@@ -20,17 +28,54 @@ FIRST_LIMIT = 64 * 1024
 FULL_LIMIT = 1024 * 1024
 
 CLIENT_ACTIONS = [
-    "send_message", "get_messages", "character_count", "confirm_count", "ack", "file_send_init",
-    "file_send_data", "file_send_fin", "file_cancel", "file_list_req", "file_down_req", "logout",
-    "change_password", "create_room", "get_rooms", "join_room", "leave_room", "add_user_to_room",
-    "remove_user_from_room", "rename_room", "delete_room", "get_room_users", "get_users", "typing",
-]  # fmt: skip
+    "send_message",
+    "get_messages",
+    "character_count",
+    "confirm_count",
+    "ack",
+    "file_send_init",
+    "file_send_data",
+    "file_send_fin",
+    "file_cancel",
+    "file_list_req",
+    "file_down_req",
+    "logout",
+    "change_password",
+    "create_room",
+    "get_rooms",
+    "join_room",
+    "leave_room",
+    "add_user_to_room",
+    "remove_user_from_room",
+    "rename_room",
+    "delete_room",
+    "get_room_users",
+    "get_users",
+    "typing",
+]
 UNKNOWN_ACTIONS = [
-    "no_such_action", "LOGIN", "login ", "__class__", "login_success", "login_fail", "receive_message",
-    "receive_file", "messages_list", "error", "pong", "file_down_meta", "file_down_data", "file_down_fin",
-    "register_success", "register_fail", "logout_ack", "room_created", "rooms_list", "event",
+    "no_such_action",
+    "LOGIN",
+    "login ",
+    "__class__",
+    "login_success",
+    "login_fail",
+    "receive_message",
+    "receive_file",
+    "messages_list",
+    "error",
+    "pong",
+    "file_down_meta",
+    "file_down_data",
+    "file_down_fin",
+    "register_success",
+    "register_fail",
+    "logout_ack",
+    "room_created",
+    "rooms_list",
+    "event",
     "file_cancelled",
-]  # fmt: skip
+]
 
 
 def ping_of(size: int) -> bytes:
@@ -127,7 +172,9 @@ def check_bad_json(client: RawClient, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("body", BAD_JSON.values(), ids=BAD_JSON.keys())
-def test_bad_json_is_answered_and_the_connection_lives(client_factory: Connect, body: bytes) -> None:
+def test_bad_json_is_answered_and_the_connection_lives(
+    client_factory: Connect, body: bytes
+) -> None:
     check_bad_json(client_factory(), body)
 
 
@@ -140,7 +187,11 @@ def test_good_json_is_taken(client_factory: Connect, body: bytes) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [nested(100_000), b'{"action":"ping","x":[' + b"{}," * 300_000 + b"0]}", b'{"' + b"k" * 900_000 + b'":1}']
+    [
+        nested(100_000),
+        b'{"action":"ping","x":[' + b"{}," * 300_000 + b"0]}",
+        b'{"' + b"k" * 900_000 + b'":1}',
+    ]
     + [b'{"action":"ping","x":0.' + b"0" * 1_000_000 + b"1e999999}"],
     ids=["100,000 deep", "a wide one", "a long key", "a long number"],
 )
@@ -180,12 +231,18 @@ def refused(client: RawClient, data: bytes, length: int) -> str:
     assert error_code(packets[0]) == "bad_frame"
     assert packets[0]["original_action"] == "unknown"
     message = str(packets[0]["message"])
-    assert str(length) in message.replace(",", "").replace("_", ""), f"{length} is not named: {message}"
+    assert str(length) in message.replace(",", "").replace("_", ""), (
+        f"{length} is not named: {message}"
+    )
     return message
 
 
-@pytest.mark.parametrize("length", [0, FIRST_LIMIT + 1, FULL_LIMIT, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF])
-def test_a_bad_length_is_answered_and_closes_before_login(client_factory: Connect, length: int) -> None:
+@pytest.mark.parametrize(
+    "length", [0, FIRST_LIMIT + 1, FULL_LIMIT, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
+)
+def test_a_bad_length_is_answered_and_closes_before_login(
+    client_factory: Connect, length: int
+) -> None:
     refused(client_factory(), struct.pack(">I", length), length)
 
 
@@ -363,7 +420,10 @@ WRONG: dict[str, list[Any]] = {
 # Every action with the keys that it requires, a good value and the kind of each; identity apart.
 REQUIRED: dict[str, dict[str, tuple[Any, str]]] = {
     "send_message": {"room_id": ("lobby", "text"), "content": ("x", "text")},
-    "get_messages": {"room_id": ("lobby", "text"), "from_time": ("2024-01-01T00:00:00Z", "any text")},
+    "get_messages": {
+        "room_id": ("lobby", "text"),
+        "from_time": ("2024-01-01T00:00:00Z", "any text"),
+    },
     "character_count": {
         "transaction_id": ("no such", "text"),
         "letter_frequencies": ({"x": 1}, "object"),
@@ -456,7 +516,12 @@ def test_wrong_keys_before_login_are_named(
 
 
 OPTIONAL_AFTER = [
-    ("send_message", {"room_id": "lobby", "content": "x"}, "transaction_id", ["", "x" * 65, 1, None, "\u0000"]),
+    (
+        "send_message",
+        {"room_id": "lobby", "content": "x"},
+        "transaction_id",
+        ["", "x" * 65, 1, None, "\u0000"],
+    ),
     ("get_messages", {"room_id": "lobby"}, "after_id", ["1", True, 1.5, []]),
     ("get_messages", {"room_id": "lobby"}, "before_id", ["1", True, 1.5, []]),
     ("get_messages", {"room_id": "lobby", "after_id": 0}, "limit", [0, -1, 1001, "1", True, 1.5]),
@@ -498,12 +563,17 @@ def test_an_impossible_room_id_is_a_bad_packet(user: Connect, action: str, room_
     assert "data.room_id" in answer["message"]
 
 
-@pytest.mark.parametrize("room_id", ["x", "x" * 64, "../../etc/passwd", "CON", "a b", "'; DROP TABLE rooms;--", "Ünï 👍", "%_"])
+@pytest.mark.parametrize(
+    "room_id",
+    ["x", "x" * 64, "../../etc/passwd", "CON", "a b", "'; DROP TABLE rooms;--", "Ünï 👍", "%_"],
+)
 def test_any_printable_room_id_is_good(user: Connect, room_id: str) -> None:
     client = user()
     ack = client.say(room_id, "hello")
     listed = client.ask("get_messages", room_id=room_id, from_time="2024-01-01T00:00:00Z")
-    assert ack["data"]["message_id"] in [message["message_id"] for message in listed["data"]["messages"]]
+    assert ack["data"]["message_id"] in [
+        message["message_id"] for message in listed["data"]["messages"]
+    ]
 
 
 # the order of checks
@@ -520,7 +590,9 @@ def test_fields_are_checked_before_identity(user: Connect) -> None:
 
 
 @pytest.mark.parametrize("action", [action for action in REQUIRED if action not in HANDSHAKE])
-def test_another_users_name_is_forbidden_before_the_room_is_looked_at(user: Connect, action: str) -> None:
+def test_another_users_name_is_forbidden_before_the_room_is_looked_at(
+    user: Connect, action: str
+) -> None:
     client = user()
     good = {key: value for key, (value, _) in REQUIRED[action].items()}
     if "room_id" in good:
@@ -537,7 +609,10 @@ def test_another_users_name_is_forbidden_before_the_room_is_looked_at(user: Conn
     ("action", "fields"),
     [
         ("get_messages", {"from_time": "no time"}),
-        ("file_send_init", {"file_path": "x", "file_size": 2**50, "file_type": "x", "total_packets": 2**33}),
+        (
+            "file_send_init",
+            {"file_path": "x", "file_size": 2**50, "file_type": "x", "total_packets": 2**33},
+        ),
         ("file_send_data", {"file_path": "x", "sequence_number": 1, "file_data": ""}),
         ("file_send_fin", {"file_path": "x", "total_packets": 1}),
         ("file_down_req", {"file_path": "x"}),
@@ -561,9 +636,19 @@ def test_the_room_is_checked_before_the_rest(user: Connect, action: str, fields:
 
 @pytest.mark.parametrize(
     "action",
-    ["get_messages", "file_down_req", "file_list_req", "join_room", "leave_room", "rename_room",
-     "delete_room", "get_room_users", "add_user_to_room", "remove_user_from_room"],
-)  # fmt: skip
+    [
+        "get_messages",
+        "file_down_req",
+        "file_list_req",
+        "join_room",
+        "leave_room",
+        "rename_room",
+        "delete_room",
+        "get_room_users",
+        "add_user_to_room",
+        "remove_user_from_room",
+    ],
+)
 def test_a_room_that_is_not_there_is_not_found(user: Connect, room: str, action: str) -> None:
     good = {key: value for key, (value, _) in REQUIRED[action].items()}
     assert error_code(user().ask(action, **{**good, "room_id": room})) == "room_not_found"
@@ -589,7 +674,11 @@ def test_replies_carry_the_request_id_and_come_in_order(user: Connect) -> None:
         ("get_rooms", "rooms_list", {}),
         ("no_such", "error", {}),
         ("ping", "pong", {}),
-        ("get_messages", "messages_list", {"room_id": "lobby", "from_time": "2024-01-01T00:00:00Z"}),
+        (
+            "get_messages",
+            "messages_list",
+            {"room_id": "lobby", "from_time": "2024-01-01T00:00:00Z"},
+        ),
         ("file_list_req", "file_list_req", {"room_id": "lobby"}),
         ("get_messages", "error", {"room_id": "lobby", "from_time": "never"}),
         ("send_message", "character_count", {"room_id": "lobby", "content": "x"}),
@@ -604,7 +693,9 @@ def test_replies_carry_the_request_id_and_come_in_order(user: Connect) -> None:
     client.send_bytes(b"".join(encode(packet) for packet in packets))
     replies = [client.receive() for _ in packets]
     assert [reply["action"] for reply in replies] == [action for _, action, _ in asked]
-    assert [reply["request_id"] for reply in replies] == [f"q{number}" for number in range(len(asked))]
+    assert [reply["request_id"] for reply in replies] == [
+        f"q{number}" for number in range(len(asked))
+    ]
 
 
 def test_without_a_request_id_there_is_none_in_the_reply(user: Connect) -> None:
@@ -616,14 +707,16 @@ def test_without_a_request_id_there_is_none_in_the_reply(user: Connect) -> None:
 
 def test_a_request_id_of_64_characters_comes_back_unchanged(client_factory: Connect) -> None:
     client = client_factory()
-    for request_id in ("x" * 64, "é👍 \"\\", "7"):
+    for request_id in ("x" * 64, 'é👍 "\\', "7"):
         client.send({"action": "ping", "request_id": request_id})
         assert client.receive()["request_id"] == request_id
 
 
 def test_unknown_keys_are_ignored(user: Connect, room: str) -> None:
     client = user()
-    counted = client.propose(room, "x", sender_chatid="other", message_id=1, timestamp="1999-01-01T00:00:00Z")
+    counted = client.propose(
+        room, "x", sender_chatid="other", message_id=1, timestamp="1999-01-01T00:00:00Z"
+    )
     ack = client.confirm(counted["data"]["transaction_id"])
     assert ack["data"]["message_id"] > 1 or not ack["data"]["timestamp"].startswith("1999")
     listed = client.ask("get_messages", room_id=room, after_id=0)["data"]["messages"]
@@ -631,7 +724,9 @@ def test_unknown_keys_are_ignored(user: Connect, room: str) -> None:
     assert not listed[0]["timestamp"].startswith("1999")
 
 
-def test_either_spelling_of_the_identity_is_taken_in_any_request(client_factory: Connect, room: str) -> None:
+def test_either_spelling_of_the_identity_is_taken_in_any_request(
+    client_factory: Connect, room: str
+) -> None:
     client, name = client_factory(), fresh_name()
     identity = {"chat_id": name}
     register = {"action": "register", "data": {**identity, "password": "password"}}
@@ -644,9 +739,12 @@ def test_either_spelling_of_the_identity_is_taken_in_any_request(client_factory:
     upload = {"chatid": name, "room_id": room, "file_path": "a", "file_size": 0, "file_type": "x"}
     reply = client.request({"action": "file_send_init", "data": {**upload, "total_packets": 0}})
     assert reply["action"] == "file_send_init" and reply["data"]["chat_id"] == name, reply
-    assert client.request({"action": "file_list_req", "data": {"chatid": name, "room_id": "lobby"}})[
-        "status"
-    ] == "success"
+    assert (
+        client.request({"action": "file_list_req", "data": {"chatid": name, "room_id": "lobby"}})[
+            "status"
+        ]
+        == "success"
+    )
 
 
 def test_many_connections_that_end_at_once_leave_the_server_well(
@@ -667,7 +765,9 @@ def test_a_mutated_packet_never_harms(user: Connect, seed: int) -> None:
     generator = random.Random(seed)
     client = user()
     data = {"chatid": client.chatid, "room_id": "lobby", "content": "aé👍", "transaction_id": "t"}
-    body = json.dumps({"action": "send_message", "request_id": "m", "data": data}, ensure_ascii=False).encode()
+    body = json.dumps(
+        {"action": "send_message", "request_id": "m", "data": data}, ensure_ascii=False
+    ).encode()
     bad = 0
     for _ in range(150):
         mutated = bytearray(body)

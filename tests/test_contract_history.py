@@ -20,7 +20,9 @@ EPOCH = "2024-01-01T00:00:00Z"
 def ask(client: RawClient, room: str, **data: Any) -> Packet:
     """The data of a successful messages_list, its rules checked."""
     reply = client.ask("get_messages", room_id=room, **data)
-    assert (reply["action"], reply["status"]) == ("messages_list", "success") and reply["message"], reply
+    assert (reply["action"], reply["status"]) == ("messages_list", "success") and reply[
+        "message"
+    ], reply
     page: Packet = reply["data"]
     assert page.keys() == {"room_id", "messages", "has_more"} and page["room_id"] == room
     assert type(page["has_more"]) is bool
@@ -42,9 +44,16 @@ def say_many(client: RawClient, room: str, messages: list[str]) -> None:
         keys = [fresh_name("key") for _ in batch]
         data = b""
         for key, content in zip(keys, batch, strict=True):
-            send = {"chatid": client.chatid, "room_id": room, "content": content, "transaction_id": key}
+            send = {
+                "chatid": client.chatid,
+                "room_id": room,
+                "content": content,
+                "transaction_id": key,
+            }
             data += encode({"action": "send_message", "data": send})
-            data += encode({"action": "confirm_count", "data": {"transaction_id": key, "confirm": True}})
+            data += encode(
+                {"action": "confirm_count", "data": {"transaction_id": key, "confirm": True}}
+            )
         client.send_bytes(data)
         for key in keys:
             ack = client.receive_action("ack", "error")
@@ -73,10 +82,19 @@ def told(server: ServerProcess) -> tuple[str, list[Packet]]:
 
 @pytest.mark.parametrize(
     "from_time",
-    ["2024-01-01T00:00:00Z", "2024-01-01T00:00:00.5Z", "2024-01-01T00:00:00.123456Z",
-     "2024-01-01T00:00:00.123456789Z", "2024-01-01T00:00:00+00:00", "2024-01-01T00:00:00-05:30",
-     "2024-01-01T23:59:59.999+14:00", "1970-01-01T00:00:00Z", "1900-02-28T00:00:00Z", "2024-02-29T12:00:00Z"],
-)  # fmt: skip
+    [
+        "2024-01-01T00:00:00Z",
+        "2024-01-01T00:00:00.5Z",
+        "2024-01-01T00:00:00.123456Z",
+        "2024-01-01T00:00:00.123456789Z",
+        "2024-01-01T00:00:00+00:00",
+        "2024-01-01T00:00:00-05:30",
+        "2024-01-01T23:59:59.999+14:00",
+        "1970-01-01T00:00:00Z",
+        "1900-02-28T00:00:00Z",
+        "2024-02-29T12:00:00Z",
+    ],
+)
 def test_forms_of_from_time(user: User, told: tuple[str, list[Packet]], from_time: str) -> None:
     room, entries = told
     page = ask(user(), room, from_time=from_time)
@@ -85,12 +103,32 @@ def test_forms_of_from_time(user: User, told: tuple[str, list[Packet]], from_tim
 
 @pytest.mark.parametrize(
     "from_time",
-    ["yesterday", "2024-01-01", "2024-01-01T00:00:00", "00:00:00Z", "2024-13-01T00:00:00Z",
-     "2024-02-30T00:00:00Z", "2023-02-29T00:00:00Z", "2024-01-01T24:00:01Z", "2024-01-01T00:60:00Z",
-     "2024-01-01T00:00:00+25:00", "2024-01-01T00:00:00Z ", " 2024-01-01T00:00:00Z", "2024-1-1T0:0:0Z",
-     "1704067200", "２０２４-01-01T00:00:00Z", "2024-01-01T00:00:00Zx", "2024-01-01T00:00:00 UTC", "T", "Z",
-     "2024-01-01T00:00:00.Z", "2024-01-01T", "-2024-01-01T00:00:00Z", "x" * 1000],
-)  # fmt: skip
+    [
+        "yesterday",
+        "2024-01-01",
+        "2024-01-01T00:00:00",
+        "00:00:00Z",
+        "2024-13-01T00:00:00Z",
+        "2024-02-30T00:00:00Z",
+        "2023-02-29T00:00:00Z",
+        "2024-01-01T24:00:01Z",
+        "2024-01-01T00:60:00Z",
+        "2024-01-01T00:00:00+25:00",
+        "2024-01-01T00:00:00Z ",
+        " 2024-01-01T00:00:00Z",
+        "2024-1-1T0:0:0Z",
+        "1704067200",
+        "２０２４-01-01T00:00:00Z",
+        "2024-01-01T00:00:00Zx",
+        "2024-01-01T00:00:00 UTC",
+        "T",
+        "Z",
+        "2024-01-01T00:00:00.Z",
+        "2024-01-01T",
+        "-2024-01-01T00:00:00Z",
+        "x" * 1000,
+    ],
+)
 def test_anything_else_is_a_bad_time(user: User, from_time: str) -> None:
     answer = user().ask("get_messages", room_id="lobby", from_time=from_time)
     assert error_code(answer) == "bad_time"
@@ -98,7 +136,13 @@ def test_anything_else_is_a_bad_time(user: User, from_time: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "from_time", ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00"]
+    "from_time",
+    [
+        "9999-12-31T23:59:59Z",
+        "9999-12-31T23:59:59-12:00",
+        "0001-01-01T00:00:00Z",
+        "0001-01-01T00:00:00+14:00",
+    ],
 )
 def test_the_ends_of_time_are_a_list_or_a_bad_time(user: User, from_time: str) -> None:
     answer = user().ask("get_messages", room_id="lobby", from_time=from_time)
@@ -135,7 +179,13 @@ def test_without_from_time_one_of_the_ids_is_needed(user: User) -> None:
 def test_a_room_without_messages_has_an_empty_list(user: User) -> None:
     client = user()
     made = client.ask("create_room", participants=[], room_name="Empty")["data"]["room_id"]
-    for data in ({"from_time": EPOCH}, {"after_id": 0}, {"before_id": None}, {"before_id": 5}, {"after_id": 10**15}):
+    for data in (
+        {"from_time": EPOCH},
+        {"after_id": 0},
+        {"before_id": None},
+        {"before_id": 5},
+        {"after_id": 10**15},
+    ):
         page = ask(client, made, **data)
         assert page["messages"] == [] and page["has_more"] is False
 
@@ -195,7 +245,9 @@ def test_from_time_holds_beside_the_ids(user: User, told: tuple[str, list[Packet
     assert page["messages"] == entries[4:8] and page["has_more"] is True
 
 
-def test_ids_of_another_room_only_bound(user: User, told: tuple[str, list[Packet]], room: str) -> None:
+def test_ids_of_another_room_only_bound(
+    user: User, told: tuple[str, list[Packet]], room: str
+) -> None:
     told_room, entries = told
     client = user()
     number = client.say(room, "later")["data"]["message_id"]
@@ -204,7 +256,9 @@ def test_ids_of_another_room_only_bound(user: User, told: tuple[str, list[Packet
     assert contents(ask(client, room, after_id=entries[-1]["message_id"])) == ["later"]
 
 
-def test_a_client_of_the_seed_reads_a_long_history_by_from_time_alone(user: User, room: str) -> None:
+def test_a_client_of_the_seed_reads_a_long_history_by_from_time_alone(
+    user: User, room: str
+) -> None:
     client = user()
     expected = [f"{number}" for number in range(2500)]
     say_many(client, room, expected)
@@ -257,7 +311,9 @@ def test_a_page_by_time_alone_ends_with_a_whole_second(user: User, room: str) ->
 
 
 @pytest.mark.parametrize("letter", ["x", "👍", "\x01", '"'])
-def test_a_page_is_cut_where_the_frame_would_pass_its_limit(user: User, room: str, letter: str) -> None:
+def test_a_page_is_cut_where_the_frame_would_pass_its_limit(
+    user: User, room: str, letter: str
+) -> None:
     client = user()
     content = letter * (16384 // len(letter.encode()))
     say_many(client, room, [content] * 90)
@@ -293,7 +349,9 @@ def test_a_page_cut_by_the_frame_ends_with_a_whole_second(user: User, room: str)
     assert following["timestamp"] > last["timestamp"], "the page ends in the middle of a second"
 
 
-def test_the_configured_content_always_fits_a_page(start_server: Callable[..., ServerProcess], user: User) -> None:
+def test_the_configured_content_always_fits_a_page(
+    start_server: Callable[..., ServerProcess], user: User
+) -> None:
     client = user(server=start_server("--max-frame", "131072", "--rate-limit", "0"))
     say_many(client, "lobby", ["\x01" * 16384] * 3)
     after, count = 0, 0

@@ -29,7 +29,9 @@ def test_a_fast_client_is_read_slowly_and_never_refused(user: User) -> None:
     fast, other = user(), user()
     packet = {"action": "get_users", "data": {"chatid": fast.chatid, "limit": 1}}
     started = time.monotonic()
-    fast.send_bytes(b"".join(encode({**packet, "request_id": f"{number}"}) for number in range(130)))
+    fast.send_bytes(
+        b"".join(encode({**packet, "request_id": f"{number}"}) for number in range(130))
+    )
     other.say("lobby", "while the other waits")
     for number in range(130):
         reply = fast.receive_where(lambda packet: "request_id" in packet, 20)
@@ -42,7 +44,9 @@ def test_pings_are_free(user: User) -> None:
     client.send_bytes(encode({"action": "ping"}) * 1000)
     deadline = time.monotonic() + 20
     for _ in range(1000):
-        assert client.receive_action("pong", timeout=deadline - time.monotonic())["action"] == "pong"
+        assert (
+            client.receive_action("pong", timeout=deadline - time.monotonic())["action"] == "pong"
+        )
 
 
 def test_the_receivers_handshake_is_free(user: User, room: str) -> None:
@@ -119,7 +123,9 @@ def refused(server: ServerProcess) -> None:
         client.close()
 
 
-def test_over_the_cap_of_connections_is_a_clear_refusal(start_server: Start, client_factory: User) -> None:
+def test_over_the_cap_of_connections_is_a_clear_refusal(
+    start_server: Start, client_factory: User
+) -> None:
     process = start_server("--max-connections", "4")
     clients = [client_factory(process) for _ in range(4)]
     for client in clients:
@@ -139,7 +145,9 @@ def test_over_the_cap_of_connections_is_a_clear_refusal(start_server: Start, cli
             assert time.monotonic() < deadline, "the place did not come free"
 
 
-def test_loopback_is_free_of_the_cap_of_an_address(start_server: Start, client_factory: User) -> None:
+def test_loopback_is_free_of_the_cap_of_an_address(
+    start_server: Start, client_factory: User
+) -> None:
     process = start_server("--max-per-address", "2")
     for client in [client_factory(process) for _ in range(10)]:
         assert client.nothing_before_pong() == []
@@ -162,7 +170,9 @@ def test_the_limits_of_content_and_frame_are_options(start_server: Start, user: 
     client = user(server=process)
     assert client.max_frame == 131072
     client.say("lobby", "x" * 100)
-    assert error_code(client.ask("send_message", room_id="lobby", content="x" * 101)) == "bad_packet"
+    assert (
+        error_code(client.ask("send_message", room_id="lobby", content="x" * 101)) == "bad_packet"
+    )
     body = b'{"action":"ping","x":"' + b"x" * (131072 - 24) + b'"}'
     client.send_body(body)
     assert client.receive()["action"] == "pong"
@@ -211,7 +221,12 @@ def test_replies_never_count_as_waiting(start_server: Start, user: User) -> None
     for _ in range(60):
         client.say("lobby", "x" * 16000)
     other = user(server=process)
-    packet = encode({"action": "get_messages", "data": {"chatid": client.chatid, "room_id": "lobby", "after_id": 0}})
+    packet = encode(
+        {
+            "action": "get_messages",
+            "data": {"chatid": client.chatid, "room_id": "lobby", "after_id": 0},
+        }
+    )
     client.send_bytes(packet * 20)
     for number in range(20):
         other.say("lobby", f"{number}")
@@ -221,9 +236,15 @@ def test_replies_never_count_as_waiting(start_server: Start, user: User) -> None
         client.receive_message(f"{number}")
 
 
-def test_a_client_that_sends_without_reading_holds_up_only_itself(start_server: Start, user: User) -> None:
+def test_a_client_that_sends_without_reading_holds_up_only_itself(
+    start_server: Start, user: User
+) -> None:
     process = start_server("--rate-limit", "0")
-    greedy, other, third = user(server=process, receive_buffer=16384), user(server=process), user(server=process)
+    greedy, other, third = (
+        user(server=process, receive_buffer=16384),
+        user(server=process),
+        user(server=process),
+    )
     greedy.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
     packet = encode({"action": "get_rooms", "data": {"chatid": greedy.chatid}}) * 100
     with pytest.raises(TimeoutError):
@@ -234,12 +255,16 @@ def test_a_client_that_sends_without_reading_holds_up_only_itself(start_server: 
         third.receive_message(f"{number}")
 
 
-def test_talk_goes_on_while_a_class_logs_in(start_server: Start, user: User, client_factory: User) -> None:
+def test_talk_goes_on_while_a_class_logs_in(
+    start_server: Start, user: User, client_factory: User
+) -> None:
     process = start_server()
     alice, bob = user(server=process), user(server=process)
     clients = [client_factory(process) for _ in range(30)]
     threads = [
-        threading.Thread(target=lambda client=client: (client.register(name := fresh_name()), client.login(name)))
+        threading.Thread(
+            target=lambda client=client: (client.register(name := fresh_name()), client.login(name))
+        )
         for client in clients
     ]
     for thread in threads:
@@ -274,7 +299,9 @@ def pause(seconds: float) -> None:
 
 
 @pytest.mark.long  # quick in tests/test_limits.py, with a clock that the test drives
-def test_who_does_not_log_in_is_closed(start_server: Start, client_factory: User, user: User) -> None:
+def test_who_does_not_log_in_is_closed(
+    start_server: Start, client_factory: User, user: User
+) -> None:
     process = start_server("--login-timeout", "1")
     alice = user(server=process)
     silent, begun, pinging = (client_factory(process) for _ in range(3))
@@ -335,7 +362,9 @@ def test_who_takes_nothing_is_closed(start_server: Start, user: User) -> None:
 
 
 @pytest.mark.long  # quick in tests/test_limits.py, with a clock that the test drives
-def test_a_key_dies_after_its_last_use(start_server: Start, user: User, client_factory: User) -> None:
+def test_a_key_dies_after_its_last_use(
+    start_server: Start, user: User, client_factory: User
+) -> None:
     process = start_server("--session-lifetime", "1")
     alice, bob = user(server=process), user(server=process)
     bob.close()
@@ -353,7 +382,9 @@ def test_a_key_dies_after_its_last_use(start_server: Start, user: User, client_f
 
 
 @pytest.mark.long  # quick in tests/test_limits.py, with a clock that the test drives
-def test_an_upload_left_untouched_is_removed(start_server: Start, user: User, client_factory: User) -> None:
+def test_an_upload_left_untouched_is_removed(
+    start_server: Start, user: User, client_factory: User
+) -> None:
     process = start_server("--upload-lifetime", "1", "--quota", "4000")
     alice = user("alice", process)
     upload = Upload(alice, "lobby", "left", b"x" * 2500)
@@ -397,9 +428,18 @@ def assert_one_clear_line(result: subprocess.CompletedProcess[str]) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [["--no-such-option"], ["--port", "x"], ["--port", "70000"], ["--port", "-1"], ["--max-frame", "many"],
-     ["--registration", "sometimes"], ["--rate-limit", "-1"], ["--password-cost", "99"], ["--quota", "1.5.2"]],
-)  # fmt: skip
+    [
+        ["--no-such-option"],
+        ["--port", "x"],
+        ["--port", "70000"],
+        ["--port", "-1"],
+        ["--max-frame", "many"],
+        ["--registration", "sometimes"],
+        ["--rate-limit", "-1"],
+        ["--password-cost", "99"],
+        ["--quota", "1.5.2"],
+    ],
+)
 def test_bad_options_are_one_line_and_touch_nothing(tmp_path: Path, options: list[str]) -> None:
     assert_one_clear_line(run(tmp_path / "data", *options))
     assert not (tmp_path / "data").exists()
@@ -438,12 +478,16 @@ def test_an_unusable_data_folder_is_refused_untouched(tmp_path: Path, kind: str)
     assert touched.read_bytes() == before
 
 
-def test_the_last_word_of_many_clients_is_stored_before_the_end(start_server: Start, user: User) -> None:
+def test_the_last_word_of_many_clients_is_stored_before_the_end(
+    start_server: Start, user: User
+) -> None:
     process = start_server()
     clients = [user(f"user{number}", process) for number in range(5)]
     for client in clients:
         client.propose("lobby", f"last of {client.chatid}", transaction_id="last")
-    confirm = encode({"action": "confirm_count", "data": {"transaction_id": "last", "confirm": True}})
+    confirm = encode(
+        {"action": "confirm_count", "data": {"transaction_id": "last", "confirm": True}}
+    )
     for client in clients:
         client.send_bytes(confirm)
     acks = [client.receive_action("ack") for client in clients]

@@ -30,7 +30,7 @@ CONTENTS = [
     "'; DROP TABLE messages;--",
     "\ufeffmark",
     "\u2028\u2029\u0085",
-    "\"\\/",
+    '"\\/',
     "\uffff\ufdd0",
 ]
 
@@ -49,7 +49,9 @@ def stored(client: RawClient, room: str) -> list[str]:
 
 
 @pytest.mark.parametrize("content", CONTENTS)
-def test_every_code_point_counts_and_comes_through_unchanged(user: User, room: str, content: str) -> None:
+def test_every_code_point_counts_and_comes_through_unchanged(
+    user: User, room: str, content: str
+) -> None:
     alice, bob = user(), user()
     counted = alice.propose(room, content)
     assert counted["data"]["letter_frequencies"] == letter_frequencies(content)
@@ -151,11 +153,21 @@ def test_server_made_transactions_differ(user: User, room: str) -> None:
     assert len(names) == 20
 
 
-def test_confirmed_in_any_order_the_acks_come_in_the_order_of_confirming(user: User, room: str) -> None:
+def test_confirmed_in_any_order_the_acks_come_in_the_order_of_confirming(
+    user: User, room: str
+) -> None:
     alice = user()
-    names = [alice.propose(room, f"number {number}")["data"]["transaction_id"] for number in range(10)]
+    names = [
+        alice.propose(room, f"number {number}")["data"]["transaction_id"] for number in range(10)
+    ]
     packets = [
-        encode({"action": "confirm_count", "request_id": name[-8:], "data": {"transaction_id": name, "confirm": True}})
+        encode(
+            {
+                "action": "confirm_count",
+                "request_id": name[-8:],
+                "data": {"transaction_id": name, "confirm": True},
+            }
+        )
         for name in reversed(names)
     ]
     alice.send_bytes(b"".join(packets))
@@ -174,8 +186,15 @@ def test_the_acks_of_one_client_keep_their_order_whatever_they_say(user: User, r
     alice.propose(room, "denied", transaction_id="denied")
     kept = {"action": "confirm_count", "data": {"transaction_id": "kept", "confirm": True}}
     denied = {"action": "confirm_count", "data": {"transaction_id": "denied", "confirm": False}}
-    data = {"chatid": alice.chatid, "room_id": room, "content": "stored", "transaction_id": "stored"}
-    alice.send_bytes(encode(kept) + encode(denied) + encode({"action": "send_message", "data": data}))
+    data = {
+        "chatid": alice.chatid,
+        "room_id": room,
+        "content": "stored",
+        "transaction_id": "stored",
+    }
+    alice.send_bytes(
+        encode(kept) + encode(denied) + encode({"action": "send_message", "data": data})
+    )
     acks = [alice.receive_action("ack") for _ in range(3)]
     assert [ack["data"]["transaction_id"] for ack in acks] == ["kept", "denied", "stored"]
     assert [ack["status"] for ack in acks] == ["success", "error", "success"]
@@ -189,13 +208,18 @@ def test_at_most_64_transactions_are_open(user: User, room: str) -> None:
     assert answer["original_action"] == "send_message"
     assert alice.confirm(names[0])["status"] == "success"
     last = alice.propose(room, "room again")["data"]["transaction_id"]
-    assert error_code(alice.ask("send_message", room_id=room, content="again too many")) == "too_many_pending"
+    assert (
+        error_code(alice.ask("send_message", room_id=room, content="again too many"))
+        == "too_many_pending"
+    )
     assert alice.confirm(names[1], confirm=False)["code"] == "not_confirmed"
     alice.propose(room, "room again")
     assert alice.confirm(last)["status"] == "success"
 
 
-def test_transactions_die_with_their_connection(user: User, client_factory: User, room: str) -> None:
+def test_transactions_die_with_their_connection(
+    user: User, client_factory: User, room: str
+) -> None:
     alice = user()
     transaction = alice.propose(room, "cut off")["data"]["transaction_id"]
     alice.close()
@@ -207,7 +231,9 @@ def test_transactions_die_with_their_connection(user: User, client_factory: User
 
 @pytest.mark.parametrize(("size", "good"), [(16384, True), (16385, False)])
 @pytest.mark.parametrize("letter", ["a", "👍", "é", "\x01"])
-def test_content_is_limited_in_bytes_of_utf8(user: User, room: str, letter: str, size: int, good: bool) -> None:
+def test_content_is_limited_in_bytes_of_utf8(
+    user: User, room: str, letter: str, size: int, good: bool
+) -> None:
     alice = user()
     width = len(letter.encode())
     content = letter * (size // width) + "a" * (size % width)
@@ -231,7 +257,9 @@ def test_a_clients_key_is_the_transaction(user: User, room: str) -> None:
     assert message["data"]["transaction_id"] != "my key"
 
 
-def test_a_stored_key_is_acknowledged_at_once_and_stored_once(user: User, client_factory: User, room: str) -> None:
+def test_a_stored_key_is_acknowledged_at_once_and_stored_once(
+    user: User, client_factory: User, room: str
+) -> None:
     alice, bob = user(), user()
     first = alice.say(room, "once", transaction_id="key")
     bob.receive_message("once")
@@ -254,7 +282,10 @@ def test_a_stored_key_is_known_after_a_restart(
 ) -> None:
     process = start_server()
     alice = user("alice", process)
-    acks = [alice.say("lobby", f"number {number}", transaction_id=f"key {number}") for number in range(5)]
+    acks = [
+        alice.say("lobby", f"number {number}", transaction_id=f"key {number}")
+        for number in range(5)
+    ]
     alice.propose("lobby", "open", transaction_id="open")
     getattr(process, how)()
     process.restart()
@@ -262,7 +293,10 @@ def test_a_stored_key_is_known_after_a_restart(
     assert alice.login("alice", take_over=True)["action"] == "login_success"
     for number, ack in enumerate(acks):
         again = alice.ask(
-            "send_message", room_id="lobby", content=f"number {number}", transaction_id=f"key {number}"
+            "send_message",
+            room_id="lobby",
+            content=f"number {number}",
+            transaction_id=f"key {number}",
         )
         assert again["action"] == "ack" and again["data"] == ack["data"], again
     mismatch = alice.ask("send_message", room_id="lobby", content="other", transaction_id="key 0")
@@ -310,11 +344,15 @@ def test_keys_are_each_users_own(user: User, room: str) -> None:
     assert stored(alice, room) == ["alice's", "bob's"]
 
 
-def test_a_key_sent_again_while_the_first_is_being_stored_stores_once(user: User, room: str) -> None:
+def test_a_key_sent_again_while_the_first_is_being_stored_stores_once(
+    user: User, room: str
+) -> None:
     alice = user()
     data = {"chatid": alice.chatid, "room_id": room, "content": "twice", "transaction_id": "key"}
     send = encode({"action": "send_message", "data": data})
-    confirm = encode({"action": "confirm_count", "data": {"transaction_id": "key", "confirm": True}})
+    confirm = encode(
+        {"action": "confirm_count", "data": {"transaction_id": "key", "confirm": True}}
+    )
     alice.send_bytes((send + confirm) * 10)
     alice.nothing_before_pong()
     settled = alice.ask("send_message", room_id=room, content="twice", transaction_id="key")
@@ -351,10 +389,15 @@ def test_a_receiver_may_name_either_action(user: User, room: str, original_actio
 
 @pytest.mark.parametrize(
     "counts",
-    [{}, {"H": 1}, {"H": 1, "e": 1, "l": 3, "o": 1}, {"h": 1, "e": 1, "l": 2, "o": 1},
-     {"H": 1, "e": 1, "l": 2, "o": 1, "x": 1},
-     {"H": 1, "e": 1, "l": -2, "o": 1}],
-)  # fmt: skip
+    [
+        {},
+        {"H": 1},
+        {"H": 1, "e": 1, "l": 3, "o": 1},
+        {"h": 1, "e": 1, "l": 2, "o": 1},
+        {"H": 1, "e": 1, "l": 2, "o": 1, "x": 1},
+        {"H": 1, "e": 1, "l": -2, "o": 1},
+    ],
+)
 def test_wrong_counts_are_denied(user: User, room: str, counts: dict[str, int]) -> None:
     alice, bob = user(), user()
     alice.say(room, "Hello")
@@ -450,7 +493,9 @@ def test_the_sender_is_no_receiver(user: User, room: str) -> None:
     alice, bob = user(), user()
     alice.say(room, "Hello")
     transaction = bob.receive_message("Hello")["data"]["transaction_id"]
-    assert error_code(alice.count(transaction, letter_frequencies("Hello"))) == "transaction_not_found"
+    assert (
+        error_code(alice.count(transaction, letter_frequencies("Hello"))) == "transaction_not_found"
+    )
 
 
 # order
@@ -461,10 +506,15 @@ def test_all_members_see_one_order_whoever_sends(user: User, room: str) -> None:
     each = 25
 
     def send(sender: RawClient) -> list[int]:
-        return [sender.say(room, f"{sender.chatid} {number}")["data"]["message_id"] for number in range(each)]
+        return [
+            sender.say(room, f"{sender.chatid} {number}")["data"]["message_id"]
+            for number in range(each)
+        ]
 
     with ThreadPoolExecutor(len(senders)) as pool:
-        numbers = [future.result(60) for future in [pool.submit(send, sender) for sender in senders]]
+        numbers = [
+            future.result(60) for future in [pool.submit(send, sender) for sender in senders]
+        ]
     for own in numbers:
         assert own == sorted(own), "one sender's messages keep their order"
     history = watchers[0].ask("get_messages", room_id=room, after_id=0)["data"]["messages"]
@@ -473,11 +523,15 @@ def test_all_members_see_one_order_whoever_sends(user: User, room: str) -> None:
     for client in [*watchers, *senders]:
         expected = [entry for entry in history if entry["sender_chatid"] != client.chatid]
         live = [client.receive_message(room_id=room)["data"] for _ in expected]
-        assert [message["message_id"] for message in live] == [entry["message_id"] for entry in expected]
+        assert [message["message_id"] for message in live] == [
+            entry["message_id"] for entry in expected
+        ]
         assert [message["content"] for message in live] == [entry["content"] for entry in expected]
 
 
-def test_a_message_id_is_never_used_twice(start_server: Callable[..., ServerProcess], user: User) -> None:
+def test_a_message_id_is_never_used_twice(
+    start_server: Callable[..., ServerProcess], user: User
+) -> None:
     process = start_server()
     alice = user("alice", process)
     numbers = [alice.say(f"room {number % 3}", "x")["data"]["message_id"] for number in range(6)]
@@ -507,12 +561,17 @@ def test_who_logs_in_amid_the_talk_misses_nothing_with_the_history(user: User, r
         try:
             late = user()
             first = late.receive_message(room_id=room)["data"]["message_id"]
-            missed = late.ask("get_messages", room_id=room, before_id=first, limit=1000)["data"]["messages"]
+            missed = late.ask("get_messages", room_id=room, before_id=first, limit=1000)["data"][
+                "messages"
+            ]
         finally:
             done.set()
         total = talking.result(30)
     [before] = fence(alice, late)
-    live = [first, *(packet["data"]["message_id"] for packet in before if packet["data"]["room_id"] == room)]
+    live = [
+        first,
+        *(packet["data"]["message_id"] for packet in before if packet["data"]["room_id"] == room),
+    ]
     assert len(missed) + len(live) == total + 1
 
 
@@ -546,13 +605,17 @@ def test_what_was_acknowledged_survives_a_kill(
     found: list[tuple[int, str]] = []
     has_more = True
     while has_more:
-        page = again.ask("get_messages", room_id="lobby", after_id=found[-1][0] if found else 0)["data"]
+        page = again.ask("get_messages", room_id="lobby", after_id=found[-1][0] if found else 0)[
+            "data"
+        ]
         found += [(message["message_id"], message["content"]) for message in page["messages"]]
         has_more = page["has_more"]
     assert set(acked) <= set(found)
     assert len({content for _, content in found}) == len(found), "nothing is there twice"
     for client in clients:
-        own = [int(content.split()[1]) for _, content in found if content.split()[0] == client.chatid]
+        own = [
+            int(content.split()[1]) for _, content in found if content.split()[0] == client.chatid
+        ]
         assert own == list(range(len(own)))
 
 
@@ -562,7 +625,9 @@ def test_a_large_room_gets_every_message(user: User, room: str) -> None:
         member.say(room, f"from {number}")
     for member in members:
         expected = [f"from {number}" for number in range(10) if members[number] is not member]
-        assert [member.receive_message(room_id=room)["data"]["content"] for _ in expected] == expected
+        assert [
+            member.receive_message(room_id=room)["data"]["content"] for _ in expected
+        ] == expected
 
 
 @needs_time

@@ -15,14 +15,20 @@ Start = Callable[..., ServerProcess]
 
 def make_private(owner: RawClient, *members: RawClient, name: str = "Private") -> str:
     """Make a private room and return its id."""
-    reply = owner.ask("create_room", participants=[member.chatid for member in members], room_name=name)
-    assert (reply["action"], reply["status"]) == ("room_created", "success") and reply["message"], reply
+    reply = owner.ask(
+        "create_room", participants=[member.chatid for member in members], room_name=name
+    )
+    assert (reply["action"], reply["status"]) == ("room_created", "success") and reply["message"], (
+        reply
+    )
     room_id = reply["data"]["room_id"]
     assert room_id.startswith("p-") and 22 <= len(room_id[2:]) <= 62, "128 random bits"
     return str(room_id)
 
 
-def all_pages(client: RawClient, action: str, key: str, name: Callable[[Any], str], limit: int | None) -> list[Any]:
+def all_pages(
+    client: RawClient, action: str, key: str, name: Callable[[Any], str], limit: int | None
+) -> list[Any]:
     """A whole list, gathered page by page."""
     found: list[Any] = []
     while True:
@@ -57,8 +63,21 @@ def test_a_fresh_server_has_one_room(start_server: Start, user: User) -> None:
     reply = client.ask("get_rooms")
     assert (reply["action"], reply["status"]) == ("rooms_list", "success") and reply["message"]
     [lobby] = reply["data"]["rooms"]
-    assert lobby.keys() == {"id", "name", "owner", "private", "members", "unread", "last_message_id"}
-    assert (lobby["id"], lobby["owner"], lobby["private"], lobby["unread"]) == ("lobby", None, False, 0)
+    assert lobby.keys() == {
+        "id",
+        "name",
+        "owner",
+        "private",
+        "members",
+        "unread",
+        "last_message_id",
+    }
+    assert (lobby["id"], lobby["owner"], lobby["private"], lobby["unread"]) == (
+        "lobby",
+        None,
+        False,
+        0,
+    )
     users = client.ask("get_users")
     assert (users["action"], users["status"]) == ("users_list", "success") and users["message"]
     assert users["data"]["users"] == [client.chatid] and users["data"]["online"] == [client.chatid]
@@ -74,13 +93,18 @@ def test_the_first_stored_message_makes_the_room(user: User, room: str) -> None:
     assert bob.receive_message("first")["data"]["room_id"] == room
 
 
-def test_everybody_who_is_on_belongs_to_an_open_room(user: User, client_factory: User, room: str) -> None:
+def test_everybody_who_is_on_belongs_to_an_open_room(
+    user: User, client_factory: User, room: str
+) -> None:
     alice, bob = user(), user()
     alice.say(room, "hello")
     late = user()
     outside = client_factory()
     alice.say(room, "hello again")
-    assert [bob.receive_message(room_id=room)["data"]["content"] for _ in range(2)] == ["hello", "hello again"]
+    assert [bob.receive_message(room_id=room)["data"]["content"] for _ in range(2)] == [
+        "hello",
+        "hello again",
+    ]
     assert late.receive_message(room_id=room)["data"]["content"] == "hello again"
     assert outside.nothing_before_pong() == []
     listed = alice.ask("get_room_users", room_id=room)
@@ -94,13 +118,21 @@ def test_leaving_an_open_room_ends_live_delivery_until_one_joins(user: User, roo
     alice, bob, carol = user(), user(), user()
     alice.say(room, "one")
     left = bob.ask("leave_room", room_id=room)
-    assert (left["action"], left["status"], left["data"]["room_id"]) == ("room_left", "success", room)
+    assert (left["action"], left["status"], left["data"]["room_id"]) == (
+        "room_left",
+        "success",
+        room,
+    )
     alice.say(room, "two")
     [came] = fence(alice, bob)
     assert [packet["data"]["content"] for packet in came] == ["one"]
     assert carol.receive_message("two", room)
     joined = bob.ask("join_room", room_id=room)
-    assert (joined["action"], joined["status"], joined["data"]["room_id"]) == ("room_joined", "success", room)
+    assert (joined["action"], joined["status"], joined["data"]["room_id"]) == (
+        "room_joined",
+        "success",
+        room,
+    )
     alice.say(room, "three")
     assert bob.receive_message(room_id=room)["data"]["content"] == "three"
     history = bob.ask("get_messages", room_id=room, after_id=0)["data"]["messages"]
@@ -192,7 +224,11 @@ def test_a_private_room_is_its_members_only(user: User) -> None:
     private = make_private(alice, bob, name="The two of us")
     for client in (alice, bob):
         seen = rooms_of(client)[private]
-        assert (seen["name"], seen["owner"], seen["private"]) == ("The two of us", alice.chatid, True)
+        assert (seen["name"], seen["owner"], seen["private"]) == (
+            "The two of us",
+            alice.chatid,
+            True,
+        )
         users = client.ask("get_room_users", room_id=private)["data"]
         assert (users["room_id"], users["room_name"]) == (private, "The two of us")
         assert users["users"] == sorted([alice.chatid, bob.chatid])
@@ -233,7 +269,9 @@ def test_to_a_stranger_a_private_room_does_not_exist(user: User, action: str, da
     for answer in (real, made_up):
         assert error_code(answer) == "room_not_found"
         answer.pop("request_id")
-    assert real["message"].replace(private, "") == made_up["message"].replace("p-0123456789abcdefghijkl", "")
+    assert real["message"].replace(private, "") == made_up["message"].replace(
+        "p-0123456789abcdefghijkl", ""
+    )
 
 
 def test_typing_in_a_strangers_room_is_not_found(user: User) -> None:
@@ -300,11 +338,16 @@ def test_who_was_removed_is_out_at_once(user: User) -> None:
     private = make_private(alice, bob)
     transaction = bob.propose(private, "begun before")["data"]["transaction_id"]
     removed = alice.ask("remove_user_from_room", room_id=private, user_to_remove=bob.chatid)
-    assert (removed["action"], removed["status"]) == ("user_removed", "success") and removed["message"]
+    assert (removed["action"], removed["status"]) == ("user_removed", "success") and removed[
+        "message"
+    ]
     assert (removed["data"]["room_id"], removed["data"]["user_removed"]) == (private, bob.chatid)
     assert error_code(bob.ask("get_messages", room_id=private, after_id=0)) == "room_not_found"
     late = bob.confirm(transaction)
-    assert late["status"] == "error" and late["code"] in {"room_not_found", "transaction_not_found"}, late
+    assert late["status"] == "error" and late["code"] in {
+        "room_not_found",
+        "transaction_not_found",
+    }, late
     alice.say(private, "without bob")
     assert fence(alice, bob) == [[]]
 
@@ -315,7 +358,9 @@ def test_the_owner_cannot_leave_or_be_removed(user: User) -> None:
     assert error_code(alice.ask("leave_room", room_id=private)) == "forbidden"
     answer = alice.ask("remove_user_from_room", room_id=private, user_to_remove=alice.chatid)
     assert error_code(answer) == "forbidden"
-    assert alice.ask("get_room_users", room_id=private)["data"]["users"] == sorted([alice.chatid, bob.chatid])
+    assert alice.ask("get_room_users", room_id=private)["data"]["users"] == sorted(
+        [alice.chatid, bob.chatid]
+    )
 
 
 @pytest.mark.parametrize(
@@ -347,7 +392,9 @@ def test_a_renamed_room_shows_its_new_name(user: User) -> None:
     alice, bob = user(), user()
     private = make_private(alice, bob)
     renamed = alice.ask("rename_room", room_id=private, new_room_name="Neu 👍")
-    assert (renamed["action"], renamed["status"]) == ("room_renamed", "success") and renamed["message"]
+    assert (renamed["action"], renamed["status"]) == ("room_renamed", "success") and renamed[
+        "message"
+    ]
     assert (renamed["data"]["room_id"], renamed["data"]["new_room_name"]) == (private, "Neu 👍")
     assert rooms_of(bob)[private]["name"] == "Neu 👍"
     assert bob.ask("get_room_users", room_id=private)["data"]["room_name"] == "Neu 👍"
@@ -359,13 +406,22 @@ def test_a_deleted_room_is_out_of_reach(user: User) -> None:
     alice.say(private, "last words")
     transaction = bob.propose(private, "too late")["data"]["transaction_id"]
     deleted = alice.ask("delete_room", room_id=private)
-    assert (deleted["action"], deleted["status"], deleted["data"]["room_id"]) == ("room_deleted", "success", private)
+    assert (deleted["action"], deleted["status"], deleted["data"]["room_id"]) == (
+        "room_deleted",
+        "success",
+        private,
+    )
     for client in (alice, bob):
         assert private not in rooms_of(client)
         for action, data in STRANGERS_TRIES:
-            assert error_code(client.ask(action, room_id=private, **data)) == "room_not_found", action
+            assert error_code(client.ask(action, room_id=private, **data)) == "room_not_found", (
+                action
+            )
     late = bob.confirm(transaction)
-    assert late["status"] == "error" and late["code"] in {"room_not_found", "transaction_not_found"}, late
+    assert late["status"] == "error" and late["code"] in {
+        "room_not_found",
+        "transaction_not_found",
+    }, late
 
 
 def test_private_rooms_have_ids_of_their_own(user: User) -> None:
@@ -394,7 +450,9 @@ def test_rooms_are_sorted_and_come_in_pages(start_server: Start, user: User) -> 
     assert alice.ask("get_rooms", after="room10x")["data"]["rooms"][0]["id"] == "room11"
 
 
-def test_users_are_sorted_and_come_in_pages(start_server: Start, user: User, client_factory: User) -> None:
+def test_users_are_sorted_and_come_in_pages(
+    start_server: Start, user: User, client_factory: User
+) -> None:
     process = start_server()
     alice = user("alice", process)
     names = [f"user{number:02}" for number in range(12)]
@@ -413,7 +471,9 @@ def test_users_are_sorted_and_come_in_pages(start_server: Start, user: User, cli
     assert (page["users"], page["has_more"]) == (names[6:9], True)
 
 
-def test_pages_miss_nobody_whatever_the_letters(start_server: Start, user: User, client_factory: User) -> None:
+def test_pages_miss_nobody_whatever_the_letters(
+    start_server: Start, user: User, client_factory: User
+) -> None:
     process = start_server()
     alice, registrar = user("Mia", process), client_factory(process)
     names = ["Zoe", "adam", "Ärne", "_x", "a.b", "a-b", "A_c", "ÿ", "名前", "Straße", "10", "9"]
@@ -425,7 +485,10 @@ def test_pages_miss_nobody_whatever_the_letters(start_server: Start, user: User,
     for limit in (1, 2, 100):
         users = all_pages(alice, "get_users", "users", str, limit)
         assert len(users) == len(set(users)) and set(users) == {"Mia", *names}
-        rooms = [room["id"] for room in all_pages(alice, "get_rooms", "rooms", lambda room: str(room["id"]), limit)]
+        rooms = [
+            room["id"]
+            for room in all_pages(alice, "get_rooms", "rooms", lambda room: str(room["id"]), limit)
+        ]
         assert len(rooms) == len(set(rooms)) and set(rooms) == {"lobby", *ids}
 
 

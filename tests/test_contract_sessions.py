@@ -20,7 +20,9 @@ LOGIN_FAIL = {
 }
 
 
-def assert_login_fails(client: RawClient, chatid: str, password: str | None = "password", **data: object) -> None:
+def assert_login_fails(
+    client: RawClient, chatid: str, password: str | None = "password", **data: object
+) -> None:
     reply = client.login(chatid, password, **data)
     reply.pop("request_id")
     assert reply == LOGIN_FAIL
@@ -69,7 +71,9 @@ def test_wrong_credentials_get_the_seeds_one_message(client_factory: Connect) ->
     assert client.login(name)["action"] == "login_success"
 
 
-def test_a_second_login_of_a_user_who_is_on_fails_alike(user: Connect, client_factory: Connect) -> None:
+def test_a_second_login_of_a_user_who_is_on_fails_alike(
+    user: Connect, client_factory: Connect
+) -> None:
     first, second = user(), client_factory()
     assert_login_fails(second, first.chatid)
     assert_login_fails(second, first.chatid, take_over=False)
@@ -81,7 +85,9 @@ def test_a_connection_that_is_logged_in_cannot_log_in(user: Connect) -> None:
     alice, bob = user(), user()
     bob.ask("logout")
     for name in (alice.chatid, bob.chatid, "nobody"):
-        answer = alice.request({"action": "login", "data": {"chatid": name, "password": "password"}})
+        answer = alice.request(
+            {"action": "login", "data": {"chatid": name, "password": "password"}}
+        )
         assert error_code(answer) == "forbidden"
         assert answer["original_action"] == "login"
     assert is_logged_in(alice)
@@ -103,7 +109,9 @@ def test_of_many_logins_at_once_one_wins(client_factory: Connect) -> None:
     assert actions == ["login_fail"] * 7 + ["login_success"]
 
 
-def test_a_connection_may_be_lost_and_made_again_at_once(user: Connect, client_factory: Connect) -> None:
+def test_a_connection_may_be_lost_and_made_again_at_once(
+    user: Connect, client_factory: Connect
+) -> None:
     name = fresh_name()
     user(name).close()
     for _ in range(20):
@@ -116,7 +124,9 @@ def test_a_connection_may_be_lost_and_made_again_at_once(user: Connect, client_f
 # keys and taking over
 
 
-def test_a_key_logs_in_and_closes_the_old_connection(user: Connect, client_factory: Connect) -> None:
+def test_a_key_logs_in_and_closes_the_old_connection(
+    user: Connect, client_factory: Connect
+) -> None:
     old, new = user(), client_factory()
     reply = new.login(old.chatid, None, session_key=old.session_key)
     assert reply["action"] == "login_success", reply
@@ -128,7 +138,9 @@ def test_a_key_logs_in_and_closes_the_old_connection(user: Connect, client_facto
     new.expect_closed()
 
 
-def test_the_password_takes_over_and_ends_the_old_key(user: Connect, client_factory: Connect) -> None:
+def test_the_password_takes_over_and_ends_the_old_key(
+    user: Connect, client_factory: Connect
+) -> None:
     old, new = user(), client_factory()
     assert_login_fails(new, old.chatid, "wrong", take_over=True)
     assert is_logged_in(old)
@@ -156,7 +168,9 @@ def test_a_key_is_its_users_own(user: Connect, client_factory: Connect) -> None:
     assert is_logged_in(alice) and is_logged_in(bob)
 
 
-def test_the_cleaning_up_of_an_old_connection_leaves_the_new_one(user: Connect, client_factory: Connect) -> None:
+def test_the_cleaning_up_of_an_old_connection_leaves_the_new_one(
+    user: Connect, client_factory: Connect
+) -> None:
     watcher, old = user(), user()
     new = client_factory()
     new.login(old.chatid, take_over=True)
@@ -169,10 +183,15 @@ def test_the_cleaning_up_of_an_old_connection_leaves_the_new_one(user: Connect, 
     new.receive_message(f"for {new.chatid}")
 
 
-def test_taking_over_ends_a_password_login_that_waits(user: Connect, client_factory: Connect) -> None:
+def test_taking_over_ends_a_password_login_that_waits(
+    user: Connect, client_factory: Connect
+) -> None:
     name = user().chatid
     clients = [client_factory() for _ in range(6)]
-    packet = {"action": "login", "data": {"chatid": name, "password": "password", "take_over": True}}
+    packet = {
+        "action": "login",
+        "data": {"chatid": name, "password": "password", "take_over": True},
+    }
     for client in clients:
         client.send(packet)
     alive = []
@@ -190,7 +209,9 @@ def test_taking_over_ends_a_password_login_that_waits(user: Connect, client_fact
 # logout
 
 
-def test_after_logout_the_connection_may_log_in_again(user: Connect, client_factory: Connect) -> None:
+def test_after_logout_the_connection_may_log_in_again(
+    user: Connect, client_factory: Connect
+) -> None:
     client, other = user(), fresh_name()
     first, old_key = client.chatid, client.session_key
     reply = client.ask("logout")
@@ -208,7 +229,10 @@ def test_nothing_is_heard_behind_a_logout(user: Connect, room: str) -> None:
     client = user()
     packets: list[Packet] = [
         {"action": "logout", "data": {"chatid": client.chatid}},
-        {"action": "send_message", "data": {"chatid": client.chatid, "room_id": room, "content": "x"}},
+        {
+            "action": "send_message",
+            "data": {"chatid": client.chatid, "room_id": room, "content": "x"},
+        },
         {"action": "get_users", "data": {"chatid": client.chatid}},
     ]
     client.send_bytes(b"".join(encode(packet) for packet in packets))
@@ -241,7 +265,9 @@ def test_changing_the_password_needs_the_old_one(user: Connect, client_factory: 
     answer = client.ask("change_password", password="wrong", new_password="new")
     assert error_code(answer) == "forbidden"
     reply = client.ask("change_password", password="password", new_password="new")
-    assert (reply["action"], reply["status"]) == ("password_changed", "success") and reply["message"]
+    assert (reply["action"], reply["status"]) == ("password_changed", "success") and reply[
+        "message"
+    ]
     assert is_logged_in(client)
     other = client_factory()
     assert_login_fails(other, client.chatid, "password", take_over=True)
@@ -253,7 +279,9 @@ def test_changing_the_password_needs_the_old_one(user: Connect, client_factory: 
     ("password", "good"),
     [("x", True), ("x" * 128, True), ("é👍 \n" * 32, True), (" ", True), ("x" * 129, False)],
 )
-def test_a_password_is_1_to_128_characters(client_factory: Connect, password: str, good: bool) -> None:
+def test_a_password_is_1_to_128_characters(
+    client_factory: Connect, password: str, good: bool
+) -> None:
     client, name = client_factory(), fresh_name()
     reply = client.register(name, password)
     if good:
@@ -270,9 +298,27 @@ def test_a_password_is_1_to_128_characters(client_factory: Connect, password: st
 
 @pytest.mark.parametrize(
     "name",
-    [" ", "a b", " a", "a ", "a/b", "a\\b", "a\nb", "a:b", "a,b", "a@b", "a\u202eb", "a\u200bb", "👍",
-     "x" * 33, "ﬃ" * 11, "\ufdfa", "a\x1bb", "x" * 1000],
-)  # fmt: skip
+    [
+        " ",
+        "a b",
+        " a",
+        "a ",
+        "a/b",
+        "a\\b",
+        "a\nb",
+        "a:b",
+        "a,b",
+        "a@b",
+        "a\u202eb",
+        "a\u200bb",
+        "👍",
+        "x" * 33,
+        "ﬃ" * 11,
+        "\ufdfa",
+        "a\x1bb",
+        "x" * 1000,
+    ],
+)
 def test_an_impossible_name_is_a_bad_packet(client_factory: Connect, name: str) -> None:
     answer = client_factory().register(name)
     assert error_code(answer) == "bad_packet", answer
@@ -286,14 +332,26 @@ def test_names_are_letters_digits_and_three_signs(client_factory: Connect, form:
     assert client.login(name)["data"]["chatid"] == name
 
 
-def test_names_are_compared_folded_and_shown_as_registered(client_factory: Connect, user: Connect, room: str) -> None:
+def test_names_are_compared_folded_and_shown_as_registered(
+    client_factory: Connect, user: Connect, room: str
+) -> None:
     client, tail, watcher = client_factory(), fresh_name(""), user()
     shown = f"Weißfi{tail}"
     assert client.register(shown)["action"] == "register_success"
-    forms = [f"weißfi{tail}", f"WEISSFI{tail}", f"Weißﬁ{tail}", f"Ｗeißfi{tail}", f"WEIßFI{tail.upper()}"]
+    forms = [
+        f"weißfi{tail}",
+        f"WEISSFI{tail}",
+        f"Weißﬁ{tail}",
+        f"Ｗeißfi{tail}",
+        f"WEIßFI{tail.upper()}",
+    ]
     for form in forms:
         taken = client.register(form)
-        assert (taken["action"], taken["status"], taken["code"]) == ("register_fail", "error", "name_taken")
+        assert (taken["action"], taken["status"], taken["code"]) == (
+            "register_fail",
+            "error",
+            "name_taken",
+        )
         assert taken["message"]
         reply = client.login(form)
         assert reply["action"] == "login_success" and reply["data"]["chatid"] == shown, reply
@@ -317,20 +375,28 @@ def test_of_many_registrations_of_a_name_one_wins(client_factory: Connect) -> No
         form = name.upper() if number % 2 else name
         client.send({"action": "register", "data": {"chatid": form, "password": f"{number}"}})
     replies = [client.receive() for client in clients]
-    assert sorted(reply["action"] for reply in replies) == ["register_fail"] * 7 + ["register_success"]
-    [winner] = [number for number, reply in enumerate(replies) if reply["action"] == "register_success"]
+    assert sorted(reply["action"] for reply in replies) == ["register_fail"] * 7 + [
+        "register_success"
+    ]
+    [winner] = [
+        number for number, reply in enumerate(replies) if reply["action"] == "register_success"
+    ]
     assert client_factory().login(name, str(winner))["action"] == "login_success"
 
 
 def test_a_registration_does_not_log_in(client_factory: Connect) -> None:
     client, name = client_factory(), fresh_name()
     reply = client.register(name)
-    assert (reply["action"], reply["status"]) == ("register_success", "success") and reply["message"]
+    assert (reply["action"], reply["status"]) == ("register_success", "success") and reply[
+        "message"
+    ]
     client.chatid = name
     assert not is_logged_in(client)
 
 
-def test_closed_registration_refuses_and_lets_the_known_in(start_server: Start, client_factory: Connect) -> None:
+def test_closed_registration_refuses_and_lets_the_known_in(
+    start_server: Start, client_factory: Connect
+) -> None:
     with_open = start_server()
     client_factory(with_open).register("known")
     with_open.stop()

@@ -1,7 +1,8 @@
-"""A connection cut at every byte: the client goes on by itself, and exactly one row and one file version result.
+"""A connection cut at every byte: the client goes on by itself, and exactly one row and one file
+version result.
 
-A proxy of our own stands between our client and a real server. Whether something was stored once is read from the database, by
-plain SQL, and heard by a witness who is connected without the proxy.
+A proxy of our own stands between our client and a real server. Whether something was stored once is
+read from the database, by plain SQL, and heard by a witness who is connected without the proxy.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ class Crossing:
 
     def __init__(self, server: ServerProcess, name: str) -> None:
         self.proxy = Proxy(server.port)
-        self.chat = Connection("127.0.0.1", self.proxy.port, pauses=PAUSES, timeout=5.0, features=())
+        self.chat = Connection(
+            "127.0.0.1", self.proxy.port, pauses=PAUSES, timeout=5.0, features=()
+        )
         self.chat.register(name, "password")
         self.chat.login(name, "password")
 
@@ -50,7 +53,8 @@ class Crossing:
         self.proxy.close()
 
     def settle(self) -> None:
-        """Wait until the client is back and nothing is under way; it may be about to notice only now that it was cut."""
+        """Wait until the client is back and nothing is under way; it may be about to notice only
+        now that it was cut."""
         deadline = time.monotonic() + 20
         while True:
             assert time.monotonic() < deadline, "the client did not come back"
@@ -60,8 +64,11 @@ class Crossing:
             except ConnectionLost:
                 self.chat.wait_until_online(10)
 
-    def run(self, act: Callable[[], None], direction: str, offset: int, *, reset: bool = False) -> bool:
-        """Do it on a connection that is cut at this offset, counted from its beginning; whether there was a cut."""
+    def run(
+        self, act: Callable[[], None], direction: str, offset: int, *, reset: bool = False
+    ) -> bool:
+        """Do it on a connection that is cut at this offset, counted from its beginning; whether
+        there was a cut."""
         self.settle()
         before = self.proxy.cuts
         self.proxy.cut_after(direction, offset, reset=reset)
@@ -100,7 +107,8 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def spread(length: int, ends: list[int]) -> list[int]:
-    """Some offsets: at each end of a frame, at the end of its length, a byte before and behind; the rest evenly."""
+    """Some offsets: at each end of a frame, at the end of its length, a byte before and behind; the
+    rest evenly."""
     at_frames = {end + step for end in [0, *ends] for step in (-1, 0, 1, 3, 4, 5)}
     evenly = {length * number // SPREAD for number in range(SPREAD)}
     return sorted(offset for offset in at_frames | evenly if 0 <= offset <= length)
@@ -112,7 +120,9 @@ def every(length: int, ends: list[int]) -> list[int]:
 
 def rows(server: ServerProcess, sql: str, *values: Any) -> list[tuple[Any, ...]]:
     """What the database holds, without asking the server."""
-    connection = sqlite3.connect(f"{(server.data_dir / 'chat.db').resolve().as_uri()}?mode=ro", uri=True, timeout=10)
+    connection = sqlite3.connect(
+        f"{(server.data_dir / 'chat.db').resolve().as_uri()}?mode=ro", uri=True, timeout=10
+    )
     try:
         return connection.execute(sql, values).fetchall()
     finally:
@@ -120,7 +130,8 @@ def rows(server: ServerProcess, sql: str, *values: Any) -> list[tuple[Any, ...]]
 
 
 class Witness:
-    """A member without the proxy, who counts what comes, by content or name. Must be read now and then, as any client."""
+    """A member without the proxy, who counts what comes, by content or name. Must be read now and
+    then, as any client."""
 
     def __init__(self, client: RawClient) -> None:
         self._client = client
@@ -129,17 +140,26 @@ class Witness:
     def read(self) -> None:
         for packet in self._client.nothing_before_pong():
             data = packet["data"]
-            self._heard[packet["action"], data["content"] if packet["action"] == "receive_message" else data["file_path"]] += 1
+            self._heard[
+                packet["action"],
+                data["content"] if packet["action"] == "receive_message" else data["file_path"],
+            ] += 1
 
     def heard(self, action: str) -> Counter[str]:
         self.read()
-        return Counter({what: count for (kind, what), count in self._heard.items() if kind == action})
+        return Counter(
+            {what: count for (kind, what), count in self._heard.items() if kind == action}
+        )
 
 
 def cut_messages(
-    server: ServerProcess, crossing: Callable[[str], Crossing], witness: Witness, offsets_of: Callable[[int, list[int]], list[int]]
+    server: ServerProcess,
+    crossing: Callable[[str], Crossing],
+    witness: Witness,
+    offsets_of: Callable[[int, list[int]], list[int]],
 ) -> tuple[int, int]:
-    """(exchanges, cuts) after a message exchange was cut at each of the offsets, in both directions, by end and by reset."""
+    """(exchanges, cuts) after a message exchange was cut at each of the offsets, in both
+    directions, by end and by reset."""
     user = crossing(f"cutter{next(_numbers)}")
     room = f"room of {user.chat.session.chatid if user.chat.session else ''}"
     user.chat.send(room, "before the first")
@@ -151,16 +171,28 @@ def cut_messages(
     cuts = 0
     for direction in DIRECTIONS:
         length, ends = user.length(lambda: say(f"whole way {direction}"), direction)  # noqa: B023 (called at once)
-        assert len(ends) == 2, "send_message and confirm_count one way, character_count and ack the other"
+        assert len(ends) == 2, (
+            "send_message and confirm_count one way, character_count and ack the other"
+        )
         for reset in (False, True):
             for offset in offsets_of(length, ends):
                 content = f"{direction} {offset}{' reset' if reset else ''}".ljust(24, ".")
                 cuts += user.run(lambda: say(content), direction, offset, reset=reset)  # noqa: B023
                 witness.read()
-    found = rows(server, "SELECT content, id FROM messages JOIN rooms ON pk = room_pk WHERE room_id = ?", room)
-    assert Counter(content for content, _ in found) == Counter(["before the first", *stored]), "not each message exactly once"
-    assert {content: number for content, number in found if content in stored} == stored, "another id than was acknowledged"
-    assert witness.heard("receive_message") == Counter(["before the first", *stored]), "the witness heard otherwise"
+    found = rows(
+        server,
+        "SELECT content, id FROM messages JOIN rooms ON pk = room_pk WHERE room_id = ?",
+        room,
+    )
+    assert Counter(content for content, _ in found) == Counter(["before the first", *stored]), (
+        "not each message exactly once"
+    )
+    assert {content: number for content, number in found if content in stored} == stored, (
+        "another id than was acknowledged"
+    )
+    assert witness.heard("receive_message") == Counter(["before the first", *stored]), (
+        "the witness heard otherwise"
+    )
     return len(stored), cuts
 
 
@@ -194,8 +226,14 @@ def cut_uploads(
                 name = f"{number}{'r' if reset else 'e'}{offset:05d}.txt"
                 cuts += user.run(lambda: give(name), direction, offset, reset=reset)  # noqa: B023
                 witness.read()
-    found = rows(server, "SELECT stored_as, sha256, disk_name FROM files JOIN rooms ON pk = room_pk WHERE room_id = ?", room)
-    assert Counter(name for name, _, _ in found) == Counter(list(sent)), "not each file in exactly one version"
+    found = rows(
+        server,
+        "SELECT stored_as, sha256, disk_name FROM files JOIN rooms ON pk = room_pk WHERE room_id = ?",
+        room,
+    )
+    assert Counter(name for name, _, _ in found) == Counter(list(sent)), (
+        "not each file in exactly one version"
+    )
     for name, sha256, disk_name in found:
         on_disk = hashlib.sha256((server.data_dir / "uploads" / disk_name).read_bytes()).hexdigest()
         assert on_disk == sha256 == sent[name], name
@@ -213,7 +251,11 @@ def test_a_message_cut_anywhere_is_stored_once_and_its_sender_goes_on(
 
 
 def test_an_upload_cut_anywhere_makes_one_version_and_its_sender_goes_on(
-    server: ServerProcess, crossing: Callable[[str], Crossing], user: Callable[..., RawClient], tmp_path: Path, small_chunks: None
+    server: ServerProcess,
+    crossing: Callable[[str], Crossing],
+    user: Callable[..., RawClient],
+    tmp_path: Path,
+    small_chunks: None,
 ) -> None:
     exchanges, cuts = cut_uploads(server, crossing, Witness(user()), spread, tmp_path, (False,))
     assert cuts >= exchanges - 10, "the proxy was meant to cut"
@@ -230,7 +272,11 @@ def test_a_message_cut_at_every_byte(
 
 @pytest.mark.long
 def test_an_upload_cut_at_every_byte(
-    server: ServerProcess, crossing: Callable[[str], Crossing], user: Callable[..., RawClient], tmp_path: Path, small_chunks: None
+    server: ServerProcess,
+    crossing: Callable[[str], Crossing],
+    user: Callable[..., RawClient],
+    tmp_path: Path,
+    small_chunks: None,
 ) -> None:
     exchanges, cuts = cut_uploads(server, crossing, Witness(user()), every, tmp_path, (False, True))
     print(f"uploads: {exchanges} uploads, {cuts} cuts, each stored once")
@@ -238,7 +284,11 @@ def test_an_upload_cut_at_every_byte(
 
 
 def test_bytes_that_come_one_by_one_and_late_change_nothing(
-    server: ServerProcess, crossing: Callable[[str], Crossing], user: Callable[..., RawClient], tmp_path: Path, small_chunks: None
+    server: ServerProcess,
+    crossing: Callable[[str], Crossing],
+    user: Callable[..., RawClient],
+    tmp_path: Path,
+    small_chunks: None,
 ) -> None:
     witness = user()
     slow = crossing(f"slow{next(_numbers)}")
@@ -250,14 +300,17 @@ def test_bytes_that_come_one_by_one_and_late_change_nothing(
     second = slow.chat.send("slow room", "in pieces, and each of them late")
     (tmp_path / "slow.txt").write_bytes(b"x" * 130)
     client.transfers.upload(slow.chat, "slow room", tmp_path / "slow.txt", patience=20)
-    found = rows(server, "SELECT id FROM messages JOIN rooms ON pk = room_pk WHERE room_id = 'slow room' ORDER BY id")
+    found = rows(
+        server,
+        "SELECT id FROM messages JOIN rooms ON pk = room_pk WHERE room_id = 'slow room' ORDER BY id",
+    )
     assert [number for (number,) in found] == [first.message_id, second.message_id]
     assert Witness(witness).heard("receive_message").total() == 2
     assert download(witness, "slow room", "slow.txt")[0] == b"x" * 130
     assert slow.proxy.cuts == 0
 
 
-# -- the proxy itself: what it is ordered, it does exactly ------------------------------------------------------------------------
+# -- the proxy itself: what it is ordered, it does exactly -----------------------------------------
 
 
 class Parrot:
@@ -307,14 +360,18 @@ def test_the_proxy_cuts_behind_exactly_the_byte_it_was_told(offset: int, reset: 
             one.send_bytes(b"0123456789")
             answered = read_all(one)
             one.close()
-            assert b"0123456789"[:offset] * 2 == answered or answered == b"", "the answer may be lost with the connection"
+            assert b"0123456789"[:offset] * 2 == answered or answered == b"", (
+                "the answer may be lost with the connection"
+            )
             proxy.cut_after(TO_CLIENT, offset, reset=reset)
             two = RawClient(proxy.port)
             two.send_bytes(b"0123456789")
             answered = read_all(two)
             two.close()
             if reset:
-                assert b"01234567890123456789"[:offset].startswith(answered), "a reset takes away what was not read"
+                assert b"01234567890123456789"[:offset].startswith(answered), (
+                    "a reset takes away what was not read"
+                )
             else:
                 assert answered == b"01234567890123456789"[:offset]
             three = RawClient(proxy.port)

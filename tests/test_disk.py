@@ -1,7 +1,9 @@
-"""A disk that is full, fails, or is kept busy by somebody else: no success without storage, and what comes after it.
+"""A disk that is full, fails, or is kept busy by somebody else: no success without storage, and
+what comes after it.
 
-A full disk: writes are answered `storage_full`, reads go on, and it recovers by itself. A failing one: nothing is acknowledged any
-more, and the server ends with a clear line and a status that is not 0.
+A full disk: writes are answered `storage_full`, reads go on, and it recovers by itself. A failing
+one: nothing is acknowledged any more, and the server ends with a clear line and a status that is
+not 0.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ TMPFS_BYTES = 8 * 1024 * 1024
 
 
 class Talk:
-    """What one user said in a room: what was acknowledged, what refused, what nothing is known of."""
+    """What one user said in a room: what was acknowledged, what refused, what nothing is known
+    of."""
 
     def __init__(self, client: RawClient, room: str = "lobby") -> None:
         self.client, self.room = client, room
@@ -65,12 +68,17 @@ class Talk:
         raise AssertionError(f"{most} messages of {size} bytes were stored on a full disk")
 
     def check(self, reader: RawClient, *, refused_are_gone: bool = True) -> None:
-        """The history holds what was acknowledged, once and under its number, and nothing that was refused."""
+        """The history holds what was acknowledged, once and under its number, and nothing that was
+        refused."""
         found = history(reader, self.room)
         for content, number in self.acknowledged.items():
-            assert found.get(content) == [number], f"acknowledged as {number}, found as {found.get(content)}"
+            assert found.get(content) == [number], (
+                f"acknowledged as {number}, found as {found.get(content)}"
+            )
         if refused_are_gone:
-            assert not [content for content in self.refused if content in found], "refused, and yet stored"
+            assert not [content for content in self.refused if content in found], (
+                "refused, and yet stored"
+            )
 
 
 def history(reader: RawClient, room: str) -> dict[str, list[int]]:
@@ -96,7 +104,9 @@ def check_files(reader: RawClient, room: str, files: dict[str, bytes]) -> None:
         data, _ = download(reader, room, name)
         assert hashlib.sha256(data).hexdigest() == sha256, f"{name} is listed and broken"
     for name, data in files.items():
-        assert names.get(name) == hashlib.sha256(data).hexdigest(), f"{name} was acknowledged and is not there"
+        assert names.get(name) == hashlib.sha256(data).hexdigest(), (
+            f"{name} was acknowledged and is not there"
+        )
 
 
 class FileSizeLimit:
@@ -130,19 +140,28 @@ class FullFileSystem:
 Full = FileSizeLimit | FullFileSystem
 
 
-@pytest.fixture(params=[pytest.param("file size limit", marks=needs_prlimit), pytest.param("tmpfs", marks=needs_mount)])
+@pytest.fixture(
+    params=[
+        pytest.param("file size limit", marks=needs_prlimit),
+        pytest.param("tmpfs", marks=needs_mount),
+    ]
+)
 def full(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Full]:
     """A server on a disk that can be filled."""
     if request.param == "file size limit":
         with ServerProcess(tmp_path / "data", *OPTIONS) as server:
             yield FileSizeLimit(server)
         return
-    with mounted(tmp_path / "small", "-t", "tmpfs", "-o", f"size={TMPFS_BYTES},mode=700", "none") as small:  # noqa: SIM117
+    with mounted(
+        tmp_path / "small", "-t", "tmpfs", "-o", f"size={TMPFS_BYTES},mode=700", "none"
+    ) as small:  # noqa: SIM117
         with ServerProcess(small / "data", *OPTIONS) as server:
             yield FullFileSystem(server)
 
 
-def members(server: ServerProcess, client_factory: Callable[..., RawClient], *names: str) -> list[RawClient]:
+def members(
+    server: ServerProcess, client_factory: Callable[..., RawClient], *names: str
+) -> list[RawClient]:
     clients = []
     for name in names:
         client = client_factory(server)
@@ -152,7 +171,9 @@ def members(server: ServerProcess, client_factory: Callable[..., RawClient], *na
     return clients
 
 
-def test_a_full_disk_acknowledges_nothing_goes_on_reading_and_recovers(full: Full, client_factory: Callable[..., RawClient]) -> None:
+def test_a_full_disk_acknowledges_nothing_goes_on_reading_and_recovers(
+    full: Full, client_factory: Callable[..., RawClient]
+) -> None:
     server = full.server
     ada, eve = members(server, client_factory, "ada", "eve")
     talk = Talk(ada)
@@ -167,7 +188,9 @@ def test_a_full_disk_acknowledges_nothing_goes_on_reading_and_recovers(full: Ful
     full.fill()
 
     refused = talk.say_until_refused()
-    assert (error_code(refused), refused["original_action"]) == ("storage_full", "confirm_count"), refused
+    assert (error_code(refused), refused["original_action"]) == ("storage_full", "confirm_count"), (
+        refused
+    )
     # A later, smaller change may still fit into what is left; so each is tried until it does not.
     talk.say_until_refused(size=3000)
     made = [ada.ask("create_room", participants=[], room_name="r" * 60) for _ in range(40)]
@@ -186,7 +209,11 @@ def test_a_full_disk_acknowledges_nothing_goes_on_reading_and_recovers(full: Ful
         talk.check(reader)
         check_files(reader, "lobby", kept)
         assert reader.ask("get_users")["action"] == "users_list"
-    heard = {packet["data"]["content"] for packet in eve.nothing_before_pong() if packet["action"] == "receive_message"}
+    heard = {
+        packet["data"]["content"]
+        for packet in eve.nothing_before_pong()
+        if packet["action"] == "receive_message"
+    }
     assert heard == set(talk.acknowledged), "delivered is what was stored, no more and no less"
 
     full.make_room()
@@ -225,7 +252,9 @@ def test_a_full_disk_refuses_what_must_be_stored_and_lets_users_come_back(
             assert error_code(reply) == "storage_full", reply
         assert ada.ask("get_users")["action"] == "users_list", "who was on is on"
         back = returning.login("ada", None, session_key=ada.session_key)
-        assert back["action"] == "login_success", "who lost the connection comes back by the key, which stores nothing"
+        assert back["action"] == "login_success", (
+            "who lost the connection comes back by the key, which stores nothing"
+        )
         assert returning.ask("get_users")["action"] == "users_list"
     finally:
         limit_file_size(server.pid, None)
@@ -233,7 +262,9 @@ def test_a_full_disk_refuses_what_must_be_stored_and_lets_users_come_back(
     assert stranger.login("bob")["action"] == "login_success"
 
 
-def test_the_list_of_rooms_with_what_is_unread_is_read_on_a_full_disk_too(full: Full, client_factory: Callable[..., RawClient]) -> None:
+def test_the_list_of_rooms_with_what_is_unread_is_read_on_a_full_disk_too(
+    full: Full, client_factory: Callable[..., RawClient]
+) -> None:
     ada, eve = members(full.server, client_factory, "ada", "eve")
     Talk(ada).say()
     full.fill()
@@ -244,7 +275,7 @@ def test_the_list_of_rooms_with_what_is_unread_is_read_on_a_full_disk_too(full: 
     full.make_room()
 
 
-# -- a journal that can't be written ----------------------------------------------------------------------------------------------
+# -- a journal that can't be written ---------------------------------------------------------------
 
 
 def journal_contents(server: ServerProcess) -> list[str]:
@@ -272,22 +303,30 @@ def test_a_journal_that_could_not_be_written_gets_what_it_lacks(
     in_the_way.write_text("a file where the journal of the second room wants its folder")
     other = Talk(ada, "second room")
     for _ in range(3):
-        assert other.say()["action"] == "ack", "the journal is a copy: its trouble is not the chat's"
+        assert other.say()["action"] == "ack", (
+            "the journal is a copy: its trouble is not the chat's"
+        )
     talk.say()
     in_the_way.unlink()
     deadline = time.monotonic() + 10
     expected = sorted([*talk.acknowledged, *other.acknowledged])
     while sorted(journal_contents(server)) != expected:
-        assert time.monotonic() < deadline, f"{len(journal_contents(server))} of {len(expected)} frames\n{server.log()}"
+        assert time.monotonic() < deadline, (
+            f"{len(journal_contents(server))} of {len(expected)} frames\n{server.log()}"
+        )
         time.sleep(0.05)
-    assert [content for content in journal_contents(server) if content in talk.acknowledged] == list(talk.acknowledged)
+    assert [
+        content for content in journal_contents(server) if content in talk.acknowledged
+    ] == list(talk.acknowledged)
     talk.say()
     server.kill()
     server.start()
-    assert sorted(journal_contents(server)) == sorted([*talk.acknowledged, *other.acknowledged]), "nothing twice after a restart"
+    assert sorted(journal_contents(server)) == sorted([*talk.acknowledged, *other.acknowledged]), (
+        "nothing twice after a restart"
+    )
 
 
-# -- a database that another process keeps ---------------------------------------------------------------------------------------
+# -- a database that another process keeps ---------------------------------------------------------
 
 
 def test_a_database_locked_for_a_while_delays_and_loses_nothing(
@@ -326,7 +365,7 @@ def test_a_database_locked_for_longer_refuses_and_goes_on(
     assert "kept busy by another process" in server.log()
 
 
-# -- a disk that fails ------------------------------------------------------------------------------------------------------------
+# -- a disk that fails -----------------------------------------------------------------------------
 
 
 def end_of(server: ServerProcess) -> int:
@@ -346,9 +385,14 @@ def reply_or_silence(ask: Callable[[], Packet]) -> Packet | None:
 
 
 def fail_and_look(
-    server: ServerProcess, client_factory: Callable[..., RawClient], calls: str, fault: str, act: Callable[[RawClient, Talk], None]
+    server: ServerProcess,
+    client_factory: Callable[..., RawClient],
+    calls: str,
+    fault: str,
+    act: Callable[[RawClient, Talk], None],
 ) -> None:
-    """While `calls` fail, `act`; then the server must have ended clearly, and what was acknowledged must be there."""
+    """While `calls` fail, `act`; then the server must have ended clearly, and what was acknowledged
+    must be there."""
     (ada,) = members(server, client_factory, "ada")
     talk = Talk(ada)
     for _ in range(10):
@@ -365,7 +409,9 @@ def fail_and_look(
     assert len(said) == 1 and "the disk failed" in said[0], f"no clear last line\n{server.log()}"
     server.start()
     (again,) = members(server, client_factory, "ada")
-    talk.check(again, refused_are_gone=False)  # what was refused may be there: nobody knows what a failed sync has left
+    talk.check(
+        again, refused_are_gone=False
+    )  # what was refused may be there: nobody knows what a failed sync has left
     check_files(again, "lobby", kept)
     talk.client = again
     assert talk.say()["action"] == "ack"
@@ -387,7 +433,9 @@ def upload_in_vain(client: RawClient, talk: Talk) -> None:
         return upload.fin()
 
     reply = reply_or_silence(fin)
-    assert reply is None or reply["action"] == "error", f"a success although the disk had failed: {reply}"
+    assert reply is None or reply["action"] == "error", (
+        f"a success although the disk had failed: {reply}"
+    )
 
 
 @needs_strace
@@ -402,13 +450,25 @@ def test_a_message_whose_sync_or_write_fails_is_not_acknowledged_and_the_server_
 @pytest.mark.parametrize(
     ("calls", "number"),
     [("fsync", 1), ("fsync", 2), ("fsync", 3), ("fdatasync", 1), ("fdatasync", 2)],
-    ids=["folder of the new file", "its bytes", "its final name", "commit of its beginning", "commit of its end"],
+    ids=[
+        "folder of the new file",
+        "its bytes",
+        "its final name",
+        "commit of its beginning",
+        "commit of its end",
+    ],
 )
 def test_an_upload_of_which_any_sync_fails_is_not_acknowledged_and_never_half_listed(
-    start_server: Callable[..., ServerProcess], client_factory: Callable[..., RawClient], calls: str, number: int
+    start_server: Callable[..., ServerProcess],
+    client_factory: Callable[..., RawClient],
+    calls: str,
+    number: int,
 ) -> None:
-    """strace counts the calls of each thread: fsync is that of the uploader's thread, fdatasync that of SQLite in the writer."""
-    fail_and_look(start_server(*OPTIONS), client_factory, calls, f"error=EIO:when={number}+", upload_in_vain)
+    """strace counts the calls of each thread: fsync is that of the uploader's thread, fdatasync
+    that of SQLite in the writer."""
+    fail_and_look(
+        start_server(*OPTIONS), client_factory, calls, f"error=EIO:when={number}+", upload_in_vain
+    )
 
 
 @needs_strace
@@ -418,12 +478,17 @@ def test_after_a_failed_sync_of_an_upload_nothing_is_acknowledged_to_anybody(
     server = start_server(*OPTIONS)
     ada, eve = members(server, client_factory, "ada", "eve")
     talk = Talk(eve)
-    counted = [eve.propose("lobby", f"after the failure {number}")["data"]["transaction_id"] for number in range(5)]
+    counted = [
+        eve.propose("lobby", f"after the failure {number}")["data"]["transaction_id"]
+        for number in range(5)
+    ]
     with failing_calls(server.pid, "fsync", "error=EIO"):
         upload_in_vain(ada, talk)
         replies = [reply_or_silence(lambda: eve.confirm(transaction)) for transaction in counted]  # noqa: B023 (called at once)
         assert end_of(server) > 0
-    assert not [reply for reply in replies if reply is not None and reply["action"] == "ack"], replies
+    assert not [reply for reply in replies if reply is not None and reply["action"] == "ack"], (
+        replies
+    )
 
 
 @needs_strace
@@ -434,7 +499,9 @@ def test_a_sync_that_fails_while_the_writer_is_idle_ends_the_server_too(
     (ada,) = members(server, client_factory, "ada")
     talk = Talk(ada)
     with failing_calls(server.pid, "fsync,fdatasync", "error=EIO:when=2"):
-        talk.say()  # the first sync is its commit; the second puts down how far the journal goes, and what ada has read
+        # the first sync is its commit; the second puts down how far the journal goes, and what ada
+        # has read
+        talk.say()
         assert end_of(server) > 0
     assert "the disk failed" in server.log().splitlines()[-1], server.log()
 
@@ -448,9 +515,13 @@ def test_a_disk_that_is_too_slow_keeps_nobody_from_stopping_the_server(
     (ada,) = members(server, client_factory, "ada")
     Talk(ada).say()
     transaction = ada.propose("lobby", "on its way")["data"]["transaction_id"]
-    time.sleep(1.5)  # by then the writer has put down how far the journal goes, and syncs only for us
+    time.sleep(
+        1.5
+    )  # by then the writer has put down how far the journal goes, and syncs only for us
     with failing_calls(server.pid, "fsync,fdatasync", "delay_enter=12000000:when=1"):
-        ada.send({"action": "confirm_count", "data": {"transaction_id": transaction, "confirm": True}})
+        ada.send(
+            {"action": "confirm_count", "data": {"transaction_id": transaction, "confirm": True}}
+        )
         time.sleep(0.3)
         os.kill(server.pid, signal.SIGTERM)
         begin = time.monotonic()
@@ -459,4 +530,6 @@ def test_a_disk_that_is_too_slow_keeps_nobody_from_stopping_the_server(
             time.sleep(0.05)
         seconds = time.monotonic() - begin
     assert seconds < 6.5, f"stopping took {seconds:.1f} s"
-    assert "writer" in server.log().splitlines()[-2], f"what still ran is to be named\n{server.log()}"
+    assert "writer" in server.log().splitlines()[-2], (
+        f"what still ran is to be named\n{server.log()}"
+    )

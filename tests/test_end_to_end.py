@@ -1,4 +1,5 @@
-"""Everything at once, as people use it: a server and two clients under pseudo-terminals, and a restart in between."""
+"""Everything at once, as people use it: a server and two clients under pseudo-terminals, and a
+restart in between."""
 
 from __future__ import annotations
 
@@ -46,7 +47,11 @@ def test_two_people_talk_share_a_file_and_find_all_after_a_restart(tmp_path: Pat
             assert (tmp_path / "bob" / "downloads" / "lecture notes.bin").read_bytes() == content
 
             ada.type("/history\n")
-            for line in ("The last 2 messages of lobby:", "ada: Hello Bob, größe 🙂", "bob: Hello Ada"):
+            for line in (
+                "The last 2 messages of lobby:",
+                "ada: Hello Bob, größe 🙂",
+                "bob: Hello Ada",
+            ):
                 ada.sees(line)
             ada.type("/quit\n")
             assert ada.ends() == 0
@@ -58,7 +63,11 @@ def test_two_people_talk_share_a_file_and_find_all_after_a_restart(tmp_path: Pat
         with client(server, tmp_path / "ada") as ada:
             ada.log_in("ada", "correct horse")
             ada.type("/history\n")
-            for line in ("The last 2 messages of lobby:", "ada: Hello Bob, größe 🙂", "bob: Hello Ada"):
+            for line in (
+                "The last 2 messages of lobby:",
+                "ada: Hello Bob, größe 🙂",
+                "bob: Hello Ada",
+            ):
                 ada.sees(line)
             ada.type("/files\n")
             ada.sees("lecture notes.bin, 10.0 MiB by ada")

@@ -1,8 +1,9 @@
-"""Valid packets, spoilt: whatever comes, the server answers as the page says and goes on serving the others.
+"""Valid packets, spoilt: whatever comes, the server answers as the page says and goes on serving
+the others.
 
 Every case is drawn from its seed and number alone, and a failure names both. To see one again:
-`CHAT_FUZZ_SEED=1 CHAT_FUZZ_CASES=1234:1235 pytest tests/test_fuzz.py`; a single number is a count. (What the server makes
-up, as ids and keys, differs from run to run, but has the same length.)
+`CHAT_FUZZ_SEED=1 CHAT_FUZZ_CASES=1234:1235 pytest tests/test_fuzz.py`; a single number is a count.
+(What the server makes up, as ids and keys, differs from run to run, but has the same length.)
 """
 
 from __future__ import annotations
@@ -22,10 +23,27 @@ import pytest
 from support import fresh_name
 from support.document import REPLIES, REQUESTS
 from support.files import encoded
-from support.raw_client import ClosedByServer, Packet, RawClient, encode, error_code, frame, letter_frequencies
+from support.raw_client import (
+    ClosedByServer,
+    Packet,
+    RawClient,
+    encode,
+    error_code,
+    frame,
+    letter_frequencies,
+)
 from support.server_process import ServerProcess
 
-SERVER_OPTIONS = ("--rate-limit", "0", "--login-failures", "0", "--max-rooms", "5", "--min-free", "0")
+SERVER_OPTIONS = (
+    "--rate-limit",
+    "0",
+    "--login-failures",
+    "0",
+    "--max-rooms",
+    "5",
+    "--min-free",
+    "0",
+)
 
 SEED = int(os.environ.get("CHAT_FUZZ_SEED", "1"))
 LIMITS = {"before login": 65_536, "after login": 1_048_576}
@@ -46,7 +64,7 @@ def cases(default: int) -> range:
     return range(int(first), int(end)) if colon else range(int(first))
 
 
-# --- An own reading of the rules R-JSON-1 to R-JSON-8 -----------------------------------------------------------------
+# --- An own reading of the rules R-JSON-1 to R-JSON-8 ---------------------------------------------
 
 
 def strict_json(body: bytes) -> Packet | None:
@@ -55,7 +73,13 @@ def strict_json(body: bytes) -> Packet | None:
         text = body.decode("utf-8")
         if text.startswith("\ufeff"):
             return None
-        packet = json.loads(text, object_pairs_hook=_object, parse_int=_whole, parse_float=_finite, parse_constant=_none_such)
+        packet = json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_int=_whole,
+            parse_float=_finite,
+            parse_constant=_none_such,
+        )
         if isinstance(packet, dict) and _elements(packet, 1) <= 10_000:
             return packet
     except (ValueError, RecursionError):
@@ -101,22 +125,140 @@ def _elements(value: object, depth: int) -> int:
     return len(inner) + sum(_elements(item, depth + 1) for item in inner)
 
 
-# --- Mutations ------------------------------------------------------------------------------------------------------
+# --- Mutations ------------------------------------------------------------------------------------
 
 TOKENS = (
-    b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":", b"\x00", b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xef\xbb\xbf",
-    b"NaN", b"-Infinity", b"1e400", b"-0", b"01", b"null", b"true", b"9007199254740992", b'\\ud800"', b"\\u0000", b"\\u001b[2J", b"/**/",
-    b"\n", b"\x1b", b"\xe2\x80\xae", b"'", b"5.0", b'"data":{}', b'"action":"ping",', b"9" * 1001,
-)  # fmt: skip
+    b'"',
+    b"\\",
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b",",
+    b":",
+    b"\x00",
+    b"\xff",
+    b"\xc0\x80",
+    b"\xed\xa0\x80",
+    b"\xf4\x90\x80\x80",
+    b"\xef\xbb\xbf",
+    b"NaN",
+    b"-Infinity",
+    b"1e400",
+    b"-0",
+    b"01",
+    b"null",
+    b"true",
+    b"9007199254740992",
+    b'\\ud800"',
+    b"\\u0000",
+    b"\\u001b[2J",
+    b"/**/",
+    b"\n",
+    b"\x1b",
+    b"\xe2\x80\xae",
+    b"'",
+    b"5.0",
+    b'"data":{}',
+    b'"action":"ping",',
+    b"9" * 1001,
+)
 SIZES = (0, 1, 2, 31, 32, 33, 63, 64, 65, 128, 129, 255, 256, 1_000, 16_384, 16_385, 60_000)
-LETTER_KINDS = ("a", " ", "\0", "\n", "\x1b", "\x9b", "\u202e", "\u200b", "\ufeff", "é", "ß", "ﷺ", "👍", "\u0301", "/", "\\", ".", "%", "'", '"')
+LETTER_KINDS = (
+    "a",
+    " ",
+    "\0",
+    "\n",
+    "\x1b",
+    "\x9b",
+    "\u202e",
+    "\u200b",
+    "\ufeff",
+    "é",
+    "ß",
+    "ﷺ",
+    "👍",
+    "\u0301",
+    "/",
+    "\\",
+    ".",
+    "%",
+    "'",
+    '"',
+)
 WORDS = (
-    "..", ".", "/", "a/..", "C:\\x", "con", "nul.txt", "COM1 .x", "~", "*", "lobby", "Lobby", "p-", "p-0", "success", "error", "ping",
-    "2024-01-01T00:00:00Z", "2024-02-30T00:00:00Z", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", "0000-01-01T00:00:00Z",
-    "2024-01-01T00:00:60.999999999999Z", "2024-01-01T00:00:00+99:99", "true", "0", "AAA=", "AA==", "A", "====", "AAAA\n", "\ufdfa" * 32,
-)  # fmt: skip
-NUMBERS = (0, -1, 1, 2, 3, 7, 63, 64, 255, 1000, 1001, 262_144, 262_145, 2**31, 2**32, MAX_INTEGER, -MAX_INTEGER, MAX_INTEGER + 1, 10**30)
-OTHERS = (None, True, False, 5.0, -0.0, 1e308, 1.5, [], {}, [[]], [None], {"": 0}, ["a", 1], {"a": None}, [""] * 65, ["x"] * 1_001)
+    "..",
+    ".",
+    "/",
+    "a/..",
+    "C:\\x",
+    "con",
+    "nul.txt",
+    "COM1 .x",
+    "~",
+    "*",
+    "lobby",
+    "Lobby",
+    "p-",
+    "p-0",
+    "success",
+    "error",
+    "ping",
+    "2024-01-01T00:00:00Z",
+    "2024-02-30T00:00:00Z",
+    "9999-12-31T23:59:59-23:59",
+    "0001-01-01T00:00:00+23:59",
+    "0000-01-01T00:00:00Z",
+    "2024-01-01T00:00:60.999999999999Z",
+    "2024-01-01T00:00:00+99:99",
+    "true",
+    "0",
+    "AAA=",
+    "AA==",
+    "A",
+    "====",
+    "AAAA\n",
+    "\ufdfa" * 32,
+)
+NUMBERS = (
+    0,
+    -1,
+    1,
+    2,
+    3,
+    7,
+    63,
+    64,
+    255,
+    1000,
+    1001,
+    262_144,
+    262_145,
+    2**31,
+    2**32,
+    MAX_INTEGER,
+    -MAX_INTEGER,
+    MAX_INTEGER + 1,
+    10**30,
+)
+OTHERS = (
+    None,
+    True,
+    False,
+    5.0,
+    -0.0,
+    1e308,
+    1.5,
+    [],
+    {},
+    [[]],
+    [None],
+    {"": 0},
+    ["a", 1],
+    {"a": None},
+    [""] * 65,
+    ["x"] * 1_001,
+)
 
 
 def any_value(rng: random.Random) -> Any:
@@ -129,7 +271,14 @@ def any_value(rng: random.Random) -> Any:
     if kind == 2:
         return rng.choice(NUMBERS)
     if kind == 3:
-        return "".join(chr(rng.choice((rng.randrange(0x80), rng.randrange(0xD800), rng.randrange(0xE000, 0x110000)))) for _ in range(8))
+        return "".join(
+            chr(
+                rng.choice(
+                    (rng.randrange(0x80), rng.randrange(0xD800), rng.randrange(0xE000, 0x110000))
+                )
+            )
+            for _ in range(8)
+        )
     return rng.choice(OTHERS)
 
 
@@ -172,7 +321,9 @@ def by_structure(packet: Packet, rng: random.Random) -> bytes:
     if kind == 0:
         del target[key]
     elif kind == 1:
-        target[rng.choice((key.upper(), key + " ", "", "__proto__", "a" * 70, "\ud800", "\0"))] = target.pop(key)
+        target[rng.choice((key.upper(), key + " ", "", "__proto__", "a" * 70, "\ud800", "\0"))] = (
+            target.pop(key)
+        )
     elif kind == 2:
         text = written(packet, rng).decode()
         doubled = f"{{{json.dumps(key)}: {json.dumps(any_value(rng))}, "
@@ -181,24 +332,45 @@ def by_structure(packet: Packet, rng: random.Random) -> bytes:
         (packet if target is data else data)[key] = target.pop(key)
     elif kind == 4:
         opened = rng.choices(("[", '{"a":'), k=rng.choice((1, 2, 29, 30, 31, 32, 33, 200, 3_000)))
-        nested = "".join(opened) + "0" + "".join("]" if mark == "[" else "}" for mark in reversed(opened))
+        nested = (
+            "".join(opened)
+            + "0"
+            + "".join("]" if mark == "[" else "}" for mark in reversed(opened))
+        )
         target[rng.choice((key, "unknown"))] = "NESTED"
         return written(packet, rng).replace(b'"NESTED"', nested.encode())
     elif kind == 5:
-        target["unknown"] = rng.choice(([0] * 9_000, {str(number): 0 for number in range(3_000)}, [[0]] * 4_000, [[]] * 9_900, [{}] * 10_001, [0] * 12_000, any_value(rng)))
+        target["unknown"] = rng.choice(
+            (
+                [0] * 9_000,
+                {str(number): 0 for number in range(3_000)},
+                [[0]] * 4_000,
+                [[]] * 9_900,
+                [{}] * 10_001,
+                [0] * 12_000,
+                any_value(rng),
+            )
+        )
     elif kind == 6:
         other = rng.choice(sorted(target))
         target[key], target[other] = target[other], target[key]
     elif kind == 7:
         packet["data"] = rng.choice((None, [], "", 0, [data], json.dumps(data), True))
     elif kind == 8:
-        packet["action"] = rng.choice((*REQUESTS, *REPLIES, "", " ping", "PING", "x" * 100, "\0", any_value(rng)))
+        packet["action"] = rng.choice(
+            (*REQUESTS, *REPLIES, "", " ping", "PING", "x" * 100, "\0", any_value(rng))
+        )
     elif kind == 9:
         packet["request_id"] = any_value(rng)
     elif kind == 10:
-        data["chat_id" if "chatid" in data else "chatid"] = rng.choice((data.get("chatid", data.get("chat_id")), any_value(rng)))
+        data["chat_id" if "chatid" in data else "chatid"] = rng.choice(
+            (data.get("chatid", data.get("chat_id")), any_value(rng))
+        )
     else:
-        return written(rng.choice(([packet], [], None, 17, "text", {}, {"data": packet}, [packet, packet])), rng)
+        return written(
+            rng.choice(([packet], [], None, 17, "text", {}, {"data": packet}, [packet, packet])),
+            rng,
+        )
     return written(packet, rng)
 
 
@@ -214,7 +386,8 @@ def by_type_and_size(packet: Packet, rng: random.Random) -> bytes:
 
 
 def by_near_values(packet: Packet, rng: random.Random) -> bytes:
-    """One to three fields with another value of their own type, so that checks behind those of the fields are reached."""
+    """One to three fields with another value of their own type, so that checks behind those of the
+    fields are reached."""
     data = dict(packet.get("data", {}))
     row = REQUESTS[packet["action"]]
     keys = sorted((row.required | row.optional) - {"chatid", "chat_id"})
@@ -225,33 +398,101 @@ def by_near_values(packet: Packet, rng: random.Random) -> bytes:
         elif key == "content":
             data[key] = rng.choice(LETTER_KINDS[4:]) * rng.choice((1, 5, 300, 4_096, 16_384))
         elif key == "file_data":
-            data[key] = encoded(rng.randbytes(rng.choice((0, 1, 999, 1000, 1001, 2000, 262_144, 262_145))))
+            data[key] = encoded(
+                rng.randbytes(rng.choice((0, 1, 999, 1000, 1001, 2000, 262_144, 262_145)))
+            )
         elif key == "letter_frequencies":
-            data[key] = rng.choice(({}, {"": 1}, {"aa": 1}, {"a": 0}, {"a": -1}, {"\U0001f44d": MAX_INTEGER}, {chr(n): n for n in range(32, 999)}))
+            data[key] = rng.choice(
+                (
+                    {},
+                    {"": 1},
+                    {"aa": 1},
+                    {"a": 0},
+                    {"a": -1},
+                    {"\U0001f44d": MAX_INTEGER},
+                    {chr(n): n for n in range(32, 999)},
+                )
+            )
         elif type(value) is bool:
             data[key] = not value
-        elif type(value) is int or key in ("file_size", "total_packets", "chunk_size", "sequence_number", "from_sequence", "limit"):
+        elif type(value) is int or key in (
+            "file_size",
+            "total_packets",
+            "chunk_size",
+            "sequence_number",
+            "from_sequence",
+            "limit",
+        ):
             data[key] = rng.choice((0, 1, 2, 3, 10, 1000, 2000, 2**20, 2**27, 2**40))
     return written({**packet, "data": data}, rng)
 
 
 NEAR: dict[str, tuple[Any, ...]] = {
-    "room_id": ("lobby", "fuzz-1", "fuzz-\U0001f44d", "p-" + "0" * 32, "LOBBY", "no\u0301", "\u0301", "a\ufe0f"),
-    "file_path": ("stored.txt", "begun.txt", "new.txt", "a/b\\c.txt", "\u202etxt.exe", "x" * 255, ".hidden", "a, b", "stored.txt "),
-    "from_time": ("2024-01-01T00:00:00Z", "2030-01-01T00:00:00.5+01:00", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "no time"),
-    "after_id": (0, 1, 10**6, MAX_INTEGER), "before_id": (None, 0, 1, 10**6, MAX_INTEGER), "after": ("", " ", "a", "p-", "\U0010ffff" * 60),
-    "transaction_id": ("own", "t1", "m1", "m0", "m-1", "m999999999999", "m9007199254740993", "m\u0661", "\u202e", " "),
-    "participants": ([], ["nobody"], ["a"] * 1000), "user_to_add": ("nobody", "a" * 32, "\ufdfa"), "user_to_remove": ("nobody", "\ufdfa"),
-    "room_name": ("x", "\U0001f44d" * 64, "a\u0301"), "new_room_name": ("x", "\U0001f44d" * 64), "features": ([], ["typing"], ["x"] * 64),
-    "session_key": ("x", "x" * 255), "original_action": ("send_message", "x", "\u202e"), "file_type": ("x", "\u202e\x1b[2J", "\n"),
-}  # fmt: skip
+    "room_id": (
+        "lobby",
+        "fuzz-1",
+        "fuzz-\U0001f44d",
+        "p-" + "0" * 32,
+        "LOBBY",
+        "no\u0301",
+        "\u0301",
+        "a\ufe0f",
+    ),
+    "file_path": (
+        "stored.txt",
+        "begun.txt",
+        "new.txt",
+        "a/b\\c.txt",
+        "\u202etxt.exe",
+        "x" * 255,
+        ".hidden",
+        "a, b",
+        "stored.txt ",
+    ),
+    "from_time": (
+        "2024-01-01T00:00:00Z",
+        "2030-01-01T00:00:00.5+01:00",
+        "0001-01-01T00:00:00+23:59",
+        "9999-12-31T23:59:59-23:59",
+        "no time",
+    ),
+    "after_id": (0, 1, 10**6, MAX_INTEGER),
+    "before_id": (None, 0, 1, 10**6, MAX_INTEGER),
+    "after": ("", " ", "a", "p-", "\U0010ffff" * 60),
+    "transaction_id": (
+        "own",
+        "t1",
+        "m1",
+        "m0",
+        "m-1",
+        "m999999999999",
+        "m9007199254740993",
+        "m\u0661",
+        "\u202e",
+        " ",
+    ),
+    "participants": ([], ["nobody"], ["a"] * 1000),
+    "user_to_add": ("nobody", "a" * 32, "\ufdfa"),
+    "user_to_remove": ("nobody", "\ufdfa"),
+    "room_name": ("x", "\U0001f44d" * 64, "a\u0301"),
+    "new_room_name": ("x", "\U0001f44d" * 64),
+    "features": ([], ["typing"], ["x"] * 64),
+    "session_key": ("x", "x" * 255),
+    "original_action": ("send_message", "x", "\u202e"),
+    "file_type": ("x", "\u202e\x1b[2J", "\n"),
+}
 
 
 def unchanged(packet: Packet, rng: random.Random) -> bytes:
     return written(packet, rng)
 
 
-MUTATIONS: tuple[Callable[[Packet, random.Random], bytes], ...] = (by_bytes, by_structure, by_type_and_size, by_near_values)
+MUTATIONS: tuple[Callable[[Packet, random.Random], bytes], ...] = (
+    by_bytes,
+    by_structure,
+    by_type_and_size,
+    by_near_values,
+)
 
 
 def spoilt_stream(frames: list[bytes], rng: random.Random) -> bytes:
@@ -261,13 +502,26 @@ def spoilt_stream(frames: list[bytes], rng: random.Random) -> bytes:
     kind = rng.randrange(6)
     length = int.from_bytes(stream[at : at + 4], "big")
     if kind == 0:
-        stream[at : at + 4] = rng.choice((0, 1, length - 1, length + 1, 65_536, 65_537, 2**20, 2**20 + 1, 2**31, 2**32 - 1)).to_bytes(4, "big")
+        stream[at : at + 4] = rng.choice(
+            (0, 1, length - 1, length + 1, 65_536, 65_537, 2**20, 2**20 + 1, 2**31, 2**32 - 1)
+        ).to_bytes(4, "big")
     elif kind == 1:
         stream[at + rng.randrange(4)] ^= 1 << rng.randrange(8)
     elif kind == 2:
         del stream[rng.randrange(len(stream)) :]
     elif kind == 3:
-        stream[at:at] = rng.choice((b"GET / HTTP/1.1\r\n\r\n", b"SSH-2.0-x\r\n", b"\x16\x03\x01\x02\x00\x01", b"POST", b"\0\0\0\0", b"{", b"\n", b"\xff" * 8))
+        stream[at:at] = rng.choice(
+            (
+                b"GET / HTTP/1.1\r\n\r\n",
+                b"SSH-2.0-x\r\n",
+                b"\x16\x03\x01\x02\x00\x01",
+                b"POST",
+                b"\0\0\0\0",
+                b"{",
+                b"\n",
+                b"\xff" * 8,
+            )
+        )
     elif kind == 4:
         del stream[at : at + rng.randrange(1, 12)]
     else:
@@ -289,11 +543,12 @@ def whole_frames(stream: bytes, limit: int) -> tuple[list[bytes], bool]:
     return bodies, False
 
 
-# --- The users --------------------------------------------------------------------------------------------------------
+# --- The users ------------------------------------------------------------------------------------
 
 
 class Actor:
-    """The user whose packets are spoilt, with all that valid packets need: rooms, messages, an upload, a file."""
+    """The user whose packets are spoilt, with all that valid packets need: rooms, messages, an
+    upload, a file."""
 
     def __init__(self, server: ServerProcess, bystander: RawClient) -> None:
         self.server, self.bystander = server, bystander
@@ -319,7 +574,9 @@ class Actor:
         self.client = self.connect()
         assert self.client.register(self.name)["action"] == "register_success"
         self.log_in()
-        reply = self.client.ask("create_room", participants=[self.bystander.chatid], room_name="fuzz")
+        reply = self.client.ask(
+            "create_room", participants=[self.bystander.chatid], room_name="fuzz"
+        )
         self.room_id = reply["data"]["room_id"]
         self.refresh()
 
@@ -329,7 +586,9 @@ class Actor:
         word = f"word {time.monotonic_ns()}"
         counted = bystander.ask("send_message", room_id=self.room_id, content=word)
         if counted["action"] == "error":  # a case deleted the room, or took the bystander out of it
-            reply = self.client.ask("create_room", participants=[bystander.chatid], room_name="fuzz")
+            reply = self.client.ask(
+                "create_room", participants=[bystander.chatid], room_name="fuzz"
+            )
             if reply["action"] == "error":
                 self.become_new()
                 return
@@ -339,27 +598,65 @@ class Actor:
         message = self.client.receive_message(word)
         key = f"key-{random.Random(word).randrange(10**9):09}"
         self.client.propose(self.room_id, LETTERS, transaction_id=key)
-        numbers = {"file_size": 2000, "total_packets": 2, "chunk_size": 1000, "file_type": "text/plain"}
+        numbers = {
+            "file_size": 2000,
+            "total_packets": 2,
+            "chunk_size": 1000,
+            "file_type": "text/plain",
+        }
         for name in ("stored.txt", "begun.txt"):
-            begun = self.client.ask("file_send_init", room_id=self.room_id, file_path=name, **numbers)
+            begun = self.client.ask(
+                "file_send_init", room_id=self.room_id, file_path=name, **numbers
+            )
             if begun["action"] == "error":
                 assert error_code(begun) == "too_many_pending", begun
                 self.become_new()
                 return
             if name == "stored.txt":
                 for number in (1, 2):
-                    chunk = {"file_path": name, "sequence_number": number, "file_data": encoded(b"x" * 1000)}
-                    assert self.client.ask("file_send_data", room_id=self.room_id, **chunk)["action"] == "file_send_data"
-                self.client.ask("file_send_fin", room_id=self.room_id, file_path=name, total_packets=2)
+                    chunk = {
+                        "file_path": name,
+                        "sequence_number": number,
+                        "file_data": encoded(b"x" * 1000),
+                    }
+                    assert (
+                        self.client.ask("file_send_data", room_id=self.room_id, **chunk)["action"]
+                        == "file_send_data"
+                    )
+                self.client.ask(
+                    "file_send_fin", room_id=self.room_id, file_path=name, total_packets=2
+                )
         self.values = {
-            "chatid": self.client.chatid, "chat_id": self.client.chatid, "password": "password", "new_password": "password",
-            "session_key": self.client.session_key, "take_over": False, "features": ["events", "typing"], "room_id": self.room_id,
-            "content": LETTERS, "transaction_id": message["data"]["transaction_id"], "confirm": True,
-            "letter_frequencies": letter_frequencies(word), "original_action": "receive_message", "from_time": "2024-01-01T00:00:00Z",
-            "after_id": 0, "before_id": None, "limit": 10, "after": "a", "file_path": "begun.txt", **numbers, "sequence_number": 1,
-            "file_data": encoded(b"y" * 1000), "from_sequence": 1, "participants": [bystander.chatid], "room_name": "another",
-            "new_room_name": "renamed", "user_to_add": bystander.chatid, "user_to_remove": bystander.chatid, "key": key,
-        }  # fmt: skip
+            "chatid": self.client.chatid,
+            "chat_id": self.client.chatid,
+            "password": "password",
+            "new_password": "password",
+            "session_key": self.client.session_key,
+            "take_over": False,
+            "features": ["events", "typing"],
+            "room_id": self.room_id,
+            "content": LETTERS,
+            "transaction_id": message["data"]["transaction_id"],
+            "confirm": True,
+            "letter_frequencies": letter_frequencies(word),
+            "original_action": "receive_message",
+            "from_time": "2024-01-01T00:00:00Z",
+            "after_id": 0,
+            "before_id": None,
+            "limit": 10,
+            "after": "a",
+            "file_path": "begun.txt",
+            **numbers,
+            "sequence_number": 1,
+            "file_data": encoded(b"y" * 1000),
+            "from_sequence": 1,
+            "participants": [bystander.chatid],
+            "room_name": "another",
+            "new_room_name": "renamed",
+            "user_to_add": bystander.chatid,
+            "user_to_remove": bystander.chatid,
+            "key": key,
+        }
         self.client.nothing_before_pong()
         bystander.nothing_before_pong()
 
@@ -386,7 +683,7 @@ class Actor:
         return packet
 
 
-# --- What must be true of every answer ----------------------------------------------------------------------------------
+# --- What must be true of every answer ------------------------------------------------------------
 
 
 def check_packet(packet: Packet) -> None:
@@ -397,7 +694,9 @@ def check_packet(packet: Packet) -> None:
     row = REPLIES.get(packet["action"])
     assert row is not None, f"the page has no such packet of the server: {packet}"
     data = packet.get("data", {})
-    assert row.required <= data.keys() or (packet["action"] == "ack" and packet["status"] == "error"), packet
+    assert row.required <= data.keys() or (
+        packet["action"] == "ack" and packet["status"] == "error"
+    ), packet
     assert data.keys() <= row.required | row.optional, packet
     if packet["action"] not in ("character_count", "confirm_count", "file_down_data", "event"):
         assert packet["status"] in ("success", "error"), packet
@@ -420,7 +719,8 @@ def code_due(body: bytes, logged_in: bool) -> str | None:
 
 
 def check_answers(body: bytes, answers: list[Packet], logged_in: bool) -> None:
-    """What came of one frame: the right number of answers, each with the request_id, and the code where it is certain."""
+    """What came of one frame: the right number of answers, each with the request_id, and the code
+    where it is certain."""
     due = code_due(body, logged_in)
     packet = strict_json(body) or {}
     codes = [answer.get("code") for answer in answers]
@@ -430,19 +730,29 @@ def check_answers(body: bytes, answers: list[Packet], logged_in: bool) -> None:
         named = original[:64] if isinstance(original, str) and original else "unknown"
         assert answers[0]["original_action"] == named, answers
     else:
-        assert not set(codes) & {"bad_json", "bad_frame", "unknown_action", "not_logged_in"}, answers
+        assert not set(codes) & {"bad_json", "bad_frame", "unknown_action", "not_logged_in"}, (
+            answers
+        )
         others = [answer for answer in answers if answer["action"] not in LATE]
         silent = packet["action"] in ("ack", "typing", "file_down_req")
-        assert len(others) == 1 or (silent and not others), f"one request, {len(others)} answers: {answers}"
-        assert silent or not others or others[0].get("original_action", packet["action"]) == packet["action"] or \
-            others[0]["action"] == "character_count", answers
+        assert len(others) == 1 or (silent and not others), (
+            f"one request, {len(others)} answers: {answers}"
+        )
+        assert (
+            silent
+            or not others
+            or others[0].get("original_action", packet["action"]) == packet["action"]
+            or others[0]["action"] == "character_count"
+        ), answers
     request_id = packet.get("request_id")
     valid = isinstance(request_id, str) and 1 <= len(request_id) <= 64 and "\0" not in request_id
     for answer in answers:
-        assert answer.get("request_id") == (request_id if valid else None), f"request_id of {answer}"
+        assert answer.get("request_id") == (request_id if valid else None), (
+            f"request_id of {answer}"
+        )
 
 
-# --- The cases --------------------------------------------------------------------------------------------------------
+# --- The cases ------------------------------------------------------------------------------------
 
 
 class Fuzz:
@@ -451,10 +761,17 @@ class Fuzz:
     def __init__(self, server: ServerProcess) -> None:
         self.server = server
         self.bystander = RawClient(server.port)
-        assert self.bystander.register(name := fresh_name("bystander"))["action"] == "register_success"
+        assert (
+            self.bystander.register(name := fresh_name("bystander"))["action"] == "register_success"
+        )
         assert self.bystander.login(name, features=["events"])["action"] == "login_success"
         self.guest = fresh_name("guest")
-        assert self.bystander.request({"action": "register", "data": {"chatid": name, "password": "x"}})["action"] == "register_fail"
+        assert (
+            self.bystander.request(
+                {"action": "register", "data": {"chatid": name, "password": "x"}}
+            )["action"]
+            == "register_fail"
+        )
         self.actor = Actor(server, self.bystander)
         self.outside = self.new_outside()
         assert self.outside.register(self.guest)["action"] == "register_success"
@@ -486,14 +803,22 @@ class Fuzz:
                 if manner == "stream":
                     what = self.stream_case(packet, rng)
                 else:
-                    mutate = unchanged if rng.random() < 0.06 else MUTATIONS[number // len(actions) % len(MUTATIONS)]
+                    mutate = (
+                        unchanged
+                        if rng.random() < 0.06
+                        else MUTATIONS[number // len(actions) % len(MUTATIONS)]
+                    )
                     body = mutate(packet, rng)[: LIMITS["after login"]] or b" "
                     what = f"{mutate.__name__}, {body[:2000]!r}"
                     (self.member_case if manner == "member" else self.outside_case)(body)
             except AssertionError as error:
-                raise AssertionError(f"seed {seed}, case {number} ({manner}, {action}, {what}): {error}\n{self.server.log()[-3000:]}") from error
+                raise AssertionError(
+                    f"seed {seed}, case {number} ({manner}, {action}, {what}): {error}\n{self.server.log()[-3000:]}"
+                ) from error
             except ConnectionError as error:
-                raise AssertionError(f"seed {seed}, case {number} ({manner}, {action}, {what}): {error!r}") from error
+                raise AssertionError(
+                    f"seed {seed}, case {number} ({manner}, {action}, {what}): {error!r}"
+                ) from error
 
     def member_case(self, body: bytes) -> None:
         """A frame of somebody who is logged in."""
@@ -501,7 +826,9 @@ class Fuzz:
         answers, closed = self.exchange(actor.client, body)
         check_answers(body, answers, logged_in=True)
         actor.bad_json += [answer.get("code") for answer in answers] == ["bad_json"]
-        assert closed is (actor.bad_json == BAD_JSON_FRAMES), f"closed: {closed} after {actor.bad_json} frames of bad JSON"
+        assert closed is (actor.bad_json == BAD_JSON_FRAMES), (
+            f"closed: {closed} after {actor.bad_json} frames of bad JSON"
+        )
         last = answers[0] if answers else {"action": ""}
         if closed or last["action"] == "logout_ack":
             actor.log_in()
@@ -513,7 +840,10 @@ class Fuzz:
             transaction = {"transaction_id": last["data"]["transaction_id"], "confirm": confirm}
             reply = actor.client.request({"action": "confirm_count", "data": transaction})
             check_packet(reply)
-            assert reply["action"] == "ack" or reply["code"] in ("quota_exceeded", "room_not_found"), reply
+            assert reply["action"] == "ack" or reply["code"] in (
+                "quota_exceeded",
+                "room_not_found",
+            ), reply
 
     def outside_case(self, body: bytes) -> None:
         """A frame of somebody who is not logged in."""
@@ -522,27 +852,36 @@ class Fuzz:
             self.outside = self.new_outside()
         if len(body) > LIMITS["before login"]:
             body = body[: LIMITS["before login"]]
-        body = body.replace(self.actor.name.encode(), self.guest.encode()).replace(self.actor.client.session_key.encode(), b"k")
+        body = body.replace(self.actor.name.encode(), self.guest.encode()).replace(
+            self.actor.client.session_key.encode(), b"k"
+        )
         body = body[: LIMITS["before login"]]
         answers, closed = self.exchange(self.outside, body)
         check_answers(body, answers, logged_in=False)
         self.outside_bad_json += [answer.get("code") for answer in answers] == ["bad_json"]
-        assert closed is (self.outside_bad_json == BAD_JSON_FRAMES), f"closed: {closed} after {self.outside_bad_json} of bad JSON"
+        assert closed is (self.outside_bad_json == BAD_JSON_FRAMES), (
+            f"closed: {closed} after {self.outside_bad_json} of bad JSON"
+        )
         if closed or answers[0]["action"] == "login_success":
             self.outside.close()
             self.outside = self.new_outside()
 
     def exchange(self, client: RawClient, body: bytes) -> tuple[list[Packet], bool]:
-        """Send a frame and a ping; everything that answers the frame, and whether the connection was closed."""
+        """Send a frame and a ping; everything that answers the frame, and whether the connection
+        was closed."""
         fence = f"fence {time.monotonic_ns()}"
         answers: list[Packet] = []
         closed = False
         confirms = (strict_json(body) or {}).get("action") == "confirm_count"
         try:
             client.send_bytes(frame(body) + encode({"action": "ping", "request_id": fence}))
-            while (packet := client.receive()).get("request_id") != fence or packet["action"] != "pong":
+            while (packet := client.receive()).get("request_id") != fence or packet[
+                "action"
+            ] != "pong":
                 answers.append(packet)
-            while confirms and not any(self.answers_confirm(answer) for answer in answers):  # R-ORDER-6
+            while confirms and not any(
+                self.answers_confirm(answer) for answer in answers
+            ):  # R-ORDER-6
                 answers.append(client.receive())
         except (ClosedByServer, BrokenPipeError, ConnectionResetError):
             closed = True
@@ -551,20 +890,29 @@ class Fuzz:
             self.seen[packet.get("code") or packet["action"]] += 1
         late = [packet for packet in answers if packet["action"] in LATE]
         mine = (strict_json(body) or {}).get("action") == "file_down_req"
-        return [packet for packet in answers if packet["action"] not in BY_ITSELF and (mine or packet not in late)], closed
+        return [
+            packet
+            for packet in answers
+            if packet["action"] not in BY_ITSELF and (mine or packet not in late)
+        ], closed
 
     @staticmethod
     def answers_confirm(packet: Packet) -> bool:
         return packet["action"] in ("ack", "error")
 
     def stream_case(self, packet: Packet, rng: random.Random) -> str:
-        """A stream that loses its place, from a new connection: answers up to there, `bad_frame`, and the end."""
+        """A stream that loses its place, from a new connection: answers up to there, `bad_frame`,
+        and the end."""
         with_login = rng.random() < 0.3
         client = RawClient(self.server.port)
         try:
             if with_login:
                 assert client.login(self.guest, take_over=True)["action"] == "login_success"
-            frames = [encode({"action": "ping"}), frame(written({**packet, "action": "get_users"}, rng)), encode({"action": "ping"})]
+            frames = [
+                encode({"action": "ping"}),
+                frame(written({**packet, "action": "get_users"}, rng)),
+                encode({"action": "ping"}),
+            ]
             stream = spoilt_stream(frames, rng)
             limit = LIMITS["after login" if with_login else "before login"]
             bodies, lost = whole_frames(stream, limit)
@@ -583,9 +931,13 @@ class Fuzz:
                 self.seen[answer.get("code") or answer["action"]] += 1
             answers = [answer for answer in came if answer["action"] not in BY_ITSELF]
             codes = [answer.get("code") for answer in answers]
-            assert ("bad_frame" in codes) is lost and codes.count("bad_frame") <= 1, f"{what}: {answers}"
+            assert ("bad_frame" in codes) is lost and codes.count("bad_frame") <= 1, (
+                f"{what}: {answers}"
+            )
             assert not lost or codes[-1] == "bad_frame", f"{what}: {answers}"
-            assert len(answers) == len(bodies) + lost, f"{what}: {len(bodies)} whole frames, {answers}"
+            assert len(answers) == len(bodies) + lost, (
+                f"{what}: {len(bodies)} whole frames, {answers}"
+            )
             for body, answer in zip(bodies, answers, strict=False):
                 check_answers(body, [answer], logged_in=with_login)
             return what
@@ -593,7 +945,7 @@ class Fuzz:
             client.close()
 
 
-# --- The server as a whole --------------------------------------------------------------------------------------------
+# --- The server as a whole ------------------------------------------------------------------------
 
 
 def held_by(server: ServerProcess) -> tuple[float, int]:
@@ -616,7 +968,10 @@ def run(server: ServerProcess, numbers: range) -> None:
         assert listener.register(name := fresh_name())["action"] == "register_success"
         assert listener.login(name)["action"] == "login_success"
         fuzz.bystander.say("lobby", word)
-        assert listener.receive_message(word, "lobby")["data"]["sender_chatid"] == fuzz.bystander.chatid
+        assert (
+            listener.receive_message(word, "lobby")["data"]["sender_chatid"]
+            == fuzz.bystander.chatid
+        )
         listener.close()
     finally:
         fuzz.close()
@@ -627,19 +982,55 @@ def run(server: ServerProcess, numbers: range) -> None:
     while held_by(server)[1] > threads + MORE_THREADS and time.monotonic() < deadline:
         time.sleep(0.05)
     memory_after, threads_after = held_by(server)
-    assert threads_after <= threads + MORE_THREADS, f"{threads} threads before, {threads_after} after"
-    assert memory_after <= memory + MORE_MEMORY_MB, f"{memory:.0f} MiB before, {memory_after:.0f} after"
+    assert threads_after <= threads + MORE_THREADS, (
+        f"{threads} threads before, {threads_after} after"
+    )
+    assert memory_after <= memory + MORE_MEMORY_MB, (
+        f"{memory:.0f} MiB before, {memory_after:.0f} after"
+    )
     if len(numbers) >= 3_000:
-        expected = {"bad_json", "bad_packet", "bad_frame", "unknown_action", "not_logged_in", "forbidden", "room_not_found", "pong",
-                    "character_count", "confirm_count", "ack", "messages_list", "file_down_meta", "rooms_list"}  # fmt: skip
+        expected = {
+            "bad_json",
+            "bad_packet",
+            "bad_frame",
+            "unknown_action",
+            "not_logged_in",
+            "forbidden",
+            "room_not_found",
+            "pong",
+            "character_count",
+            "confirm_count",
+            "ack",
+            "messages_list",
+            "file_down_meta",
+            "rooms_list",
+        }
         assert expected <= set(fuzz.seen), f"never seen: {expected - set(fuzz.seen)}"
 
 
 def test_the_own_reading_of_the_json_rules_agrees_with_their_words() -> None:
-    for good in (b'{"a":1}', b'{"a":"\\ud83d\\ude00"}', b'{"a":9007199254740991}', b" {} ", b'{"a":' + b"[" * 31 + b"]" * 31 + b"}"):
+    for good in (
+        b'{"a":1}',
+        b'{"a":"\\ud83d\\ude00"}',
+        b'{"a":9007199254740991}',
+        b" {} ",
+        b'{"a":' + b"[" * 31 + b"]" * 31 + b"}",
+    ):
         assert strict_json(good) is not None, good
-    for bad in (b"", b"[]", b'{"a":NaN}', b'{"a":1e400}', b'{"a":9007199254740992}', b'{"a":1,"a":1}', b'{"a":"\\ud800"}', b'{"\\udc00":1}',
-                b"\xef\xbb\xbf{}", b'{"a":' + b"[" * 32 + b"]" * 32 + b"}", b'{"a":"\xff"}', b'{"a":0.' + b"1" * 1000 + b"}"):  # fmt: skip
+    for bad in (
+        b"",
+        b"[]",
+        b'{"a":NaN}',
+        b'{"a":1e400}',
+        b'{"a":9007199254740992}',
+        b'{"a":1,"a":1}',
+        b'{"a":"\\ud800"}',
+        b'{"\\udc00":1}',
+        b"\xef\xbb\xbf{}",
+        b'{"a":' + b"[" * 32 + b"]" * 32 + b"}",
+        b'{"a":"\xff"}',
+        b'{"a":0.' + b"1" * 1000 + b"}",
+    ):
         assert strict_json(bad) is None, bad
 
 

@@ -1,8 +1,10 @@
-"""`kill -9` between any two steps of an upload: no half file is ever listed, and the upload goes on to exactly one version.
+"""`kill -9` between any two steps of an upload: no half file is ever listed, and the upload goes on
+to exactly one version.
 
-strace kills the server in front of the n-th system call that touches the disk, for n from 1 on, until the upload comes through.
-strace counts each call of each thread by itself, so they are gone through one by one: those of the uploader's thread (the flat file is
-made, written, synced, renamed) and those of SQLite in the writer's (the rows).
+strace kills the server in front of the n-th system call that touches the disk, for n from 1 on,
+until the upload comes through. strace counts each call of each thread by itself, so they are gone
+through one by one: those of the uploader's thread (the flat file is made, written, synced, renamed)
+and those of SQLite in the writer's (the rows).
 """
 
 from __future__ import annotations
@@ -47,7 +49,8 @@ def upload_by(client: RawClient) -> str:
 
 
 def killed_at(folder: Path, calls: str, number: int) -> bool:
-    """Whether the server was killed in front of this call; checks what it left, and that the upload goes on to its end."""
+    """Whether the server was killed in front of this call; checks what it left, and that the upload
+    goes on to its end."""
     with ServerProcess(folder, *OPTIONS) as server:
         client = logged_in(server.port)
         with failing_calls(server.pid, calls, f"signal=KILL:when={number}"):
@@ -69,12 +72,15 @@ def killed_at(folder: Path, calls: str, number: int) -> bool:
         assert server.stop() == 0
         assert "Traceback" not in server.log(), server.log()
         left = sorted(path.name for path in (folder / "uploads").iterdir())
-        assert len(left) == 1 and not left[0].endswith(".part"), f"one version, and nothing else: {left}"
+        assert len(left) == 1 and not left[0].endswith(".part"), (
+            f"one version, and nothing else: {left}"
+        )
     return killed
 
 
 def has_died(server: ServerProcess) -> bool:
-    """Whether it ended; a process is only buried a moment after its connections, when all of its threads are."""
+    """Whether it ended; a process is only buried a moment after its connections, when all of its
+    threads are."""
     deadline = time.monotonic() + 5
     while server.is_running() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -89,9 +95,13 @@ def check_listed(client: RawClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("calls", "number"), [(RENAME, 1), ("fsync", 3), ("fdatasync", 2)], ids=["before its name", "named, not synced", "uncommitted"]
+    ("calls", "number"),
+    [(RENAME, 1), ("fsync", 3), ("fdatasync", 2)],
+    ids=["before its name", "named, not synced", "uncommitted"],
 )
-def test_an_upload_that_was_killed_before_its_last_steps_goes_on(tmp_path: Path, calls: str, number: int) -> None:
+def test_an_upload_that_was_killed_before_its_last_steps_goes_on(
+    tmp_path: Path, calls: str, number: int
+) -> None:
     assert killed_at(tmp_path / "data", calls, number), "the server was meant to be killed"
 
 

@@ -1,4 +1,5 @@
-"""Every limit of docs/PROTOCOL.md: reached, passed by one, and turned off; those of time with a clock that the test drives."""
+"""Every limit of docs/PROTOCOL.md: reached, passed by one, and turned off; those of time with a
+clock that the test drives."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ HERE: Final = 1_700_000_000.0
 
 
 class Limit(NamedTuple):
-    """One limit: the option's value for the test, and what shows the limit at that value, at one more, and at 0."""
+    """One limit: the option's value for the test, and what shows the limit at that value, at one
+    more, and at 0."""
 
     option: str
     value: int
@@ -35,9 +37,11 @@ class Limit(NamedTuple):
 TABLE: Final[list[Limit]] = []
 
 
-def limit(option: str, value: int) -> Callable[[Callable[[Serve, dict[str, Any], int], None]], None]:
-    """The decorated function checks `option`: with its value in `chosen` it must hold exactly, with 0 it must not be there.
-    It is given the value as `most`, also where it is turned off."""
+def limit(
+    option: str, value: int
+) -> Callable[[Callable[[Serve, dict[str, Any], int], None]], None]:
+    """The decorated function checks `option`: with its value in `chosen` it must hold exactly, with
+    0 it must not be there. It is given the value as `most`, also where it is turned off."""
 
     def add(check: Callable[[Serve, dict[str, Any], int], None]) -> None:
         TABLE.append(Limit(option, value, check))
@@ -46,10 +50,18 @@ def limit(option: str, value: int) -> Callable[[Callable[[Serve, dict[str, Any],
 
 
 NOT_A_LIMIT: Final = {
-    "host", "port", "data", "registration", "new_rooms", "password_cost", "certfile", "keyfile", "log_level",
+    "host",
+    "port",
+    "data",
+    "registration",
+    "new_rooms",
+    "password_cost",
+    "certfile",
+    "keyfile",
+    "log_level",
     "shutdown_timeout",  # of the server itself: tests/test_server_process.py
     "rate_burst",  # with rate_limit
-}  # fmt: skip
+}
 
 
 def is_refused(packet: dict[str, Any], code: str) -> bool:
@@ -87,15 +99,21 @@ def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
 @limit("max_content", 1_000)
 def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
     client = member(serve(**chosen), "ada")
-    assert client.propose("lobby", "ä" * (most // 2))["action"] == "character_count", "bytes of UTF-8 are counted"
-    assert is_refused(send(client, "ä" * (most // 2) + "x"), "bad_packet") == bool(chosen["max_content"])
+    assert client.propose("lobby", "ä" * (most // 2))["action"] == "character_count", (
+        "bytes of UTF-8 are counted"
+    )
+    assert is_refused(send(client, "ä" * (most // 2) + "x"), "bad_packet") == bool(
+        chosen["max_content"]
+    )
 
 
 @limit("max_file", 1_000)
 def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
     client = member(serve(**chosen), "ada")
     assert Upload(client, "lobby", "a", b"x" * most).init()["action"] != "error"
-    assert is_refused(Upload(client, "lobby", "b", b"x" * (most + 1)).init(), "too_large") == bool(chosen["max_file"])
+    assert is_refused(Upload(client, "lobby", "b", b"x" * (most + 1)).init(), "too_large") == bool(
+        chosen["max_file"]
+    )
 
 
 @limit("quota", 1_000)
@@ -103,7 +121,9 @@ def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
     client = member(serve(**chosen), "ada")
     Upload(client, "lobby", "stored", b"x" * 300).run()
     assert Upload(client, "lobby", "begun", b"x" * (most - 300)).init()["action"] != "error"
-    assert is_refused(Upload(client, "lobby", "one", b"x").init(), "quota_exceeded") == bool(chosen["quota"])
+    assert is_refused(Upload(client, "lobby", "one", b"x").init(), "quota_exceeded") == bool(
+        chosen["quota"]
+    )
 
 
 @limit("min_free", 20)
@@ -113,8 +133,12 @@ def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
     service.files.free = lambda: (1_000, 2_000)  # type: ignore[method-assign]
     keep = 2_000 * most // 100
     assert Upload(client, "lobby", "a", b"x" * (1_000 - keep - 1)).init()["action"] != "error"
-    assert Upload(client, "lobby", "b", b"x").init()["action"] != "error", "what is begun counts, and this is the last byte"
-    assert is_refused(Upload(client, "lobby", "c", b"x").init(), "storage_full") == bool(chosen["min_free"])
+    assert Upload(client, "lobby", "b", b"x").init()["action"] != "error", (
+        "what is begun counts, and this is the last byte"
+    )
+    assert is_refused(Upload(client, "lobby", "c", b"x").init(), "storage_full") == bool(
+        chosen["min_free"]
+    )
 
 
 # Numbers
@@ -140,7 +164,9 @@ def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
         throttle.failed("192.0.2.1", "ada")
     slowed = [1.0, 2.0, 4.0, 8.0, 10.0, 10.0] if chosen["login_failures"] else [0.0] * 6
     assert delays == [0.0] * most + slowed
-    assert throttle.delay("192.0.2.2", "ada") == throttle.delay("192.0.2.1", "bob") == 0.0, "others are not slowed"
+    assert throttle.delay("192.0.2.2", "ada") == throttle.delay("192.0.2.1", "bob") == 0.0, (
+        "others are not slowed"
+    )
     clock.now += 60.1
     assert throttle.delay("192.0.2.1", "ada") == 0.0, "a minute later all is forgotten"
 
@@ -169,9 +195,14 @@ def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
     assert service.registry.refuses(address, is_loopback=True) is None, "loopback is free of it"
     reason = service.registry.refuses(address, is_loopback=False)
     assert (reason is not None) == bool(chosen["max_per_address"])
-    assert service.registry.refuses("192.0.2.7", is_loopback=False) is None, "another address has places of its own"
+    assert service.registry.refuses("192.0.2.7", is_loopback=False) is None, (
+        "another address has places of its own"
+    )
     inside.pop().close()
-    eventually(lambda: service.registry.refuses(address, is_loopback=False) is None, "a place does not come free")
+    eventually(
+        lambda: service.registry.refuses(address, is_loopback=False) is None,
+        "a place does not come free",
+    )
     inside.pop().close()
 
 
@@ -180,15 +211,21 @@ def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
     ada = member(serve(**chosen), "ada")
     for _ in range(most):
         assert ada.ask("create_room", participants=[], room_name="room")["action"] != "error"
-    assert is_refused(ada.ask("create_room", participants=[], room_name="x"), "quota_exceeded") == bool(chosen["max_rooms"])
-    assert is_refused(send(ada, "an open room counts, too", "a-new-one"), "quota_exceeded") == bool(chosen["max_rooms"])
+    assert is_refused(
+        ada.ask("create_room", participants=[], room_name="x"), "quota_exceeded"
+    ) == bool(chosen["max_rooms"])
+    assert is_refused(send(ada, "an open room counts, too", "a-new-one"), "quota_exceeded") == bool(
+        chosen["max_rooms"]
+    )
     ada.say("lobby", "other rooms are not concerned")
 
 
 @limit("max_pending", 3)
 def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
     client = member(serve(**chosen), "ada")
-    tags = [client.propose("lobby", f"{number}")["data"]["transaction_id"] for number in range(most)]
+    tags = [
+        client.propose("lobby", f"{number}")["data"]["transaction_id"] for number in range(most)
+    ]
     assert is_refused(send(client, "one more"), "too_many_pending") == bool(chosen["max_pending"])
     assert client.confirm(tags[0])["status"] == "success"
     assert client.propose("lobby", "again")["action"] == "character_count"
@@ -207,13 +244,20 @@ def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
     data = bytes(8 * 1024 * 1024)
     Upload(ada, "lobby", "zeros", data, chunk=262_144).run()
     for number in range(most + 2):
-        request = {"action": "file_down_req", "data": {"chat_id": "slow", "room_id": "lobby", "file_path": "zeros"}}
+        request = {
+            "action": "file_down_req",
+            "data": {"chat_id": "slow", "room_id": "lobby", "file_path": "zeros"},
+        }
         slow.send({**request, "request_id": f"get-{number}"})
     slow.send({"action": "ping", "request_id": "after"})
     refused = slow.receive_where(lambda packet: packet["action"] in ("error", "pong"), 30.0)
-    assert (refused["action"] == "error" and is_refused(refused, "too_many_pending")) == bool(chosen["max_downloads"])
+    assert (refused["action"] == "error" and is_refused(refused, "too_many_pending")) == bool(
+        chosen["max_downloads"]
+    )
     if chosen["max_downloads"]:
-        assert refused["request_id"] == f"get-{most + 1}", "one runs, and as many as the limit says wait"
+        assert refused["request_id"] == f"get-{most + 1}", (
+            "one runs, and as many as the limit says wait"
+        )
     slow.close()
 
 
@@ -223,7 +267,9 @@ def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
     for _ in range(most - 1):
         client.send_body(b"{")
         assert is_refused(client.receive(), "bad_json")
-    assert client.request({"action": "ping", "request_id": "1"})["action"] == "pong", "below the limit the connection lives"
+    assert client.request({"action": "ping", "request_id": "1"})["action"] == "pong", (
+        "below the limit the connection lives"
+    )
     client.send_body(b"{")
     assert is_refused(client.receive(), "bad_json")
     if chosen["max_bad_json"]:
@@ -267,7 +313,8 @@ def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
 
 
 def closed_after(service: Service, clock: Clock, limit_seconds: float, is_on: bool) -> None:
-    """One connection is there; it ends when the limit has passed and not before, or never where the limit is off."""
+    """One connection is there; it ends when the limit has passed and not before, or never where the
+    limit is off."""
     clock.now += limit_seconds
     service.watch.look()
     assert [connection.ended for connection in service.registry.connections()] == [False]
@@ -295,8 +342,12 @@ def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
     service = serve(clock=clock, login_timeout=0.0, frame_timeout=float(chosen["frame_timeout"]))
     slow = RawClient(service.listener.port)
     packet = encode({"action": "ping"})
-    slow.send_bytes(packet[:3])  # a byte now and then makes no difference: the frame has its time as a whole
-    eventually(lambda: any(c.frame_begun_at for c in service.registry.connections()), "no frame is begun")
+    slow.send_bytes(
+        packet[:3]
+    )  # a byte now and then makes no difference: the frame has its time as a whole
+    eventually(
+        lambda: any(c.frame_begun_at for c in service.registry.connections()), "no frame is begun"
+    )
     clock.now += most / 2
     slow.send_bytes(packet[3:6])
     clock.now -= most / 2
@@ -316,7 +367,9 @@ def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
     clock.now += most
     assert not outbox.wait_below(0, 1.2) and outbox.broken is None, "two looks of the drain"
     clock.now += 0.001
-    assert outbox.wait_below(0, 10.0 if chosen["stall_timeout"] else 1.2) == bool(chosen["stall_timeout"])
+    assert outbox.wait_below(0, 10.0 if chosen["stall_timeout"] else 1.2) == bool(
+        chosen["stall_timeout"]
+    )
     assert (outbox.broken is not None) == bool(chosen["stall_timeout"])
     outbox.discard()
     drain.stop(5.0)
@@ -327,12 +380,18 @@ def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
 @limit("transaction_timeout", 60)
 def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
     clock = Clock(1_000.0)
-    client = member(serve(clock=clock, transaction_timeout=float(chosen["transaction_timeout"])), "ada")
-    first, second = (client.propose("lobby", text)["data"]["transaction_id"] for text in ("in time", "too late"))
+    client = member(
+        serve(clock=clock, transaction_timeout=float(chosen["transaction_timeout"])), "ada"
+    )
+    first, second = (
+        client.propose("lobby", text)["data"]["transaction_id"] for text in ("in time", "too late")
+    )
     clock.now += most - 0.001
     assert client.confirm(first)["status"] == "success"
     clock.now += 0.001 if chosen["transaction_timeout"] else 1e6
-    assert is_refused(client.confirm(second), "transaction_not_found") == bool(chosen["transaction_timeout"])
+    assert is_refused(client.confirm(second), "transaction_not_found") == bool(
+        chosen["transaction_timeout"]
+    )
 
 
 @limit("upload_lifetime", 86_400)
@@ -404,7 +463,9 @@ def elements(count: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("at", "over"), [(nested(32), nested(33)), (elements(10_000), elements(10_001))], ids=["depth", "keys and elements"]
+    ("at", "over"),
+    [(nested(32), nested(33)), (elements(10_000), elements(10_001))],
+    ids=["depth", "keys and elements"],
 )
 def test_the_form_of_a_packet(at: bytes, over: bytes) -> None:
     assert protocol.decode_packet(at)["action"] == "ping"
@@ -424,7 +485,14 @@ def test_the_gaps_of_an_upload(serve: Serve, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize(
     ("field", "most"),
-    [("request_id", 64), ("transaction_id", 64), ("chatid", 32), ("after", 255), ("limit", 1_000), ("chunk", 262_144)],
+    [
+        ("request_id", 64),
+        ("transaction_id", 64),
+        ("chatid", 32),
+        ("after", 255),
+        ("limit", 1_000),
+        ("chunk", 262_144),
+    ],
 )
 def test_fields_of_a_packet(field: str, most: int, serve: Serve) -> None:
     ada = member(serve(rate_limit=0), "ada")
@@ -436,7 +504,9 @@ def test_fields_of_a_packet(field: str, most: int, serve: Serve) -> None:
         if field == "transaction_id":
             return send(ada, f"{size}", transaction_id="t" * size)
         if field == "chatid":
-            return ada.request({"action": "register", "data": {"chatid": "a" * size, "password": "password"}})
+            return ada.request(
+                {"action": "register", "data": {"chatid": "a" * size, "password": "password"}}
+            )
         if field == "after":
             return ada.ask("get_users", after="z" * size)
         if field == "limit":
@@ -445,7 +515,9 @@ def test_fields_of_a_packet(field: str, most: int, serve: Serve) -> None:
         upload.init()
         return upload.send(1, bytes(size))
 
-    if field == "chatid":  # while somebody is logged in, another's name is refused for another reason
+    if (
+        field == "chatid"
+    ):  # while somebody is logged in, another's name is refused for another reason
         ada.ask("logout")
     assert ask(most)["action"] != "error"
     assert is_refused(ask(most + 1), "bad_packet")

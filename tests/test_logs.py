@@ -61,10 +61,15 @@ def test_one_line_per_event_with_time_level_and_name() -> None:
 def test_foreign_text_forges_no_line() -> None:
     stream = io.StringIO()
     stop = logs.start("info", stream)
-    logging.getLogger("a").info("got %s", "x\n2026-01-01 00:00:00 INFO root  forged\u2028\x85\x1b[2J\ud800")
+    logging.getLogger("a").info(
+        "got %s", "x\n2026-01-01 00:00:00 INFO root  forged\u2028\x85\x1b[2J\ud800"
+    )
     stop()
     assert len(stream.getvalue().splitlines()) == 1
-    assert "got x\\x0a2026-01-01 00:00:00 INFO root  forged\\u2028\\x85\\x1b[2J\\ud800\n" in stream.getvalue()
+    assert (
+        "got x\\x0a2026-01-01 00:00:00 INFO root  forged\\u2028\\x85\\x1b[2J\\ud800\n"
+        in stream.getvalue()
+    )
 
 
 def test_a_traceback_is_indented_and_escaped() -> None:
@@ -114,7 +119,9 @@ def test_a_record_that_cannot_be_formatted_ends_nobody() -> None:
 
 
 @pytest.mark.parametrize("stream", [None, io.StringIO()])
-def test_a_closed_or_missing_stderr_ends_nobody(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO | None) -> None:
+def test_a_closed_or_missing_stderr_ends_nobody(
+    monkeypatch: pytest.MonkeyPatch, stream: io.StringIO | None
+) -> None:
     if stream is not None:
         stream.close()
     monkeypatch.setattr(sys, "stderr", stream)
@@ -133,7 +140,9 @@ def test_a_stream_with_a_descriptor_gets_its_own_encoding(tmp_path: Path) -> Non
     assert (tmp_path / "log").read_bytes().endswith(b"  \xdc \\U0001f600\n")
 
 
-def test_a_console_of_windows_is_written_as_text(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_console_of_windows_is_written_as_text(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     with open(tmp_path / "log", "w", encoding="utf-8") as stream:
         assert logs._descriptor(stream) == stream.fileno()
         monkeypatch.setattr(os, "name", "nt")
@@ -144,7 +153,9 @@ def test_a_console_of_windows_is_written_as_text(monkeypatch: pytest.MonkeyPatch
     assert found is None
 
 
-@pytest.mark.skipif(os.name == "nt", reason="a pipe's reading end is kept open by the parent only on POSIX")
+@pytest.mark.skipif(
+    os.name == "nt", reason="a pipe's reading end is kept open by the parent only on POSIX"
+)
 def test_a_full_pipe_that_nobody_reads_does_not_keep_the_process_from_ending_well() -> None:
     program = (
         "import logging; from server import logs; stop = logs.start('info')\n"
@@ -184,10 +195,23 @@ def test_every_control_and_format_character_is_escaped() -> None:
     import unicodedata
 
     for code in range(0x110000):
-        if unicodedata.category(chr(code)) in ("Cc", "Cs", "Zl", "Zp") or unicodedata.bidirectional(chr(code)) in (
-            "RLO", "LRO", "RLE", "LRE", "PDF", "RLI", "LRI", "FSI", "PDI", "BN",
-        ):  # fmt: skip
-            assert printable(chr(code)) != chr(code) or unicodedata.category(chr(code)) == "Cn", hex(code)
+        if unicodedata.category(chr(code)) in ("Cc", "Cs", "Zl", "Zp") or unicodedata.bidirectional(
+            chr(code)
+        ) in (
+            "RLO",
+            "LRO",
+            "RLE",
+            "LRE",
+            "PDF",
+            "RLI",
+            "LRI",
+            "FSI",
+            "PDI",
+            "BN",
+        ):
+            assert printable(chr(code)) != chr(code) or unicodedata.category(chr(code)) == "Cn", (
+                hex(code)
+            )
 
 
 @pytest.mark.parametrize(

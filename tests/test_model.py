@@ -1,7 +1,9 @@
-"""Random sequences of valid packets from several users, each answer and each delivery compared with a small model.
+"""Random sequences of valid packets from several users, each answer and each delivery compared with
+a small model.
 
-The model knows who is on, which rooms there are, who is in them and owns them, what was said and read, and which files there are. A run is drawn
-from its seed: `CHAT_MODEL_SEED=3 CHAT_MODEL_STEPS=500 pytest tests/test_model.py`. A failure prints the last steps.
+The model knows who is on, which rooms there are, who is in them and owns them, what was said and
+read, and which files there are. A run is drawn from its seed: `CHAT_MODEL_SEED=3
+CHAT_MODEL_STEPS=500 pytest tests/test_model.py`. A failure prints the last steps.
 """
 
 from __future__ import annotations
@@ -19,7 +21,16 @@ from support.files import Upload, download
 from support.raw_client import Packet, RawClient, letter_frequencies
 from support.server_process import ServerProcess
 
-SERVER_OPTIONS = ("--rate-limit", "0", "--max-rooms", "0", "--login-failures", "0", "--min-free", "0")
+SERVER_OPTIONS = (
+    "--rate-limit",
+    "0",
+    "--max-rooms",
+    "0",
+    "--login-failures",
+    "0",
+    "--min-free",
+    "0",
+)
 
 SEED = int(os.environ.get("CHAT_MODEL_SEED", "1"))
 STEPS = os.environ.get("CHAT_MODEL_STEPS")
@@ -31,7 +42,7 @@ MOST_PRIVATE_ROOMS = 12
 LAST_STEPS = 25
 
 
-# --- The model --------------------------------------------------------------------------------------------------------
+# --- The model ------------------------------------------------------------------------------------
 
 
 @dataclass(eq=False)
@@ -78,7 +89,10 @@ class Room:
         self.read[name] = max(number, self.read.get(name, 0))
 
     def unread(self, name: str) -> int:
-        return sum(message.sender != name and message.number > self.read.get(name, 0) for message in self.messages)
+        return sum(
+            message.sender != name and message.number > self.read.get(name, 0)
+            for message in self.messages
+        )
 
     def newest_files(self) -> list[File]:
         """Each name once, by its newest version, oldest first."""
@@ -104,7 +118,7 @@ def page_behind(entries: list[Any], limit: int) -> tuple[list[Any], bool]:
     return entries[:limit], len(entries) > limit
 
 
-# --- The users and the steps ------------------------------------------------------------------------------------------
+# --- The users and the steps ----------------------------------------------------------------------
 
 
 class World:
@@ -139,10 +153,19 @@ class World:
         return self.rng.choice((*USERS, "nobody"))
 
     def room_id(self, *, new: bool = False) -> str:
-        """Any room's id: an open one, perhaps not made yet, a private one, perhaps deleted, or one that never was."""
+        """Any room's id: an open one, perhaps not made yet, a private one, perhaps deleted, or one
+        that never was."""
         living = [room_id for room_id, room in sorted(self.rooms.items()) if not room.deleted]
         deleted = [room_id for room_id, room in self.rooms.items() if room.deleted][-2:]
-        return self.rng.choice((*living, *living, *deleted, *(OPEN_ROOMS if new else ("no such room",)), "p-" + "0" * 32))
+        return self.rng.choice(
+            (
+                *living,
+                *living,
+                *deleted,
+                *(OPEN_ROOMS if new else ("no such room",)),
+                "p-" + "0" * 32,
+            )
+        )
 
     def seen_by(self, name: str, room_id: str) -> Room | None:
         room = self.rooms.get(room_id)
@@ -170,7 +193,9 @@ class World:
                     self.restart()
             except AssertionError as error:
                 done = "\n".join(self.steps)
-                raise AssertionError(f"seed {self.seed}, step {step}: {error}\nthe last steps:\n{done}\n{self.server.log()[-2000:]}") from error
+                raise AssertionError(
+                    f"seed {self.seed}, step {step}: {error}\nthe last steps:\n{done}\n{self.server.log()[-2000:]}"
+                ) from error
 
     def note(self, *words: object) -> None:
         self.steps[-1] += " ".join(str(word)[:60] for word in words) + "; "
@@ -183,7 +208,9 @@ class World:
     def expect(self, name: str, action: str, due: str, **data: Any) -> Packet:
         """Ask and see that the reply, or the code of its error, is the one that is due."""
         reply = self.ask(name, action, **data)
-        assert (reply["code"] if reply["action"] == "error" else reply["action"]) == due, f"{due} is due to {name}'s {action} {data}: {reply}"
+        assert (reply["code"] if reply["action"] == "error" else reply["action"]) == due, (
+            f"{due} is due to {name}'s {action} {data}: {reply}"
+        )
         return reply
 
     def nothing_else_came(self) -> None:
@@ -197,7 +224,9 @@ class World:
     def log_in(self, name: str, *, by_key: bool) -> None:
         client = RawClient(self.server.port)
         secret = {"session_key": self.keys[name]} if by_key else {"take_over": True}
-        reply = client.login(name.upper() if name.isascii() else name, None if by_key else "password", **secret)
+        reply = client.login(
+            name.upper() if name.isascii() else name, None if by_key else "password", **secret
+        )
         assert reply["action"] == "login_success", reply
         assert client.chatid == name
         self.keys[name] = client.session_key
@@ -210,7 +239,12 @@ class World:
     def do_log_in(self) -> None:
         name = self.rng.choice(USERS)
         by_key = name in self.keys and self.rng.random() < 0.7
-        self.note("login of", name, "by key" if by_key else "by password", "over" if name in self.on else "")
+        self.note(
+            "login of",
+            name,
+            "by key" if by_key else "by password",
+            "over" if name in self.on else "",
+        )
         self.log_in(name, by_key=by_key)
 
     def do_log_out(self) -> None:
@@ -248,7 +282,9 @@ class World:
                 came = self.on[name].receive_message(message.content, room.room_id)["data"]
                 told = (came["message_id"], came["sender_chatid"], came["timestamp"])
                 assert told == (message.number, message.sender, message.timestamp), came
-                assert message.transaction in ("", came["transaction_id"]), "T2 is the same for everybody"
+                assert message.transaction in ("", came["transaction_id"]), (
+                    "T2 is the same for everybody"
+                )
                 message.transaction = came["transaction_id"]
                 message.heard_by.add(name)
 
@@ -259,7 +295,14 @@ class World:
             self.expect(name, "send_message", "room_not_found", room_id=room_id, content=content)
             return
         key = f"{self.seed}-{next(self.numbers)}" if self.rng.random() < 0.5 else None
-        counted = self.expect(name, "send_message", "character_count", room_id=room_id, content=content, **({"transaction_id": key} if key else {}))
+        counted = self.expect(
+            name,
+            "send_message",
+            "character_count",
+            room_id=room_id,
+            content=content,
+            **({"transaction_id": key} if key else {}),
+        )
         assert counted["data"]["letter_frequencies"] == letter_frequencies(content)
         transaction = counted["data"]["transaction_id"]
         assert key in (None, transaction)
@@ -284,21 +327,47 @@ class World:
     def do_say_again(self) -> None:
         """The same key again: the ack of then, or a mismatch."""
         name = self.who()
-        keyed = [(room, message) for room in self.rooms.values() for message in room.messages if message.key and message.sender == name]
+        keyed = [
+            (room, message)
+            for room in self.rooms.values()
+            for message in room.messages
+            if message.key and message.sender == name
+        ]
         if not keyed:
             return
         room, message = self.rng.choice(keyed[-20:])
         same = self.rng.random() < 0.7
         content = message.content if same else message.content + "!"
-        due = "room_not_found" if not room.exists_for(name) else "ack" if same else "transaction_mismatch"
-        reply = self.expect(name, "send_message", due, room_id=room.room_id, content=content, transaction_id=message.key)
+        due = (
+            "room_not_found"
+            if not room.exists_for(name)
+            else "ack"
+            if same
+            else "transaction_mismatch"
+        )
+        reply = self.expect(
+            name,
+            "send_message",
+            due,
+            room_id=room.room_id,
+            content=content,
+            transaction_id=message.key,
+        )
         if due == "ack":
-            assert (reply["data"]["message_id"], reply["data"]["timestamp"]) == (message.number, message.timestamp)
+            assert (reply["data"]["message_id"], reply["data"]["timestamp"]) == (
+                message.number,
+                message.timestamp,
+            )
 
     def do_answer(self) -> None:
         """Count a message that one got lately; right, wrong, or where it is none of one's own."""
         name = self.who()
-        recent = [(room, message) for room in self.rooms.values() for message in room.messages[-3:] if message.transaction]
+        recent = [
+            (room, message)
+            for room in self.rooms.values()
+            for message in room.messages[-3:]
+            if message.transaction
+        ]
         if not recent:
             return
         room, message = self.rng.choice(recent)
@@ -320,7 +389,10 @@ class World:
             message.copied_to.add(name)
             self.on[name].acknowledge(message.transaction, "error")
             copy = self.on[name].receive_message(message.content, room.room_id)["data"]
-            assert (copy["message_id"], copy["transaction_id"]) == (message.number, message.transaction)
+            assert (copy["message_id"], copy["transaction_id"]) == (
+                message.number,
+                message.transaction,
+            )
 
     do_answer.weight = 15  # type: ignore[attr-defined]
 
@@ -329,12 +401,23 @@ class World:
         name, room_id = self.who(), self.room_id()
         room = self.seen_by(name, room_id)
         limit = self.rng.choice((1, 2, 5, 1000))
-        numbers = [0, 1, self.newest, self.newest + 1] + [message.number for message in room.messages] if room else [0]
+        numbers = (
+            [0, 1, self.newest, self.newest + 1] + [message.number for message in room.messages]
+            if room
+            else [0]
+        )
         data: dict[str, Any] = {"limit": limit}
         found = list(room.messages) if room else []
         if self.rng.random() < 0.3:
-            data["from_time"] = self.rng.choice([message.timestamp for message in found] + ["2001-01-01T00:00:00+01:00", "2999-01-01T00:00:00Z"])
-            found = [message for message in found if data["from_time"][:4] == "2001" or message.timestamp >= data["from_time"]]
+            data["from_time"] = self.rng.choice(
+                [message.timestamp for message in found]
+                + ["2001-01-01T00:00:00+01:00", "2999-01-01T00:00:00Z"]
+            )
+            found = [
+                message
+                for message in found
+                if data["from_time"][:4] == "2001" or message.timestamp >= data["from_time"]
+            ]
         backwards = self.rng.random() < 0.5
         if backwards:
             data["before_id"] = before = self.rng.choice([None, *numbers])
@@ -355,23 +438,35 @@ class World:
 
     @staticmethod
     def compare_page(page: Packet, due: list[Message], has_more: bool) -> None:
-        came = [(entry["message_id"], entry["sender_chatid"], entry["content"], entry["timestamp"]) for entry in page["messages"]]
-        assert came == [(message.number, message.sender, message.content, message.timestamp) for message in due]
+        came = [
+            (entry["message_id"], entry["sender_chatid"], entry["content"], entry["timestamp"])
+            for entry in page["messages"]
+        ]
+        assert came == [
+            (message.number, message.sender, message.content, message.timestamp) for message in due
+        ]
         assert page["has_more"] is has_more
 
     # rooms
 
     def do_create(self) -> None:
         name = self.who()
-        if sum(room.private and not room.deleted for room in self.rooms.values()) >= MOST_PRIVATE_ROOMS:
+        if (
+            sum(room.private and not room.deleted for room in self.rooms.values())
+            >= MOST_PRIVATE_ROOMS
+        ):
             return
         participants = self.rng.sample((*USERS, *USERS, *USERS, "nobody"), self.rng.randrange(4))
         spelled = [self.spelled(participant) for participant in participants]
         if "nobody" in participants:
-            self.expect(name, "create_room", "user_not_found", participants=participants, room_name="x")
+            self.expect(
+                name, "create_room", "user_not_found", participants=participants, room_name="x"
+            )
             return
         title = self.rng.choice(("Project team", "lobby", "Ω"))
-        room_id = self.expect(name, "create_room", "room_created", participants=spelled, room_name=title)["data"]["room_id"]
+        room_id = self.expect(
+            name, "create_room", "room_created", participants=spelled, room_name=title
+        )["data"]["room_id"]
         assert room_id not in self.rooms and room_id.startswith("p-")
         self.rooms[room_id] = Room(room_id, title, name, {name, *participants})
 
@@ -385,7 +480,9 @@ class World:
     def do_leave(self) -> None:
         name, room_id = self.who(), self.room_id()
         room = self.seen_by(name, room_id)
-        due = "room_not_found" if room is None else "forbidden" if room.owner == name else "room_left"
+        due = (
+            "room_not_found" if room is None else "forbidden" if room.owner == name else "room_left"
+        )
         self.expect(name, "leave_room", due, room_id=room_id)
         if room is not None and due == "room_left":
             room.members.discard(name)
@@ -397,7 +494,13 @@ class World:
         name, room_id, other = self.who(), self.room_id(), self.somebody()
         room = self.seen_by(name, room_id)
         refused = self.owners_only(name, room) or ("user_not_found" if other == "nobody" else None)
-        reply = self.expect(name, "add_user_to_room", refused or "user_added", room_id=room_id, user_to_add=self.spelled(other))
+        reply = self.expect(
+            name,
+            "add_user_to_room",
+            refused or "user_added",
+            room_id=room_id,
+            user_to_add=self.spelled(other),
+        )
         if room is not None and refused is None:
             assert reply["data"] == {"room_id": room_id, "user_added": other}
             room.members.add(other)
@@ -409,8 +512,20 @@ class World:
         room = self.seen_by(name, room_id)
         refused = self.owners_only(name, room)
         if room is not None and refused is None:
-            refused = "user_not_found" if other not in room.members else "forbidden" if other == name else None
-        reply = self.expect(name, "remove_user_from_room", refused or "user_removed", room_id=room_id, user_to_remove=self.spelled(other))
+            refused = (
+                "user_not_found"
+                if other not in room.members
+                else "forbidden"
+                if other == name
+                else None
+            )
+        reply = self.expect(
+            name,
+            "remove_user_from_room",
+            refused or "user_removed",
+            room_id=room_id,
+            user_to_remove=self.spelled(other),
+        )
         if room is not None and refused is None:
             assert reply["data"] == {"room_id": room_id, "user_removed": other}
             room.members.discard(other)
@@ -419,7 +534,9 @@ class World:
         name, room_id, title = self.who(), self.room_id(), f"title {next(self.numbers)}"
         room = self.seen_by(name, room_id)
         refused = self.owners_only(name, room)
-        self.expect(name, "rename_room", refused or "room_renamed", room_id=room_id, new_room_name=title)
+        self.expect(
+            name, "rename_room", refused or "room_renamed", room_id=room_id, new_room_name=title
+        )
         if room is not None and refused is None:
             room.name = title
 
@@ -436,8 +553,14 @@ class World:
     def do_list_rooms(self) -> None:
         name, limit = self.who(), self.rng.choice((1, 3, 1000))
         after = self.rng.choice((None, "", *sorted(self.rooms))) or None
-        due = [room for room_id, room in sorted(self.rooms.items()) if room.exists_for(name) and room_id > (after or "")]
-        data = self.expect(name, "get_rooms", "rooms_list", limit=limit, **({"after": after} if after else {}))["data"]
+        due = [
+            room
+            for room_id, room in sorted(self.rooms.items())
+            if room.exists_for(name) and room_id > (after or "")
+        ]
+        data = self.expect(
+            name, "get_rooms", "rooms_list", limit=limit, **({"after": after} if after else {})
+        )["data"]
         self.compare_rooms(name, data, *page_behind(due, limit))
 
     do_list_rooms.weight = 10  # type: ignore[attr-defined]
@@ -448,9 +571,14 @@ class World:
         for came, room in zip(data["rooms"], due, strict=True):
             newest = room.messages[-1].number if room.messages else 0
             expected = {
-                "id": room.room_id, "name": room.name, "owner": room.owner, "private": room.private, "members": sorted(room.members),
-                "unread": room.unread(name), "last_message_id": newest,
-            }  # fmt: skip
+                "id": room.room_id,
+                "name": room.name,
+                "owner": room.owner,
+                "private": room.private,
+                "members": sorted(room.members),
+                "unread": room.unread(name),
+                "last_message_id": newest,
+            }
             assert came == expected, f"for {name}"
 
     def do_list_members(self) -> None:
@@ -460,16 +588,29 @@ class World:
         if room is None:
             self.expect(name, "get_room_users", "room_not_found", room_id=room_id)
             return
-        data = self.expect(name, "get_room_users", "room_users_list", room_id=room_id, after=after, limit=limit)["data"]
-        users, has_more = page_behind(sorted(member for member in room.members if member > after), limit)
-        assert data == {"room_id": room_id, "room_name": room.name, "users": users, "has_more": has_more}
+        data = self.expect(
+            name, "get_room_users", "room_users_list", room_id=room_id, after=after, limit=limit
+        )["data"]
+        users, has_more = page_behind(
+            sorted(member for member in room.members if member > after), limit
+        )
+        assert data == {
+            "room_id": room_id,
+            "room_name": room.name,
+            "users": users,
+            "has_more": has_more,
+        }
 
     def do_list_users(self) -> None:
         name, limit = self.who(), self.rng.choice((1, 2, 1000))
         after = self.rng.choice(("A", "anna", "dave.d", "é"))
         users, has_more = page_behind(sorted(user for user in USERS if user > after), limit)
         data = self.expect(name, "get_users", "users_list", after=after, limit=limit)["data"]
-        assert data == {"users": users, "online": [user for user in users if user in self.on], "has_more": has_more}
+        assert data == {
+            "users": users,
+            "online": [user for user in users if user in self.on],
+            "has_more": has_more,
+        }
 
     # files
 
@@ -502,10 +643,17 @@ class World:
             if other in self.on:
                 told = self.on[other].receive_action("receive_file")["data"]
                 expected = (room_id, name, file.stored_as, len(content))
-                assert (told["room_id"], told["sender_chatid"], told["file_path"], told["file_size"]) == expected
+                assert (
+                    told["room_id"],
+                    told["sender_chatid"],
+                    told["file_path"],
+                    told["file_size"],
+                ) == expected
         if self.rng.random() < 0.3:
             again = upload.fin()
-            assert again["data"] == finished["data"], "a repeated fin answers the same, and tells nobody"
+            assert again["data"] == finished["data"], (
+                "a repeated fin answers the same, and tells nobody"
+            )
 
     do_upload.weight = 10  # type: ignore[attr-defined]
 
@@ -518,14 +666,27 @@ class World:
         due = room.newest_files()
         behind = self.rng.randrange(-1, len(due))
         after = {"after": due[behind].stored_as} if behind >= 0 else {}
-        data = self.expect(name, "file_list_req", "file_list_req", room_id=room_id, limit=limit, **after)["data"]
+        data = self.expect(
+            name, "file_list_req", "file_list_req", room_id=room_id, limit=limit, **after
+        )["data"]
         self.compare_files(data, *page_behind(due[behind + 1 :], limit))
 
     @staticmethod
     def compare_files(data: Packet, due: list[File], has_more: bool) -> None:
         assert data["file_list"] == ", ".join(file.stored_as for file in due)
-        came = [(entry["file_path"], entry["sender_chatid"], entry["file_size"], entry["sha256"]) for entry in data["files"]]
-        assert came == [(file.stored_as, file.sender, len(file.content), hashlib.sha256(file.content).hexdigest()) for file in due]
+        came = [
+            (entry["file_path"], entry["sender_chatid"], entry["file_size"], entry["sha256"])
+            for entry in data["files"]
+        ]
+        assert came == [
+            (
+                file.stored_as,
+                file.sender,
+                len(file.content),
+                hashlib.sha256(file.content).hexdigest(),
+            )
+            for file in due
+        ]
         assert data.get("has_more", False) is has_more
 
     def do_download(self) -> None:
@@ -534,7 +695,13 @@ class World:
         names = {file.stored_as: file for file in room.versions} if room else {}
         path = self.rng.choice((*NAMES, *sorted(names)))
         if room is None or path not in names:
-            self.expect(name, "file_down_req", "file_not_found" if room else "room_not_found", room_id=room_id, file_path=path)
+            self.expect(
+                name,
+                "file_down_req",
+                "file_not_found" if room else "room_not_found",
+                room_id=room_id,
+                file_path=path,
+            )
             return
         self.note(name, "downloads", path)
         content, meta = download(self.on[name], room_id, path)
@@ -543,14 +710,17 @@ class World:
     # now and then, everything
 
     def compare_all(self, name: str) -> None:
-        """All rooms, all their messages from the first to the last, and all their files, as one user sees them."""
+        """All rooms, all their messages from the first to the last, and all their files, as one
+        user sees them."""
         client = self.on[name]
         due = [room for _, room in sorted(self.rooms.items()) if room.exists_for(name)]
         self.compare_rooms(name, client.ask("get_rooms", limit=1000)["data"], due, False)
         for room in due:
             after, came = 0, []
             while True:
-                page = client.ask("get_messages", room_id=room.room_id, after_id=after, limit=400)["data"]
+                page = client.ask("get_messages", room_id=room.room_id, after_id=after, limit=400)[
+                    "data"
+                ]
                 came += page["messages"]
                 if not page["has_more"]:
                     break
@@ -558,19 +728,29 @@ class World:
             self.compare_page({"messages": came, "has_more": False}, room.messages, False)
             if room.messages:
                 room.mark(name, room.messages[-1].number)
-            self.compare_files(client.ask("file_list_req", room_id=room.room_id)["data"], room.newest_files(), False)
+            self.compare_files(
+                client.ask("file_list_req", room_id=room.room_id)["data"],
+                room.newest_files(),
+                False,
+            )
 
 
-def test_the_server_does_what_a_small_model_says(start_server: Callable[..., ServerProcess]) -> None:
+def test_the_server_does_what_a_small_model_says(
+    start_server: Callable[..., ServerProcess],
+) -> None:
     run(start_server(*SERVER_OPTIONS), SEED, int(STEPS or 300))
 
 
-def test_what_was_read_in_a_place_that_was_taken_over_is_read(start_server: Callable[..., ServerProcess]) -> None:
+def test_what_was_read_in_a_place_that_was_taken_over_is_read(
+    start_server: Callable[..., ServerProcess],
+) -> None:
     world = World(start_server(*SERVER_OPTIONS), SEED)
     try:
         for _ in range(20):
             world.on["anna"].say("lobby", "hi")
-            assert world.on["Bob"].ask("get_messages", room_id="lobby", before_id=None)["data"]["messages"]
+            assert world.on["Bob"].ask("get_messages", room_id="lobby", before_id=None)["data"][
+                "messages"
+            ]
             world.log_in("Bob", by_key=True)
             assert world.on["Bob"].ask("get_rooms")["data"]["rooms"][0]["unread"] == 0
     finally:

@@ -1,11 +1,12 @@
 """A power cut: what was acknowledged is on the disk, not only in the kernel's memory.
 
-The data folder lies on an ext4 image behind a loop device. While clients talk and upload, the server is stopped by SIGSTOP, and the
-image is copied as the device holds it: what the kernel keeps in memory is not in the copy, as after a power cut. The copy is mounted,
-which replays ext4's journal, and a new server opens what it finds.
+The data folder lies on an ext4 image behind a loop device. While clients talk and upload, the
+server is stopped by SIGSTOP, and the image is copied as the device holds it: what the kernel keeps
+in memory is not in the copy, as after a power cut. The copy is mounted, which replays ext4's
+journal, and a new server opens what it finds.
 
-A copy is taken only when two readings in a row were the same, so that it is the disk at one moment. What it can't show is a drive
-that loses its own cache although it was told to flush it.
+A copy is taken only when two readings in a row were the same, so that it is the disk at one moment.
+What it can't show is a drive that loses its own cache although it was told to flush it.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ pytestmark = [
 
 
 class Load:
-    """Clients that talk and upload until they are told to stop, and a list of all that was acknowledged to them."""
+    """Clients that talk and upload until they are told to stop, and a list of all that was
+    acknowledged to them."""
 
     def __init__(self, port: int) -> None:
         self._lock = threading.Lock()
@@ -48,8 +50,14 @@ class Load:
         self._files: dict[str, str] = {}
         self._stop = threading.Event()
         self.failures: list[str] = []
-        self._threads = [threading.Thread(target=self._guard, args=(self._talk, port), daemon=True) for _ in range(SENDERS)]
-        self._threads += [threading.Thread(target=self._guard, args=(self._give, port), daemon=True) for _ in range(UPLOADERS)]
+        self._threads = [
+            threading.Thread(target=self._guard, args=(self._talk, port), daemon=True)
+            for _ in range(SENDERS)
+        ]
+        self._threads += [
+            threading.Thread(target=self._guard, args=(self._give, port), daemon=True)
+            for _ in range(UPLOADERS)
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -82,7 +90,9 @@ class Load:
         while not self._stop.is_set():
             number += 1
             content = f"{client.chatid} {number} ".ljust(random.choice((20, 200, 3000)), "m")
-            message_id = client.say("lobby", content, transaction_id=own_key(content))["data"]["message_id"]
+            message_id = client.say("lobby", content, transaction_id=own_key(content))["data"][
+                "message_id"
+            ]
             with self._lock:
                 self._messages[content] = message_id
             client.nothing_before_pong()  # reads what the others say
@@ -106,7 +116,8 @@ def own_key(content: str) -> str:
 
 
 def snapshot(image: Path, copy: Path) -> None:
-    """Copy the image as it is at one moment: again, as long as something was still being written to it."""
+    """Copy the image as it is at one moment: again, as long as something was still being written to
+    it."""
     last = b""
     for _ in range(20):
         digest = hashlib.sha256()
@@ -137,7 +148,8 @@ def disk(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def check_copy(copy: Path, folder: Path, messages: dict[str, int], files: dict[str, str]) -> None:
-    """Open the copy with a new server; whatever was acknowledged is there, once, and what is there is whole."""
+    """Open the copy with a new server; whatever was acknowledged is there, once, and what is there
+    is whole."""
     with mounted(folder, "-o", "loop", copy), ServerProcess(folder / "data", *OPTIONS) as server:
         client = RawClient(server.port)
         try:
@@ -157,15 +169,26 @@ def check_copy(copy: Path, folder: Path, messages: dict[str, int], files: dict[s
             users = client.ask("get_users")["data"]["users"]
             assert senders <= set(users), "an account is lost"
             lost = [content[:30] for content in messages if content not in found]
-            assert not lost, f"{len(lost)} of {len(messages)} acknowledged messages are lost: {lost[:5]}"
+            assert not lost, (
+                f"{len(lost)} of {len(messages)} acknowledged messages are lost: {lost[:5]}"
+            )
             assert not [ids for ids in found.values() if len(ids) > 1], "stored twice"
-            assert all(found[content] == [number] for content, number in messages.items()), "renumbered"
-            listed = {entry["file_path"]: entry for entry in client.ask("file_list_req", room_id="lobby")["data"]["files"]}
+            assert all(found[content] == [number] for content, number in messages.items()), (
+                "renumbered"
+            )
+            listed = {
+                entry["file_path"]: entry
+                for entry in client.ask("file_list_req", room_id="lobby")["data"]["files"]
+            }
             gone = sorted(set(files) - set(listed))
             assert not gone, f"{len(gone)} of {len(files)} acknowledged files are lost: {gone[:5]}"
             for name, entry in listed.items():
                 data, _ = download(client, "lobby", name)
-                assert hashlib.sha256(data).hexdigest() == entry["sha256"] == files.get(name, entry["sha256"]), f"{name} is broken"
+                assert (
+                    hashlib.sha256(data).hexdigest()
+                    == entry["sha256"]
+                    == files.get(name, entry["sha256"])
+                ), f"{name} is broken"
         finally:
             client.close()
         for content in random.sample(sorted(messages), min(3, len(messages))):
@@ -175,25 +198,31 @@ def check_copy(copy: Path, folder: Path, messages: dict[str, int], files: dict[s
 
 
 def send_again(port: int, content: str, message_id: int) -> None:
-    """Who sends an acknowledged message again, with its own transaction_id, gets the same ack, and nothing is stored twice."""
+    """Who sends an acknowledged message again, with its own transaction_id, gets the same ack, and
+    nothing is stored twice."""
     client = RawClient(port)
     try:
         assert client.login(content.split(" ")[0])["action"] == "login_success"
-        ack = client.ask("send_message", room_id="lobby", content=content, transaction_id=own_key(content))
+        ack = client.ask(
+            "send_message", room_id="lobby", content=content, transaction_id=own_key(content)
+        )
         assert ack["action"] == "ack" and ack["data"]["message_id"] == message_id, ack
     finally:
         client.close()
 
 
 def cut_power(disk: tuple[Path, Path], folder: Path, rounds: int) -> tuple[int, int]:
-    """(messages, files) that were acknowledged before the last of so many cuts, each of them checked."""
+    """(messages, files) that were acknowledged before the last of so many cuts, each of them
+    checked."""
     image, data = disk
     checked = (0, 0)
     done = 0
     while done < rounds:
         with ServerProcess(data / "data", *OPTIONS) as server:
             load = Load(server.port)
-            for _ in range(min(10, rounds - done)):  # then a new server: its restart is part of the trial
+            for _ in range(
+                min(10, rounds - done)
+            ):  # then a new server: its restart is part of the trial
                 done += 1
                 time.sleep(random.uniform(0.1, 0.6))
                 os.kill(server.pid, signal.SIGSTOP)
@@ -211,12 +240,18 @@ def cut_power(disk: tuple[Path, Path], folder: Path, rounds: int) -> tuple[int, 
     return checked
 
 
-def test_what_was_acknowledged_survives_a_power_cut(disk: tuple[Path, Path], tmp_path: Path) -> None:
+def test_what_was_acknowledged_survives_a_power_cut(
+    disk: tuple[Path, Path], tmp_path: Path
+) -> None:
     messages, files = cut_power(disk, tmp_path, 1)
     assert messages and files, "nothing was acknowledged before the cut: nothing was shown"
 
 
 @pytest.mark.long
-def test_what_was_acknowledged_survives_fifty_power_cuts(disk: tuple[Path, Path], tmp_path: Path) -> None:
+def test_what_was_acknowledged_survives_fifty_power_cuts(
+    disk: tuple[Path, Path], tmp_path: Path
+) -> None:
     messages, files = cut_power(disk, tmp_path, 50)
-    print(f"50 power cuts: {messages} messages and {files} files were looked for, 0 lost, 0 twice, 0 renumbered")
+    print(
+        f"50 power cuts: {messages} messages and {files} files were looked for, 0 lost, 0 twice, 0 renumbered"
+    )

@@ -1,4 +1,5 @@
-"""protocol.py by itself: framing, strict JSON, every field of every request, chunks, names, times, the journal's reader.
+"""protocol.py by itself: framing, strict JSON, every field of every request, chunks, names, times,
+the journal's reader.
 
 No socket, no thread, no clock. What needs a server is in tests/test_contract_*.py.
 """
@@ -33,7 +34,7 @@ from protocol import (
     parse_time,
 )
 
-# --- Framing: one list of streams drives the reader in every way the network may cut it --------------------------------
+# --- Framing: one list of streams drives the reader in every way the network may cut it -----------
 
 PING = b'{"action":"ping"}'
 STREAMS: dict[str, tuple[bytes, list[bytes]]] = {
@@ -42,8 +43,14 @@ STREAMS: dict[str, tuple[bytes, list[bytes]]] = {
     "the shortest": (frame(b"x"), [b"x"]),
     "the longest": (frame(b"y" * 512), [b"y" * 512]),
     "two": (frame(PING) + frame(b"[]"), [PING, b"[]"]),
-    "many": (b"".join(frame(bytes([65 + n]) * (n + 1)) for n in range(20)), [bytes([65 + n]) * (n + 1) for n in range(20)]),
-    "a length in the payload": (frame(b"\0\0\0\x05hello") + frame(b"z"), [b"\0\0\0\x05hello", b"z"]),
+    "many": (
+        b"".join(frame(bytes([65 + n]) * (n + 1)) for n in range(20)),
+        [bytes([65 + n]) * (n + 1) for n in range(20)],
+    ),
+    "a length in the payload": (
+        frame(b"\0\0\0\x05hello") + frame(b"z"),
+        [b"\0\0\0\x05hello", b"z"],
+    ),
     "no text at all": (frame(bytes(range(256))), [bytes(range(256))]),
 }
 
@@ -112,7 +119,9 @@ def test_feeding_between_two_frames_of_what_is_held_loses_nothing() -> None:
         (b"\x11\0\0\0" + PING, ["11 00 00 00", "big-endian"]),
     ],
 )
-def test_an_impossible_length_is_named_and_so_is_another_protocol(stream: bytes, told: list[str], size: int) -> None:
+def test_an_impossible_length_is_named_and_so_is_another_protocol(
+    stream: bytes, told: list[str], size: int
+) -> None:
     reader = FrameReader(512)
     with pytest.raises(BadFrame) as caught:
         for piece in cut(stream, size):
@@ -148,7 +157,7 @@ def test_a_great_promise_costs_nothing() -> None:
     assert reader.waiting == 5
 
 
-# --- Strict JSON -----------------------------------------------------------------------------------------------------
+# --- Strict JSON ----------------------------------------------------------------------------------
 
 
 def nested(depth: int) -> bytes:
@@ -159,18 +168,36 @@ def nested(depth: int) -> bytes:
 GOOD_JSON: dict[str, tuple[bytes, Any]] = {
     "empty object": (b"{}", {}),
     "white space around": (b' \t\r\n{ "a" : 1 } \n', {"a": 1}),
-    "all types": (b'{"a":[null,true,false,-1.5,"x",{}]}', {"a": [None, True, False, -1.5, "x", {}]}),
-    "largest integers": (b'{"a":[9007199254740991,-9007199254740991]}', {"a": [2**53 - 1, 1 - 2**53]}),
-    "a large float": (b'{"a":1e308,"b":1E2,"c":12345678901234567890.5}', {"a": 1e308, "b": 100.0, "c": 12345678901234567890.5}),
+    "all types": (
+        b'{"a":[null,true,false,-1.5,"x",{}]}',
+        {"a": [None, True, False, -1.5, "x", {}]},
+    ),
+    "largest integers": (
+        b'{"a":[9007199254740991,-9007199254740991]}',
+        {"a": [2**53 - 1, 1 - 2**53]},
+    ),
+    "a large float": (
+        b'{"a":1e308,"b":1E2,"c":12345678901234567890.5}',
+        {"a": 1e308, "b": 100.0, "c": 12345678901234567890.5},
+    ),
     "a float that is nothing": (b'{"a":1e-999}', {"a": 0.0}),
-    "digits in a text": (b'{"a":"99999999999999999999 1e999"}', {"a": "99999999999999999999 1e999"}),
+    "digits in a text": (
+        b'{"a":"99999999999999999999 1e999"}',
+        {"a": "99999999999999999999 1e999"},
+    ),
     "32 deep": (nested(32), None),
-    "brackets in a text": (json.dumps({"a": "[{" * 6000 + ',"' * 6000}).encode(), {"a": "[{" * 6000 + ',"' * 6000}),
+    "brackets in a text": (
+        json.dumps({"a": "[{" * 6000 + ',"' * 6000}).encode(),
+        {"a": "[{" * 6000 + ',"' * 6000},
+    ),
     "10,000 elements": (json.dumps({"a": [0] * 9999}).encode(), {"a": [0] * 9999}),
     "10,000 keys": (json.dumps({str(n): 0 for n in range(10_000)}).encode(), None),
     "a pair of surrogates": (b'{"\\ud83d\\ude00":"\\uD83D\\uDE00"}', {"\U0001f600": "\U0001f600"}),
     "the same key in two objects": (b'{"a":{"a":{"a":1}}}', {"a": {"a": {"a": 1}}}),
-    "keys that only look the same": (json.dumps({"\u00e9": 1, "e\u0301": 2}).encode(), {"\u00e9": 1, "e\u0301": 2}),
+    "keys that only look the same": (
+        json.dumps({"\u00e9": 1, "e\u0301": 2}).encode(),
+        {"\u00e9": 1, "e\u0301": 2},
+    ),
     "an escaped backslash before a u": (b'{"a":"\\\\ud800"}', {"a": "\\ud800"}),
     "an escape": (b'{"a":"\\u0041\\n"}', {"a": "A\n"}),
     "NUL by escape": (b'{"a":"\\u0000"}', {"a": "\0"}),
@@ -209,8 +236,14 @@ BAD_JSON: dict[str, tuple[bytes, str]] = {
     "33 deep": (nested(33), "32 deep"),
     "very deep": (b'{"a":' + b"[" * 50_000, "32 deep"),
     "10,001 elements": (json.dumps({"a": [0] * 10_000}).encode(), "10000 keys and elements"),
-    "10,001 keys": (json.dumps({str(n): 0 for n in range(10_001)}).encode(), "10000 keys and elements"),
-    "many small objects": (json.dumps({"a": [{"b": 1}] * 5001}).encode(), "10000 keys and elements"),
+    "10,001 keys": (
+        json.dumps({str(n): 0 for n in range(10_001)}).encode(),
+        "10000 keys and elements",
+    ),
+    "many small objects": (
+        json.dumps({"a": [{"b": 1}] * 5001}).encode(),
+        "10000 keys and elements",
+    ),
     "a lone high surrogate": (b'{"a":"\\ud800"}', "surrogate"),
     "a lone low surrogate in a list": (b'{"a":[1,"\\uDC00"]}', "surrogate"),
     "a lone surrogate in a key": (b'{"a":{"\\ud800x":1}}', "surrogate"),
@@ -239,9 +272,15 @@ def test_what_is_no_strict_json_is_refused_and_named(name: str) -> None:
 
 
 def test_what_is_encoded_is_compact_and_comes_back() -> None:
-    packet = {"action": "send_message", "data": {"content": "héllo\n\U0001f600", "n": [1, None, True]}}
+    packet = {
+        "action": "send_message",
+        "data": {"content": "héllo\n\U0001f600", "n": [1, None, True]},
+    }
     payload = protocol.encode_object(packet)
-    assert payload == '{"action":"send_message","data":{"content":"héllo\\n\U0001f600","n":[1,null,true]}}'.encode()
+    assert (
+        payload
+        == '{"action":"send_message","data":{"content":"héllo\\n\U0001f600","n":[1,null,true]}}'.encode()
+    )
     assert decode_object(payload) == packet
     with pytest.raises(ValueError, match="JSON"):
         protocol.encode_object({"a": float("nan")})
@@ -249,14 +288,21 @@ def test_what_is_encoded_is_compact_and_comes_back() -> None:
 
 SLOW: dict[str, bytes] = {
     "a string without its end": b"[" * 33 + b'"' + b'\\"' * 30_000,
-    "a name of many marks": ('{"action":"register","data":{"password":"p","chatid":"a' + "\u0301" * 15_000 + "\u0316" * 15_000 + '"}}').encode(),
+    "a name of many marks": (
+        '{"action":"register","data":{"password":"p","chatid":"a'
+        + "\u0301" * 15_000
+        + "\u0316" * 15_000
+        + '"}}'
+    ).encode(),
     "brackets": b"[" * 60_000,
     "commas": b'{"a":[' + b"," * 60_000,
     "quotes": b'"' * 60_000,
     "backslashes": b'{"a":"' + b"\\" * 60_000,
     "digits": b'{"a":' + b"1" * 60_000 + b"}",
     "a float": b'{"a":1.' + b"1" * 60_000 + b"}",
-    "a long file name": b'{"action":"file_list_req","data":{"chat_id":"a","room_id":"' + b"/" * 60_000 + b'"}}',
+    "a long file name": b'{"action":"file_list_req","data":{"chat_id":"a","room_id":"'
+    + b"/" * 60_000
+    + b'"}}',
 }
 """Payloads that fit into a frame before login and make a careless reader work for many seconds."""
 
@@ -272,25 +318,59 @@ def test_no_payload_takes_long_to_refuse(name: str) -> None:
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (None, "null"), (True, "true"), (17, "17"), ("x\x1b", '"x\\u001b"'), ("x" * 65, "a string of 65 characters"), ([], "[]"), ({}, "{}"),
-        ([1, 2], "a list of 2"), ({"a": 1}, "an object of 1"), (b"abc", "3 bytes"), ("é" * 60, '"' + "\\u00e9" * 10 + "\\u…"),
+        (None, "null"),
+        (True, "true"),
+        (17, "17"),
+        ("x\x1b", '"x\\u001b"'),
+        ("x" * 65, "a string of 65 characters"),
+        ([], "[]"),
+        ({}, "{}"),
+        ([1, 2], "a list of 2"),
+        ({"a": 1}, "an object of 1"),
+        (b"abc", "3 bytes"),
+        ("é" * 60, '"' + "\\u00e9" * 10 + "\\u…"),
     ],
-)  # fmt: skip
+)
 def test_what_came_is_described_shortly_and_printably(value: object, text: str) -> None:
     assert protocol.describe(value) == text
 
 
-# --- Every field of every request, from the catalogue ------------------------------------------------------------------
+# --- Every field of every request, from the catalogue ---------------------------------------------
 
 SAMPLES: dict[str, Any] = {
-    "chatid": "user123", "chat_id": "user123", "password": "password123", "new_password": "other", "session_key": "key",
-    "take_over": True, "features": ["events"], "room_id": "unique_room_id", "content": "Hello!", "transaction_id": "t",
-    "letter_frequencies": {"a": 1}, "original_action": "send_message", "confirm": True, "status": "success",
-    "from_time": "2024-01-01T00:00:00Z", "after_id": 1, "before_id": 2, "limit": 10, "file_path": "file.txt", "file_size": 10,
-    "file_type": "text/plain", "total_packets": 1, "chunk_size": 10, "sequence_number": 1, "file_data": "SGVsbG8=",
-    "after": "x", "from_sequence": 1, "participants": ["user456"], "room_name": "Team", "user_to_add": "user456",
-    "user_to_remove": "user456", "new_room_name": "Team B",
-}  # fmt: skip
+    "chatid": "user123",
+    "chat_id": "user123",
+    "password": "password123",
+    "new_password": "other",
+    "session_key": "key",
+    "take_over": True,
+    "features": ["events"],
+    "room_id": "unique_room_id",
+    "content": "Hello!",
+    "transaction_id": "t",
+    "letter_frequencies": {"a": 1},
+    "original_action": "send_message",
+    "confirm": True,
+    "status": "success",
+    "from_time": "2024-01-01T00:00:00Z",
+    "after_id": 1,
+    "before_id": 2,
+    "limit": 10,
+    "file_path": "file.txt",
+    "file_size": 10,
+    "file_type": "text/plain",
+    "total_packets": 1,
+    "chunk_size": 10,
+    "sequence_number": 1,
+    "file_data": "SGVsbG8=",
+    "after": "x",
+    "from_sequence": 1,
+    "participants": ["user456"],
+    "room_name": "Team",
+    "user_to_add": "user456",
+    "user_to_remove": "user456",
+    "new_room_name": "Team B",
+}
 WRONG: dict[type, list[Any]] = {
     str: [None, True, 17, 1.5, [], {}, ["x"], "", "a\0b"],
     int: [None, True, False, 1.5, 2.0, "17", [], {}, -1],
@@ -300,13 +380,27 @@ WRONG: dict[type, list[Any]] = {
 }
 """What a key is sent as, by the type that is right for it."""
 MOST_CHARACTERS = {
-    "chatid": 32, "chat_id": 32, "user_to_add": 32, "user_to_remove": 32, "password": 128, "new_password": 128, "room_id": 64,
-    "room_name": 64, "new_room_name": 64, "transaction_id": 64, "original_action": 64, "session_key": 255, "after": 255,
-    "file_type": 255, "file_path": 255,
-}  # fmt: skip
+    "chatid": 32,
+    "chat_id": 32,
+    "user_to_add": 32,
+    "user_to_remove": 32,
+    "password": 128,
+    "new_password": 128,
+    "room_id": 64,
+    "room_name": 64,
+    "new_room_name": 64,
+    "transaction_id": 64,
+    "original_action": 64,
+    "session_key": 255,
+    "after": 255,
+    "file_type": 255,
+    "file_path": 255,
+}
 MOST_NUMBER = {"limit": 1000, "chunk_size": 262_144}
 FIELDS = [(entry.action, field) for entry in protocol.REQUESTS.values() for field in entry.fields]
-each_field = pytest.mark.parametrize(("action", "field"), FIELDS, ids=lambda part: getattr(part, "name", part))
+each_field = pytest.mark.parametrize(
+    ("action", "field"), FIELDS, ids=lambda part: getattr(part, "name", part)
+)
 
 
 def sample(action: str) -> dict[str, Any]:
@@ -342,7 +436,13 @@ def test_a_request_with_every_key_is_read(action: str) -> None:
     for field in protocol.REQUESTS[action].fields:
         value = getattr(request, field.name)
         wanted = SAMPLES[field.name]
-        assert value == (b"Hello" if field.name == "file_data" else tuple(wanted) if isinstance(wanted, list) else wanted)
+        assert value == (
+            b"Hello"
+            if field.name == "file_data"
+            else tuple(wanted)
+            if isinstance(wanted, list)
+            else wanted
+        )
 
 
 @each_field
@@ -358,7 +458,9 @@ def test_a_missing_key_is_named_or_has_its_meaning(action: str, field: protocol.
 
 
 @each_field
-def test_a_key_of_the_wrong_type_is_named_with_what_was_expected(action: str, field: protocol.Field) -> None:
+def test_a_key_of_the_wrong_type_is_named_with_what_was_expected(
+    action: str, field: protocol.Field
+) -> None:
     for wrong in WRONG[type(SAMPLES[field.name])]:
         if (wrong is None and field.nullable) or (wrong == "" and field.name == "file_data"):
             continue
@@ -370,7 +472,9 @@ def test_a_key_of_the_wrong_type_is_named_with_what_was_expected(action: str, fi
 
 
 @each_field
-def test_a_key_within_its_bound_is_read_and_beyond_it_refused(action: str, field: protocol.Field) -> None:
+def test_a_key_within_its_bound_is_read_and_beyond_it_refused(
+    action: str, field: protocol.Field
+) -> None:
     if field.name in MOST_CHARACTERS:
         most = MOST_CHARACTERS[field.name]
         values: list[Any] = ["x" * most, "x" * (most + 1)]
@@ -391,7 +495,9 @@ def test_a_key_within_its_bound_is_read_and_beyond_it_refused(action: str, field
 def test_data_must_be_an_object_where_a_key_is_required(action: str) -> None:
     wrongs: list[Any] = [None, [], "x", 17, True]
     for wrong in wrongs:
-        assert refused({**sample(action), "data": wrong}).startswith("data: expected an object, got ")
+        assert refused({**sample(action), "data": wrong}).startswith(
+            "data: expected an object, got "
+        )
     packet = sample(action)
     del packet["data"]
     if any(field.required and not field.on_top for field in protocol.REQUESTS[action].fields):
@@ -407,7 +513,9 @@ def test_unknown_keys_are_ignored(action: str) -> None:
     assert read(packet) == read(sample(action))
 
 
-@pytest.mark.parametrize("action", [entry.action for entry in protocol.REQUESTS.values() if entry.identity])
+@pytest.mark.parametrize(
+    "action", [entry.action for entry in protocol.REQUESTS.values() if entry.identity]
+)
 def test_either_spelling_of_the_name_is_read(action: str) -> None:
     packet, own = sample(action), protocol.REQUESTS[action].identity
     assert own is not None
@@ -452,7 +560,9 @@ def test_a_request_id_is_kept(request_id: str) -> None:
         ({"action": "x" * 100}, "unknown_action", "a string of 100 characters", "x" * 64),
     ],
 )
-def test_an_action_that_is_none_is_refused(packet: dict[str, Any], code: str, told: str, shown: str) -> None:
+def test_an_action_that_is_none_is_refused(
+    packet: dict[str, Any], code: str, told: str, shown: str
+) -> None:
     assert told in refused(packet, code)
     assert protocol.shown_action(packet) == shown
 
@@ -460,12 +570,16 @@ def test_an_action_that_is_none_is_refused(packet: dict[str, Any], code: str, to
 def test_a_login_needs_a_password_or_a_key() -> None:
     assert read({"action": "login", "data": {"chatid": "a", "password": "p"}}).session_key is None
     assert read({"action": "login", "data": {"chatid": "a", "session_key": "k"}}).password is None
-    assert refused({"action": "login", "data": {"chatid": "a"}}).startswith("data.password is missing: login needs ")
+    assert refused({"action": "login", "data": {"chatid": "a"}}).startswith(
+        "data.password is missing: login needs "
+    )
 
 
 def test_history_is_asked_for_by_time_or_by_id() -> None:
     where = {"chatid": "a", "room_id": "r"}
-    assert refused({"action": "get_messages", "data": {**where, "limit": 5}}).startswith("data.from_time is missing")
+    assert refused({"action": "get_messages", "data": {**where, "limit": 5}}).startswith(
+        "data.from_time is missing"
+    )
     newest = read({"action": "get_messages", "data": {**where, "before_id": None}})
     assert newest.before_id is None and newest.from_time is None
     assert read({"action": "get_messages", "data": {**where, "after_id": 0}}).before_id is ABSENT
@@ -480,7 +594,9 @@ def test_content_is_measured_in_bytes_and_blanks_are_content(content: str) -> No
     assert f"at most {size - 1} bytes of UTF-8, got {size}" in refused(packet, max_content=size - 1)
 
 
-@pytest.mark.parametrize("room", [" lobby", "lobby ", "a\tb", "a\u2028b", "a\u200bb", "\u00a0", "\u202eroom", "\x7f"])
+@pytest.mark.parametrize(
+    "room", [" lobby", "lobby ", "a\tb", "a\u2028b", "a\u200bb", "\u00a0", "\u202eroom", "\x7f"]
+)
 def test_a_room_with_what_can_not_be_seen_is_refused(room: str) -> None:
     packet = sample("join_room")
     packet["data"]["room_id"] = room
@@ -494,7 +610,9 @@ def test_a_room_of_visible_characters_is_read(room: str) -> None:
     assert read(packet).room_id == room
 
 
-@pytest.mark.parametrize("chunk", ["SGVsbG8", "SGVsbG8=\n", "SGVs bG8=", "SGVsbG8-", "====", "é===", "SGVsbG8=SGVs"])
+@pytest.mark.parametrize(
+    "chunk", ["SGVsbG8", "SGVsbG8=\n", "SGVs bG8=", "SGVsbG8-", "====", "é===", "SGVsbG8=SGVs"]
+)
 def test_a_chunk_that_is_no_strict_base64_is_refused(chunk: str) -> None:
     packet = sample("file_send_data")
     packet["data"]["file_data"] = chunk
@@ -504,10 +622,13 @@ def test_a_chunk_that_is_no_strict_base64_is_refused(chunk: str) -> None:
 def test_the_status_of_an_ack_is_one_of_two() -> None:
     for status in ("success", "error"):
         assert read({**sample("ack"), "status": status}).status == status
-    assert refused({**sample("ack"), "status": "ok"}) == 'status: expected "success" or "error", got "ok"'
+    assert (
+        refused({**sample("ack"), "status": "ok"})
+        == 'status: expected "success" or "error", got "ok"'
+    )
 
 
-# --- What servers send ---------------------------------------------------------------------------------------------------
+# --- What servers send ----------------------------------------------------------------------------
 
 
 def decoded(data: bytes) -> dict[str, Any]:
@@ -516,32 +637,76 @@ def decoded(data: bytes) -> dict[str, Any]:
 
 
 def test_a_reply_has_the_words_of_the_catalogue_unless_others_are_given() -> None:
-    assert decoded(protocol.build("pong")) == {"action": "pong", "status": "success", "message": "pong"}
-    given = protocol.build("ack", {"transaction_id": "t"}, message="No.", request_id="r", code="not_confirmed", status="error")
+    assert decoded(protocol.build("pong")) == {
+        "action": "pong",
+        "status": "success",
+        "message": "pong",
+    }
+    given = protocol.build(
+        "ack",
+        {"transaction_id": "t"},
+        message="No.",
+        request_id="r",
+        code="not_confirmed",
+        status="error",
+    )
     assert decoded(given) == {
-        "action": "ack", "status": "error", "message": "No.", "code": "not_confirmed", "data": {"transaction_id": "t"},
+        "action": "ack",
+        "status": "error",
+        "message": "No.",
+        "code": "not_confirmed",
+        "data": {"transaction_id": "t"},
         "request_id": "r",
-    }  # fmt: skip
+    }
     silent = {"transaction_id": "t", "confirm": True}
-    assert decoded(protocol.build("confirm_count", silent)) == {"action": "confirm_count", "data": silent}
+    assert decoded(protocol.build("confirm_count", silent)) == {
+        "action": "confirm_count",
+        "data": silent,
+    }
 
 
 def test_an_error_an_event_and_a_request_are_built() -> None:
-    error = {"action": "error", "original_action": "login", "status": "error", "message": "m", "code": "forbidden"}
+    error = {
+        "action": "error",
+        "original_action": "login",
+        "status": "error",
+        "message": "m",
+        "code": "forbidden",
+    }
     assert decoded(protocol.build_error("login", "forbidden", "m")) == error
-    assert decoded(protocol.build_error("login", "forbidden", "m", "r")) == {**error, "request_id": "r"}
-    assert decoded(protocol.build_event("user_online", chatid="a")) == {"action": "event", "data": {"type": "user_online", "chatid": "a"}}
+    assert decoded(protocol.build_error("login", "forbidden", "m", "r")) == {
+        **error,
+        "request_id": "r",
+    }
+    assert decoded(protocol.build_event("user_online", chatid="a")) == {
+        "action": "event",
+        "data": {"type": "user_online", "chatid": "a"},
+    }
     assert decoded(protocol.build_request("ack", {"transaction_id": "t"}, status="error")) == {
-        "action": "ack", "status": "error", "data": {"transaction_id": "t"},
-    }  # fmt: skip
+        "action": "ack",
+        "status": "error",
+        "data": {"transaction_id": "t"},
+    }
     assert decoded(protocol.build_request("ping")) == {"action": "ping"}
 
 
-REPLY_SAMPLES = {"text": "x", "integer": 1, "flag": True, "list": [], "object": {}, "text or null": None, "chunk": "SGVsbG8="}
+REPLY_SAMPLES = {
+    "text": "x",
+    "integer": 1,
+    "flag": True,
+    "list": [],
+    "object": {},
+    "text or null": None,
+    "chunk": "SGVsbG8=",
+}
 REPLY_WRONG: dict[str, list[Any]] = {
-    "text": [None, 1, True, [], {}], "integer": [None, True, 1.0, "1", []], "flag": [None, 0, 1, "true"], "list": [None, {}, "x", 1],
-    "object": [None, [], "x", 1], "chunk": [None, 1, [], {}],
-}  # fmt: skip
+    "text": [None, 1, True, [], {}],
+    "integer": [None, True, 1.0, "1", []],
+    "flag": [None, 0, 1, "true"],
+    "list": [None, {}, "x", 1],
+    "object": [None, [], "x", 1],
+    "chunk": [None, 1, [], {}],
+}
 
 
 @pytest.mark.parametrize("action", protocol.REPLIES)
@@ -554,7 +719,12 @@ def test_a_reply_is_checked_key_by_key(action: str) -> None:
             with pytest.raises(Refusal, match=f"data.{name}: expected {kind}"):
                 protocol.check_reply({"action": action, "data": {**data, name: wrong}})
         with pytest.raises(Refusal, match=f"data.{name}"):
-            protocol.check_reply({"action": action, "data": {key: value for key, value in data.items() if key != name}})
+            protocol.check_reply(
+                {
+                    "action": action,
+                    "data": {key: value for key, value in data.items() if key != name},
+                }
+            )
     if entry.required:
         for wrong in (None, [], "x"):
             with pytest.raises(Refusal, match="data: expected an object"):
@@ -574,18 +744,22 @@ def test_an_ack_that_says_no_may_come_without_data() -> None:
     assert protocol.check_reply({"action": "ack", "status": "error"}).action == "ack"
 
 
-# --- Chunks: the quick way and the slow one give the same ----------------------------------------------------------------
+# --- Chunks: the quick way and the slow one give the same -----------------------------------------
 
 HEAD = {"chat_id": "user123", "room_id": "r", "file_path": "f", "sequence_number": 5}
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 700, 5000, 65536])
 @pytest.mark.parametrize("top", [None, {"request_id": "r"}])
-def test_a_chunk_frame_is_that_of_a_plain_json_encoder(size: int, top: dict[str, Any] | None) -> None:
+def test_a_chunk_frame_is_that_of_a_plain_json_encoder(
+    size: int, top: dict[str, Any] | None
+) -> None:
     chunk = bytes(range(256)) * (size // 256) + bytes(size % 256)
     built = protocol.chunk_frame("file_send_data", HEAD, chunk, top)
     data = {**HEAD, "file_data": base64.b64encode(chunk).decode()}
-    assert built == frame(protocol.encode_object({"action": "file_send_data", **(top or {}), "data": data}))
+    assert built == frame(
+        protocol.encode_object({"action": "file_send_data", **(top or {}), "data": data})
+    )
     packet = decode_packet(built[4:])
     held = packet["data"].pop("file_data")
     assert held == (chunk if len(built) - 4 > 1024 else data["file_data"])
@@ -651,15 +825,26 @@ def test_base64_is_read_alike_on_older_pythons(monkeypatch: pytest.MonkeyPatch) 
     found = [protocol.decode_base64(text) for text in texts]
     assert found == [b"", b"Hello", None, None, None, None, b"A", b"AB"]
     monkeypatch.setattr(sys, "version_info", (3, 10, 13))
-    assert [protocol.decode_base64(text) for text in texts if text != b"===="] == [*found[:5], *found[6:]]
+    assert [protocol.decode_base64(text) for text in texts if text != b"===="] == [
+        *found[:5],
+        *found[6:],
+    ]
 
 
-# --- Names ---------------------------------------------------------------------------------------------------------------
+# --- Names ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("Anna", "ANNA"), ("ａｎｎａ", "anna"), ("Straße", "STRASSE"), ("\u00e9", "e\u0301"), ("ﬁn", "fin"), ("\u212a", "k"), ("İ", "i\u0307")],
+    [
+        ("Anna", "ANNA"),
+        ("ａｎｎａ", "anna"),
+        ("Straße", "STRASSE"),
+        ("\u00e9", "e\u0301"),
+        ("ﬁn", "fin"),
+        ("\u212a", "k"),
+        ("İ", "i\u0307"),
+    ],
 )
 def test_names_that_fold_alike_are_the_same(one: str, other: str) -> None:
     assert fold_chatid(one) == fold_chatid(other)
@@ -671,7 +856,22 @@ def test_names_that_differ_stay_different_and_folding_twice_changes_nothing() ->
     assert all(fold_chatid(fold_chatid(name)) == fold_chatid(name) for name in names)
 
 
-@pytest.mark.parametrize("name", ["a", "Anna", "user123", "a_b-c.d", "Jürgen", "Ωmega", "数学", "नमस्ते", "e\u0301", "x" * 32, "٣"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a",
+        "Anna",
+        "user123",
+        "a_b-c.d",
+        "Jürgen",
+        "Ωmega",
+        "数学",
+        "नमस्ते",
+        "e\u0301",
+        "x" * 32,
+        "٣",
+    ],
+)
 def test_letters_and_digits_of_any_script_make_a_name(name: str) -> None:
     assert protocol.chatid_problem(name) is None
 
@@ -679,18 +879,32 @@ def test_letters_and_digits_of_any_script_make_a_name(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("", "got 0 characters"), ("x" * 33, "got 33 characters"), ("ﬃ" * 20, "after normalising"), ("a b", "U+0020"), ("a\n", "U+000A"),
-        ("a/b", "U+002F"), ("a\u200bb", "U+200B"), ("\u202ea", "U+202E"), ("\u0301a", "U+0301"), ("\U0001f600", "U+1F600"), ("a@b", "U+0040"),
+        ("", "got 0 characters"),
+        ("x" * 33, "got 33 characters"),
+        ("ﬃ" * 20, "after normalising"),
+        ("a b", "U+0020"),
+        ("a\n", "U+000A"),
+        ("a/b", "U+002F"),
+        ("a\u200bb", "U+200B"),
+        ("\u202ea", "U+202E"),
+        ("\u0301a", "U+0301"),
+        ("\U0001f600", "U+1F600"),
+        ("a@b", "U+0040"),
         ("a\0", "U+0000"),
     ],
-)  # fmt: skip
+)
 def test_what_can_not_be_a_name_is_told_why(name: str, told: str) -> None:
     problem = protocol.chatid_problem(name)
     assert problem is not None and told in problem
-    assert f"data.chatid: {problem.split(', got')[0]}" in refused({"action": "register", "data": {"chatid": name, "password": "p"}})
+    assert f"data.chatid: {problem.split(', got')[0]}" in refused(
+        {"action": "register", "data": {"chatid": name, "password": "p"}}
+    )
 
 
-@pytest.mark.parametrize(("password", "told"), [("", "got 0"), ("x" * 129, "got 129"), ("a\0b", "NUL"), ("\0" * 200, "NUL")])
+@pytest.mark.parametrize(
+    ("password", "told"),
+    [("", "got 0"), ("x" * 129, "got 129"), ("a\0b", "NUL"), ("\0" * 200, "NUL")],
+)
 def test_what_can_not_be_a_password_is_told_why(password: str, told: str) -> None:
     assert told in str(protocol.password_problem(password))
 
@@ -703,11 +917,23 @@ def test_any_other_text_can_be_a_password(password: str) -> None:
 @pytest.mark.parametrize(
     ("path", "name"),
     [
-        ("a.txt", "a.txt"), ("/etc/passwd", "passwd"), ("C:\\Users\\me\\a.txt", "a.txt"), ("../..\\mixed/x", "x"), ("a/b\\c", "c"), (".profile", ".profile"),
-        ("...", "..."), ("a b (2).txt", "a b (2).txt"), ("é" * 127, "é" * 127), ("x" * 255, "x" * 255), ("long/" * 100 + "x", "x"), ("console", "console"),
-        ("com10", "com10"), ("a.con", "a.con"), ("nul_", "nul_"),
+        ("a.txt", "a.txt"),
+        ("/etc/passwd", "passwd"),
+        ("C:\\Users\\me\\a.txt", "a.txt"),
+        ("../..\\mixed/x", "x"),
+        ("a/b\\c", "c"),
+        (".profile", ".profile"),
+        ("...", "..."),
+        ("a b (2).txt", "a b (2).txt"),
+        ("é" * 127, "é" * 127),
+        ("x" * 255, "x" * 255),
+        ("long/" * 100 + "x", "x"),
+        ("console", "console"),
+        ("com10", "com10"),
+        ("a.con", "a.con"),
+        ("nul_", "nul_"),
     ],
-)  # fmt: skip
+)
 def test_a_file_name_is_what_stands_behind_the_last_slash(path: str, name: str) -> None:
     assert clean_file_name(path) == name
 
@@ -715,11 +941,26 @@ def test_a_file_name_is_what_stands_behind_the_last_slash(path: str, name: str) 
 @pytest.mark.parametrize(
     ("path", "told"),
     [
-        ("", "a file name"), ("a/", "a file name"), (".", "a file name"), ("x/..", "a file name"), ("\\", "a file name"), ("x" * 256, "255 bytes"),
-        ("é" * 128, "255 bytes"), ("a\nb", "control"), ("a\x7f", "control"), ("a\x9b", "control"), ("a\u2028b", "control"), ("con", "Windows"),
-        ("NUL.txt", "Windows"), ("dir/Aux", "Windows"), ("com1.tar.gz", "Windows"), ("LPT³", "Windows"), ("con .txt", "Windows"), ("CONIN$", "Windows"),
+        ("", "a file name"),
+        ("a/", "a file name"),
+        (".", "a file name"),
+        ("x/..", "a file name"),
+        ("\\", "a file name"),
+        ("x" * 256, "255 bytes"),
+        ("é" * 128, "255 bytes"),
+        ("a\nb", "control"),
+        ("a\x7f", "control"),
+        ("a\x9b", "control"),
+        ("a\u2028b", "control"),
+        ("con", "Windows"),
+        ("NUL.txt", "Windows"),
+        ("dir/Aux", "Windows"),
+        ("com1.tar.gz", "Windows"),
+        ("LPT³", "Windows"),
+        ("con .txt", "Windows"),
+        ("CONIN$", "Windows"),
     ],
-)  # fmt: skip
+)
 def test_a_file_name_that_can_not_be_kept_is_told_why(path: str, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         clean_file_name(path)
@@ -734,7 +975,7 @@ def test_the_cut_name_is_what_the_request_holds() -> None:
     assert read(packet).file_path == "boot.ini"
 
 
-# --- Times and letters ---------------------------------------------------------------------------------------------------
+# --- Times and letters ----------------------------------------------------------------------------
 
 NOON = int(datetime(2024, 1, 1, 12, tzinfo=timezone.utc).timestamp())
 
@@ -742,12 +983,23 @@ NOON = int(datetime(2024, 1, 1, 12, tzinfo=timezone.utc).timestamp())
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [
-        ("2024-01-01T12:00:00Z", NOON), ("2024-01-01t12:00:00z", NOON), ("2024-01-01T12:00Z", NOON), ("2024-01-01T13:00:00+01:00", NOON),
-        ("2024-01-01T13:00:00+0100", NOON), ("2024-01-01T13:00:00+01", NOON), ("2024-01-01T06:30:00-05:30", NOON), ("2024-01-01T12:00:00-00:00", NOON),
-        ("2024-01-01T12:00:00.000Z", NOON), ("2024-01-01T12:00:00.001Z", NOON + 1), ("2024-01-01T12:00:00,5+00:00", NOON + 1),
-        ("2024-01-01T11:59:60Z", NOON), ("1969-12-31T23:59:59Z", -1), ("1970-01-01T00:00:00Z", 0), ("2024-02-29T00:00:00Z", NOON + 58 * 86400 + 43200),
+        ("2024-01-01T12:00:00Z", NOON),
+        ("2024-01-01t12:00:00z", NOON),
+        ("2024-01-01T12:00Z", NOON),
+        ("2024-01-01T13:00:00+01:00", NOON),
+        ("2024-01-01T13:00:00+0100", NOON),
+        ("2024-01-01T13:00:00+01", NOON),
+        ("2024-01-01T06:30:00-05:30", NOON),
+        ("2024-01-01T12:00:00-00:00", NOON),
+        ("2024-01-01T12:00:00.000Z", NOON),
+        ("2024-01-01T12:00:00.001Z", NOON + 1),
+        ("2024-01-01T12:00:00,5+00:00", NOON + 1),
+        ("2024-01-01T11:59:60Z", NOON),
+        ("1969-12-31T23:59:59Z", -1),
+        ("1970-01-01T00:00:00Z", 0),
+        ("2024-02-29T00:00:00Z", NOON + 58 * 86400 + 43200),
     ],
-)  # fmt: skip
+)
 def test_a_time_with_a_zone_is_read(text: str, seconds: int) -> None:
     assert parse_time(text) == seconds
 
@@ -755,12 +1007,32 @@ def test_a_time_with_a_zone_is_read(text: str, seconds: int) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "now", "2024-01-01", "2024-01-01T12:00:00", "12:00:00Z", "2024-01-01T12Z", "2024-1-1T12:00:00Z", "24-01-01T12:00:00Z", "2024-13-01T12:00:00Z",
-        "2023-02-29T00:00:00Z", "2024-01-01T24:00:00Z", "2024-01-01T12:60:00Z", "2024-01-01T12:00:61Z", "2024-01-01T12:00:00+24:00",
-        "2024-01-01T12:00:00+01:60", "2024-01-01T12:00:00 Z", "2024-01-01T12:00:00Z ", " 2024-01-01T12:00:00Z", "2024-01-01T12:00:00.Z", "0000-01-01T00:00:00Z",
-        "1704110400", "2024-01-01T12:00:00Z\n", "２０２４-01-01T12:00:00Z", "2024-W01-1T12:00:00Z",
+        "",
+        "now",
+        "2024-01-01",
+        "2024-01-01T12:00:00",
+        "12:00:00Z",
+        "2024-01-01T12Z",
+        "2024-1-1T12:00:00Z",
+        "24-01-01T12:00:00Z",
+        "2024-13-01T12:00:00Z",
+        "2023-02-29T00:00:00Z",
+        "2024-01-01T24:00:00Z",
+        "2024-01-01T12:60:00Z",
+        "2024-01-01T12:00:61Z",
+        "2024-01-01T12:00:00+24:00",
+        "2024-01-01T12:00:00+01:60",
+        "2024-01-01T12:00:00 Z",
+        "2024-01-01T12:00:00Z ",
+        " 2024-01-01T12:00:00Z",
+        "2024-01-01T12:00:00.Z",
+        "0000-01-01T00:00:00Z",
+        "1704110400",
+        "2024-01-01T12:00:00Z\n",
+        "２０２４-01-01T12:00:00Z",
+        "2024-W01-1T12:00:00Z",
     ],
-)  # fmt: skip
+)
 def test_any_other_text_is_no_time(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_time(text)
@@ -775,15 +1047,19 @@ def test_a_time_is_written_as_the_protocol_has_it_and_read_back(seconds: int) ->
 @pytest.mark.parametrize(
     ("content", "counts"),
     [
-        ("Hello", {"H": 1, "e": 1, "l": 2, "o": 1}), ("", {}), ("a A", {"a": 1, " ": 1, "A": 1}), ("e\u0301\u00e9", {"e": 1, "\u0301": 1, "\u00e9": 1}),
-        ("\U0001f44d\U0001f44d\U0001f3fd", {"\U0001f44d": 2, "\U0001f3fd": 1}), ("\r\n\n", {"\r": 1, "\n": 2}),
+        ("Hello", {"H": 1, "e": 1, "l": 2, "o": 1}),
+        ("", {}),
+        ("a A", {"a": 1, " ": 1, "A": 1}),
+        ("e\u0301\u00e9", {"e": 1, "\u0301": 1, "\u00e9": 1}),
+        ("\U0001f44d\U0001f44d\U0001f3fd", {"\U0001f44d": 2, "\U0001f3fd": 1}),
+        ("\r\n\n", {"\r": 1, "\n": 2}),
     ],
-)  # fmt: skip
+)
 def test_every_code_point_is_counted_as_it_is(content: str, counts: dict[str, int]) -> None:
     assert protocol.count_letters(content) == counts
 
 
-# --- python protocol.py FILE -----------------------------------------------------------------------------------------------
+# --- python protocol.py FILE ----------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -796,7 +1072,9 @@ def journal(tmp_path: Path) -> Callable[[bytes], str]:
     return write
 
 
-def test_the_packets_of_a_journal_are_printed(journal: Callable[[bytes], str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_packets_of_a_journal_are_printed(
+    journal: Callable[[bytes], str], capsys: pytest.CaptureFixture[str]
+) -> None:
     text = '{"action":"ping","data":{"content":"\u00e9\x9b"}}'
     assert protocol.main([journal(protocol.build("pong") + frame(text.encode()))]) == 0
     shown = capsys.readouterr()
@@ -806,7 +1084,16 @@ def test_the_packets_of_a_journal_are_printed(journal: Callable[[bytes], str], c
     assert json.loads(second.split("\n", 1)[1]) == json.loads(text)
 
 
-@pytest.mark.parametrize("data", [b"\0\0", frame(b"{}") + frame(PING)[:-1], frame(b"{}") + b"\0\0\0\x05", frame(b"no json"), frame(b"\xff")])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\0\0",
+        frame(b"{}") + frame(PING)[:-1],
+        frame(b"{}") + b"\0\0\0\x05",
+        frame(b"no json"),
+        frame(b"\xff"),
+    ],
+)
 def test_a_journal_that_can_not_be_read_to_its_end_is_told(
     data: bytes, journal: Callable[[bytes], str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -817,12 +1104,16 @@ def test_a_journal_that_can_not_be_read_to_its_end_is_told(
     assert shown.out.count("# packet") == data.startswith(frame(b"{}"))
 
 
-def test_a_journal_that_is_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_journal_that_is_not_there_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert protocol.main([str(tmp_path / "none")]) == 1
     assert "No such file" in capsys.readouterr().err
 
 
-def test_a_reader_that_goes_away_ends_it_quietly(journal: Callable[[bytes], str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_that_goes_away_ends_it_quietly(
+    journal: Callable[[bytes], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Gone:
         closed = False
 
@@ -844,7 +1135,11 @@ def test_a_reader_that_goes_away_ends_it_quietly(journal: Callable[[bytes], str]
     assert errors.closed
 
 
-def test_it_runs_as_a_script(journal: Callable[[bytes], str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_runs_as_a_script(
+    journal: Callable[[bytes], str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.setattr(sys, "argv", ["protocol.py", journal(frame(b'{"a":1}'))])
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(protocol.__file__, run_name="__main__")

@@ -1,7 +1,8 @@
-"""Catalogue, handlers, vectors and docs/PROTOCOL.md say the same: whoever adds a packet is told here what is missing.
+"""Catalogue, handlers, vectors and docs/PROTOCOL.md say the same: whoever adds a packet is told
+here what is missing.
 
-What each new packet needs: an entry in the catalogue of `protocol.py`, a handler, a vector in tests/data/vectors.json, a
-row in the table "All packets" and a rule.
+What each new packet needs: an entry in the catalogue of `protocol.py`, a handler, a vector in
+tests/data/vectors.json, a row in the table "All packets" and a rule.
 """
 
 from __future__ import annotations
@@ -21,8 +22,13 @@ from server.settings import OPTIONS, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "PROTOCOL.md").read_text("utf-8")
-VECTORS: list[dict[str, Any]] = json.loads((ROOT / "tests" / "data" / "vectors.json").read_text("utf-8"))
-SEED = [entry["packet"] for entry in json.loads((ROOT / "tests" / "data" / "packets.json").read_text("utf-8"))]
+VECTORS: list[dict[str, Any]] = json.loads(
+    (ROOT / "tests" / "data" / "vectors.json").read_text("utf-8")
+)
+SEED = [
+    entry["packet"]
+    for entry in json.loads((ROOT / "tests" / "data" / "packets.json").read_text("utf-8"))
+]
 FENCES = re.findall(r"^```json\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 RULE = re.compile(r"^\*\*(R-[A-Z]+-\d+)\*\* \((?:must|should|may)\) \S", re.MULTILINE)
 RULES = RULE.findall(PAGE)
@@ -48,24 +54,37 @@ PACKET_ROWS = {(row[1], words(row[0])[0]): row for row in rows(section("All pack
 
 
 def check_sent_by_client(packet: Mapping[str, Any]) -> None:
-    protocol.read_request(protocol.open_packet(protocol.decode_packet(protocol.encode_object(packet))))
+    protocol.read_request(
+        protocol.open_packet(protocol.decode_packet(protocol.encode_object(packet)))
+    )
 
 
 def check_sent_by_server(packet: Mapping[str, Any]) -> None:
-    """More than `check_reply`, which lets keys through that it doesn't know: our own examples have no others."""
+    """More than `check_reply`, which lets keys through that it doesn't know: our own examples have
+    no others."""
     entry = protocol.check_reply(packet)
     known = {**entry.required, **entry.optional}
     for key, value in packet.get("data", {}).items():
         kinds = protocol._JSON_TYPES[known[key]]
         assert isinstance(value, kinds), f"{entry.action}: data.{key} is no {known[key]}"
-    assert ("status" in packet, "message" in packet) == (entry.message is not None,) * 2, entry.action
-    assert set(packet) <= {"action", "status", "message", "data", "code", "original_action", "request_id"}
+    assert ("status" in packet, "message" in packet) == (entry.message is not None,) * 2, (
+        entry.action
+    )
+    assert set(packet) <= {
+        "action",
+        "status",
+        "message",
+        "data",
+        "code",
+        "original_action",
+        "request_id",
+    }
     assert packet.get("code", "bad_json") in ERROR_CODES
     if entry.action == "event":
         assert set(packet["data"]) == {"type", *EVENT_TYPES[packet["data"]["type"]]}
 
 
-# --- The catalogue is complete -----------------------------------------------------------------------------------------
+# --- The catalogue is complete --------------------------------------------------------------------
 
 
 def test_every_request_has_a_handler_and_every_handler_a_request() -> None:
@@ -74,7 +93,9 @@ def test_every_request_has_a_handler_and_every_handler_a_request() -> None:
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=" ".join)
 def test_every_packet_has_a_vector(entry: tuple[str, str]) -> None:
-    assert entry in {(vector["sent_by"], vector["packet"]["action"]) for vector in VECTORS}, "tests/data/vectors.json lacks it"
+    assert entry in {(vector["sent_by"], vector["packet"]["action"]) for vector in VECTORS}, (
+        "tests/data/vectors.json lacks it"
+    )
 
 
 def test_every_event_type_has_a_vector() -> None:
@@ -82,7 +103,9 @@ def test_every_event_type_has_a_vector() -> None:
     assert {event["data"]["type"] for event in events} == set(EVENT_TYPES)
 
 
-@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: f"{vector['sent_by']} {vector['packet']['action']}")
+@pytest.mark.parametrize(
+    "vector", VECTORS, ids=lambda vector: f"{vector['sent_by']} {vector['packet']['action']}"
+)
 def test_every_vector_passes_the_catalogue(vector: dict[str, Any]) -> None:
     check = {"client": check_sent_by_client, "server": check_sent_by_server}[vector["sent_by"]]
     check(vector["packet"])
@@ -92,7 +115,10 @@ def test_every_packet_of_the_course_is_a_vector() -> None:
     packets = [vector["packet"] for vector in VECTORS]
     for packet in SEED:
         if packet["action"] == "file_send_data" and "status" not in packet:
-            packet = {**packet, "data": {**packet["data"], "file_data": "QkFTRTY0X0VOQ09ERURfQ0hVTktfREFUQS4uLg=="}}
+            packet = {
+                **packet,
+                "data": {**packet["data"], "file_data": "QkFTRTY0X0VOQ09ERURfQ0hVTktfREFUQS4uLg=="},
+            }
         assert packet in packets
 
 
@@ -102,7 +128,7 @@ def test_every_event_uses_only_keys_of_the_catalogue() -> None:
         assert set(keys) <= known
 
 
-# --- docs/PROTOCOL.md says the same ------------------------------------------------------------------------------------
+# --- docs/PROTOCOL.md says the same ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=" ".join)
@@ -130,7 +156,9 @@ def test_the_table_has_no_packet_that_the_catalogue_lacks() -> None:
 def test_every_example_passes_the_catalogue(fence: str) -> None:
     packet = protocol.decode_object(fence.encode())
     action = packet["action"]
-    if action not in REPLIES or (action in REQUESTS and action.startswith("file_") and "status" not in packet):
+    if action not in REPLIES or (
+        action in REQUESTS and action.startswith("file_") and "status" not in packet
+    ):
         check_sent_by_client(packet)
     else:
         check_sent_by_server(packet)
@@ -145,7 +173,11 @@ def test_every_packet_has_an_example() -> None:
 
 def test_every_example_of_counts_counts_rightly() -> None:
     content = "Hello everyone!"
-    counts = [json.loads(fence)["data"].get("letter_frequencies") for fence in FENCES if "letter_frequencies" in fence]
+    counts = [
+        json.loads(fence)["data"].get("letter_frequencies")
+        for fence in FENCES
+        if "letter_frequencies" in fence
+    ]
     assert counts and all(count == protocol.count_letters(content) for count in counts)
     for row in rows(section("Sending a message"), "`content`"):
         assert json.loads(words(row[1])[0]) == protocol.count_letters(example_of(row[0]))
@@ -166,7 +198,10 @@ def test_the_error_table_is_that_of_the_catalogue() -> None:
 
 
 def test_the_event_table_is_that_of_the_catalogue() -> None:
-    table = {words(row[0])[0]: tuple(words(row[1])) for row in rows(section("Users, presence and events"), "`type`")}
+    table = {
+        words(row[0])[0]: tuple(words(row[1]))
+        for row in rows(section("Users, presence and events"), "`type`")
+    }
     assert table == EVENT_TYPES
 
 
@@ -192,7 +227,7 @@ def test_the_rights_table_names_every_request_and_only_replies_and_codes_that_ex
         assert (words(cells[0])[0] == "not_logged_in") == (not REQUESTS[action].before_login)
 
 
-# --- Rules and codes that are named exist --------------------------------------------------------------------------------
+# --- Rules and codes that are named exist ---------------------------------------------------------
 
 
 def sources() -> Iterator[tuple[str, str]]:
@@ -225,11 +260,15 @@ def test_every_rule_that_is_named_anywhere_exists() -> None:
         for rule in re.findall(r"\bR-[A-Z]{2,}-\d+\b", text):
             assert rule in RULES, f"{name} names {rule}, which docs/PROTOCOL.md does not have"
         for family in re.findall(r"\b(R-[A-Z]{2,})\b(?!-\d)", text):
-            assert family in families, f"{name} names {family}, a family that docs/PROTOCOL.md does not have"
+            assert family in families, (
+                f"{name} names {family}, a family that docs/PROTOCOL.md does not have"
+            )
 
 
 def test_every_error_code_is_used_by_the_server() -> None:
-    product = "\n".join(text for name, text in sources() if name.startswith("server/") or name == "protocol.py")
+    product = "\n".join(
+        text for name, text in sources() if name.startswith("server/") or name == "protocol.py"
+    )
     catalogue = product.split("ERROR_CODES", 1)[1].split("}", 1)[0]
     used = set(re.findall(r'"([a-z_]+)"', product.replace(catalogue, "")))
     assert set(ERROR_CODES) <= used
@@ -243,6 +282,9 @@ def test_no_error_code_is_used_that_the_catalogue_lacks() -> None:
 
 
 def test_links_within_the_page_lead_somewhere() -> None:
-    headings = {re.sub(r"[^a-z0-9 -]", "", line.lower()).replace(" ", "-") for line in re.findall(r"^#+ (.+)$", PAGE, re.MULTILINE)}
+    headings = {
+        re.sub(r"[^a-z0-9 -]", "", line.lower()).replace(" ", "-")
+        for line in re.findall(r"^#+ (.+)$", PAGE, re.MULTILINE)
+    }
     for link in re.findall(r"\]\(#([^)]+)\)", PAGE):
         assert link in headings

@@ -1,7 +1,8 @@
-"""`kill -9` under load, again and again: what was acknowledged or delivered is there, once, under its number, in its order.
+"""`kill -9` under load, again and again: what was acknowledged or delivered is there, once, under
+its number, in its order.
 
-The full form (`-m long`) makes as many rounds as CHAT_ROUNDS says, 500 unless given. The checker is itself tested with
-planted faults of every kind.
+The full form (`-m long`) makes as many rounds as CHAT_ROUNDS says, 500 unless given. The checker is
+itself tested with planted faults of every kind.
 """
 
 from __future__ import annotations
@@ -29,9 +30,12 @@ CHECK_ALL_EVERY = 50
 
 
 class Talker:
-    """A user that sends one message after another until the connection breaks, and goes on with the unfinished one later."""
+    """A user that sends one message after another until the connection breaks, and goes on with the
+    unfinished one later."""
 
-    def __init__(self, name: str, observed: Observed, guard: threading.Lock, known: dict[Seen, Seen]) -> None:
+    def __init__(
+        self, name: str, observed: Observed, guard: threading.Lock, known: dict[Seen, Seen]
+    ) -> None:
         self.name, self.observed, self.guard = name, observed, guard
         self.known = known  # a message is kept once, for all who saw it: a long run sees millions
         self.session_key: str | None = None
@@ -40,7 +44,8 @@ class Talker:
         self.unfinished: str | None = None
 
     def talk(self, port: int) -> None:
-        """Talk until the server dies. Any other end is an error, which the caller sees in `problem`."""
+        """Talk until the server dies. Any other end is an error, which the caller sees in
+        `problem`."""
         self.problem: BaseException | None = None
         try:
             self._talk(port)
@@ -83,7 +88,9 @@ class Talker:
                 seen.append(self.known.setdefault(one, one))
             elif packet["action"] == "character_count":
                 assert data["letter_frequencies"] == letter_frequencies(key)
-                client.send({"action": "confirm_count", "data": {"transaction_id": key, "confirm": True}})
+                client.send(
+                    {"action": "confirm_count", "data": {"transaction_id": key, "confirm": True}}
+                )
             else:
                 assert packet["action"] == "ack" and packet["status"] == "success", packet
                 with self.guard:
@@ -103,7 +110,12 @@ def read_history(client: RawClient, after: int = 0) -> Iterator[Seen]:
 
 def run_rounds(tmp_path: Path, rounds: int) -> Observed:
     """Rounds of talk and `kill -9`; everything seen, with the history at the end."""
-    observed, guard, chance, known = Observed(), threading.Lock(), random.Random(rounds), dict[Seen, Seen]()
+    observed, guard, chance, known = (
+        Observed(),
+        threading.Lock(),
+        random.Random(rounds),
+        dict[Seen, Seen](),
+    )
     for number in range(SENDERS):  # made before any thread looks
         observed.sent[f"talker{number}"] = []
     talkers = [Talker(name, observed, guard, known) for name in observed.sent]
@@ -128,15 +140,26 @@ def run_rounds(tmp_path: Path, rounds: int) -> Observed:
 
 def seen_since(observed: Observed, acks: int, sessions: int) -> Observed:
     """What was seen after so many acks and sessions, with all of the history that it speaks of."""
-    part = Observed(sent=observed.sent, acks=observed.acks[acks:], live=dict(itertools.islice(observed.live.items(), sessions, None)))
-    spoken_of = [ack.message_id for ack in part.acks] + [seen[0].message_id for seen in part.live.values() if seen]
-    first = bisect.bisect_left(observed.history, min(spoken_of, default=0), key=lambda seen: seen.message_id)
+    part = Observed(
+        sent=observed.sent,
+        acks=observed.acks[acks:],
+        live=dict(itertools.islice(observed.live.items(), sessions, None)),
+    )
+    spoken_of = [ack.message_id for ack in part.acks] + [
+        seen[0].message_id for seen in part.live.values() if seen
+    ]
+    first = bisect.bisect_left(
+        observed.history, min(spoken_of, default=0), key=lambda seen: seen.message_id
+    )
     part.history = observed.history[first:]
     return part
 
 
 def one_round(process: ServerProcess, talkers: list[Talker], seconds: float) -> None:
-    threads = [threading.Thread(target=talker.talk, args=(process.port,), name=talker.name, daemon=True) for talker in talkers]
+    threads = [
+        threading.Thread(target=talker.talk, args=(process.port,), name=talker.name, daemon=True)
+        for talker in talkers
+    ]
     for thread in threads:
         thread.start()
     time.sleep(seconds)  # not for order: how long they may talk
@@ -175,9 +198,10 @@ def check_journal(folder: Path, observed: Observed) -> None:
             at += 4 + size
             assert at <= len(data), "a frame is cut"
             contents.append(data[at - size : at])
-    assert [f'"content":"{seen.key}"'.encode() in payload for seen, payload in zip(observed.history, contents)] == [True] * len(
-        observed.history
-    )
+    assert [
+        f'"content":"{seen.key}"'.encode() in payload
+        for seen, payload in zip(observed.history, contents)
+    ] == [True] * len(observed.history)
     assert len(contents) == len(observed.history)
 
 
@@ -191,19 +215,29 @@ def test_what_was_acknowledged_survives_kills_under_load(tmp_path: Path) -> None
 def test_what_was_acknowledged_survives_hundreds_of_kills(tmp_path: Path) -> None:
     observed = run_rounds(tmp_path, ROUNDS)
     assert faults(observed) == []
-    print(f"{ROUNDS} rounds, {len(observed.acks)} acks, {sum(map(len, observed.live.values()))} deliveries: no fault")
+    print(
+        f"{ROUNDS} rounds, {len(observed.acks)} acks, {sum(map(len, observed.live.values()))} deliveries: no fault"
+    )
 
 
-# --- The checker is checked -----------------------------------------------------------------------------------------
+# --- The checker is checked -----------------------------------------------------------------------
 
 
 def good_run() -> Observed:
     observed = Observed()
     observed.sent = {"ada": ["ada:1", "ada:2"], "bob": ["bob:1", "bob:2"]}
-    observed.history = [Seen(1, "ada", "ada:1"), Seen(2, "bob", "bob:1"), Seen(3, "ada", "ada:2"), Seen(5, "bob", "bob:2")]
+    observed.history = [
+        Seen(1, "ada", "ada:1"),
+        Seen(2, "bob", "bob:1"),
+        Seen(3, "ada", "ada:2"),
+        Seen(5, "bob", "bob:2"),
+    ]
     observed.acks = [Ack("ada", "ada:1", 1), Ack("bob", "bob:1", 2), Ack("ada", "ada:2", 3)]
     observed.earlier = observed.history[:2]
-    observed.live = {"ada/1": [observed.history[1], observed.history[3]], "bob/1": [observed.history[0], observed.history[2]]}
+    observed.live = {
+        "ada/1": [observed.history[1], observed.history[3]],
+        "bob/1": [observed.history[0], observed.history[2]],
+    }
     return observed
 
 
@@ -265,11 +299,21 @@ def echo(observed: Observed) -> None:
 
 
 PLANTED: dict[Callable[[Observed], None], str] = {
-    lose: "lost", lose_what_was_only_delivered: "lost", lose_what_was_seen_earlier: "lost", double_in_history: "doubled",
-    double_live: "doubled", use_an_id_twice: "doubled", invent: "unexpected", put_in_anothers_mouth: "unexpected",
-    renumber: "renumbered", reorder_live: "reordered", reorder_history: "reordered",
-    break_the_senders_order: "out of the sender's order", leave_a_gap_live: "live differs", echo: "live differs",
-}  # fmt: skip
+    lose: "lost",
+    lose_what_was_only_delivered: "lost",
+    lose_what_was_seen_earlier: "lost",
+    double_in_history: "doubled",
+    double_live: "doubled",
+    use_an_id_twice: "doubled",
+    invent: "unexpected",
+    put_in_anothers_mouth: "unexpected",
+    renumber: "renumbered",
+    reorder_live: "reordered",
+    reorder_history: "reordered",
+    break_the_senders_order: "out of the sender's order",
+    leave_a_gap_live: "live differs",
+    echo: "live differs",
+}
 
 
 def test_the_checker_finds_nothing_in_a_good_run() -> None:

@@ -1,4 +1,5 @@
-"""Who may do what: every cell of the table in docs/PROTOCOL.md, and that a private room does not exist for others."""
+"""Who may do what: every cell of the table in docs/PROTOCOL.md, and that a private room does not
+exist for others."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ _keys = itertools.count(1)
 
 @dataclass(frozen=True)
 class Cast:
-    """Everybody: the owner, two members and a stranger of each private room, and a connection without a login."""
+    """Everybody: the owner, two members and a stranger of each private room, and a connection
+    without a login."""
 
     owner: RawClient
     member: RawClient
@@ -64,7 +66,11 @@ class Place:
 
 
 def private_room(cast: Cast) -> str:
-    reply = cast.owner.ask("create_room", participants=[cast.member.chatid, cast.third.chatid], room_name="Project team")
+    reply = cast.owner.ask(
+        "create_room",
+        participants=[cast.member.chatid, cast.third.chatid],
+        room_name="Project team",
+    )
     return str(reply["data"]["room_id"])
 
 
@@ -85,15 +91,28 @@ def request_data(action: str, actor: RawClient, place: Place, cast: Cast) -> Pac
     numbers = {"total_packets": 1, "file_size": len(CHUNK), "sequence_number": 1}
     finished = {"file_list_req": {}, "file_down_req": {"file_path": place.file_path}}
     values: dict[str, Any] = {
-        "chatid": actor.chatid, "chat_id": actor.chatid, "password": "password", "new_password": "password",
-        "room_id": place.room_id, "content": CONTENT, "from_time": "2024-01-01T00:00:00Z", "confirm": True,
+        "chatid": actor.chatid,
+        "chat_id": actor.chatid,
+        "password": "password",
+        "new_password": "password",
+        "room_id": place.room_id,
+        "content": CONTENT,
+        "from_time": "2024-01-01T00:00:00Z",
+        "confirm": True,
         "transaction_id": place.key if action == "confirm_count" else place.received,
-        "letter_frequencies": letter_frequencies(CONTENT), "original_action": "receive_message",
-        "file_path": place.upload, "file_type": "text/plain", "file_data": encoded(CHUNK), **numbers,
-        "participants": [cast.member.chatid], "room_name": "Another", "new_room_name": "Renamed",
-        "user_to_add": cast.stranger.chatid, "user_to_remove": cast.third.chatid,
+        "letter_frequencies": letter_frequencies(CONTENT),
+        "original_action": "receive_message",
+        "file_path": place.upload,
+        "file_type": "text/plain",
+        "file_data": encoded(CHUNK),
+        **numbers,
+        "participants": [cast.member.chatid],
+        "room_name": "Another",
+        "new_room_name": "Renamed",
+        "user_to_add": cast.stranger.chatid,
+        "user_to_remove": cast.third.chatid,
         **finished.get(action, {}),
-    }  # fmt: skip
+    }
     data = {key: values[key] for key in sorted(REQUESTS[action].required)}
     if action == "login":
         data["password"] = "password"
@@ -112,12 +131,16 @@ def outcome(client: RawClient, packet: Packet) -> tuple[str, Packet]:
     client.send({"action": "ping", "request_id": f"{packet['request_id']}-after"})
     may_be_late = packet["action"] in ("confirm_count", "file_down_req")  # R-ORDER-6, R-ORDER-7
     if not may_be_late:
-        pong = client.receive_where(lambda came: came.get("request_id") == f"{packet['request_id']}-after", what="pong")
+        pong = client.receive_where(
+            lambda came: came.get("request_id") == f"{packet['request_id']}-after", what="pong"
+        )
         assert pong["action"] == "pong"
     mine = [came for came in client._aside if came.get("request_id") == packet["request_id"]]
     if not mine and not may_be_late:
         return "no reply", {}
-    reply = client.receive_where(lambda came: came.get("request_id") == packet["request_id"], what=f"reply to {packet}")
+    reply = client.receive_where(
+        lambda came: came.get("request_id") == packet["request_id"], what=f"reply to {packet}"
+    )
     if packet["action"] == "file_down_req" and reply["action"] == "file_down_meta":
         client.receive_action("file_down_fin")
     client._aside.clear()
@@ -138,18 +161,25 @@ def seen_by(client: RawClient, room_id: str) -> str:
 
 def test_the_table_has_every_request_and_only_words_of_the_page() -> None:
     assert RIGHTS.keys() == REQUESTS.keys()
-    assert {word for row in RIGHTS.values() for word in row.values()} <= ERROR_CODES | REPLIES.keys() | {"no reply"}
+    assert {
+        word for row in RIGHTS.values() for word in row.values()
+    } <= ERROR_CODES | REPLIES.keys() | {"no reply"}
     for action, row in RIGHTS.items():
         assert (row["not logged in"] == "not_logged_in") is not REQUESTS[action].before_login
 
 
 @pytest.mark.parametrize("column", COLUMNS)
 @pytest.mark.parametrize("action", RIGHTS)
-def test_each_request_answers_each_person_as_the_table_says(cast: Cast, action: str, column: str) -> None:
+def test_each_request_answers_each_person_as_the_table_says(
+    cast: Cast, action: str, column: str
+) -> None:
     actors = {
-        "not logged in": [cast.anonymous], "stranger": [cast.stranger], "member": [cast.member], "owner": [cast.owner],
+        "not logged in": [cast.anonymous],
+        "stranger": [cast.stranger],
+        "member": [cast.member],
+        "owner": [cast.owner],
         "open room": [cast.stranger, cast.member, cast.owner],
-    }[column]  # fmt: skip
+    }[column]
     due = RIGHTS[action][column]
     for actor in actors:
         room_id = fresh_name("open") if column == "open room" else private_room(cast)
@@ -170,14 +200,21 @@ def test_each_request_answers_each_person_as_the_table_says(cast: Cast, action: 
         if word == "logout_ack":
             assert actor.login(actor.chatid, features=["typing"])["action"] == "login_success"
         elif word == "login_success":
-            assert actor.request({"action": "logout", "data": {"chatid": packet["data"]["chatid"]}})["action"] == "logout_ack"
+            assert (
+                actor.request({"action": "logout", "data": {"chatid": packet["data"]["chatid"]}})[
+                    "action"
+                ]
+                == "logout_ack"
+            )
         elif word in ERROR_CODES:
             assert reply["original_action"] == action, reply
             assert seen_by(cast.owner, room_id) == before, "a refused request changes nothing"
         elif word != "no reply" and "status" in reply:
             assert reply["status"] == ("error" if word == "register_fail" else "success"), reply
         if place.key and insider.chatid:  # leave nothing open behind: 64 are too many
-            insider.request({"action": "confirm_count", "data": {"transaction_id": place.key, "confirm": False}})
+            insider.request(
+                {"action": "confirm_count", "data": {"transaction_id": place.key, "confirm": False}}
+            )
             insider.ask("file_cancel", room_id=room_id, file_path=place.upload)
         for client in cast.all:
             client.nothing_before_pong()
@@ -187,9 +224,20 @@ def test_each_request_answers_each_person_as_the_table_says(cast: Cast, action: 
 
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "send_message": [{}, {"transaction_id": "a key"}, {"content": "x" * 16_385}],
-    "get_messages": [{}, {"from_time": "no time"}, {"after_id": 0}, {"before_id": None, "limit": 1}],
-    "file_send_init": [{}, {"file_size": 2**50, "total_packets": 1}, {"file_size": 2**40, "total_packets": 2**30}, {"total_packets": 7},
-                       {"transaction_id": "a key"}, {"file_size": 0, "total_packets": 0}],
+    "get_messages": [
+        {},
+        {"from_time": "no time"},
+        {"after_id": 0},
+        {"before_id": None, "limit": 1},
+    ],
+    "file_send_init": [
+        {},
+        {"file_size": 2**50, "total_packets": 1},
+        {"file_size": 2**40, "total_packets": 2**30},
+        {"total_packets": 7},
+        {"transaction_id": "a key"},
+        {"file_size": 0, "total_packets": 0},
+    ],
     "file_send_data": [{}, {"sequence_number": 9}, {"file_data": ""}, {"file_path": "nobody's"}],
     "file_send_fin": [{}, {"total_packets": 9}, {"file_path": "nobody's"}],
     "file_cancel": [{}, {"file_path": "notes.txt"}],
@@ -197,35 +245,53 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "file_down_req": [{}, {"from_sequence": 99}, {"file_path": "nobody's"}],
     "add_user_to_room": [{}, {"user_to_add": "nobody"}],
     "remove_user_from_room": [{}, {"user_to_remove": "nobody"}],
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
 def no_rooms_of_mine(cast: Cast) -> dict[str, Place]:
-    """Private rooms that are none for the stranger: one that lives, a deleted one, ones it is out of, one that never was."""
+    """Private rooms that are none for the stranger: one that lives, a deleted one, ones it is out
+    of, one that never was."""
     living = private_room(cast)
     places = {"exists": prepare(cast, living, cast.member)}
     for kind in ("deleted", "deleted, once mine", "left", "removed from"):
         room_id = private_room(cast)
         if kind != "deleted":
-            assert cast.owner.ask("add_user_to_room", room_id=room_id, user_to_add=cast.stranger.chatid)["action"] == "user_added"
+            assert (
+                cast.owner.ask(
+                    "add_user_to_room", room_id=room_id, user_to_add=cast.stranger.chatid
+                )["action"]
+                == "user_added"
+            )
         insider = cast.member if kind == "deleted" else cast.stranger
         places[kind] = prepare(cast, room_id, insider)
-        insider.request({"action": "confirm_count", "data": {"transaction_id": places[kind].key, "confirm": False}})
+        insider.request(
+            {
+                "action": "confirm_count",
+                "data": {"transaction_id": places[kind].key, "confirm": False},
+            }
+        )
         if kind.startswith("deleted"):
             assert cast.owner.ask("delete_room", room_id=room_id)["action"] == "room_deleted"
         elif kind == "left":
             assert cast.stranger.ask("leave_room", room_id=room_id)["action"] == "room_left"
         else:
-            removed = cast.owner.ask("remove_user_from_room", room_id=room_id, user_to_remove=cast.stranger.chatid)
+            removed = cast.owner.ask(
+                "remove_user_from_room", room_id=room_id, user_to_remove=cast.stranger.chatid
+            )
             assert removed["action"] == "user_removed"
     never = f"p-{secrets.token_hex(16)}"
     places["never was"] = Place(never, "notes.txt", "m999999999", "begun.txt", "no such key")
     return places
 
 
-@pytest.mark.parametrize("action", [action for action, row in REQUESTS.items() if row.required & {"room_id", "transaction_id"}])
-def test_no_reply_tells_whether_a_private_room_exists(cast: Cast, no_rooms_of_mine: dict[str, Place], action: str) -> None:
+@pytest.mark.parametrize(
+    "action",
+    [action for action, row in REQUESTS.items() if row.required & {"room_id", "transaction_id"}],
+)
+def test_no_reply_tells_whether_a_private_room_exists(
+    cast: Cast, no_rooms_of_mine: dict[str, Place], action: str
+) -> None:
     for variant in VARIANTS.get(action, [{}]):
         replies: dict[str, str] = {}
         for kind, place in no_rooms_of_mine.items():
@@ -237,18 +303,24 @@ def test_no_reply_tells_whether_a_private_room_exists(cast: Cast, no_rooms_of_mi
             for shown in (place.room_id, place.received, place.key):
                 text = text.replace(json.dumps(shown)[1:-1], "…")
             replies[kind] = text
-        assert len(set(replies.values())) == 1, f"{action} {variant}:\n" + "\n".join(f"{kind}: {text}" for kind, text in replies.items())
+        assert len(set(replies.values())) == 1, f"{action} {variant}:\n" + "\n".join(
+            f"{kind}: {text}" for kind, text in replies.items()
+        )
         if "room_id" in REQUESTS[action].required and variant != {"content": "x" * 16_385}:
             assert "room_not_found" in replies["exists"]
 
 
-def test_no_request_without_a_room_tells_of_rooms_of_others(cast: Cast, no_rooms_of_mine: dict[str, Place]) -> None:
+def test_no_request_without_a_room_tells_of_rooms_of_others(
+    cast: Cast, no_rooms_of_mine: dict[str, Place]
+) -> None:
     for action in ("get_rooms", "get_users"):
         shown = json.dumps(cast.stranger.ask(action, limit=1000))
         for kind, place in no_rooms_of_mine.items():
             assert place.room_id not in shown, kind
     page = cast.stranger.ask("get_rooms", after=no_rooms_of_mine["exists"].room_id)
-    assert all(cast.stranger.chatid in room["members"] for room in page["data"]["rooms"] if room["private"])
+    assert all(
+        cast.stranger.chatid in room["members"] for room in page["data"]["rooms"] if room["private"]
+    )
 
 
 def test_nothing_that_happens_in_a_private_room_reaches_a_stranger(cast: Cast) -> None:

@@ -18,14 +18,15 @@ from support.server_process import ServerProcess
 
 SERVER_OPTIONS = ()
 
-SEED: list[dict[str, Any]] = json.loads((Path(__file__).parent / "data" / "packets.json").read_text("utf-8"))
+SEED: list[dict[str, Any]] = json.loads(
+    (Path(__file__).parent / "data" / "packets.json").read_text("utf-8")
+)
 SEED_BY_TITLE: dict[str, Packet] = {entry["title"]: entry["packet"] for entry in SEED}
 TITLES = [entry["title"] for entry in SEED]
 SERVER_ACTIONS = {
     entry["packet"]["action"]
     for entry in SEED
-    if entry["title"].startswith(("Response", "Notification"))
-    or "S->C" in entry["title"]
+    if entry["title"].startswith(("Response", "Notification")) or "S->C" in entry["title"]
 }
 
 # The extra keys that the contract allows, by action; `data.` for those inside data.
@@ -47,7 +48,14 @@ CHUNK = 1024
 
 def json_type(value: Any) -> str:
     """The JSON type of a decoded value; a bool is no integer."""
-    names = {bool: "bool", int: "integer", float: "number", str: "string", list: "list", dict: "object"}
+    names = {
+        bool: "bool",
+        int: "integer",
+        float: "number",
+        str: "string",
+        list: "list",
+        dict: "object",
+    }
     return names.get(type(value), "null")
 
 
@@ -60,10 +68,16 @@ def differences(seed: Any, real: Any, extra: set[str], path: str = "") -> list[s
     if not isinstance(seed, dict):
         return []
     if path == "data.letter_frequencies":
-        return [f"{path}.{key}: no count" for key, value in real.items() if json_type(value) != "integer"]
+        return [
+            f"{path}.{key}: no count"
+            for key, value in real.items()
+            if json_type(value) != "integer"
+        ]
     prefix = f"{path}." if path else ""
     lines = [f"{prefix}{key}: missing" for key in seed if key not in real]
-    lines += [f"{prefix}{key}: extra" for key in real if key not in seed and prefix + key not in extra]
+    lines += [
+        f"{prefix}{key}: extra" for key in real if key not in seed and prefix + key not in extra
+    ]
     for key in seed.keys() & real.keys():
         lines += differences(seed[key], real[key], extra, prefix + key)
     return lines
@@ -148,20 +162,24 @@ class Recorder:
             )
         )
         confirmed = self.bob.receive()
-        assert confirmed["action"] == "confirm_count" and confirmed["data"]["confirm"] is True, confirmed
+        assert confirmed["action"] == "confirm_count" and confirmed["data"]["confirm"] is True, (
+            confirmed
+        )
         self.packets["Response: Confirm Count (C->S or S->C)"] = confirmed
         self.bob.send(
             fill("Response: Ack (C->S or S->C)", transaction_id=message["data"]["transaction_id"])
         )
 
     def read_history(self) -> None:
-        self.send(
-            self.bob, "Request: Get Messages", chatid=self.names["bob"], room_id=self.room
-        )
+        self.send(self.bob, "Request: Get Messages", chatid=self.names["bob"], room_id=self.room)
         self.receive(self.bob, "Response: Get Messages", "messages_list")
 
     def upload(self) -> None:
-        name = {"chat_id": self.names["alice"], "room_id": self.room, "file_path": "my_document.pdf"}
+        name = {
+            "chat_id": self.names["alice"],
+            "room_id": self.room,
+            "file_path": "my_document.pdf",
+        }
         chunks = [FILE[at : at + CHUNK] for at in range(0, len(FILE), CHUNK)]
         self.send(
             self.alice,
@@ -170,7 +188,9 @@ class Recorder:
             file_size=len(FILE),
             total_packets=len(chunks),
         )
-        self.receive(self.alice, "Response: File Send Init Ack (Server -> Client)", "file_send_init")
+        self.receive(
+            self.alice, "Response: File Send Init Ack (Server -> Client)", "file_send_init"
+        )
         for number, chunk in enumerate(chunks, 1):
             encoded = base64.b64encode(chunk).decode()
             title = "Request: File Send Data (Client -> Server)"
@@ -233,12 +253,16 @@ def test_the_values_of_the_conversation_are_the_right_ones(conversation: Recorde
     assert counted["letter_frequencies"] == letter_frequencies(CONTENT)
     assert counted["original_action"] == "send_message"
     assert packets["Response: Login Success"]["chatid"] == bob
-    assert (
-        conversation.packets["Response: Login Fail"] == SEED_BY_TITLE["Response: Login Fail"]
-    ), "login_fail is the seed's to the letter"
+    assert conversation.packets["Response: Login Fail"] == SEED_BY_TITLE["Response: Login Fail"], (
+        "login_fail is the seed's to the letter"
+    )
     assert packets["Response: Ack (C->S or S->C)"]["transaction_id"] == counted["transaction_id"]
     message = packets["Response: Receive Message (forwarded to other clients)"]
-    assert (message["room_id"], message["sender_chatid"], message["content"]) == (room, alice, CONTENT)
+    assert (message["room_id"], message["sender_chatid"], message["content"]) == (
+        room,
+        alice,
+        CONTENT,
+    )
     listed = packets["Response: Get Messages"]
     assert listed["room_id"] == room
     assert listed["messages"] == [
@@ -255,11 +279,21 @@ def test_the_values_of_the_conversation_are_the_right_ones(conversation: Recorde
     assert finished.items() >= named.items()
     assert finished["sha256"] == hashlib.sha256(FILE).hexdigest()
     told = packets["Notification: Receive File (forwarded to other clients)"]
-    assert (told["room_id"], told["sender_chatid"], told["file_path"]) == (room, alice, "my_document.pdf")
+    assert (told["room_id"], told["sender_chatid"], told["file_path"]) == (
+        room,
+        alice,
+        "my_document.pdf",
+    )
     assert (told["file_size"], told["file_type"]) == (len(FILE), "application/pdf")
-    assert packets["Response: File List Response (Server -> Client)"]["file_list"] == "my_document.pdf"
+    assert (
+        packets["Response: File List Response (Server -> Client)"]["file_list"] == "my_document.pdf"
+    )
     meta = packets["Response: File Download Meta (Server -> Client)"]
-    assert (meta["room_id"], meta["file_path"], meta["file_size"]) == (room, "my_document.pdf", len(FILE))
+    assert (meta["room_id"], meta["file_path"], meta["file_size"]) == (
+        room,
+        "my_document.pdf",
+        len(FILE),
+    )
 
 
 def classic_day(client: RawClient, name: str, room: str, others: list[RawClient]) -> None:
@@ -366,9 +400,10 @@ def test_a_client_of_the_seed_needs_nobody_on_a_first_login_server(
     client = client_factory(process)
     client.send(fill("Request: Login", chatid="Newcomer", password="password"))
     welcome = client.receive()
-    assert differences(
-        SEED_BY_TITLE["Response: Login Success"], welcome, EXTRA_KEYS["login_success"]
-    ) == [], welcome
+    assert (
+        differences(SEED_BY_TITLE["Response: Login Success"], welcome, EXTRA_KEYS["login_success"])
+        == []
+    ), welcome
     client.send(fill("Request: Send Message", chatid="Newcomer", room_id="lobby"))
     assert client.receive()["action"] == "character_count"
 
@@ -377,7 +412,10 @@ def test_the_conversation_works_whatever_the_order_of_keys(
     user: Callable[..., RawClient], room: str
 ) -> None:
     client = user()
-    packet = {"data": {"content": "x", "room_id": room, "chatid": client.chatid}, "action": "send_message"}
+    packet = {
+        "data": {"content": "x", "room_id": room, "chatid": client.chatid},
+        "action": "send_message",
+    }
     client.send(packet)
     assert client.receive()["action"] == "character_count"
     shuffled = list(packet["data"].items())  # type: ignore[attr-defined]

@@ -1,4 +1,5 @@
-"""The server as a process: accounts changed from outside, signals, running out of descriptors, full pipes, stopping in time."""
+"""The server as a process: accounts changed from outside, signals, running out of descriptors, full
+pipes, stopping in time."""
 
 from __future__ import annotations
 
@@ -24,18 +25,37 @@ unix_only = pytest.mark.skipif(os.name == "nt", reason="needs signals and limits
 
 def command(process: ServerProcess, *arguments: str, said: str = "") -> str:
     """What a command of `chat_server.py` prints about the server's data folder; it must succeed."""
-    line = [sys.executable, "chat_server.py", *arguments, "--data", str(process.data_dir), "--password-cost", "4"]
+    line = [
+        sys.executable,
+        "chat_server.py",
+        *arguments,
+        "--data",
+        str(process.data_dir),
+        "--password-cost",
+        "4",
+    ]
     if arguments[0] in ("users", "deluser", "restore-room"):
         line = line[:-2]
-    done = subprocess.run(line, cwd=REPOSITORY, env=server_environment(), input=said, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        line,
+        cwd=REPOSITORY,
+        env=server_environment(),
+        input=said,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-# --- Accounts from the command line, while it serves ----------------------------------------------------------------
+# --- Accounts from the command line, while it serves ----------------------------------------------
 
 
-@pytest.mark.parametrize("arguments", [("passwd", "{name}"), ("deluser", "{name}")], ids=["passwd", "deluser"])
+@pytest.mark.parametrize(
+    "arguments", [("passwd", "{name}"), ("deluser", "{name}")], ids=["passwd", "deluser"]
+)
 def test_a_session_ends_soon_after_its_account_was_changed_outside(
     start_server: Start, user: User, client_factory: User, arguments: tuple[str, str]
 ) -> None:
@@ -51,7 +71,9 @@ def test_a_session_ends_soon_after_its_account_was_changed_outside(
     assert renewed == ("login_success" if arguments[0] == "passwd" else "login_fail")
 
 
-def test_an_account_made_outside_can_log_in_at_once(start_server: Start, client_factory: User) -> None:
+def test_an_account_made_outside_can_log_in_at_once(
+    start_server: Start, client_factory: User
+) -> None:
     process = start_server("--registration", "closed")
     client = client_factory(process)
     refused = client.register("ada")
@@ -79,11 +101,13 @@ def test_a_deleted_room_comes_back_while_the_server_runs(start_server: Start, us
     member.receive_message("after")
 
 
-# --- Signals and stopping -------------------------------------------------------------------------------------------
+# --- Signals and stopping -------------------------------------------------------------------------
 
 
 @unix_only
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name
+)
 def test_a_signal_ends_it_well(tmp_path: Path, number: signal.Signals) -> None:
     process = ServerProcess(tmp_path / "data")
     process.start()
@@ -96,7 +120,9 @@ def test_a_signal_ends_it_well(tmp_path: Path, number: signal.Signals) -> None:
     assert "Traceback" not in process.log()
 
 
-def test_it_stops_in_time_with_idle_silent_deaf_and_busy_clients(start_server: Start, user: User, client_factory: User) -> None:
+def test_it_stops_in_time_with_idle_silent_deaf_and_busy_clients(
+    start_server: Start, user: User, client_factory: User
+) -> None:
     process = start_server("--rate-limit", "0")
     idle = [user(server=process) for _ in range(20)]
     silent = [client_factory(process) for _ in range(5)]
@@ -123,9 +149,21 @@ def test_it_stops_in_time_with_idle_silent_deaf_and_busy_clients(start_server: S
 
 @unix_only
 def test_a_second_signal_ends_it_at_once(start_server: Start, user: User) -> None:
-    process = start_server("--shutdown-timeout", "600", "--stall-timeout", "600", "--max-waiting", "0", "--rate-limit", "0")
+    process = start_server(
+        "--shutdown-timeout",
+        "600",
+        "--stall-timeout",
+        "600",
+        "--max-waiting",
+        "0",
+        "--rate-limit",
+        "0",
+    )
     deaf = user(server=process, receive_buffer=4096)
-    ask = {"action": "get_messages", "data": {"chatid": deaf.chatid, "room_id": "lobby", "after_id": 0}}
+    ask = {
+        "action": "get_messages",
+        "data": {"chatid": deaf.chatid, "room_id": "lobby", "after_id": 0},
+    }
     talker = user(server=process)
     for _ in range(60):
         talker.say("lobby", "z" * 16000)
@@ -141,11 +179,13 @@ def test_a_second_signal_ends_it_at_once(start_server: Start, user: User) -> Non
         time.sleep(0.01)
 
 
-# --- Its surroundings -----------------------------------------------------------------------------------------------
+# --- Its surroundings -----------------------------------------------------------------------------
 
 
 @unix_only
-def test_out_of_descriptors_a_client_is_refused_and_the_server_recovers(start_server: Start, user: User) -> None:
+def test_out_of_descriptors_a_client_is_refused_and_the_server_recovers(
+    start_server: Start, user: User
+) -> None:
     import resource
 
     if not hasattr(resource, "prlimit"):
@@ -187,7 +227,11 @@ def test_output_that_nobody_takes_does_not_stop_the_chat(tmp_path: Path, what: s
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    line = [*server_command(tmp_path / "data", "--log-level", "debug", "--rate-limit", "0"), "--port", str(port)]
+    line = [
+        *server_command(tmp_path / "data", "--log-level", "debug", "--rate-limit", "0"),
+        "--port",
+        str(port),
+    ]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(line, cwd=REPOSITORY, env=server_environment(), **streams) as server:
         try:
@@ -204,7 +248,9 @@ def test_output_that_nobody_takes_does_not_stop_the_chat(tmp_path: Path, what: s
             server.send_signal(signal.SIGTERM)
             server.stdout.close()
             server.stderr.close()
-            assert server.wait(15) in (0, 1, 120), "120: Python could not flush its own stdout at the end"
+            assert server.wait(15) in (0, 1, 120), (
+                "120: Python could not flush its own stdout at the end"
+            )
         finally:
             server.kill()
 
@@ -219,7 +265,9 @@ def connect_soon(port: int) -> RawClient:
             time.sleep(0.05)
 
 
-def test_a_quick_return_never_meets_the_old_session(start_server: Start, user: User, client_factory: User) -> None:
+def test_a_quick_return_never_meets_the_old_session(
+    start_server: Start, user: User, client_factory: User
+) -> None:
     process = start_server("--rate-limit", "0")
     watcher = user("watcher", process)
     client = user("quick", process)
@@ -238,4 +286,8 @@ def test_a_first_screen_says_what_to_type(start_server: Start) -> None:
     process = start_server()
     said = process.output()
     assert re.search(rf"listening on 127\.0\.0\.1:{process.port}\b", said)
-    assert f"python chat_client.py 127.0.0.1:{process.port}" in said and "Ctrl-C" in said and str(process.data_dir) in said
+    assert (
+        f"python chat_client.py 127.0.0.1:{process.port}" in said
+        and "Ctrl-C" in said
+        and str(process.data_dir) in said
+    )

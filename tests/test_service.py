@@ -1,4 +1,5 @@
-"""The service from the inside: clocks that the test drives, systems without MSG_DONTWAIT, threads that can't start."""
+"""The service from the inside: clocks that the test drives, systems without MSG_DONTWAIT, threads
+that can't start."""
 
 from __future__ import annotations
 
@@ -82,7 +83,10 @@ def test_open_transactions_count_against_the_memory_and_die_in_time(serve: Serve
     clock = Clock(50.0)
     service = serve(clock=clock)
     client = member(service, "ada")
-    tags = [client.propose("lobby", f"message {number}")["data"]["transaction_id"] for number in range(64)]
+    tags = [
+        client.propose("lobby", f"message {number}")["data"]["transaction_id"]
+        for number in range(64)
+    ]
     refused = client.ask("send_message", room_id="lobby", content="one more")
     assert error_code(refused) == "too_many_pending"
     assert service.budget.held > 64 * 500
@@ -93,7 +97,9 @@ def test_open_transactions_count_against_the_memory_and_die_in_time(serve: Serve
     eventually(lambda: service.budget.held == 0, "the others are held on to")
 
 
-@pytest.mark.parametrize("jump", [-3600, 10 * 365 * 86_400], ids=["an hour back", "ten years forward"])
+@pytest.mark.parametrize(
+    "jump", [-3600, 10 * 365 * 86_400], ids=["an hour back", "ten years forward"]
+)
 def test_a_jump_of_the_wall_clock_changes_no_order_and_ends_nobody(serve: Serve, jump: int) -> None:
     wall = Clock(1_700_000_000.0)
     service = serve(wall=wall)
@@ -105,13 +111,21 @@ def test_a_jump_of_the_wall_clock_changes_no_order_and_ends_nobody(serve: Serve,
         ada.say("lobby", f"after {number}")
     wall.now -= jump
     ada.say("lobby", "back")
-    said = [f"before {number}" for number in range(3)] + [f"after {number}" for number in range(3)] + ["back"]
+    said = (
+        [f"before {number}" for number in range(3)]
+        + [f"after {number}" for number in range(3)]
+        + ["back"]
+    )
     live = [bob.receive_message()["data"] for _ in said]
     assert [message["content"] for message in live] == said
-    assert [message["message_id"] for message in live] == sorted(message["message_id"] for message in live)
+    assert [message["message_id"] for message in live] == sorted(
+        message["message_id"] for message in live
+    )
     page = bob.ask("get_messages", room_id="lobby", after_id=0)["data"]["messages"]
     assert [message["content"] for message in page] == said
-    since = bob.ask("get_messages", room_id="lobby", from_time="2023-11-14T22:13:20Z")["data"]["messages"]
+    since = bob.ask("get_messages", room_id="lobby", from_time="2023-11-14T22:13:20Z")["data"][
+        "messages"
+    ]
     due = said if jump > 0 else [content for content in said if not content.startswith("after")]
     assert [message["content"] for message in since] == due
     assert ada.nothing_before_pong() == [], "and nobody was closed"
@@ -124,8 +138,15 @@ def test_who_takes_a_download_slowly_can_talk_meanwhile(serve: Serve) -> None:
     slow = RawClient(service.listener.port, receive_buffer=4096)
     slow.register("slow")
     slow.login("slow")
-    slow.send({"action": "file_down_req", "data": {"chat_id": "slow", "room_id": "lobby", "file_path": "zeros"}})
-    eventually(lambda: service.budget.held > 256 * 1024, "the download does not run ahead of its reader")
+    slow.send(
+        {
+            "action": "file_down_req",
+            "data": {"chat_id": "slow", "room_id": "lobby", "file_path": "zeros"},
+        }
+    )
+    eventually(
+        lambda: service.budget.held > 256 * 1024, "the download does not run ahead of its reader"
+    )
     for word in ("one", "two", "three"):
         said = {"chatid": "slow", "room_id": "lobby", "content": word, "transaction_id": word}
         slow.send({"action": "send_message", "data": said})
@@ -133,7 +154,9 @@ def test_who_takes_a_download_slowly_can_talk_meanwhile(serve: Serve) -> None:
         ada.receive_message(word)
 
 
-def test_a_thread_that_can_not_start_costs_only_its_client(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thread_that_can_not_start_costs_only_its_client(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
     service = serve()
     ada = member(service, "ada")
     start = threading.Thread.start
@@ -175,10 +198,14 @@ def test_after_the_disk_failed_nothing_is_acknowledged(serve: Serve) -> None:
     service.disk_failed(StorageFailed("planted"))
     assert error_code(ada.confirm(counted["data"]["transaction_id"])) == "internal_error"
     assert error_code(ada.ask("create_room", participants=[], room_name="x")) == "internal_error"
-    assert ada.ask("get_messages", room_id="lobby", after_id=0)["data"]["messages"] == [], "reading goes on until the end"
+    assert ada.ask("get_messages", room_id="lobby", after_id=0)["data"]["messages"] == [], (
+        "reading goes on until the end"
+    )
 
 
-def test_an_upload_left_alone_for_its_lifetime_is_removed_with_its_file(serve: Serve, tmp_path: Path) -> None:
+def test_an_upload_left_alone_for_its_lifetime_is_removed_with_its_file(
+    serve: Serve, tmp_path: Path
+) -> None:
     wall = Clock(1_700_000_000.0)
     service = serve(wall=wall)
     ada = member(service, "ada")
@@ -195,7 +222,9 @@ def test_an_upload_left_alone_for_its_lifetime_is_removed_with_its_file(serve: S
 
 
 @pytest.mark.parametrize("counts", [(600, 480, 30), (1_500, 20, 1_200, 5), (1_000, 1)])
-def test_paging_by_time_alone_goes_on_with_the_next_second(serve: Serve, counts: tuple[int, ...]) -> None:
+def test_paging_by_time_alone_goes_on_with_the_next_second(
+    serve: Serve, counts: tuple[int, ...]
+) -> None:
     wall = Clock(1_700_000_000.0)
     service = serve(wall=wall, rate_limit=0, max_pending=0)
     ada = member(service, "ada")
@@ -203,7 +232,17 @@ def test_paging_by_time_alone_goes_on_with_the_next_second(serve: Serve, counts:
     for second, count in enumerate(counts):
         wall.now = 1_700_000_000.0 + second
         for tag in (tags := [f"{second}-{number}" for number in range(count)]):
-            ada.send({"action": "send_message", "data": {"chatid": "ada", "room_id": "r", "content": tag, "transaction_id": tag}})
+            ada.send(
+                {
+                    "action": "send_message",
+                    "data": {
+                        "chatid": "ada",
+                        "room_id": "r",
+                        "content": tag,
+                        "transaction_id": tag,
+                    },
+                }
+            )
         for tag in tags:
             ada.send({"action": "confirm_count", "data": {"transaction_id": tag, "confirm": True}})
         for _ in tags:
@@ -212,7 +251,9 @@ def test_paging_by_time_alone_goes_on_with_the_next_second(serve: Serve, counts:
     seen: list[str] = []
     following = 1_700_000_000
     for _ in counts:
-        reply = ada.ask("get_messages", room_id="r", from_time=protocol.format_time(following))["data"]
+        reply = ada.ask("get_messages", room_id="r", from_time=protocol.format_time(following))[
+            "data"
+        ]
         seen += [message["content"] for message in reply["messages"]]
         following = protocol.parse_time(reply["messages"][-1]["timestamp"]) + 1
         if not reply["has_more"]:
@@ -225,20 +266,28 @@ def test_who_is_just_being_answered_is_told_that_the_server_closes(serve: Serve)
     client = member(service, "busy", features=["events"])
     client.ask("list_rooms")
     for _ in range(3):
-        client.send({"action": "list_rooms", "data": {}})  # over its rate: its thread pauses, and looks around four times a second
+        client.send(
+            {"action": "list_rooms", "data": {}}
+        )  # over its rate: its thread pauses, and looks around four times a second
     service.writer.later(lambda _: time.sleep(0.8))  # so long must the announcement wait
     assert service.stop() == []
     client.receive_event("server_closing")
     client.close()
 
 
-def test_the_more_clients_the_less_often_each_waiting_thread_wakes(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_more_clients_the_less_often_each_waiting_thread_wakes(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
     service = serve()
     client = member(service, "one")
     usual = sys.getswitchinterval()
     try:
         with monkeypatch.context() as patch:
-            patch.setattr(service.registry, "connections", lambda all=service.registry.connections: all() * 2_000)
+            patch.setattr(
+                service.registry,
+                "connections",
+                lambda all=service.registry.connections: all() * 2_000,
+            )
             service.watch.look()
         assert sys.getswitchinterval() == pytest.approx(2_000 / WAKES_A_SECOND)
         service.watch.look()

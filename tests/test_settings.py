@@ -15,7 +15,9 @@ from server import settings
 from server.settings import OPTIONS, Settings, parse
 
 
-def refusal(capsys: pytest.CaptureFixture[str], argv: list[str], environ: dict[str, str] | None = None) -> str:
+def refusal(
+    capsys: pytest.CaptureFixture[str], argv: list[str], environ: dict[str, str] | None = None
+) -> str:
     """The one line with which `argv` is refused."""
     with pytest.raises(SystemExit) as end:
         parse(argv, environ or {})
@@ -27,7 +29,9 @@ def refusal(capsys: pytest.CaptureFixture[str], argv: list[str], environ: dict[s
     return printed.err
 
 
-def printed_by(capsys: pytest.CaptureFixture[str], argv: list[str], environ: dict[str, str] | None = None) -> str:
+def printed_by(
+    capsys: pytest.CaptureFixture[str], argv: list[str], environ: dict[str, str] | None = None
+) -> str:
     with pytest.raises(SystemExit) as end:
         parse(argv, environ or {})
     assert end.value.code == 0
@@ -52,7 +56,11 @@ def test_flags_beat_variables_beat_the_file_beat_the_defaults(ini: Path) -> None
     invocation = parse(["--port", "3"], environ)
     found = invocation.settings
     assert (found.port, found.max_rooms, found.quota, found.max_pending) == (3, 2, 1, 64)
-    assert invocation.origins == {"port": "--port", "max_rooms": "CHAT_MAX_ROOMS", "quota": f"{ini}:quota"}
+    assert invocation.origins == {
+        "port": "--port",
+        "max_rooms": "CHAT_MAX_ROOMS",
+        "quota": f"{ini}:quota",
+    }
 
 
 def test_the_flag_config_beats_its_variable(ini: Path) -> None:
@@ -65,7 +73,15 @@ def test_a_variable_set_to_nothing_is_as_if_not_set() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "count"), [("0", 0), ("1024", 1024), ("64K", 65536), ("64k", 65536), ("1M", 1024**2), ("2G", 2 * 1024**3)]
+    ("text", "count"),
+    [
+        ("0", 0),
+        ("1024", 1024),
+        ("64K", 65536),
+        ("64k", 65536),
+        ("1M", 1024**2),
+        ("2G", 2 * 1024**3),
+    ],
 )
 def test_bytes_may_be_written_with_a_unit(text: str, count: int) -> None:
     assert parse(["--max-frame", text], {}).settings.max_frame == count
@@ -125,21 +141,32 @@ def test_a_value_out_of_its_bounds_is_one_line_with_what_was_expected(
     assert len(line) < 300
 
 
-def test_a_refusal_names_the_variable_or_the_files_key(capsys: pytest.CaptureFixture[str], ini: Path) -> None:
-    assert "CHAT_PORT: expected a whole number from 0 to 65535, got 'x'" in refusal(capsys, [], {"CHAT_PORT": "x"})
-    assert "CHAT_NEW_ROOMS: expected yes or no, got 'maybe'" in refusal(capsys, [], {"CHAT_NEW_ROOMS": "maybe"})
+def test_a_refusal_names_the_variable_or_the_files_key(
+    capsys: pytest.CaptureFixture[str], ini: Path
+) -> None:
+    assert "CHAT_PORT: expected a whole number from 0 to 65535, got 'x'" in refusal(
+        capsys, [], {"CHAT_PORT": "x"}
+    )
+    assert "CHAT_NEW_ROOMS: expected yes or no, got 'maybe'" in refusal(
+        capsys, [], {"CHAT_NEW_ROOMS": "maybe"}
+    )
     ini.write_text("[server]\nport = x\n", encoding="utf-8")
     assert f"{ini}:port: expected " in refusal(capsys, ["--config", str(ini)])
 
 
-def test_a_bad_value_is_refused_also_where_another_beats_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bad_value_is_refused_also_where_another_beats_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert "CHAT_PORT" in refusal(capsys, ["--port", "1"], {"CHAT_PORT": "x"})
 
 
 @pytest.mark.parametrize(
-    ("typed", "meant"), [("--data-dir", "--data"), ("--max-fame", "--max-frame"), ("--no-new-room", "--no-new-rooms")]
+    ("typed", "meant"),
+    [("--data-dir", "--data"), ("--max-fame", "--max-frame"), ("--no-new-room", "--no-new-rooms")],
 )
-def test_an_unknown_option_is_named_and_not_its_value(capsys: pytest.CaptureFixture[str], typed: str, meant: str) -> None:
+def test_an_unknown_option_is_named_and_not_its_value(
+    capsys: pytest.CaptureFixture[str], typed: str, meant: str
+) -> None:
     assert f"there is no option {typed}; is {meant} meant?" in refusal(capsys, [typed, "4"])
 
 
@@ -147,18 +174,31 @@ def test_an_unknown_key_or_section_is_named(capsys: pytest.CaptureFixture[str], 
     ini.write_text("[server]\nprot = 1\n", encoding="utf-8")
     assert f"{ini}:prot: no such option" in refusal(capsys, ["--config", str(ini)])
     ini.write_text("[DEFAULT]\nport = 1\n", encoding="utf-8")
-    assert "expected only the section [server], got [DEFAULT]" in refusal(capsys, ["--config", str(ini)])
+    assert "expected only the section [server], got [DEFAULT]" in refusal(
+        capsys, ["--config", str(ini)]
+    )
 
 
 @pytest.mark.parametrize(
-    "content", [b"port = 1\n", b"[server]\nport\n", b"[server]\nport=1\nport=2\n", b"[server]\ndata = \xff\n", b"\0\0"]
+    "content",
+    [
+        b"port = 1\n",
+        b"[server]\nport\n",
+        b"[server]\nport=1\nport=2\n",
+        b"[server]\ndata = \xff\n",
+        b"\0\0",
+    ],
 )
-def test_a_file_that_is_no_ini_is_refused_in_one_line(capsys: pytest.CaptureFixture[str], ini: Path, content: bytes) -> None:
+def test_a_file_that_is_no_ini_is_refused_in_one_line(
+    capsys: pytest.CaptureFixture[str], ini: Path, content: bytes
+) -> None:
     ini.write_bytes(content)
     assert "--config: expected an INI file in UTF-8" in refusal(capsys, ["--config", str(ini)])
 
 
-def test_a_file_that_cannot_be_read_is_refused_in_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_refused_in_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     assert "--config: cannot read" in refusal(capsys, ["--config", str(tmp_path / "none.ini")])
     assert "CHAT_CONFIG: cannot read" in refusal(capsys, [], {"CHAT_CONFIG": str(tmp_path)})
     assert "expected an INI file" in refusal(capsys, ["--config", "a\0b"])
@@ -170,12 +210,18 @@ def test_the_file_may_begin_with_a_byte_order_mark_and_hold_percent_signs(ini: P
     assert (found.data, found.max_frame) == ("C:\\%TEMP%\\Übung", 65536)
 
 
-@pytest.mark.parametrize("argv", [["--bogus"], ["9876"], ["adduser"], ["users", "x"], ["--por", "1"], ["--port"]])
-def test_a_wrong_command_line_is_one_line(capsys: pytest.CaptureFixture[str], argv: list[str]) -> None:
+@pytest.mark.parametrize(
+    "argv", [["--bogus"], ["9876"], ["adduser"], ["users", "x"], ["--por", "1"], ["--port"]]
+)
+def test_a_wrong_command_line_is_one_line(
+    capsys: pytest.CaptureFixture[str], argv: list[str]
+) -> None:
     assert refusal(capsys, argv).startswith("chat_server.py: ")
 
 
-def test_a_refusal_escapes_what_would_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refusal_escapes_what_would_steer_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert "\\x1b[2J" in refusal(capsys, ["--port", "\x1b[2J"])
     assert "\\x1b" in refusal(capsys, ["--bogus\x1b\ud800"])
 
@@ -189,14 +235,20 @@ def test_passwords_are_no_option(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["adduser", "ada"], "adduser", {"name": "ada", "password_file": None}),
         (["adduser", "--", "-x"], "adduser", {"name": "-x"}),
-        (["passwd", "ada", "--password-file", "f"], "passwd", {"name": "ada", "password_file": "f"}),
+        (
+            ["passwd", "ada", "--password-file", "f"],
+            "passwd",
+            {"name": "ada", "password_file": "f"},
+        ),
         (["deluser", "ada"], "deluser", {"name": "ada"}),
         (["users"], "users", {}),
         (["import", "r.csv"], "import", {"roster": "r.csv"}),
         (["restore-room", "p-1"], "restore-room", {"room_id": "p-1"}),
     ],
 )
-def test_the_commands_and_their_arguments(argv: list[str], command: str, expected: dict[str, object]) -> None:
+def test_the_commands_and_their_arguments(
+    argv: list[str], command: str, expected: dict[str, object]
+) -> None:
     invocation = parse(argv, {})
     assert invocation.command == command
     assert expected.items() <= vars(invocation.arguments).items()
@@ -215,7 +267,9 @@ def test_data_and_config_stand_before_or_after_the_command(ini: Path) -> None:
     assert parse(["adduser", "ada", "--password-cost", "5"], {}).settings.password_cost == 5
 
 
-def test_help_tells_of_every_option_its_flag_default_and_zero(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_tells_of_every_option_its_flag_default_and_zero(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     words = " ".join(printed_by(capsys, ["--help"]).split())
     for option in OPTIONS.values():
         assert option.flag in words
@@ -226,8 +280,20 @@ def test_help_tells_of_every_option_its_flag_default_and_zero(capsys: pytest.Cap
     assert "NAME" in printed_by(capsys, ["adduser", "--help"])
 
 
-def test_show_config_prints_a_file_that_gives_the_same_settings(capsys: pytest.CaptureFixture[str], ini: Path) -> None:
-    argv = ["--port", "0", "--no-new-rooms", "--max-frame", "100000", "--login-timeout", "0.5", "--data", "Übung %d"]
+def test_show_config_prints_a_file_that_gives_the_same_settings(
+    capsys: pytest.CaptureFixture[str], ini: Path
+) -> None:
+    argv = [
+        "--port",
+        "0",
+        "--no-new-rooms",
+        "--max-frame",
+        "100000",
+        "--login-timeout",
+        "0.5",
+        "--data",
+        "Übung %d",
+    ]
     text = printed_by(capsys, [*argv, "--show-config"], {"CHAT_QUOTA": "3G"})
     assert "# --port\nport = 0\n" in text
     assert "# --no-new-rooms\nnew_rooms = no\n" in text

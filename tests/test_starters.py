@@ -1,4 +1,5 @@
-"""The servers in examples/starter are small, run, and score what docs/TEACHING.md and their README say."""
+"""The servers in examples/starter are small, run, and score what docs/TEACHING.md and their README
+say."""
 
 from __future__ import annotations
 
@@ -34,7 +35,11 @@ def report(request: pytest.FixtureRequest) -> Iterator[Report]:
             line = process.stdout.readline()
             assert line.startswith("listening on 127.0.0.1:"), line
             options = runner.Options(
-                "127.0.0.1", int(line.rpartition(":")[2]), "seed", seed=5, accounts=[(name, f"pw-{name}") for name in NAMES]
+                "127.0.0.1",
+                int(line.rpartition(":")[2]),
+                "seed",
+                seed=5,
+                accounts=[(name, f"pw-{name}") for name in NAMES],
             )
             yield runner.run(options, cases.load())
         finally:
@@ -56,7 +61,10 @@ def test_what_a_starter_does_it_does_right(report: Report) -> None:
 def test_starter_has_at_most_150_lines_and_imports_nothing_of_ours(name: str) -> None:
     text = (ROOT / "examples" / "starter" / name).read_text("utf-8")
     assert len(text.splitlines()) <= 150
-    assert not any(line.startswith(("from protocol", "import protocol", "from server", "from client")) for line in text.splitlines())
+    assert not any(
+        line.startswith(("from protocol", "import protocol", "from server", "from client"))
+        for line in text.splitlines()
+    )
 
 
 def test_readme_of_the_starters_names_them_all() -> None:
@@ -72,12 +80,23 @@ def test_starter_says_in_a_line_why_it_can_not_listen(name: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         for port in (str(taken.getsockname()[1]), "many", "99999"):
             done = subprocess.run(
-                [program, str(ROOT / "examples" / "starter" / name), port], capture_output=True, text=True, timeout=30, check=False
+                [program, str(ROOT / "examples" / "starter" / name), port],
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=False,
             )
-            assert done.returncode == 1 and done.stderr.startswith("cannot listen: ") and done.stderr.count("\n") == 1, done.stderr
+            assert (
+                done.returncode == 1
+                and done.stderr.startswith("cannot listen: ")
+                and done.stderr.count("\n") == 1
+            ), done.stderr
 
 
 def test_the_bot_of_ten_lines_says_how_it_is_called() -> None:
     program = [sys.executable, str(ROOT / "examples" / "ten_lines.py")]
     done = subprocess.run(program, capture_output=True, text=True, timeout=30, check=False)
-    assert done.returncode == 1 and done.stderr == "usage: python examples/ten_lines.py NAME PASSWORD_FILE\n"
+    assert (
+        done.returncode == 1
+        and done.stderr == "usage: python examples/ten_lines.py NAME PASSWORD_FILE\n"
+    )

@@ -30,7 +30,9 @@ def test_an_account_is_found_by_its_folded_name_and_shown_as_registered(database
 
 
 @pytest.mark.parametrize(("chatid", "folded"), [("ADA", "ada"), ("Ada", "other")])
-def test_a_name_is_given_once_and_a_deleted_one_stays_reserved(database: Database, chatid: str, folded: str) -> None:
+def test_a_name_is_given_once_and_a_deleted_one_stays_reserved(
+    database: Database, chatid: str, folded: str
+) -> None:
     with database.transaction() as connection:
         first = accounts.create(connection, "Ada", "ada", "record", 10)
         with pytest.raises(NameTaken):
@@ -52,7 +54,10 @@ def test_what_must_end_sessions_changes_the_version_and_drops_the_key(database: 
         accounts.mark_deleted(connection, two, 12)
         assert accounts.credential_versions(connection) == {one: 2}
         changed, deleted = accounts.by_id(connection, one), accounts.by_id(connection, two)
-        assert changed is not None and (changed.password_hash, changed.credential_version) == ("new record", 2)
+        assert changed is not None and (changed.password_hash, changed.credential_version) == (
+            "new record",
+            2,
+        )
         assert deleted is not None and deleted.credential_version == 2
         assert accounts.find_key(connection, b"key0") is None
         assert accounts.find_key(connection, b"key1") is None
@@ -72,7 +77,9 @@ def test_an_account_has_one_session_key_and_its_last_use_is_known(database: Data
         assert accounts.find_key(connection, b"new") is None
 
 
-def test_pages_of_accounts_are_sorted_by_code_points_and_skip_deleted_ones(database: Database) -> None:
+def test_pages_of_accounts_are_sorted_by_code_points_and_skip_deleted_ones(
+    database: Database,
+) -> None:
     with database.transaction() as connection:
         for name in ("b", "Z", "é", "a", "gone"):
             account = accounts.create(connection, name, f"folded {name}", "record", 10)
@@ -91,7 +98,7 @@ def test_a_named_value_is_replaced(database: Database) -> None:
         assert meta.get(connection, "position") == "2"
 
 
-# -- passwords -----------------------------------------------------------------------------------------------------------------
+# -- passwords -------------------------------------------------------------------------------------
 
 
 def test_a_record_fits_its_password_only() -> None:
@@ -106,7 +113,9 @@ def test_the_same_password_never_gives_the_same_record() -> None:
 
 
 def test_the_record_carries_its_cost_so_that_old_ones_stay_good() -> None:
-    assert all(passwords.verify_password("x", passwords.hash_password("x", cost)) for cost in (1, 4, 15))
+    assert all(
+        passwords.verify_password("x", passwords.hash_password("x", cost)) for cost in (1, 4, 15)
+    )
 
 
 @pytest.mark.parametrize("cost", [0, 21, -1])
@@ -116,7 +125,15 @@ def test_an_impossible_cost_is_refused(cost: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "record", ["", "scrypt", "bcrypt$4$8$1$AAAA$AAAA", "scrypt$x$8$1$AAAA$AAAA", "scrypt$4$8$1$A*$AAAA", "scrypt$99$8$1$AAAA$AAAA"]
+    "record",
+    [
+        "",
+        "scrypt",
+        "bcrypt$4$8$1$AAAA$AAAA",
+        "scrypt$x$8$1$AAAA$AAAA",
+        "scrypt$4$8$1$A*$AAAA",
+        "scrypt$99$8$1$AAAA$AAAA",
+    ],
 )
 def test_a_record_that_cannot_be_read_fits_no_password(record: str) -> None:
     assert not passwords.verify_password("x", record)

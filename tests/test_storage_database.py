@@ -1,4 +1,5 @@
-"""`storage.database` and `storage.schema`: one place begins and commits, and a file that isn't ours is left alone."""
+"""`storage.database` and `storage.schema`: one place begins and commits, and a file that isn't ours
+is left alone."""
 
 from __future__ import annotations
 
@@ -48,7 +49,7 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-# -- opening -------------------------------------------------------------------------------------------------------------------
+# -- opening ---------------------------------------------------------------------------------------
 
 
 def test_a_new_file_is_marked_as_ours_and_has_the_lobby(database: Database) -> None:
@@ -57,15 +58,30 @@ def test_a_new_file_is_marked_as_ours_and_has_the_lobby(database: Database) -> N
     with database.reading() as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (len(schema.MIGRATIONS),)
         lobby = rooms.find(connection, rooms.LOBBY)
-    assert lobby is not None and not lobby.private and lobby.name == rooms.LOBBY and lobby.owner is None
+    assert (
+        lobby is not None
+        and not lobby.private
+        and lobby.name == rooms.LOBBY
+        and lobby.owner is None
+    )
 
 
 @pytest.mark.parametrize(
     ("pragma", "value"),
-    [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1), ("fullfsync", 1), ("checkpoint_fullfsync", 1),
-     ("busy_timeout", 5000), ("temp_store", 2), ("journal_size_limit", 16 * 1024 * 1024)],
-)  # fmt: skip
-def test_the_writing_connection_is_set_for_durability(database: Database, pragma: str, value: object) -> None:
+    [
+        ("journal_mode", "wal"),
+        ("synchronous", 2),
+        ("foreign_keys", 1),
+        ("fullfsync", 1),
+        ("checkpoint_fullfsync", 1),
+        ("busy_timeout", 5000),
+        ("temp_store", 2),
+        ("journal_size_limit", 16 * 1024 * 1024),
+    ],
+)
+def test_the_writing_connection_is_set_for_durability(
+    database: Database, pragma: str, value: object
+) -> None:
     with database.transaction() as connection:
         assert connection.execute(f"PRAGMA {pragma}").fetchone() == (value,)
 
@@ -79,10 +95,16 @@ def test_opening_again_finds_everything(tmp_path: Path) -> None:
     second.close()
 
 
-def test_a_missing_step_is_run_once_and_a_failing_one_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_step_is_run_once_and_a_failing_one_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "chat.db"
     Database(path).close()
-    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, ("CREATE TABLE extra(x)", "CREATE TABLE broken(")))
+    monkeypatch.setattr(
+        schema,
+        "MIGRATIONS",
+        (*schema.MIGRATIONS, ("CREATE TABLE extra(x)", "CREATE TABLE broken(")),
+    )
     with pytest.raises(FolderUnusable):
         Database(path)
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS[:-1], ("CREATE TABLE extra(x)",)))
@@ -97,9 +119,13 @@ def test_two_processes_may_make_the_file_at_once(tmp_path: Path) -> None:
     code = "import sys; from storage.database import Database; Database(sys.argv[1]).close()"
     root = Path(database_module.__file__).parents[1]
     command = [sys.executable, "-c", code, str(tmp_path / "chat.db")]
-    started = [subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    started = [
+        subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True) for _ in range(3)
+    ]
     try:
-        assert [(process.communicate(timeout=30)[1], process.returncode) for process in started] == [("", 0)] * 3
+        assert [
+            (process.communicate(timeout=30)[1], process.returncode) for process in started
+        ] == [("", 0)] * 3
     finally:
         for process in started:
             process.kill()
@@ -136,7 +162,12 @@ def test_a_newer_version_that_only_the_log_has_is_refused(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [("text " * 50, "nor any SQLite"), ("SQLite format 3\0", "nor any SQLite"), ("other", "another program"), ("unmarked", "another program")],
+    [
+        ("text " * 50, "nor any SQLite"),
+        ("SQLite format 3\0", "nor any SQLite"),
+        ("other", "another program"),
+        ("unmarked", "another program"),
+    ],
 )
 def test_a_foreign_file_is_refused_and_untouched(tmp_path: Path, content: str, reason: str) -> None:
     path = tmp_path / "chat.db"
@@ -176,7 +207,8 @@ def test_a_damaged_database_is_refused(tmp_path: Path) -> None:
 
 
 class Stubborn:
-    """Stands for the writing connection while the file is switched to WAL: answers or raises what it was given, in order."""
+    """Stands for the writing connection while the file is switched to WAL: answers or raises what
+    it was given, in order."""
 
     def __init__(self, *answers: str | sqlite3.Error) -> None:
         self.answers = list(answers)
@@ -198,15 +230,19 @@ def test_the_switch_to_wal_is_tried_again_while_another_process_switches() -> No
     assert not database._writer.answers
 
 
-@pytest.mark.parametrize(("answer", "expected"), [("delete", FolderUnusable), (failure(10), sqlite3.OperationalError)])
-def test_a_file_system_without_wal_is_refused(tmp_path: Path, answer: Any, expected: type[Exception]) -> None:
+@pytest.mark.parametrize(
+    ("answer", "expected"), [("delete", FolderUnusable), (failure(10), sqlite3.OperationalError)]
+)
+def test_a_file_system_without_wal_is_refused(
+    tmp_path: Path, answer: Any, expected: type[Exception]
+) -> None:
     database: Any = object.__new__(Database)
     database.path, database._writer = tmp_path, Stubborn(answer)
     with pytest.raises(expected):
         database._switch_to_wal()
 
 
-# -- transactions --------------------------------------------------------------------------------------------------------------
+# -- transactions ----------------------------------------------------------------------------------
 
 
 def test_a_change_is_all_or_nothing(database: Database) -> None:
@@ -236,7 +272,11 @@ def test_a_failed_part_leaves_the_rest_of_the_transaction(database: Database) ->
 
 
 def test_a_transaction_within_a_transaction_is_a_defect_not_a_hang(database: Database) -> None:
-    with database.transaction(), pytest.raises(RuntimeError, match="wait for itself"), database.transaction():
+    with (
+        database.transaction(),
+        pytest.raises(RuntimeError, match="wait for itself"),
+        database.transaction(),
+    ):
         pass
 
 
@@ -254,7 +294,9 @@ def test_transactions_of_many_threads_are_serialised(database: Database) -> None
     assert read(database, "sum") == "80"
 
 
-def test_the_wait_for_another_transaction_is_bounded(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_wait_for_another_transaction_is_bounded(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(database_module, "WRITER_WAIT_SECONDS", 0.01)
     heard: list[str] = []
 
@@ -271,7 +313,9 @@ def test_the_wait_for_another_transaction_is_bounded(database: Database, monkeyp
     assert "has lasted over 0.01 s" in heard[0]
 
 
-def test_a_database_kept_busy_by_another_process_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_kept_busy_by_another_process_is_a_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(database_module, "BUSY_SECONDS", 0.01)
     database = Database(tmp_path / "chat.db")
     other = sqlite3.connect(database.path, isolation_level=None)
@@ -310,7 +354,8 @@ def test_a_savepoint_outside_of_a_transaction_is_refused(database: Database) -> 
 
 
 def test_a_file_size_limit_counts_as_full_and_recovers(database: Database) -> None:
-    """SQLite calls EFBIG and EDQUOT plain I/O errors: a probe beside the file tells them from a failing disk."""
+    """SQLite calls EFBIG and EDQUOT plain I/O errors: a probe beside the file tells them from a
+    failing disk."""
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     put(database, "before")
@@ -331,13 +376,20 @@ IOERR_WRITE, IOERR_FSYNC = 10 | 3 << 8, 10 | 4 << 8
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (failure(13), StorageFull), (failure(IOERR_WRITE), StorageFailed), (failure(IOERR_FSYNC), StorageFailed),
-        (failure(11), StorageFailed), (failure(8), StorageFailed), (failure(5), StorageError), (failure(1), StorageError),
-        (sqlite3.OperationalError("database or disk is full"), StorageFull), (sqlite3.OperationalError("disk I/O error"), StorageFailed),
-        (sqlite3.OperationalError("database is locked"), StorageError), (sqlite3.OperationalError("no such table: x"), StorageError),
+        (failure(13), StorageFull),
+        (failure(IOERR_WRITE), StorageFailed),
+        (failure(IOERR_FSYNC), StorageFailed),
+        (failure(11), StorageFailed),
+        (failure(8), StorageFailed),
+        (failure(5), StorageError),
+        (failure(1), StorageError),
+        (sqlite3.OperationalError("database or disk is full"), StorageFull),
+        (sqlite3.OperationalError("disk I/O error"), StorageFailed),
+        (sqlite3.OperationalError("database is locked"), StorageError),
+        (sqlite3.OperationalError("no such table: x"), StorageError),
         (sqlite3.DatabaseError("database disk image is malformed"), StorageFailed),
     ],
-)  # fmt: skip
+)
 def test_each_error_of_sqlite_says_whether_the_disk_can_be_trusted(
     database: Database, error: sqlite3.Error, expected: type[StorageError]
 ) -> None:
@@ -348,7 +400,10 @@ def test_each_error_of_sqlite_says_whether_the_disk_can_be_trusted(
     assert caught.value.__cause__ is error
 
 
-@pytest.mark.parametrize(("number", "expected"), [(errno.ENOSPC, StorageFull), (errno.EFBIG, StorageFull), (errno.EIO, StorageFailed)])
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [(errno.ENOSPC, StorageFull), (errno.EFBIG, StorageFull), (errno.EIO, StorageFailed)],
+)
 def test_a_failed_write_is_probed_for_room(
     database: Database, monkeypatch: pytest.MonkeyPatch, number: int, expected: type[StorageError]
 ) -> None:
@@ -370,7 +425,7 @@ def test_an_error_at_commit_is_no_success(database: Database) -> None:
         assert connection.execute("SELECT COUNT(*) FROM members").fetchone() == (0,)
 
 
-# -- reading, the log, closing -------------------------------------------------------------------------------------------------
+# -- reading, the log, closing ---------------------------------------------------------------------
 
 
 def test_one_reading_sees_one_state_and_the_next_the_newer(database: Database) -> None:
@@ -388,9 +443,16 @@ def test_a_reader_cannot_write_and_goes_back_whole(database: Database) -> None:
     assert read(database, "key") is None
 
 
-def test_the_wait_for_a_reader_is_bounded(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_wait_for_a_reader_is_bounded(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(database_module, "READER_WAIT_SECONDS", 0.01)
-    with database.reading(), database.reading(), pytest.raises(StorageError, match="free for 0.01 s"), database.reading():
+    with (
+        database.reading(),
+        database.reading(),
+        pytest.raises(StorageError, match="free for 0.01 s"),
+        database.reading(),
+    ):
         pass
 
 
@@ -403,7 +465,9 @@ def test_only_a_change_of_another_process_is_noticed(database: Database) -> None
     assert not database.changed_elsewhere()
 
 
-def test_a_checkpoint_empties_the_log_unless_a_reader_is_in_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_empties_the_log_unless_a_reader_is_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(database_module, "BUSY_SECONDS", 0.01)
     database = Database(tmp_path / "chat.db")
     put(database, "key")
@@ -430,7 +494,9 @@ def test_a_closed_database_says_so(database: Database) -> None:
             read(database, "key")
 
 
-def test_closing_does_not_wait_for_ever_for_who_still_reads_or_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_does_not_wait_for_ever_for_who_still_reads_or_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(database_module, "BUSY_SECONDS", 0.01)
     database = Database(tmp_path / "chat.db")
     with database.transaction() as writer, database.reading():
@@ -446,7 +512,7 @@ def test_closing_does_not_wait_for_ever_for_who_still_reads_or_writes(tmp_path: 
     database._writer.close()
 
 
-# -- rules of the layout -------------------------------------------------------------------------------------------------------
+# -- rules of the layout ---------------------------------------------------------------------------
 
 
 def test_a_database_from_a_killed_process_is_read_whole(tmp_path: Path) -> None:
@@ -462,7 +528,9 @@ def test_a_database_from_a_killed_process_is_read_whole(tmp_path: Path) -> None:
             os._exit(9)
     """
     root = Path(database_module.__file__).parents[1]
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "chat.db")], cwd=root, check=False, timeout=30)
+    subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "chat.db")], cwd=root, check=False, timeout=30
+    )
     database = Database(tmp_path / "chat.db")
     assert database.wal_bytes() > 0
     assert (read(database, "committed"), read(database, "open")) == ("x", None)
@@ -480,10 +548,17 @@ def test_a_message_id_is_never_used_twice(database: Database) -> None:
 
 @pytest.mark.parametrize(
     ("error", "expected"),
-    [(OSError(errno.ENOSPC, "full"), "StorageFull"), (OSError(errno.EMFILE, "many"), "StorageError"),
-     (OSError(errno.EIO, "bad"), "StorageFailed"), (FileNotFoundError(errno.ENOENT, "gone"), "FileMissing"), (OSError("odd"), "StorageFailed")],
-)  # fmt: skip
-def test_each_error_of_the_system_says_whether_the_disk_can_be_trusted(error: OSError, expected: str) -> None:
+    [
+        (OSError(errno.ENOSPC, "full"), "StorageFull"),
+        (OSError(errno.EMFILE, "many"), "StorageError"),
+        (OSError(errno.EIO, "bad"), "StorageFailed"),
+        (FileNotFoundError(errno.ENOENT, "gone"), "FileMissing"),
+        (OSError("odd"), "StorageFailed"),
+    ],
+)
+def test_each_error_of_the_system_says_whether_the_disk_can_be_trusted(
+    error: OSError, expected: str
+) -> None:
     translated = from_os_error(error, "writing")
     assert type(translated).__name__ == expected
     assert str(translated).startswith("writing: ")

@@ -1,4 +1,5 @@
-"""`storage.folder` and `storage.portable`: which folder may be used, who keeps it, and each system's way of doing so."""
+"""`storage.folder` and `storage.portable`: which folder may be used, who keeps it, and each
+system's way of doing so."""
 
 from __future__ import annotations
 
@@ -24,11 +25,19 @@ posix_only = pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
 
 
 def snapshot(path: Path) -> list[tuple[str, int, int, bytes]]:
-    """Everything below `path` with mode, time and content: equal before and after means nothing was touched."""
+    """Everything below `path` with mode, time and content: equal before and after means nothing was
+    touched."""
     found = []
     for entry in sorted([path, *path.rglob("*")]):
         status = entry.lstat()
-        found.append((str(entry), status.st_mode, status.st_mtime_ns, entry.read_bytes() if entry.is_file() else b""))
+        found.append(
+            (
+                str(entry),
+                status.st_mode,
+                status.st_mtime_ns,
+                entry.read_bytes() if entry.is_file() else b"",
+            )
+        )
     return found
 
 
@@ -48,7 +57,7 @@ def folder(tmp_path: Path) -> Iterator[DataFolder]:
     prepared.unlock()
 
 
-# -- which folder --------------------------------------------------------------------------------------------------------------
+# -- which folder ----------------------------------------------------------------------------------
 
 
 @posix_only
@@ -60,11 +69,18 @@ def test_a_new_folder_is_complete_and_private_whatever_the_umask(tmp_path: Path)
         database = Database(folder.database_path)
     finally:
         os.umask(old)
-    modes = {path.name: path.stat().st_mode & 0o777 for path in [folder.path, *folder.path.iterdir()]}
+    modes = {
+        path.name: path.stat().st_mode & 0o777 for path in [folder.path, *folder.path.iterdir()]
+    }
     database.close()
     assert modes == {
-        "data": 0o700, "uploads": 0o700, "journal": 0o700, "chat.db": 0o600, "chat.db-wal": 0o600, "chat.db-shm": 0o600,
-    }  # fmt: skip
+        "data": 0o700,
+        "uploads": 0o700,
+        "journal": 0o700,
+        "chat.db": 0o600,
+        "chat.db-wal": 0o600,
+        "chat.db-shm": 0o600,
+    }
 
 
 def test_a_prepared_folder_may_be_prepared_again(folder: DataFolder) -> None:
@@ -131,13 +147,17 @@ def test_uploads_without_their_database_are_not_taken_for_orphans(folder: DataFo
     refuse(folder.path, "holds uploads but no chat.db")
 
 
-def test_a_folder_of_another_account_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_of_another_account_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "data").mkdir()
     monkeypatch.setattr(os, "geteuid", lambda: 4242, raising=False)
     refuse(tmp_path / "data", "belongs to another account")
 
 
-def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_written_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "data").mkdir()
     monkeypatch.setattr(os, "access", lambda *_: False)
     refuse(tmp_path / "data", "can't be read and written")
@@ -152,7 +172,9 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 
 @posix_only
 @pytest.mark.parametrize("existing", [False, True])
-def test_a_file_system_without_rights_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, existing: bool) -> None:
+def test_a_file_system_without_rights_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, existing: bool
+) -> None:
     if existing:
         (tmp_path / "data").mkdir(mode=0o700)
     monkeypatch.setattr(portable, "others_may_look_in", lambda _: True)
@@ -161,13 +183,18 @@ def test_a_file_system_without_rights_is_refused(tmp_path: Path, monkeypatch: py
     assert (tmp_path / "data").exists() == existing
 
 
-def test_a_network_file_system_is_refused_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_file_system_is_refused_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(portable, "network_file_system", lambda _: "nfs4")
-    refuse(tmp_path / "data", "network file system.*nfs4.*WAL isn't safe: use --data with a local folder")
+    refuse(
+        tmp_path / "data",
+        "network file system.*nfs4.*WAL isn't safe: use --data with a local folder",
+    )
     assert not (tmp_path / "data").exists()
 
 
-# -- the lock ------------------------------------------------------------------------------------------------------------------
+# -- the lock --------------------------------------------------------------------------------------
 
 
 def test_a_second_server_is_kept_out_and_told_who_is_in(folder: DataFolder) -> None:
@@ -184,9 +211,12 @@ def test_a_second_server_is_kept_out_and_told_who_is_in(folder: DataFolder) -> N
 def test_the_lock_ends_with_the_process(folder: DataFolder) -> None:
     code = "import sys, os; from storage.folder import DataFolder; f = DataFolder(sys.argv[1]); f.lock(); print('in', flush=True); input()"
     process = subprocess.Popen(
-        [sys.executable, "-c", code, str(folder.path)], cwd=Path(portable.__file__).parents[1],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, "-c", code, str(folder.path)],
+        cwd=Path(portable.__file__).parents[1],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     try:
         assert process.stdout is not None and process.stdout.readline() == "in\n"
         with pytest.raises(FolderInUse, match=str(process.pid)):
@@ -197,13 +227,17 @@ def test_the_lock_ends_with_the_process(folder: DataFolder) -> None:
     folder.lock()
 
 
-def test_a_lock_without_a_pid_is_still_a_lock(folder: DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_without_a_pid_is_still_a_lock(
+    folder: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(portable, "lock", lambda _: False)
     with pytest.raises(FolderInUse, match="another server;"):
         folder.lock()
 
 
-def test_a_folder_that_cannot_be_locked_is_refused(folder: DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_locked_is_refused(
+    folder: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(portable, "_fcntl", None)
     monkeypatch.setattr(portable, "_msvcrt", None)
     with pytest.raises(FolderUnusable, match="neither fcntl nor msvcrt"):
@@ -212,10 +246,12 @@ def test_a_folder_that_cannot_be_locked_is_refused(folder: DataFolder, monkeypat
         DataFolder(folder.path / "missing").lock()
 
 
-# -- each system's way ---------------------------------------------------------------------------------------------------------
+# -- each system's way -----------------------------------------------------------------------------
 
 
-def test_on_windows_a_byte_behind_the_text_is_locked(folder: DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_windows_a_byte_behind_the_text_is_locked(
+    folder: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls: list[tuple[int, int]] = []
 
     def locking(descriptor: int, mode: int, count: int) -> None:
@@ -224,7 +260,9 @@ def test_on_windows_a_byte_behind_the_text_is_locked(folder: DataFolder, monkeyp
         calls.append((mode, os.lseek(descriptor, 0, os.SEEK_CUR)))
 
     monkeypatch.setattr(portable, "_fcntl", None)
-    monkeypatch.setattr(portable, "_msvcrt", SimpleNamespace(locking=locking, LK_NBLCK=2, LK_UNLCK=0))
+    monkeypatch.setattr(
+        portable, "_msvcrt", SimpleNamespace(locking=locking, LK_NBLCK=2, LK_UNLCK=0)
+    )
     folder.lock()
     with pytest.raises(FolderInUse, match=str(os.getpid())):
         DataFolder(folder.path).lock()
@@ -232,7 +270,9 @@ def test_on_windows_a_byte_behind_the_text_is_locked(folder: DataFolder, monkeyp
     assert calls == [(2, 1 << 20), (0, 1 << 20)]
 
 
-def test_unlocking_without_either_module_does_nothing(folder: DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unlocking_without_either_module_does_nothing(
+    folder: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder.lock()
     monkeypatch.setattr(portable, "_fcntl", None)
     monkeypatch.setattr(portable, "_msvcrt", None)
@@ -244,7 +284,9 @@ def test_a_module_that_this_system_lacks_is_none() -> None:
 
 
 @posix_only
-def test_without_o_nofollow_a_link_is_refused_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_o_nofollow_a_link_is_refused_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "target")
     monkeypatch.setattr(portable, "_O_NOFOLLOW", 0)
     with pytest.raises(OSError, match="symbolic link"):
@@ -253,17 +295,22 @@ def test_without_o_nofollow_a_link_is_refused_all_the_same(tmp_path: Path, monke
     os.close(portable.open_own(tmp_path / "plain", os.O_RDWR | os.O_CREAT))
 
 
-def test_where_folders_cannot_be_opened_they_are_not_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_folders_cannot_be_opened_they_are_not_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     portable.sync_folder(tmp_path)
     monkeypatch.setattr(portable, "_O_DIRECTORY", None)
     portable.sync_folder(tmp_path / "missing")
 
 
-@pytest.mark.parametrize(("number", "synced"), [(None, False), (errno.ENOTSUP, True), (errno.EIO, None)])
+@pytest.mark.parametrize(
+    ("number", "synced"), [(None, False), (errno.ENOTSUP, True), (errno.EIO, None)]
+)
 def test_on_macos_a_file_is_synced_through_the_drives_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int | None, synced: bool | None
 ) -> None:
-    """Only where the file system lacks F_FULLFSYNC is fsync good enough; a failed write must not be hidden by it."""
+    """Only where the file system lacks F_FULLFSYNC is fsync good enough; a failed write must not be
+    hidden by it."""
     asked: list[int] = []
     plain: list[int] = []
 
@@ -282,14 +329,16 @@ def test_on_macos_a_file_is_synced_through_the_drives_cache(
     assert (asked, plain) == ([51], [7] if synced else [])
 
 
-def test_without_numbered_accounts_modes_say_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_numbered_accounts_modes_say_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     status = os.stat(tmp_path)
     monkeypatch.delattr(os, "geteuid", raising=False)
     assert portable.owned_by_us(status)
     assert not portable.others_may_look_in(status)
 
 
-# -- network file systems ------------------------------------------------------------------------------------------------------
+# -- network file systems --------------------------------------------------------------------------
 
 MOUNTS = """\
 overlay / overlay rw 0 0
@@ -306,10 +355,21 @@ broken
 
 @pytest.mark.parametrize(
     ("path", "kind"),
-    [("/home/ada/chat-data", "nfs4"), ("/home", "nfs4"), ("/homework", None), ("/home/local/x", None), ("/mnt/class room/x", "cifs"),
-     ("/mnt/p/x", None), ("/mnt/ssh/x", "fuse.sshfs"), ("/net/x", "nfs"), ("/", None)],
-)  # fmt: skip
-def test_linux_the_innermost_mount_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, kind: str | None) -> None:
+    [
+        ("/home/ada/chat-data", "nfs4"),
+        ("/home", "nfs4"),
+        ("/homework", None),
+        ("/home/local/x", None),
+        ("/mnt/class room/x", "cifs"),
+        ("/mnt/p/x", None),
+        ("/mnt/ssh/x", "fuse.sshfs"),
+        ("/net/x", "nfs"),
+        ("/", None),
+    ],
+)
+def test_linux_the_innermost_mount_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, kind: str | None
+) -> None:
     (tmp_path / "mounts").write_text(MOUNTS)
     monkeypatch.setattr(portable, "_platform", "linux")
     monkeypatch.setattr(portable, "_MOUNTS", tmp_path / "mounts")
@@ -317,14 +377,20 @@ def test_linux_the_innermost_mount_tells(tmp_path: Path, monkeypatch: pytest.Mon
     assert portable.network_file_system(Path(path)) == kind
 
 
-def test_an_unknown_mount_table_is_taken_for_local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_mount_table_is_taken_for_local(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(portable, "_platform", "linux")
     monkeypatch.setattr(portable, "_MOUNTS", tmp_path / "missing")
     assert portable.network_file_system(tmp_path) is None
 
 
-@pytest.mark.parametrize(("path", "kind"), [("/Volumes/share on disk/x", "smbfs"), ("/Users/ada", None)])
-def test_macos_the_mount_command_tells(monkeypatch: pytest.MonkeyPatch, path: str, kind: str | None) -> None:
+@pytest.mark.parametrize(
+    ("path", "kind"), [("/Volumes/share on disk/x", "smbfs"), ("/Users/ada", None)]
+)
+def test_macos_the_mount_command_tells(
+    monkeypatch: pytest.MonkeyPatch, path: str, kind: str | None
+) -> None:
     listed = b"/dev/disk1 on / (apfs, local, journaled)\n//ada@nas/s on /Volumes/share on disk (smbfs, nodev, mounted by ada)\nodd\n"
     monkeypatch.setattr(portable, "_platform", "darwin")
     monkeypatch.setattr(os.path, "realpath", lambda path: str(path))
@@ -332,7 +398,9 @@ def test_macos_the_mount_command_tells(monkeypatch: pytest.MonkeyPatch, path: st
     assert portable.network_file_system(Path(path)) == kind
 
 
-def test_macos_a_mount_command_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_macos_a_mount_command_that_hangs_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def hang(*_: object, **__: object) -> None:
         raise subprocess.TimeoutExpired("mount", 5)
 
@@ -343,7 +411,12 @@ def test_macos_a_mount_command_that_hangs_is_not_waited_for(tmp_path: Path, monk
 
 @pytest.mark.parametrize(
     ("path", "drive_type", "kind"),
-    [("\\\\nas\\class", 0, "network share"), ("H:\\chat", 4, "network drive"), ("C:\\chat", 3, None), ("chat", 4, None)],
+    [
+        ("\\\\nas\\class", 0, "network share"),
+        ("H:\\chat", 4, "network drive"),
+        ("C:\\chat", 3, None),
+        ("chat", 4, None),
+    ],
 )
 def test_windows_shares_and_their_drive_letters_are_known(
     monkeypatch: pytest.MonkeyPatch, path: str, drive_type: int, kind: str | None
@@ -354,7 +427,9 @@ def test_windows_shares_and_their_drive_letters_are_known(
         asked.append(root)
         return drive_type
 
-    fake: Any = SimpleNamespace(windll=SimpleNamespace(kernel32=SimpleNamespace(GetDriveTypeW=drive_of)))
+    fake: Any = SimpleNamespace(
+        windll=SimpleNamespace(kernel32=SimpleNamespace(GetDriveTypeW=drive_of))
+    )
     monkeypatch.setattr(portable, "_platform", "win32")
     monkeypatch.setattr(portable, "ctypes", fake)
     monkeypatch.setattr(os.path, "abspath", lambda path: str(path))

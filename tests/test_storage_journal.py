@@ -52,7 +52,9 @@ def test_only_a_day_becomes_a_file_name(journal: Journal, day: str) -> None:
         journal.append(1, day, frame(b"{}"))
 
 
-def test_few_files_are_open_at_once_and_each_goes_on_where_it_was(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_files_are_open_at_once_and_each_goes_on_where_it_was(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(journal_module, "MAX_OPEN_FILES", 2)
     for turn in range(3):
         for room in (1, 2, 3, 1):
@@ -69,7 +71,9 @@ LAST = frame(b"{the last one}")
 
 
 @pytest.mark.parametrize("kept", range(len(LAST)))
-def test_a_frame_cut_at_any_byte_is_taken_away_and_the_rest_kept(journal: Journal, kept: int) -> None:
+def test_a_frame_cut_at_any_byte_is_taken_away_and_the_rest_kept(
+    journal: Journal, kept: int
+) -> None:
     journal.append(1, DAY, WHOLE + LAST[:kept])
     assert list(journal.read(journal.path(1, DAY))) == [b"{one}", b"{two}"]
     assert journal.repair() == (1 if kept else 0)
@@ -78,7 +82,9 @@ def test_a_frame_cut_at_any_byte_is_taken_away_and_the_rest_kept(journal: Journa
     assert list(journal.read(journal.path(1, DAY))) == [b"{one}", b"{two}", b"{the last one}"]
 
 
-@pytest.mark.parametrize("tail", [bytes(3), bytes(4), bytes(4096), (9).to_bytes(4, "big") + bytes(9), b"\xff" * 50])
+@pytest.mark.parametrize(
+    "tail", [bytes(3), bytes(4), bytes(4096), (9).to_bytes(4, "big") + bytes(9), b"\xff" * 50]
+)
 def test_what_a_power_cut_left_is_cut_away(journal: Journal, tail: bytes) -> None:
     journal.append(1, DAY, WHOLE + tail)
     assert journal.repair() == 1
@@ -86,13 +92,19 @@ def test_what_a_power_cut_left_is_cut_away(journal: Journal, tail: bytes) -> Non
     assert journal.repair() == 0
 
 
-def test_of_each_room_the_file_last_written_and_the_latest_day_are_repaired(tmp_path: Path, journal: Journal) -> None:
+def test_of_each_room_the_file_last_written_and_the_latest_day_are_repaired(
+    tmp_path: Path, journal: Journal
+) -> None:
     for day in ("2026-01-01", "2026-01-02", "2026-01-03"):
         journal.append(1, day, WHOLE + b"half")
         os.utime(journal.path(1, day), (1000, 2000 if day == "2026-01-02" else 1000))
     (tmp_path / "room-000002").mkdir()
     assert journal.repair() == 2
-    assert [journal.path(1, f"2026-01-0{day}").read_bytes() == WHOLE for day in (1, 2, 3)] == [False, True, True]
+    assert [journal.path(1, f"2026-01-0{day}").read_bytes() == WHOLE for day in (1, 2, 3)] == [
+        False,
+        True,
+        True,
+    ]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
@@ -136,7 +148,9 @@ def break_writes(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     monkeypatch.setattr(os, "write", write)
 
 
-@pytest.mark.parametrize(("number", "expected"), [(errno.ENOSPC, StorageFull), (errno.EIO, StorageError)])
+@pytest.mark.parametrize(
+    ("number", "expected"), [(errno.ENOSPC, StorageFull), (errno.EIO, StorageError)]
+)
 def test_a_write_that_fails_midway_leaves_no_half_frame(
     journal: Journal, monkeypatch: pytest.MonkeyPatch, number: int, expected: type[StorageError]
 ) -> None:
@@ -150,7 +164,9 @@ def test_a_write_that_fails_midway_leaves_no_half_frame(
     assert list(journal.read(journal.path(1, DAY))) == [b"{one}", b"{three}"]
 
 
-def test_a_file_that_cannot_even_be_cut_back_gets_no_more_frames(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_even_be_cut_back_gets_no_more_frames(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
     journal.append(1, DAY, frame(b"{one}"))
     with monkeypatch.context() as patched:
         break_writes(patched, errno.EIO)

@@ -1,4 +1,5 @@
-"""`storage.messages`: order by id whatever the clock does, pages in every form, and an index range behind each."""
+"""`storage.messages`: order by id whatever the clock does, pages in every form, and an index range
+behind each."""
 
 from __future__ import annotations
 
@@ -26,7 +27,13 @@ def database(tmp_path: Path) -> Iterator[Database]:
     opened.close()
 
 
-def say(connection: sqlite3.Connection, sent_at: int, room: int = 1, sender: int = 1, key: str | None = None) -> int:
+def say(
+    connection: sqlite3.Connection,
+    sent_at: int,
+    room: int = 1,
+    sender: int = 1,
+    key: str | None = None,
+) -> int:
     high = max(messages.clock_high(connection), sent_at)
     return messages.insert(connection, room, sender, f"at {sent_at}", sent_at, high, key)
 
@@ -36,7 +43,11 @@ def test_a_message_is_found_by_its_id_and_by_its_senders_key(database: Database)
         assert (messages.last_id(connection), messages.clock_high(connection)) == (0, 0)
         number = say(connection, 7, key="k")
         expected = messages.Message(number, 1, 1, "ann", "at 7", 7)
-        assert messages.get(connection, number) == expected == messages.by_transaction(connection, 1, "k")
+        assert (
+            messages.get(connection, number)
+            == expected
+            == messages.by_transaction(connection, 1, "k")
+        )
         assert messages.get(connection, number + 1) is None
         assert messages.by_transaction(connection, 2, "k") is None
         assert (messages.last_id(connection), messages.clock_high(connection)) == (number, 7)
@@ -55,17 +66,24 @@ def test_messages_are_numbered_without_gaps_within_their_room(database: Database
     with database.transaction() as connection:
         for room in (1, 2, 1, 1, 2):
             say(connection, 5, room)
-        numbered = connection.execute("SELECT room_pk, room_number FROM messages ORDER BY id").fetchall()
+        numbered = connection.execute(
+            "SELECT room_pk, room_number FROM messages ORDER BY id"
+        ).fetchall()
     assert numbered == [(1, 1), (2, 1), (1, 2), (1, 3), (2, 2)]
 
 
-def test_a_clock_that_jumps_changes_no_order_and_loses_no_message_from_a_page(database: Database) -> None:
+def test_a_clock_that_jumps_changes_no_order_and_loses_no_message_from_a_page(
+    database: Database,
+) -> None:
     with database.transaction() as connection:
         for sent_at in (100, 200, 150, 150, 199, 201, 1000, 202):
             say(connection, sent_at)
 
         def times(from_time: int, limit: int = 9) -> list[int]:
-            return [message.sent_at for message in messages.page(connection, 1, from_time=from_time, limit=limit)]
+            return [
+                message.sent_at
+                for message in messages.page(connection, 1, from_time=from_time, limit=limit)
+            ]
 
         assert times(0) == [100, 200, 150, 150, 199, 201, 1000, 202]
         assert times(151) == [200, 199, 201, 1000, 202]
@@ -76,14 +94,21 @@ def test_a_clock_that_jumps_changes_no_order_and_loses_no_message_from_a_page(da
 
 
 def test_every_combination_of_filters_gives_what_a_plain_search_gives(database: Database) -> None:
-    """Against a model: 120 messages in two rooms by a clock that jumps, all filters at and around the edges."""
+    """Against a model: 120 messages in two rooms by a clock that jumps, all filters at and around
+    the edges."""
     chance = random.Random(4)
     with database.transaction() as connection:
         for _ in range(120):
-            say(connection, chance.choice([50, 51, 52, 60]) + chance.randrange(3), chance.choice([1, 1, 2]))
+            say(
+                connection,
+                chance.choice([50, 51, 52, 60]) + chance.randrange(3),
+                chance.choice([1, 1, 2]),
+            )
         everything = [message for message in messages.since(connection, 0) if message.room_pk == 1]
         ids: list[int | None] = [None, 0, 1, 40, 119, 120, 500]
-        for from_time, after, before, newest, limit in itertools.product([None, 0, 52, 62, 99], ids, ids, [False, True], [1, 7, 1000]):
+        for from_time, after, before, newest, limit in itertools.product(
+            [None, 0, 52, 62, 99], ids, ids, [False, True], [1, 7, 1000]
+        ):
             expected = [
                 message
                 for message in everything
@@ -92,7 +117,15 @@ def test_every_combination_of_filters_gives_what_a_plain_search_gives(database: 
                 and (before is None or message.id < before)
             ]
             expected = expected[-limit:] if newest or before is not None else expected[:limit]
-            found = messages.page(connection, 1, from_time=from_time, after_id=after, before_id=before, newest=newest, limit=limit)
+            found = messages.page(
+                connection,
+                1,
+                from_time=from_time,
+                after_id=after,
+                before_id=before,
+                newest=newest,
+                limit=limit,
+            )
             assert found == expected, (from_time, after, before, newest, limit)
 
 
@@ -100,7 +133,11 @@ def test_a_second_is_found_whole_wherever_the_clock_put_it(database: Database) -
     with database.transaction() as connection:
         ids = [say(connection, sent_at) for sent_at in (10, 11, 10, 12, 10)]
         say(connection, 10, room=2)
-        assert [message.id for message in messages.second(connection, 1, 10, 0, 9)] == [ids[0], ids[2], ids[4]]
+        assert [message.id for message in messages.second(connection, 1, 10, 0, 9)] == [
+            ids[0],
+            ids[2],
+            ids[4],
+        ]
         assert [message.id for message in messages.second(connection, 1, 10, ids[0], 1)] == [ids[2]]
         assert messages.second(connection, 1, 13, 0, 9) == []
 
@@ -111,7 +148,7 @@ def test_since_gives_all_rooms_in_order(database: Database) -> None:
         assert [message.id for message in messages.since(connection, ids[0])] == ids[1:]
 
 
-# -- nothing is scanned --------------------------------------------------------------------------------------------------------
+# -- nothing is scanned ----------------------------------------------------------------------------
 
 
 def plan(connection: sqlite3.Connection, sql: str, values: list[int]) -> list[str]:
@@ -124,7 +161,12 @@ FORMS = list(itertools.product([None, 50], [None, 10], [None, 90], [False, True]
 @pytest.mark.parametrize("with_statistics", [False, True])
 @pytest.mark.parametrize(("from_time", "after", "before", "newest"), FORMS)
 def test_every_form_of_a_page_walks_an_index_range(
-    database: Database, from_time: int | None, after: int | None, before: int | None, newest: bool, with_statistics: bool
+    database: Database,
+    from_time: int | None,
+    after: int | None,
+    before: int | None,
+    newest: bool,
+    with_statistics: bool,
 ) -> None:
     with database.transaction() as connection:
         if with_statistics:  # a plan must not turn bad once somebody runs ANALYZE
@@ -134,21 +176,41 @@ def test_every_form_of_a_page_walks_an_index_range(
         backwards = newest or before is not None
         steps = plan(connection, *messages._page_query(1, from_time, after, before, backwards, 10))
     assert not [step for step in steps if "SCAN" in step or "TEMP B-TREE" in step], steps
-    bounds = " AND ".join(["id>?"] * (after is not None or from_time is not None) + ["id<?"] * (before is not None))
-    assert "messages_by_room (room_pk=?" + (f" AND {bounds})" if bounds else ")") in steps[0].replace("COVERING ", ""), steps
+    bounds = " AND ".join(
+        ["id>?"] * (after is not None or from_time is not None) + ["id<?"] * (before is not None)
+    )
+    assert "messages_by_room (room_pk=?" + (f" AND {bounds})" if bounds else ")") in steps[
+        0
+    ].replace("COVERING ", ""), steps
     if from_time is not None:
-        assert any("messages_by_clock (room_pk=? AND clock_high>?)" in step for step in steps), steps
+        assert any("messages_by_clock (room_pk=? AND clock_high>?)" in step for step in steps), (
+            steps
+        )
 
 
 @pytest.mark.parametrize(
     ("sql", "values", "index"),
     [
-        (messages._SECOND, [1, 5, 0, 9], "messages_by_second (room_pk=? AND sent_at=? AND rowid>?)"),
-        (f"{messages._SELECT} WHERE m.sender_id = ? AND m.transaction_id = ?", [1, 1], "messages_by_transaction (sender_id=? AND transaction_id=?)"),
-        ("SELECT room_number FROM messages WHERE room_pk = ? ORDER BY id DESC LIMIT 1", [1], "COVERING INDEX messages_by_room (room_pk=?)"),
+        (
+            messages._SECOND,
+            [1, 5, 0, 9],
+            "messages_by_second (room_pk=? AND sent_at=? AND rowid>?)",
+        ),
+        (
+            f"{messages._SELECT} WHERE m.sender_id = ? AND m.transaction_id = ?",
+            [1, 1],
+            "messages_by_transaction (sender_id=? AND transaction_id=?)",
+        ),
+        (
+            "SELECT room_number FROM messages WHERE room_pk = ? ORDER BY id DESC LIMIT 1",
+            [1],
+            "COVERING INDEX messages_by_room (room_pk=?)",
+        ),
     ],
 )
-def test_every_other_search_walks_an_index_range(database: Database, sql: str, values: list[int], index: str) -> None:
+def test_every_other_search_walks_an_index_range(
+    database: Database, sql: str, values: list[int], index: str
+) -> None:
     with database.reading() as connection:
         steps = plan(connection, sql, values)
     assert index in steps[0], steps

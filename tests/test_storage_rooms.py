@@ -72,7 +72,11 @@ def test_everybody_belongs_to_an_open_room_but_who_left(database: Database) -> N
             rooms.depart(connection, room.pk, account)
         assert rooms.departed_ids(connection, room.pk) == {BOB, CAT}
         assert rooms.member_chatids(connection, room, None, 10) == ["Dan", "ann"]
-        assert rooms.member_count(connection, room) == 2 == rooms.member_count(connection, room, living=4)
+        assert (
+            rooms.member_count(connection, room)
+            == 2
+            == rooms.member_count(connection, room, living=4)
+        )
         accounts.mark_deleted(connection, CAT, 9)
         assert rooms.member_count(connection, room) == 2
         rooms.rejoin(connection, room.pk, BOB)
@@ -80,7 +84,9 @@ def test_everybody_belongs_to_an_open_room_but_who_left(database: Database) -> N
         assert rooms.member_chatids(connection, room, "ann", 10) == ["bob"]
 
 
-def test_one_sees_open_rooms_and_ones_own_private_ones_in_the_order_of_ids(database: Database) -> None:
+def test_one_sees_open_rooms_and_ones_own_private_ones_in_the_order_of_ids(
+    database: Database,
+) -> None:
     with database.transaction() as connection:
         rooms.create_open(connection, "zoo", ANN, 5)
         gone = rooms.create_open(connection, "gone", ANN, 5)

@@ -1,4 +1,5 @@
-"""`storage.uploads` and `storage.upload_files`: what is begun, what is complete, and the flat files of both."""
+"""`storage.uploads` and `storage.upload_files`: what is begun, what is complete, and the flat files
+of both."""
 
 from __future__ import annotations
 
@@ -35,18 +36,48 @@ ANN, BOB, CAT = 1, 2, 3
 
 def begin(connection: Any, **changes: Any) -> uploads.OpenUpload:
     values: dict[str, Any] = {
-        "account_id": ANN, "room_id": "lobby", "file_name": "a.txt", "file_size": 10, "file_type": "text/plain", "total_packets": 2,
-        "chunk_size": None, "first_number": None, "transaction_id": None, "received": (), "disk_name": new_name(), "touched_at": 5,
-    }  # fmt: skip
+        "account_id": ANN,
+        "room_id": "lobby",
+        "file_name": "a.txt",
+        "file_size": 10,
+        "file_type": "text/plain",
+        "total_packets": 2,
+        "chunk_size": None,
+        "first_number": None,
+        "transaction_id": None,
+        "received": (),
+        "disk_name": new_name(),
+        "touched_at": 5,
+    }
     return uploads.open_upload(connection, **{**values, **changes})
 
 
-def keep(connection: Any, account: int = ANN, base_name: str = "a.txt", room: int = 1, key: str | None = None, size: int = 10) -> uploads.StoredFile:
+def keep(
+    connection: Any,
+    account: int = ANN,
+    base_name: str = "a.txt",
+    room: int = 1,
+    key: str | None = None,
+    size: int = 10,
+) -> uploads.StoredFile:
     stored_as = uploads.free_name(connection, room, account, base_name)
-    return uploads.store(connection, room, account, base_name, stored_as, size, "text/plain", "00" * 32, 5, new_name(), 2, key)
+    return uploads.store(
+        connection,
+        room,
+        account,
+        base_name,
+        stored_as,
+        size,
+        "text/plain",
+        "00" * 32,
+        5,
+        new_name(),
+        2,
+        key,
+    )
 
 
-# -- rows ----------------------------------------------------------------------------------------------------------------------
+# -- rows ------------------------------------------------------------------------------------------
 
 
 def test_an_open_upload_is_found_with_its_progress(database: Database) -> None:
@@ -54,7 +85,9 @@ def test_an_open_upload_is_found_with_its_progress(database: Database) -> None:
         made = begin(connection, transaction_id="k")
         assert uploads.find_open(connection, ANN, "lobby", "a.txt") == made
         uploads.save_progress(connection, made.id, 5, 1, ((0, 0), (3, 4)), 9)
-        expected = replace(made, chunk_size=5, first_number=1, received=((0, 0), (3, 4)), touched_at=9)
+        expected = replace(
+            made, chunk_size=5, first_number=1, received=((0, 0), (3, 4)), touched_at=9
+        )
         assert uploads.find_open_by_transaction(connection, ANN, "k") == expected
         assert uploads.all_open(connection) == [expected]
         uploads.close_upload(connection, made.id)
@@ -63,7 +96,9 @@ def test_an_open_upload_is_found_with_its_progress(database: Database) -> None:
 
 
 @pytest.mark.parametrize("changes", [{}, {"file_name": "b.txt", "transaction_id": "k"}])
-def test_one_upload_is_open_for_each_name_and_for_each_key(database: Database, changes: dict[str, Any]) -> None:
+def test_one_upload_is_open_for_each_name_and_for_each_key(
+    database: Database, changes: dict[str, Any]
+) -> None:
     with database.transaction() as connection:
         begin(connection, transaction_id="k")
         begin(connection, account_id=BOB, transaction_id="k")
@@ -74,7 +109,9 @@ def test_one_upload_is_open_for_each_name_and_for_each_key(database: Database, c
 
 def test_what_is_begun_counts_at_its_declared_size(database: Database) -> None:
     with database.transaction() as connection:
-        assert uploads.declared_bytes(connection, ANN) == 0 == uploads.declared_bytes_total(connection)
+        assert (
+            uploads.declared_bytes(connection, ANN) == 0 == uploads.declared_bytes_total(connection)
+        )
         begin(connection, file_size=100)
         begin(connection, file_name="b", file_size=20)
         begin(connection, account_id=BOB, file_size=3)
@@ -118,12 +155,19 @@ def test_the_same_user_makes_a_new_version_and_another_gets_a_number(database: D
 @pytest.mark.parametrize(
     ("name", "second"),
     [
-        ("README", "README (2)"), (".profile", ".profile (2)"), ("a.tar.gz", "a.tar (2).gz"), ("a.", "a (2)."),
-        ("x" * 251 + ".txt", "x" * 247 + " (2).txt"), ("é" * 125 + ".txt", "é" * 123 + " (2).txt"),
-        ("😀" * 63, "😀" * 62 + " (2)"), ("a." + "b" * 253, "a." + "b" * 249 + " (2)"),
+        ("README", "README (2)"),
+        (".profile", ".profile (2)"),
+        ("a.tar.gz", "a.tar (2).gz"),
+        ("a.", "a (2)."),
+        ("x" * 251 + ".txt", "x" * 247 + " (2).txt"),
+        ("é" * 125 + ".txt", "é" * 123 + " (2).txt"),
+        ("😀" * 63, "😀" * 62 + " (2)"),
+        ("a." + "b" * 253, "a." + "b" * 249 + " (2)"),
     ],
-)  # fmt: skip
-def test_a_numbered_name_keeps_its_extension_whole_characters_and_255_bytes(name: str, second: str) -> None:
+)
+def test_a_numbered_name_keeps_its_extension_whole_characters_and_255_bytes(
+    name: str, second: str
+) -> None:
     first, numbered, third = itertools.islice(uploads._candidates(name), 3)
     assert (first, numbered) == (name, second)
     assert "(3)" in third
@@ -149,12 +193,16 @@ def test_earlier_versions_are_kept_and_count(database: Database) -> None:
         begun = begin(connection)
         assert uploads.used_bytes(connection, ANN) == 17
         assert uploads.used_bytes(connection, BOB) == 0
-        assert uploads.disk_names(connection) == {first.disk_name, second.disk_name, begun.disk_name}
+        assert uploads.disk_names(connection) == {
+            first.disk_name,
+            second.disk_name,
+            begun.disk_name,
+        }
         assert uploads.since(connection, 0) == [first, second]
         assert uploads.since(connection, first.id) == [second]
 
 
-# -- flat files ----------------------------------------------------------------------------------------------------------------
+# -- flat files ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -269,10 +317,16 @@ def failing(number: int) -> Callable[..., Any]:
     return fail
 
 
-@pytest.mark.parametrize(("number", "expected"), [(errno.ENOSPC, StorageFull), (errno.EIO, StorageFailed)])
+@pytest.mark.parametrize(
+    ("number", "expected"), [(errno.ENOSPC, StorageFull), (errno.EIO, StorageFailed)]
+)
 @pytest.mark.parametrize("call", ["write", "fsync"])
 def test_a_failing_disk_is_told_from_a_full_one(
-    files: UploadFiles, monkeypatch: pytest.MonkeyPatch, number: int, expected: type[Exception], call: str
+    files: UploadFiles,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    expected: type[Exception],
+    call: str,
 ) -> None:
     part = files.create(new_name())
     with monkeypatch.context() as patched:
@@ -282,7 +336,9 @@ def test_a_failing_disk_is_told_from_a_full_one(
     part.close()
 
 
-def test_a_file_whose_name_cannot_be_made_safe_is_not_handed_out(files: UploadFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_whose_name_cannot_be_made_safe_is_not_handed_out(
+    files: UploadFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(portable, "sync_folder", failing(errno.EIO))
     with pytest.raises(StorageFailed):
         files.create(new_name())

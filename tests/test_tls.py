@@ -1,4 +1,5 @@
-"""TLS: the protocol over it, what doesn't speak it, what cuts it off, and the client's words for each certificate that doesn't match."""
+"""TLS: the protocol over it, what doesn't speak it, what cuts it off, and the client's words for
+each certificate that doesn't match."""
 
 from __future__ import annotations
 
@@ -33,7 +34,10 @@ SECONDS = 10.0
 
 pytestmark = [
     support_tls.needs_openssl,
-    pytest.mark.skipif(support_tls.EVERYWHERE, reason="chooses by itself what speaks TLS; run it without CHAT_TEST_TLS"),
+    pytest.mark.skipif(
+        support_tls.EVERYWHERE,
+        reason="chooses by itself what speaks TLS; run it without CHAT_TEST_TLS",
+    ),
 ]
 
 
@@ -49,9 +53,13 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 
 
 @pytest.fixture(scope="module")
-def server(certificate: Certificate, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def server(
+    certificate: Certificate, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerProcess]:
     """A server of TLS for all tests here; it survives them and logs no traceback."""
-    with ServerProcess(tmp_path_factory.mktemp("server") / "data", "--rate-limit", "0", *certificate.options) as process:
+    with ServerProcess(
+        tmp_path_factory.mktemp("server") / "data", "--rate-limit", "0", *certificate.options
+    ) as process:
         yield process
         assert process.is_running(), process.log()
         assert process.stop() == 0, process.log()
@@ -86,7 +94,7 @@ def exchange(one: RawClient, two: RawClient) -> None:
     assert two.answer(two.receive_message(word))["data"]["confirm"] is True
 
 
-# --- The protocol over TLS -------------------------------------------------------------------------------------------
+# --- The protocol over TLS ------------------------------------------------------------------------
 
 
 def test_both_handshakes_over_tls(join: Join) -> None:
@@ -104,8 +112,11 @@ def test_a_file_goes_up_and_down_over_tls(join: Join) -> None:
     assert download(grace, "lobby", "tides.bin")[0] == data
 
 
-def test_two_threads_share_a_connection(server: ServerProcess, certificate: Certificate, join: Join, tmp_path: Path) -> None:
-    """While one thread of the client and the server decrypts a stream of chunks, another encrypts messages and chunks."""
+def test_two_threads_share_a_connection(
+    server: ServerProcess, certificate: Certificate, join: Join, tmp_path: Path
+) -> None:
+    """While one thread of the client and the server decrypts a stream of chunks, another encrypts
+    messages and chunks."""
     (tmp_path / "up.bin").write_bytes(os.urandom(3_000_000))
     (tmp_path / "down").mkdir()
     listener = join()
@@ -116,7 +127,9 @@ def test_two_threads_share_a_connection(server: ServerProcess, certificate: Cert
             chat.send("lobby", f"line {number} of {name}").wait(SECONDS)
             done.append(number)
 
-    with Connection("127.0.0.1", server.port, tls=True, cafile=certificate.certfile, reconnect=False) as chat:
+    with Connection(
+        "127.0.0.1", server.port, tls=True, cafile=certificate.certfile, reconnect=False
+    ) as chat:
         name = fresh_name()
         chat.register(name, "password")
         chat.login(name, "password")
@@ -136,17 +149,23 @@ def test_a_half_close_is_answered(join: Join) -> None:
     ada = join()
     ada.send({"action": "ping", "request_id": "last"})
     ada.end_sending()
-    assert [packet["request_id"] for packet in ada.expect_closed() if packet["action"] == "pong"] == ["last"]
+    assert [
+        packet["request_id"] for packet in ada.expect_closed() if packet["action"] == "pong"
+    ] == ["last"]
 
 
 def test_an_end_of_sending_without_goodbye_is_answered_too(join: Join) -> None:
     ada = join()
     ada.send({"action": "ping", "request_id": "last"})
     ada.socket.raw.shutdown(socket.SHUT_WR)
-    assert [packet["request_id"] for packet in ada.expect_closed() if packet["action"] == "pong"] == ["last"]
+    assert [
+        packet["request_id"] for packet in ada.expect_closed() if packet["action"] == "pong"
+    ] == ["last"]
 
 
-def test_a_server_that_closes_says_so(start_server: Callable[..., ServerProcess], certificate: Certificate) -> None:
+def test_a_server_that_closes_says_so(
+    start_server: Callable[..., ServerProcess], certificate: Certificate
+) -> None:
     closing = start_server(*certificate.options, data="closing")
     with contextlib.closing(RawClient(closing.port, certificate=certificate)) as client:
         client.register("ada")
@@ -168,31 +187,54 @@ def test_the_whole_contract_holds_over_tls() -> None:
 
 def run_contract(*files: str, seconds: float = 120) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(f"tests/{file}" for file in files)],
-        cwd=ROOT, env={**os.environ, "CHAT_TEST_TLS": "1"}, capture_output=True, text=True, timeout=seconds, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            *(f"tests/{file}" for file in files),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "CHAT_TEST_TLS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout[-6000:]
     assert " passed" in done.stdout.splitlines()[-1]
 
 
-# --- What doesn't speak TLS, and what is cut off ---------------------------------------------------------------------
+# --- What doesn't speak TLS, and what is cut off --------------------------------------------------
 
 
-def test_silent_connects_hold_nobody_up(start_server: Callable[..., ServerProcess], certificate: Certificate) -> None:
+def test_silent_connects_hold_nobody_up(
+    start_server: Callable[..., ServerProcess], certificate: Certificate
+) -> None:
     """The handshake is made by each client's own thread, and counts as time to log in."""
     quick = start_server("--login-timeout", "0.6", *certificate.options, data="silent")
     with contextlib.ExitStack() as stack:
-        silent = [stack.enter_context(socket.create_connection(("127.0.0.1", quick.port), SECONDS)) for _ in range(50)]
+        silent = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", quick.port), SECONDS))
+            for _ in range(50)
+        ]
         half = stack.enter_context(socket.create_connection(("127.0.0.1", quick.port), SECONDS))
         half.sendall(client_hello()[:40])
-        clients = [stack.enter_context(contextlib.closing(RawClient(quick.port, certificate=certificate))) for _ in range(2)]
+        clients = [
+            stack.enter_context(contextlib.closing(RawClient(quick.port, certificate=certificate)))
+            for _ in range(2)
+        ]
         for client in clients:
             name = fresh_name()
             client.register(name)
             client.login(name)
         exchange(*clients)
         for sock in (*silent, half):
-            while sock.recv(4096):  # up to the end of the stream, which comes within the time of the socket
+            while sock.recv(
+                4096
+            ):  # up to the end of the stream, which comes within the time of the socket
                 pass
         exchange(*clients)
 
@@ -200,7 +242,9 @@ def test_silent_connects_hold_nobody_up(start_server: Callable[..., ServerProces
 def client_hello() -> bytes:
     """What a client of TLS says first."""
     outgoing = ssl.MemoryBIO()
-    hello = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost")
+    hello = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(
+        ssl.MemoryBIO(), outgoing, server_hostname="localhost"
+    )
     with contextlib.suppress(ssl.SSLWantReadError):
         hello.do_handshake()
     return outgoing.read()
@@ -208,10 +252,19 @@ def client_hello() -> bytes:
 
 @pytest.mark.parametrize(
     "sent",
-    [encode({"action": "ping"}), frame(b"{" * 70_000), b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x00\x05nonsense", bytes(5), b"\xff" * 5000],
+    [
+        encode({"action": "ping"}),
+        frame(b"{" * 70_000),
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x16\x03\x01\x00\x05nonsense",
+        bytes(5),
+        b"\xff" * 5000,
+    ],
     ids=["a plain frame", "a large plain frame", "HTTP", "a broken hello", "zeros", "ones"],
 )
-def test_what_is_no_tls_is_closed_and_others_go_on(server: ServerProcess, join: Join, sent: bytes) -> None:
+def test_what_is_no_tls_is_closed_and_others_go_on(
+    server: ServerProcess, join: Join, sent: bytes
+) -> None:
     ada, grace = join(), join()
     with socket.create_connection(("127.0.0.1", server.port), SECONDS) as stranger:
         stranger.sendall(sent)
@@ -230,29 +283,45 @@ def test_a_tls_hello_to_a_plain_server_is_named(start_server: Callable[..., Serv
     assert "a TLS handshake" in answer["message"]
 
 
-@pytest.mark.parametrize("kept", [1, 5, -1], ids=["one byte", "the record's head", "all but one byte"])
+@pytest.mark.parametrize(
+    "kept", [1, 5, -1], ids=["one byte", "the record's head", "all but one byte"]
+)
 def test_a_record_that_is_cut_off_is_not_taken(join: Join, kept: int) -> None:
     ada, grace = join(), join()
     word = fresh_name("word")
     counted = ada.propose("lobby", word)
-    confirmed = {"action": "confirm_count", "data": {"transaction_id": counted["data"]["transaction_id"], "confirm": True}}
+    confirmed = {
+        "action": "confirm_count",
+        "data": {"transaction_id": counted["data"]["transaction_id"], "confirm": True},
+    }
     ada.socket.raw.sendall(ada.socket.encrypt(encode(confirmed))[:kept])
     ada.socket.raw.shutdown(socket.SHUT_WR)
     ada.expect_closed()
-    assert not [packet for packet in grace.nothing_before_pong() if packet.get("data", {}).get("content") == word]
+    assert not [
+        packet
+        for packet in grace.nothing_before_pong()
+        if packet.get("data", {}).get("content") == word
+    ]
 
 
 def test_a_changed_byte_ends_the_connection(join: Join) -> None:
     ada, grace = join(), join()
     word = fresh_name("word")
     counted = ada.propose("lobby", word)
-    confirmed = {"action": "confirm_count", "data": {"transaction_id": counted["data"]["transaction_id"], "confirm": True}}
+    confirmed = {
+        "action": "confirm_count",
+        "data": {"transaction_id": counted["data"]["transaction_id"], "confirm": True},
+    }
     record = bytearray(ada.socket.encrypt(encode(confirmed)))
     record[-1] ^= 1
     ada.socket.raw.sendall(record)
     with pytest.raises((ssl.SSLError, ClosedByServer)):  # the server's alert: bad record
         ada.receive_where(lambda packet: packet.get("action") == "ack")
-    assert not [packet for packet in grace.nothing_before_pong() if packet.get("data", {}).get("content") == word]
+    assert not [
+        packet
+        for packet in grace.nothing_before_pong()
+        if packet.get("data", {}).get("content") == word
+    ]
 
 
 @contextlib.contextmanager
@@ -283,8 +352,20 @@ def server_side(sock: socket.socket, certificate: Certificate) -> ssl.SSLSocket:
 
 @pytest.mark.parametrize("goodbye", [True, False], ids=["with a goodbye", "cut off"])
 def test_half_a_packet_is_not_taken_for_one(certificate: Certificate, goodbye: bool) -> None:
-    whole = encode({"action": "receive_message", "status": "success", "message": "New.", "data": {
-        "transaction_id": "m1", "room_id": "lobby", "sender_chatid": "eve", "content": "half", "timestamp": "2026-01-01T00:00:00Z"}})  # fmt: skip
+    whole = encode(
+        {
+            "action": "receive_message",
+            "status": "success",
+            "message": "New.",
+            "data": {
+                "transaction_id": "m1",
+                "room_id": "lobby",
+                "sender_chatid": "eve",
+                "content": "half",
+                "timestamp": "2026-01-01T00:00:00Z",
+            },
+        }
+    )
 
     def script(sock: socket.socket) -> None:
         secured = server_side(sock, certificate)
@@ -303,7 +384,11 @@ def test_half_a_packet_is_not_taken_for_one(certificate: Certificate, goodbye: b
             assert early == b""
             secured.sendall(b"go on")
             got = b""
-            with contextlib.nullcontext() if goodbye else pytest.raises(ConnectionAbortedError, match="cut off"):
+            with (
+                contextlib.nullcontext()
+                if goodbye
+                else pytest.raises(ConnectionAbortedError, match="cut off")
+            ):
                 while data := receive(secured):
                     got += data
     assert got == whole + whole[:-5]
@@ -322,38 +407,64 @@ def test_the_client_ends_where_the_stream_is_cut_inside_a_packet(certificate: Ce
         secured.sendall(encode({"action": "pong", "status": "success", "message": "pong"})[:-5])
         secured.close()
 
-    with fake(script) as port, pytest.raises(CannotConnect, match="the connection broke: it was cut off"):
-        Connection("127.0.0.1", port, tls=True, cafile=certificate.certfile, reconnect=False).connect()
+    with (
+        fake(script) as port,
+        pytest.raises(CannotConnect, match="the connection broke: it was cut off"),
+    ):
+        Connection(
+            "127.0.0.1", port, tls=True, cafile=certificate.certfile, reconnect=False
+        ).connect()
 
 
-# --- The server's options --------------------------------------------------------------------------------------------
+# --- The server's options -------------------------------------------------------------------------
 
 
-def bad_options(folder: Path, good: Certificate, other: Certificate) -> dict[str, tuple[tuple[str, ...], str]]:
+def bad_options(
+    folder: Path, good: Certificate, other: Certificate
+) -> dict[str, tuple[tuple[str, ...], str]]:
     """Options that can't be used, and what the server says."""
     nonsense, locked = folder / "nonsense.pem", folder / "locked.key"
     nonsense.write_text("no certificate\n")
     openssl("pkey", "-in", good.keyfile, "-aes256", "-passout", "pass:secret", "-out", locked)
     return {
-        "no such certificate": (("--certfile", str(folder / "none.pem"), "--keyfile", good.keyfile), "No such file"),
-        "no such key": (("--certfile", good.certfile, "--keyfile", str(folder / "none.key")), "No such file"),
+        "no such certificate": (
+            ("--certfile", str(folder / "none.pem"), "--keyfile", good.keyfile),
+            "No such file",
+        ),
+        "no such key": (
+            ("--certfile", good.certfile, "--keyfile", str(folder / "none.key")),
+            "No such file",
+        ),
         "no key in the file": (("--certfile", good.certfile), "can't use"),
-        "another's key": (("--certfile", good.certfile, "--keyfile", other.keyfile), "KEY_VALUES_MISMATCH"),
+        "another's key": (
+            ("--certfile", good.certfile, "--keyfile", other.keyfile),
+            "KEY_VALUES_MISMATCH",
+        ),
         "no PEM": (("--certfile", str(nonsense), "--keyfile", good.keyfile), "can't use"),
-        "a key with a passphrase": (("--certfile", good.certfile, "--keyfile", str(locked)), "can't use"),
+        "a key with a passphrase": (
+            ("--certfile", good.certfile, "--keyfile", str(locked)),
+            "can't use",
+        ),
         "a key alone": (("--keyfile", good.keyfile), "--keyfile needs the --certfile"),
     }
 
 
-def test_files_that_cannot_be_used_give_one_line(tmp_path: Path, certificate: Certificate, other: Certificate) -> None:
+def test_files_that_cannot_be_used_give_one_line(
+    tmp_path: Path, certificate: Certificate, other: Certificate
+) -> None:
     cases = bad_options(tmp_path, certificate, other)
     started = {
         name: subprocess.Popen(
-            server_command(tmp_path / name.replace(" ", "-"), *options), cwd=ROOT, env=server_environment(),
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            server_command(tmp_path / name.replace(" ", "-"), *options),
+            cwd=ROOT,
+            env=server_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for name, (options, _) in cases.items()
-    }  # fmt: skip
+    }
     for name, process in started.items():
         try:
             output, errors = process.communicate(timeout=20)
@@ -364,7 +475,7 @@ def test_files_that_cannot_be_used_give_one_line(tmp_path: Path, certificate: Ce
         assert cases[name][1] in errors, (name, errors)
 
 
-# --- The client's words ----------------------------------------------------------------------------------------------
+# --- The client's words ---------------------------------------------------------------------------
 
 
 def words(port: int, host: str = "127.0.0.1", **options: Any) -> CannotConnect:
@@ -378,25 +489,45 @@ def words(port: int, host: str = "127.0.0.1", **options: Any) -> CannotConnect:
 
 def test_a_certificate_that_nobody_has_signed(server: ServerProcess) -> None:
     error = words(server.port)
-    assert error.what == "The certificate of 127.0.0.1 is signed by nobody whom this machine trusts."
+    assert (
+        error.what == "The certificate of 127.0.0.1 is signed by nobody whom this machine trusts."
+    )
     assert error.advice == "Get the teacher's certificate file, and name it: --cafile FILE"
 
 
 def test_another_certificate_than_the_teachers(server: ServerProcess, other: Certificate) -> None:
     error = words(server.port, cafile=other.certfile)
-    assert error.what == f"The certificate of 127.0.0.1 is another than the one in {other.certfile}."
+    assert (
+        error.what == f"The certificate of 127.0.0.1 is another than the one in {other.certfile}."
+    )
     assert "don't log in" in error.advice
 
 
-@pytest.mark.parametrize(("host", "names", "shown"), [
-    ("127.0.0.1", "DNS:chat.example,IP:192.0.2.7,IP:2001:db8::7", "chat.example, 192.0.2.7, 2001:DB8:0:0:0:0:0:7"),
-    ("localhost", "IP:127.0.0.1,IP:::1", "127.0.0.1, 0:0:0:0:0:0:0:1"),
-    ("127.0.0.1", "DNS:127.0.0.1", "127.0.0.1"),  # an address must stand there as an address (RFC 6125, section 1.7.2)
-    ("127.0.0.1", "email:ada@example.org", "no name at all"),
-    ("127.0.0.1", ",".join(f"DNS:{letter}.example" for letter in "abcdefg"),
-     "a.example, b.example, c.example, d.example, e.example and 2 more"),
-])  # fmt: skip
-def test_a_certificate_for_other_names_tells_them(tmp_path: Path, host: str, names: str, shown: str) -> None:
+@pytest.mark.parametrize(
+    ("host", "names", "shown"),
+    [
+        (
+            "127.0.0.1",
+            "DNS:chat.example,IP:192.0.2.7,IP:2001:db8::7",
+            "chat.example, 192.0.2.7, 2001:DB8:0:0:0:0:0:7",
+        ),
+        ("localhost", "IP:127.0.0.1,IP:::1", "127.0.0.1, 0:0:0:0:0:0:0:1"),
+        (
+            "127.0.0.1",
+            "DNS:127.0.0.1",
+            "127.0.0.1",
+        ),  # an address must stand there as an address (RFC 6125, section 1.7.2)
+        ("127.0.0.1", "email:ada@example.org", "no name at all"),
+        (
+            "127.0.0.1",
+            ",".join(f"DNS:{letter}.example" for letter in "abcdefg"),
+            "a.example, b.example, c.example, d.example, e.example and 2 more",
+        ),
+    ],
+)
+def test_a_certificate_for_other_names_tells_them(
+    tmp_path: Path, host: str, names: str, shown: str
+) -> None:
     certificate = make_certificate(tmp_path, names)
 
     def script(sock: socket.socket) -> None:
@@ -409,10 +540,16 @@ def test_a_certificate_for_other_names_tells_them(tmp_path: Path, host: str, nam
     assert host in error.advice
 
 
-@pytest.mark.parametrize(("begin", "end", "said"), [
-    ("20200101000000Z", "20200201000000Z", "has expired"), ("20990101000000Z", "20990201000000Z", "is not valid yet"),
-])  # fmt: skip
-def test_a_certificate_of_another_time_points_to_the_clock(tmp_path: Path, begin: str, end: str, said: str) -> None:
+@pytest.mark.parametrize(
+    ("begin", "end", "said"),
+    [
+        ("20200101000000Z", "20200201000000Z", "has expired"),
+        ("20990101000000Z", "20990201000000Z", "is not valid yet"),
+    ],
+)
+def test_a_certificate_of_another_time_points_to_the_clock(
+    tmp_path: Path, begin: str, end: str, said: str
+) -> None:
     certificate = make_certificate_of(tmp_path, begin, end)
 
     def script(sock: socket.socket) -> None:
@@ -424,7 +561,9 @@ def test_a_certificate_of_another_time_points_to_the_clock(tmp_path: Path, begin
     assert error.advice.startswith("Set the clock if it is wrong.")
 
 
-def test_tls_to_a_plain_server(start_server: Callable[..., ServerProcess], certificate: Certificate) -> None:
+def test_tls_to_a_plain_server(
+    start_server: Callable[..., ServerProcess], certificate: Certificate
+) -> None:
     plain = start_server(data="plain")
     error = words(plain.port, cafile=certificate.certfile)
     assert error.what == f"The server on 127.0.0.1 port {plain.port} speaks plain TCP, without TLS."
@@ -433,11 +572,16 @@ def test_tls_to_a_plain_server(start_server: Callable[..., ServerProcess], certi
 
 def test_plain_to_a_server_of_tls(server: ServerProcess) -> None:
     error = words(server.port, tls=False)
-    assert error.what == f"The server on 127.0.0.1 port {server.port} speaks TLS, and this client was started without it."
+    assert (
+        error.what
+        == f"The server on 127.0.0.1 port {server.port} speaks TLS, and this client was started without it."
+    )
     assert error.advice.startswith("Start it with --tls --cafile FILE")
 
 
-def test_a_full_server_of_tls_says_so(start_server: Callable[..., ServerProcess], certificate: Certificate) -> None:
+def test_a_full_server_of_tls_says_so(
+    start_server: Callable[..., ServerProcess], certificate: Certificate
+) -> None:
     full = start_server("--max-connections", "1", *certificate.options, data="full")
     with contextlib.closing(RawClient(full.port, certificate=certificate)):
         error = words(full.port, cafile=certificate.certfile)
@@ -448,7 +592,10 @@ def test_a_handshake_that_gets_no_answer(certificate: Certificate) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         error = words(port, cafile=certificate.certfile, timeout=0.3)
-    assert error.what == f"127.0.0.1 did not finish the TLS handshake on port {port} within 0.3 seconds."
+    assert (
+        error.what
+        == f"127.0.0.1 did not finish the TLS handshake on port {port} within 0.3 seconds."
+    )
 
 
 def test_a_handshake_by_single_bytes_does_not_last_for_ever(certificate: Certificate) -> None:
@@ -461,13 +608,19 @@ def test_a_handshake_by_single_bytes_does_not_last_for_ever(certificate: Certifi
         assert "within 0.3 seconds" in words(port, cafile=certificate.certfile, timeout=0.3).what
 
 
-@pytest.mark.parametrize(("answer", "said"), [
-    (b"", "hung up during the TLS handshake"),
-    (b"SSH-2.0-OpenSSH_9.6\r\n", "is no chat server, and speaks no TLS"),
-    (b"\x15\x03\x03\x00\x02\x02\x46", "could not agree on TLS: "),  # the alert protocol_version (RFC 8446, section 6)
-    (b"\x00\x00\x00\x05{" + b"[" * 4, "speaks plain TCP"),
-    (b"\x00\x00\xff\xff" + b"[" * 0xFFFF, "speaks plain TCP"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"", "hung up during the TLS handshake"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "is no chat server, and speaks no TLS"),
+        (
+            b"\x15\x03\x03\x00\x02\x02\x46",
+            "could not agree on TLS: ",
+        ),  # the alert protocol_version (RFC 8446, section 6)
+        (b"\x00\x00\x00\x05{" + b"[" * 4, "speaks plain TCP"),
+        (b"\x00\x00\xff\xff" + b"[" * 0xFFFF, "speaks plain TCP"),
+    ],
+)
 def test_other_answers_to_the_hello(certificate: Certificate, answer: bytes, said: str) -> None:
     def script(sock: socket.socket) -> None:
         sock.recv(4096)
@@ -482,7 +635,10 @@ def test_an_older_tls_is_refused_by_both(server: ServerProcess, certificate: Cer
     context.set_ciphers("ALL:@SECLEVEL=0")
     with pytest.warns(DeprecationWarning):
         context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
-    with socket.create_connection(("127.0.0.1", server.port), SECONDS) as sock, pytest.raises((ssl.SSLError, ConnectionError)):
+    with (
+        socket.create_connection(("127.0.0.1", server.port), SECONDS) as sock,
+        pytest.raises((ssl.SSLError, ConnectionError)),
+    ):
         context.wrap_socket(sock, server_hostname="127.0.0.1")
     assert tls.Trust(certificate.certfile).context.minimum_version == ssl.TLSVersion.TLSv1_2
 
@@ -502,13 +658,17 @@ def test_a_certificate_file_alone_is_a_mistake() -> None:
         Connection(cafile="class.pem")
 
 
-# --- The client as a whole -------------------------------------------------------------------------------------------
+# --- The client as a whole ------------------------------------------------------------------------
 
 
-def test_coming_back_is_encrypted_too(server: ServerProcess, certificate: Certificate, join: Join) -> None:
+def test_coming_back_is_encrypted_too(
+    server: ServerProcess, certificate: Certificate, join: Join
+) -> None:
     grace = join()
     with Proxy(server.port) as proxy:
-        chat = Connection("127.0.0.1", proxy.port, tls=True, cafile=certificate.certfile, pauses=(0.05,))
+        chat = Connection(
+            "127.0.0.1", proxy.port, tls=True, cafile=certificate.certfile, pauses=(0.05,)
+        )
         with chat:
             name = fresh_name()
             chat.register(name, "password")
@@ -520,7 +680,10 @@ def test_coming_back_is_encrypted_too(server: ServerProcess, certificate: Certif
             seen: list[object] = []
             while not any(isinstance(event, Back) for event in seen):
                 seen.append(next(events))
-            assert any(isinstance(event, Message) and event.content == f"missed by {name}" for event in seen)
+            assert any(
+                isinstance(event, Message) and event.content == f"missed by {name}"
+                for event in seen
+            )
             chat.send("lobby", f"back: {name}").wait(SECONDS)
             grace.receive_message(f"back: {name}")
             passed = proxy.recorded(TO_SERVER) + proxy.recorded(TO_CLIENT)
@@ -531,9 +694,14 @@ def test_coming_back_is_encrypted_too(server: ServerProcess, certificate: Certif
 def test_a_session_does_not_come_back_to_another_server(
     start_server: Callable[..., ServerProcess], certificate: Certificate, other: Certificate
 ) -> None:
-    true, false = start_server(*certificate.options, data="true"), start_server(*other.options, data="false")
+    true, false = (
+        start_server(*certificate.options, data="true"),
+        start_server(*other.options, data="false"),
+    )
     with Proxy(true.port) as proxy:
-        chat = Connection("127.0.0.1", proxy.port, tls=True, cafile=certificate.certfile, pauses=(0.05,))
+        chat = Connection(
+            "127.0.0.1", proxy.port, tls=True, cafile=certificate.certfile, pauses=(0.05,)
+        )
         with chat:
             chat.register("ada", "password")
             chat.login("ada", "password")
@@ -551,15 +719,25 @@ def test_a_session_does_not_come_back_to_another_server(
 
 def client(*arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "chat_client.py", *arguments], cwd=ROOT, input=typed, capture_output=True, encoding="utf-8",
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"}, timeout=30, check=False,
-    )  # fmt: skip
+        [sys.executable, "chat_client.py", *arguments],
+        cwd=ROOT,
+        input=typed,
+        capture_output=True,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        timeout=30,
+        check=False,
+    )
 
 
-def test_the_line_client_talks_over_tls(server: ServerProcess, certificate: Certificate, join: Join) -> None:
+def test_the_line_client_talks_over_tls(
+    server: ServerProcess, certificate: Certificate, join: Join
+) -> None:
     grace, name = join(), fresh_name()
     typed = f"register\n{name}\npassword\nHello from {name}\n"
-    done = client(f"127.0.0.1:{server.port}", "--tls", "--cafile", certificate.certfile, typed=typed)
+    done = client(
+        f"127.0.0.1:{server.port}", "--tls", "--cafile", certificate.certfile, typed=typed
+    )
     assert done.returncode == 0, done.stderr
     assert "sent, counts agree, stored" in done.stdout
     grace.receive_message(f"Hello from {name}")
@@ -575,10 +753,16 @@ def test_the_line_client_says_why_and_what_to_do(server: ServerProcess) -> None:
     )
 
 
-@pytest.mark.parametrize(("arguments", "said"), [
-    (("--cafile", "class.pem"), "--cafile needs --tls"),
-    (("--tls", "--cafile", "no\x1b[31m.pem"), r"--cafile: The certificate file no\x1b[31m.pem can't be used: "),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--cafile", "class.pem"), "--cafile needs --tls"),
+        (
+            ("--tls", "--cafile", "no\x1b[31m.pem"),
+            r"--cafile: The certificate file no\x1b[31m.pem can't be used: ",
+        ),
+    ],
+)
 def test_wrong_options_of_the_line_client(arguments: tuple[str, ...], said: str) -> None:
     done = client(*arguments)
     assert done.returncode == 2
@@ -589,7 +773,9 @@ def test_a_closed_connection_says_goodbye_without_waiting(certificate: Certifica
     ended: list[bytes] = []
 
     def script(sock: socket.socket) -> None:
-        ended.append(server_side(sock, certificate).recv(4096))  # b"" only after a goodbye: otherwise ssl raises SSLEOFError
+        ended.append(
+            server_side(sock, certificate).recv(4096)
+        )  # b"" only after a goodbye: otherwise ssl raises SSLEOFError
 
     with fake(script) as port, socket.create_connection(("127.0.0.1", port), SECONDS) as sock:
         secured, _ = tls.secure(sock, tls.Trust(certificate.certfile), "127.0.0.1", port, SECONDS)
@@ -601,10 +787,20 @@ def test_a_closed_connection_says_goodbye_without_waiting(certificate: Certifica
 
 @pytest.mark.long
 def test_a_lost_connection_is_one_for_every_thread(certificate: Certificate) -> None:
-    with fake(lambda sock: server_side(sock, certificate).close()) as port, pytest.raises((CannotConnect, ConnectionLost)):
-        Connection("127.0.0.1", port, tls=True, cafile=certificate.certfile, reconnect=False).login("ada", "password")
+    with (
+        fake(lambda sock: server_side(sock, certificate).close()) as port,
+        pytest.raises((CannotConnect, ConnectionLost)),
+    ):
+        Connection("127.0.0.1", port, tls=True, cafile=certificate.certfile, reconnect=False).login(
+            "ada", "password"
+        )
 
 
-def test_the_raw_client_of_these_tests_refuses_another_certificate(server: ServerProcess, other: Certificate) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), SECONDS) as sock, pytest.raises(ssl.SSLCertVerificationError):
+def test_the_raw_client_of_these_tests_refuses_another_certificate(
+    server: ServerProcess, other: Certificate
+) -> None:
+    with (
+        socket.create_connection(("127.0.0.1", server.port), SECONDS) as sock,
+        pytest.raises(ssl.SSLCertVerificationError),
+    ):
         TlsSocket(sock, other.context())

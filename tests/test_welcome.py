@@ -1,4 +1,5 @@
-"""The first screen: what it must say, and that no network and no encoding keeps it from being shown."""
+"""The first screen: what it must say, and that no network and no encoding keeps it from being
+shown."""
 
 from __future__ import annotations
 
@@ -17,10 +18,19 @@ from server.settings import Settings
 
 @pytest.fixture
 def two_networks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine with two IPv4 networks and one of IPv6, whose name also resolves to what nobody else can reach."""
+    """A machine with two IPv4 networks and one of IPv6, whose name also resolves to what nobody
+    else can reach."""
     routes = {socket.AF_INET: ["192.168.1.7"], socket.AF_INET6: ["2001:db8::7"]}
     monkeypatch.setattr(welcome, "_route_address", lambda family, probe: routes[family])
-    names = ["127.0.1.1", "fe80::1", "192.168.1.7", "10.0.0.3", "169.254.9.9", "0.0.0.0", "2001:db8::7"]
+    names = [
+        "127.0.1.1",
+        "fe80::1",
+        "192.168.1.7",
+        "10.0.0.3",
+        "169.254.9.9",
+        "0.0.0.0",
+        "2001:db8::7",
+    ]
     monkeypatch.setattr(welcome, "_name_addresses", lambda: names)
 
 
@@ -29,7 +39,9 @@ def shown(host: str = "0.0.0.0", port: int = 9876, accounts: int = 0, **options:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1", "192.168.1.7", "pc7", "localhost"])
-def test_exactly_one_line_holds_listening_on_with_the_real_port(two_networks: None, host: str) -> None:
+def test_exactly_one_line_holds_listening_on_with_the_real_port(
+    two_networks: None, host: str
+) -> None:
     lines = [line for line in shown(host, 41234).splitlines() if "listening on" in line]
     assert len(lines) == 1
     assert f"listening on {host}:41234" in lines[0]
@@ -43,7 +55,9 @@ def test_the_line_that_a_student_types_has_the_likeliest_address(two_networks: N
     assert "127.0" not in shown()
 
 
-def test_ipv6_addresses_are_shown_where_they_are_listened_on_after_those_of_ipv4(two_networks: None) -> None:
+def test_ipv6_addresses_are_shown_where_they_are_listened_on_after_those_of_ipv4(
+    two_networks: None,
+) -> None:
     assert welcome.addresses("0.0.0.0") == ["192.168.1.7", "10.0.0.3"]
     assert welcome.addresses("::") == ["192.168.1.7", "10.0.0.3", "2001:db8::7"]
     assert "listening on [::]:9876" in shown("::")
@@ -56,7 +70,9 @@ def test_a_server_bound_to_one_address_or_name_shows_that_alone(two_networks: No
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
-def test_bound_to_loopback_it_says_that_only_this_machine_can_connect(two_networks: None, host: str) -> None:
+def test_bound_to_loopback_it_says_that_only_this_machine_can_connect(
+    two_networks: None, host: str
+) -> None:
     text = shown(host)
     assert "Only this machine can connect" in text
     assert "192.168" not in text
@@ -84,20 +100,28 @@ def test_it_says_where_the_data_lies_and_how_to_stop(two_networks: None) -> None
         ("closed", 0, "Accounts:  0. Nobody can log in before you make accounts"),
     ],
 )
-def test_it_says_how_accounts_are_made(two_networks: None, registration: str, accounts: int, words: str) -> None:
+def test_it_says_how_accounts_are_made(
+    two_networks: None, registration: str, accounts: int, words: str
+) -> None:
     text = shown(accounts=accounts, registration=registration)
     assert words in text
     assert "chat_server.py adduser NAME\n" in text
     assert ("import ROSTER.csv" in text) is (registration == "closed")
 
 
-def test_the_commands_name_the_data_folder_where_it_is_not_the_usual_one(two_networks: None) -> None:
+def test_the_commands_name_the_data_folder_where_it_is_not_the_usual_one(
+    two_networks: None,
+) -> None:
     assert 'chat_server.py adduser NAME --data "my data"\n' in shown(data="my data")
 
 
 @pytest.mark.parametrize(
     ("platform", "words"),
-    [("win32", "allow Python in Windows"), ("darwin", "System Settings"), ("linux", "sudo ufw allow 9876/tcp")],
+    [
+        ("win32", "allow Python in Windows"),
+        ("darwin", "System Settings"),
+        ("linux", "sudo ufw allow 9876/tcp"),
+    ],
 )
 def test_the_firewall_hint_fits_the_system(
     two_networks: None, monkeypatch: pytest.MonkeyPatch, platform: str, words: str
@@ -106,7 +130,9 @@ def test_the_firewall_hint_fits_the_system(
     assert words in shown()
 
 
-def test_on_windows_the_commands_begin_with_py(two_networks: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_windows_the_commands_begin_with_py(
+    two_networks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(os, "name", "nt")
     text = shown()
     monkeypatch.undo()
@@ -119,7 +145,9 @@ def test_the_screen_is_ascii_unless_its_stream_knows_more(two_networks: None) ->
         assert text.isascii()
         assert "\x1b" not in text
         assert text.encode("cp1252")
-    assert "/home/Jos\u00e9\n" in welcome.screen(Settings(), "0.0.0.0", 1, "/home/Jos\u00e9", 0, encoding="cp1252")
+    assert "/home/Jos\u00e9\n" in welcome.screen(
+        Settings(), "0.0.0.0", 1, "/home/Jos\u00e9", 0, encoding="cp1252"
+    )
 
 
 def test_the_real_look_up_finds_only_addresses_that_others_can_use() -> None:

@@ -1,10 +1,12 @@
-"""Build `chat.pyz`: client and server in one file, for machines where nobody wants to copy a folder.
+"""Build `chat.pyz`: client and server in one file, for machines where nobody wants to copy a
+folder.
 
     python tools/make_pyz.py [FILE]
 
-Takes the modules that run and nothing else, no tests and no caches. `python chat.pyz` is the client, `python chat.pyz serve` the server,
-`python chat.pyz read FILE` shows a journal; all further words are theirs. What they write lies where the user stands, as ever: nothing is
-written into the file, and nothing is unpacked.
+Takes the modules that run and nothing else, no tests and no caches. `python chat.pyz` is the
+client, `python chat.pyz serve` the server, `python chat.pyz read FILE` shows a journal; all further
+words are theirs. What they write lies where the user stands, as ever: nothing is written into the
+file, and nothing is unpacked.
 """
 
 from __future__ import annotations
@@ -58,7 +60,13 @@ def build(target: Path) -> None:
         for name in DOORS:
             shutil.copy(ROOT / name, stage)
         for package in PACKAGES:
-            shutil.copytree(ROOT / package, stage / package, ignore=lambda folder, names: [name for name in names if not _is_source(folder, name)])
+            shutil.copytree(
+                ROOT / package,
+                stage / package,
+                ignore=lambda folder, names: [
+                    name for name in names if not _is_source(folder, name)
+                ],
+            )
         (stage / "__main__.py").write_text(MAIN, "utf-8")
         zipapp.create_archive(stage, result, interpreter="/usr/bin/env python3", compressed=True)
         part = target.with_name(target.name + ".part")
@@ -73,4 +81,6 @@ def _is_source(folder: str, name: str) -> bool:
 if __name__ == "__main__":
     wanted = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("chat.pyz")
     build(wanted)
-    print(f"{wanted} is made: python {wanted.name} HOST is the client, python {wanted.name} serve the server.")
+    print(
+        f"{wanted} is made: python {wanted.name} HOST is the client, python {wanted.name} serve the server."
+    )

@@ -1,4 +1,5 @@
-"""A chat server as one writes it with asyncio's streams: one loop, one task for each client, each message encoded once."""
+"""A chat server as one writes it with asyncio's streams: one loop, one task for each client, each
+message encoded once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A chat server as one first writes it with threads: the sender's thread encodes and sends to every member in turn."""
+"""A chat server as one first writes it with threads: the sender's thread encodes and sends to every
+member in turn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The same chat with the package `websockets`, where it is installed: its own `broadcast`, without compression and pings."""
+"""The same chat with the package `websockets`, where it is installed: its own `broadcast`, without
+compression and pings."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from benchmarks.machine import raise_open_files
 from benchmarks.peers.wire import acknowledged, forwarded, welcome
 
 PACKAGE: Final = "websockets.asyncio.server"
-"""Named here, because nothing that the project imports may come from outside the standard library."""
+"""Named here, because nothing that the project imports may come from outside the standard
+library."""
 
 members: dict[Any, str] = {}
 

@@ -18,7 +18,12 @@ def encoded(packet: dict[str, Any]) -> bytes:
 
 def welcome(action: str, name: str) -> dict[str, Any]:
     """What a register or login is answered with."""
-    return {"action": f"{action}_success", "status": "success", "message": "Welcome.", "data": {"chatid": name}}
+    return {
+        "action": f"{action}_success",
+        "status": "success",
+        "message": "Welcome.",
+        "data": {"chatid": name},
+    }
 
 
 def forwarded(sender: str, asked: dict[str, Any]) -> dict[str, Any]:
@@ -30,10 +35,20 @@ def forwarded(sender: str, asked: dict[str, Any]) -> dict[str, Any]:
         "content": asked["content"],
         "timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-    return {"action": "receive_message", "status": "success", "message": "New message received.", "data": data}
+    return {
+        "action": "receive_message",
+        "status": "success",
+        "message": "New message received.",
+        "data": data,
+    }
 
 
 def acknowledged() -> dict[str, Any]:
     """What the sender receives."""
     data = {"transaction_id": f"t{next(_transactions)}"}
-    return {"action": "ack", "status": "success", "message": "Action processed successfully.", "data": data}
+    return {
+        "action": "ack",
+        "status": "success",
+        "message": "Action processed successfully.",
+        "data": data,
+    }

@@ -19,13 +19,24 @@ def register(bench: Bench, name: Any, password: Any) -> Packet:
     return reply
 
 
-@case(rules=["R-ACC-1"], level="full", offers="register", title="register makes an account and does not log in")
+@case(
+    rules=["R-ACC-1"],
+    level="full",
+    offers="register",
+    title="register makes an account and does not log in",
+)
 def makes_an_account(bench: Bench) -> None:
     guest = bench.guest()
     reply = guest.ask("register", {"password": guest.account.password})
     bench.equal(bench.get(reply, "data.chatid", str), guest.chatid, "`data.chatid`")
-    bench.refused(guest.request("get_messages", {"room_id": "lobby", "from_time": FUTURE}), "not_logged_in")
-    bench.equal(guest.login().get("action"), "login_success", "`action` of the answer to the login of the new account")
+    bench.refused(
+        guest.request("get_messages", {"room_id": "lobby", "from_time": FUTURE}), "not_logged_in"
+    )
+    bench.equal(
+        guest.login().get("action"),
+        "login_success",
+        "`action` of the answer to the login of the new account",
+    )
 
 
 @case(
@@ -50,10 +61,16 @@ def name_taken(bench: Bench) -> None:
 )
 def first_login(bench: Bench) -> None:
     guest = bench.guest()
-    bench.equal(guest.login().get("action"), "login_success", "`action` of the answer to a new name")
+    bench.equal(
+        guest.login().get("action"), "login_success", "`action` of the answer to a new name"
+    )
     guest.close()
     reply = bench.guest(guest.account).login(password=bench.password())
-    bench.equal(reply.get("action"), "login_fail", "`action` of the answer to that name with another password")
+    bench.equal(
+        reply.get("action"),
+        "login_fail",
+        "`action` of the answer to that name with another password",
+    )
     reply = bench.guest(Account("a b/c", bench.password())).login()
     bench.refused(reply, "bad_packet")
 
@@ -82,7 +99,9 @@ def good_names(bench: Bench) -> None:
     tag = bench.name("x")[-9:]
     for name in ("x" * (32 - len(tag)) + tag, f"Zoë-1.{tag}", f"अनु{tag}"):
         reply = register(bench, name, bench.password())
-        bench.equal(reply.get("action"), "register_success", f"`action` of the answer to the name {name!r}")
+        bench.equal(
+            reply.get("action"), "register_success", f"`action` of the answer to the name {name!r}"
+        )
         bench.equal(bench.get(reply, "data.chatid", str), name, "`data.chatid`")
 
 
@@ -94,9 +113,25 @@ def good_names(bench: Bench) -> None:
 )
 def bad_names(bench: Bench) -> None:
     guest = bench.guest()
-    for name in ("", "x" * 33, "an na", " anna", "a/b", "a:b", "an\u200bna", "anna\ufe0f", "a\nb", "a\u0000b", "\U0001f44d"):
+    for name in (
+        "",
+        "x" * 33,
+        "an na",
+        " anna",
+        "a/b",
+        "a:b",
+        "an\u200bna",
+        "anna\ufe0f",
+        "a\nb",
+        "a\u0000b",
+        "\U0001f44d",
+    ):
         reply = guest.request("register", {"chatid": name, "password": bench.password()})
-        bench.check(reply.get("action") == "error", f"`error` for the name {name!r}", f"this came: {shown(reply)}")
+        bench.check(
+            reply.get("action") == "error",
+            f"`error` for the name {name!r}",
+            f"this came: {shown(reply)}",
+        )
         bench.refused(reply, "bad_packet", original="register")
 
 
@@ -109,27 +144,44 @@ def bad_names(bench: Bench) -> None:
 def names_fold(bench: Bench) -> None:
     account = Account(bench.name("Anna"), bench.password())
     with bench.given("an account"):
-        bench.equal(register(bench, account.chatid, account.password).get("action"), "register_success", "`action`")
+        bench.equal(
+            register(bench, account.chatid, account.password).get("action"),
+            "register_success",
+            "`action`",
+        )
     wide = account.chatid.replace("A", "\uff21").replace("n", "\uff4e")
     for other in (account.chatid.upper(), wide):
         reply = register(bench, other, bench.password())
         bench.equal(
-            reply.get("action"), "register_fail", f"`action` of the answer to registering {other!r} beside {account.chatid!r}"
+            reply.get("action"),
+            "register_fail",
+            f"`action` of the answer to registering {other!r} beside {account.chatid!r}",
         )
     user = log_in(bench, Account(account.chatid.swapcase(), account.password))
     bench.equal(bench.get(user.login_success, "data.chatid", str), account.chatid, "`data.chatid`")
 
 
-@case(rules=["R-ACC-7"], level="full", offers="register", title="a password has 1 to 128 characters without NUL")
+@case(
+    rules=["R-ACC-7"],
+    level="full",
+    offers="register",
+    title="a password has 1 to 128 characters without NUL",
+)
 def passwords(bench: Bench) -> None:
     guest = bench.guest()
     for password in ("", "p" * 129, "a\u0000b", 17, None):
         reply = guest.request("register", {"chatid": guest.chatid, "password": password})
-        bench.check(reply.get("action") == "error", f"`error` for the password {password!r}", f"this came: {shown(reply)}")
+        bench.check(
+            reply.get("action") == "error",
+            f"`error` for the password {password!r}",
+            f"this came: {shown(reply)}",
+        )
         bench.refused(reply, "bad_packet", original="register")
     account = Account(guest.chatid, ("é👍 " + "p" * 128)[:128])
     bench.equal(
-        register(bench, account.chatid, account.password).get("action"), "register_success", "`action` for 128 characters"
+        register(bench, account.chatid, account.password).get("action"),
+        "register_success",
+        "`action` for 128 characters",
     )
     log_in(bench, account)
 
@@ -144,10 +196,16 @@ def change_password(bench: Bench) -> None:
     account = bench.account(fresh=True)
     user = log_in(bench, account)
     new = Account(account.chatid, bench.password())
-    reply = user.ask("change_password", {"password": account.password, "new_password": new.password})
+    reply = user.ask(
+        "change_password", {"password": account.password, "new_password": new.password}
+    )
     bench.equal(bench.get(reply, "data.chatid", str), account.chatid, "`data.chatid`")
     again = user.request("get_messages", {"room_id": "lobby", "from_time": FUTURE})
-    bench.check(again.get("code") != "not_logged_in", "that the session goes on", f"this came: {shown(again)}")
+    bench.check(
+        again.get("code") != "not_logged_in",
+        "that the session goes on",
+        f"this came: {shown(again)}",
+    )
     user.close()
     reply = bench.guest(account).login()
     bench.equal(reply.get("action"), "login_fail", "`action` of the answer to the old password")
@@ -163,7 +221,9 @@ def change_password(bench: Bench) -> None:
 def change_password_wrongly(bench: Bench) -> None:
     account = bench.account(fresh=True)
     user = log_in(bench, account)
-    reply = user.request("change_password", {"password": bench.password(), "new_password": bench.password()})
+    reply = user.request(
+        "change_password", {"password": bench.password(), "new_password": bench.password()}
+    )
     bench.refused(reply, "forbidden", original="change_password")
     user.close()
     comes_free(bench, account)

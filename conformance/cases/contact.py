@@ -1,4 +1,5 @@
-"""First contact: does the server answer a frame with a frame at all? Without that nothing else is worth asking."""
+"""First contact: does the server answer a frame with a frame at all? Without that nothing else is
+worth asking."""
 
 from __future__ import annotations
 
@@ -7,10 +8,16 @@ from conformance.case import Bench, case
 PLACE = 0
 
 
-@case(rules=["R-FRAME-1"], title="a login is answered by a frame: 4-byte big-endian length, then one JSON object", gate=True)
+@case(
+    rules=["R-FRAME-1"],
+    title="a login is answered by a frame: 4-byte big-endian length, then one JSON object",
+    gate=True,
+)
 def answers_with_a_frame(bench: Bench) -> None:
     wire = bench.connect()
-    wire.send({"action": "login", "data": {"chatid": bench.name("nobody"), "password": bench.password()}})
+    wire.send(
+        {"action": "login", "data": {"chatid": bench.name("nobody"), "password": bench.password()}}
+    )
     reply = wire.receive()
     action = bench.get(reply, "action", str)
     bench.target.offered["first_login"] = action == "login_success"

@@ -29,7 +29,11 @@ ROOM = "lobby"
 TIME = "2100-01-01T00:00:00Z"
 MESSAGE: Packet = {"chatid": "@", "room_id": ROOM, "content": "text"}
 HISTORY: Packet = {"chatid": "@", "room_id": ROOM, "from_time": TIME}
-COUNT: Packet = {"transaction_id": "none", "letter_frequencies": {"a": 1}, "original_action": "receive_message"}
+COUNT: Packet = {
+    "transaction_id": "none",
+    "letter_frequencies": {"a": 1},
+    "original_action": "receive_message",
+}
 CONFIRM: Packet = {"transaction_id": "none", "confirm": True}
 UPLOAD: Packet = {
     "chat_id": "@",
@@ -39,7 +43,13 @@ UPLOAD: Packet = {
     "file_type": "text/plain",
     "total_packets": 1,
 }
-CHUNK: Packet = {"chat_id": "@", "room_id": ROOM, "file_path": "a.txt", "sequence_number": 1, "file_data": "QQ=="}
+CHUNK: Packet = {
+    "chat_id": "@",
+    "room_id": ROOM,
+    "file_path": "a.txt",
+    "sequence_number": 1,
+    "file_data": "QQ==",
+}
 END: Packet = {"chat_id": "@", "room_id": ROOM, "file_path": "a.txt", "total_packets": 1}
 FILES: Packet = {"chat_id": "@", "room_id": ROOM}
 DOWN: Packet = {"chat_id": "@", "room_id": ROOM, "file_path": "a.txt"}
@@ -95,7 +105,11 @@ def _mistakes() -> list[tuple[str, str, Packet]]:
         "file_down_req": DOWN,
     }
     for action, data in right.items():
-        found += [(action, key, _without(data, key)) for key in data if (action, key) != ("get_messages", "from_time")]
+        found += [
+            (action, key, _without(data, key))
+            for key in data
+            if (action, key) != ("get_messages", "from_time")
+        ]
     wrong: list[tuple[str, str, list[Any]]] = [
         ("send_message", "content", ["", None, 17, True, ["text"], {"text": 1}, "a\0b"]),
         ("send_message", "room_id", [None, 17, "", "a\0b", "x" * 65]),

@@ -1,4 +1,5 @@
-"""Files: uploads in chunks, taken up again, versions and names, downloads beside the chat, lists, limits."""
+"""Files: uploads in chunks, taken up again, versions and names, downloads beside the chat, lists,
+limits."""
 
 from __future__ import annotations
 
@@ -9,7 +10,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from conformance.case import Bench, NotOffered, NotReached, User, case
-from conformance.cases.steps import Upload, another_session, download, files_of, in_room, private_room, take_download, uploaded
+from conformance.cases.steps import (
+    Upload,
+    another_session,
+    download,
+    files_of,
+    in_room,
+    private_room,
+    take_download,
+    uploaded,
+)
 from conformance.wire import Packet, Wire, shown
 
 PLACE = 60
@@ -21,11 +31,19 @@ BIG_BYTES = 12 * CHUNK_LIMIT * 3
 def same_bytes(bench: Bench, came: bytes, sent: bytes, rule: str = "") -> None:
     """Fail unless a file came back as it was sent."""
     if came != sent:
-        place = next((i for i, (a, b) in enumerate(zip(came, sent)) if a != b), min(len(came), len(sent)))
-        bench.fail(f"the {len(sent)} bytes that were sent", f"{len(came)} bytes came, other from byte {place} on", rule)
+        place = next(
+            (i for i, (a, b) in enumerate(zip(came, sent)) if a != b), min(len(came), len(sent))
+        )
+        bench.fail(
+            f"the {len(sent)} bytes that were sent",
+            f"{len(came)} bytes came, other from byte {place} on",
+            rule,
+        )
 
 
-def fetch(bench: Bench, user: User, room: str, name: str, content: bytes, rule: str = "R-FILE-19") -> None:
+def fetch(
+    bench: Bench, user: User, room: str, name: str, content: bytes, rule: str = "R-FILE-19"
+) -> None:
     """Download a file and compare it."""
     with bench.rule(rule):
         same_bytes(bench, download(bench, user, room, name).content, content)
@@ -39,7 +57,9 @@ def ranges(bench: Bench, reply: Packet) -> list[list[int]]:
 # --- a whole file
 
 
-@case(rules=["R-FILE-1", "R-FILE-19"], title="a file that is sent in chunks comes back byte for byte")
+@case(
+    rules=["R-FILE-1", "R-FILE-19"], title="a file that is sent in chunks comes back byte for byte"
+)
 def there_and_back(bench: Bench) -> None:
     sender, reader = bench.users(2)
     room, content = bench.room_id(), bench.random.randbytes(bench.random.randrange(3500, 4500))
@@ -49,7 +69,9 @@ def there_and_back(bench: Bench) -> None:
         bench.equal(bench.get(opened, f"data.{key}", str), value, f"`{key}` of `file_send_init`")
     upload.send()
     finished = upload.finish()
-    bench.equal(bench.get(finished, "data.file_path", str), "data.bin", "`file_path` of `file_send_fin`")
+    bench.equal(
+        bench.get(finished, "data.file_path", str), "data.bin", "`file_path` of `file_send_fin`"
+    )
     fetch(bench, reader, room, "data.bin", content)
 
 
@@ -74,7 +96,11 @@ def counted_from_zero(bench: Bench) -> None:
     fetch(bench, reader, room, "zero.bin", content, "R-FILE-2")
 
 
-@case(rules=["R-FILE-2"], level="full", title="a chunk with a number outside of the range is refused and does no harm")
+@case(
+    rules=["R-FILE-2"],
+    level="full",
+    title="a chunk with a number outside of the range is refused and does no harm",
+)
 def numbers_out_of_range(bench: Bench) -> None:
     sender = bench.user()
     room = bench.room_id()
@@ -91,7 +117,11 @@ def numbers_out_of_range(bench: Bench) -> None:
         fetch(bench, sender, room, f"from{first}.bin", content, "R-FILE-2")
 
 
-@case(rules=["R-FILE-3"], level="full", title="a chunk holds up to 262,144 bytes, and one byte more is refused")
+@case(
+    rules=["R-FILE-3"],
+    level="full",
+    title="a chunk holds up to 262,144 bytes, and one byte more is refused",
+)
 def largest_chunk(bench: Bench) -> None:
     sender = bench.user()
     room, content = bench.room_id(), bench.random.randbytes(CHUNK_LIMIT + 1)
@@ -102,16 +132,24 @@ def largest_chunk(bench: Bench) -> None:
     fetch(bench, sender, room, "large.bin", content)
     over = Upload(bench, sender, room, "over.bin", content + content, chunk=most + 1)
     if sender.request("file_send_init", over.init()).get("action") == "file_send_init":
-        bench.refused(sender.request("file_send_data", over.piece(0)), "bad_packet", original="file_send_data")
+        bench.refused(
+            sender.request("file_send_data", over.piece(0)), "bad_packet", original="file_send_data"
+        )
 
 
-@case(rules=["R-FILE-3"], level="full", title="the first data packet says the chunk size, so it can't be the shorter last one")
+@case(
+    rules=["R-FILE-3"],
+    level="full",
+    title="the first data packet says the chunk size, so it can't be the shorter last one",
+)
 def first_packet_says_the_size(bench: Bench) -> None:
     sender = bench.user()
     room, content = bench.room_id(), bench.random.randbytes(2500)
     upload = Upload(bench, sender, room, "order.bin", content)
     upload.begin()
-    bench.refused(sender.request("file_send_data", upload.piece(2)), "bad_packet", original="file_send_data")
+    bench.refused(
+        sender.request("file_send_data", upload.piece(2)), "bad_packet", original="file_send_data"
+    )
     upload.send(1, 0, 2)
     upload.finish()
     fetch(bench, sender, room, "order.bin", content)
@@ -133,7 +171,9 @@ def chunk_size_given(bench: Bench) -> None:
     fetch(bench, sender, room, "order.bin", content)
 
 
-@case(rules=["R-FILE-4"], level="full", title="a chunk of a wrong size is refused and changes nothing")
+@case(
+    rules=["R-FILE-4"], level="full", title="a chunk of a wrong size is refused and changes nothing"
+)
 def chunk_of_a_wrong_size(bench: Bench) -> None:
     sender = bench.user()
     room, content = bench.room_id(), bench.random.randbytes(2500)
@@ -142,14 +182,24 @@ def chunk_of_a_wrong_size(bench: Bench) -> None:
     upload.send(0, 1, 2)
     for number, size in ((2, 999), (2, 1001), (3, 501), (3, 499), (2, 0)):
         data = base64.b64encode(b"x" * size).decode("ascii")
-        reply = sender.request("file_send_data", {**upload.piece(0), "sequence_number": number, "file_data": data})
+        reply = sender.request(
+            "file_send_data", {**upload.piece(0), "sequence_number": number, "file_data": data}
+        )
         bench.refused(reply, "bad_packet", original="file_send_data")
-    bench.refused(sender.request("file_send_fin", {**upload.fin(), "total_packets": 4}), "bad_packet", original="file_send_fin")
+    bench.refused(
+        sender.request("file_send_fin", {**upload.fin(), "total_packets": 4}),
+        "bad_packet",
+        original="file_send_fin",
+    )
     upload.finish()
     fetch(bench, sender, room, "sizes.bin", content, "R-FILE-4")
 
 
-@case(rules=["R-FILE-4"], level="full", title="a `file_send_init` whose numbers can't fit together is refused")
+@case(
+    rules=["R-FILE-4"],
+    level="full",
+    title="a `file_send_init` whose numbers can't fit together is refused",
+)
 def numbers_that_do_not_fit(bench: Bench) -> None:
     sender = bench.user()
     upload = Upload(bench, sender, bench.room_id(), "misfit.bin", b"x")
@@ -158,7 +208,9 @@ def numbers_that_do_not_fit(bench: Bench) -> None:
         bench.refused(reply, "bad_packet", original="file_send_init")
 
 
-@case(rules=["R-FILE-5"], level="full", title="`file_data` that is no base64 with padding is refused")
+@case(
+    rules=["R-FILE-5"], level="full", title="`file_data` that is no base64 with padding is refused"
+)
 def base64_as_it_should_be(bench: Bench) -> None:
     sender = bench.user()
     room, content = bench.room_id(), b"\xfb\xff" + bench.random.randbytes(98)
@@ -182,7 +234,10 @@ def base64_as_it_should_be(bench: Bench) -> None:
     fetch(bench, sender, room, "base.bin", content, "R-FILE-5")
 
 
-@case(rules=["R-FILE-6"], title="after the first, chunks may come in any order and more than once; the later counts")
+@case(
+    rules=["R-FILE-6"],
+    title="after the first, chunks may come in any order and more than once; the later counts",
+)
 def any_order(bench: Bench) -> None:
     sender, reader = bench.users(2)
     room, content = bench.room_id(), bench.random.randbytes(6500)
@@ -204,12 +259,15 @@ def empty_file(bench: Bench) -> None:
     room = bench.room_id()
     Upload(bench, sender, room, "empty.txt", b"").run()
     told = reader.wire.receive_where(
-        lambda packet: packet.get("action") == "receive_file" and bool(in_room([packet], room)), "`receive_file`"
+        lambda packet: packet.get("action") == "receive_file" and bool(in_room([packet], room)),
+        "`receive_file`",
     )
     bench.equal(bench.get(told, "data.file_size", int), 0, "`file_size` of `receive_file`")
     came = download(bench, reader, room, "empty.txt")
     bench.equal(came.numbers, [], "the numbers of the chunks")
-    bench.equal(bench.get(came.meta, "data.total_packets", int), 0, "`total_packets` of `file_down_meta`")
+    bench.equal(
+        bench.get(came.meta, "data.total_packets", int), 0, "`total_packets` of `file_down_meta`"
+    )
     bench.equal(bench.get(came.meta, "data.file_size", int), 0, "`file_size` of `file_down_meta`")
 
 
@@ -228,13 +286,19 @@ def each_chunk_is_answered(bench: Bench) -> None:
             ("room_id", room),
             ("chat_id", sender.chatid),
         ):
-            bench.equal(bench.get(reply, f"data.{key}", type(value)), value, f"`{key}` of the answer")
+            bench.equal(
+                bench.get(reply, f"data.{key}", type(value)), value, f"`{key}` of the answer"
+            )
 
 
 # --- unfinished uploads
 
 
-@case(rules=["R-FILE-9"], level="full", title="`file_send_init` with another size replaces the upload that is open")
+@case(
+    rules=["R-FILE-9"],
+    level="full",
+    title="`file_send_init` with another size replaces the upload that is open",
+)
 def replaced(bench: Bench) -> None:
     sender = bench.user()
     room, content = bench.room_id(), bench.random.randbytes(1800)
@@ -243,13 +307,17 @@ def replaced(bench: Bench) -> None:
     old.send(0, 1)
     new = Upload(bench, sender, room, "again.bin", content)
     new.begin()
-    bench.refused(sender.request("file_send_fin", new.fin()), "incomplete_file", original="file_send_fin")
+    bench.refused(
+        sender.request("file_send_fin", new.fin()), "incomplete_file", original="file_send_fin"
+    )
     new.send()
     new.finish()
     fetch(bench, sender, room, "again.bin", content, "R-FILE-9")
 
 
-@case(rules=["R-FILE-9"], level="full", title="users and rooms keep their uploads of one name apart")
+@case(
+    rules=["R-FILE-9"], level="full", title="users and rooms keep their uploads of one name apart"
+)
 def uploads_side_by_side(bench: Bench) -> None:
     first, second = bench.users(2)
     rooms = [bench.room_id(), bench.room_id()]
@@ -278,8 +346,14 @@ def no_such_file(bench: Bench) -> None:
     room = bench.room_id()
     uploaded(bench, user, room, "there.txt", b"a file")
     missing = Upload(bench, user, room, "missing.bin", b"0123456789", chunk=10)
-    bench.refused(user.request("file_send_data", missing.piece(0)), "file_not_found", original="file_send_data")
-    bench.refused(user.request("file_send_fin", missing.fin()), "file_not_found", original="file_send_fin")
+    bench.refused(
+        user.request("file_send_data", missing.piece(0)),
+        "file_not_found",
+        original="file_send_data",
+    )
+    bench.refused(
+        user.request("file_send_fin", missing.fin()), "file_not_found", original="file_send_fin"
+    )
     asked = {"room_id": room, "file_path": "missing.bin"}
     bench.refused(user.request("file_down_req", asked), "file_not_found", original="file_down_req")
 
@@ -299,14 +373,19 @@ def what_the_end_tells(bench: Bench) -> None:
     bench.equal(bench.get(reply, "data.stored_as", str), "digest.bin", "`stored_as`")
 
 
-@case(rules=["R-FILE-13"], title="`file_send_fin` with a chunk missing is refused, and the upload stays open for it")
+@case(
+    rules=["R-FILE-13"],
+    title="`file_send_fin` with a chunk missing is refused, and the upload stays open for it",
+)
 def incomplete(bench: Bench) -> None:
     sender, reader = bench.users(2)
     room, content = bench.room_id(), bench.random.randbytes(3500)
     upload = Upload(bench, sender, room, "holes.bin", content)
     upload.begin()
     upload.send(0, 3)
-    bench.refused(sender.request("file_send_fin", upload.fin()), "incomplete_file", original="file_send_fin")
+    bench.refused(
+        sender.request("file_send_fin", upload.fin()), "incomplete_file", original="file_send_fin"
+    )
     upload.send(1)
     reply = sender.request("file_send_fin", upload.fin())
     bench.refused(reply, "incomplete_file", original="file_send_fin")
@@ -325,11 +404,16 @@ def incomplete(bench: Bench) -> None:
 
 def files_told(user: User, room: str) -> list[Packet]:
     """The `receive_file` of a room that wait."""
-    return [packet for packet in in_room(user.wire.aside(), room) if packet.get("action") == "receive_file"]
+    return [
+        packet
+        for packet in in_room(user.wire.aside(), room)
+        if packet.get("action") == "receive_file"
+    ]
 
 
 @case(
-    rules=["R-FILE-14"], title="after `file_send_fin` every other member who is on gets one `receive_file`, and the sender none"
+    rules=["R-FILE-14"],
+    title="after `file_send_fin` every other member who is on gets one `receive_file`, and the sender none",
 )
 def everybody_is_told(bench: Bench) -> None:
     sender, first, second = bench.users(3)
@@ -343,16 +427,28 @@ def everybody_is_told(bench: Bench) -> None:
         hearer.hear(room)
         told = files_told(hearer, room)
         bench.equal(len(told), 1, f"how many `receive_file` {hearer.chatid} got")
-        expected = {"sender_chatid": sender.chatid, "file_path": "news.txt", "file_size": len(content), "file_type": "text/plain"}
+        expected = {
+            "sender_chatid": sender.chatid,
+            "file_path": "news.txt",
+            "file_size": len(content),
+            "file_type": "text/plain",
+        }
         for key, value in expected.items():
-            bench.equal(bench.get(told[0], f"data.{key}", type(value)), value, f"`{key}` of `receive_file`")
+            bench.equal(
+                bench.get(told[0], f"data.{key}", type(value)), value, f"`{key}` of `receive_file`"
+            )
         bench.get(told[0], "data.timestamp", str)
     first.say(room, bench.text())
     sender.hear(room)
     bench.equal(files_told(sender, room), [], "the `receive_file` that its sender got")
 
 
-@case(rules=["R-FILE-14"], level="full", offers="sha256", title="the same `file_send_fin` again answers the same")
+@case(
+    rules=["R-FILE-14"],
+    level="full",
+    offers="sha256",
+    title="the same `file_send_fin` again answers the same",
+)
 def end_again(bench: Bench) -> None:
     sender = bench.user()
     room = bench.room_id()
@@ -360,7 +456,11 @@ def end_again(bench: Bench) -> None:
     first = upload.run()
     again = upload.finish()
     for key in ("sha256", "stored_as"):
-        bench.equal(bench.get(again, f"data.{key}", str), bench.get(first, f"data.{key}", str), f"`{key}` of the second answer")
+        bench.equal(
+            bench.get(again, f"data.{key}", str),
+            bench.get(first, f"data.{key}", str),
+            f"`{key}` of the second answer",
+        )
     bench.equal(len(files_of(bench, sender, room)), 1, "how many files the room has")
 
 
@@ -405,18 +505,28 @@ def a_key_used_again(bench: Bench) -> None:
     bench.equal(ranges(bench, again), [[1, 3]], "`received` in full")
     second = upload.finish()
     for name in ("sha256", "stored_as"):
-        bench.equal(bench.get(second, f"data.{name}", str), bench.get(first, f"data.{name}", str), f"`{name}`")
+        bench.equal(
+            bench.get(second, f"data.{name}", str),
+            bench.get(first, f"data.{name}", str),
+            f"`{name}`",
+        )
     bench.equal(len(files_of(bench, sender, room)), 1, "how many files the room has")
     other = Upload(bench, sender, room, "other.bin", content)
     bench.refused(
-        sender.request("file_send_init", other.init(transaction_id=key)), "transaction_mismatch", original="file_send_init"
+        sender.request("file_send_init", other.init(transaction_id=key)),
+        "transaction_mismatch",
+        original="file_send_init",
     )
 
 
 # --- names
 
 
-@case(rules=["R-FILE-17"], level="full", title="of `file_path` only what stands behind the last slash is the name")
+@case(
+    rules=["R-FILE-17"],
+    level="full",
+    title="of `file_path` only what stands behind the last slash is the name",
+)
 def only_the_name(bench: Bench) -> None:
     sender = bench.user()
     room = bench.room_id()
@@ -429,7 +539,9 @@ def only_the_name(bench: Bench) -> None:
         Upload(bench, sender, room, path, content).run()
         fetch(bench, sender, room, name, content, "R-FILE-17")
     reply = sender.ask("file_list_req", {"room_id": room})
-    bench.equal(bench.get(reply, "data.file_list", str), "passwd.txt, report.pdf, ü 漢.txt", "`file_list`")
+    bench.equal(
+        bench.get(reply, "data.file_list", str), "passwd.txt, report.pdf, ü 漢.txt", "`file_list`"
+    )
 
 
 @case(
@@ -464,20 +576,32 @@ def names_that_are_none(bench: Bench) -> None:
     fetch(bench, sender, room, longest, b"the longest name", "R-FILE-17")
 
 
-@case(rules=["R-FILE-18", "R-FILE-19"], level="full", title="the same user's next file of a name is its newest version")
+@case(
+    rules=["R-FILE-18", "R-FILE-19"],
+    level="full",
+    title="the same user's next file of a name is its newest version",
+)
 def newest_version(bench: Bench) -> None:
     sender, reader = bench.users(2)
     room = bench.room_id()
     old, new = bench.random.randbytes(2500), bench.random.randbytes(1200)
     uploaded(bench, sender, room, "draft.txt", old)
     reply = Upload(bench, sender, room, "draft.txt", new).run()
-    bench.equal(reply["data"].get("stored_as", "draft.txt"), "draft.txt", "`stored_as` of the second version")
+    bench.equal(
+        reply["data"].get("stored_as", "draft.txt"),
+        "draft.txt",
+        "`stored_as` of the second version",
+    )
     fetch(bench, reader, room, "draft.txt", new)
     reply = reader.ask("file_list_req", {"room_id": room})
     bench.equal(bench.get(reply, "data.file_list", str), "draft.txt", "`file_list`, each name once")
 
 
-@case(rules=["R-FILE-18"], level="full", title="another user's file of a name is stored under `name (2).ext`")
+@case(
+    rules=["R-FILE-18"],
+    level="full",
+    title="another user's file of a name is stored under `name (2).ext`",
+)
 def second_name(bench: Bench) -> None:
     users = bench.users(3)
     room = bench.room_id()
@@ -498,7 +622,11 @@ def _after_fence(user: User, room: str) -> list[Packet]:
     return files_told(user, room)
 
 
-@case(rules=["R-FILE-18"], level="full", title="the stem of a second name is cut so that the whole keeps to 255 bytes")
+@case(
+    rules=["R-FILE-18"],
+    level="full",
+    title="the stem of a second name is cut so that the whole keeps to 255 bytes",
+)
 def second_name_of_a_long_one(bench: Bench) -> None:
     first, second = bench.users(2)
     room, long = bench.room_id(), "x" * 251 + ".txt"
@@ -511,32 +639,54 @@ def second_name_of_a_long_one(bench: Bench) -> None:
 # --- downloads
 
 
-@case(rules=["R-FILE-19"], title="a download is `file_down_meta`, then chunks numbered from 1, then `file_down_fin`")
+@case(
+    rules=["R-FILE-19"],
+    title="a download is `file_down_meta`, then chunks numbered from 1, then `file_down_fin`",
+)
 def numbered_from_one(bench: Bench) -> None:
     sender, reader = bench.users(2)
-    room, content = bench.room_id(), bench.random.randbytes(bench.random.randrange(300_000, 310_000))
+    room, content = (
+        bench.room_id(),
+        bench.random.randbytes(bench.random.randrange(300_000, 310_000)),
+    )
     name = uploaded(bench, sender, room, "steps.bin", content, chunk=30_000)
     came = download(bench, reader, room, name)
-    bench.equal(bench.get(came.meta, "data.file_size", int), len(content), "`file_size` of `file_down_meta`")
+    bench.equal(
+        bench.get(came.meta, "data.file_size", int), len(content), "`file_size` of `file_down_meta`"
+    )
     total = bench.get(came.meta, "data.total_packets", int)
     bench.equal(came.numbers, list(range(1, total + 1)), "the numbers of the chunks")
     same_bytes(bench, came.content, content)
     for packet in came.packets:
-        bench.equal(bench.get(packet, "data.room_id", str), room, f"`room_id` of `{packet['action']}`")
-        bench.equal(bench.get(packet, "data.file_path", str), name, f"`file_path` of `{packet['action']}`")
+        bench.equal(
+            bench.get(packet, "data.room_id", str), room, f"`room_id` of `{packet['action']}`"
+        )
+        bench.equal(
+            bench.get(packet, "data.file_path", str), name, f"`file_path` of `{packet['action']}`"
+        )
 
 
-@case(rules=["R-FILE-19"], level="full", offers="sha256", title="`file_down_meta` carries the SHA-256 of the file")
+@case(
+    rules=["R-FILE-19"],
+    level="full",
+    offers="sha256",
+    title="`file_down_meta` carries the SHA-256 of the file",
+)
 def digest_of_a_download(bench: Bench) -> None:
     user = bench.user()
     room, content = bench.room_id(), bench.random.randbytes(2000)
     uploaded(bench, user, room, "digest.bin", content)
     came = download(bench, user, room, "digest.bin")
-    bench.equal(bench.get(came.meta, "data.sha256", str).lower(), hashlib.sha256(content).hexdigest(), "`sha256`")
+    bench.equal(
+        bench.get(came.meta, "data.sha256", str).lower(),
+        hashlib.sha256(content).hexdigest(),
+        "`sha256`",
+    )
 
 
 def narrow_reader(bench: Bench) -> User:
-    """A user of this case whose socket takes little at a time, so that a download waits for the reading."""
+    """A user of this case whose socket takes little at a time, so that a download waits for the
+    reading."""
     account = bench.account()
     sock = socket.socket(socket.AF_INET6 if ":" in bench.target.host else socket.AF_INET)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32_768)
@@ -551,7 +701,9 @@ def narrow_reader(bench: Bench) -> User:
     user.wire.close()
     user.wire = wire
     with bench.given("a user who is logged in"):
-        bench.check(user.login().get("action") == "login_success", "`login_success`", "the login failed")
+        bench.check(
+            user.login().get("action") == "login_success", "`login_success`", "the login failed"
+        )
     return user
 
 
@@ -590,12 +742,20 @@ def chat_beside_a_download(bench: Bench) -> None:
             if len(parts) < 20:
                 sender.fence()
     for action in ("receive_message", "character_count"):
-        bench.check(action in order, f"`{action}` before the end of the download", f"these came: {shown(sorted(set(order)))}")
+        bench.check(
+            action in order,
+            f"`{action}` before the end of the download",
+            f"these came: {shown(sorted(set(order)))}",
+        )
     bench.equal(bench.get(meta, "data.file_size", int), len(content), "`file_size`", "R-FILE-19")
     same_bytes(bench, b"".join(parts), content, "R-LIM-12")
 
 
-@case(rules=["R-FILE-20"], level="robust", title="one download runs and 16 wait; the next is `too_many_pending`")
+@case(
+    rules=["R-FILE-20"],
+    level="robust",
+    title="one download runs and 16 wait; the next is `too_many_pending`",
+)
 def waiting_downloads(bench: Bench) -> None:
     sender, reader = bench.user(), narrow_reader(bench)
     room = bench.room_id()
@@ -604,12 +764,18 @@ def waiting_downloads(bench: Bench) -> None:
     reader.ask("file_down_req", asked)
     reader.wire.send_together([reader.packet("file_down_req", asked) for _ in range(17)])
     reply = reader.wire.receive_where(
-        lambda packet: packet.get("action") in ("error", "file_down_fin"), "`error` for the 18th download"
+        lambda packet: packet.get("action") in ("error", "file_down_fin"),
+        "`error` for the 18th download",
     )
     bench.refused(reply, "too_many_pending", original="file_down_req")
 
 
-@case(rules=["R-FILE-21"], level="full", offers="from_sequence", title="`from_sequence` begins a download with that chunk")
+@case(
+    rules=["R-FILE-21"],
+    level="full",
+    offers="from_sequence",
+    title="`from_sequence` begins a download with that chunk",
+)
 def from_a_chunk_on(bench: Bench) -> None:
     user = bench.user()
     room, content = bench.room_id(), bench.random.randbytes(700_000)
@@ -620,8 +786,16 @@ def from_a_chunk_on(bench: Bench) -> None:
         came = download(bench, user, room, "long.bin", from_sequence=start)
         bench.equal(came.numbers, list(range(start, total + 1)), f"the numbers from {start} on")
         same_bytes(bench, came.content, b"".join(whole.parts[start - 1 :]))
-        bench.equal(bench.get(came.meta, "data.total_packets", int), total, "`total_packets` of the whole file")
-        bench.equal(bench.get(came.meta, "data.file_size", int), len(content), "`file_size` of the whole file")
+        bench.equal(
+            bench.get(came.meta, "data.total_packets", int),
+            total,
+            "`total_packets` of the whole file",
+        )
+        bench.equal(
+            bench.get(came.meta, "data.file_size", int),
+            len(content),
+            "`file_size` of the whole file",
+        )
     asked = {"room_id": room, "file_path": "long.bin", "from_sequence": total + 2}
     bench.refused(user.request("file_down_req", asked), "bad_packet", original="file_down_req")
 
@@ -630,7 +804,10 @@ def from_a_chunk_on(bench: Bench) -> None:
 
 
 @case(
-    rules=["R-FILE-22"], level="full", offers="limits", title="a file over `limits.max_file` is `too_large` before a byte is sent"
+    rules=["R-FILE-22"],
+    level="full",
+    offers="limits",
+    title="a file over `limits.max_file` is `too_large` before a byte is sent",
 )
 def too_large(bench: Bench) -> None:
     user = bench.user()
@@ -638,7 +815,9 @@ def too_large(bench: Bench) -> None:
     if most:
         size = most + 1
         upload = Upload(bench, user, bench.room_id(), "huge.bin", b"")
-        reply = user.request("file_send_init", upload.init(file_size=size, total_packets=-(-size // 100_000)))
+        reply = user.request(
+            "file_send_init", upload.init(file_size=size, total_packets=-(-size // 100_000))
+        )
         bench.refused(reply, ("too_large", "storage_full"), original="file_send_init")
 
 
@@ -662,16 +841,25 @@ def over_the_quota(bench: Bench) -> None:
             refusal = reply
             break
         begun.append(upload.file_path)
-    bench.check(bool(refusal), "an `error` for the eleventh file of 100 MiB", "all eleven were begun")
+    bench.check(
+        bool(refusal), "an `error` for the eleventh file of 100 MiB", "all eleven were begun"
+    )
     bench.refused(refusal, ("quota_exceeded", "storage_full"), original="file_send_init")
     for path in begun:
         user.ask("file_cancel", {"room_id": room, "file_path": path})
     bench.check(
-        len(begun) == 10 or refusal.get("code") == "storage_full", "ten files within the share", f"only {len(begun)} were"
+        len(begun) == 10 or refusal.get("code") == "storage_full",
+        "ten files within the share",
+        f"only {len(begun)} were",
     )
 
 
-@case(rules=["R-FILE-23", "R-FILE-11"], level="full", offers="file_cancel", title="`file_cancel` gives an unfinished upload up")
+@case(
+    rules=["R-FILE-23", "R-FILE-11"],
+    level="full",
+    offers="file_cancel",
+    title="`file_cancel` gives an unfinished upload up",
+)
 def cancel_an_upload(bench: Bench) -> None:
     user = bench.user()
     room, content = bench.room_id(), bench.random.randbytes(2500)
@@ -681,14 +869,32 @@ def cancel_an_upload(bench: Bench) -> None:
     upload.send(0, 1, 2)
     asked = {"room_id": room, "file_path": "dropped.bin"}
     reply = user.ask("file_cancel", asked)
-    bench.equal(bench.get(reply, "data.file_path", str), "dropped.bin", "`file_path` of `file_cancelled`")
+    bench.equal(
+        bench.get(reply, "data.file_path", str), "dropped.bin", "`file_path` of `file_cancelled`"
+    )
     bench.equal(bench.get(reply, "data.chat_id", str), user.chatid, "`chat_id` of `file_cancelled`")
-    bench.refused(user.request("file_send_fin", upload.fin()), "file_not_found", original="file_send_fin")
-    bench.refused(user.request("file_cancel", asked), "file_not_found", original="file_cancel", rule="R-FILE-11")
-    bench.equal(bench.get(user.ask("file_list_req", {"room_id": room}), "data.file_list", str), "", "`file_list`")
+    bench.refused(
+        user.request("file_send_fin", upload.fin()), "file_not_found", original="file_send_fin"
+    )
+    bench.refused(
+        user.request("file_cancel", asked),
+        "file_not_found",
+        original="file_cancel",
+        rule="R-FILE-11",
+    )
+    bench.equal(
+        bench.get(user.ask("file_list_req", {"room_id": room}), "data.file_list", str),
+        "",
+        "`file_list`",
+    )
 
 
-@case(rules=["R-FILE-23"], level="robust", offers="file_cancel", title="`file_cancel` stops a download: no packet of it follows")
+@case(
+    rules=["R-FILE-23"],
+    level="robust",
+    offers="file_cancel",
+    title="`file_cancel` stops a download: no packet of it follows",
+)
 def cancel_a_download(bench: Bench) -> None:
     sender, reader = bench.user(), narrow_reader(bench)
     room, small = bench.room_id(), b"a small file"
@@ -696,15 +902,25 @@ def cancel_a_download(bench: Bench) -> None:
     uploaded(bench, sender, room, "small.txt", small)
     reader.ask("file_down_req", {"room_id": room, "file_path": "big.bin"})
     reader.send("file_cancel", {"room_id": room, "file_path": "big.bin"})
-    reader.wire.receive_where(lambda packet: packet.get("action") in ("file_cancelled", "file_down_fin"), "`file_cancelled`")
+    reader.wire.receive_where(
+        lambda packet: packet.get("action") in ("file_cancelled", "file_down_fin"),
+        "`file_cancelled`",
+    )
     reader.wire.take_aside()
     meta = reader.ask("file_down_req", {"room_id": room, "file_path": "small.txt"})
     same_bytes(bench, take_download(bench, reader, meta).content, small)
-    rest = [packet for packet in in_room(reader.wire.take_aside(), room) if packet["data"].get("file_path") == "big.bin"]
+    rest = [
+        packet
+        for packet in in_room(reader.wire.take_aside(), room)
+        if packet["data"].get("file_path") == "big.bin"
+    ]
     bench.check(not rest, "no packet of the cancelled download", f"this came: {shown(rest)}")
 
 
-@case(rules=["R-FILE-24"], title="`file_list` names the room's files, oldest first, joined by a comma and a blank")
+@case(
+    rules=["R-FILE-24"],
+    title="`file_list` names the room's files, oldest first, joined by a comma and a blank",
+)
 def list_of_names(bench: Bench) -> None:
     sender, reader = bench.users(2)
     room = bench.room_id()
@@ -730,7 +946,9 @@ def list_of_files(bench: Bench) -> None:
     contents = {"a.txt": bench.random.randbytes(700), "b.txt": bench.random.randbytes(900)}
     for user, (name, content) in zip((first, second), contents.items()):
         Upload(bench, user, room, name, content, file_type="text/x-kit").run()
-    for entry, user, (name, content) in zip(files_of(bench, first, room), (first, second), contents.items()):
+    for entry, user, (name, content) in zip(
+        files_of(bench, first, room), (first, second), contents.items()
+    ):
         expected: dict[str, Any] = {
             "file_path": name,
             "file_size": len(content),
@@ -743,7 +961,12 @@ def list_of_files(bench: Bench) -> None:
     bench.equal(len(files_of(bench, second, room)), 2, "how many files there are")
 
 
-@case(rules=["R-FILE-25"], level="full", offers="files", title="the list of files pages by `after` and `limit`")
+@case(
+    rules=["R-FILE-25"],
+    level="full",
+    offers="files",
+    title="the list of files pages by `after` and `limit`",
+)
 def pages_of_files(bench: Bench) -> None:
     user = bench.user()
     room = bench.room_id()
@@ -761,7 +984,11 @@ def pages_of_files(bench: Bench) -> None:
         bench.equal(reply["data"].get("has_more", False), more, f"`has_more` for {shown(asked)}")
 
 
-@case(rules=["R-FILE-26"], level="full", title="`file_type` is handed on as it is; sizes and numbers are integers from 0")
+@case(
+    rules=["R-FILE-26"],
+    level="full",
+    title="`file_type` is handed on as it is; sizes and numbers are integers from 0",
+)
 def types_and_numbers(bench: Bench) -> None:
     sender, reader = bench.users(2)
     room, odd = bench.room_id(), 'x-odd/é 漢; charset="none"' + "y" * 220
@@ -769,7 +996,8 @@ def types_and_numbers(bench: Bench) -> None:
     bench.transcript.note(f"a file_type of {len(odd)} characters")
     upload.run()
     told = reader.wire.receive_where(
-        lambda packet: packet.get("action") == "receive_file" and bool(in_room([packet], room)), "`receive_file`"
+        lambda packet: packet.get("action") == "receive_file" and bool(in_room([packet], room)),
+        "`receive_file`",
     )
     bench.equal(bench.get(told, "data.file_type", str), odd, "`file_type` of `receive_file`")
     wrong: Sequence[Packet] = (
@@ -778,7 +1006,11 @@ def types_and_numbers(bench: Bench) -> None:
         *({"file_type": each} for each in ("", "x" * 256, 17, None)),
     )
     for change in wrong:
-        bench.refused(sender.request("file_send_init", upload.init(**change)), "bad_packet", original="file_send_init")
+        bench.refused(
+            sender.request("file_send_init", upload.init(**change)),
+            "bad_packet",
+            original="file_send_init",
+        )
     upload.file_path = "numbers.bin"
     upload.begin()
     for number in (True, 1.0, "1", None):
@@ -796,11 +1028,19 @@ def types_and_numbers(bench: Bench) -> None:
 )
 def files_of_a_private_room(bench: Bench) -> None:
     owner, member, stranger = bench.users(3)
-    room, elsewhere, content = private_room(bench, owner, member), bench.room_id(), bench.random.randbytes(1500)
+    room, elsewhere, content = (
+        private_room(bench, owner, member),
+        bench.room_id(),
+        bench.random.randbytes(1500),
+    )
     uploaded(bench, owner, room, "secret.bin", content)
     owner.say(elsewhere, bench.text())
     stranger.hear(elsewhere)
     member.hear(elsewhere)
-    bench.equal(files_told(stranger, room), [], "the `receive_file` that a stranger got", "R-FILE-14")
-    bench.equal(len(files_told(member, room)), 1, "how many `receive_file` the member got", "R-FILE-14")
+    bench.equal(
+        files_told(stranger, room), [], "the `receive_file` that a stranger got", "R-FILE-14"
+    )
+    bench.equal(
+        len(files_told(member, room)), 1, "how many `receive_file` the member got", "R-FILE-14"
+    )
     fetch(bench, member, room, "secret.bin", content)

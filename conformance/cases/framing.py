@@ -1,4 +1,5 @@
-"""Frames: their length, how the network splits and joins them, what is too large, and what never ends."""
+"""Frames: their length, how the network splits and joins them, what is too large, and what never
+ends."""
 
 from __future__ import annotations
 
@@ -20,12 +21,18 @@ LATE_SECONDS = 15.0
 
 
 def probe(**more: object) -> Packet:
-    """A request that everybody may send before login: its answer is `error`, `not_logged_in` (R-ERR-5)."""
-    return {"action": "get_messages", "data": {"chatid": "anna", "room_id": "lobby", "from_time": FUTURE}, **more}
+    """A request that everybody may send before login: its answer is `error`, `not_logged_in`
+    (R-ERR-5)."""
+    return {
+        "action": "get_messages",
+        "data": {"chatid": "anna", "room_id": "lobby", "from_time": FUTURE},
+        **more,
+    }
 
 
 def filled(packet: Packet, size: int) -> bytes:
-    """The payload of a packet, made exactly so many bytes long by a key that nobody knows (R-JSON-13)."""
+    """The payload of a packet, made exactly so many bytes long by a key that nobody knows
+    (R-JSON-13)."""
     empty = len(encode({**packet, "filling": ""})) - 4
     return encode({**packet, "filling": "x" * (size - empty)})[4:]
 
@@ -42,12 +49,16 @@ def understood(bench: Bench, wire: Wire, what: str) -> None:
 
 
 def read_as(reply: Packet) -> object:
-    """The action that an answer shows to have been read: an error that names a request of ours answers it as well as its reply does.
+    """The action that an answer shows to have been read: an error that names a request of ours
+    answers it as well as its reply does.
 
-    What a server does not know yet (`get_messages`, in a starter) is the fault of another rule; the frame was understood.
+    What a server does not know yet (`get_messages`, in a starter) is the fault of another rule; the
+    frame was understood.
     """
     original = reply.get("original_action")
-    is_unknown = reply.get("action") == "error" and reply.get("code", "unknown_action") == "unknown_action"
+    is_unknown = (
+        reply.get("action") == "error" and reply.get("code", "unknown_action") == "unknown_action"
+    )
     if is_unknown and original in ("get_messages", "file_list_req"):
         return REPLIES[original][0]
     return reply.get("action")
@@ -72,7 +83,11 @@ def refused_and_closed(bench: Bench, wire: Wire, header: bytes, rest: bytes = b"
     with bench.rule("R-FRAME-5"):
         packets = wire.wait_closed()
         errors = [packet for packet in packets if packet.get("action") == "error"]
-        bench.check(bool(errors), "`error` with code `bad_frame` before the connection is closed", "nothing came before the end")
+        bench.check(
+            bool(errors),
+            "`error` with code `bad_frame` before the connection is closed",
+            "nothing came before the end",
+        )
         bench.refused(errors[-1], "bad_frame")
     return errors[-1]
 
@@ -87,13 +102,25 @@ def length_in_bytes(bench: Bench) -> None:
     hearer.fence()
 
 
-@case(rules=["R-FRAME-1"], title="the same JSON may be written in other ways: blanks, other order, escapes")
+@case(
+    rules=["R-FRAME-1"],
+    title="the same JSON may be written in other ways: blanks, other order, escapes",
+)
 def other_ways_to_write_json(bench: Bench) -> None:
     user = bench.user()
     packet = user.packet("get_messages", {"room_id": "lobby", "from_time": FUTURE})
     turned = {key: packet[key] for key in reversed(packet)}
-    escaped = json.dumps(packet).replace("get_messages", "get\\u005fmessages").replace("lobby", "lo\\u0062by")
-    for body in (json.dumps(packet, indent=4), json.dumps(turned), f" \r\n\t{json.dumps(packet)}\n ", escaped):
+    escaped = (
+        json.dumps(packet)
+        .replace("get_messages", "get\\u005fmessages")
+        .replace("lobby", "lo\\u0062by")
+    )
+    for body in (
+        json.dumps(packet, indent=4),
+        json.dumps(turned),
+        f" \r\n\t{json.dumps(packet)}\n ",
+        escaped,
+    ):
         user.wire.send_frame(body.encode())
         is_read(bench, user, "get_messages", "the answer to that spelling")
 
@@ -126,7 +153,11 @@ def split_anywhere(bench: Bench) -> None:
         sender.wire.send_split(packet, sizes)
         hearer.fence()
         opened = sender.reply("send_message")
-        bench.equal(opened.get("action"), "character_count", f"the answer to a frame in pieces of {sizes} bytes and the rest")
+        bench.equal(
+            opened.get("action"),
+            "character_count",
+            f"the answer to a frame in pieces of {sizes} bytes and the rest",
+        )
         sender.confirm(room, said, bench.get(opened, "data.transaction_id", str))
         while hearer.hear(room)["data"]["content"] != said:
             bench.transcript.note("an earlier message", hearer.chatid)
@@ -145,7 +176,11 @@ def joined(bench: Bench) -> None:
     bench.equal(came, wanted, "the answers to five requests in one piece")
 
 
-@case(rules=["R-FRAME-2"], level="robust", title="one and a half frames in one piece, then the rest, are two requests")
+@case(
+    rules=["R-FRAME-2"],
+    level="robust",
+    title="one and a half frames in one piece, then the rest, are two requests",
+)
 def one_and_a_half(bench: Bench) -> None:
     user = bench.user()
     data = encode(user.packet("get_messages", {"room_id": "lobby", "from_time": FUTURE}))
@@ -159,7 +194,11 @@ def one_and_a_half(bench: Bench) -> None:
 # --- lengths
 
 
-@case(rules=["R-FRAME-3"], level="robust", title="before login a frame of 65,536 bytes is read, and one byte more is not")
+@case(
+    rules=["R-FRAME-3"],
+    level="robust",
+    title="before login a frame of 65,536 bytes is read, and one byte more is not",
+)
 def largest_before_login(bench: Bench) -> None:
     wire = bench.connect()
     wire.send_frame(filled(probe(), FRAME_BEFORE_LOGIN), f"{FRAME_BEFORE_LOGIN} bytes")
@@ -168,7 +207,9 @@ def largest_before_login(bench: Bench) -> None:
 
 
 @case(
-    rules=["R-FRAME-3"], level="robust", title="after login a frame of `limits.max_frame` bytes is read, and one byte more is not"
+    rules=["R-FRAME-3"],
+    level="robust",
+    title="after login a frame of `limits.max_frame` bytes is read, and one byte more is not",
 )
 def largest_after_login(bench: Bench) -> None:
     user = bench.user(own=True)
@@ -187,7 +228,9 @@ def largest_after_login(bench: Bench) -> None:
 def lengths_that_can_not_be(bench: Bench) -> None:
     for length in (0, FRAME_AFTER_LOGIN * 64, 2**31, 2**32 - 1):
         reply = refused_and_closed(bench, bench.connect(), struct.pack(">I", length))
-        bench.equal(reply.get("original_action"), "unknown", "`original_action` of `bad_frame`", "R-ERR-2")
+        bench.equal(
+            reply.get("original_action"), "unknown", "`original_action` of `bad_frame`", "R-ERR-2"
+        )
 
 
 @case(
@@ -212,12 +255,24 @@ def others_live_on(bench: Bench) -> None:
     request = encode(user.packet("get_messages", {"room_id": room, "from_time": FUTURE}))
     user.wire.send_raw(request + bytes(4), "a request, then a frame of length 0")
     packets = user.wire.wait_closed()
-    actions = [packet.get("action") for packet in packets if packet.get("action") in ("messages_list", "error")]
+    actions = [
+        packet.get("action")
+        for packet in packets
+        if packet.get("action") in ("messages_list", "error")
+    ]
     bench.equal(actions, ["messages_list", "error"], "what came before the end")
-    bench.equal([each["content"] for each in other.history(room)], ["said before"], "what another user reads after that")
+    bench.equal(
+        [each["content"] for each in other.history(room)],
+        ["said before"],
+        "what another user reads after that",
+    )
 
 
-@case(rules=["R-FRAME-6"], level="robust", title="the message of `bad_frame` names the length, and a protocol that it looks like")
+@case(
+    rules=["R-FRAME-6"],
+    level="robust",
+    title="the message of `bad_frame` names the length, and a protocol that it looks like",
+)
 def the_message_names_the_length(bench: Bench) -> None:
     looks: dict[bytes, tuple[str, ...]] = {
         b"\x7f\x00\x00\x01": (),
@@ -237,10 +292,16 @@ def the_message_names_the_length(bench: Bench) -> None:
             f"it was {message!r}",
         )
         named = not words or any(word.lower() in message.lower() for word in words)
-        bench.check(named, f"a message that says it looks like {' or '.join(words)}", f"it was {message!r}")
+        bench.check(
+            named, f"a message that says it looks like {' or '.join(words)}", f"it was {message!r}"
+        )
 
 
-@case(rules=["R-FRAME-1"], level="robust", title="many headers that promise much keep nobody from being served")
+@case(
+    rules=["R-FRAME-1"],
+    level="robust",
+    title="many headers that promise much keep nobody from being served",
+)
 def promises(bench: Bench) -> None:
     wires = [bench.connect() for _ in range(50)]
     for wire in wires:
@@ -258,13 +319,19 @@ def closed_in_time(bench: Bench, wire: Wire, began: float, what: str) -> None:
     """Fail unless the connection is closed when 30 s, and a little, are over."""
     try:
         # However late it is, what has come meanwhile must first be read.
-        wire.wait_closed(max(bench.target.timeout, began + IDLE_SECONDS + LATE_SECONDS - time.monotonic()))
+        wire.wait_closed(
+            max(bench.target.timeout, began + IDLE_SECONDS + LATE_SECONDS - time.monotonic())
+        )
     except Silence:
-        bench.fail(f"{what} to be closed {IDLE_SECONDS:g} s later", f"it was still open after {time.monotonic() - began:.0f} s")
+        bench.fail(
+            f"{what} to be closed {IDLE_SECONDS:g} s later",
+            f"it was still open after {time.monotonic() - began:.0f} s",
+        )
 
 
 def not_closed_yet(bench: Bench, wire: Wire, began: float, what: str) -> None:
-    """Fail where the connection is closed although its time has not come; says nothing when it may have come."""
+    """Fail where the connection is closed although its time has not come; says nothing when it may
+    have come."""
     if time.monotonic() > began + IDLE_SECONDS - 8:
         return
     try:
@@ -277,7 +344,8 @@ def not_closed_yet(bench: Bench, wire: Wire, began: float, what: str) -> None:
 
 
 def half_a_frame(bench: Bench) -> tuple[Wire, float] | None:
-    """Somebody who is logged in sends the beginning of a frame, when the run begins; None where accounts are few."""
+    """Somebody who is logged in sends the beginning of a frame, when the run begins; None where
+    accounts are few."""
     return None if accounts_are_few(bench) else half_a_frame_now(bench)
 
 
@@ -309,7 +377,12 @@ def frame_without_end(bench: Bench) -> None:
     closed_in_time(bench, wire, began, "the connection with half a frame")
 
 
-@case(rules=["R-FRAME-8"], level="robust", early=nobody_logs_in, title="a connection that does not log in is closed after 30 s")
+@case(
+    rules=["R-FRAME-8"],
+    level="robust",
+    early=nobody_logs_in,
+    title="a connection that does not log in is closed after 30 s",
+)
 def no_login(bench: Bench) -> None:
     silent, asking, began = bench.early
     for wire in (silent, asking):

@@ -20,7 +20,9 @@ def page(bench: Bench, user: User, room: str, **data: object) -> tuple[list[int]
     """The ids of one page and its `has_more`."""
     reply = user.ask("get_messages", {"room_id": room, **data})
     messages = bench.get(reply, "data.messages", list)
-    return [bench.get(message, "message_id", int) for message in messages], bench.get(reply, "data.has_more", bool)
+    return [bench.get(message, "message_id", int) for message in messages], bench.get(
+        reply, "data.has_more", bool
+    )
 
 
 def spoken(bench: Bench, user: User, room: str, count: int) -> list[int]:
@@ -28,12 +30,20 @@ def spoken(bench: Bench, user: User, room: str, count: int) -> list[int]:
     ids = []
     for number in range(count):
         said = user.say(room, f"{number} {bench.text()}")
-        bench.check(said.message_id is not None, "`message_id` in the ack", f"this came: {shown(said.ack)}", "R-MSG-4")
+        bench.check(
+            said.message_id is not None,
+            "`message_id` in the ack",
+            f"this came: {shown(said.ack)}",
+            "R-MSG-4",
+        )
         ids.append(said.message_id or 0)
     return ids
 
 
-@case(rules=["R-HIST-1"], title="`get_messages` tells the messages of a room, oldest first, with id, sender, content and time")
+@case(
+    rules=["R-HIST-1"],
+    title="`get_messages` tells the messages of a room, oldest first, with id, sender, content and time",
+)
 def messages_of_a_room(bench: Bench) -> None:
     first, second = bench.users(2)
     room, elsewhere = bench.room_id(), bench.room_id()
@@ -67,10 +77,15 @@ def as_the_ack_said(bench: Bench) -> None:
     room = bench.room_id()
     said = [user.say(room, bench.text()) for _ in range(2)]
     came = [(each.get("message_id"), each["timestamp"]) for each in user.history(room)]
-    bench.equal(came, [(each.message_id, each.timestamp) for each in said], "`message_id` and `timestamp`")
+    bench.equal(
+        came, [(each.message_id, each.timestamp) for each in said], "`message_id` and `timestamp`"
+    )
 
 
-@case(rules=["R-HIST-2"], title="with `from_time` the list holds what was said at that time or later, and nothing earlier")
+@case(
+    rules=["R-HIST-2"],
+    title="with `from_time` the list holds what was said at that time or later, and nothing earlier",
+)
 def from_a_time_on(bench: Bench) -> None:
     user, reader = bench.users(2)
     room = bench.room_id()
@@ -82,17 +97,29 @@ def from_a_time_on(bench: Bench) -> None:
     bench.equal(contents(messages), said, "everything")
     last = messages[-1]["timestamp"]
     expected = [each["content"] for each in messages if each["timestamp"] >= last]
-    bench.equal(contents(reader.history(room, from_time=last)), expected, f"what was said at {last} or later")
+    bench.equal(
+        contents(reader.history(room, from_time=last)),
+        expected,
+        f"what was said at {last} or later",
+    )
 
 
-@case(rules=["R-HIST-2"], level="full", title="without `from_time`, `after_id` and `before_id` the request is `bad_packet`")
+@case(
+    rules=["R-HIST-2"],
+    level="full",
+    title="without `from_time`, `after_id` and `before_id` the request is `bad_packet`",
+)
 def from_nowhere(bench: Bench) -> None:
     user = bench.user()
     for data in ({"room_id": "lobby"}, {"room_id": "lobby", "limit": 10}):
         bench.refused(user.request("get_messages", data), "bad_packet", original="get_messages")
 
 
-@case(rules=["R-HIST-3"], level="full", title="`from_time` takes `Z`, any offset and fractions of a second")
+@case(
+    rules=["R-HIST-3"],
+    level="full",
+    title="`from_time` takes `Z`, any offset and fractions of a second",
+)
 def ways_to_write_a_time(bench: Bench) -> None:
     user = bench.user()
     room, text = bench.room_id(), bench.text()
@@ -102,7 +129,11 @@ def ways_to_write_a_time(bench: Bench) -> None:
         moment = moment_of(bench, bench.get(stored, "timestamp", str))
     for hours in (-8.0, 1.0, 5.5):
         there = moment.astimezone(timezone(timedelta(hours=hours)))
-        for written, found in ((there, 1), (there - timedelta(seconds=1), 1), (there + timedelta(seconds=1), 0)):
+        for written, found in (
+            (there, 1),
+            (there - timedelta(seconds=1), 1),
+            (there + timedelta(seconds=1), 0),
+        ):
             bench.equal(
                 len(user.history(room, from_time=written.isoformat())),
                 found,
@@ -115,10 +146,18 @@ def ways_to_write_a_time(bench: Bench) -> None:
         f"{moment - timedelta(seconds=1):%Y-%m-%dT%H:%M:%S}.5Z": 1,
     }
     for written_so, found in near.items():
-        bench.equal(len(user.history(room, from_time=written_so)), found, f"how many messages are at or after {written_so}")
+        bench.equal(
+            len(user.history(room, from_time=written_so)),
+            found,
+            f"how many messages are at or after {written_so}",
+        )
 
 
-@case(rules=["R-HIST-3"], level="full", title="a `from_time` without a zone, or that is no time at all, is `bad_time`")
+@case(
+    rules=["R-HIST-3"],
+    level="full",
+    title="a `from_time` without a zone, or that is no time at all, is `bad_time`",
+)
 def no_time(bench: Bench) -> None:
     user = bench.user()
     wrong = [
@@ -133,10 +172,16 @@ def no_time(bench: Bench) -> None:
         "2024-01-01T00:00:00 CET",
     ]
     for text in wrong:
-        bench.refused(user.request("get_messages", {"room_id": "lobby", "from_time": text}), "bad_time", original="get_messages")
+        bench.refused(
+            user.request("get_messages", {"room_id": "lobby", "from_time": text}),
+            "bad_time",
+            original="get_messages",
+        )
     for value in (17, None, True, ["2024-01-01T00:00:00Z"]):
         bench.refused(
-            user.request("get_messages", {"room_id": "lobby", "from_time": value}), "bad_packet", original="get_messages"
+            user.request("get_messages", {"room_id": "lobby", "from_time": value}),
+            "bad_packet",
+            original="get_messages",
         )
 
 
@@ -160,7 +205,12 @@ def after_an_id(bench: Bench) -> None:
         (ids[1] + 0, 1000, ids[2:], False),
     ):
         came, has_more = page(bench, reader, room, after_id=after, limit=limit)
-        bench.equal(came, expected, f"the ids after {after} with limit {limit}", "R-HIST-6" if limit < 5 else "R-HIST-4")
+        bench.equal(
+            came,
+            expected,
+            f"the ids after {after} with limit {limit}",
+            "R-HIST-6" if limit < 5 else "R-HIST-4",
+        )
         bench.equal(has_more, more, f"`has_more` after {after} with limit {limit}", "R-HIST-7")
     came, _ = page(bench, reader, room, after_id=ids[2])
     bench.equal(came, ids[3:], f"the ids after {ids[2]}")
@@ -191,11 +241,18 @@ def before_an_id(bench: Bench) -> None:
     bench.equal(came, ids, "the newest page")
 
 
-@case(rules=["R-HIST-6", "R-LIM-6"], level="full", offers="limit", title="`limit` is an integer from 1 to 1,000")
+@case(
+    rules=["R-HIST-6", "R-LIM-6"],
+    level="full",
+    offers="limit",
+    title="`limit` is an integer from 1 to 1,000",
+)
 def bounds_of_limit(bench: Bench) -> None:
     user = bench.user()
     for limit in (0, -1, 1001, True, 1.0, "5", None):
-        reply = user.request("get_messages", {"room_id": "lobby", "from_time": PAST, "limit": limit})
+        reply = user.request(
+            "get_messages", {"room_id": "lobby", "from_time": PAST, "limit": limit}
+        )
         bench.refused(reply, "bad_packet", original="get_messages")
     for limit in (1, 1000):
         user.ask("get_messages", {"room_id": "lobby", "from_time": FUTURE, "limit": limit})
@@ -222,7 +279,9 @@ def page_of_a_frame(bench: Bench) -> None:
         ids.append(said.message_id)
     came, more = page(bench, user, room, before_id=None, limit=1000)
     bench.check(
-        0 < len(came) < count, f"a page of fewer than {count} messages that fits into {frame} bytes", f"it had {len(came)}"
+        0 < len(came) < count,
+        f"a page of fewer than {count} messages that fits into {frame} bytes",
+        f"it had {len(came)}",
     )
     bench.equal(more, True, "`has_more` of the newest page", "R-HIST-7")
     bench.equal(came, ids[-len(came) :], "the newest page")
@@ -233,18 +292,31 @@ def page_of_a_frame(bench: Bench) -> None:
 def talk(bench: Bench, users: list[User], room: str, each: int) -> set[str]:
     """Say so many messages by each user, many under way at once; what was said (a precondition)."""
     with bench.given(f"{each} messages of each of {len(users)} users"):
-        said = {user.chatid: [f"{bench.key()} of {user.chatid}" for _ in range(each)] for user in users}
+        said = {
+            user.chatid: [f"{bench.key()} of {user.chatid}" for _ in range(each)] for user in users
+        }
         for user in users:
             user.wire.send_together(
-                [user.packet("send_message", {"room_id": room, "content": text}) for text in said[user.chatid]]
+                [
+                    user.packet("send_message", {"room_id": room, "content": text})
+                    for text in said[user.chatid]
+                ]
             )
         for user in users:
             for _ in range(each):
                 opened = user.reply("send_message")
-                user.send("confirm_count", {"transaction_id": bench.get(opened, "data.transaction_id", str), "confirm": True})
+                user.send(
+                    "confirm_count",
+                    {
+                        "transaction_id": bench.get(opened, "data.transaction_id", str),
+                        "confirm": True,
+                    },
+                )
         for user in users:
             for _ in range(each):
-                bench.equal(user.reply("confirm_count").get("status"), "success", "`status` of the ack")
+                bench.equal(
+                    user.reply("confirm_count").get("status"), "success", "`status` of the ack"
+                )
             user.wire.take_aside()
     return {text for texts in said.values() for text in texts}
 
@@ -252,7 +324,8 @@ def talk(bench: Bench, users: list[User], room: str, each: int) -> set[str]:
 def pages_by_time(bench: Bench, reader: User, room: str) -> list[list[Packet]]:
     """Every page of a room, read on from the last timestamp of each.
 
-    Where such a page brings nothing new, although more follows, its seconds are whole, so the next second is asked for.
+    Where such a page brings nothing new, although more follows, its seconds are whole, so the next
+    second is asked for.
     """
     pages: list[list[Packet]] = []
     known: set[int] = set()
@@ -299,14 +372,30 @@ def page_by_page_by_time(bench: Bench) -> None:
     stamps = {message["message_id"]: message["timestamp"] for each in pages for message in each}
     found = {message["content"] for each in pages for message in each}
     missing = said - found
-    bench.check(not missing, f"all {len(said)} messages", f"{len(missing)} were on no page, as {shown(sorted(missing)[:3])}")
+    bench.check(
+        not missing,
+        f"all {len(said)} messages",
+        f"{len(missing)} were on no page, as {shown(sorted(missing)[:3])}",
+    )
     for each in (page for page in pages if page):
         ids = [message["message_id"] for message in each]
-        bench.check(ids == sorted(set(ids)), "each page oldest first", f"the ids are {shown(ids)}", "R-HIST-1")
+        bench.check(
+            ids == sorted(set(ids)),
+            "each page oldest first",
+            f"the ids are {shown(ids)}",
+            "R-HIST-1",
+        )
         last = each[-1]["timestamp"]
         whole = {message_id for message_id, stamp in stamps.items() if stamp == last}
-        bench.check(whole <= set(ids), f"all messages of {last} on one page", f"{len(whole - set(ids))} of them were not")
+        bench.check(
+            whole <= set(ids),
+            f"all messages of {last} on one page",
+            f"{len(whole - set(ids))} of them were not",
+        )
         before = len(ids) - len(whole)
         bench.check(
-            len(ids) <= 1000 or before < 1000, "at most 1,000 messages and the rest of a second", f"{len(ids)}", "R-HIST-6"
+            len(ids) <= 1000 or before < 1000,
+            "at most 1,000 messages and the rest of a second",
+            f"{len(ids)}",
+            "R-HIST-6",
         )

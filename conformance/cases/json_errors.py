@@ -1,4 +1,5 @@
-"""Payloads that are no packet, packets with wrong fields, and the errors that answer them: codes, order, `request_id`."""
+"""Payloads that are no packet, packets with wrong fields, and the errors that answer them: codes,
+order, `request_id`."""
 
 from __future__ import annotations
 
@@ -13,9 +14,33 @@ from conformance.wire import Packet, Wire, shown
 
 PLACE = 45
 CODES = frozenset(
-    ["bad_frame", "bad_json", "bad_packet", "unknown_action", "not_logged_in", "forbidden", "room_not_found", "user_not_found"]
-    + ["file_not_found", "transaction_not_found", "transaction_mismatch", "too_many_pending", "bad_time", "incomplete_file"]
-    + ["too_large", "quota_exceeded", "storage_full", "server_full", "internal_error", "not_confirmed", "name_taken"]
+    [
+        "bad_frame",
+        "bad_json",
+        "bad_packet",
+        "unknown_action",
+        "not_logged_in",
+        "forbidden",
+        "room_not_found",
+        "user_not_found",
+    ]
+    + [
+        "file_not_found",
+        "transaction_not_found",
+        "transaction_mismatch",
+        "too_many_pending",
+        "bad_time",
+        "incomplete_file",
+    ]
+    + [
+        "too_large",
+        "quota_exceeded",
+        "storage_full",
+        "server_full",
+        "internal_error",
+        "not_confirmed",
+        "name_taken",
+    ]
     + ["registration_closed"]
 )
 """The words of the table in the chapter on errors."""
@@ -39,7 +64,12 @@ def are_bad_json(bench: Bench, wrong: dict[str, bytes]) -> None:
         wire.send_frame(body, what)
         reply = wire.expect("error")
         bench.refused(reply, "bad_json")
-        bench.equal(reply.get("original_action"), "unknown", f"`original_action` of the error for {what}", "R-ERR-2")
+        bench.equal(
+            reply.get("original_action"),
+            "unknown",
+            f"`original_action` of the error for {what}",
+            "R-ERR-2",
+        )
         wire.send(probe())
         understood(bench, wire, f"the next frame after {what}")
 
@@ -93,7 +123,13 @@ def not_json(bench: Bench) -> None:
 
 @case(rules=["R-JSON-2"], level="robust", title="JSON that is no object is `bad_json`")
 def not_an_object(bench: Bench) -> None:
-    are_bad_json(bench, {text: text.encode() for text in ("[]", '"text"', "17", "null", "true", '[{"action":"get_messages"}]')})
+    are_bad_json(
+        bench,
+        {
+            text: text.encode()
+            for text in ("[]", '"text"', "17", "null", "true", '[{"action":"get_messages"}]')
+        },
+    )
 
 
 @case(rules=["R-JSON-3"], level="robust", title="32 levels are read, and 33 are `bad_json`")
@@ -102,14 +138,20 @@ def depth(bench: Bench) -> None:
         lists, objects = levels - 1, levels - 1
         return {
             f"{levels} levels of lists": text_with("[" * lists + "]" * lists),
-            f"{levels} levels of objects": text_with('{"a":' * (objects - 1) + "{}" + "}" * (objects - 1)),
+            f"{levels} levels of objects": text_with(
+                '{"a":' * (objects - 1) + "{}" + "}" * (objects - 1)
+            ),
         }
 
     are_read(bench, nested(32))
     are_bad_json(bench, {**nested(33), "20,000 levels": text_with("[" * 20_000 + "]" * 20_000)})
 
 
-@case(rules=["R-JSON-4"], level="robust", title="10,000 keys and elements are read, and 10,001 are `bad_json`")
+@case(
+    rules=["R-JSON-4"],
+    level="robust",
+    title="10,000 keys and elements are read, and 10,001 are `bad_json`",
+)
 def many_elements(bench: Bench) -> None:
     own = len(probe()) + len(probe()["data"]) + 1
 
@@ -142,10 +184,20 @@ def numbers_that_are_none(bench: Bench) -> None:
 def large_integers(bench: Bench) -> None:
     edge = 2**53 - 1
     are_read(bench, {str(number): text_with(str(number)) for number in (edge, -edge, 0)})
-    are_bad_json(bench, {str(number)[:20]: text_with(str(number)) for number in (edge + 1, -edge - 1, 2**64, 10**300)})
+    are_bad_json(
+        bench,
+        {
+            str(number)[:20]: text_with(str(number))
+            for number in (edge + 1, -edge - 1, 2**64, 10**300)
+        },
+    )
 
 
-@case(rules=["R-JSON-7"], level="robust", title="a lone surrogate is `bad_json` in a value and in a key; a pair is one character")
+@case(
+    rules=["R-JSON-7"],
+    level="robust",
+    title="a lone surrogate is `bad_json` in a value and in a key; a pair is one character",
+)
 def surrogates(bench: Bench) -> None:
     are_bad_json(
         bench,
@@ -170,7 +222,10 @@ def surrogates(bench: Bench) -> None:
         {"\U0001f44d": 2, "!": 1},
         "the counts of a text with pairs of escapes",
     )
-    user.ask("confirm_count", {"transaction_id": bench.get(opened, "data.transaction_id", str), "confirm": False})
+    user.ask(
+        "confirm_count",
+        {"transaction_id": bench.get(opened, "data.transaction_id", str), "confirm": False},
+    )
 
 
 @case(rules=["R-JSON-8"], level="robust", title="the same key twice in one object is `bad_json`")
@@ -189,7 +244,11 @@ def a_key_twice(bench: Bench) -> None:
     are_read(bench, {"one key in two objects": text_with('[{"a": 1}, {"a": 1}]')})
 
 
-@case(rules=["R-JSON-9"], level="robust", title="after `bad_json` the connection lives; the tenth closes it, after its answer")
+@case(
+    rules=["R-JSON-9"],
+    level="robust",
+    title="after `bad_json` the connection lives; the tenth closes it, after its answer",
+)
 def ten_times(bench: Bench) -> None:
     user = bench.user(own=True)
     for number in range(1, BAD_JSON_PER_CONNECTION):
@@ -209,13 +268,22 @@ def ten_times(bench: Bench) -> None:
 @case(rules=["R-JSON-10"], level="full", title="a request without an object `data` is `bad_packet`")
 def data_is_missing(bench: Bench) -> None:
     user = bench.user()
-    for action, data in (("get_messages", {}), ("send_message", {"data": None}), ("confirm_count", {"data": []})):
+    for action, data in (
+        ("get_messages", {}),
+        ("send_message", {"data": None}),
+        ("confirm_count", {"data": []}),
+    ):
         user.wire.send({"action": action, **data})
         bench.refused(user.wire.expect("error"), "bad_packet", original=action)
     user.fence()
 
 
-@case(rules=["R-JSON-10"], level="full", offers="ping", title="where no key of `data` is required, `data` may be left out")
+@case(
+    rules=["R-JSON-10"],
+    level="full",
+    offers="ping",
+    title="where no key of `data` is required, `data` may be left out",
+)
 def data_left_out(bench: Bench) -> None:
     user = bench.user()
     packets: list[Packet] = [{"action": "ping"}, {"action": "ping", "data": {}}]
@@ -224,15 +292,31 @@ def data_left_out(bench: Bench) -> None:
         bench.equal(user.reply("ping").get("action"), "pong", f"the answer to {shown(packet)}")
 
 
-@case(rules=["R-JSON-11", "R-ERR-1"], level="full", title="`action` that is missing, empty or no string is `bad_packet`")
+@case(
+    rules=["R-JSON-11", "R-ERR-1"],
+    level="full",
+    title="`action` that is missing, empty or no string is `bad_packet`",
+)
 def actions_that_are_none(bench: Bench) -> None:
     for user_or_guest in (bench.connect(), bench.user().wire):
-        for packet in ({}, {"action": ""}, {"action": 17}, {"action": None}, {"action": ["login"]}, {"data": {"chatid": "anna"}}):
+        for packet in (
+            {},
+            {"action": ""},
+            {"action": 17},
+            {"action": None},
+            {"action": ["login"]},
+            {"data": {"chatid": "anna"}},
+        ):
             user_or_guest.send(packet)
             reply = user_or_guest.expect("error")
             bench.refused(reply, "bad_packet")
             if packet.get("action") != "":
-                bench.equal(reply.get("original_action"), "unknown", "`original_action` where no string could be read", "R-ERR-2")
+                bench.equal(
+                    reply.get("original_action"),
+                    "unknown",
+                    "`original_action` where no string could be read",
+                    "R-ERR-2",
+                )
 
 
 @case(
@@ -280,23 +364,42 @@ def two_spellings(bench: Bench) -> None:
         user.ask("get_messages", {"room_id": room, "from_time": FUTURE, **who})
         user.ask("file_list_req", {"room_id": room, **who})
     for who in ({"chatid": user.chatid, "chat_id": name}, {"chatid": name, "chat_id": user.chatid}):
-        for action, data in (("get_messages", {"room_id": room, "from_time": FUTURE}), ("file_list_req", {"room_id": room})):
+        for action, data in (
+            ("get_messages", {"room_id": room, "from_time": FUTURE}),
+            ("file_list_req", {"room_id": room}),
+        ):
             bench.refused(user.request(action, {**data, **who}), "bad_packet", original=action)
     upload = Upload(bench, user, room, "spelling.bin", b"0123456789")
     reply = user.ask("file_send_init", {**upload.init(), "chatid": user.chatid})
-    bench.equal(bench.get(reply, "data.chat_id", str), user.chatid, "`chat_id` in the answer of a file packet")
+    bench.equal(
+        bench.get(reply, "data.chat_id", str),
+        user.chatid,
+        "`chat_id` in the answer of a file packet",
+    )
 
 
-@case(rules=["R-JSON-13"], level="full", title="unknown keys are ignored, in the packet and in `data`")
+@case(
+    rules=["R-JSON-13"], level="full", title="unknown keys are ignored, in the packet and in `data`"
+)
 def unknown_keys(bench: Bench) -> None:
     user = bench.user()
     room, said = bench.room_id(), bench.text()
     extra: Packet = {"kit_note": "unknown", "kit_list": [1, {"a": None}]}
-    opened = user.ask("send_message", {"room_id": room, "content": said, **extra}, want="character_count", **extra)
-    data = {"transaction_id": bench.get(opened, "data.transaction_id", str), "confirm": True, **extra}
-    bench.equal(user.ask("confirm_count", data, **extra).get("status"), "success", "`status` of the `ack`")
+    opened = user.ask(
+        "send_message", {"room_id": room, "content": said, **extra}, want="character_count", **extra
+    )
+    data = {
+        "transaction_id": bench.get(opened, "data.transaction_id", str),
+        "confirm": True,
+        **extra,
+    }
     bench.equal(
-        [each["content"] for each in user.history(room, from_time="2000-01-01T00:00:00Z", **extra)], [said], "the history"
+        user.ask("confirm_count", data, **extra).get("status"), "success", "`status` of the `ack`"
+    )
+    bench.equal(
+        [each["content"] for each in user.history(room, from_time="2000-01-01T00:00:00Z", **extra)],
+        [said],
+        "the history",
     )
 
 
@@ -310,10 +413,17 @@ def request_ids(bench: Bench) -> None:
     user = bench.user()
     room = bench.room_id()
     for request_id in (bench.key(), "x", "y" * 64, "é 👍"):
-        reply = user.ask("send_message", {"room_id": room, "content": "a text"}, request_id=request_id, want="character_count")
+        reply = user.ask(
+            "send_message",
+            {"room_id": room, "content": "a text"},
+            request_id=request_id,
+            want="character_count",
+        )
         bench.equal(reply.get("request_id"), request_id, "`request_id` of `character_count`")
         tid = bench.get(reply, "data.transaction_id", str)
-        reply = user.ask("confirm_count", {"transaction_id": tid, "confirm": False}, request_id=request_id)
+        reply = user.ask(
+            "confirm_count", {"transaction_id": tid, "confirm": False}, request_id=request_id
+        )
         bench.equal(reply.get("request_id"), request_id, "`request_id` of `ack`")
         for action, data in (
             ("get_messages", {"room_id": "lobby", "from_time": FUTURE}),
@@ -330,12 +440,20 @@ def request_ids(bench: Bench) -> None:
         ]
         for action, data in wrong:
             reply = user.request(action, data, request_id=request_id)
-            bench.equal(reply.get("action"), "error", f"the reply to a wrong `{action}`", "R-JSON-11")
+            bench.equal(
+                reply.get("action"), "error", f"the reply to a wrong `{action}`", "R-JSON-11"
+            )
             bench.equal(reply.get("request_id"), request_id, "`request_id` of an error")
     user.send("no_such_action", request_id="unknown-1")
-    bench.equal(user.wire.expect("error").get("request_id"), "unknown-1", "`request_id` of `unknown_action`")
+    bench.equal(
+        user.wire.expect("error").get("request_id"), "unknown-1", "`request_id` of `unknown_action`"
+    )
     reply = user.ask("get_messages", {"room_id": "lobby", "from_time": FUTURE})
-    bench.check("request_id" not in reply, "no `request_id` in a reply to a request without one", f"this came: {shown(reply)}")
+    bench.check(
+        "request_id" not in reply,
+        "no `request_id` in a reply to a request without one",
+        f"this came: {shown(reply)}",
+    )
 
 
 @case(
@@ -347,7 +465,9 @@ def request_ids(bench: Bench) -> None:
 def request_ids_that_are_none(bench: Bench) -> None:
     user = bench.user()
     for request_id in ("", "x" * 65, 17, None, True, ["a"], {"a": 1}):
-        reply = user.request("get_messages", {"room_id": "lobby", "from_time": FUTURE}, request_id=request_id)
+        reply = user.request(
+            "get_messages", {"room_id": "lobby", "from_time": FUTURE}, request_id=request_id
+        )
         bench.refused(reply, "bad_packet", original="get_messages")
 
 
@@ -360,11 +480,24 @@ def request_ids_that_are_none(bench: Bench) -> None:
 def request_ids_of_long_answers(bench: Bench) -> None:
     user, hearer = bench.users(2)
     room, said = bench.room_id(), bench.text()
-    opened = user.ask("send_message", {"room_id": room, "content": said}, want="character_count", request_id="first")
+    opened = user.ask(
+        "send_message",
+        {"room_id": room, "content": said},
+        want="character_count",
+        request_id="first",
+    )
     data = {"transaction_id": bench.get(opened, "data.transaction_id", str), "confirm": True}
-    bench.equal(user.ask("confirm_count", data, request_id="second").get("request_id"), "second", "`request_id` of the `ack`")
+    bench.equal(
+        user.ask("confirm_count", data, request_id="second").get("request_id"),
+        "second",
+        "`request_id` of the `ack`",
+    )
     heard = hearer.hear_this(room, said)
-    bench.check("request_id" not in heard, "no `request_id` in what others are sent", f"this came: {shown(heard)}")
+    bench.check(
+        "request_id" not in heard,
+        "no `request_id` in what others are sent",
+        f"this came: {shown(heard)}",
+    )
     uploaded(bench, user, room, "chunks.bin", bench.random.randbytes(2500))
     came = download(bench, hearer, room, "chunks.bin", request_id="third")
     for packet in came.packets:
@@ -385,8 +518,14 @@ def status_and_message(bench: Bench) -> None:
     packets.append(hearer.count_back(packets[-1]))
     upload = Upload(bench, user, room, "status.bin", b"0123456789")
     packets += [upload.begin(), user.ask("file_send_data", upload.piece(0)), upload.finish()]
-    packets += [hearer.wire.expect("receive_file"), *download(bench, hearer, room, "status.bin").packets]
-    for action, data in (("get_messages", {"room_id": room, "from_time": FUTURE}), ("file_list_req", {"room_id": room})):
+    packets += [
+        hearer.wire.expect("receive_file"),
+        *download(bench, hearer, room, "status.bin").packets,
+    ]
+    for action, data in (
+        ("get_messages", {"room_id": room, "from_time": FUTURE}),
+        ("file_list_req", {"room_id": room}),
+    ):
         packets.append(user.ask(action, data))
     packets.append(user.request("file_down_req", {"room_id": room, "file_path": "missing.bin"}))
     for packet in packets:
@@ -424,7 +563,11 @@ def extensions_name_the_user(bench: Bench) -> None:
 # --- errors
 
 
-@case(rules=["R-ERR-1"], level="full", title="an error has `original_action`, `status`, `message` and a `code` of the table")
+@case(
+    rules=["R-ERR-1"],
+    level="full",
+    title="an error has `original_action`, `status`, `message` and a `code` of the table",
+)
 def shape_of_an_error(bench: Bench) -> None:
     user = bench.user()
     tries: list[tuple[str, Packet]] = [
@@ -444,18 +587,27 @@ def shape_of_an_error(bench: Bench) -> None:
         bench.check(code in CODES, "a `code` of the table", f"it was {code!r}")
 
 
-@case(rules=["R-ERR-1"], title="a wrong request is answered by `error` with `original_action`, `status` and `message`")
+@case(
+    rules=["R-ERR-1"],
+    title="a wrong request is answered by `error` with `original_action`, `status` and `message`",
+)
 def an_error_of_the_24(bench: Bench) -> None:
     user = bench.user()
     reply = user.request("file_down_req", {"room_id": bench.room_id(), "file_path": "missing.bin"})
-    bench.equal(reply.get("action"), "error", "the reply to `file_down_req` for a file that is not there")
+    bench.equal(
+        reply.get("action"), "error", "the reply to `file_down_req` for a file that is not there"
+    )
     bench.equal(reply.get("original_action"), "file_down_req", "`original_action`")
     bench.equal(reply.get("status"), "error", "`status`")
     bench.get(reply, "message", str)
     user.fence()
 
 
-@case(rules=["R-ERR-2"], level="full", title="`original_action` is the request's action, cut to 64 characters")
+@case(
+    rules=["R-ERR-2"],
+    level="full",
+    title="`original_action` is the request's action, cut to 64 characters",
+)
 def original_action(bench: Bench) -> None:
     user = bench.user()
     long = bench.name() * 20
@@ -486,12 +638,26 @@ def first_answer(bench: Bench, wire: Wire, packet: Packet | bytes, code: str, wh
 def order_of_the_checks(bench: Bench) -> None:
     user, guest = bench.user(), bench.connect()
     room, other = "p-" + "0" * 32, bench.name("other")
-    first_answer(bench, guest, b'{"action": "dance", "data": 17', "bad_json", "broken JSON and an unknown action")
     first_answer(
-        bench, guest, {"action": "dance", "data": 17}, "unknown_action", "an unknown action of somebody who is not logged in"
+        bench,
+        guest,
+        b'{"action": "dance", "data": 17',
+        "bad_json",
+        "broken JSON and an unknown action",
     )
     first_answer(
-        bench, guest, {"action": "send_message", "data": {}}, "not_logged_in", "missing fields of somebody who is not logged in"
+        bench,
+        guest,
+        {"action": "dance", "data": 17},
+        "unknown_action",
+        "an unknown action of somebody who is not logged in",
+    )
+    first_answer(
+        bench,
+        guest,
+        {"action": "send_message", "data": {}},
+        "not_logged_in",
+        "missing fields of somebody who is not logged in",
     )
     mine, wrong = {"chatid": user.chatid}, {"chatid": other}
     message = {"room_id": room, "content": "x"}
@@ -510,7 +676,11 @@ def order_of_the_checks(bench: Bench) -> None:
         "another's name and an unknown room",
     )
     first_answer(
-        bench, user.wire, {"action": "send_message", "data": {**mine, **message}}, "room_not_found", "an unknown private room"
+        bench,
+        user.wire,
+        {"action": "send_message", "data": {**mine, **message}},
+        "room_not_found",
+        "an unknown private room",
     )
     history = {"room_id": room, "from_time": FUTURE}
     first_answer(
@@ -523,7 +693,10 @@ def order_of_the_checks(bench: Bench) -> None:
     first_answer(
         bench,
         user.wire,
-        {"action": "file_down_req", "data": {"chat_id": user.chatid, "room_id": room, "file_path": "missing"}},
+        {
+            "action": "file_down_req",
+            "data": {"chat_id": user.chatid, "room_id": room, "file_path": "missing"},
+        },
         "room_not_found",
         "an unknown room and an unknown file",
     )
@@ -564,37 +737,65 @@ def no_message_before_login(bench: Bench) -> None:
     sender, hearer = bench.users(2)
     room, said = bench.room_id(), bench.text()
     wire = bench.connect()
-    wire.send({"action": "send_message", "data": {"chatid": sender.chatid, "room_id": room, "content": "from nobody"}})
+    wire.send(
+        {
+            "action": "send_message",
+            "data": {"chatid": sender.chatid, "room_id": room, "content": "from nobody"},
+        }
+    )
     bench.refused(wire.expect("error"), "not_logged_in", original="send_message")
     sender.say(room, said)
     hearer.hear_this(room, said)
 
 
-@case(rules=["R-ERR-6"], level="full", offers="code", title="an `ack` with `status` `error` carries `code` too")
+@case(
+    rules=["R-ERR-6"],
+    level="full",
+    offers="code",
+    title="an `ack` with `status` `error` carries `code` too",
+)
 def code_in_an_ack(bench: Bench) -> None:
     user = bench.user()
-    opened = user.ask("send_message", {"room_id": "lobby", "content": bench.text()}, want="character_count")
-    ack = user.ask("confirm_count", {"transaction_id": bench.get(opened, "data.transaction_id", str), "confirm": False})
+    opened = user.ask(
+        "send_message", {"room_id": "lobby", "content": bench.text()}, want="character_count"
+    )
+    ack = user.ask(
+        "confirm_count",
+        {"transaction_id": bench.get(opened, "data.transaction_id", str), "confirm": False},
+    )
     bench.equal(ack.get("status"), "error", "`status` of the `ack`")
     bench.equal(ack.get("code"), "not_confirmed", "`code` of the `ack`")
 
 
-@case(rules=["R-ERR-6"], level="full", offers=["code", "register"], title="`register_fail` carries `code` too")
+@case(
+    rules=["R-ERR-6"],
+    level="full",
+    offers=["code", "register"],
+    title="`register_fail` carries `code` too",
+)
 def code_in_register_fail(bench: Bench) -> None:
     user = bench.user()
     wire = bench.connect()
     wire.send({"action": "register", "data": {"chatid": user.chatid, "password": bench.password()}})
     reply = wire.expect("register_fail")
     code = bench.get(reply, "code", str)
-    bench.check(code in ("name_taken", "registration_closed"), "`code` `name_taken`", f"it was {code!r}")
+    bench.check(
+        code in ("name_taken", "registration_closed"), "`code` `name_taken`", f"it was {code!r}"
+    )
 
 
-@case(rules=["R-ERR-7"], level="full", title="an error of one request changes nothing, and the connection lives")
+@case(
+    rules=["R-ERR-7"],
+    level="full",
+    title="an error of one request changes nothing, and the connection lives",
+)
 def errors_change_nothing(bench: Bench) -> None:
     user, hearer = bench.users(2)
     room, said = bench.room_id(), bench.text()
     user.say(room, said)
-    opened = user.ask("send_message", {"room_id": room, "content": "the second"}, want="character_count")
+    opened = user.ask(
+        "send_message", {"room_id": room, "content": "the second"}, want="character_count"
+    )
     tid = bench.get(opened, "data.transaction_id", str)
     wrong: list[tuple[str, Packet]] = [
         ("send_message", {"room_id": room, "content": ""}),
@@ -607,7 +808,9 @@ def errors_change_nothing(bench: Bench) -> None:
     ]
     for action, data in wrong:
         bench.refused(user.request(action, data), original=action)
-    bench.equal([each["content"] for each in user.history(room)], [said], "the messages of the room")
+    bench.equal(
+        [each["content"] for each in user.history(room)], [said], "the messages of the room"
+    )
     user.confirm(room, "the second", tid)
     hearer.hear_this(room, said)
     hearer.hear_this(room, "the second")

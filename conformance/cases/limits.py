@@ -18,7 +18,10 @@ FAILURES = 6
 def collected(bench: Bench, user: User, count: int, *actions: str) -> list[Packet]:
     """So many replies of these actions, or `error`."""
     wanted = (*actions, "error")
-    return [user.wire.receive_where(lambda each: each.get("action") in wanted, " or ".join(wanted)) for _ in range(count)]
+    return [
+        user.wire.receive_where(lambda each: each.get("action") in wanted, " or ".join(wanted))
+        for _ in range(count)
+    ]
 
 
 @case(
@@ -34,10 +37,18 @@ def burst(bench: Bench) -> None:
     for _ in range(3):
         reply = other.request("get_messages", {"room_id": "lobby", "from_time": FUTURE})
         with bench.rule("R-LIM-3"):
-            bench.equal(reply.get("action"), "messages_list", "`action` of the answer to another client meanwhile")
+            bench.equal(
+                reply.get("action"),
+                "messages_list",
+                "`action` of the answer to another client meanwhile",
+            )
     replies = collected(bench, fast, BURST, "messages_list")
     refused = [reply for reply in replies if reply.get("action") == "error"]
-    bench.check(not refused, f"an answer to each of {BURST} requests", f"{len(refused)} were refused, as {shown(refused[:1])}")
+    bench.check(
+        not refused,
+        f"an answer to each of {BURST} requests",
+        f"{len(refused)} were refused, as {shown(refused[:1])}",
+    )
 
 
 @case(
@@ -53,10 +64,17 @@ def pings_are_free(bench: Bench) -> None:
     replies = collected(bench, user, PINGS, "pong")
     took = time.monotonic() - began
     bench.check(
-        all(reply.get("action") == "pong" for reply in replies), f"{PINGS} `pong`", f"this came, too: {shown(replies[-1])}"
+        all(reply.get("action") == "pong" for reply in replies),
+        f"{PINGS} `pong`",
+        f"this came, too: {shown(replies[-1])}",
     )
-    # At 20 a second behind a burst of 100 they would take 20 s; a busy machine needs a fraction of one.
-    bench.check(took < (PINGS - 100) / 20 * 0.75, f"{PINGS} `pong` without waiting", f"they took {took:.1f} s")
+    # At 20 a second behind a burst of 100 they would take 20 s; a busy machine needs a fraction of
+    # one.
+    bench.check(
+        took < (PINGS - 100) / 20 * 0.75,
+        f"{PINGS} `pong` without waiting",
+        f"they took {took:.1f} s",
+    )
 
 
 TOO_LONG: list[tuple[str, dict[str, Any]]] = [
@@ -64,18 +82,35 @@ TOO_LONG: list[tuple[str, dict[str, Any]]] = [
     ("send_message", {"room_id": "lobby", "content": "x", "transaction_id": ""}),
     ("confirm_count", {"transaction_id": "t" * 65, "confirm": True}),
     ("file_list_req", {"room_id": "lobby", "after": "a" * 256}),
-    ("file_send_init", {"room_id": "lobby", "file_path": "a", "file_size": 1, "file_type": "t" * 256, "total_packets": 1}),
+    (
+        "file_send_init",
+        {
+            "room_id": "lobby",
+            "file_path": "a",
+            "file_size": 1,
+            "file_type": "t" * 256,
+            "total_packets": 1,
+        },
+    ),
 ]
 
 
-@case(rules=["R-LIM-5"], level="full", offers="limits", title="texts over their bounds are bad_packet")
+@case(
+    rules=["R-LIM-5"], level="full", offers="limits", title="texts over their bounds are bad_packet"
+)
 def texts_are_bounded(bench: Bench) -> None:
     user = bench.user()
     for action, data in TOO_LONG:
         reply = user.request(action, data)
-        bench.check(reply.get("action") == "error", f"`error` for {action} with too long a text", f"this came: {shown(reply)}")
+        bench.check(
+            reply.get("action") == "error",
+            f"`error` for {action} with too long a text",
+            f"this came: {shown(reply)}",
+        )
         bench.refused(reply, "bad_packet", original=action)
-    reply = user.request("get_messages", {"room_id": "lobby", "from_time": FUTURE}, request_id="r" * 65)
+    reply = user.request(
+        "get_messages", {"room_id": "lobby", "from_time": FUTURE}, request_id="r" * 65
+    )
     bench.refused(reply, "bad_packet")
 
 
@@ -96,7 +131,11 @@ def login_is_bounded(bench: Bench) -> None:
         {"features": ["x" * 65], **right},
     ):
         reply = guest.request("login", {"chatid": account.chatid, **data})
-        bench.check(reply.get("action") == "error", f"`error` for a login with {shown(data, 80)}", f"this came: {shown(reply)}")
+        bench.check(
+            reply.get("action") == "error",
+            f"`error` for a login with {shown(data, 80)}",
+            f"this came: {shown(reply)}",
+        )
         bench.refused(reply, "bad_packet", original="login")
 
 
@@ -104,23 +143,45 @@ def login_is_bounded(bench: Bench) -> None:
 def limit(bench: Bench) -> None:
     user = bench.user()
     for value in (0, -1, 1001, "5", 1.5, True, None):
-        reply = user.request("get_messages", {"room_id": "lobby", "from_time": FUTURE, "limit": value})
-        bench.check(reply.get("action") == "error", f"`error` for `limit` {shown(value)}", f"this came: {shown(reply)}")
+        reply = user.request(
+            "get_messages", {"room_id": "lobby", "from_time": FUTURE, "limit": value}
+        )
+        bench.check(
+            reply.get("action") == "error",
+            f"`error` for `limit` {shown(value)}",
+            f"this came: {shown(reply)}",
+        )
         bench.refused(reply, "bad_packet", original="get_messages")
     for value in (1, 1000):
-        user.ask("get_messages", {"room_id": "lobby", "from_time": FUTURE, "limit": value}, want="messages_list")
+        user.ask(
+            "get_messages",
+            {"room_id": "lobby", "from_time": FUTURE, "limit": value},
+            want="messages_list",
+        )
 
 
 @case(
-    rules=["R-LIM-7"], level="full", offers="limits", title="a user has at most 64 open uploads, and one more is too_many_pending"
+    rules=["R-LIM-7"],
+    level="full",
+    offers="limits",
+    title="a user has at most 64 open uploads, and one more is too_many_pending",
 )
 def open_uploads(bench: Bench) -> None:
     user, room = bench.user(fresh=True), bench.room_id()
     about = {"room_id": room, "file_size": 10, "file_type": "text/plain", "total_packets": 1}
-    user.wire.send_together([user.packet("file_send_init", {**about, "file_path": f"{number}.txt"}) for number in range(65)])
+    user.wire.send_together(
+        [
+            user.packet("file_send_init", {**about, "file_path": f"{number}.txt"})
+            for number in range(65)
+        ]
+    )
     replies = collected(bench, user, 65, "file_send_init")
     for place, reply in enumerate(replies[:64], 1):
-        bench.equal(reply.get("action"), "file_send_init", f"`action` of the answer to upload {place} of 65 that stay open")
+        bench.equal(
+            reply.get("action"),
+            "file_send_init",
+            f"`action` of the answer to upload {place} of 65 that stay open",
+        )
     bench.refused(replies[64], "too_many_pending", original="file_send_init")
 
 
@@ -143,9 +204,15 @@ def failed_logins(bench: Bench) -> None:
     log_in(bench, user.account, session_key=user.session_key)
     free = time.monotonic() - began
     reply = guest.reply("login", timeout=bench.target.timeout + 10)
-    bench.equal(reply.get("action"), "login_fail", "`action` of the answer to the sixth wrong password")
+    bench.equal(
+        reply.get("action"), "login_fail", "`action` of the answer to the sixth wrong password"
+    )
     took = time.monotonic() - began
-    bench.check(took >= 0.9, "the sixth wrong password answered after a delay of 1 s", f"it was answered within {took:.2f} s")
+    bench.check(
+        took >= 0.9,
+        "the sixth wrong password answered after a delay of 1 s",
+        f"it was answered within {took:.2f} s",
+    )
     bench.transcript.note(f"others logged in within {free:.2f} s")
 
 

@@ -1,4 +1,5 @@
-"""Cases for the chapter Sending a message: the counting rule, both handshakes, a client's own keys."""
+"""Cases for the chapter Sending a message: the counting rule, both handshakes, a client's own
+keys."""
 
 from __future__ import annotations
 
@@ -9,7 +10,14 @@ from conformance.cases.sessions import comes_free
 from conformance.wire import Packet, shown
 
 PLACE = 20
-PLAIN = ["Hello", "a  b!", "Mississippi river, 1234567890", " leading and trailing ", '{}[]"\\/:,', "AaAaA"]
+PLAIN = [
+    "Hello",
+    "a  b!",
+    "Mississippi river, 1234567890",
+    " leading and trailing ",
+    '{}[]"\\/:,',
+    "AaAaA",
+]
 UNICODE = [
     "👍👍🏽",  # the skin tone is a code point of its own
     "e\u0301 \u00e9",  # two code points, and one that looks the same
@@ -19,9 +27,13 @@ UNICODE = [
 ]
 
 
-def open_message(bench: Bench, user: User, room: str, content: str, **data: Any) -> tuple[str, Packet]:
+def open_message(
+    bench: Bench, user: User, room: str, content: str, **data: Any
+) -> tuple[str, Packet]:
     """Send a message and return its transaction and the `character_count`; an assertion."""
-    opened = user.ask("send_message", {"room_id": room, "content": content, **data}, want="character_count")
+    opened = user.ask(
+        "send_message", {"room_id": room, "content": content, **data}, want="character_count"
+    )
     return bench.get(opened, "data.transaction_id", str), opened
 
 
@@ -47,7 +59,9 @@ def check_counts(bench: Bench, texts: list[str]) -> None:
     sender, room = bench.user(), bench.room_id()
     for content in texts:
         with bench.given("`character_count` as the answer to `send_message`"):
-            reply = sender.ask("send_message", {"room_id": room, "content": content}, want="character_count")
+            reply = sender.ask(
+                "send_message", {"room_id": room, "content": content}, want="character_count"
+            )
         counts = bench.get(reply, "data.letter_frequencies", dict)
         expected = letters(content)
         wrong = {
@@ -55,7 +69,10 @@ def check_counts(bench: Bench, texts: list[str]) -> None:
             for key in expected.keys() | counts.keys()
             if expected.get(key) != counts.get(key) or isinstance(counts.get(key), (bool, float))
         }
-        told = ", ".join(f"{key!r}: {right} expected, {came!r} came" for key, (right, came) in sorted(wrong.items())[:5])
+        told = ", ".join(
+            f"{key!r}: {right} expected, {came!r} came"
+            for key, (right, came) in sorted(wrong.items())[:5]
+        )
         bench.check(not wrong, f"the counts of every code point of {content!r}", told)
 
 
@@ -72,25 +89,36 @@ def counts_unicode(bench: Bench) -> None:
     check_counts(bench, [*UNICODE, bench.text()])
 
 
-@case(rules=["R-MSG-2"], title="send_message answers character_count with transaction_id, counts and original_action")
+@case(
+    rules=["R-MSG-2"],
+    title="send_message answers character_count with transaction_id, counts and original_action",
+)
 def opens_a_transaction(bench: Bench) -> None:
     sender, room = bench.user(), bench.room_id()
     tid, reply = open_message(bench, sender, room, bench.text())
     bench.check(bool(tid), "a `transaction_id` that is not empty", f"this came: {shown(reply)}")
     bench.get(reply, "data.letter_frequencies", dict)
-    bench.equal(bench.get(reply, "data.original_action", str), "send_message", "`data.original_action`")
+    bench.equal(
+        bench.get(reply, "data.original_action", str), "send_message", "`data.original_action`"
+    )
     other, _ = open_message(bench, sender, room, bench.text())
     bench.check(other != tid, "another `transaction_id` for another message", f"both times {tid!r}")
 
 
-@case(rules=["R-MSG-2"], title="before the confirmation nothing is stored and nobody sees the message")
+@case(
+    rules=["R-MSG-2"], title="before the confirmation nothing is stored and nobody sees the message"
+)
 def nothing_before_confirm(bench: Bench) -> None:
     sender, hearer = bench.users(2)
     room, early, later = bench.room_id(), bench.text(), bench.text()
     sender.say(room, bench.text())
     opened(bench, sender, room, early)
     stored = contents(bench, hearer, room)
-    bench.check(early not in stored, "a history without the message that was not confirmed", f"it holds {shown(stored)}")
+    bench.check(
+        early not in stored,
+        "a history without the message that was not confirmed",
+        f"it holds {shown(stored)}",
+    )
     sender.say(room, later)
     with bench.given("`receive_message`"):
         hearer.hear(room)
@@ -98,13 +126,18 @@ def nothing_before_confirm(bench: Bench) -> None:
     bench.equal(heard["data"]["content"], later, "the second message that the room hears")
 
 
-@case(rules=["R-MSG-4"], title="confirm_count true is answered by ack with the same transaction_id and status success")
+@case(
+    rules=["R-MSG-4"],
+    title="confirm_count true is answered by ack with the same transaction_id and status success",
+)
 def ack(bench: Bench) -> None:
     sender, room = bench.user(), bench.room_id()
     content = bench.text()
     tid = opened(bench, sender, room, content)
     said = sender.confirm(room, content, tid)
-    bench.equal(bench.get(said.ack, "data.transaction_id", str), tid, "`data.transaction_id` of the ack")
+    bench.equal(
+        bench.get(said.ack, "data.transaction_id", str), tid, "`data.transaction_id` of the ack"
+    )
 
 
 @case(rules=["R-MSG-4"], title="after the ack the message stands in the history, once")
@@ -115,7 +148,10 @@ def stored_once(bench: Bench) -> None:
     bench.equal(stored, [content], "the room's history")
 
 
-@case(rules=["R-MSG-4"], title="every other member who is on gets receive_message with room, sender, content and timestamp")
+@case(
+    rules=["R-MSG-4"],
+    title="every other member who is on gets receive_message with room, sender, content and timestamp",
+)
 def reaches_the_others(bench: Bench) -> None:
     sender, first, second = bench.users(3)
     room, content = bench.room_id(), bench.text()
@@ -127,7 +163,10 @@ def reaches_the_others(bench: Bench) -> None:
         bench.get(heard, "data.timestamp", str)
 
 
-@case(rules=["R-MSG-4"], title="the content arrives as it was sent: blanks at both ends, doubled ones, tabs and line ends too")
+@case(
+    rules=["R-MSG-4"],
+    title="the content arrives as it was sent: blanks at both ends, doubled ones, tabs and line ends too",
+)
 def blanks_arrive(bench: Bench) -> None:
     sender, hearer = bench.users(2)
     room = bench.room_id()
@@ -147,24 +186,34 @@ def same_number_everywhere(bench: Bench) -> None:
     sender, hearer = bench.users(2)
     room = bench.room_id()
     said = sender.say(room, bench.text())
-    number, timestamp = bench.get(said.ack, "data.message_id", int), bench.get(said.ack, "data.timestamp", str)
+    number, timestamp = (
+        bench.get(said.ack, "data.message_id", int),
+        bench.get(said.ack, "data.timestamp", str),
+    )
     heard = heard_message(bench, hearer, said)
     bench.equal(bench.get(heard, "data.message_id", int), number, "`message_id` of receive_message")
-    bench.equal(bench.get(heard, "data.timestamp", str), timestamp, "`timestamp` of receive_message")
+    bench.equal(
+        bench.get(heard, "data.timestamp", str), timestamp, "`timestamp` of receive_message"
+    )
     with bench.given("the room's history"):
         (stored,) = hearer.history(room) or [{}]
     bench.equal(stored.get("message_id"), number, "`message_id` in the history")
     bench.equal(stored.get("timestamp"), timestamp, "`timestamp` in the history")
 
 
-@case(rules=["R-MSG-5"], title="after confirm false the answer is ack with status error, and the message is nowhere")
+@case(
+    rules=["R-MSG-5"],
+    title="after confirm false the answer is ack with status error, and the message is nowhere",
+)
 def not_confirmed(bench: Bench) -> None:
     sender, hearer = bench.users(2)
     room, dropped, kept = bench.room_id(), bench.text(), bench.text()
     tid = opened(bench, sender, room, dropped)
     reply = sender.ask("confirm_count", {"transaction_id": tid, "confirm": False}, want="ack")
     bench.equal(reply.get("status"), "error", "`status` of the ack")
-    bench.equal(bench.get(reply, "data.transaction_id", str), tid, "`data.transaction_id` of the ack")
+    bench.equal(
+        bench.get(reply, "data.transaction_id", str), tid, "`data.transaction_id` of the ack"
+    )
     sender.say(room, kept)
     with bench.given("`receive_message`"):
         heard = hearer.hear(room)
@@ -196,7 +245,9 @@ def not_confirmed_code(bench: Bench) -> None:
 def room_deleted_meanwhile(bench: Bench) -> None:
     owner, member = bench.users(2)
     with bench.given("a private room"):
-        made = owner.ask("create_room", {"participants": [member.chatid], "room_name": bench.room_id()})
+        made = owner.ask(
+            "create_room", {"participants": [member.chatid], "room_name": bench.room_id()}
+        )
         room = bench.get(made, "data.room_id", str)
     tid = opened(bench, member, room, bench.text())
     with bench.given("`room_deleted`"):
@@ -217,28 +268,46 @@ def too_many_open(bench: Bench) -> None:
     sender.wire.send_together([packet] * 65)
     replies = [sender.reply("send_message") for _ in range(65)]
     for place, reply in enumerate(replies[:64], 1):
-        bench.equal(reply.get("action"), "character_count", f"`action` of the answer to message {place} of 65 that stay open")
+        bench.equal(
+            reply.get("action"),
+            "character_count",
+            f"`action` of the answer to message {place} of 65 that stay open",
+        )
     bench.refused(replies[64], "too_many_pending", original="send_message")
 
 
-@case(rules=["R-MSG-7"], level="full", offers="limits", title="an open transaction dies with its connection")
+@case(
+    rules=["R-MSG-7"],
+    level="full",
+    offers="limits",
+    title="an open transaction dies with its connection",
+)
 def dies_with_connection(bench: Bench) -> None:
     user, room, content = bench.user(own=True), bench.room_id(), bench.text()
     tid = opened(bench, user, room, content)
     user.close()
     with bench.given("a new session"):
         again = comes_free(bench, user.account)
-    bench.refused(again.request("confirm_count", {"transaction_id": tid, "confirm": True}), "transaction_not_found")
+    bench.refused(
+        again.request("confirm_count", {"transaction_id": tid, "confirm": True}),
+        "transaction_not_found",
+    )
 
 
-@case(rules=["R-MSG-12"], title="confirm_count for a transaction that is not open is an error, and nothing is stored")
+@case(
+    rules=["R-MSG-12"],
+    title="confirm_count for a transaction that is not open is an error, and nothing is stored",
+)
 def unknown_transaction(bench: Bench) -> None:
     user = bench.user()
     reply = user.request("confirm_count", {"transaction_id": bench.key(), "confirm": True})
     bench.refused(reply, "transaction_not_found", original="confirm_count")
 
 
-@case(rules=["R-MSG-12"], title="a transaction is confirmed once: the second confirm_count is an error")
+@case(
+    rules=["R-MSG-12"],
+    title="a transaction is confirmed once: the second confirm_count is an error",
+)
 def confirmed_twice(bench: Bench) -> None:
     user, room, content = bench.user(), bench.room_id(), bench.text()
     said = user.say(room, content)
@@ -257,12 +326,24 @@ def anothers_transaction(bench: Bench) -> None:
     sender.confirm(room, content, tid)
 
 
-@case(rules=["R-MSG-12"], title="character_count and ack for a message that does not exist are errors")
+@case(
+    rules=["R-MSG-12"], title="character_count and ack for a message that does not exist are errors"
+)
 def answers_for_nothing(bench: Bench) -> None:
     user, tid = bench.user(), bench.key()
-    counted = {"transaction_id": tid, "letter_frequencies": {"a": 1}, "original_action": "receive_message"}
-    bench.refused(user.request("character_count", counted), "transaction_not_found", original="character_count")
-    user.send("ack", {"transaction_id": tid}, status="success", message="Action processed successfully.")
+    counted = {
+        "transaction_id": tid,
+        "letter_frequencies": {"a": 1},
+        "original_action": "receive_message",
+    }
+    bench.refused(
+        user.request("character_count", counted),
+        "transaction_not_found",
+        original="character_count",
+    )
+    user.send(
+        "ack", {"transaction_id": tid}, status="success", message="Action processed successfully."
+    )
     bench.refused(user.wire.expect("error"), "transaction_not_found", original="ack")
 
 
@@ -278,7 +359,11 @@ def no_answer_to_oneself(bench: Bench) -> None:
 def empty_message(bench: Bench) -> None:
     sender, room = bench.user(), bench.room_id()
     open_message(bench, sender, room, "   ")
-    bench.refused(sender.request("send_message", {"room_id": room, "content": ""}), "bad_packet", original="send_message")
+    bench.refused(
+        sender.request("send_message", {"room_id": room, "content": ""}),
+        "bad_packet",
+        original="send_message",
+    )
 
 
 @case(
@@ -296,11 +381,18 @@ def longest_message(bench: Bench) -> None:
     said = sender.say(room, content)
     heard = hearer.hear(room)
     bench.check(
-        heard["data"]["content"] == said.content, f"all of the {size} bytes", f"{len(heard['data']['content'])} characters came"
+        heard["data"]["content"] == said.content,
+        f"all of the {size} bytes",
+        f"{len(heard['data']['content'])} characters came",
     )
     if limit:
-        bench.refused(sender.request("send_message", {"room_id": room, "content": content + "x"}), "bad_packet")
-    bench.refused(sender.request("send_message", {"room_id": room, "content": "a\u0000b"}), "bad_packet")
+        bench.refused(
+            sender.request("send_message", {"room_id": room, "content": content + "x"}),
+            "bad_packet",
+        )
+    bench.refused(
+        sender.request("send_message", {"room_id": room, "content": "a\u0000b"}), "bad_packet"
+    )
 
 
 # --- a client's own keys
@@ -318,7 +410,9 @@ def own_key(bench: Bench) -> None:
     tid, _ = open_message(bench, sender, room, content, transaction_id=key)
     bench.equal(tid, key, "`data.transaction_id` of character_count")
     said = sender.confirm(room, content, key)
-    bench.equal(bench.get(said.ack, "data.transaction_id", str), key, "`data.transaction_id` of the ack")
+    bench.equal(
+        bench.get(said.ack, "data.transaction_id", str), key, "`data.transaction_id` of the ack"
+    )
 
 
 @case(
@@ -331,13 +425,21 @@ def same_key_again(bench: Bench) -> None:
     sender, hearer = bench.user(own=True), bench.user()
     room, content, later, key = bench.room_id(), bench.text(), bench.text(), bench.key()
     said = sender.say(room, content, transaction_id=key)
-    again = sender.ask("send_message", {"room_id": room, "content": content, "transaction_id": key}, want="ack")
+    again = sender.ask(
+        "send_message", {"room_id": room, "content": content, "transaction_id": key}, want="ack"
+    )
     for name in ("transaction_id", "message_id", "timestamp"):
-        bench.equal(data_of(again).get(name), data_of(said.ack).get(name), f"`data.{name}` of the second ack")
+        bench.equal(
+            data_of(again).get(name),
+            data_of(said.ack).get(name),
+            f"`data.{name}` of the second ack",
+        )
     sender.close()
     with bench.given("a new session"):
         sender = comes_free(bench, sender.account)
-    sender.ask("send_message", {"room_id": room, "content": content, "transaction_id": key}, want="ack")
+    sender.ask(
+        "send_message", {"room_id": room, "content": content, "transaction_id": key}, want="ack"
+    )
     with bench.rule("R-MSG-8"):
         sender.say(room, later)
         hearer.hear_this(room, content)
@@ -356,7 +458,9 @@ def key_of_another_message(bench: Bench) -> None:
     room, content = bench.room_id(), bench.text()
     sender.say(room, content, transaction_id=key)
     for where, what in ((room, bench.text()), (bench.room_id(), content)):
-        reply = sender.request("send_message", {"room_id": where, "content": what, "transaction_id": key})
+        reply = sender.request(
+            "send_message", {"room_id": where, "content": what, "transaction_id": key}
+        )
         bench.refused(reply, "transaction_mismatch", original="send_message")
 
 
@@ -371,9 +475,15 @@ def open_key(bench: Bench) -> None:
     room, content = bench.room_id(), bench.text()
     opened(bench, sender, room, content, transaction_id=key)
     _, again = open_message(bench, sender, room, content, transaction_id=key)
-    bench.equal(bench.get(again, "data.letter_frequencies", dict), letters(content), "`letter_frequencies` of the second start")
+    bench.equal(
+        bench.get(again, "data.letter_frequencies", dict),
+        letters(content),
+        "`letter_frequencies` of the second start",
+    )
     for where, what in ((room, bench.text()), (bench.room_id(), content)):
-        reply = sender.request("send_message", {"room_id": where, "content": what, "transaction_id": key})
+        reply = sender.request(
+            "send_message", {"room_id": where, "content": what, "transaction_id": key}
+        )
         bench.refused(reply, "transaction_mismatch", original="send_message")
     sender.confirm(room, content, key)
     bench.equal(contents(bench, sender, room), [content], "the room's history")
@@ -393,24 +503,40 @@ def keys_of_two_users(bench: Bench) -> None:
     open_message(bench, second, room, texts[1], transaction_id=key)
     second.confirm(room, texts[1], key)
     bench.equal(contents(bench, first, room), texts, "the room's history")
-    file = {"room_id": room, "file_path": "a.txt", "file_size": 1, "file_type": "text/plain", "total_packets": 1}
+    file = {
+        "room_id": room,
+        "file_path": "a.txt",
+        "file_size": 1,
+        "file_type": "text/plain",
+        "total_packets": 1,
+    }
     first.ask("file_send_init", {**file, "transaction_id": key})
 
 
 # --- the receiver's handshake
 
 
-@case(rules=["R-MSG-15"], title="every receiver of a message gets the same transaction_id, each message has its own")
+@case(
+    rules=["R-MSG-15"],
+    title="every receiver of a message gets the same transaction_id, each message has its own",
+)
 def same_t2(bench: Bench) -> None:
     sender, first, second = bench.users(3)
     room = bench.room_id()
     seen = []
     for _ in range(2):
         said = sender.say(room, bench.text())
-        one, other = (heard_message(bench, hearer, said)["data"]["transaction_id"] for hearer in (first, second))
+        one, other = (
+            heard_message(bench, hearer, said)["data"]["transaction_id"]
+            for hearer in (first, second)
+        )
         bench.equal(other, one, "`transaction_id` of the second receiver")
         seen.append(one)
-    bench.check(seen[0] != seen[1], "another `transaction_id` for another message", f"both times {seen[0]!r}")
+    bench.check(
+        seen[0] != seen[1],
+        "another `transaction_id` for another message",
+        f"both times {seen[0]!r}",
+    )
 
 
 @case(rules=["R-MSG-15"], title="a receiver may answer in its next session")
@@ -426,14 +552,21 @@ def answered_later(bench: Bench) -> None:
     bench.equal(bench.get(reply, "data.confirm", bool), True, "`data.confirm`")
 
 
-@case(rules=["R-MSG-16"], title="right counts of a receiver are answered by confirm_count true, with the same transaction_id")
+@case(
+    rules=["R-MSG-16"],
+    title="right counts of a receiver are answered by confirm_count true, with the same transaction_id",
+)
 def right_counts(bench: Bench) -> None:
     sender, hearer = bench.users(2)
     said = sender.say(bench.room_id(), "plainletters")
     heard = heard_message(bench, hearer, said)
     reply = hearer.count_back(heard)
     bench.equal(reply.get("action"), "confirm_count", "`action` of the answer")
-    bench.equal(bench.get(reply, "data.transaction_id", str), heard["data"]["transaction_id"], "`data.transaction_id`")
+    bench.equal(
+        bench.get(reply, "data.transaction_id", str),
+        heard["data"]["transaction_id"],
+        "`data.transaction_id`",
+    )
     bench.equal(bench.get(reply, "data.confirm", bool), True, "`data.confirm`")
 
 
@@ -443,13 +576,21 @@ def wrong_counts(bench: Bench) -> None:
     said = sender.say(bench.room_id(), "plainletters")
     heard = heard_message(bench, hearer, said)
     right = letters("plainletters")
-    wrongs = {"one too many": {**right, "l": right["l"] + 1}, "a letter that is not there": {**right, "z": 1}, "none at all": {}}
+    wrongs = {
+        "one too many": {**right, "l": right["l"] + 1},
+        "a letter that is not there": {**right, "z": 1},
+        "none at all": {},
+    }
     wrongs["the right sum, but not of each"] = {**right, "l": right["l"] + 1, "t": right["t"] - 1}
     wrongs["a letter left out"] = {key: count for key, count in right.items() if key != "p"}
     for why, counted in wrongs.items():
         reply = hearer.count_back(heard, counted)
-        bench.equal(reply.get("action"), "confirm_count", f"`action` of the answer to counts with {why}")
-        bench.equal(bench.get(reply, "data.confirm", bool), False, f"`data.confirm` for counts with {why}")
+        bench.equal(
+            reply.get("action"), "confirm_count", f"`action` of the answer to counts with {why}"
+        )
+        bench.equal(
+            bench.get(reply, "data.confirm", bool), False, f"`data.confirm` for counts with {why}"
+        )
 
 
 @case(rules=["R-MSG-16"], title="counts of text beyond ASCII are compared by code points")
@@ -463,18 +604,30 @@ def counts_back_unicode(bench: Bench) -> None:
         bench.equal(bench.get(reply, "data.confirm", bool), True, "`data.confirm`")
 
 
-@case(rules=["R-MSG-16"], level="full", offers="limits", title="counts that are no integers are bad_packet")
+@case(
+    rules=["R-MSG-16"],
+    level="full",
+    offers="limits",
+    title="counts that are no integers are bad_packet",
+)
 def counts_of_other_types(bench: Bench) -> None:
     sender, hearer = bench.users(2)
     said = sender.say(bench.room_id(), "a")
     heard = heard_message(bench, hearer, said)
     for count in (1.0, True, "1", None, [1]):
         reply = hearer.count_back(heard, {"a": count})
-        bench.check(reply.get("action") == "error", f"`error` for the counts {shown({'a': count})}", f"this came: {shown(reply)}")
+        bench.check(
+            reply.get("action") == "error",
+            f"`error` for the counts {shown({'a': count})}",
+            f"this came: {shown(reply)}",
+        )
         bench.refused(reply, "bad_packet", original="character_count")
 
 
-@case(rules=["R-MSG-17", "R-MSG-19"], title="the ack of a receiver has no reply, and a second one does no harm")
+@case(
+    rules=["R-MSG-17", "R-MSG-19"],
+    title="the ack of a receiver has no reply, and a second one does no harm",
+)
 def ack_has_no_reply(bench: Bench) -> None:
     sender, hearer = bench.users(2)
     room, later = bench.room_id(), bench.text()
@@ -485,7 +638,11 @@ def ack_has_no_reply(bench: Bench) -> None:
     for _ in range(2):
         hearer.acknowledge(heard)
     hearer.fence()
-    stray = [packet for packet in hearer.wire.aside() if packet.get("action") in ("ack", "error", "confirm_count")]
+    stray = [
+        packet
+        for packet in hearer.wire.aside()
+        if packet.get("action") in ("ack", "error", "confirm_count")
+    ]
     bench.check(not stray, "no reply to `ack`", f"this came: {shown(stray)}")
     sender.say(room, later)
     hearer.hear_this(room, later)
@@ -506,12 +663,21 @@ def comes_again(bench: Bench) -> None:
     again = hearer.hear(said.room_id)
     bench.equal(again["data"]["content"], said.content, "`content` of the message that comes again")
     bench.equal(
-        again["data"]["transaction_id"], heard["data"]["transaction_id"], "`transaction_id` of the message that comes again"
+        again["data"]["transaction_id"],
+        heard["data"]["transaction_id"],
+        "`transaction_id` of the message that comes again",
     )
-    bench.equal(again["data"].get("message_id"), heard["data"].get("message_id"), "`message_id` of the message that comes again")
+    bench.equal(
+        again["data"].get("message_id"),
+        heard["data"].get("message_id"),
+        "`message_id` of the message that comes again",
+    )
 
 
-@case(rules=["R-MSG-18"], title="a message is sent again at most 3 times, and only to who asked for it")
+@case(
+    rules=["R-MSG-18"],
+    title="a message is sent again at most 3 times, and only to who asked for it",
+)
 def at_most_three_times(bench: Bench) -> None:
     sender, hearer, other = bench.users(3)
     room, last = bench.room_id(), bench.text()
@@ -531,7 +697,10 @@ def at_most_three_times(bench: Bench) -> None:
 
 
 @case(
-    rules=["R-MSG-19"], level="full", offers="limits", title="an ack needs status, success or error; its message may be left out"
+    rules=["R-MSG-19"],
+    level="full",
+    offers="limits",
+    title="an ack needs status, success or error; its message may be left out",
 )
 def ack_needs_status(bench: Bench) -> None:
     sender, hearer = bench.users(2)
@@ -548,7 +717,10 @@ def ack_needs_status(bench: Bench) -> None:
     bench.check(not stray, "no reply to an `ack` without `message`", f"this came: {shown(stray)}")
 
 
-@case(rules=["R-MSG-20"], title="a receiver that never answers is told once, and history has the message")
+@case(
+    rules=["R-MSG-20"],
+    title="a receiver that never answers is told once, and history has the message",
+)
 def never_answers(bench: Bench) -> None:
     sender, hearer = bench.users(2)
     room, first, second = bench.room_id(), bench.text(), bench.text()
@@ -568,7 +740,9 @@ def not_to_its_sender(bench: Bench) -> None:
     second.say(room, theirs)
     with bench.given("`receive_message` for a receiver"):
         heard = first.hear(room)
-    bench.equal(heard["data"]["content"], theirs, "the first message of the room that its sender hears")
+    bench.equal(
+        heard["data"]["content"], theirs, "the first message of the room that its sender hears"
+    )
 
 
 @case(

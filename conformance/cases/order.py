@@ -1,4 +1,5 @@
-"""Cases for the chapter Order: what an ack promises, one order for all, numbers and times, the order of replies."""
+"""Cases for the chapter Order: what an ack promises, one order for all, numbers and times, the
+order of replies."""
 
 from __future__ import annotations
 
@@ -34,39 +35,65 @@ def survives_a_kill(bench: Bench) -> None:
     bench.equal(came, [each.content for each in said], "the room's history after the kill")
     packets = download(bench, again, room, path)
     came_body = b"".join(
-        base64.b64decode(packet["data"]["file_data"]) for packet in packets if packet["action"] == "file_down_data"
+        base64.b64decode(packet["data"]["file_data"])
+        for packet in packets
+        if packet["action"] == "file_down_data"
     )
     bench.check(
-        came_body == body, "the file as it was sent, after the kill", f"{len(came_body)} of {len(body)} bytes came, or others"
+        came_body == body,
+        "the file as it was sent, after the kill",
+        f"{len(came_body)} of {len(body)} bytes came, or others",
     )
 
 
-@case(rules=["R-ORDER-2"], title="everybody hears and reads the messages of a room in one and the same order")
+@case(
+    rules=["R-ORDER-2"],
+    title="everybody hears and reads the messages of a room in one and the same order",
+)
 def one_order(bench: Bench) -> None:
     senders, hearers = bench.users(2), bench.users(2)
     room = bench.room_id()
     with bench.given("messages of two senders at once"):
         for sender in senders:
-            packets = [sender.packet("send_message", {"room_id": room, "content": bench.text()}) for _ in range(8)]
+            packets = [
+                sender.packet("send_message", {"room_id": room, "content": bench.text()})
+                for _ in range(8)
+            ]
             sender.wire.send_together(packets)
         for sender in senders:
-            tids = [bench.get(sender.reply("send_message"), "data.transaction_id", str) for _ in range(8)]
+            tids = [
+                bench.get(sender.reply("send_message"), "data.transaction_id", str)
+                for _ in range(8)
+            ]
             sender.wire.send_together(
-                [{"action": "confirm_count", "data": {"transaction_id": tid, "confirm": True}} for tid in tids]
+                [
+                    {"action": "confirm_count", "data": {"transaction_id": tid, "confirm": True}}
+                    for tid in tids
+                ]
             )
         for sender in senders:
             for _ in range(8):
-                bench.equal(sender.reply("confirm_count").get("status"), "success", "`status` of the ack")
-        history = [(message["sender_chatid"], message["content"]) for message in hearers[0].history(room)]
+                bench.equal(
+                    sender.reply("confirm_count").get("status"), "success", "`status` of the ack"
+                )
+        history = [
+            (message["sender_chatid"], message["content"]) for message in hearers[0].history(room)
+        ]
         bench.equal(len(history), 16, "the number of messages in the history")
     for hearer in hearers:
         live = [heard_by(hearer, room) for _ in range(16)]
-        bench.check(live == history, "live the order of the history", f"first difference: {difference(live, history)}")
+        bench.check(
+            live == history,
+            "live the order of the history",
+            f"first difference: {difference(live, history)}",
+        )
     for sender in senders:
         others = [entry for entry in history if entry[0] != sender.chatid]
         live = [heard_by(sender, room) for _ in others]
         bench.check(
-            live == others, "live the order of the history, for a sender too", f"first difference: {difference(live, others)}"
+            live == others,
+            "live the order of the history, for a sender too",
+            f"first difference: {difference(live, others)}",
         )
 
 
@@ -95,14 +122,26 @@ def numbers_grow(bench: Bench) -> None:
     for place in range(6):
         said = (first, second)[place % 2].say(rooms[place // 2 % 2], bench.text())
         numbers.append(bench.get(said.ack, "data.message_id", int))
-    bench.check(all(one < other for one, other in itertools.pairwise(numbers)), "ids that grow", f"these came: {numbers}")
+    bench.check(
+        all(one < other for one, other in itertools.pairwise(numbers)),
+        "ids that grow",
+        f"these came: {numbers}",
+    )
     with bench.rule("R-ORDER-2"):
         for room in rooms:
             stored = [bench.get(message, "message_id", int) for message in first.history(room)]
-            bench.equal(stored, [number for number in numbers if number in stored], "the ids in the history")
+            bench.equal(
+                stored, [number for number in numbers if number in stored], "the ids in the history"
+            )
 
 
-@case(rules=["R-ORDER-3"], level="robust", last=True, offers="message_id", title="message_id goes on growing after a restart")
+@case(
+    rules=["R-ORDER-3"],
+    level="robust",
+    last=True,
+    offers="message_id",
+    title="message_id goes on growing after a restart",
+)
 def numbers_grow_over_restart(bench: Bench) -> None:
     process = bench.target.process
     if process is None:
@@ -126,7 +165,11 @@ def timestamps(bench: Bench) -> None:
         stored = hearer.history(room)
     told = [bench.get(heard, "data.timestamp", str), *(message["timestamp"] for message in stored)]
     for timestamp in [*told, *([] if said.timestamp is None else [said.timestamp])]:
-        bench.check(bool(TIMESTAMP.fullmatch(timestamp)), "a time as 2024-01-01T12:00:00Z", f"{timestamp!r} came")
+        bench.check(
+            bool(TIMESTAMP.fullmatch(timestamp)),
+            "a time as 2024-01-01T12:00:00Z",
+            f"{timestamp!r} came",
+        )
 
 
 @case(rules=["R-ORDER-5"], title="requests sent in one piece are answered in their order")
@@ -142,11 +185,16 @@ def replies_in_order(bench: Bench) -> None:
         ]
     user.wire.send_together(packets)
     actions = ("character_count", "messages_list", "error")
-    replies = [user.wire.receive_where(lambda each: each.get("action") in actions, "the replies, each") for _ in packets]
+    replies = [
+        user.wire.receive_where(lambda each: each.get("action") in actions, "the replies, each")
+        for _ in packets
+    ]
     came = [reply["action"] for reply in replies]
     bench.equal(came, ["character_count", "messages_list"] * 4, "the actions of the replies")
     totals = [sum_of(bench, reply) for reply in replies[::2]]
-    bench.equal(totals, [len(text) for text in texts], "how many characters each `character_count` counted")
+    bench.equal(
+        totals, [len(text) for text in texts], "how many characters each `character_count` counted"
+    )
 
 
 def sum_of(bench: Bench, reply: Packet) -> int:
@@ -155,17 +203,28 @@ def sum_of(bench: Bench, reply: Packet) -> int:
     return sum(count for count in counts.values() if isinstance(count, int))
 
 
-@case(rules=["R-ORDER-5"], level="full", offers="request_id", title="errors and successes keep the order of their requests, too")
+@case(
+    rules=["R-ORDER-5"],
+    level="full",
+    offers="request_id",
+    title="errors and successes keep the order of their requests, too",
+)
 def errors_in_order(bench: Bench) -> None:
     user = bench.user()
     keys = [bench.key() for _ in range(6)]
     packets = []
     for place, key in enumerate(keys):
         from_time = FUTURE if place % 2 else "no time"
-        packets.append(user.packet("get_messages", {"room_id": "lobby", "from_time": from_time}, request_id=key))
+        packets.append(
+            user.packet(
+                "get_messages", {"room_id": "lobby", "from_time": from_time}, request_id=key
+            )
+        )
     user.wire.send_together(packets)
     replies = [user.reply("get_messages") for _ in packets]
-    bench.equal([reply.get("request_id") for reply in replies], keys, "the `request_id` of the replies")
+    bench.equal(
+        [reply.get("request_id") for reply in replies], keys, "the `request_id` of the replies"
+    )
 
 
 @case(rules=["R-ORDER-6"], title="the acks of one client come in the order of its confirm_counts")
@@ -176,7 +235,10 @@ def acks_in_order(bench: Bench) -> None:
     order = list(range(6))
     bench.random.shuffle(order)
     user.wire.send_together(
-        [{"action": "confirm_count", "data": {"transaction_id": tids[place], "confirm": True}} for place in order]
+        [
+            {"action": "confirm_count", "data": {"transaction_id": tids[place], "confirm": True}}
+            for place in order
+        ]
     )
     acks = [user.reply("confirm_count") for _ in order]
     came = [bench.get(ack, "data.transaction_id", str) for ack in acks]
@@ -192,7 +254,10 @@ def upload(bench: Bench, user: User, room: str) -> tuple[str, bytes]:
     body = bench.random.randbytes(2 * size + 17)
     about = {"room_id": room, "file_path": path}
     with bench.given("an upload", remember="upload"):
-        user.ask("file_send_init", {**about, "file_size": len(body), "file_type": "text/plain", "total_packets": 3})
+        user.ask(
+            "file_send_init",
+            {**about, "file_size": len(body), "file_type": "text/plain", "total_packets": 3},
+        )
         for number in (1, 2, 3):
             chunk = base64.b64encode(body[(number - 1) * size : number * size]).decode("ascii")
             user.ask("file_send_data", {**about, "sequence_number": number, "file_data": chunk})
@@ -228,16 +293,30 @@ def download_in_order(bench: Bench) -> None:
     user, room = bench.user(), bench.room_id()
     path, _ = upload(bench, user, room)
     packets = download(bench, user, room, path)
-    came = [packet["data"]["sequence_number"] if packet["action"] == "file_down_data" else packet["action"] for packet in packets]
+    came = [
+        packet["data"]["sequence_number"]
+        if packet["action"] == "file_down_data"
+        else packet["action"]
+        for packet in packets
+    ]
     total = bench.get(packets[0], "data.total_packets", int)
-    bench.equal(came, ["file_down_meta", *range(1, total + 1), "file_down_fin"], "the order of the packets")
+    bench.equal(
+        came, ["file_down_meta", *range(1, total + 1), "file_down_fin"], "the order of the packets"
+    )
 
 
-@case(rules=["R-ORDER-5", "R-MSG-1"], title="two messages sent in one piece are counted each by itself")
+@case(
+    rules=["R-ORDER-5", "R-MSG-1"],
+    title="two messages sent in one piece are counted each by itself",
+)
 def two_at_once(bench: Bench) -> None:
     user, room = bench.user(), bench.room_id()
     texts = [bench.text(), bench.text()]
-    user.wire.send_together([user.packet("send_message", {"room_id": room, "content": text}) for text in texts])
+    user.wire.send_together(
+        [user.packet("send_message", {"room_id": room, "content": text}) for text in texts]
+    )
     for text in texts:
         reply = user.reply("send_message")
-        bench.equal(bench.get(reply, "data.letter_frequencies", dict), letters(text), "`letter_frequencies`")
+        bench.equal(
+            bench.get(reply, "data.letter_frequencies", dict), letters(text), "`letter_frequencies`"
+        )

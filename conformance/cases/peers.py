@@ -11,7 +11,8 @@ from conformance.wire import Closed, Packet, Silence, encode, shown
 
 PLACE = 80
 FLOOD = 100
-"""So many connections come and go at once; loopback and a class room are far above it (R-LIM-10)."""
+"""So many connections come and go at once; loopback and a class room are far above it
+(R-LIM-10)."""
 LARGE = 16_000
 """Bytes of a large message."""
 
@@ -20,12 +21,18 @@ def talk(bench: Bench, sender: User, hearer: User, room: str, count: int = 1) ->
     """Fail unless two users can talk as usual."""
     for _ in range(count):
         said = bench.text()
-        opened = sender.ask("send_message", {"room_id": room, "content": said}, want="character_count")
+        opened = sender.ask(
+            "send_message", {"room_id": room, "content": said}, want="character_count"
+        )
         sender.confirm(room, said, bench.get(opened, "data.transaction_id", str))
         hearer.hear_this(room, said)
 
 
-@case(rules=["R-FRAME-2"], level="robust", title="a peer that sends one byte at a time is served, and keeps nobody waiting")
+@case(
+    rules=["R-FRAME-2"],
+    level="robust",
+    title="a peer that sends one byte at a time is served, and keeps nobody waiting",
+)
 def one_byte_at_a_time(bench: Bench) -> None:
     sender, hearer, slow = bench.user(), bench.user(), bench.user(own=True)
     room, said = bench.room_id(), bench.text(2)
@@ -35,19 +42,30 @@ def one_byte_at_a_time(bench: Bench) -> None:
         if place % 25 == 10:
             talk(bench, sender, hearer, room)
     opened = slow.reply("send_message")
-    bench.equal(opened.get("action"), "character_count", "the answer to a request that came byte by byte")
+    bench.equal(
+        opened.get("action"), "character_count", "the answer to a request that came byte by byte"
+    )
     slow.confirm(room, said, bench.get(opened, "data.transaction_id", str))
     hearer.hear_this(room, said)
 
 
-@case(rules=["R-MSG-21"], level="robust", title="peers that stop in the middle of a frame or of a handshake keep nobody waiting")
+@case(
+    rules=["R-MSG-21"],
+    level="robust",
+    title="peers that stop in the middle of a frame or of a handshake keep nobody waiting",
+)
 def stopped_in_the_middle(bench: Bench) -> None:
     sender, hearer = bench.users(2)
     half, header, unanswered = bench.user(own=True), bench.connect(), bench.user(own=True)
     room = bench.room_id()
-    half.wire.send_raw(encode(half.packet("send_message", {"room_id": room, "content": "half"}))[:20], "twenty bytes of a frame")
+    half.wire.send_raw(
+        encode(half.packet("send_message", {"room_id": room, "content": "half"}))[:20],
+        "twenty bytes of a frame",
+    )
     header.send_raw(b"\0\0", "half of a length")
-    unanswered.ask("send_message", {"room_id": room, "content": "never confirmed"}, want="character_count")
+    unanswered.ask(
+        "send_message", {"room_id": room, "content": "never confirmed"}, want="character_count"
+    )
     talk(bench, sender, hearer, room, 5)
 
 
@@ -63,7 +81,9 @@ def a_reader_that_stops(bench: Bench) -> None:
     for number in range(36):
         for sender in senders:
             content = f"{number} {sender.chatid} " + "x" * LARGE
-            opened = sender.ask("send_message", {"room_id": room, "content": content}, want="character_count")
+            opened = sender.ask(
+                "send_message", {"room_id": room, "content": content}, want="character_count"
+            )
             sender.confirm(room, content, bench.get(opened, "data.transaction_id", str))
             hearer.hear_this(room, content)
             sender.wire.take_aside()
@@ -77,7 +97,9 @@ def a_reader_that_stops(bench: Bench) -> None:
     if len(heard) < len(said):
         with bench.rule("R-LIM-11"):
             missed = _all_of(bench, another_session(bench, stopped), room)
-            bench.check(missed == said, f"all {len(said)} messages in the history", f"it had {len(missed)}")
+            bench.check(
+                missed == said, f"all {len(said)} messages in the history", f"it had {len(missed)}"
+            )
 
 
 def _read_what_is_left(bench: Bench, user: User, room: str, count: int) -> list[str]:
@@ -127,14 +149,21 @@ def connect_and_close(bench: Bench) -> None:
             if place % 3 == 0:
                 wire.send_raw(struct.pack(">I", 100) + b'{"action"', "the beginning of a frame")
             elif place % 3 == 1:
-                wire.send({"action": "get_messages", "data": {"chatid": "anna", "room_id": "lobby", "from_time": FUTURE}})
+                wire.send(
+                    {
+                        "action": "get_messages",
+                        "data": {"chatid": "anna", "room_id": "lobby", "from_time": FUTURE},
+                    }
+                )
             if (place + turn) % 2:
                 wire.reset()
             else:
                 wire.close()
         talk(bench, sender, hearer, room)
     newcomer = bench.guest(bench.account())
-    bench.equal(newcomer.login().get("action"), "login_success", "the reply to a login after the flood")
+    bench.equal(
+        newcomer.login().get("action"), "login_success", "the reply to a login after the flood"
+    )
     talk(bench, newcomer, hearer, room)
 
 
@@ -149,7 +178,9 @@ def many_requests_in_one_send(bench: Bench) -> None:
     for room in rooms:
         user.say(room, bench.text())
     asked = [bench.random.choice(rooms) for _ in range(120)]
-    user.wire.send_together([user.packet("get_messages", {"room_id": room, "from_time": FUTURE}) for room in asked])
+    user.wire.send_together(
+        [user.packet("get_messages", {"room_id": room, "from_time": FUTURE}) for room in asked]
+    )
     answered = []
     for _ in asked:
         with bench.rule("R-LIM-1"):
@@ -158,14 +189,20 @@ def many_requests_in_one_send(bench: Bench) -> None:
     bench.equal(answered, asked, "the rooms of the answers, in order")
 
 
-@case(rules=["R-MSG-7", "R-MSG-21"], level="robust", title="who is torn away in the middle of a handshake leaves nothing behind")
+@case(
+    rules=["R-MSG-7", "R-MSG-21"],
+    level="robust",
+    title="who is torn away in the middle of a handshake leaves nothing behind",
+)
 def torn_away(bench: Bench) -> None:
     hearer, witness = bench.users(2)
     room = bench.room_id()
     for way in ("close", "reset"):
         rude = bench.user(own=True)
         opened = rude.ask(
-            "send_message", {"room_id": room, "content": f"never confirmed before the {way}"}, want="character_count"
+            "send_message",
+            {"room_id": room, "content": f"never confirmed before the {way}"},
+            want="character_count",
         )
         tid = bench.get(opened, "data.transaction_id", str)
         rude.wire.reset() if way == "reset" else rude.wire.close()
@@ -179,12 +216,18 @@ def torn_away(bench: Bench) -> None:
     said = bench.text()
     witness.say(room, said)
     hearer.hear_this(room, said)
-    bench.equal([each["content"] for each in hearer.history(room)], [said], "the messages of the room")
+    bench.equal(
+        [each["content"] for each in hearer.history(room)], [said], "the messages of the room"
+    )
     got = in_room(hearer.wire.aside(), room)
     bench.check(not got, "that nothing else was heard of the room", f"this came: {shown(got)}")
 
 
-@case(rules=["R-MSG-21"], level="robust", title="a hearer who is torn away is no trouble for the sender and the others")
+@case(
+    rules=["R-MSG-21"],
+    level="robust",
+    title="a hearer who is torn away is no trouble for the sender and the others",
+)
 def hearers_torn_away(bench: Bench) -> None:
     sender, hearer = bench.users(2)
     room = bench.room_id()
@@ -193,7 +236,9 @@ def hearers_torn_away(bench: Bench) -> None:
         rude.say(room, bench.text())
         hearer.hear(room)
         sender.hear(room)
-        opened = sender.ask("send_message", {"room_id": room, "content": way}, want="character_count")
+        opened = sender.ask(
+            "send_message", {"room_id": room, "content": way}, want="character_count"
+        )
         rude.wire.reset() if way == "reset" else rude.wire.close()
         sender.confirm(room, way, bench.get(opened, "data.transaction_id", str))
         hearer.hear_this(room, way)

@@ -1,9 +1,18 @@
-"""Rooms: the lobby, open rooms that a message makes, private rooms and their owners, lists and their pages."""
+"""Rooms: the lobby, open rooms that a message makes, private rooms and their owners, lists and
+their pages."""
 
 from __future__ import annotations
 
 from conformance.case import PAST, Bench, User, case
-from conformance.cases.steps import another_session, download, everybody_in, in_room, private_room, rooms_of, uploaded
+from conformance.cases.steps import (
+    another_session,
+    download,
+    everybody_in,
+    in_room,
+    private_room,
+    rooms_of,
+    uploaded,
+)
 from conformance.wire import Packet, shown
 
 PLACE = 50
@@ -19,11 +28,14 @@ UNPRINTABLE = {
 
 
 def lobby_alone(bench: Bench) -> list[str] | None:
-    """Asked when the run begins: the rooms of a fresh server, those of this run left out; None where it may not be fresh."""
+    """Asked when the run begins: the rooms of a fresh server, those of this run left out; None
+    where it may not be fresh."""
     process = bench.target.process
     found = None
     if process is not None and any("conformance-" in word for word in process.words()):
-        found = [room_id for room_id in rooms_of(bench, bench.user()) if bench.target.tag not in room_id]
+        found = [
+            room_id for room_id in rooms_of(bench, bench.user()) if bench.target.tag not in room_id
+        ]
     bench.release(keep=True)
     return found
 
@@ -44,7 +56,10 @@ def lobby(bench: Bench) -> None:
         bench.equal(ours, ["lobby"], "the rooms of a fresh server")
 
 
-@case(rules=["R-ROOM-2"], title="what is said in an open room reaches every user who is on, without joining")
+@case(
+    rules=["R-ROOM-2"],
+    title="what is said in an open room reaches every user who is on, without joining",
+)
 def open_room_reaches_everybody(bench: Bench) -> None:
     sender, first, second = bench.users(3)
     for room in ("lobby", bench.room_id()):
@@ -55,14 +70,25 @@ def open_room_reaches_everybody(bench: Bench) -> None:
                 bench.transcript.note("a message of somebody else", hearer.chatid)
 
 
-@case(rules=["R-ROOM-2"], level="full", offers="get_rooms", title="an open room belongs to nobody and its name is its id")
+@case(
+    rules=["R-ROOM-2"],
+    level="full",
+    offers="get_rooms",
+    title="an open room belongs to nobody and its name is its id",
+)
 def open_room_belongs_to_nobody(bench: Bench) -> None:
     sender, other = bench.users(2)
     room = bench.room_id()
     sender.say(room, bench.text())
     rooms = rooms_of(bench, other)
-    bench.check(room in rooms, f"the room {room} in the list", f"the rooms are {shown(sorted(rooms))}")
-    bench.check("owner" in rooms[room] and rooms[room]["owner"] is None, "`owner` null", f"this came: {shown(rooms[room])}")
+    bench.check(
+        room in rooms, f"the room {room} in the list", f"the rooms are {shown(sorted(rooms))}"
+    )
+    bench.check(
+        "owner" in rooms[room] and rooms[room]["owner"] is None,
+        "`owner` null",
+        f"this came: {shown(rooms[room])}",
+    )
     bench.equal(rooms[room].get("name"), room, "`name` of an open room")
     bench.equal(rooms[room].get("private"), False, "`private` of an open room")
 
@@ -73,7 +99,11 @@ def a_message_makes_a_room(bench: Bench) -> None:
     room, said = bench.room_id(), bench.text()
     opened = sender.ask("send_message", {"room_id": room, "content": said}, want="character_count")
     sender.confirm(room, said, bench.get(opened, "data.transaction_id", str))
-    bench.equal([each["content"] for each in other.history(room)], [said], "what another user reads in the new room")
+    bench.equal(
+        [each["content"] for each in other.history(room)],
+        [said],
+        "what another user reads in the new room",
+    )
 
 
 @case(
@@ -87,20 +117,35 @@ def not_before_the_commit(bench: Bench) -> None:
     room, said = bench.room_id(), bench.text()
     opened = sender.ask("send_message", {"room_id": room, "content": said}, want="character_count")
     tid = bench.get(opened, "data.transaction_id", str)
-    bench.check(room not in rooms_of(bench, other), "no such room before `confirm_count`", f"{room} is listed already")
-    bench.refused(other.request("get_messages", {"room_id": room, "from_time": PAST}), "room_not_found")
+    bench.check(
+        room not in rooms_of(bench, other),
+        "no such room before `confirm_count`",
+        f"{room} is listed already",
+    )
+    bench.refused(
+        other.request("get_messages", {"room_id": room, "from_time": PAST}), "room_not_found"
+    )
     sender.confirm(room, said, tid)
     bench.check(room in rooms_of(bench, other), "the room after the ack", f"{room} is not listed")
 
 
-@case(rules=["R-ROOM-3"], level="full", offers="get_rooms", title="a message that was not confirmed makes no room")
+@case(
+    rules=["R-ROOM-3"],
+    level="full",
+    offers="get_rooms",
+    title="a message that was not confirmed makes no room",
+)
 def no_room_without_a_message(bench: Bench) -> None:
     sender = bench.user()
     room = bench.room_id()
-    opened = sender.ask("send_message", {"room_id": room, "content": bench.text()}, want="character_count")
+    opened = sender.ask(
+        "send_message", {"room_id": room, "content": bench.text()}, want="character_count"
+    )
     tid = bench.get(opened, "data.transaction_id", str)
     sender.ask("confirm_count", {"transaction_id": tid, "confirm": False}, want="ack")
-    bench.check(room not in rooms_of(bench, sender), "no room", f"{room} is listed after `confirm: false`")
+    bench.check(
+        room not in rooms_of(bench, sender), "no room", f"{room} is listed after `confirm: false`"
+    )
 
 
 @case(rules=["R-ROOM-3"], title="a file sent to an id that no room has makes the room")
@@ -121,13 +166,18 @@ def a_file_makes_a_room(bench: Bench) -> None:
 def hundred_rooms(bench: Bench) -> None:
     user = bench.user(fresh=True)
     user.say(bench.room_id(), bench.text())
-    asked = [user.packet("create_room", {"participants": [], "room_name": bench.room_id()}) for _ in range(99)]
+    asked = [
+        user.packet("create_room", {"participants": [], "room_name": bench.room_id()})
+        for _ in range(99)
+    ]
     made = []
     for start in range(0, 99, 33):
         user.wire.send_together(asked[start : start + 33])
         for _ in asked[start : start + 33]:
             reply = user.reply("create_room")
-            bench.equal(reply.get("action"), "room_created", "the answer for one of the first 100 rooms")
+            bench.equal(
+                reply.get("action"), "room_created", "the answer for one of the first 100 rooms"
+            )
             made.append(bench.get(reply, "data.room_id", str))
     one_more = {"participants": [], "room_name": bench.room_id()}
     bench.refused(user.request("create_room", one_more), "quota_exceeded")
@@ -183,7 +233,13 @@ def leaving_outlives_the_session(bench: Bench) -> None:
 
 def tries(room: str) -> list[tuple[str, Packet]]:
     """What a stranger may try with a room."""
-    upload = {"room_id": room, "file_path": "a.txt", "file_size": 1, "file_type": "text/plain", "total_packets": 1}
+    upload = {
+        "room_id": room,
+        "file_path": "a.txt",
+        "file_size": 1,
+        "file_type": "text/plain",
+        "total_packets": 1,
+    }
     return [
         ("send_message", {"room_id": room, "content": "let me in"}),
         ("get_messages", {"room_id": room, "from_time": PAST}),
@@ -232,7 +288,11 @@ def a_stranger_finds_no_room(bench: Bench) -> None:
 def a_stranger_hears_nothing(bench: Bench) -> None:
     owner, member, stranger = bench.users(3)
     room, elsewhere, said = private_room(bench, owner, member), bench.room_id(), bench.text()
-    bench.check(room not in rooms_of(bench, stranger), "that the stranger's list does not have the room", "it has")
+    bench.check(
+        room not in rooms_of(bench, stranger),
+        "that the stranger's list does not have the room",
+        "it has",
+    )
     owner.say(room, said)
     uploaded(bench, owner, room, "a.txt", b"for members")
     owner.say(elsewhere, said)
@@ -240,7 +300,9 @@ def a_stranger_hears_nothing(bench: Bench) -> None:
     member.hear_this(room, said)
     member.wire.expect("receive_file")
     got = in_room(stranger.wire.aside(), room)
-    bench.check(not got, "that nothing of the private room reaches a stranger", f"this came: {shown(got)}")
+    bench.check(
+        not got, "that nothing of the private room reaches a stranger", f"this came: {shown(got)}"
+    )
 
 
 @case(
@@ -257,18 +319,30 @@ def an_unknown_private_id(bench: Bench) -> None:
             bench.refused(user.request(action, data), "room_not_found", original=action)
 
 
-@case(rules=["R-ROOM-7"], level="full", title="a room's id is 1 to 64 printable characters without blanks around them")
+@case(
+    rules=["R-ROOM-7"],
+    level="full",
+    title="a room's id is 1 to 64 printable characters without blanks around them",
+)
 def shape_of_an_id(bench: Bench) -> None:
     user = bench.user()
     for what, room in UNPRINTABLE.items():
         bench.transcript.note(what)
-        bench.refused(user.request("get_messages", {"room_id": room, "from_time": PAST}), "bad_packet")
+        bench.refused(
+            user.request("get_messages", {"room_id": room, "from_time": PAST}), "bad_packet"
+        )
     stem = bench.room_id()
     for room in (stem + "x" * (64 - len(stem)), f"{stem} two words", f"{stem} é漢👍"):
         said = bench.text()
-        opened = user.ask("send_message", {"room_id": room, "content": said}, want="character_count")
+        opened = user.ask(
+            "send_message", {"room_id": room, "content": said}, want="character_count"
+        )
         user.confirm(room, said, bench.get(opened, "data.transaction_id", str))
-        bench.equal([each["content"] for each in user.history(room)], [said], f"the messages of the room {room!r}")
+        bench.equal(
+            [each["content"] for each in user.history(room)],
+            [said],
+            f"the messages of the room {room!r}",
+        )
 
 
 @case(
@@ -281,7 +355,9 @@ def shape_of_a_name(bench: Bench) -> None:
     user = bench.user()
     for what, name in UNPRINTABLE.items():
         bench.transcript.note(what)
-        bench.refused(user.request("create_room", {"participants": [], "room_name": name}), "bad_packet")
+        bench.refused(
+            user.request("create_room", {"participants": [], "room_name": name}), "bad_packet"
+        )
     for name in ("n" * 64, "é", "two words 漢"):
         user.ask("create_room", {"participants": [], "room_name": name})
 
@@ -300,20 +376,34 @@ def a_private_room(bench: Bench) -> None:
         reply = owner.ask("create_room", {"participants": participants, "room_name": name})
         ids.append(bench.get(reply, "data.room_id", str))
     for room in ids:
-        bench.check(room.startswith("p-") and len(room) >= 24, "an id of `p-` and 128 random bits", f"it is {room!r}")
+        bench.check(
+            room.startswith("p-") and len(room) >= 24,
+            "an id of `p-` and 128 random bits",
+            f"it is {room!r}",
+        )
     bench.check(ids[0] != ids[1], "two ids for two rooms", f"both are {ids[0]!r}")
     said = bench.text()
     owner.say(ids[0], said)
     member.hear_this(ids[0], said)
-    bench.refused(member.request("get_messages", {"room_id": ids[1], "from_time": PAST}), "room_not_found")
+    bench.refused(
+        member.request("get_messages", {"room_id": ids[1], "from_time": PAST}), "room_not_found"
+    )
 
 
-@case(rules=["R-ROOM-8"], level="full", offers="create_room", title="`participants` is a list of at most 1,000 names")
+@case(
+    rules=["R-ROOM-8"],
+    level="full",
+    offers="create_room",
+    title="`participants` is a list of at most 1,000 names",
+)
 def participants_are_a_list(bench: Bench) -> None:
     owner = bench.user()
     wrong: list[object] = [owner.chatid, None, {"0": owner.chatid}, [17], [owner.chatid] * 1001]
     for participants in wrong:
-        bench.refused(owner.request("create_room", {"participants": participants, "room_name": "team"}), "bad_packet")
+        bench.refused(
+            owner.request("create_room", {"participants": participants, "room_name": "team"}),
+            "bad_packet",
+        )
     owner.ask("create_room", {"participants": [owner.chatid], "room_name": "team"})
 
 
@@ -326,15 +416,30 @@ def participants_are_a_list(bench: Bench) -> None:
 def unknown_names(bench: Bench) -> None:
     owner, member, other = bench.users(3)
     nobody, name = bench.name("nobody"), bench.room_id("team")
-    bench.refused(owner.request("create_room", {"participants": [member.chatid, nobody], "room_name": name}), "user_not_found")
+    bench.refused(
+        owner.request("create_room", {"participants": [member.chatid, nobody], "room_name": name}),
+        "user_not_found",
+    )
     if bench.offers("get_rooms"):
         names = [room.get("name") for room in rooms_of(bench, owner).values()]
-        bench.check(name not in names, "no room after `user_not_found`", f"there is a room called {name}")
+        bench.check(
+            name not in names, "no room after `user_not_found`", f"there is a room called {name}"
+        )
     room = private_room(bench, owner, member)
-    bench.refused(owner.request("add_user_to_room", {"room_id": room, "user_to_add": nobody}), "user_not_found")
+    bench.refused(
+        owner.request("add_user_to_room", {"room_id": room, "user_to_add": nobody}),
+        "user_not_found",
+    )
     for absent in (nobody, other.chatid):
-        bench.refused(owner.request("remove_user_from_room", {"room_id": room, "user_to_remove": absent}), "user_not_found")
-    bench.equal(sorted(everybody_in(bench, owner, room)), sorted([owner.chatid, member.chatid]), "the members after that")
+        bench.refused(
+            owner.request("remove_user_from_room", {"room_id": room, "user_to_remove": absent}),
+            "user_not_found",
+        )
+    bench.equal(
+        sorted(everybody_in(bench, owner, room)),
+        sorted([owner.chatid, member.chatid]),
+        "the members after that",
+    )
 
 
 @case(
@@ -349,8 +454,14 @@ def new_members_read_everything(bench: Bench) -> None:
     owner.say(room, said)
     uploaded(bench, owner, room, "old.bin", content)
     owner.ask("add_user_to_room", {"room_id": room, "user_to_add": later.chatid}, rule="R-ROOM-12")
-    bench.equal([each["content"] for each in later.history(room)], [said], "what the new member reads")
-    bench.check(download(bench, later, room, "old.bin").content == content, "the bytes of the file", "others came")
+    bench.equal(
+        [each["content"] for each in later.history(room)], [said], "what the new member reads"
+    )
+    bench.check(
+        download(bench, later, room, "old.bin").content == content,
+        "the bytes of the file",
+        "others came",
+    )
 
 
 OWNERS = ["create_room", "add_user_to_room", "remove_user_from_room", "rename_room", "delete_room"]
@@ -392,7 +503,11 @@ def add_a_member(bench: Bench) -> None:
     room, said = private_room(bench, owner), bench.text()
     for spelling in (added.chatid, added.chatid.upper()):
         reply = owner.ask("add_user_to_room", {"room_id": room, "user_to_add": spelling})
-        bench.equal(bench.get(reply, "data.user_added", str), added.chatid, "`user_added`, the name as registered")
+        bench.equal(
+            bench.get(reply, "data.user_added", str),
+            added.chatid,
+            "`user_added`, the name as registered",
+        )
         bench.equal(bench.get(reply, "data.room_id", str), room, "`room_id` of `user_added`")
     owner.say(room, said)
     added.hear_this(room, said)
@@ -413,9 +528,16 @@ def remove_a_member(bench: Bench) -> None:
     owner.say(elsewhere, bench.text())
     removed.hear(elsewhere)
     got = in_room(removed.wire.aside(), room)
-    bench.check(not got, "that nothing of the room reaches who was removed", f"this came: {shown(got)}")
-    bench.refused(removed.request("get_messages", {"room_id": room, "from_time": PAST}), "room_not_found")
-    bench.refused(owner.request("remove_user_from_room", {"room_id": room, "user_to_remove": owner.chatid}), "forbidden")
+    bench.check(
+        not got, "that nothing of the room reaches who was removed", f"this came: {shown(got)}"
+    )
+    bench.refused(
+        removed.request("get_messages", {"room_id": room, "from_time": PAST}), "room_not_found"
+    )
+    bench.refused(
+        owner.request("remove_user_from_room", {"room_id": room, "user_to_remove": owner.chatid}),
+        "forbidden",
+    )
 
 
 @case(
@@ -428,13 +550,19 @@ def leave_a_private_room(bench: Bench) -> None:
     owner, member = bench.users(2)
     room, said = private_room(bench, owner, member), bench.text()
     member.ask("leave_room", {"room_id": room})
-    bench.refused(member.request("get_messages", {"room_id": room, "from_time": PAST}), "room_not_found")
+    bench.refused(
+        member.request("get_messages", {"room_id": room, "from_time": PAST}), "room_not_found"
+    )
     if bench.offers("join_room"):
         bench.refused(member.request("join_room", {"room_id": room}), "room_not_found")
     bench.refused(owner.request("leave_room", {"room_id": room}), "forbidden")
     owner.say(room, said)
     owner.ask("add_user_to_room", {"room_id": room, "user_to_add": member.chatid})
-    bench.equal([each["content"] for each in member.history(room)], [said], "the history after being added again")
+    bench.equal(
+        [each["content"] for each in member.history(room)],
+        [said],
+        "the history after being added again",
+    )
     got = in_room(member.wire.aside(), room)
     bench.check(not got, "that nothing of the room reaches who left", f"this came: {shown(got)}")
 
@@ -457,7 +585,10 @@ def rename(bench: Bench) -> None:
 
 
 @case(
-    rules=["R-ROOM-16"], level="full", offers=["create_room", "delete_room"], title="a deleted room is out of everybody's reach"
+    rules=["R-ROOM-16"],
+    level="full",
+    offers=["create_room", "delete_room"],
+    title="a deleted room is out of everybody's reach",
 )
 def delete(bench: Bench) -> None:
     owner, member = bench.users(2)
@@ -470,7 +601,9 @@ def delete(bench: Bench) -> None:
             if bench.offers(action):
                 bench.refused(user.request(action, data), "room_not_found", original=action)
         if bench.offers("get_rooms"):
-            bench.check(room not in rooms_of(bench, user), "that the list does not have the room", "it has")
+            bench.check(
+                room not in rooms_of(bench, user), "that the list does not have the room", "it has"
+            )
 
 
 # --- lists
@@ -489,14 +622,20 @@ def list_of_rooms(bench: Bench) -> None:
     stranger.ask("leave_room", {"room_id": open_room})
     for user, sees in ((owner, True), (member, True), (stranger, False)):
         rooms = rooms_of(bench, user)
-        bench.check({"lobby", open_room} <= set(rooms), "every open room", f"{user.chatid} sees {shown(sorted(rooms))}")
+        bench.check(
+            {"lobby", open_room} <= set(rooms),
+            "every open room",
+            f"{user.chatid} sees {shown(sorted(rooms))}",
+        )
         bench.equal(private in rooms, sees, f"whether {user.chatid} sees the private room")
 
 
 def listed(bench: Bench, user: User, room_id: str) -> Packet:
     """A room as the user's list has it."""
     rooms = rooms_of(bench, user)
-    bench.check(room_id in rooms, f"the room {room_id} in the list", f"the rooms are {shown(sorted(rooms))}")
+    bench.check(
+        room_id in rooms, f"the room {room_id} in the list", f"the rooms are {shown(sorted(rooms))}"
+    )
     return rooms[room_id]
 
 
@@ -510,7 +649,14 @@ def a_listed_room(bench: Bench) -> None:
     owner, member = bench.users(2)
     name = bench.room_id("team")
     room = private_room(bench, owner, member, name=name)
-    expected = {"id": room, "name": name, "owner": owner.chatid, "private": True, "unread": 0, "last_message_id": 0}
+    expected = {
+        "id": room,
+        "name": name,
+        "owner": owner.chatid,
+        "private": True,
+        "unread": 0,
+        "last_message_id": 0,
+    }
     expected_members = sorted([owner.chatid, member.chatid])
 
     def look(user: User, **changed: object) -> None:
@@ -539,7 +685,9 @@ def users_of_a_private_room(bench: Bench) -> None:
     reply = member.ask("get_room_users", {"room_id": room})
     bench.equal(bench.get(reply, "data.room_name", str), name, "`room_name`")
     bench.equal(bench.get(reply, "data.room_id", str), room, "`room_id`")
-    bench.equal(bench.get(reply, "data.users", list), sorted([owner.chatid, member.chatid]), "`users`")
+    bench.equal(
+        bench.get(reply, "data.users", list), sorted([owner.chatid, member.chatid]), "`users`"
+    )
 
 
 @case(
@@ -574,11 +722,21 @@ def pages_of_rooms(bench: Bench) -> None:
         first = user.ask("get_rooms", {"limit": 2})
         ids = [bench.get(room, "id", str) for room in bench.get(first, "data.rooms", list)]
         bench.equal(ids, every[:2], "the first page of `limit` 2")
-        bench.equal(bench.get(first, "data.has_more", bool), True, "`has_more` of the first page", "R-ROOM-21")
+        bench.equal(
+            bench.get(first, "data.has_more", bool),
+            True,
+            "`has_more` of the first page",
+            "R-ROOM-21",
+        )
         last = user.ask("get_rooms", {"after": every[-2], "limit": 2})
         ids = [bench.get(room, "id", str) for room in bench.get(last, "data.rooms", list)]
         bench.equal(ids, every[-1:], "the page after the last but one")
-        bench.equal(bench.get(last, "data.has_more", bool), False, "`has_more` of the last page", "R-ROOM-21")
+        bench.equal(
+            bench.get(last, "data.has_more", bool),
+            False,
+            "`has_more` of the last page",
+            "R-ROOM-21",
+        )
 
 
 @case(
@@ -599,4 +757,9 @@ def pages_of_users(bench: Bench) -> None:
     ):
         reply = owner.ask("get_room_users", {"room_id": room, **asked})
         bench.equal(bench.get(reply, "data.users", list), names, f"`users` for {shown(asked)}")
-        bench.equal(bench.get(reply, "data.has_more", bool), more, f"`has_more` for {shown(asked)}", "R-ROOM-21")
+        bench.equal(
+            bench.get(reply, "data.has_more", bool),
+            more,
+            f"`has_more` for {shown(asked)}",
+            "R-ROOM-21",
+        )

@@ -1,6 +1,8 @@
-"""Steps that cases of several chapters take: private rooms, uploads, downloads, and a look at every page of a list.
+"""Steps that cases of several chapters take: private rooms, uploads, downloads, and a look at every
+page of a list.
 
-Owns no case and no rule. Knows the packets of rooms and files. One thread runs a case, and so these.
+Owns no case and no rule. Knows the packets of rooms and files. One thread runs a case, and so
+these.
 """
 
 from __future__ import annotations
@@ -21,8 +23,26 @@ CHUNK_BYTES = 1000
 MOST_PAGES = 200
 PAUSES = (0.0, 0.1, 0.5, 2.0)
 SEED_PACKETS = frozenset(
-    ["login", "login_success", "login_fail", "send_message", "receive_message", "receive_file", "get_messages", "messages_list"]
-    + ["error", "character_count", "confirm_count", "ack", "file_send_init", "file_send_data", "file_send_fin", "file_list_req"]
+    [
+        "login",
+        "login_success",
+        "login_fail",
+        "send_message",
+        "receive_message",
+        "receive_file",
+        "get_messages",
+        "messages_list",
+    ]
+    + [
+        "error",
+        "character_count",
+        "confirm_count",
+        "ack",
+        "file_send_init",
+        "file_send_data",
+        "file_send_fin",
+        "file_list_req",
+    ]
     + ["file_down_req", "file_down_meta", "file_down_data", "file_down_fin"]
 )
 """The actions of the course's 24 packets."""
@@ -35,12 +55,18 @@ def private_room(bench: Bench, owner: User, *members: User, name: str = "") -> s
     """The id of a new private room (a precondition)."""
     with bench.given("a private room", remember="private room"):
         participants = [member.chatid for member in members]
-        reply = owner.ask("create_room", {"participants": participants, "room_name": name or bench.room_id("team")})
+        reply = owner.ask(
+            "create_room",
+            {"participants": participants, "room_name": name or bench.room_id("team")},
+        )
         return bench.get(reply, "data.room_id", str)
 
 
-def pages(bench: Bench, user: User, action: str, key: str, data: Packet | None = None, mark: str = "") -> Iterator[list[Any]]:
-    """Every page of a list: `key` is that of the entries, `mark` the key of an entry that `after` wants ("": the entry itself)."""
+def pages(
+    bench: Bench, user: User, action: str, key: str, data: Packet | None = None, mark: str = ""
+) -> Iterator[list[Any]]:
+    """Every page of a list: `key` is that of the entries, `mark` the key of an entry that `after`
+    wants ("": the entry itself)."""
     asked = dict(data or {})
     for _ in range(MOST_PAGES):
         reply = user.ask(action, asked)
@@ -58,19 +84,29 @@ def rooms_of(bench: Bench, user: User) -> dict[str, Packet]:
     rooms: dict[str, Packet] = {}
     for page in pages(bench, user, "get_rooms", "rooms", mark="id"):
         for room in page:
-            bench.check(isinstance(room, dict), "objects in `data.rooms`", f"this came: {shown(room)}")
+            bench.check(
+                isinstance(room, dict), "objects in `data.rooms`", f"this came: {shown(room)}"
+            )
             rooms[bench.get(room, "id", str)] = room
     return rooms
 
 
 def everybody_in(bench: Bench, user: User, room_id: str) -> list[str]:
     """Every name that `get_room_users` tells, in its order (an assertion)."""
-    return [name for page in pages(bench, user, "get_room_users", "users", {"room_id": room_id}) for name in page]
+    return [
+        name
+        for page in pages(bench, user, "get_room_users", "users", {"room_id": room_id})
+        for name in page
+    ]
 
 
 def in_room(packets: list[Packet], room_id: str) -> list[Packet]:
     """Those of the packets that are about a room."""
-    return [packet for packet in packets if isinstance(packet.get("data"), dict) and packet["data"].get("room_id") == room_id]
+    return [
+        packet
+        for packet in packets
+        if isinstance(packet.get("data"), dict) and packet["data"].get("room_id") == room_id
+    ]
 
 
 # --- files
@@ -100,13 +136,19 @@ class Upload:
 
     def init(self, **more: Any) -> Packet:
         """The `data` of `file_send_init`."""
-        sizes = {"file_size": len(self.content), "file_type": self.file_type, "total_packets": self.total}
+        sizes = {
+            "file_size": len(self.content),
+            "file_type": self.file_type,
+            "total_packets": self.total,
+        }
         return self._data(**{**sizes, **more})
 
     def piece(self, place: int) -> Packet:
         """The `data` of the chunk in this place, counted from 0."""
         part = self.content[place * self.chunk : (place + 1) * self.chunk]
-        return self._data(sequence_number=place + self.first, file_data=base64.b64encode(part).decode("ascii"))
+        return self._data(
+            sequence_number=place + self.first, file_data=base64.b64encode(part).decode("ascii")
+        )
 
     def fin(self) -> Packet:
         """The `data` of `file_send_fin`."""
@@ -117,14 +159,21 @@ class Upload:
         return self.user.ask("file_send_init", self.init(**more))
 
     def send(self, *places: int) -> None:
-        """Send the chunks in these places, all where none is named, without waiting in between; then take the answers."""
+        """Send the chunks in these places, all where none is named, without waiting in between;
+        then take the answers."""
         order = places or tuple(range(self.total))
-        self.user.wire.send_together([self.user.packet("file_send_data", self.piece(place)) for place in order])
+        self.user.wire.send_together(
+            [self.user.packet("file_send_data", self.piece(place)) for place in order]
+        )
         for place in order:
             reply = self.user.reply("file_send_data")
-            self.bench.equal(reply.get("action"), "file_send_data", f"the answer to chunk {place + self.first}")
             self.bench.equal(
-                self.bench.get(reply, "data.sequence_number", int), place + self.first, "`sequence_number` of the answer"
+                reply.get("action"), "file_send_data", f"the answer to chunk {place + self.first}"
+            )
+            self.bench.equal(
+                self.bench.get(reply, "data.sequence_number", int),
+                place + self.first,
+                "`sequence_number` of the answer",
             )
 
     def finish(self) -> Packet:
@@ -141,7 +190,9 @@ class Upload:
         return self.finish()
 
 
-def uploaded(bench: Bench, user: User, room_id: str, file_path: str, content: bytes, chunk: int = CHUNK_BYTES) -> str:
+def uploaded(
+    bench: Bench, user: User, room_id: str, file_path: str, content: bytes, chunk: int = CHUNK_BYTES
+) -> str:
     """Put a file into a room (a precondition); the name under which it is stored."""
     with bench.given("a file that is uploaded", remember="upload"):
         data = Upload(bench, user, room_id, file_path, content, chunk).run().get("data")
@@ -152,7 +203,8 @@ def uploaded(bench: Bench, user: User, room_id: str, file_path: str, content: by
 @final
 @dataclass
 class Download:
-    """What came of one download: the number and bytes of each chunk, in the order in which they came."""
+    """What came of one download: the number and bytes of each chunk, in the order in which they
+    came."""
 
     meta: Packet
     numbers: list[int] = field(default_factory=list)
@@ -188,15 +240,21 @@ def _bytes_of(bench: Bench, text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
-        bench.fail("`data.file_data` to be base64 with padding", f"{text[:60]!r}: {error}", "R-FILE-19")
+        bench.fail(
+            "`data.file_data` to be base64 with padding", f"{text[:60]!r}: {error}", "R-FILE-19"
+        )
 
 
 def files_of(bench: Bench, user: User, room_id: str) -> list[Packet]:
     """The entries of `files` of a room (an assertion)."""
     found: list[Packet] = []
-    for page in pages(bench, user, "file_list_req", "files", {"room_id": room_id}, mark="file_path"):
+    for page in pages(
+        bench, user, "file_list_req", "files", {"room_id": room_id}, mark="file_path"
+    ):
         for each in page:
-            bench.check(isinstance(each, dict), "objects in `data.files`", f"this came: {shown(each)}")
+            bench.check(
+                isinstance(each, dict), "objects in `data.files`", f"this came: {shown(each)}"
+            )
             found.append(each)
     return found
 
@@ -205,15 +263,21 @@ def files_of(bench: Bench, user: User, room_id: str) -> list[Packet]:
 
 
 def accounts_are_few(bench: Bench) -> bool:
-    """Whether the run has only accounts that were given, so that none may be held from its beginning to its end."""
+    """Whether the run has only accounts that were given, so that none may be held from its
+    beginning to its end."""
     target = bench.target
-    return bool(target.accounts) or target.way == "none" or any(user.account.is_given for user in target.idle)
+    return (
+        bool(target.accounts)
+        or target.way == "none"
+        or any(user.account.is_given for user in target.idle)
+    )
 
 
 def another_session(bench: Bench, user: User) -> User:
     """The same user on a new connection, the old one closed without a word (a precondition).
 
-    A server may need a moment to see that the old connection is gone; four attempts are no flood of failed logins (R-LIM-9).
+    A server may need a moment to see that the old connection is gone; four attempts are no flood of
+    failed logins (R-LIM-9).
     """
     with bench.given("one more session of the same user", remember="another session"):
         user.close()
@@ -225,21 +289,28 @@ def another_session(bench: Bench, user: User) -> User:
             if again.is_on:
                 return again
             again.close()
-        bench.fail(f"`login_success` for {user.chatid}, whose connection was closed", f"this came: {shown(reply)}")
+        bench.fail(
+            f"`login_success` for {user.chatid}, whose connection was closed",
+            f"this came: {shown(reply)}",
+        )
 
 
 # --- the server's process
 
 
 def own_process(bench: Bench) -> ServerCommand:
-    """The server's process, where the kit may end it; NOT OFFERED where it was not started by the kit."""
+    """The server's process, where the kit may end it; NOT OFFERED where it was not started by the
+    kit."""
     if bench.target.process is None:
-        raise NotOffered("a server that the kit may kill and start again", "give its command with --start-cmd")
+        raise NotOffered(
+            "a server that the kit may kill and start again", "give its command with --start-cmd"
+        )
     return bench.target.process
 
 
 def killed_and_started(bench: Bench) -> None:
-    """Kill the server without a word and start it again (the current rule fails where it does not come back)."""
+    """Kill the server without a word and start it again (the current rule fails where it does not
+    come back)."""
     process = own_process(bench)
     bench.transcript.note("the server is killed (SIGKILL) and started again")
     with _that_it_starts(bench):

@@ -1,4 +1,5 @@
-"""Users, presence and events: who is on, what was asked for at login, and that nobody else is told."""
+"""Users, presence and events: who is on, what was asked for at login, and that nobody else is
+told."""
 
 from __future__ import annotations
 
@@ -13,11 +14,16 @@ PLACE = 70
 
 
 def event(bench: Bench, user: User, kind: str, **expected: object) -> Packet:
-    """The next `event` of this type about these things; all its other keys are looked at by the caller (an assertion)."""
+    """The next `event` of this type about these things; all its other keys are looked at by the
+    caller (an assertion)."""
 
     def wanted(packet: Packet) -> bool:
         data = packet.get("data")
-        if packet.get("action") != "event" or not isinstance(data, dict) or data.get("type") != kind:
+        if (
+            packet.get("action") != "event"
+            or not isinstance(data, dict)
+            or data.get("type") != kind
+        ):
             return False
         return all(data.get(key) == value for key, value in expected.items())
 
@@ -27,10 +33,18 @@ def event(bench: Bench, user: User, kind: str, **expected: object) -> Packet:
 
 def events_of(user: User) -> list[Packet]:
     """The `event` packets that wait and have an object `data`."""
-    return [packet for packet in user.wire.aside() if packet.get("action") == "event" and isinstance(packet.get("data"), dict)]
+    return [
+        packet
+        for packet in user.wire.aside()
+        if packet.get("action") == "event" and isinstance(packet.get("data"), dict)
+    ]
 
 
-@case(rules=["R-EVT-1"], level="full", title="who asked for nothing receives nothing but the 24 packets, whatever others do")
+@case(
+    rules=["R-EVT-1"],
+    level="full",
+    title="who asked for nothing receives nothing but the 24 packets, whatever others do",
+)
 def only_the_24(bench: Bench) -> None:
     plain, busy = bench.user(own=True), bench.user()
     room = bench.room_id()
@@ -57,7 +71,9 @@ def only_the_24(bench: Bench) -> None:
     busy.say(room, "the last")
     while plain.hear(room)["data"]["content"] != "the last":
         bench.transcript.note("an earlier message", plain.chatid)
-    strange = [packet for packet in plain.wire.take_aside() if packet.get("action") not in SEED_PACKETS]
+    strange = [
+        packet for packet in plain.wire.take_aside() if packet.get("action") not in SEED_PACKETS
+    ]
     bench.check(not strange, "nothing but the 24 packets", f"this came: {shown(strange)}")
 
 
@@ -72,12 +88,19 @@ def features(bench: Bench) -> None:
     unknown = bench.name("feature")
     user = bench.guest(account)
     reply = user.login(features=["events", unknown])
-    bench.equal(reply.get("action"), "login_success", "the reply to a login with an unknown feature")
+    bench.equal(
+        reply.get("action"), "login_success", "the reply to a login with an unknown feature"
+    )
     granted = bench.get(reply, "data.features", list)
     bench.equal(granted, ["events"], "`features` that are granted")
 
 
-@case(rules=["R-EVT-2"], level="full", offers="events", title="`features` that is no list of words is `bad_packet`")
+@case(
+    rules=["R-EVT-2"],
+    level="full",
+    offers="events",
+    title="`features` that is no list of words is `bad_packet`",
+)
 def features_are_words(bench: Bench) -> None:
     account = bench.account()
     user = bench.guest(account)
@@ -88,18 +111,29 @@ def features_are_words(bench: Bench) -> None:
     bench.equal(bench.get(reply, "data.features", list), [], "`features` that are granted")
 
 
-@case(rules=["R-EVT-3"], level="full", offers="events", title="who asked for events is told who comes and who goes")
+@case(
+    rules=["R-EVT-3"],
+    level="full",
+    offers="events",
+    title="who asked for events is told who comes and who goes",
+)
 def who_comes_and_goes(bench: Bench) -> None:
     watcher = bench.user(features=["events"])
     account = bench.account()
     for leave in _ways_to_go(bench):
         coming = bench.guest(account)
         with bench.given("a user who logs in"):
-            bench.check(coming.login().get("action") == "login_success", "`login_success`", "the login failed")
+            bench.check(
+                coming.login().get("action") == "login_success",
+                "`login_success`",
+                "the login failed",
+            )
         event(bench, watcher, "user_online", chatid=account.chatid)
         leave(coming)
         event(bench, watcher, "user_offline", chatid=account.chatid)
-    own = [packet for packet in events_of(watcher) if packet["data"].get("chatid") == watcher.chatid]
+    own = [
+        packet for packet in events_of(watcher) if packet["data"].get("chatid") == watcher.chatid
+    ]
     bench.check(not own, "no event about oneself", f"this came: {shown(own)}")
 
 
@@ -135,7 +169,12 @@ def a_rooms_life(bench: Bench) -> None:
     bench.check(not got, "that no stranger is told of a private room", f"this came: {shown(got)}")
 
 
-@case(rules=["R-EVT-3"], level="full", offers="events", title="everybody who asked for events is told of a new open room")
+@case(
+    rules=["R-EVT-3"],
+    level="full",
+    offers="events",
+    title="everybody who asked for events is told of a new open room",
+)
 def a_new_open_room(bench: Bench) -> None:
     sender = bench.user()
     watcher = bench.user(features=["events"])
@@ -175,12 +214,22 @@ def typing(bench: Bench) -> None:
     typist.send("typing", {"room_id": room})
     event(bench, watcher, "typing", room_id=room, chatid=typist.chatid)
     reply = typist.request("get_messages", {"room_id": room, "from_time": FUTURE})
-    bench.equal(reply.get("action"), "messages_list", "the only reply to `typing` and `get_messages`", "R-EVT-4")
+    bench.equal(
+        reply.get("action"),
+        "messages_list",
+        "the only reply to `typing` and `get_messages`",
+        "R-EVT-4",
+    )
     own = [packet for packet in events_of(typist) if packet["data"].get("type") == "typing"]
     bench.check(not own, "no `typing` event for the typist", f"this came: {shown(own)}", "R-EVT-3")
 
 
-@case(rules=["R-EVT-4"], level="full", offers="typing", title="`typing` of somebody who was not granted it is `forbidden`")
+@case(
+    rules=["R-EVT-4"],
+    level="full",
+    offers="typing",
+    title="`typing` of somebody who was not granted it is `forbidden`",
+)
 def typing_not_granted(bench: Bench) -> None:
     user = bench.user()
     room = bench.room_id()
@@ -190,7 +239,12 @@ def typing_not_granted(bench: Bench) -> None:
     bench.refused(reply, "forbidden", original="typing")
 
 
-@case(rules=["R-EVT-5"], level="full", offers="get_users", title="`get_users` tells all accounts, and who of them is on")
+@case(
+    rules=["R-EVT-5"],
+    level="full",
+    offers="get_users",
+    title="`get_users` tells all accounts, and who of them is on",
+)
 def who_is_there(bench: Bench) -> None:
     user, other = bench.users(2)
     offline = bench.account()
@@ -198,7 +252,11 @@ def who_is_there(bench: Bench) -> None:
     until = time.monotonic() + bench.target.timeout
     while offline.chatid in online and time.monotonic() < until:
         names, online = _everybody(bench, user)
-    bench.check({user.chatid, other.chatid, offline.chatid} <= set(names), "every account", f"the names are {shown(names)}")
+    bench.check(
+        {user.chatid, other.chatid, offline.chatid} <= set(names),
+        "every account",
+        f"the names are {shown(names)}",
+    )
     bench.equal(
         [name in online for name in (user.chatid, other.chatid, offline.chatid)],
         [True, True, False],
@@ -214,7 +272,9 @@ def _everybody(bench: Bench, user: User) -> tuple[list[str], set[str]]:
         reply = user.ask("get_users", asked)
         page = bench.get(reply, "data.users", list)
         on = bench.get(reply, "data.online", list)
-        bench.check(set(on) <= set(page), "`online` to be some of `users`", f"this came: {shown(reply)}")
+        bench.check(
+            set(on) <= set(page), "`online` to be some of `users`", f"this came: {shown(reply)}"
+        )
         names += page
         online |= set(on)
         if bench.get(reply, "data.has_more", bool) is False or not page:
@@ -233,7 +293,12 @@ def pages_of_accounts(bench: Bench) -> None:
     user = bench.user()
     bench.user()
     names = [name for page in pages(bench, user, "get_users", "users") for name in page]
-    bench.check(names == sorted(set(names)), "the names sorted by code points", f"they were {shown(names)}", "R-ROOM-20")
+    bench.check(
+        names == sorted(set(names)),
+        "the names sorted by code points",
+        f"they were {shown(names)}",
+        "R-ROOM-20",
+    )
     for asked, expected in (
         ({"limit": 1}, names[:1]),
         ({"after": names[0], "limit": 1}, names[1:2]),

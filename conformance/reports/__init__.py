@@ -1,6 +1,7 @@
 """Reports: what a run found out, in the form that a person or another program reads.
 
-Owns no facts of its own: every report is made from one `verdicts.Report`. Touches no socket; writes where it is told to.
+Owns no facts of its own: every report is made from one `verdicts.Report`. Touches no socket; writes
+where it is told to.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ def render(report: Report, kind: str) -> str:
 
 
 def write(report: Report, kind: str, where: str | os.PathLike[str] | TextIO | None = None) -> None:
-    """Write a report of one of `KINDS` to a file or an open stream; to standard output for `-` and None.
+    """Write a report of one of `KINDS` to a file or an open stream; to standard output for `-` and
+    None.
 
     A file's folders are made, and it is there whole or not at all. Raises `OSError`.
     """

@@ -1,7 +1,9 @@
-"""The report as `results.json` of Gradescope's autograders ("Autograder Specifications, Output format").
+"""The report as `results.json` of Gradescope's autograders ("Autograder Specifications, Output
+format").
 
-A test for each rule, so that a student sees points by rule; a rule of which some cases hold gives its share. All formats are `text`: what a
-peer sent must never be read as HTML. Rules that the peer does not offer are worth nothing, and so cost nothing.
+A test for each rule, so that a student sees points by rule; a rule of which some cases hold gives
+its share. All formats are `text`: what a peer sent must never be read as HTML. Rules that the peer
+does not offer are worth nothing, and so cost nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ def render(report: Report) -> str:
 
 
 def results(report: Report) -> dict[str, Any]:
-    """The object of `results.json`. `score` is the sum of the tests, said once more so that a run without any is 0, not an error."""
+    """The object of `results.json`. `score` is the sum of the tests, said once more so that a run
+    without any is 0, not an error."""
     return {
         "score": _points(report.points_got),
         "execution_time": max(0, round(report.seconds)),
@@ -33,10 +36,14 @@ def results(report: Report) -> dict[str, Any]:
         "visibility": "visible",
         "tests": [_test(result, report) for result in report.rule_results()],
         "extra_data": {
-            "target": harmless(report.target), "mode": report.mode, "level": report.level, "seed": report.seed,
-            "points_possible": _points(report.points_possible), "exit_status": report.exit_status,
+            "target": harmless(report.target),
+            "mode": report.mode,
+            "level": report.level,
+            "seed": report.seed,
+            "points_possible": _points(report.points_possible),
+            "exit_status": report.exit_status,
         },
-    }  # fmt: skip
+    }
 
 
 def _points(points: float) -> float:
@@ -44,7 +51,11 @@ def _points(points: float) -> float:
 
 
 def _head(report: Report) -> str:
-    lines = [in_short(report), f"level {report.level}, seed {report.seed}", *map(harmless, report.notes)]
+    lines = [
+        in_short(report),
+        f"level {report.level}, seed {report.seed}",
+        *map(harmless, report.notes),
+    ]
     return "\n".join(lines)
 
 
@@ -86,4 +97,8 @@ def _output(result: RuleResult, report: Report) -> str:
         elif verdict is not Verdict.PASS and outcome.came:
             lines.append(f"    {harmless(outcome.came)}")
     text = "\n".join(lines)
-    return text if len(text) <= MAX_OUTPUT_CHARACTERS else text[:MAX_OUTPUT_CHARACTERS] + "\n… the rest is in the HTML report"
+    return (
+        text
+        if len(text) <= MAX_OUTPUT_CHARACTERS
+        else text[:MAX_OUTPUT_CHARACTERS] + "\n… the rest is in the HTML report"
+    )

@@ -1,7 +1,8 @@
 """The report as one HTML page: matrix, each rule, and transcripts as sequence diagrams.
 
-The page needs nothing from outside and lets nothing out: its policy allows its own style and its own script, known by its hash, and no
-address at all. Whatever the peer wrote goes through `_text`, which escapes it.
+The page needs nothing from outside and lets nothing out: its policy allows its own style and its
+own script, known by its hash, and no address at all. Whatever the peer wrote goes through `_text`,
+which escapes it.
 """
 
 from __future__ import annotations
@@ -43,32 +44,34 @@ def render(report: Report) -> str:
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     title = _text(f"Conformance of {report.target}")
     results = report.rule_results()
-    return "\n".join([
-        "<!DOCTYPE html>",
-        '<html lang="en">',
-        "<head>",
-        '<meta charset="utf-8">',
-        f'<meta http-equiv="Content-Security-Policy" content="{html.escape(policy)}">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        '<meta name="color-scheme" content="light dark">',
-        f"<title>{title}</title>",
-        f"<style>{STYLE}</style>",
-        "</head>",
-        "<body>",
-        *_head(report),
-        *_pairs(report),
-        *_matrix(results),
-        *_filters(results),
-        "<main>",
-        *_rules(results, report),
-        *_homeless(report),
-        *_without_case(report),
-        "</main>",
-        f"<script>{SCRIPT}</script>",
-        "</body>",
-        "</html>",
-        "",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            "<!DOCTYPE html>",
+            '<html lang="en">',
+            "<head>",
+            '<meta charset="utf-8">',
+            f'<meta http-equiv="Content-Security-Policy" content="{html.escape(policy)}">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            '<meta name="color-scheme" content="light dark">',
+            f"<title>{title}</title>",
+            f"<style>{STYLE}</style>",
+            "</head>",
+            "<body>",
+            *_head(report),
+            *_pairs(report),
+            *_matrix(results),
+            *_filters(results),
+            "<main>",
+            *_rules(results, report),
+            *_homeless(report),
+            *_without_case(report),
+            "</main>",
+            f"<script>{SCRIPT}</script>",
+            "</body>",
+            "</html>",
+            "",
+        ]
+    )
 
 
 def _text(text: str) -> str:
@@ -78,36 +81,56 @@ def _text(text: str) -> str:
 def _id(text: str) -> str:
     """A text as an id that needs no escaping, different for different texts."""
     plain = re.sub(r"[^A-Za-z0-9_-]", "-", text)
-    return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+    return (
+        plain
+        if plain == text
+        else f"{plain}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+    )
 
 
 def _badge(verdict: Verdict) -> str:
     return f'<span class="badge {_KINDS[verdict]}">{SIGNS[verdict]} {_LABELS[verdict]}</span>'
 
 
-# --- Head and matrix -------------------------------------------------------------------------------------------------
+# --- Head and matrix ------------------------------------------------------------------------------
 
 
 def _head(report: Report) -> list[str]:
     percent = min(100.0, max(0.0, report.percent))
     holds = report.exit_status == 0
-    facts = [("graded", report.mode), ("level", report.level), ("seed", str(report.seed)), ("started", report.started),
-             ("took", f"{report.seconds:.1f} s")]  # fmt: skip
+    facts = [
+        ("graded", report.mode),
+        ("level", report.level),
+        ("seed", str(report.seed)),
+        ("started", report.started),
+        ("took", f"{report.seconds:.1f} s"),
+    ]
     lines = [
         "<header>",
         f"<h1>Conformance of <code>{_text(report.target)}</code></h1>",
         f'<p class="sum">{_text(in_short(report))}</p>',
-        (f'<div class="bar" role="img" aria-label="{percent:.0f} percent"><i class="{"pass" if holds else "fail"}" '
-        f'style="width:{percent:.1f}%"></i></div>'),
-        '<dl class="facts">' + "".join(f"<div><dt>{_text(key)}</dt><dd>{_text(value)}</dd></div>" for key, value in facts) + "</dl>",
+        (
+            f'<div class="bar" role="img" aria-label="{percent:.0f} percent"><i class="{"pass" if holds else "fail"}" '
+            f'style="width:{percent:.1f}%"></i></div>'
+        ),
+        '<dl class="facts">'
+        + "".join(
+            f"<div><dt>{_text(key)}</dt><dd>{_text(value)}</dd></div>" for key, value in facts
+        )
+        + "</dl>",
     ]
     if report.notes:
-        lines.append('<ul class="notes">' + "".join(f"<li>{_text(note)}</li>" for note in report.notes) + "</ul>")
+        lines.append(
+            '<ul class="notes">'
+            + "".join(f"<li>{_text(note)}</li>" for note in report.notes)
+            + "</ul>"
+        )
     return [*lines, "</header>"]
 
 
 def _pairs(report: Report) -> list[str]:
-    """The table of a matrix run: each server with each client. Cases of such a run are called `SERVER × CLIENT: WHAT`."""
+    """The table of a matrix run: each server with each client. Cases of such a run are called
+    `SERVER × CLIENT: WHAT`."""
     if report.mode != "matrix":
         return []
     cells: dict[tuple[str, str], list[Outcome]] = {}
@@ -144,8 +167,10 @@ def _matrix(results: list[RuleResult]) -> list[str]:
             f"{SIGNS[result.verdict]}<small>{_text(result.rule.id.rpartition('-')[2])}</small></a>"
             for result in members
         )
-        lines.append(f'<tr><th scope="row">{_text(group)}</th><td class="points">{number(got)}/{number(points)}</td>'
-                     f'<td class="cells">{cells}</td></tr>')  # fmt: skip
+        lines.append(
+            f'<tr><th scope="row">{_text(group)}</th><td class="points">{number(got)}/{number(points)}</td>'
+            f'<td class="cells">{cells}</td></tr>'
+        )
     legend = " ".join(_badge(verdict) for verdict in Verdict)
     return [*lines, "</table>", f'<p class="legend">{legend}</p>', "</section>"]
 
@@ -158,8 +183,13 @@ def _filters(results: list[RuleResult]) -> list[str]:
     boxes = []
     for verdict in Verdict:
         count = sum(result.verdict is verdict for result in results)
-        boxes.append(f'<label><input type="checkbox" data-kind="{_KINDS[verdict]}" checked> {SIGNS[verdict]} {_LABELS[verdict]} ({count})</label>')
-    groups = "".join(f"<option>{_text(group)}</option>" for group in dict.fromkeys(result.rule.group for result in results))
+        boxes.append(
+            f'<label><input type="checkbox" data-kind="{_KINDS[verdict]}" checked> {SIGNS[verdict]} {_LABELS[verdict]} ({count})</label>'
+        )
+    groups = "".join(
+        f"<option>{_text(group)}</option>"
+        for group in dict.fromkeys(result.rule.group for result in results)
+    )
     return [
         '<nav class="filters" aria-label="Filters" hidden>',
         '<label>Find <input type="search" id="find" placeholder="rule, word, code …"></label>',
@@ -171,7 +201,7 @@ def _filters(results: list[RuleResult]) -> list[str]:
     ]
 
 
-# --- Rules and cases -------------------------------------------------------------------------------------------------
+# --- Rules and cases ------------------------------------------------------------------------------
 
 
 def _home(outcome: Outcome) -> str:
@@ -193,20 +223,30 @@ def _rules(results: list[RuleResult], report: Report) -> list[str]:
 def _rule(result: RuleResult, outcomes: list[Outcome], report: Report) -> list[str]:
     rule, bad = result.rule, result.verdict in (Verdict.FAIL, Verdict.KIT_ERROR)
     lines = [
-        (f'<details class="rule" id="rule-{_id(rule.id)}" data-kind="{_KINDS[result.verdict]}" data-group="{_text(rule.group)}"'
-        f'{" open" if bad else ""}>'),
-        (f"<summary>{_badge(result.verdict)} <b>{_text(rule.id)}</b> <span class=\"level\">{_text(rule.level)}</span> "
-        f'<span class="points">{number(result.got)}/{number(result.points)}</span> '
-        f'<span class="sentence">{_sentence(rule.sentence)}</span></summary>'),
+        (
+            f'<details class="rule" id="rule-{_id(rule.id)}" data-kind="{_KINDS[result.verdict]}" data-group="{_text(rule.group)}"'
+            f"{' open' if bad else ''}>"
+        ),
+        (
+            f'<summary>{_badge(result.verdict)} <b>{_text(rule.id)}</b> <span class="level">{_text(rule.level)}</span> '
+            f'<span class="points">{number(result.got)}/{number(result.points)}</span> '
+            f'<span class="sentence">{_sentence(rule.sentence)}</span></summary>'
+        ),
     ]
     for outcome in outcomes:
         if _home(outcome) == rule.id:
             lines += _case(outcome, report)
         else:
             verdict = verdict_on(rule.id, outcome)
-            why = f", it failed over {outcome.rule_id} before" if verdict is not outcome.verdict else ""
-            lines.append(f'<p class="elsewhere">{_badge(verdict)} <a href="#case-{_id(outcome.case_id)}">{_text(outcome.title)}</a>'
-                         f"{_text(why)}</p>")  # fmt: skip
+            why = (
+                f", it failed over {outcome.rule_id} before"
+                if verdict is not outcome.verdict
+                else ""
+            )
+            lines.append(
+                f'<p class="elsewhere">{_badge(verdict)} <a href="#case-{_id(outcome.case_id)}">{_text(outcome.title)}</a>'
+                f"{_text(why)}</p>"
+            )
     return [*lines, "</details>"]
 
 
@@ -227,14 +267,23 @@ def _homeless(report: Report) -> list[str]:
 def _without_case(report: Report) -> list[str]:
     if not report.rules_without_case:
         return []
-    items = "".join(f"<li><b>{_text(rule_id)}</b> {_text(why)}</li>" for rule_id, why in report.rules_without_case.items())
-    return [f'<details class="without"><summary>{len(report.rules_without_case)} rules that no case looks at here</summary><ul>{items}</ul></details>']
+    items = "".join(
+        f"<li><b>{_text(rule_id)}</b> {_text(why)}</li>"
+        for rule_id, why in report.rules_without_case.items()
+    )
+    return [
+        f'<details class="without"><summary>{len(report.rules_without_case)} rules that no case looks at here</summary><ul>{items}</ul></details>'
+    ]
 
 
 def _case(outcome: Outcome, report: Report) -> list[str]:
-    lines = [f'<article class="case {_KINDS[outcome.verdict]}" id="case-{_id(outcome.case_id)}">',
-             (f"<h3>{_badge(outcome.verdict)} {_text(outcome.title)} <small>{_text(outcome.case_id)}, {outcome.level_set}, "
-             f"{outcome.seconds:.2f} s</small></h3>")]  # fmt: skip
+    lines = [
+        f'<article class="case {_KINDS[outcome.verdict]}" id="case-{_id(outcome.case_id)}">',
+        (
+            f"<h3>{_badge(outcome.verdict)} {_text(outcome.title)} <small>{_text(outcome.case_id)}, {outcome.level_set}, "
+            f"{outcome.seconds:.2f} s</small></h3>"
+        ),
+    ]
     pairs = [("expected", outcome.expected), ("came", outcome.came)]
     told = "".join(f"<dt>{name}</dt><dd>{_text(value)}</dd>" for name, value in pairs if value)
     if told:
@@ -246,21 +295,33 @@ def _case(outcome: Outcome, report: Report) -> list[str]:
     return [*lines, "</article>"]
 
 
-# --- Sequence diagrams -----------------------------------------------------------------------------------------------
+# --- Sequence diagrams ----------------------------------------------------------------------------
 
 
 def _diagram(transcript: tuple[Line, ...], report: Report) -> list[str]:
-    """A row for each line: time, who sends to whom as an arrow between lifelines, the length bytes, and the JSON."""
-    names = list(dict.fromkeys(line.who for line in transcript if line.who)) or ["kit" if report.mode != "client" else "client"]
+    """A row for each line: time, who sends to whom as an arrow between lifelines, the length bytes,
+    and the JSON."""
+    names = list(dict.fromkeys(line.who for line in transcript if line.who)) or [
+        "kit" if report.mode != "client" else "client"
+    ]
     peer = "scripted server" if report.mode == "client" else peer_of(report)
     columns = [*names, peer]
-    heads = "".join(f'<span style="left:{_place(at, len(columns)):.2f}%">{_text(name)}</span>' for at, name in enumerate(columns))
-    lines = [(f'<div class="scroll"><table class="wire" style="--columns:{len(columns)}"><thead><tr><th>s</th>'
-             f'<th class="lane">{heads}</th><th>length</th><th>JSON</th></tr></thead><tbody>')]  # fmt: skip
+    heads = "".join(
+        f'<span style="left:{_place(at, len(columns)):.2f}%">{_text(name)}</span>'
+        for at, name in enumerate(columns)
+    )
+    lines = [
+        (
+            f'<div class="scroll"><table class="wire" style="--columns:{len(columns)}"><thead><tr><th>s</th>'
+            f'<th class="lane">{heads}</th><th>length</th><th>JSON</th></tr></thead><tbody>'
+        )
+    ]
     lines += [_row(line, columns, report) for line in transcript[:SHOWN_LINES]]
     left = len(transcript) - SHOWN_LINES
     if left > 0:
-        lines.append(f'<tr><td></td><td></td><td></td><td>… {left} more lines are in the JSON report</td></tr>')
+        lines.append(
+            f"<tr><td></td><td></td><td></td><td>… {left} more lines are in the JSON report</td></tr>"
+        )
     return [*lines, "</tbody></table></div>"]
 
 
@@ -269,7 +330,9 @@ def _place(at: int, count: int) -> float:
 
 
 def _row(line: Line, columns: list[str], report: Report) -> str:
-    life = "".join(f'<i style="left:{_place(at, len(columns)):.2f}%"></i>' for at in range(len(columns)))
+    life = "".join(
+        f'<i style="left:{_place(at, len(columns)):.2f}%"></i>' for at in range(len(columns))
+    )
     at = columns.index(line.who) if line.who in columns[:-1] else 0
     ends = _place(at, len(columns)), _place(len(columns) - 1, len(columns))
     # In a client run the kit is the server, on the right; else the kit is the clients, on the left.
@@ -278,12 +341,14 @@ def _row(line: Line, columns: list[str], report: Report) -> str:
     note = f'<em class="note">{_text(whose + line.note)}</em>' if line.note else ""
     if line.direction in "<>":
         sign = "right" if to_right else "left"
-        arrow = (f'<b class="{sign}" style="left:{ends[0]:.2f}%;width:{ends[1] - ends[0]:.2f}%"><span>{_text(_label(line))}</span></b>')
+        arrow = f'<b class="{sign}" style="left:{ends[0]:.2f}%;width:{ends[1] - ends[0]:.2f}%"><span>{_text(_label(line))}</span></b>'
         payload = f"<code>{_text(line.payload)}</code>{note}"
     else:
         arrow, payload = "", note or f"<code>{_text(line.payload)}</code>"
-    return (f'<tr class="{"frame" if arrow else "remark"}"><td>{line.at:.3f}</td><td class="lane">{life}{arrow}</td>'
-            f"<td><code>{_text(line.length_hex)}</code></td><td>{payload}</td></tr>")  # fmt: skip
+    return (
+        f'<tr class="{"frame" if arrow else "remark"}"><td>{line.at:.3f}</td><td class="lane">{life}{arrow}</td>'
+        f"<td><code>{_text(line.length_hex)}</code></td><td>{payload}</td></tr>"
+    )
 
 
 def _label(line: Line) -> str:

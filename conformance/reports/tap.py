@@ -1,4 +1,5 @@
-"""The report in the Test Anything Protocol, version 14 (https://testanything.org/tap-version-14-specification.html)."""
+"""The report in the Test Anything Protocol, version 14
+(https://testanything.org/tap-version-14-specification.html)."""
 
 from __future__ import annotations
 
@@ -10,8 +11,12 @@ from conformance.verdicts import Outcome, Report, Verdict
 
 
 def render(report: Report) -> str:
-    """A test point for each case; not offered and not reached are skipped, a kit error is not ok."""
-    lines = ["TAP version 14", f"# conformance of {report.mode} {harmless(report.target)}, level {report.level}, seed {report.seed}"]
+    """A test point for each case; not offered and not reached are skipped, a kit error is not
+    ok."""
+    lines = [
+        "TAP version 14",
+        f"# conformance of {report.mode} {harmless(report.target)}, level {report.level}, seed {report.seed}",
+    ]
     if not report.outcomes:
         lines.append("1..0 # SKIP no case was run")
     else:
@@ -28,7 +33,9 @@ def render(report: Report) -> str:
 def _point(place: int, outcome: Outcome, report: Report) -> list[str]:
     bad = outcome.verdict in (Verdict.FAIL, Verdict.KIT_ERROR)
     skipped = outcome.verdict in (Verdict.NOT_OFFERED, Verdict.NOT_REACHED)
-    line = f"{'not ok' if bad else 'ok'} {place} - {_described(f'{outcome.case_id}: {outcome.title}')}"
+    line = (
+        f"{'not ok' if bad else 'ok'} {place} - {_described(f'{outcome.case_id}: {outcome.title}')}"
+    )
     if skipped:
         reason = f": {outcome.came}" if outcome.came else ""
         line += f" # SKIP {_described(outcome.verdict.value + reason)}"
@@ -53,7 +60,10 @@ def _diagnostics(outcome: Outcome, report: Report) -> list[str]:
     }
     lines = ["  ---", *(f"  {key}: {_quoted(value)}" for key, value in entries.items() if value)]
     if outcome.transcript:
-        lines += ["  transcript:", *(f"    - {_quoted(line)}" for line in transcript_lines(outcome, report))]
+        lines += [
+            "  transcript:",
+            *(f"    - {_quoted(line)}" for line in transcript_lines(outcome, report)),
+        ]
     return [*lines, "  ..."]
 
 

@@ -1,4 +1,5 @@
-"""The report as text for people: colours where the terminal has them, and words that say the same without."""
+"""The report as text for people: colours where the terminal has them, and words that say the same
+without."""
 
 from __future__ import annotations
 
@@ -28,17 +29,25 @@ def wants_colour(stream: TextIO) -> bool:
 
 
 def render(report: Report, colour: bool = False) -> str:
-    """Head, every rule in a line, every case that did not pass, and the sum at the end, where the eye is."""
+    """Head, every rule in a line, every case that did not pass, and the sum at the end, where the
+    eye is."""
     paint: Paint = _paint if colour else _plain
-    lines = [f"Conformance of {report.mode} {harmless(report.target)}",
-             f"level {report.level}, seed {report.seed}, {report.started}, {report.seconds:.1f} s", ""]  # fmt: skip
+    lines = [
+        f"Conformance of {report.mode} {harmless(report.target)}",
+        f"level {report.level}, seed {report.seed}, {report.started}, {report.seconds:.1f} s",
+        "",
+    ]
     group = ""
     for result in report.rule_results():
         if result.rule.group != group:
             group = result.rule.group
             lines.append(group)
         lines.append(_rule(result, paint))
-    told = [outcome for outcome in report.outcomes if outcome.verdict in (Verdict.FAIL, Verdict.KIT_ERROR)]
+    told = [
+        outcome
+        for outcome in report.outcomes
+        if outcome.verdict in (Verdict.FAIL, Verdict.KIT_ERROR)
+    ]
     if told:
         lines += ["", "What failed", ""]
         for outcome in told:
@@ -46,7 +55,9 @@ def render(report: Report, colour: bool = False) -> str:
     lines += _not_reached(report)
     lines += [f"Note: {harmless(note)}" for note in report.notes]
     if report.rules_without_case:
-        lines.append(f"{len(report.rules_without_case)} rules have no case here; --list names them.")
+        lines.append(
+            f"{len(report.rules_without_case)} rules have no case here; --list names them."
+        )
     verdict = Verdict.PASS if report.exit_status == 0 else Verdict.FAIL
     lines += ["", paint(f"{in_short(report)}", verdict), ""]
     return "\n".join(lines)
@@ -68,9 +79,16 @@ def _rule(result: RuleResult, paint: Paint) -> str:
 
 def _case(outcome: Outcome, report: Report, paint: Paint) -> list[str]:
     rule = RULES.get(outcome.rule_id)
-    lines = [f"{paint(WORDS[outcome.verdict], outcome.verdict)}  {harmless(outcome.title)}  ({harmless(outcome.case_id)})"]
+    lines = [
+        f"{paint(WORDS[outcome.verdict], outcome.verdict)}  {harmless(outcome.title)}  ({harmless(outcome.case_id)})"
+    ]
     if rule is not None:
-        lines += textwrap.wrap(f"{rule.id} ({rule.level}) {rule.sentence}", WIDTH, initial_indent="  ", subsequent_indent="    ")
+        lines += textwrap.wrap(
+            f"{rule.id} ({rule.level}) {rule.sentence}",
+            WIDTH,
+            initial_indent="  ",
+            subsequent_indent="    ",
+        )
     return lines + ["  " + line for line in story(outcome, report)]
 
 

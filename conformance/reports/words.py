@@ -1,7 +1,8 @@
-"""What all reports share: words and signs for verdicts, transcripts as lines, and foreign text made harmless.
+"""What all reports share: words and signs for verdicts, transcripts as lines, and foreign text made
+harmless.
 
-Pure functions; any thread may use them. The peer wrote much of what a report shows, and may have meant harm: nothing of it may drive a
-terminal, end an attribute or break a file's form.
+Pure functions; any thread may use them. The peer wrote much of what a report shows, and may have
+meant harm: nothing of it may drive a terminal, end an attribute or break a file's form.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ _ALLOWED: Final = frozenset("\u200d\ufe0f")
 
 
 def harmless(text: str) -> str:
-    """`text` as one line in which everything that acts or is not seen is shown as an escape such as `\\x1b`."""
+    """`text` as one line in which everything that acts or is not seen is shown as an escape such as
+    `\\x1b`."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(_escape(character) if _acts(character) else character for character in text)
@@ -45,7 +47,13 @@ def _escape(character: str) -> str:
     number = ord(character)
     if character in "\n\r\t":
         return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}[character]
-    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+    return (
+        f"\\x{number:02x}"
+        if number < 0x100
+        else f"\\u{number:04x}"
+        if number < 0x10000
+        else f"\\U{number:08x}"
+    )
 
 
 def number(points: float) -> str:
@@ -59,24 +67,38 @@ def peer_of(report: Report) -> str:
 
 
 def arrow(line: Line, report: Report) -> str:
-    """Who sent a line: `kit -> server`, `kit <- server`, or blanks for a note. Where the kit only listens, a client is on the left."""
+    """Who sent a line: `kit -> server`, `kit <- server`, or blanks for a note. Where the kit only
+    listens, a client is on the left."""
     left, peer = "client" if report.mode == "matrix" else "kit", peer_of(report)
-    return {">": f"{left} -> {peer}", "<": f"{left} <- {peer}"}.get(line.direction, " " * len(f"{left} -> {peer}"))
+    return {">": f"{left} -> {peer}", "<": f"{left} <- {peer}"}.get(
+        line.direction, " " * len(f"{left} -> {peer}")
+    )
 
 
 def transcript_lines(outcome: Outcome, report: Report) -> list[str]:
-    """The transcript of a case, one harmless line of text each: time, connection, direction, length bytes, JSON, note."""
+    """The transcript of a case, one harmless line of text each: time, connection, direction, length
+    bytes, JSON, note."""
     width = max((len(line.who) for line in outcome.transcript), default=0)
     lines = []
     for line in outcome.transcript:
-        parts = [f"{line.at:8.3f} s", f"{harmless(line.who):<{width}}" if width else "", arrow(line, report), harmless(line.length_hex)]
-        text = " ".join(part for part in (harmless(line.payload), f"[{harmless(line.note)}]" if line.note else "") if part)
+        parts = [
+            f"{line.at:8.3f} s",
+            f"{harmless(line.who):<{width}}" if width else "",
+            arrow(line, report),
+            harmless(line.length_hex),
+        ]
+        text = " ".join(
+            part
+            for part in (harmless(line.payload), f"[{harmless(line.note)}]" if line.note else "")
+            if part
+        )
         lines.append("  ".join([*(part for part in parts if part), text]).rstrip())
     return lines
 
 
 def story(outcome: Outcome, report: Report) -> list[str]:
-    """What a case that did not pass has to say: expected, came, transcript and the command that runs it again."""
+    """What a case that did not pass has to say: expected, came, transcript and the command that
+    runs it again."""
     lines = []
     if outcome.expected:
         lines.append(f"expected: {harmless(outcome.expected)}")
@@ -93,6 +115,12 @@ def in_short(report: Report) -> str:
     """The whole result in a sentence."""
     if report.no_server:
         return f"no {peer_of(report)} there: {number(report.points_got)} points"
-    counts = ", ".join(f"{report.count(verdict)} {WORDS[verdict].lower()}" for verdict in Verdict if report.count(verdict))
-    return (f"{number(report.points_got)} of {number(report.points_possible)} points ({report.percent:.1f} %); "
-            f"cases: {counts or 'none'}")  # fmt: skip
+    counts = ", ".join(
+        f"{report.count(verdict)} {WORDS[verdict].lower()}"
+        for verdict in Verdict
+        if report.count(verdict)
+    )
+    return (
+        f"{number(report.points_got)} of {number(report.points_possible)} points ({report.percent:.1f} %); "
+        f"cases: {counts or 'none'}"
+    )

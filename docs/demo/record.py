@@ -1,9 +1,11 @@
-"""Record a session of a server and two clients, and draw it: `session.txt` and `session.svg` beside this file, and README's text.
+"""Record a session of a server and two clients, and draw it: `session.txt` and `session.svg` beside
+this file, and README's text.
 
     python docs/demo/record.py [FOLDER]
 
-Runs the real programs in pseudo-terminals (so on Linux and macOS only), types like a person, and keeps what their screens show in the
-end. Only the server's port and this machine's address are shown as those of README: 192.168.1.20:9876. Uses the standard library alone.
+Runs the real programs in pseudo-terminals (so on Linux and macOS only), types like a person, and
+keeps what their screens show in the end. Only the server's port and this machine's address are
+shown as those of README: 192.168.1.20:9876. Uses the standard library alone.
 """
 
 from __future__ import annotations
@@ -31,13 +33,12 @@ HERE: Final = Path(__file__).resolve().parent
 ROOT: Final = HERE.parent.parent
 SECONDS: Final = 30.0
 SHOWN: Final = ("192.168.1.20", "9876")
-# Ctrl-C reaches a program only from its controlling terminal; the program makes it so itself, before it becomes what it shall be.
-_TAKE_TERMINAL: Final = (
-    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
-)
+# Ctrl-C reaches a program only from its controlling terminal; the program makes it so itself,
+# before it becomes what it shall be.
+_TAKE_TERMINAL: Final = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
 
 
-# --- A terminal's screen -------------------------------------------------------------------------------------------------
+# --- A terminal's screen --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,12 @@ class Style:
             elif 30 <= code <= 37 or 90 <= code <= 97:
                 style = Style(code, style.bold, style.faint, style.inverse)
             else:
-                style = Style(style.colour, style.bold or code == 1, style.faint or code == 2, style.inverse or code == 7)
+                style = Style(
+                    style.colour,
+                    style.bold or code == 1,
+                    style.faint or code == 2,
+                    style.inverse or code == 7,
+                )
         return style
 
 
@@ -69,9 +75,12 @@ BLANK: Final[Cell] = (" ", Style())
 
 
 class Screen:
-    """What a terminal shows after it was sent some text; rows grow without end. Raises ValueError for a sequence it does not know."""
+    """What a terminal shows after it was sent some text; rows grow without end. Raises ValueError
+    for a sequence it does not know."""
 
-    _SEQUENCE: Final = re.compile(r"\x1b\[([?\d;]*)([A-Za-z@])|\x1b[=>]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
+    _SEQUENCE: Final = re.compile(
+        r"\x1b\[([?\d;]*)([A-Za-z@])|\x1b[=>]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"
+    )
 
     def __init__(self, columns: int) -> None:
         self.columns = columns
@@ -117,12 +126,23 @@ class Screen:
         elif letter == "\b":
             self.column = max(0, min(self.column, self.columns - 1) - 1)
         elif letter >= " ":
-            width = 0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
-            if self.column + width > self.columns:  # the last column is left only when something follows
+            width = (
+                0
+                if unicodedata.combining(letter)
+                else 2
+                if unicodedata.east_asian_width(letter) in "WF"
+                else 1
+            )
+            if (
+                self.column + width > self.columns
+            ):  # the last column is left only when something follows
                 self.row, self.column = self.row + 1, 0
             cells = self._cells()
             if width:
-                cells[self.column : self.column + width] = [(letter, self._style), ("", self._style)][:width]
+                cells[self.column : self.column + width] = [
+                    (letter, self._style),
+                    ("", self._style),
+                ][:width]
                 self.column += width
             else:
                 before = cells[self.column - 1]
@@ -152,25 +172,44 @@ class Screen:
             raise ValueError(f"an unknown sequence: {numbers}{kind}")
 
 
-# --- A program in a window -----------------------------------------------------------------------------------------------
+# --- A program in a window ------------------------------------------------------------------------
 
 
 class Window:
-    """A program in a pseudo-terminal; `typed` stands in front of what it shows, as a shell would show it."""
+    """A program in a pseudo-terminal; `typed` stands in front of what it shows, as a shell would
+    show it."""
 
-    def __init__(self, title: str, command: list[str], typed: str, folder: Path, columns: int) -> None:
+    def __init__(
+        self, title: str, command: list[str], typed: str, folder: Path, columns: int
+    ) -> None:
         self.title, self.typed, self.columns = title, typed, columns
         self.output = ""
         self._seen = 0
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("CHAT_") and name not in ("COLUMNS", "LINES", "NO_COLOR")}
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("CHAT_") and name not in ("COLUMNS", "LINES", "NO_COLOR")
+        }
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _TAKE_TERMINAL, *command], stdin=slave, stdout=slave, stderr=slave, cwd=folder, start_new_session=True,
-            env={**kept, "TERM": "xterm", "LC_ALL": "C.UTF-8", "INPUTRC": "/dev/null", "CHAT_PORT": "0", "XDG_CONFIG_HOME": str(folder),
-                 "HOME": str(folder)},
-        )  # fmt: skip
+            [sys.executable, "-c", _TAKE_TERMINAL, *command],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            cwd=folder,
+            start_new_session=True,
+            env={
+                **kept,
+                "TERM": "xterm",
+                "LC_ALL": "C.UTF-8",
+                "INPUTRC": "/dev/null",
+                "CHAT_PORT": "0",
+                "XDG_CONFIG_HOME": str(folder),
+                "HOME": str(folder),
+            },
+        )
         os.close(slave)
 
     def type(self, text: str) -> None:
@@ -198,7 +237,9 @@ class Window:
         deadline = time.monotonic() + SECONDS
         while not condition():
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{self.title}: {what!r} did not come. It showed:\n{self.output}")
+                raise TimeoutError(
+                    f"{self.title}: {what!r} did not come. It showed:\n{self.output}"
+                )
             self.read(0.05)
 
     def sees(self, words: str) -> None:
@@ -207,7 +248,8 @@ class Window:
         self._seen = _plain(self.output).index(words, self._seen) + len(words)
 
     def shot(self, replaced: list[tuple[str, str]]) -> list[list[Cell]]:
-        """The rows of its screen now; all of `replaced` (pattern, text) is done to the output first."""
+        """The rows of its screen now; all of `replaced` (pattern, text) is done to the output
+        first."""
         text = self.output
         for pattern, instead in replaced:
             text = re.sub(pattern, instead, text)
@@ -234,29 +276,48 @@ def _plain(text: str) -> str:
 
 
 def record() -> list[tuple[str, list[list[Cell]]]]:
-    """The session: each window's title and rows, in the moment when a line comes in above one that is being typed."""
+    """The session: each window's title and rows, in the moment when a line comes in above one that
+    is being typed."""
     with tempfile.TemporaryDirectory(prefix="chat-demo-") as temporary:
         folders = {name: Path(temporary) / name for name in ("teacher", "ada", "grace")}
         for folder in folders.values():
             folder.mkdir()
-        (folders["grace"] / "tides.csv").write_text("hour,metres\n" + "".join(f"{hour},{hour % 12 / 8:.2f}\n" for hour in range(6000)))
+        (folders["grace"] / "tides.csv").write_text(
+            "hour,metres\n" + "".join(f"{hour},{hour % 12 / 8:.2f}\n" for hour in range(6000))
+        )
         windows: list[Window] = []
         try:
-            teacher = Window("The teacher", [str(ROOT / "chat_server.py")], "python chat_server.py", folders["teacher"], 92)
+            teacher = Window(
+                "The teacher",
+                [str(ROOT / "chat_server.py")],
+                "python chat_server.py",
+                folders["teacher"],
+                92,
+            )
             windows.append(teacher)
             teacher.sees("Stop:")
             found = re.search(r"listening on \S+:(\d+)", teacher.output)
             assert found is not None
             port = found[1]
             for name in ("ada", "grace"):
-                windows.append(Window(
-                    name.title(), [str(ROOT / "chat_client.py"), f"127.0.0.1:{port}"], f"python chat_client.py {SHOWN[0]}:{SHOWN[1]}",
-                    folders[name], 92,
-                ))  # fmt: skip
+                windows.append(
+                    Window(
+                        name.title(),
+                        [str(ROOT / "chat_client.py"), f"127.0.0.1:{port}"],
+                        f"python chat_client.py {SHOWN[0]}:{SHOWN[1]}",
+                        folders[name],
+                        92,
+                    )
+                )
             _act(windows[1], windows[2], teacher)
-            replaced = [(rf"127\.0\.0\.1(:| port ){port}", rf"{SHOWN[0]}\g<1>{SHOWN[1]}"), (rf"(?<=[: ]){port}\b", SHOWN[1]),
-                        (r"from 127\.0\.0\.1", f"from {SHOWN[0]}"), (r"Where that one doesn't answer.*\r\n", ""),
-                        (r"(chat_client\.py )\S+:9876", rf"\g<1>{SHOWN[0]}:{SHOWN[1]}"), (r"(?<=ufw allow )\d+", SHOWN[1])]  # fmt: skip
+            replaced = [
+                (rf"127\.0\.0\.1(:| port ){port}", rf"{SHOWN[0]}\g<1>{SHOWN[1]}"),
+                (rf"(?<=[: ]){port}\b", SHOWN[1]),
+                (r"from 127\.0\.0\.1", f"from {SHOWN[0]}"),
+                (r"Where that one doesn't answer.*\r\n", ""),
+                (r"(chat_client\.py )\S+:9876", rf"\g<1>{SHOWN[0]}:{SHOWN[1]}"),
+                (r"(?<=ufw allow )\d+", SHOWN[1]),
+            ]
             return [(window.title, window.shot(replaced)) for window in windows]
         finally:
             for window in reversed(windows):
@@ -294,7 +355,7 @@ def _act(ada: Window, grace: Window, teacher: Window) -> None:
     teacher.read(0.2)
 
 
-# --- Text and picture ----------------------------------------------------------------------------------------------------
+# --- Text and picture -----------------------------------------------------------------------------
 
 
 def as_text(rows: list[list[Cell]]) -> str:
@@ -303,9 +364,23 @@ def as_text(rows: list[list[Cell]]) -> str:
 
 
 _PALETTE: Final = {
-    30: "#45475a", 31: "#e5484d", 32: "#5fb36a", 33: "#d8a657", 34: "#5b9bd5", 35: "#c586c0", 36: "#4fb3bf", 37: "#d4d4d4",
-    90: "#8a8a8a", 91: "#ff6b6b", 92: "#7ed68a", 93: "#ffd479", 94: "#8ab4f8", 95: "#dda0dd", 96: "#7fdbe4", 97: "#ffffff",
-}  # fmt: skip
+    30: "#45475a",
+    31: "#e5484d",
+    32: "#5fb36a",
+    33: "#d8a657",
+    34: "#5b9bd5",
+    35: "#c586c0",
+    36: "#4fb3bf",
+    37: "#d4d4d4",
+    90: "#8a8a8a",
+    91: "#ff6b6b",
+    92: "#7ed68a",
+    93: "#ffd479",
+    94: "#8ab4f8",
+    95: "#dda0dd",
+    96: "#7fdbe4",
+    97: "#ffffff",
+}
 CELL: Final = 7.8
 ROW: Final = 17
 PAD: Final = 12
@@ -316,7 +391,8 @@ INK: Final = "#e6e6e6"
 
 
 def as_svg(windows: list[tuple[str, list[list[Cell]]]]) -> str:
-    """The windows one above the other. Each run of letters has its width written down, so that the columns stand in any font."""
+    """The windows one above the other. Each run of letters has its width written down, so that the
+    columns stand in any font."""
     width = max(len(row) for _, rows in windows for row in rows) * CELL + 2 * PAD
     parts: list[str] = []
     top = 0
@@ -329,15 +405,21 @@ def as_svg(windows: list[tuple[str, list[list[Cell]]]]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height}" width="{width:.0f}" height="{height}" role="img">\n'
         f"<title>Three terminal windows: {escape(names)}</title>\n<desc>The same session stands as text in session.txt.</desc>\n"
         f'<g font-family="ui-monospace, Menlo, Consolas, \'DejaVu Sans Mono\', monospace" font-size="13" fill="{INK}">\n'
-        + "\n".join(parts) + "\n</g>\n</svg>\n"
-    )  # fmt: skip
+        + "\n".join(parts)
+        + "\n</g>\n</svg>\n"
+    )
 
 
 def _window(title: str, rows: list[list[Cell]], width: float) -> str:
     height = BAR + len(rows) * ROW + 2 * PAD
     out = [f'<rect width="{width:.0f}" height="{height}" rx="8" fill="{PAPER}"/>']
-    out += [f'<circle cx="{18 + 18 * number}" cy="{BAR / 2:.0f}" r="5" fill="#565869"/>' for number in range(3)]
-    out.append(f'<text x="{width / 2:.0f}" y="{BAR - 9}" text-anchor="middle" fill="#a9abb8">{escape(title)}</text>')
+    out += [
+        f'<circle cx="{18 + 18 * number}" cy="{BAR / 2:.0f}" r="5" fill="#565869"/>'
+        for number in range(3)
+    ]
+    out.append(
+        f'<text x="{width / 2:.0f}" y="{BAR - 9}" text-anchor="middle" fill="#a9abb8">{escape(title)}</text>'
+    )
     for number, row in enumerate(rows):
         baseline = BAR + PAD + number * ROW + 12
         for start, text, cells, style in _runs(row):
@@ -346,7 +428,8 @@ def _window(title: str, rows: list[list[Cell]], width: float) -> str:
 
 
 def _runs(row: list[Cell]) -> list[tuple[int, str, int, Style]]:
-    """Where each stretch of one style begins, its letters and its width in cells; blank ones left out."""
+    """Where each stretch of one style begins, its letters and its width in cells; blank ones left
+    out."""
     runs: list[tuple[int, str, int, Style]] = []
     at = 0
     while at < len(row):
@@ -364,7 +447,13 @@ def _runs(row: list[Cell]) -> list[tuple[int, str, int, Style]]:
 def _run(x: float, y: float, text: str, cells: int, style: Style) -> str:
     width = cells * CELL
     colour = _PALETTE[style.colour] if style.colour is not None else INK
-    paint = "".join((f' fill="{colour}"' if colour != INK else "", ' font-weight="bold"' * style.bold, ' opacity="0.65"' * style.faint))
+    paint = "".join(
+        (
+            f' fill="{colour}"' if colour != INK else "",
+            ' font-weight="bold"' * style.bold,
+            ' opacity="0.65"' * style.faint,
+        )
+    )
     if style.inverse:
         box = f'<rect x="{x:.1f}" y="{y - 12}" width="{width:.1f}" height="{ROW}" fill="{colour}"/>'
         paint = f' fill="{PAPER}"' + ' font-weight="bold"' * style.bold
@@ -377,7 +466,13 @@ def _into_readme(*blocks: str) -> None:
     """Put these in the place of README's first blocks of text."""
     page = ROOT / "README.md"
     rest = iter(blocks)
-    text = re.sub(r"(?<=^```text\n).*?(?=\n```$)", lambda _: next(rest), page.read_text("utf-8"), count=len(blocks), flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(
+        r"(?<=^```text\n).*?(?=\n```$)",
+        lambda _: next(rest),
+        page.read_text("utf-8"),
+        count=len(blocks),
+        flags=re.MULTILINE | re.DOTALL,
+    )
     page.write_text(text, "utf-8")
 
 

@@ -37,27 +37,38 @@ KEY_BYTES: Final = 24
 def register(service: Service, connection: Connection, request: Register) -> bytes:
     """Make an account."""
     if service.settings.registration == "closed":
-        return _register_fail("registration_closed", "Accounts are made by the teacher on this server: ask for one.", request)
+        return _register_fail(
+            "registration_closed",
+            "Accounts are made by the teacher on this server: ask for one.",
+            request,
+        )
     try:
         account = _create(service, request.chatid, request.password)
     except NameTaken:
         return _register_fail("name_taken", "This name is taken: choose another.", request)
     log.info("account made: %s from %s", printable(account.chatid), connection.address)
-    return protocol.build("register_success", {"chatid": account.chatid}, request_id=request.request_id)
+    return protocol.build(
+        "register_success", {"chatid": account.chatid}, request_id=request.request_id
+    )
 
 
 def _register_fail(code: str, message: str, request: Register) -> bytes:
-    return protocol.build("register_fail", code=code, message=message, request_id=request.request_id)
+    return protocol.build(
+        "register_fail", code=code, message=message, request_id=request.request_id
+    )
 
 
 def _create(service: Service, chatid: str, password: str) -> Account:
     folded, now = protocol.fold_chatid(chatid), service.wall_seconds()
     record = service.hash_gate.run(_hash_for_new, service, folded, password)
-    return service.writer.run(lambda connection: accounts.create(connection, chatid, folded, record, now))
+    return service.writer.run(
+        lambda connection: accounts.create(connection, chatid, folded, record, now)
+    )
 
 
 def _hash_for_new(service: Service, folded: str, password: str) -> str:
-    """The record of a new account's password; raises NameTaken. On a thread of the hash gate: see `_check`."""
+    """The record of a new account's password; raises NameTaken. On a thread of the hash gate: see
+    `_check`."""
     with service.database.reading() as reader:
         if accounts.find(reader, folded) is not None:
             raise NameTaken("an account with this name exists, or existed")
@@ -66,10 +77,17 @@ def _hash_for_new(service: Service, folded: str, password: str) -> str:
 
 @handles(Login)
 def login(service: Service, connection: Connection, request: Login) -> bytes | None:
-    """Open a session. The success is sent by the writer, in the moment from which the session hears its rooms."""
+    """Open a session. The success is sent by the writer, in the moment from which the session hears
+    its rooms."""
     if connection.session is not None:
-        raise Refusal("forbidden", f"you are logged in as {connection.session.chatid}: log out first")
-    account = _by_key(service, request) if request.session_key is not None else _by_password(service, connection, request)
+        raise Refusal(
+            "forbidden", f"you are logged in as {connection.session.chatid}: log out first"
+        )
+    account = (
+        _by_key(service, request)
+        if request.session_key is not None
+        else _by_password(service, connection, request)
+    )
     fail = protocol.build("login_fail", request_id=request.request_id)
     if account is None:
         log.info("login refused: %s from %s", printable(request.chatid), connection.address)
@@ -77,15 +95,30 @@ def login(service: Service, connection: Connection, request: Login) -> bytes | N
     displaced = service.registry.holder(account.id)
     if displaced is not None and not _may_displace(displaced, request):
         if not _leaves(service, displaced):
-            log.info("login refused: %s is on already, asked from %s", printable(account.chatid), connection.address)
+            log.info(
+                "login refused: %s is on already, asked from %s",
+                printable(account.chatid),
+                connection.address,
+            )
             return fail
         displaced = service.registry.holder(account.id)
     key = request.session_key or secrets.token_urlsafe(KEY_BYTES)
-    granted = frozenset(request.features) & frozenset(protocol.FEATURES) if request.features else NO_FEATURES
+    granted = (
+        frozenset(request.features) & frozenset(protocol.FEATURES)
+        if request.features
+        else NO_FEATURES
+    )
     session = Session(
-        account.id, account.chatid, account.folded, account.credential_version, _digest(key), granted, connection,
-        Transactions(service.settings.max_pending, service.budget), Downloads(service, connection),
-    )  # fmt: skip
+        account.id,
+        account.chatid,
+        account.folded,
+        account.credential_version,
+        _digest(key),
+        granted,
+        connection,
+        Transactions(service.settings.max_pending, service.budget),
+        Downloads(service, connection),
+    )
     while not service.registry.claim(session, displaced):  # it left, or somebody was quicker
         displaced = service.registry.holder(account.id)
         if displaced is not None and not _may_displace(displaced, request):
@@ -95,23 +128,30 @@ def login(service: Service, connection: Connection, request: Login) -> bytes | N
 
 
 def _may_displace(holder: Session, request: Login) -> bool:
-    """Whether this login may take the place of a session: by its key, on demand, or because its client is gone."""
+    """Whether this login may take the place of a session: by its key, on demand, or because its
+    client is gone."""
     wants_it = request.session_key is not None or request.take_over
     return wants_it or holder.connection.ended or holder.connection.stream.has_ended()
 
 
 def _leaves(service: Service, holder: Session) -> bool:
-    """Whether the holder's client is just leaving: who closes and at once comes back is not told that they are on already.
-    What it sent last may still be unread before its end of stream, so its thread is given a moment."""
+    """Whether the holder's client is just leaving: who closes and at once comes back is not told
+    that they are on already. What it sent last may still be unread before its end of stream, so its
+    thread is given a moment."""
     until = service.clock() + LEAVING_SECONDS
-    while service.registry.holder(holder.account_id) is holder and not holder.connection.stream.has_ended():
+    while (
+        service.registry.holder(holder.account_id) is holder
+        and not holder.connection.stream.has_ended()
+    ):
         if service.clock() >= until:
             return False
         time.sleep(0.01)
     return True
 
 
-def _go_online(service: Service, session: Session, displaced: Session | None, key: str, request: Login) -> None:
+def _go_online(
+    service: Service, session: Session, displaced: Session | None, key: str, request: Login
+) -> None:
     success = _login_success(service, session, key, request)
     is_known_key = request.session_key is not None
     taken_over = "its place was taken over by a newer login"
@@ -120,7 +160,9 @@ def _go_online(service: Service, session: Session, displaced: Session | None, ke
         now = service.wall_seconds()
         if is_known_key:
             accounts.touch_key(connection, session.account_id, now)
-        elif service.registry.holder(session.account_id) is session:  # else a newer login has ended this key already
+        elif (
+            service.registry.holder(session.account_id) is session
+        ):  # else a newer login has ended this key already
             accounts.store_key(connection, session.account_id, session.key_hash, now)
 
     def tell(_: None, delivery: Delivery) -> None:
@@ -146,7 +188,9 @@ def _go_online(service: Service, session: Session, displaced: Session | None, ke
         if displaced is not None:
             displaced.connection.close(taken_over)
         raise
-    log.info("login: %s from %s (%s)", printable(session.chatid), connection.address, connection.name)
+    log.info(
+        "login: %s from %s (%s)", printable(session.chatid), connection.address, connection.name
+    )
 
 
 def _login_success(service: Service, session: Session, key: str, request: Login) -> bytes:
@@ -162,7 +206,9 @@ def _login_success(service: Service, session: Session, key: str, request: Login)
         },
     }
     if request.features is not None:
-        data["features"] = [word for word in dict.fromkeys(request.features) if word in session.features]
+        data["features"] = [
+            word for word in dict.fromkeys(request.features) if word in session.features
+        ]
     return protocol.build("login_success", data, request_id=request.request_id)
 
 
@@ -175,8 +221,14 @@ def _by_key(service: Service, request: Login) -> Account | None:
         return None
     account, last_used = found
     lifetime = service.settings.session_lifetime
-    is_alive = not lifetime or service.wall_seconds() <= last_used + lifetime or service.registry.holder(account.id) is not None
-    is_own = hmac.compare_digest(account.folded.encode(), protocol.fold_chatid(request.chatid).encode())
+    is_alive = (
+        not lifetime
+        or service.wall_seconds() <= last_used + lifetime
+        or service.registry.holder(account.id) is not None
+    )
+    is_own = hmac.compare_digest(
+        account.folded.encode(), protocol.fold_chatid(request.chatid).encode()
+    )
     return account if is_alive and is_own else None
 
 
@@ -195,7 +247,9 @@ def _by_password(service: Service, connection: Connection, request: Login) -> Ac
     return account if is_right else None
 
 
-def _attempt(service: Service, connection: Connection, folded: str, password: str) -> tuple[Account | None, bool]:
+def _attempt(
+    service: Service, connection: Connection, folded: str, password: str
+) -> tuple[Account | None, bool]:
     """What `_check` finds, as soon as the throttle allows; counts a failure."""
     delay = service.throttle.begin(connection.address, folded)
     try:
@@ -211,10 +265,11 @@ def _attempt(service: Service, connection: Connection, folded: str, password: st
 
 
 def _check(service: Service, folded: str, password: str) -> tuple[Account | None, bool]:
-    """The account of this name, if there is one, and whether this is its password: at the same cost whether there is one or not.
+    """The account of this name, if there is one, and whether this is its password: at the same cost
+    whether there is one or not.
 
-    On a thread of the hash gate, the reading, too: it goes deep into the stack, of which an idle client's thread then keeps
-    8 KiB instead of 12 (measured).
+    On a thread of the hash gate, the reading, too: it goes deep into the stack, of which an idle
+    client's thread then keeps 8 KiB instead of 12 (measured).
     """
     with service.database.reading() as reader:
         account = accounts.find(reader, folded)
@@ -234,7 +289,9 @@ def logout(service: Service, session: Session, request: Logout) -> bytes:
     """End the session and its key; the connection stays and may log in again."""
     connection = session.connection
     session.downloads.cancel_all()
-    session.downloads.wait_idle(service.settings.stall_timeout or 30.0)  # no chunk follows the reply
+    session.downloads.wait_idle(
+        service.settings.stall_timeout or 30.0
+    )  # no chunk follows the reply
     service.end_session(session, drop_key=True)
     connection.session = None
     log.info("logout: %s (%s)", printable(session.chatid), connection.name)
@@ -247,7 +304,9 @@ def change_password(service: Service, session: Session, request: ChangePassword)
     _, is_right = _attempt(service, session.connection, session.folded, request.password)
     if not is_right:
         raise Refusal("forbidden", "data.password: this is not your password")
-    record = service.hash_gate.run(hash_password, request.new_password, service.settings.password_cost)
+    record = service.hash_gate.run(
+        hash_password, request.new_password, service.settings.password_cost
+    )
 
     def change(connection: sqlite3.Connection) -> None:
         accounts.set_password(connection, session.account_id, record)
@@ -258,4 +317,6 @@ def change_password(service: Service, session: Session, request: ChangePassword)
 
     service.writer.run(change)
     log.info("password changed: %s", printable(session.chatid))
-    return protocol.build("password_changed", {"chatid": session.chatid}, request_id=request.request_id)
+    return protocol.build(
+        "password_changed", {"chatid": session.chatid}, request_id=request.request_id
+    )

@@ -7,13 +7,28 @@ import sqlite3
 from typing import TYPE_CHECKING, Any, Final
 
 import protocol
-from protocol import FileCancel, FileDownReq, FileListReq, FileSendData, FileSendFin, FileSendInit, Refusal
+from protocol import (
+    FileCancel,
+    FileDownReq,
+    FileListReq,
+    FileSendData,
+    FileSendFin,
+    FileSendInit,
+    Refusal,
+)
 from server.handlers.pages import page_of
 from server.handlers.table import handles_for_session
 from server.logs import printable
 from server.session import Session
 from server.transactions import check_new_room, room_to_write
-from server.transfers import SAVE_EVERY_BYTES, Download, Ranges, Upload, check_chunk_size, file_frame
+from server.transfers import (
+    SAVE_EVERY_BYTES,
+    Download,
+    Ranges,
+    Upload,
+    check_chunk_size,
+    file_frame,
+)
 from storage import uploads
 from storage.uploads import OpenUpload, StoredFile
 
@@ -39,7 +54,11 @@ def file_send_init(service: Service, session: Session, request: FileSendInit) ->
     key = request.transaction_id
     with service.database.reading() as reader:
         stored = None if key is None else uploads.by_transaction(reader, session.account_id, key)
-        of_key = None if key is None else uploads.find_open_by_transaction(reader, session.account_id, key)
+        of_key = (
+            None
+            if key is None
+            else uploads.find_open_by_transaction(reader, session.account_id, key)
+        )
         of_name = uploads.find_open(reader, session.account_id, request.room_id, request.file_path)
     if stored is not None:
         if room is None or not _is_same_stored(stored, room, request):
@@ -49,7 +68,11 @@ def file_send_init(service: Service, session: Session, request: FileSendInit) ->
         return _init_reply(request, {"received": ranges, "done": True})
     if of_key is not None and not _is_same_open(of_key, request):
         raise _other_file()
-    if of_name is not None and _is_same_open(of_name, request) and (key is None or of_name.transaction_id in (None, key)):
+    if (
+        of_name is not None
+        and _is_same_open(of_name, request)
+        and (key is None or of_name.transaction_id in (None, key))
+    ):
         return _take_up(service, session, of_name, request)
     _check_share(service, session, request, of_name)
     upload = _open(service, session, request, of_name)
@@ -57,7 +80,9 @@ def file_send_init(service: Service, session: Session, request: FileSendInit) ->
     return _init_reply(request, {})
 
 
-def _remember(session: Session, request: FileSendInit | FileSendFin | FileCancel, stored: StoredFile | None) -> None:
+def _remember(
+    session: Session, request: FileSendInit | FileSendFin | FileCancel, stored: StoredFile | None
+) -> None:
     if len(session.finished) >= protocol.MAX_PAGE:
         session.finished.pop(next(iter(session.finished)))
     session.finished[request.room_id, request.file_path] = stored
@@ -66,56 +91,92 @@ def _remember(session: Session, request: FileSendInit | FileSendFin | FileCancel
 def _check_numbers(request: FileSendInit) -> None:
     size, total = request.file_size, request.total_packets
     if (size == 0) != (total == 0) or total > size:
-        raise Refusal("bad_packet", f"data.total_packets: {total} packets can't make {size} bytes of data.file_size")
+        raise Refusal(
+            "bad_packet",
+            f"data.total_packets: {total} packets can't make {size} bytes of data.file_size",
+        )
     if request.chunk_size is not None and total:
         check_chunk_size(request.chunk_size, size, total, "data.chunk_size")
     elif total and -(-size // total) > protocol.MAX_CHUNK_BYTES:
         least = -(-size // protocol.MAX_CHUNK_BYTES)
         raise Refusal(
-            "bad_packet", f"data.total_packets: expected at least {least} packets for {size} bytes, since a chunk has at most "
+            "bad_packet",
+            f"data.total_packets: expected at least {least} packets for {size} bytes, since a chunk has at most "
             f"{protocol.MAX_CHUNK_BYTES}; got {total}",
-        )  # fmt: skip
-    elif total and -(-size // -(-size // total)) != total:  # the smallest chunk that does not make more makes fewer
-        raise Refusal("bad_packet", f"data.total_packets: no size of chunks makes {total} packets of {size} bytes")
+        )
+    elif (
+        total and -(-size // -(-size // total)) != total
+    ):  # the smallest chunk that does not make more makes fewer
+        raise Refusal(
+            "bad_packet",
+            f"data.total_packets: no size of chunks makes {total} packets of {size} bytes",
+        )
 
 
 def _other_file() -> Refusal:
-    return Refusal("transaction_mismatch", "data.transaction_id: this key was used for another file; expected a new key")
+    return Refusal(
+        "transaction_mismatch",
+        "data.transaction_id: this key was used for another file; expected a new key",
+    )
 
 
 def _is_same_stored(stored: StoredFile, room: RoomState, request: FileSendInit) -> bool:
     return (stored.room_pk, stored.base_name, stored.file_size, stored.total_packets) == (
-        room.room.pk, request.file_path, request.file_size, request.total_packets,
-    )  # fmt: skip
+        room.room.pk,
+        request.file_path,
+        request.file_size,
+        request.total_packets,
+    )
 
 
 def _is_same_open(row: OpenUpload, request: FileSendInit) -> bool:
     is_same_size = request.chunk_size is None or row.chunk_size in (None, request.chunk_size)
     return is_same_size and (row.room_id, row.file_name, row.file_size, row.total_packets) == (
-        request.room_id, request.file_path, request.file_size, request.total_packets,
-    )  # fmt: skip
+        request.room_id,
+        request.file_path,
+        request.file_size,
+        request.total_packets,
+    )
 
 
-def _check_share(service: Service, session: Session, request: FileSendInit, replaced: OpenUpload | None) -> None:
+def _check_share(
+    service: Service, session: Session, request: FileSendInit, replaced: OpenUpload | None
+) -> None:
     settings, size = service.settings, request.file_size
     if settings.max_file and size > settings.max_file:
-        raise Refusal("too_large", f"data.file_size: expected at most {settings.max_file} bytes, got {size}")
+        raise Refusal(
+            "too_large", f"data.file_size: expected at most {settings.max_file} bytes, got {size}"
+        )
     freed = 0 if replaced is None else replaced.file_size
     with service.database.reading() as reader:
-        used = uploads.used_bytes(reader, session.account_id) + uploads.declared_bytes(reader, session.account_id) - freed
+        used = (
+            uploads.used_bytes(reader, session.account_id)
+            + uploads.declared_bytes(reader, session.account_id)
+            - freed
+        )
         begun = uploads.declared_bytes_total(reader) - freed
         is_one_more = uploads.count_open(reader, session.account_id) - (replaced is not None)
     if settings.quota and used + size > settings.quota:
         left = max(0, settings.quota - used)
-        raise Refusal("quota_exceeded", f"data.file_size: your share has {left} bytes left, got {size}")
+        raise Refusal(
+            "quota_exceeded", f"data.file_size: your share has {left} bytes left, got {size}"
+        )
     if settings.max_pending and is_one_more >= settings.max_pending:
-        raise Refusal("too_many_pending", f"{settings.max_pending} of your uploads are open: finish or cancel some first")
+        raise Refusal(
+            "too_many_pending",
+            f"{settings.max_pending} of your uploads are open: finish or cancel some first",
+        )
     free, total = service.files.free()
     if settings.min_free and free - begun - size < total * settings.min_free / 100:
-        raise Refusal("storage_full", f"the server's disk must keep {settings.min_free} % free: there is no room for {size} bytes")
+        raise Refusal(
+            "storage_full",
+            f"the server's disk must keep {settings.min_free} % free: there is no room for {size} bytes",
+        )
 
 
-def _open(service: Service, session: Session, request: FileSendInit, replaced: OpenUpload | None) -> Upload:
+def _open(
+    service: Service, session: Session, request: FileSendInit, replaced: OpenUpload | None
+) -> Upload:
     if replaced is not None:
         _drop_state(session, replaced)
     disk_name = service.files.new_name()
@@ -125,11 +186,20 @@ def _open(service: Service, session: Session, request: FileSendInit, replaced: O
         if replaced is not None:
             uploads.close_upload(connection, replaced.id)
         return uploads.open_upload(
-            connection, account_id=session.account_id, room_id=request.room_id, file_name=request.file_path,
-            file_size=request.file_size, file_type=request.file_type, total_packets=request.total_packets,
-            chunk_size=request.chunk_size, first_number=None, transaction_id=request.transaction_id, received=(),
-            disk_name=disk_name, touched_at=service.wall_seconds(),
-        )  # fmt: skip
+            connection,
+            account_id=session.account_id,
+            room_id=request.room_id,
+            file_name=request.file_path,
+            file_size=request.file_size,
+            file_type=request.file_type,
+            total_packets=request.total_packets,
+            chunk_size=request.chunk_size,
+            first_number=None,
+            transaction_id=request.transaction_id,
+            received=(),
+            disk_name=disk_name,
+            touched_at=service.wall_seconds(),
+        )
 
     try:
         row = service.writer.run(change)
@@ -152,7 +222,9 @@ def _take_up(service: Service, session: Session, row: OpenUpload, request: FileS
 
 
 def _init_reply(request: FileSendInit, more: dict[str, Any]) -> bytes:
-    return protocol.build("file_send_init", {**_head(request), **more}, request_id=request.request_id)
+    return protocol.build(
+        "file_send_init", {**_head(request), **more}, request_id=request.request_id
+    )
 
 
 def _head(request: Any) -> dict[str, Any]:
@@ -174,7 +246,8 @@ def _drop_state(session: Session, row: OpenUpload) -> None:
 
 
 def _open_upload(service: Service, session: Session, room_id: str, file_path: str) -> Upload | None:
-    """The session's open upload of this name, also one that an earlier session of the user began."""
+    """The session's open upload of this name, also one that an earlier session of the user
+    began."""
     upload = session.uploads.get((room_id, file_path))
     if upload is not None:
         return upload
@@ -182,14 +255,17 @@ def _open_upload(service: Service, session: Session, room_id: str, file_path: st
     return None if row is None else _state(service, session, row)
 
 
-def _open_row(service: Service, session: Session, room_id: str, file_path: str) -> OpenUpload | None:
+def _open_row(
+    service: Service, session: Session, room_id: str, file_path: str
+) -> OpenUpload | None:
     service.wait_for_predecessor(session)
     with service.database.reading() as reader:
         return uploads.find_open(reader, session.account_id, room_id, file_path)
 
 
 def _check_room(service: Service, session: Session, room_id: str) -> None:
-    """The room as the order of checks wants it: an upload may be open in a room that its end will make."""
+    """The room as the order of checks wants it: an upload may be open in a room that its end will
+    make."""
     room = service.rooms.find(room_id)
     if room is not None or room_id.startswith(protocol.PRIVATE_ROOM_PREFIX):
         service.rooms.visible(room_id, session.account_id)
@@ -211,24 +287,36 @@ def file_send_data(service: Service, session: Session, request: FileSendData) ->
 
 
 def _no_upload(file_path: str) -> Refusal:
-    return Refusal("file_not_found", f"data.file_path: no upload of {protocol.describe(file_path)} is open: begin with file_send_init")
+    return Refusal(
+        "file_not_found",
+        f"data.file_path: no upload of {protocol.describe(file_path)} is open: begin with file_send_init",
+    )
 
 
 def _save(service: Service, upload: Upload, *, wait: bool, is_late: bool = False) -> None:
-    """Make the upload's progress survive a crash: the bytes first, then the word that they are there.
+    """Make the upload's progress survive a crash: the bytes first, then the word that they are
+    there.
 
-    A save that is late comes when a newer session may have gone on already: nothing that it promised is taken back.
+    A save that is late comes when a newer session may have gone on already: nothing that it
+    promised is taken back.
     """
     if upload.unsaved_bytes:
         upload.part.sync()
         upload.unsaved_bytes = 0
-    row, chunk_size, first_number, received = upload.row, upload.chunk_size, upload.first_number, upload.received.pairs()
+    row, chunk_size, first_number, received = (
+        upload.row,
+        upload.chunk_size,
+        upload.first_number,
+        upload.received.pairs(),
+    )
 
     def change(connection: sqlite3.Connection) -> None:
         known = uploads.find_open(connection, row.account_id, row.room_id, row.file_name)
         if known is not None and known.id == row.id:
             ranges = Ranges(known.received).union(Ranges(received)).pairs() if is_late else received
-            uploads.save_progress(connection, row.id, chunk_size, first_number, ranges, service.wall_seconds())
+            uploads.save_progress(
+                connection, row.id, chunk_size, first_number, ranges, service.wall_seconds()
+            )
 
     if wait:
         service.writer.run(change)
@@ -247,25 +335,35 @@ def save_uploads(service: Service, session: Session) -> None:
 
 @handles_for_session(FileSendFin)
 def file_send_fin(service: Service, session: Session, request: FileSendFin) -> bytes:
-    """Finish an upload: the bytes are on disk, then the file is the room's, then everybody hears of it."""
+    """Finish an upload: the bytes are on disk, then the file is the room's, then everybody hears of
+    it."""
     _check_room(service, session, request.room_id)
     upload = _open_upload(service, session, request.room_id, request.file_path)
     if upload is None:
         return _fin_again(service, session, request)
     if request.total_packets != upload.row.total_packets:
         raise Refusal(
-            "bad_packet", f"data.total_packets: expected {upload.row.total_packets} as in file_send_init, got {request.total_packets}"
-        )  # fmt: skip
+            "bad_packet",
+            f"data.total_packets: expected {upload.row.total_packets} as in file_send_init, got {request.total_packets}",
+        )
     if not upload.is_complete:
         missing = upload.row.total_packets - upload.received.count
-        raise Refusal("incomplete_file", f"{missing} chunks are missing, first number {upload.first_missing()}: send them, then fin again")
+        raise Refusal(
+            "incomplete_file",
+            f"{missing} chunks are missing, first number {upload.first_missing()}: send them, then fin again",
+        )
     upload.part.close()
     del session.uploads[request.room_id, request.file_path]
     digest = upload.digest or service.files.sha256(upload.row.disk_name, part=True)
     service.files.finish(upload.row.disk_name)
     stored = _store(service, session, upload.row, digest)
     _remember(session, request, stored)
-    log.info("file stored: %s by %s, %d bytes", printable(stored.stored_as), printable(session.chatid), stored.file_size)
+    log.info(
+        "file stored: %s by %s, %d bytes",
+        printable(stored.stored_as),
+        printable(session.chatid),
+        stored.file_size,
+    )
     return _fin_reply(request, stored)
 
 
@@ -293,9 +391,19 @@ def _store(service: Service, session: Session, row: OpenUpload, digest: str) -> 
         room, is_new = room_to_write(service, connection, session, row.room_id, now)
         name = uploads.free_name(connection, room.room.pk, session.account_id, row.file_name)
         stored = uploads.store(
-            connection, room.room.pk, session.account_id, row.file_name, name, row.file_size, row.file_type, digest, now,
-            row.disk_name, row.total_packets, row.transaction_id,
-        )  # fmt: skip
+            connection,
+            room.room.pk,
+            session.account_id,
+            row.file_name,
+            name,
+            row.file_size,
+            row.file_type,
+            digest,
+            now,
+            row.disk_name,
+            row.total_packets,
+            row.transaction_id,
+        )
         uploads.close_upload(connection, row.id)
         return stored, room, is_new
 
@@ -310,8 +418,8 @@ def _store(service: Service, session: Session, row: OpenUpload, digest: str) -> 
     try:
         return service.writer.run(change, tell)[0]
     except Refusal:
-        # Not stored, so the upload stays open for the next try. (After any other error the commit may have happened all the
-        # same; then the start finds out.)
+        # Not stored, so the upload stays open for the next try. (After any other error the commit
+        # may have happened all the same; then the start finds out.)
         service.files.resume(row.disk_name).close()
         raise
 
@@ -320,7 +428,9 @@ def _store(service: Service, session: Session, row: OpenUpload, digest: str) -> 
 def file_cancel(service: Service, session: Session, request: FileCancel) -> bytes:
     """Give an unfinished upload up, or stop a download."""
     _check_room(service, session, request.room_id)
-    row = _open_row(service, session, request.room_id, request.file_path)  # without its bytes: they need not be there
+    row = _open_row(
+        service, session, request.room_id, request.file_path
+    )  # without its bytes: they need not be there
     if row is not None:
         _drop_state(session, row)
         _remember(session, request, None)
@@ -328,7 +438,9 @@ def file_cancel(service: Service, session: Session, request: FileCancel) -> byte
         service.files.remove(row.disk_name)
     elif not session.downloads.cancel(request.room_id, request.file_path):
         path = protocol.describe(request.file_path)
-        raise Refusal("file_not_found", f"data.file_path: no upload or download of {path} is under way")
+        raise Refusal(
+            "file_not_found", f"data.file_path: no upload or download of {path} is under way"
+        )
     return protocol.build("file_cancelled", _head(request), request_id=request.request_id)
 
 
@@ -337,12 +449,18 @@ def file_list_req(service: Service, session: Session, request: FileListReq) -> b
     """The newest version of every file of the room, oldest first."""
     room = service.rooms.visible(request.room_id, session.account_id).room
     with service.database.reading() as reader:
-        found = uploads.listing(reader, room.pk, request.after, service.page_length(request.limit) + 1)
+        found = uploads.listing(
+            reader, room.pk, request.after, service.page_length(request.limit) + 1
+        )
     # The name stands in the seed's list, too.
     page, has_more = page_of(
-        service, found, request.limit,
-        lambda file: len(protocol.encode_object(_listed(file))) + 2 * len(file.stored_as.encode()) + 2,
-    )  # fmt: skip
+        service,
+        found,
+        request.limit,
+        lambda file: (
+            len(protocol.encode_object(_listed(file))) + 2 * len(file.stored_as.encode()) + 2
+        ),
+    )
     data: dict[str, Any] = {
         "file_list": ", ".join(file.stored_as for file in page),
         "files": [_listed(file) for file in page],
@@ -371,9 +489,19 @@ def file_down_req(service: Service, session: Session, request: FileDownReq) -> N
     with service.database.reading() as reader:
         file = uploads.newest(reader, room.pk, request.file_path)
     if file is None:
-        raise Refusal("file_not_found", f"data.file_path: this room has no file {protocol.describe(request.file_path)}")
+        raise Refusal(
+            "file_not_found",
+            f"data.file_path: this room has no file {protocol.describe(request.file_path)}",
+        )
     total = -(-file.file_size // service.download_chunk())
     if request.from_sequence > total + 1:
-        raise Refusal("bad_packet", f"data.from_sequence: expected 1 to {total + 1}, got {request.from_sequence}")
+        raise Refusal(
+            "bad_packet",
+            f"data.from_sequence: expected 1 to {total + 1}, got {request.from_sequence}",
+        )
     session.connection.flush()  # what was asked for earlier is answered earlier
-    session.downloads.add(Download(file, request.room_id, request.file_path, request.from_sequence, request.request_id))
+    session.downloads.add(
+        Download(
+            file, request.room_id, request.file_path, request.from_sequence, request.request_id
+        )
+    )

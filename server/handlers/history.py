@@ -43,7 +43,8 @@ def get_messages(service: Service, session: Session, request: GetMessages) -> by
 
 
 def _page_by_time(service: Service, room: RoomState, from_time: int) -> tuple[list[Message], bool]:
-    """For a client that knows only `from_time`: whole seconds, so that it can go on from the last one it saw."""
+    """For a client that knows only `from_time`: whole seconds, so that it can go on from the last
+    one it saw."""
     with service.database.reading() as reader:
         found = messages.page(reader, room.room.pk, from_time=from_time, limit=MAX_PAGE + 1)
         if len(found) <= MAX_PAGE:
@@ -51,11 +52,13 @@ def _page_by_time(service: Service, room: RoomState, from_time: int) -> tuple[li
         whole = _whole_seconds(found[:MAX_PAGE], found[MAX_PAGE].sent_at)
         if whole:
             return whole, True
-        # One second holds more than a page: it comes whole, as far as a frame goes. No message is smaller than its frame's
-        # share of 64 bytes, so this bounds what is read.
+        # One second holds more than a page: it comes whole, as far as a frame goes. No message is
+        # smaller than its frame's share of 64 bytes, so this bounds what is read.
         most = service.frame_room() // 64 + 1
         found = messages.second(reader, room.room.pk, found[0].sent_at, found[0].id - 1, most)
-        after = messages.page(reader, room.room.pk, from_time=from_time, after_id=found[-1].id, limit=1)
+        after = messages.page(
+            reader, room.room.pk, from_time=from_time, after_id=found[-1].id, limit=1
+        )
     return found, bool(after)
 
 
@@ -75,16 +78,24 @@ def _page_by_id(
     before_id = request.before_id if isinstance(request.before_id, int) else None
     with service.database.reading() as reader:
         found = messages.page(
-            reader, room.room.pk, from_time=from_time, after_id=request.after_id, before_id=before_id,
-            newest=backwards, limit=limit + 1,
-        )  # fmt: skip
+            reader,
+            room.room.pk,
+            from_time=from_time,
+            after_id=request.after_id,
+            before_id=before_id,
+            newest=backwards,
+            limit=limit + 1,
+        )
     if len(found) <= limit:
         return found, False
     return (found[1:] if backwards else found[:limit]), True
 
 
-def _fit(service: Service, found: list[Message], *, from_the_end: bool) -> tuple[list[Message], bool]:
-    """As many of `found` as fit into a frame, at least one, from the end that was asked for; and whether any were cut off."""
+def _fit(
+    service: Service, found: list[Message], *, from_the_end: bool
+) -> tuple[list[Message], bool]:
+    """As many of `found` as fit into a frame, at least one, from the end that was asked for; and
+    whether any were cut off."""
     room = service.frame_room() - HEAD_BYTES
     count = 0
     for message in reversed(found) if from_the_end else found:
@@ -107,5 +118,9 @@ def _entry(message: Message) -> dict[str, object]:
 
 
 def _reply(request: GetMessages, page: list[Message], has_more: bool) -> bytes:
-    data = {"room_id": request.room_id, "messages": [_entry(message) for message in page], "has_more": has_more}
+    data = {
+        "room_id": request.room_id,
+        "messages": [_entry(message) for message in page],
+        "has_more": has_more,
+    }
     return protocol.build("messages_list", data, request_id=request.request_id)

@@ -27,7 +27,8 @@ MOST_RESENDS: Final = 3
 
 @handles_for_session(SendMessage)
 def send_message(service: Service, session: Session, request: SendMessage) -> bytes:
-    """Open a transaction and tell the sender the letters that arrived; a message that is stored already is acknowledged."""
+    """Open a transaction and tell the sender the letters that arrived; a message that is stored
+    already is acknowledged."""
     room = service.rooms.find(request.room_id)
     if room is None:
         with service.database.reading() as reader:
@@ -37,8 +38,13 @@ def send_message(service: Service, session: Session, request: SendMessage) -> by
     key = request.transaction_id
     if key is not None:
         already = session.transactions.get(key)
-        if already is not None and (already.room_id, already.content) != (request.room_id, request.content):
-            raise Refusal("transaction_mismatch", "data.transaction_id: this key is open for another message")
+        if already is not None and (already.room_id, already.content) != (
+            request.room_id,
+            request.content,
+        ):
+            raise Refusal(
+                "transaction_mismatch", "data.transaction_id: this key is open for another message"
+            )
         if already is None:
             with service.database.reading() as reader:
                 known = messages.by_transaction(reader, session.account_id, key)
@@ -47,13 +53,20 @@ def send_message(service: Service, session: Session, request: SendMessage) -> by
                 _wait_for_acks(service, session)
                 return acknowledgement(key, known, request.request_id)
     transaction = Transaction(
-        key or session.transactions.new_id(), key is not None, request.room_id, request.content,
-        protocol.count_letters(request.content), service.clock() + (service.settings.transaction_timeout or float("inf")),
-    )  # fmt: skip
+        key or session.transactions.new_id(),
+        key is not None,
+        request.room_id,
+        request.content,
+        protocol.count_letters(request.content),
+        service.clock() + (service.settings.transaction_timeout or float("inf")),
+    )
     session.transactions.expire(service.clock())
     if not session.transactions.open(transaction):
         most = service.settings.max_pending
-        raise Refusal("too_many_pending", f"{most} of your messages wait to be confirmed or stored: confirm some first")
+        raise Refusal(
+            "too_many_pending",
+            f"{most} of your messages wait to be confirmed or stored: confirm some first",
+        )
     data = {
         "transaction_id": transaction.transaction_id,
         "letter_frequencies": transaction.counts,
@@ -78,9 +91,13 @@ def confirm_count(service: Service, session: Session, request: ConfirmCount) -> 
         return None
     _wait_for_acks(service, session)
     return protocol.build(
-        "ack", {"transaction_id": request.transaction_id}, status="error", code="not_confirmed",
-        message="You did not confirm the counts: the message was dropped.", request_id=request.request_id,
-    )  # fmt: skip
+        "ack",
+        {"transaction_id": request.transaction_id},
+        status="error",
+        code="not_confirmed",
+        message="You did not confirm the counts: the message was dropped.",
+        request_id=request.request_id,
+    )
 
 
 def _wait_for_acks(service: Service, session: Session) -> None:
@@ -98,7 +115,8 @@ def character_count(service: Service, session: Session, request: CharacterCount)
 
 @handles_for_session(Ack)
 def ack(service: Service, session: Session, request: Ack) -> bytes | None:
-    """A receiver has the message: remember how far its user has come. Where the counts were wrong, send it again."""
+    """A receiver has the message: remember how far its user has come. Where the counts were wrong,
+    send it again."""
     message = find_delivered(service, session, request.transaction_id)
     if request.status == "success":
         session.mark(message.room_pk, message.message_id)
@@ -106,14 +124,17 @@ def ack(service: Service, session: Session, request: Ack) -> bytes | None:
     times = session.resent.get(message.message_id, 0)
     if times >= MOST_RESENDS:
         return None
-    if len(session.resent) >= protocol.MAX_PAGE:  # a client that never gets it right is not remembered for ever
+    if (
+        len(session.resent) >= protocol.MAX_PAGE
+    ):  # a client that never gets it right is not remembered for ever
         session.resent.pop(next(iter(session.resent)))
     session.resent[message.message_id] = times + 1
     return message.frame
 
 
 def find_delivered(service: Service, session: Session, transaction_id: str) -> Delivered:
-    """The message of a receivers' transaction, if it is one that the session's user received; else `transaction_not_found`."""
+    """The message of a receivers' transaction, if it is one that the session's user received; else
+    `transaction_not_found`."""
     message = service.recent.get(transaction_id)
     if message is None:
         message = _read_back(service, transaction_id)
@@ -129,7 +150,12 @@ def find_delivered(service: Service, session: Session, transaction_id: str) -> D
 
 def _read_back(service: Service, transaction_id: str) -> Delivered | None:
     number = transaction_id[1:]
-    if transaction_id[0] != "m" or not (number.isascii() and number.isdigit()) or number[0] == "0" or len(number) > 15:
+    if (
+        transaction_id[0] != "m"
+        or not (number.isascii() and number.isdigit())
+        or number[0] == "0"
+        or len(number) > 15
+    ):
         return None
     with service.database.reading() as reader:
         message = messages.get(reader, int(number))

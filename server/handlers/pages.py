@@ -14,10 +14,14 @@ HEAD_BYTES: Final = 1_024
 """Kept free in a frame for everything around the list: action, message, request_id, room."""
 
 
-def page_of(service: Service, found: Iterable[T], limit: int | None, size: Callable[[T], int]) -> tuple[list[T], bool]:
-    """The first of `found` that fit into a frame, at most `limit` of them but at least one, and whether more follow.
+def page_of(
+    service: Service, found: Iterable[T], limit: int | None, size: Callable[[T], int]
+) -> tuple[list[T], bool]:
+    """The first of `found` that fit into a frame, at most `limit` of them but at least one, and
+    whether more follow.
 
-    `size` gives an item's bytes in JSON. `found` holds one item more than could be wanted, where there are more.
+    `size` gives an item's bytes in JSON. `found` holds one item more than could be wanted, where
+    there are more.
     """
     most = service.page_length(limit)
     room = service.frame_room() - HEAD_BYTES

@@ -28,7 +28,12 @@ def get_users(service: Service, session: Session, request: GetUsers) -> bytes:
     with service.database.reading() as reader:
         found = accounts.page(reader, request.after, service.page_length(request.limit) + 1)
     # `online` repeats at most every name, so each name is reckoned twice.
-    page, has_more = page_of(service, found, request.limit, lambda account: 2 * len(protocol.encode_object({"": account.chatid})))
+    page, has_more = page_of(
+        service,
+        found,
+        request.limit,
+        lambda account: 2 * len(protocol.encode_object({"": account.chatid})),
+    )
     online = service.registry.online_ids()
     data = {
         "users": [account.chatid for account in page],
@@ -47,6 +52,8 @@ def typing(service: Service, session: Session, request: Typing) -> None:
 
     def tell(_: None, delivery: Delivery) -> None:
         hearers = [hearer.account_id for hearer in service.registry.audience(room)]
-        delivery.event("typing", hearers, session.account_id, room_id=request.room_id, chatid=session.chatid)
+        delivery.event(
+            "typing", hearers, session.account_id, room_id=request.room_id, chatid=session.chatid
+        )
 
     service.writer.run(lambda connection: None, tell)

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger("server.rooms")
 
 MEMBER_BYTES: Final = 4 * protocol.MAX_CHATID_CHARACTERS + 3
-"""The most that one name takes in a list: so many of a room's members are named that the room fits into a frame."""
+"""The most that one name takes in a list: so many of a room's members are named that the room fits
+into a frame."""
 
 
 @handles_for_session(CreateRoom)
@@ -46,9 +47,18 @@ def create_room(service: Service, session: Session, request: CreateRoom) -> byte
 
     def change(connection: sqlite3.Connection) -> frozenset[int]:
         check_room_share(service, connection, session.account_id)
-        members = {session.account_id} | {_account_id(connection, name, "data.participants") for name in request.participants}
+        members = {session.account_id} | {
+            _account_id(connection, name, "data.participants") for name in request.participants
+        }
         service.rooms.begin_change(room_id)
-        rooms.create_private(connection, room_id, request.room_name, session.account_id, members, service.wall_seconds())
+        rooms.create_private(
+            connection,
+            room_id,
+            request.room_name,
+            session.account_id,
+            members,
+            service.wall_seconds(),
+        )
         return frozenset(members)
 
     def tell(members: frozenset[int], delivery: Delivery) -> None:
@@ -72,17 +82,23 @@ def get_rooms(service: Service, session: Session, request: GetRooms) -> bytes:
     service.wait_for_predecessor(session)  # what was read there counts
     service.save_marks(session)
     with service.database.reading() as reader:
-        found = rooms.visible(reader, session.account_id, request.after, service.page_length(request.limit) + 1)
+        found = rooms.visible(
+            reader, session.account_id, request.after, service.page_length(request.limit) + 1
+        )
         page, has_more = page_of(
             service,
             (_described(service, reader, session, room) for room in found),
             request.limit,
             lambda entry: len(protocol.encode_object(entry)),
         )
-    return protocol.build("rooms_list", {"rooms": page, "has_more": has_more}, request_id=request.request_id)
+    return protocol.build(
+        "rooms_list", {"rooms": page, "has_more": has_more}, request_id=request.request_id
+    )
 
 
-def _described(service: Service, reader: sqlite3.Connection, session: Session, room: rooms.Room) -> dict[str, Any]:
+def _described(
+    service: Service, reader: sqlite3.Connection, session: Session, room: rooms.Room
+) -> dict[str, Any]:
     owner = None if room.owner is None else accounts.by_id(reader, room.owner)
     most = (service.frame_room() - 2 * HEAD_BYTES) // MEMBER_BYTES
     overview = rooms.overview(reader, room.pk, session.account_id)
@@ -102,19 +118,31 @@ def get_room_users(service: Service, session: Session, request: GetRoomUsers) ->
     """Who is in a room, page by page."""
     room = service.rooms.visible(request.room_id, session.account_id).room
     with service.database.reading() as reader:
-        found = rooms.member_chatids(reader, room, request.after, service.page_length(request.limit) + 1)
-    page, has_more = page_of(service, found, request.limit, lambda chatid: len(protocol.encode_object({"": chatid})))
+        found = rooms.member_chatids(
+            reader, room, request.after, service.page_length(request.limit) + 1
+        )
+    page, has_more = page_of(
+        service, found, request.limit, lambda chatid: len(protocol.encode_object({"": chatid}))
+    )
     data = {"room_id": room.room_id, "room_name": room.name, "users": page, "has_more": has_more}
     return protocol.build("room_users_list", data, request_id=request.request_id)
 
 
 @handles_for_session(JoinRoom)
 def join_room(service: Service, session: Session, request: JoinRoom) -> bytes:
-    """Hear an open room again. In a private room one's being there already is all there is to it."""
+    """Hear an open room again. In a private room one's being there already is all there is to
+    it."""
     room = service.rooms.visible(request.room_id, session.account_id)
     if session.account_id in room.departed:
-        _change_room(service, session, request.room_id, lambda c, state: rooms.rejoin(c, state.room.pk, session.account_id))
-    return protocol.build("room_joined", {"room_id": request.room_id}, request_id=request.request_id)
+        _change_room(
+            service,
+            session,
+            request.room_id,
+            lambda c, state: rooms.rejoin(c, state.room.pk, session.account_id),
+        )
+    return protocol.build(
+        "room_joined", {"room_id": request.room_id}, request_id=request.request_id
+    )
 
 
 @handles_for_session(LeaveRoom)
@@ -125,14 +153,19 @@ def leave_room(service: Service, session: Session, request: LeaveRoom) -> bytes:
         if not state.room.private:
             rooms.depart(connection, state.room.pk, session.account_id)
         elif state.room.owner == session.account_id:
-            raise Refusal("forbidden", "data.room_id: the owner can't leave a private room, only delete it (delete_room)")
+            raise Refusal(
+                "forbidden",
+                "data.room_id: the owner can't leave a private room, only delete it (delete_room)",
+            )
         else:
             rooms.remove_member(connection, state.room.pk, session.account_id)
         return state
 
     def tell(state: RoomState, delivery: Delivery) -> None:
         if state.room.private:
-            delivery.event("user_removed", state.members, room_id=request.room_id, chatid=session.chatid)
+            delivery.event(
+                "user_removed", state.members, room_id=request.room_id, chatid=session.chatid
+            )
 
     _change_room(service, session, request.room_id, change, tell)
     return protocol.build("room_left", {"room_id": request.room_id}, request_id=request.request_id)
@@ -154,7 +187,11 @@ def add_user_to_room(service: Service, session: Session, request: AddUserToRoom)
 
     added = _shown_name(service, session, request.room_id, added, "data.user_to_add")
     _change_room(service, session, request.room_id, change, tell)
-    return protocol.build("user_added", {"room_id": request.room_id, "user_added": added}, request_id=request.request_id)
+    return protocol.build(
+        "user_added",
+        {"room_id": request.room_id, "user_added": added},
+        request_id=request.request_id,
+    )
 
 
 @handles_for_session(RemoveUserFromRoom)
@@ -166,7 +203,10 @@ def remove_user_from_room(service: Service, session: Session, request: RemoveUse
         _check_owner(session, state)
         account_id = _account_id(connection, removed, "data.user_to_remove")
         if account_id == session.account_id:
-            raise Refusal("forbidden", "data.user_to_remove: the owner can't be removed, only delete the room (delete_room)")
+            raise Refusal(
+                "forbidden",
+                "data.user_to_remove: the owner can't be removed, only delete the room (delete_room)",
+            )
         if account_id not in state.members:
             raise Refusal("user_not_found", f"data.user_to_remove: {removed!r} is not in this room")
         rooms.remove_member(connection, state.room.pk, account_id)
@@ -177,7 +217,11 @@ def remove_user_from_room(service: Service, session: Session, request: RemoveUse
 
     removed = _shown_name(service, session, request.room_id, removed, "data.user_to_remove")
     _change_room(service, session, request.room_id, change, tell)
-    return protocol.build("user_removed", {"room_id": request.room_id, "user_removed": removed}, request_id=request.request_id)
+    return protocol.build(
+        "user_removed",
+        {"room_id": request.room_id, "user_removed": removed},
+        request_id=request.request_id,
+    )
 
 
 @handles_for_session(RenameRoom)
@@ -194,7 +238,11 @@ def rename_room(service: Service, session: Session, request: RenameRoom) -> byte
         delivery.event("room_renamed", members, room_id=request.room_id, name=name)
 
     _change_room(service, session, request.room_id, change, tell)
-    return protocol.build("room_renamed", {"room_id": request.room_id, "new_room_name": name}, request_id=request.request_id)
+    return protocol.build(
+        "room_renamed",
+        {"room_id": request.room_id, "new_room_name": name},
+        request_id=request.request_id,
+    )
 
 
 @handles_for_session(DeleteRoom)
@@ -211,12 +259,16 @@ def delete_room(service: Service, session: Session, request: DeleteRoom) -> byte
 
     _change_room(service, session, request.room_id, change, tell)
     log.info("room deleted: %s by %s", printable(request.room_id), printable(session.chatid))
-    return protocol.build("room_deleted", {"room_id": request.room_id}, request_id=request.request_id)
+    return protocol.build(
+        "room_deleted", {"room_id": request.room_id}, request_id=request.request_id
+    )
 
 
 def _check_owner(session: Session, state: RoomState) -> None:
     if not state.room.private:
-        raise Refusal("forbidden", "data.room_id: an open room belongs to nobody, so nobody can change it")
+        raise Refusal(
+            "forbidden", "data.room_id: an open room belongs to nobody, so nobody can change it"
+        )
     if state.room.owner != session.account_id:
         raise Refusal("forbidden", "data.room_id: only the room's owner may do this")
 
@@ -231,8 +283,11 @@ def _shown_name(service: Service, session: Session, room_id: str, chatid: str, p
     return account.chatid
 
 
-def _change_room(service: Service, session: Session, room_id: str, change: Any, tell: Any = None) -> None:
-    """Change a room that exists for the user, on the writer's thread, and tell of it in the order of all changes."""
+def _change_room(
+    service: Service, session: Session, room_id: str, change: Any, tell: Any = None
+) -> None:
+    """Change a room that exists for the user, on the writer's thread, and tell of it in the order
+    of all changes."""
 
     def apply(connection: sqlite3.Connection) -> Any:
         state = service.rooms.visible(room_id, session.account_id, connection)

@@ -1,4 +1,5 @@
-"""The table from a request to the function that answers it. Filled while the modules of this package are imported."""
+"""The table from a request to the function that answers it. Filled while the modules of this
+package are imported."""
 
 from __future__ import annotations
 
@@ -18,10 +19,15 @@ SessionHandler = Callable[["Service", Session, Any], "bytes | None"]
 HANDLERS: Final[dict[type[Request], Handler]] = {}
 
 
-def handles(record: type[R]) -> Callable[[Callable[[Service, Connection, R], bytes | None]], Callable[..., bytes | None]]:
-    """Register the function that answers `record` on a connection, whether somebody is logged in there or not."""
+def handles(
+    record: type[R],
+) -> Callable[[Callable[[Service, Connection, R], bytes | None]], Callable[..., bytes | None]]:
+    """Register the function that answers `record` on a connection, whether somebody is logged in
+    there or not."""
 
-    def register(function: Callable[[Service, Connection, R], bytes | None]) -> Callable[..., bytes | None]:
+    def register(
+        function: Callable[[Service, Connection, R], bytes | None],
+    ) -> Callable[..., bytes | None]:
         assert record not in HANDLERS, f"{record.ACTION} is handled twice"
         HANDLERS[record] = function
         return function
@@ -34,7 +40,9 @@ def handles_for_session(
 ) -> Callable[[Callable[[Service, Session, R], bytes | None]], Callable[..., bytes | None]]:
     """Register the function that answers `record` for who is logged in."""
 
-    def register(function: Callable[[Service, Session, R], bytes | None]) -> Callable[..., bytes | None]:
+    def register(
+        function: Callable[[Service, Session, R], bytes | None],
+    ) -> Callable[..., bytes | None]:
         @handles(record)
         def with_session(service: Service, connection: Connection, request: R) -> bytes | None:
             assert connection.session is not None, "only dispatched after a login"

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-_TEXT: Final = (Path(__file__).resolve().parents[2] / "docs" / "PROTOCOL.md").read_text(encoding="utf-8")
+_TEXT: Final = (Path(__file__).resolve().parents[2] / "docs" / "PROTOCOL.md").read_text(
+    encoding="utf-8"
+)
 
 
 def _rows(heading: str) -> list[list[str]]:
@@ -19,7 +21,9 @@ def _rows(heading: str) -> list[list[str]]:
     table = re.search(r"(?:^\|.*\n)+", section, re.MULTILINE)
     assert table is not None, f"no table under {heading}"
     lines = [line.strip().strip("|").split("|") for line in table.group().splitlines()]
-    return [[cell.strip() for cell in line] for line in lines if not set("".join(line)) <= set("-: ")][1:]
+    return [
+        [cell.strip() for cell in line] for line in lines if not set("".join(line)) <= set("-: ")
+    ][1:]
 
 
 def _plain(cell: str) -> str:
@@ -43,7 +47,9 @@ def _packets(sender: str) -> dict[str, PacketRow]:
             words = [] if keys == "–" else keys.split(", ")
             optional = frozenset(_plain(word) for word in words if word.startswith("*"))
             required = frozenset(_plain(word) for word in words) - optional
-            found[_plain(action)] = PacketRow(_plain(action), required, optional, when == "before login")
+            found[_plain(action)] = PacketRow(
+                _plain(action), required, optional, when == "before login"
+            )
     return found
 
 
@@ -51,5 +57,8 @@ REQUESTS: Final = _packets("client")
 REPLIES: Final = _packets("server")
 ERROR_CODES: Final = frozenset(_plain(row[0]) for row in _rows("Errors"))
 COLUMNS: Final = ("not logged in", "stranger", "member", "owner", "open room")
-RIGHTS: Final = {_plain(row[0]): dict(zip(COLUMNS, map(_plain, row[1:]), strict=True)) for row in _rows("Who may do what")}
+RIGHTS: Final = {
+    _plain(row[0]): dict(zip(COLUMNS, map(_plain, row[1:]), strict=True))
+    for row in _rows("Who may do what")
+}
 """action -> column -> the reply's action, an error's code, or `no reply`."""

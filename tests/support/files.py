@@ -16,7 +16,13 @@ class Upload:
     """One upload, step by step; `first` is the number of its first chunk."""
 
     def __init__(
-        self, client: RawClient, room_id: str, file_path: str, data: bytes, chunk: int = 1000, first: int = 1
+        self,
+        client: RawClient,
+        room_id: str,
+        file_path: str,
+        data: bytes,
+        chunk: int = 1000,
+        first: int = 1,
     ) -> None:
         self.client = client
         self.file_path = file_path
@@ -30,14 +36,22 @@ class Upload:
         return len(self.chunks)
 
     def init(self, **data: Any) -> Packet:
-        fields = {"file_size": self.size, "file_type": "text/plain", "total_packets": self.total, **data}
+        fields = {
+            "file_size": self.size,
+            "file_type": "text/plain",
+            "total_packets": self.total,
+            **data,
+        }
         return self.client.ask("file_send_init", **{**self.named, **fields})
 
     def chunk_packet(self, number: int, data: bytes | None = None) -> Packet:
         """The packet of a chunk by its number; `data` instead of its bytes where given."""
         chunk = self.chunks[number - self.first] if data is None else data
         fields = {**self.named, "sequence_number": number, "file_data": encoded(chunk)}
-        return {"action": "file_send_data", "data": {**self.client.identity("file_send_data"), **fields}}
+        return {
+            "action": "file_send_data",
+            "data": {**self.client.identity("file_send_data"), **fields},
+        }
 
     def send(self, number: int, data: bytes | None = None) -> Packet:
         return self.client.request(self.chunk_packet(number, data))
@@ -55,7 +69,9 @@ class Upload:
                 assert reply["data"]["sequence_number"] == number, "answers come in order"
 
     def fin(self, **data: Any) -> Packet:
-        return self.client.ask("file_send_fin", **{**self.named, "total_packets": self.total, **data})
+        return self.client.ask(
+            "file_send_fin", **{**self.named, "total_packets": self.total, **data}
+        )
 
     def run(self, **data: Any) -> Packet:
         """The whole upload; returns the data of the answer to fin."""
@@ -69,14 +85,23 @@ class Upload:
 
 
 def download(
-    client: RawClient, room_id: str, file_path: str, from_sequence: int | None = None, timeout: float = 20
+    client: RawClient,
+    room_id: str,
+    file_path: str,
+    from_sequence: int | None = None,
+    timeout: float = 20,
 ) -> tuple[bytes, Packet]:
     """Fetch a file; returns its bytes (from `from_sequence` on) and the data of file_down_meta."""
     extra = {} if from_sequence is None else {"from_sequence": from_sequence}
     client.send(
         {
             "action": "file_down_req",
-            "data": {**client.identity("file_down_req"), "room_id": room_id, "file_path": file_path, **extra},
+            "data": {
+                **client.identity("file_down_req"),
+                "room_id": room_id,
+                "file_path": file_path,
+                **extra,
+            },
         }
     )
     return read_download(client, room_id, file_path, from_sequence or 1, timeout)
@@ -94,7 +119,9 @@ def read_download(
     for number in range(first, meta["data"]["total_packets"] + 1):
         chunk = client.receive_action("file_down_data", "file_down_fin", timeout=timeout)
         assert chunk["action"] == "file_down_data", f"{number} is missing: {chunk}"
-        assert chunk["data"].items() >= {**named, "sequence_number": number}.items(), chunk["data"].keys()
+        assert chunk["data"].items() >= {**named, "sequence_number": number}.items(), chunk[
+            "data"
+        ].keys()
         data += base64.b64decode(chunk["data"]["file_data"], validate=True)
     fin = client.receive_action("file_down_fin", "file_down_data", timeout=timeout)
     assert fin["action"] == "file_down_fin" and fin["status"] == "success", fin

@@ -1,7 +1,8 @@
-"""A checker of histories, in the manner of Jepsen's: what clients saw, held against what the server says was said.
+"""A checker of histories, in the manner of Jepsen's: what clients saw, held against what the server
+says was said.
 
-Each message has a key that its sender made; its content is made from the key, so that any two can be told apart. Nothing here
-knows the server: it compares records.
+Each message has a key that its sender made; its content is made from the key, so that any two can
+be told apart. Nothing here knows the server: it compares records.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class Observed:
     """Everything that the clients of a run saw."""
 
     sent: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    """By sender, the keys in the order in which each was first sent; a sender waits for the ack of one before the next."""
+    """By sender, the keys in the order in which each was first sent; a sender waits for the ack of
+    one before the next."""
     acks: list[Ack] = field(default_factory=list)
     live: dict[str, list[Seen]] = field(default_factory=lambda: defaultdict(list))
     """By reader's session, the messages in the order in which they came."""
@@ -48,32 +50,62 @@ class Observed:
 def faults(observed: Observed) -> list[str]:
     """Every promise that was broken, each named by its kind; empty where all held."""
     return [
-        *_lost(observed), *_doubled(observed), *_unexpected(observed), *_renumbered(observed), *_reordered(observed),
-        *_out_of_senders_order(observed), *_live_differs(observed),
-    ]  # fmt: skip
+        *_lost(observed),
+        *_doubled(observed),
+        *_unexpected(observed),
+        *_renumbered(observed),
+        *_reordered(observed),
+        *_out_of_senders_order(observed),
+        *_live_differs(observed),
+    ]
 
 
 def _lost(observed: Observed) -> list[str]:
     there = {seen.key for seen in observed.history}
-    lost = [f"lost: {ack.key} was acknowledged as {ack.message_id}" for ack in observed.acks if ack.key not in there]
-    lost += [f"lost: {seen.key} was delivered to {reader}" for reader, all_seen in observed.live.items()
-             for seen in all_seen if seen.key not in there]  # fmt: skip
-    return lost + [f"lost: {seen.key} was in the history" for seen in observed.earlier if seen.key not in there]
+    lost = [
+        f"lost: {ack.key} was acknowledged as {ack.message_id}"
+        for ack in observed.acks
+        if ack.key not in there
+    ]
+    lost += [
+        f"lost: {seen.key} was delivered to {reader}"
+        for reader, all_seen in observed.live.items()
+        for seen in all_seen
+        if seen.key not in there
+    ]
+    return lost + [
+        f"lost: {seen.key} was in the history" for seen in observed.earlier if seen.key not in there
+    ]
 
 
 def _doubled(observed: Observed) -> list[str]:
     found = []
     for what, all_seen in (("the history", observed.history), *observed.live.items()):
-        found += [f"doubled: {key} {count} times in {what}" for key, count in Counter(s.key for s in all_seen).items() if count > 1]
+        found += [
+            f"doubled: {key} {count} times in {what}"
+            for key, count in Counter(s.key for s in all_seen).items()
+            if count > 1
+        ]
         ids = Counter(seen.message_id for seen in all_seen)
-        found += [f"doubled: id {number} {count} times in {what}" for number, count in ids.items() if count > 1]
+        found += [
+            f"doubled: id {number} {count} times in {what}"
+            for number, count in ids.items()
+            if count > 1
+        ]
     return found
 
 
 def _unexpected(observed: Observed) -> list[str]:
     sent = {(sender, key) for sender, keys in observed.sent.items() for key in keys}
-    everything = [*observed.history, *(seen for all_seen in observed.live.values() for seen in all_seen)]
-    return [f"unexpected: {seen.sender} never sent {seen.key}" for seen in everything if (seen.sender, seen.key) not in sent]
+    everything = [
+        *observed.history,
+        *(seen for all_seen in observed.live.values() for seen in all_seen),
+    ]
+    return [
+        f"unexpected: {seen.sender} never sent {seen.key}"
+        for seen in everything
+        if (seen.sender, seen.key) not in sent
+    ]
 
 
 def _renumbered(observed: Observed) -> list[str]:
@@ -91,7 +123,11 @@ def _reordered(observed: Observed) -> list[str]:
     found = []
     for what, all_seen in (("the history", observed.history), *observed.live.items()):
         ids = [seen.message_id for seen in all_seen]
-        found += [f"reordered: {later} after {earlier} in {what}" for earlier, later in itertools.pairwise(ids) if later < earlier]
+        found += [
+            f"reordered: {later} after {earlier} in {what}"
+            for earlier, later in itertools.pairwise(ids)
+            if later < earlier
+        ]
     return found
 
 
@@ -109,7 +145,8 @@ def _out_of_senders_order(observed: Observed) -> list[str]:
 
 
 def _live_differs(observed: Observed) -> list[str]:
-    """Between the first and the last message that a session was given live, nothing of others may be missing."""
+    """Between the first and the last message that a session was given live, nothing of others may
+    be missing."""
     found = []
     history = sorted(observed.history, key=lambda seen: seen.message_id)
     numbers = [seen.message_id for seen in history]
@@ -117,10 +154,16 @@ def _live_differs(observed: Observed) -> list[str]:
         if not all_seen:
             continue
         own = reader.partition("/")[0]
-        first, last = bisect.bisect_left(numbers, all_seen[0].message_id), bisect.bisect_right(numbers, all_seen[-1].message_id)
+        first, last = (
+            bisect.bisect_left(numbers, all_seen[0].message_id),
+            bisect.bisect_right(numbers, all_seen[-1].message_id),
+        )
         due = {(seen.message_id, seen.key) for seen in history[first:last] if seen.sender != own}
         given = {(seen.message_id, seen.key) for seen in all_seen}
         missing = {key for _, key in due} - {key for _, key in given}
         found += [f"live differs: {reader} was not given {key}" for key in sorted(missing)]
-        found += [f"live differs: {reader} was given {key} as {number}" for number, key in sorted(given - due)]
+        found += [
+            f"live differs: {reader} was given {key} as {number}"
+            for number, key in sorted(given - due)
+        ]
     return found

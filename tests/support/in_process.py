@@ -34,11 +34,21 @@ class Services:
         self._started: list[Service] = []
 
     def start(self, folder: str = "data", **options: object) -> Service:
-        """A service on a free port; `options` are settings, or what `Service` itself takes (clocks)."""
+        """A service on a free port; `options` are settings, or what `Service` itself takes
+        (clocks)."""
         names = {"clock", "wall", "force_fallback"}
         kept = {key: value for key, value in options.items() if key in names}
-        chosen = {"min_free": 0} | {key: value for key, value in options.items() if key not in names}
-        settings = replace(Settings(), host="127.0.0.1", port=0, data=str(self._folder / folder), password_cost=4, **chosen)
+        chosen = {"min_free": 0} | {
+            key: value for key, value in options.items() if key not in names
+        }
+        settings = replace(
+            Settings(),
+            host="127.0.0.1",
+            port=0,
+            data=str(self._folder / folder),
+            password_cost=4,
+            **chosen,
+        )
         service = Service(settings, lambda reason: None, **kept)  # type: ignore[arg-type]
         self._started.append(service)
         service.start()
@@ -60,7 +70,8 @@ def member(service: Service, name: str, **login: object) -> RawClient:
 
 
 def eventually(holds: Callable[[], bool], what: str) -> None:
-    """Wait for something that has no event to wait for; `what` says what is wrong where it never comes."""
+    """Wait for something that has no event to wait for; `what` says what is wrong where it never
+    comes."""
     deadline = time.monotonic() + EVENTUALLY_SECONDS
     while not holds():
         assert time.monotonic() < deadline, what

@@ -1,7 +1,7 @@
 """A TCP proxy that treats a connection badly: cuts it at an exact byte, delays, splits.
 
-Owns its listening socket, the pairs of sockets that it passes bytes between, and two threads for each pair. Never looks into the
-bytes. Any thread may give it orders; `close` ends all of it.
+Owns its listening socket, the pairs of sockets that it passes bytes between, and two threads for
+each pair. Never looks into the bytes. Any thread may give it orders; `close` ends all of it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from typing import Final, final
 TO_SERVER: Final = "to server"
 TO_CLIENT: Final = "to client"
 DIRECTIONS: Final = (TO_SERVER, TO_CLIENT)
-_RESET: Final = struct.pack("ii", 1, 0)  # linger on, for 0 seconds: close() sends RST and forgets what was not yet taken
+_RESET: Final = struct.pack(
+    "ii", 1, 0
+)  # linger on, for 0 seconds: close() sends RST and forgets what was not yet taken
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,12 @@ class Proxy:
         self.close()
 
     def cut_after(self, direction: str, count: int, *, reset: bool = False) -> None:
-        """Cut the connection as soon as exactly `count` bytes more have passed in `direction`; with 0, when the next one comes.
+        """Cut the connection as soon as exactly `count` bytes more have passed in `direction`; with
+        0, when the next one comes.
 
-        Both sides then see the end of the stream behind what has passed or, with `reset`, a connection reset, which may also
-        take away bytes that they had not read yet. Holds for one connection: the next one passes whole.
+        Both sides then see the end of the stream behind what has passed or, with `reset`, a
+        connection reset, which may also take away bytes that they had not read yet. Holds for one
+        connection: the next one passes whole.
         """
         with self._lock:
             self._cut = _Cut(direction, count, reset)
@@ -108,7 +112,9 @@ class Proxy:
             self._closed = True
             pairs = list(self._pairs)
         try:
-            self._listener.shutdown(socket.SHUT_RDWR)  # on Linux close() alone leaves accept() waiting
+            self._listener.shutdown(
+                socket.SHUT_RDWR
+            )  # on Linux close() alone leaves accept() waiting
         except OSError:
             pass
         self._listener.close()
@@ -131,15 +137,25 @@ class Proxy:
                 client.close()
                 continue
             pair = _Pair(client, server)
-            for direction, source, target in ((TO_SERVER, client, server), (TO_CLIENT, server, client)):
+            for direction, source, target in (
+                (TO_SERVER, client, server),
+                (TO_CLIENT, server, client),
+            ):
                 source.settimeout(None)
                 source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 thread = threading.Thread(
-                    target=self._pump, args=(pair, direction, source, target), name=f"proxy {direction}", daemon=True
+                    target=self._pump,
+                    args=(pair, direction, source, target),
+                    name=f"proxy {direction}",
+                    daemon=True,
                 )
                 pair.threads.append(thread)
             with self._lock:
-                self._pairs = [other for other in self._pairs if any(thread.is_alive() for thread in other.threads)]
+                self._pairs = [
+                    other
+                    for other in self._pairs
+                    if any(thread.is_alive() for thread in other.threads)
+                ]
                 self._pairs.append(pair)
                 closed = self._closed
                 for thread in pair.threads:
@@ -147,7 +163,9 @@ class Proxy:
             if closed:
                 self._end(pair, reset=False)
 
-    def _pump(self, pair: _Pair, direction: str, source: socket.socket, target: socket.socket) -> None:
+    def _pump(
+        self, pair: _Pair, direction: str, source: socket.socket, target: socket.socket
+    ) -> None:
         try:
             while data := source.recv(65536):
                 if not self._pass_on(pair, direction, target, data):
@@ -170,7 +188,11 @@ class Proxy:
             with self._lock:
                 if pair.is_cut:
                     return False
-                cut = self._cut if self._cut is not None and self._cut.direction == direction else None
+                cut = (
+                    self._cut
+                    if self._cut is not None and self._cut.direction == direction
+                    else None
+                )
                 if cut is not None:
                     piece = piece[: cut.left]
                     cut.left -= len(piece)
@@ -192,7 +214,9 @@ class Proxy:
             try:
                 if reset:
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-                    sock.shutdown(socket.SHUT_RD)  # wakes the other thread; the RST goes out when both have left
+                    sock.shutdown(
+                        socket.SHUT_RD
+                    )  # wakes the other thread; the RST goes out when both have left
                 else:
                     sock.shutdown(socket.SHUT_RDWR)
             except OSError:

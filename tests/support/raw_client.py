@@ -46,12 +46,19 @@ def letter_frequencies(content: str) -> dict[str, int]:
 
 
 class RawClient:
-    """One connection to a server on this machine, over TLS where a certificate of its own is given (or `CHAT_TEST_TLS` is set).
+    """One connection to a server on this machine, over TLS where a certificate of its own is given
+    (or `CHAT_TEST_TLS` is set).
 
     Packets that a waiting call does not want are kept aside, in order, for later calls.
     """
 
-    def __init__(self, port: int, *, receive_buffer: int | None = None, certificate: tls.Certificate | None = None) -> None:
+    def __init__(
+        self,
+        port: int,
+        *,
+        receive_buffer: int | None = None,
+        certificate: tls.Certificate | None = None,
+    ) -> None:
         self.port = port
         self.chatid = ""
         self.session_key = ""
@@ -103,7 +110,9 @@ class RawClient:
             except ConnectionError as error:
                 raise ClosedByServer(f"the connection was reset ({error})") from error
             if not data:
-                raise ClosedByServer(f"closed by the server; {len(self._buffer)} bytes were left over")
+                raise ClosedByServer(
+                    f"closed by the server; {len(self._buffer)} bytes were left over"
+                )
             self._buffer += data
 
     def _read(self, deadline: float) -> Packet:
@@ -145,7 +154,9 @@ class RawClient:
 
     def receive_action(self, *actions: str, timeout: float = WAIT_SECONDS) -> Packet:
         """The first packet of one of these actions; the others are kept aside."""
-        return self.receive_where(lambda packet: packet["action"] in actions, timeout, " or ".join(actions))
+        return self.receive_where(
+            lambda packet: packet["action"] in actions, timeout, " or ".join(actions)
+        )
 
     def receive_event(self, kind: str, timeout: float = WAIT_SECONDS, **values: Any) -> Packet:
         """The `data` of the first event of this type with these values."""
@@ -171,14 +182,19 @@ class RawClient:
             try:
                 packets.append(self._read(deadline))
             except ClosedByServer:
-                assert not self._buffer, f"the stream ended inside a frame: {bytes(self._buffer[:40])!r}"
+                assert not self._buffer, (
+                    f"the stream ended inside a frame: {bytes(self._buffer[:40])!r}"
+                )
                 return packets
 
     def nothing_before_pong(self) -> list[Packet]:
-        """Send ping and return everything that came before its pong, packets kept aside included."""
+        """Send ping and return everything that came before its pong, packets kept aside
+        included."""
         request_id = f"ping-{next(self._numbers)}"
         self.send({"action": "ping", "request_id": request_id})
-        pong = self.receive_where(lambda packet: packet.get("request_id") == request_id, what="pong")
+        pong = self.receive_where(
+            lambda packet: packet.get("request_id") == request_id, what="pong"
+        )
         assert pong["action"] == "pong", pong
         packets = list(self._aside)
         self._aside.clear()
@@ -191,7 +207,9 @@ class RawClient:
         request_id = f"r-{next(self._numbers)}"
         self.send({**packet, "request_id": request_id}, timeout)
         return self.receive_where(
-            lambda reply: reply.get("request_id") == request_id, timeout, f"the reply to {packet.get('action')}"
+            lambda reply: reply.get("request_id") == request_id,
+            timeout,
+            f"the reply to {packet.get('action')}",
         )
 
     def ask(self, action: str, /, timeout: float = WAIT_SECONDS, **data: Any) -> Packet:
@@ -203,7 +221,9 @@ class RawClient:
         return {"chat_id" if action.startswith("file_") else "chatid": self.chatid}
 
     def register(self, chatid: str, password: str = "password") -> Packet:
-        return self.request({"action": "register", "data": {"chatid": chatid, "password": password}})
+        return self.request(
+            {"action": "register", "data": {"chatid": chatid, "password": password}}
+        )
 
     def login(self, chatid: str, password: str | None = "password", **data: Any) -> Packet:
         """Log in and return the reply; the session's user is remembered where it succeeds."""
@@ -228,7 +248,10 @@ class RawClient:
     def confirm(self, transaction_id: str, confirm: bool = True) -> Packet:
         """Answer the server's counts and return its reply."""
         return self.request(
-            {"action": "confirm_count", "data": {"transaction_id": transaction_id, "confirm": confirm}}
+            {
+                "action": "confirm_count",
+                "data": {"transaction_id": transaction_id, "confirm": confirm},
+            }
         )
 
     def say(self, room_id: str, content: str, **data: Any) -> Packet:
@@ -324,8 +347,8 @@ ERROR_CODES = frozenset(
 def fence(sender: RawClient, *receivers: RawClient, room_id: str = "lobby") -> list[list[Packet]]:
     """Everything that each receiver got up to now.
 
-    The sender says a last word in a room of all of them. The server delivers in the order of storing,
-    so what was due to a receiver before has come before it.
+    The sender says a last word in a room of all of them. The server delivers in the order of
+    storing, so what was due to a receiver before has come before it.
     """
     word = f"fence {time.monotonic_ns()}"
     sender.say(room_id, word)

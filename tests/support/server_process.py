@@ -145,7 +145,9 @@ class ServerProcess:
             process.kill()
             process.wait(STOP_SECONDS)
             self._process = None
-            raise AssertionError(f"the server {complaint} within {STOP_SECONDS} s\n{self.log()}") from None
+            raise AssertionError(
+                f"the server {complaint} within {STOP_SECONDS} s\n{self.log()}"
+            ) from None
         for reader in self._readers:
             reader.join(STOP_SECONDS)
         self._process = None

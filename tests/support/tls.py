@@ -1,7 +1,8 @@
 """Certificates made by the `openssl` command, and a raw client's socket over TLS.
 
-`CHAT_TEST_TLS=1` in the environment puts every `ServerProcess` and every `RawClient` on TLS: all protocol tests can run so.
-Owns a folder of the certificate for that, made once a process. Never imports the product.
+`CHAT_TEST_TLS=1` in the environment puts every `ServerProcess` and every `RawClient` on TLS: all
+protocol tests can run so. Owns a folder of the certificate for that, made once a process. Never
+imports the product.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ import pytest
 EVERYWHERE = os.environ.get("CHAT_TEST_TLS") == "1"
 NAMES = "IP:127.0.0.1,DNS:localhost"
 
-needs_openssl = pytest.mark.skipif(not shutil.which("openssl"), reason="needs the openssl command, to make certificates")
+needs_openssl = pytest.mark.skipif(
+    not shutil.which("openssl"), reason="needs the openssl command, to make certificates"
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,9 @@ class Certificate:
 
 
 def openssl(*arguments: str | Path) -> None:
-    done = subprocess.run(["openssl", *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        ["openssl", *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -55,14 +60,28 @@ def make_certificate(folder: Path, names: str = NAMES, label: str = "class") -> 
     """One that is good for a day, for these names (as a subjectAltName)."""
     made = Certificate(str(folder / f"{label}.pem"), str(folder / f"{label}.key"))
     openssl(
-        "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=Classroom chat",
-        "-addext", f"subjectAltName={names}", "-keyout", made.keyfile, "-out", made.certfile,
-    )  # fmt: skip
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "1",
+        "-subj",
+        "/CN=Classroom chat",
+        "-addext",
+        f"subjectAltName={names}",
+        "-keyout",
+        made.keyfile,
+        "-out",
+        made.certfile,
+    )
     return made
 
 
 def make_certificate_of(folder: Path, begin: str, end: str) -> Certificate:
-    """One that is good from `begin` to `end`, each as YYYYMMDDhhmmssZ; `req` makes none of the past or the future."""
+    """One that is good from `begin` to `end`, each as YYYYMMDDhhmmssZ; `req` makes none of the past
+    or the future."""
     made = Certificate(str(folder / "other-time.pem"), str(folder / "other-time.key"))
     (folder / "index.txt").write_text("")
     (folder / "ca.cnf").write_text(
@@ -72,11 +91,37 @@ def make_certificate_of(folder: Path, begin: str, end: str) -> Certificate:
         f"[extensions]\nbasicConstraints = critical, CA:TRUE\nsubjectAltName = {NAMES}\n"
     )
     request = folder / "other-time.csr"
-    openssl("req", "-new", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=Classroom chat", "-keyout", made.keyfile, "-out", request)
     openssl(
-        "ca", "-batch", "-selfsign", "-notext", "-config", folder / "ca.cnf", "-keyfile", made.keyfile, "-startdate", begin,
-        "-enddate", end, "-in", request, "-out", made.certfile,
-    )  # fmt: skip
+        "req",
+        "-new",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-subj",
+        "/CN=Classroom chat",
+        "-keyout",
+        made.keyfile,
+        "-out",
+        request,
+    )
+    openssl(
+        "ca",
+        "-batch",
+        "-selfsign",
+        "-notext",
+        "-config",
+        folder / "ca.cnf",
+        "-keyfile",
+        made.keyfile,
+        "-startdate",
+        begin,
+        "-enddate",
+        end,
+        "-in",
+        request,
+        "-out",
+        made.certfile,
+    )
     return made
 
 
@@ -89,12 +134,16 @@ def everywhere() -> Certificate:
 
 
 class TlsSocket:
-    """A connected socket over TLS, as far as tests use one; unlike `ssl.SSLSocket` it can be half-closed.
+    """A connected socket over TLS, as far as tests use one; unlike `ssl.SSLSocket` it can be
+    half-closed.
 
-    What a server says in the clear instead of the first handshake (that it is full) is passed on as it is.
+    What a server says in the clear instead of the first handshake (that it is full) is passed on as
+    it is.
     """
 
-    def __init__(self, sock: socket.socket, context: ssl.SSLContext, name: str = "127.0.0.1") -> None:
+    def __init__(
+        self, sock: socket.socket, context: ssl.SSLContext, name: str = "127.0.0.1"
+    ) -> None:
         self.raw = sock
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)

@@ -1,7 +1,8 @@
-"""Trouble for a running server's disk: no room, failing syncs, a lock held by somebody else, small file systems of our own.
+"""Trouble for a running server's disk: no room, failing syncs, a lock held by somebody else, small
+file systems of our own.
 
-Owns what it mounts, attaches and starts, and ends it again. Never touches another process than the one it was given. Most of it is
-for Linux, some for root: `needs_…` are the marks that say so.
+Owns what it mounts, attaches and starts, and ends it again. Never touches another process than the
+one it was given. Most of it is for Linux, some for root: `needs_…` are the marks that say so.
 """
 
 from __future__ import annotations
@@ -27,22 +28,29 @@ except ImportError:  # Windows
 
 IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
-needs_prlimit = pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs prlimit(2), which Linux has")
+needs_prlimit = pytest.mark.skipif(
+    not hasattr(resource, "prlimit"), reason="needs prlimit(2), which Linux has"
+)
 needs_mount = pytest.mark.skipif(
-    not (IS_ROOT and sys.platform == "linux" and shutil.which("mount")), reason="needs root on Linux, to mount a small file system"
+    not (IS_ROOT and sys.platform == "linux" and shutil.which("mount")),
+    reason="needs root on Linux, to mount a small file system",
 )
 needs_strace = pytest.mark.skipif(
-    not (sys.platform == "linux" and shutil.which("strace")), reason="needs strace, to make system calls fail"
+    not (sys.platform == "linux" and shutil.which("strace")),
+    reason="needs strace, to make system calls fail",
 )
 
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 @contextmanager
 def mounted(folder: Path, *options: str | Path) -> Iterator[Path]:
-    """`mount OPTIONS folder`, and always the opposite; skips the test where the machine does not let us."""
+    """`mount OPTIONS folder`, and always the opposite; skips the test where the machine does not
+    let us."""
     folder.mkdir(exist_ok=True)
     done = run("mount", *options, folder)
     if done.returncode != 0:
@@ -51,7 +59,9 @@ def mounted(folder: Path, *options: str | Path) -> Iterator[Path]:
         yield folder
     finally:
         deadline = time.monotonic() + 10
-        while run("umount", folder).returncode != 0:  # busy as long as a server that was just killed is being buried
+        while (
+            run("umount", folder).returncode != 0
+        ):  # busy as long as a server that was just killed is being buried
             if time.monotonic() > deadline:
                 run("umount", "--lazy", folder)
                 break
@@ -59,7 +69,8 @@ def mounted(folder: Path, *options: str | Path) -> Iterator[Path]:
 
 
 def limit_file_size(pid: int, size: int | None) -> None:
-    """No file of the process grows beyond `size` bytes: writes fail as on a full disk. None takes the limit away."""
+    """No file of the process grows beyond `size` bytes: writes fail as on a full disk. None takes
+    the limit away."""
     limits = cast(Any, resource)
     _, hard = limits.prlimit(pid, limits.RLIMIT_FSIZE)
     limits.prlimit(pid, limits.RLIMIT_FSIZE, (limits.RLIM_INFINITY if size is None else size, hard))
@@ -80,9 +91,28 @@ def fill(folder: Path) -> Path:
 
 @contextmanager
 def failing_calls(pid: int, calls: str, fault: str) -> Iterator[None]:
-    """Inject `fault` (as strace's -e inject=CALLS:FAULT takes it) into system calls of a running process."""
-    command = ["strace", "-f", "-q", "-p", str(pid), "-e", f"trace={calls}", "-e", f"inject={calls}:{fault}", "-o", os.devnull]
-    tracer = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    """Inject `fault` (as strace's -e inject=CALLS:FAULT takes it) into system calls of a running
+    process."""
+    command = [
+        "strace",
+        "-f",
+        "-q",
+        "-p",
+        str(pid),
+        "-e",
+        f"trace={calls}",
+        "-e",
+        f"inject={calls}:{fault}",
+        "-o",
+        os.devnull,
+    ]
+    tracer = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     said: list[str] = []
     assert tracer.stderr is not None
     listener = threading.Thread(target=lambda: said.extend(tracer.stderr or ()), daemon=True)
@@ -98,7 +128,9 @@ def failing_calls(pid: int, calls: str, fault: str) -> Iterator[None]:
         yield
     finally:
         if is_dead(pid):
-            tracer.kill()  # strace 6.1 may never take notice of a killed process with threads, and keeps it from being buried
+            # strace 6.1 may never take notice of a killed process with threads, and keeps it from
+            # being buried
+            tracer.kill()
         else:
             tracer.send_signal(signal.SIGINT)
         try:
@@ -139,7 +171,12 @@ connection.execute("ROLLBACK")
 @contextmanager
 def locked_by_another_process(database: Path) -> Iterator[None]:
     """Another process is in the midst of a change."""
-    holder = subprocess.Popen([sys.executable, "-c", HOLD_LOCK, str(database)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD_LOCK, str(database)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert holder.stdin is not None and holder.stdout is not None
     try:
         assert holder.stdout.readline() == "held\n"
