@@ -2,7 +2,7 @@
 
 Owns one table. Where a case fails over a rule, and another rule that it stands on failed in the
 same run, nobody can say whose fault it was: the case was not reached. The table holds what
-tests/test_conformance_faults.py has shown to be needed, and no more.
+tests/conformance/test_faults.py has shown to be needed, and no more.
 """
 
 from __future__ import annotations

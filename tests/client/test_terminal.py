@@ -1,0 +1,939 @@
+"""The line client: its dialogue, its commands, what it shows of each event, and its exit status."""
+
+from __future__ import annotations
+
+import io
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.client_fakes import FakeServer, Packet, Peer, good
+from support.line_client import ScriptedScreen, client, talk
+
+import chat_client
+from client import prompt as prompt_module
+from client import terminal, transfer_queue
+from client.colours import Palette
+from client.commands import COMMANDS
+from client.connection import Connection
+from client.errors import ServerError, TransferFailed
+from client.events import Gap, Message, ServerEvent, Trouble
+from client.prompt import (
+    KeyScreen,
+    PlainScreen,
+    PromptScreen,
+    ReadlineScreen,
+    open_screen,
+)
+from client.terminal import LineClient, Options
+from client.times import local_time
+from client.transfer_queue import Job, Progress, Transfers
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    with FakeServer() as fake:
+        yield fake
+
+
+# --- logging in ---
+
+
+def test_name_and_password_are_asked_and_talk_begins(server: FakeServer) -> None:
+    server.history.append((1, "lobby", "bob", "earlier"))
+    status, text = talk(
+        server,
+        "x",
+        "",
+        "ada",
+        "secret",
+        "hello",
+        ["stored as message 2"],
+        "/quit",
+        user=None,
+        password=None,
+    )
+    assert status == 0
+    assert "Please type login or register." in text
+    assert "* You are ada on 127.0.0.1" in text and "* Waiting for you: lobby (1 unread)." in text
+    assert "2024-01-01 " in text and "bob: earlier" in text
+    assert server.history[-1] == (2, "lobby", "ada", "hello")
+    assert server.actions()[-1] == "logout"
+
+
+def test_registering_makes_the_account_and_logs_in(server: FakeServer) -> None:
+    status, text = talk(
+        server,
+        "register",
+        "not a name!",
+        "ada",
+        "secret",
+        "secret",
+        user=None,
+        password=None,
+        is_terminal=True,
+    )
+    assert status == 0 and "That can't be a name" in text
+    assert server.actions()[1:3] == ["register", "login"]
+
+
+def test_two_passwords_that_differ_are_asked_again(server: FakeServer) -> None:
+    status, text = talk(
+        server,
+        "r",
+        "ada",
+        "secret",
+        "other",
+        "ada",
+        "secret",
+        "secret",
+        user=None,
+        password=None,
+        is_terminal=True,
+    )
+    assert status == 0 and "two passwords differ" in text
+    assert server.actions().count("register") == 1
+
+
+@pytest.mark.parametrize(
+    "steps", [("l", "ada", "wrong"), ("l", "ada", ""), ("l", ""), ("r", "a b")]
+)
+def test_a_refused_login_from_a_pipe_ends_with_4(
+    server: FakeServer, steps: tuple[str, ...]
+) -> None:
+    assert talk(server, *steps, user=None, password=None)[0] == 4
+
+
+def test_a_refused_login_on_a_terminal_may_be_tried_again_or_take_over(server: FakeServer) -> None:
+    status, text = talk(
+        server,
+        "l",
+        "ada",
+        "wrong",
+        "take",
+        "ada",
+        "secret",
+        user=None,
+        password=None,
+        is_terminal=True,
+    )
+    assert status == 0 and "The server refused: Invalid credentials" in text
+    assert [
+        packet["data"].get("take_over") for packet in server.heard if packet["action"] == "login"
+    ] == [None, True]
+
+
+def test_three_refused_logins_are_enough(server: FakeServer) -> None:
+    assert (
+        talk(server, "wrong", "try", "wrong", "try", "wrong", password=None, is_terminal=True)[0]
+        == 4
+    )
+
+
+def test_a_given_password_that_is_refused_ends_with_4(server: FakeServer) -> None:
+    assert talk(server, password="wrong", is_terminal=True)[0] == 4
+
+
+def test_ending_the_input_before_login_is_no_failure_on_a_terminal_alone(
+    server: FakeServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert talk(server, user=None, password=None, is_terminal=True)[0] == 0
+    status, text = talk(server, "grace", "secret", "hi", user=None, password=None)
+    assert status == 4 and "secret" not in text
+    assert (
+        "Nobody is logged in" in (hint := capsys.readouterr().err)
+        and "-u NAME --password-file FILE" in hint
+    )
+    assert talk(server, KeyboardInterrupt(), user=None, password=None)[0] == 130
+
+
+def test_no_server_is_said_in_plain_words(capsys: pytest.CaptureFixture[str]) -> None:
+    with FakeServer(lambda peer: None) as fake:
+        status = client(fake, ScriptedScreen()).run()
+    assert status == 3 and "no chat server" in capsys.readouterr().err
+
+
+def test_a_server_that_fails_at_login_ends_with_1(
+    server: FakeServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.handlers["login"] = lambda peer, packet: peer.refuse(
+        packet, "internal_error", "It broke.\x1b"
+    )
+    assert talk(server)[0] == 1
+    assert "It broke.\\x1b" in capsys.readouterr().err
+
+
+def test_a_word_that_was_not_offered_is_asked_for_again_and_never_shown(server: FakeServer) -> None:
+    status, text = talk(server, "wrong", "geheim", "try", "secret", password=None, is_terminal=True)
+    assert status == 0 and "Please type try or take" in text and "geheim" not in text
+    sent = [packet["data"] for packet in server.heard if packet["action"] == "login"]
+    assert [data["password"] for data in sent] == ["wrong", "secret"] and not any(
+        data.get("take_over") for data in sent
+    )
+
+
+def test_a_login_that_is_not_answered_for_long_is_told(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("client.connection.SILENT_SECONDS", 0.02)
+
+    def late(peer: Peer, packet: Packet) -> None:
+        time.sleep(0.2)
+        peer.refuse(packet, "internal_error", "It broke.")
+
+    server.handlers["login"] = late
+    assert f"127.0.0.1 port {server.port} is reached, but has not answered yet." in talk(server)[1]
+
+
+# --- talking ---
+
+
+def test_a_number_beyond_the_list_leads_into_no_room(server: FakeServer) -> None:
+    text = talk(server, "/rooms", "/room 99", "/room")[1]
+    assert "No room has the number 99; there " in text and "You are in 99" not in text
+
+
+def test_the_field_of_a_message_is_for_programs(server: FakeServer) -> None:
+    message = "data.participants: there is no user 'nosuch'"
+    server.handlers["create_room"] = lambda peer, packet: peer.refuse(
+        packet, "user_not_found", message
+    )
+    text = talk(server, "/create club nosuch")[1]
+    assert "The server refused: there is no user" in text and "data.participants" not in text
+    assert ServerError("user_not_found", message).message == message
+
+
+def test_arrivals_are_shown_and_can_not_look_like_the_clients_own_lines(server: FakeServer) -> None:
+    def arrive() -> None:
+        server.peers[0].message(5, "one\n* you are logged out\x1b[2J")
+        server.peers[0].message(6, "elsewhere", room="other")
+
+    _, text = talk(server, arrive, ["elsewhere"])
+    assert "bob: one\\n* you are logged out\\x1b[2J\n" in text
+    assert "[other] bob: elsewhere" in text
+
+
+def test_two_slashes_say_one_and_blank_lines_say_nothing(server: FakeServer) -> None:
+    talk(server, "//join is a command", "   ", ["stored"])
+    assert [content for _, _, _, content in server.history] == ["/join is a command"]
+
+
+def test_unknown_commands_name_the_known_ones(server: FakeServer) -> None:
+    _, text = talk(
+        server,
+        "/jion lobby",
+        "/help",
+        "/help /join",
+        "/help nonsense",
+        "/history many",
+        "/history 9999",
+        "/get",
+    )
+    assert "There is no command /jion. There are: /rooms" in text
+    for command in COMMANDS.values():
+        assert command.usage in text and command.help in text
+    assert "* /join ROOM: Go to an open room" in text
+    assert "There is no command /nonsense. Type: /help" in text
+    assert "'many' is no number" in text and "'9999' is no number" in text
+    assert "The name of the file is missing. Type: /get NAME" in text
+
+
+def test_rooms_are_listed_joined_made_and_left(server: FakeServer) -> None:
+    server.rooms["maths"] = ("maths", None)
+    _, text = talk(
+        server,
+        "/rooms",
+        "/room 2",
+        "/room",
+        "/create 'Our club' bob",
+        "/add cleo",
+        "/remove cleo",
+        "/rename Team",
+        "/room team",
+        "/delete p-1",
+        "/join nowhere",
+        "/join p-secret",
+        "/join MATHS",
+        "/leave",
+        "/leave lobby",
+        '/create "open',
+    )
+    assert "1 lobby: open, you are here" in text
+    assert "You are in maths." in text and "You are in Our club." in text
+    assert "cleo is now a member of Our club." in text and "cleo is no longer a member" in text
+    assert "now called Team" in text and "is deleted." in text
+    assert "You are in nowhere. The first message that you type makes this room." in text
+    assert "The server refused: no such room for you" in text
+    assert "You left maths." in text and "You left lobby." in text
+
+
+def test_who_and_history_and_files_and_status(server: FakeServer) -> None:
+    server.history += [(1, "lobby", "bob", "one"), (2, "lobby", "bob", "two")]
+    server.files["a.txt"] = b"x" * 3000
+    _, text = talk(server, "/who", "/history 1", "/files", "/status", "/cancel", "/retry", "/login")
+    assert "In lobby, on now: ada. Not on: bob." in text
+    assert "The last 1 messages of lobby, older ones left out:" in text
+    assert "a.txt, 2.9 KiB by bob" in text
+    assert "answers in" in text and "logged in as ada" in text and "No file is being" in text
+    assert "There is no refused message." in text and "You are logged in." in text
+
+
+def test_a_refused_message_can_be_sent_again_and_makes_the_status_1(server: FakeServer) -> None:
+    def refuse(peer: Peer, packet: Any) -> None:
+        del server.handlers["send_message"]
+        peer.refuse(packet, "bad_packet", "too long")
+
+    server.handlers["send_message"] = refuse
+    status, text = talk(
+        server, "words", ["Not stored: too long"], "/retry", ["stored as message 1"]
+    )
+    assert status == 1 and server.history == [(1, "lobby", "ada", "words")]
+    assert "Type /retry to send it again: words" in text
+
+
+def test_a_message_that_can_not_be_one_is_said(server: FakeServer) -> None:
+    status, text = talk(server, "a\0b")
+    assert status == 1 and "Not sent: a message needs" in text
+
+
+def test_the_password_can_be_changed(server: FakeServer) -> None:
+    _, text = talk(server, "/password", "secret", "new", "/password", "secret", "")
+    assert text.count("Your password is changed.") == 1
+    data = next(packet["data"] for packet in server.heard if packet["action"] == "change_password")
+    assert (data["password"], data["new_password"]) == ("secret", "new")
+
+
+def test_files_are_sent_and_fetched_while_the_chat_goes_on(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    source = tmp_path / "my notes.txt"
+    source.write_bytes(b"y" * 200_000)
+    status, text = talk(
+        server,
+        f"/send {source}",
+        ["is sent"],
+        f"/send '{source}'",
+        "/get my notes.txt",
+        ["lies in"],
+        "/send nowhere.txt",
+        "/get nothing",
+        ["was not fetched"],
+        download_folder=tmp_path / "down",
+    )
+    assert status == 1  # because one was not fetched
+    assert (tmp_path / "down" / "my notes.txt").read_bytes() == source.read_bytes()
+    assert "Sending my notes.txt: 100 %, 195.3 KiB of 195.3 KiB" in text
+    assert "There is no file 'nowhere.txt'" in text
+
+
+def test_a_transfer_can_be_cancelled_and_others_wait(server: FakeServer, tmp_path: Path) -> None:
+    server.files["a.txt"] = b"x" * 5000
+    server.handlers["file_down_req"] = lambda peer, packet: (
+        peer.meta(packet),
+        peer.chunk(packet, 1, b"x" * 1000),
+    )
+    _, text = talk(
+        server,
+        "/get a.txt",
+        ["Fetching a.txt: 20 %"],
+        "/get a.txt",
+        "/status",
+        "/cancel",
+        ["was not fetched: cancelled"],
+        lambda: server.wait_for(lambda: server.actions().count("file_down_req") == 2),
+        "/cancel",
+        download_folder=tmp_path,
+    )
+    assert "a.txt waits for the file before it." in text and "; 1 more wait" in text
+
+
+def test_ctrl_c_clears_the_line_then_quits_with_130(server: FakeServer) -> None:
+    screen = ScriptedScreen(is_terminal=True)
+
+    def typing(words: str) -> Callable[[], None]:
+        return lambda: setattr(screen, "left_over", words)
+
+    screen.steps = [typing("half a line"), KeyboardInterrupt(), typing(""), KeyboardInterrupt()]
+    assert client(server, screen).run() == 130
+    assert "stored" not in screen.text()
+
+
+def test_ctrl_c_breaks_off_a_command_and_ctrl_d_quits_with_0(server: FakeServer) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    screen = ScriptedScreen("/status", is_terminal=True)
+    line_client = client(server, screen)
+    line_client.status_lines = interrupt  # type: ignore[method-assign, assignment]
+    assert line_client.run() == 0
+    assert "Broken off." in screen.text()
+
+
+def test_states_are_shown_on_a_terminal_and_names_can_be_completed(server: FakeServer) -> None:
+    server.files["a.txt"] = b""
+    screen = ScriptedScreen(is_terminal=True)
+    screen.steps = ["hello", screen.sees("stored as"), "/files"]
+    assert client(server, screen).run() == 0
+    text = screen.text()
+    assert (
+        text.index("* sending") < text.index("* counts agree") < text.index("* stored as message 1")
+    )
+    assert (
+        screen.complete("/jo") == ["/join"]
+        and screen.complete("/get a") == ["a.txt"]
+        and screen.complete("hi @a") == ["@ada"]
+    )
+
+
+def test_every_event_has_its_words(server: FakeServer) -> None:
+    def arrive() -> None:
+        peer = server.peers[0]
+        peer.send(
+            "receive_file",
+            {
+                "room_id": "lobby",
+                "sender_chatid": "bob",
+                "file_path": "a.txt",
+                "file_size": 3,
+                "file_type": "text/plain",
+                "timestamp": "t",
+            },
+        )
+        for kind in (
+            "user_online",
+            "user_offline",
+            "user_added",
+            "user_removed",
+            "room_created",
+            "room_renamed",
+            "room_deleted",
+            "server_closing",
+            "something new",
+        ):
+            peer.send("event", {"type": kind, "chatid": "cleo", "room_id": "p-9", "name": "club"})
+        server.handlers["character_count"] = lambda peer, packet: peer.send(
+            "confirm_count",
+            {
+                "transaction_id": packet["data"]["transaction_id"],
+                "confirm": "a" in packet["data"]["letter_frequencies"],
+            },
+        )
+        peer.message(7, "bbb")
+        server.wait_for(lambda: server.heard[-1]["action"] == "ack")
+        peer.message(7, "aaa")
+        peer.send("nonsense")
+
+    _, text = talk(server, arrive, ["nonsense"])
+    for words in (
+        "bob put the file a.txt (3 bytes) into lobby; fetch it there with /get a.txt",
+        "cleo is on.",
+        "cleo is gone.",
+        "cleo is now a member of club.",
+        "cleo is no longer a member of club.",
+        "There is a new private room: club. Go there with /room 2",
+        "A room has a new name: club",
+        "The room club was deleted.",
+        "The server is closing.",
+        "letter counts of the message",
+        "The same message came again, with other letters: 'a' 0 -> 3, 'b' 3 -> 0",
+        "could not be understood",
+    ):
+        assert words in text, (words, text)
+
+
+def test_a_lost_connection_is_told_and_messages_wait_for_it() -> None:
+    with FakeServer(lambda peer: peer.serve(until="get_users"), lambda peer: None, good) as fake:
+        _, text = talk(
+            fake, "/who", "while away", ["The connection is back."], ["stored as"], is_terminal=True
+        )
+    assert "The connection is lost" in text and "That did not work" in text
+    assert [content for _, _, _, content in fake.history] == ["while away"]
+
+
+def test_missed_messages_are_counted_when_the_connection_is_back() -> None:
+    def second(peer: Peer) -> None:
+        peer.server.history.append((1, "lobby", "bob", "missed you"))
+        peer.serve()
+
+    with FakeServer(lambda peer: peer.serve(until="get_users"), second) as fake:
+        _, text = talk(fake, "/who", ["1 message while you were away."])
+    assert "bob: missed you" in text
+
+
+def test_a_session_that_is_not_taken_up_again_asks_for_a_login() -> None:
+    def second(peer: Peer) -> None:
+        peer.server.handlers["login"] = lambda peer, packet: peer.reply(
+            packet, "login_fail", status="error", message="No"
+        )
+        peer.serve(until="login")
+        peer.answer(peer.server.heard[-1])
+        peer.server.handlers.clear()
+        peer.serve()
+
+    with FakeServer(lambda peer: peer.serve(until="get_users"), second, good) as fake:
+        status, text = talk(
+            fake,
+            "/who",
+            ["You are logged out"],
+            "lost words",
+            "/status",
+            "/login",
+            "",
+            "ada",
+            "secret",
+            "found words",
+            ["stored as"],
+        )
+        assert (
+            status == 1
+            and "Type /login to log in again." in text
+            and "You are logged in again." in text
+        )
+    with FakeServer(lambda peer: peer.serve(until="get_users"), second, good) as fake:
+        assert talk(fake, "/who", ["You are logged out"])[0] == 4
+
+
+def test_messages_that_are_not_stored_in_time_make_the_status_1(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal, "GRACE_SECONDS", 0.05)
+    server.handlers["send_message"] = lambda peer, packet: None
+    server.handlers["logout"] = lambda peer, packet: peer.refuse(packet, "internal_error")
+    status, text = talk(server, "words")
+    assert status == 1 and "1 messages were not stored." in text
+
+
+def test_nobody_reading_our_output_ends_the_client(server: FakeServer) -> None:
+    class Broken(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    screen = ScriptedScreen("never read")
+    screen._stdout = Broken()
+    assert client(server, screen).run() == 1
+
+
+def test_a_server_of_the_24_packets_is_enough() -> None:
+    with FakeServer(seed_only=True) as fake:
+        fake.handlers["join_room"] = lambda peer, packet: peer.refuse(packet, "", "what?")
+        status, text = talk(fake, "hello", ["sent, counts agree, stored"], "/join maths", "/rooms")
+    assert status == 0 and "You are in maths." in text
+
+
+def test_a_history_that_can_not_be_had_is_said(server: FakeServer) -> None:
+    server.handlers["get_messages"] = lambda peer, packet: peer.refuse(
+        packet, "room_not_found", "no such room"
+    )
+    server.handlers["get_rooms"] = lambda peer, packet: (
+        peer.on_get_rooms(packet)
+        if server.actions().count("get_rooms") == 1
+        else peer.refuse(packet, "internal_error")
+    )
+    assert "There is no such room yet" in talk(server)[1]
+
+
+# --- parts ---
+
+
+def test_times_are_local_and_wrong_ones_are_dashes() -> None:
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    assert local_time(now) == time.strftime("%H:%M")
+    assert local_time("2001-05-05T12:00:00Z").startswith("2001-05-05 ")
+    assert local_time("yesterday") == "--:--"
+
+
+def test_gaps_and_troubles_have_words() -> None:
+    screen = ScriptedScreen()
+    line_client = LineClient(Connection(), screen, Options())
+    for event in (
+        Gap(5),
+        Trouble("x\x1b"),
+        ServerEvent("user_online", "bob"),
+        Message("lobby", "bob", "hi", "?", corrected=True),
+    ):
+        line_client._SHOW[type(event)](line_client, event)
+    assert (
+        "5 lines came too quickly" in screen.text()
+        and "x\\x1b" in screen.text()
+        and "--:-- bob: hi" in screen.text()
+    )
+
+
+def test_progress_is_a_line_each_tenth_in_a_pipe_and_tells_rate_and_time_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    moment = [100.0]
+    monkeypatch.setattr(transfer_queue.time, "monotonic", lambda: moment[0])
+    screen = ScriptedScreen()
+    progress = Progress(screen, Job("fetch", "lobby", "a", "a"))
+    assert "Fetching a: 0 %" in progress.text(Job("fetch", "lobby", "a", "a"))
+    for done in range(0, 1001, 25):
+        moment[0] += 0.1
+        progress(done * 1024, 1000 * 1024)
+    lines = screen.text().splitlines()
+    assert len(lines) == 10
+    assert lines[4] == "* Fetching a: 50 %, 500.0 KiB of 1000.0 KiB, 250.0 KiB/s, 2 s left"
+
+
+def test_progress_on_a_terminal_is_not_drawn_for_every_chunk() -> None:
+    screen = ScriptedScreen(is_terminal=True)
+    progress = Progress(screen, Job("send", "lobby", "a", "a"))
+    for done in range(101):
+        progress(done, 100)
+    assert screen.text() == "" and 1 <= len(screen.notices) < 20
+
+
+def test_a_failing_job_does_not_end_the_worker(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    errors = [TransferFailed("no luck"), OSError("no disk")]
+
+    def fail(*_: object, **__: object) -> None:
+        raise errors.pop()
+
+    monkeypatch.setattr(transfer_queue, "upload", fail)
+    transfers = Transfers(
+        Connection(), ScriptedScreen(), lambda text, tone: said.append(text), tmp_path, Palette()
+    )
+    for _ in range(2):
+        transfers.add(Job("send", "lobby", "a", "a"))
+        transfers.finish()
+    assert (
+        said == ["a was not sent: no disk.", "a was not sent: no luck."] and transfers.failed == 2
+    )
+
+
+# --- screens ---
+
+
+class FakeReadline:
+    """What `ReadlineScreen` uses of readline."""
+
+    __doc__ = "a stand-in"
+
+    def __init__(self, line: str = "") -> None:
+        self.line = line
+        self.bound: list[str] = []
+
+    def get_line_buffer(self) -> str:
+        return self.line
+
+    def set_completer_delims(self, delims: str) -> None:
+        self.delims = delims
+
+    def set_completer(self, complete: Callable[[str, int], str | None]) -> None:
+        self.complete = complete
+
+    def get_endidx(self) -> int:
+        return len(self.line)
+
+    def parse_and_bind(self, words: str) -> None:
+        self.bound.append(words)
+
+
+def shown_while_typing(
+    monkeypatch: pytest.MonkeyPatch, typed: str, *shown: tuple[str, str], columns: int = 20
+) -> str:
+    out = io.StringIO()
+    library: Any = FakeReadline(typed)
+    screen = ReadlineScreen(io.StringIO(), out, library)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("LINES", "24")
+
+    def read(prompt: str) -> str:
+        for text, key in shown:
+            screen.show(text, key)
+        return typed
+
+    monkeypatch.setattr("builtins.input", read)
+    assert screen.read_line("[lobby] ") == typed
+    return out.getvalue()
+
+
+def test_an_arrival_puts_the_typed_line_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shown_while_typing(monkeypatch, "half", ("hello", "")) == "\r\x1b[Jhello\n[lobby] half"
+
+
+def test_a_typed_line_of_several_rows_is_taken_away_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (
+        shown_while_typing(monkeypatch, "x" * 40, ("hello", ""))
+        == "\x1b[2A\r\x1b[Jhello\n[lobby] " + "x" * 40
+    )
+    assert (
+        shown_while_typing(monkeypatch, "日本" * 3, ("hi", ""))
+        == "\x1b[1A\r\x1b[Jhi\n[lobby] " + "日本" * 3 + " \r"
+    )
+
+
+def test_a_line_with_a_key_replaces_the_one_above(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = shown_while_typing(
+        monkeypatch,
+        "",
+        ("10 % of a long line that is wrapped", "f"),
+        ("20 %", "f"),
+        ("other", ""),
+        ("30 %", "f"),
+    )
+    assert text == (
+        "\r\x1b[J10 % of a long line\n    that is wrapped\n[lobby] "
+        "\r\x1b[J\x1b[2A\r\x1b[J20 %\n[lobby] "
+        "\r\x1b[Jother\n[lobby] "
+        "\r\x1b[J30 %\n[lobby] "
+    )
+
+
+def test_a_long_notice_is_wrapped_and_taken_away_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.setenv("LINES", "24")
+    library: Any = FakeReadline()
+    screen = ReadlineScreen(io.StringIO(), out, library)
+
+    def read(prompt: str) -> str:
+        screen.notice("* Not connected. Attempt 4 in 4 s: nothing listens there", "retry")
+        shown = out.getvalue()
+        assert shown.endswith("there\n> ")
+        screen.notice("", "retry")
+        assert out.getvalue()[len(shown) :] == f"\x1b[{shown.count(chr(10))}A\r\x1b[J> "
+        return ""
+
+    monkeypatch.setattr("builtins.input", read)
+    screen.read_line("> ")
+
+
+def test_long_arrivals_are_wrapped_with_an_indent(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shown_while_typing(monkeypatch, "", ("12:00 bob: a long message comes", "")) == (
+        "\r\x1b[J12:00 bob: a long \n    message comes\n[lobby] "
+    )
+
+
+def test_without_anything_typed_nothing_is_redrawn() -> None:
+    out = io.StringIO()
+    library: Any = FakeReadline()
+    screen = ReadlineScreen(io.StringIO(), out, library)
+    screen.show("hello")
+    assert out.getvalue() == "hello\n"
+    library.line = "/send d"
+    screen.complete_with(lambda before: ["data.csv", "docs/"] if before == "/send d" else [])
+    assert [library.complete("d", 0), library.complete("d", 1), library.complete("d", 2)] == [
+        "data.csv ",
+        "docs/",
+        None,
+    ]
+    assert library.bound == ["tab: complete"]
+
+
+def test_readline_is_told_to_wait_for_the_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    library: Any = FakeReadline()
+    hooks: list[Callable[[], None]] = []
+    library.set_pre_input_hook = hooks.append
+    screen = ReadlineScreen(io.StringIO(), out, library)
+
+    def read(prompt: str) -> str:
+        screen.show("waits for the prompt")
+        assert out.getvalue() == ""
+        hooks[0]()
+        screen.show("after")
+        return ""
+
+    monkeypatch.setattr("builtins.input", read)
+    screen.read_line("> ")
+    assert out.getvalue() == "\r\x1b[Jwaits for the prompt\n> \r\x1b[Jafter\n> "
+
+
+class ScriptedKeys:
+    """Keys from a list; a step that is a function is called before the next one."""
+
+    def __init__(self, *pressed: str | Callable[[], object]) -> None:
+        self.left = list(pressed)
+        self.taken = False
+
+    def begin(self) -> None:
+        assert not self.taken
+        self.taken = True
+
+    def end(self) -> None:
+        assert self.taken
+        self.taken = False
+
+    def next_key(self) -> str:
+        while self.left:
+            step = self.left.pop(0)
+            if isinstance(step, str):
+                return step
+            step()
+        raise EOFError
+
+
+def keys(screen_out: io.StringIO, *pressed: str) -> KeyScreen:
+    return KeyScreen(io.StringIO(), screen_out, ScriptedKeys(*pressed))
+
+
+def test_keys_edit_the_line_and_keep_it_across_arrivals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    out = io.StringIO()
+    screen = keys(out, "a", "b", "left", "X", "\r")
+    screen.complete_with(lambda before: [])
+    assert screen.read_line("> ") == "aXb"
+    assert out.getvalue().endswith("\r\x1b[J> aXb\r\x1b[4C\r\x1b[J> aXb\n")
+    out.truncate(0)
+    out.seek(0)
+
+    def arrival() -> None:
+        screen.show("hello")
+        raise KeyboardInterrupt
+
+    screen._keys = ScriptedKeys("y", "left", arrival)
+    with pytest.raises(KeyboardInterrupt):
+        screen.read_line("> ")
+    assert screen.typed() == "y"
+    assert out.getvalue().endswith("\r\x1b[Jhello\n> y\r\x1b[2C\r\x1b[J> y")
+
+
+def test_a_cursor_in_an_earlier_row_is_put_back_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "10")
+    out = io.StringIO()
+    screen = keys(out, *"0123456789", "home", "\r")
+    screen.read_line("> ")
+    assert out.getvalue().endswith(
+        "\x1b[1A\r\x1b[J> 0123456789\x1b[1A\r\x1b[2C\r\x1b[J> 0123456789\n"
+    )
+
+
+def test_a_pipe_is_read_by_lines_and_shows_no_prompt() -> None:
+    out = io.StringIO()
+    screen = PlainScreen(io.StringIO("one\r\ntwo\n"), out)
+    assert [screen.ask("?"), screen.ask_hidden("?")] == ["one", "two"]
+    with pytest.raises(EOFError):
+        screen.read_line("?")
+    assert out.getvalue() == "" and screen.typed() == ""
+    screen.complete_with(lambda before: [])
+
+
+def test_each_kind_of_terminal_gets_its_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+        def fileno(self) -> int:
+            return 0
+
+    assert type(open_screen()) is PlainScreen
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setenv("TERM", "dumb")
+    assert type(open_screen()) is PromptScreen
+    monkeypatch.setenv("TERM", "xterm")
+    library: Any = FakeReadline()
+    monkeypatch.setattr(prompt_module, "readline", library)
+    monkeypatch.setattr(prompt_module, "locale_reads_as", lambda encoding: True)
+    assert type(open_screen()) is ReadlineScreen
+    library.__doc__ = "Importing this module enables command line editing using libedit readline."
+    assert type(open_screen()) is KeyScreen, "libedit does not tell what is being typed"
+    monkeypatch.setattr(prompt_module, "readline", None)
+    assert type(open_screen()) is KeyScreen
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(prompt_module, "understands_sequences", lambda stream: True)
+    assert type(open_screen()) is KeyScreen
+    monkeypatch.setattr(prompt_module, "understands_sequences", lambda stream: False)
+    screen = open_screen()
+    assert type(screen) is PromptScreen
+    monkeypatch.setattr("builtins.input", lambda prompt: prompt + "typed")
+    monkeypatch.setattr("getpass.getpass", lambda prompt: prompt + "hidden")
+    assert screen.ask("? ") == "? typed" and screen.ask_hidden("? ") == "? hidden"
+
+
+# --- the door ---
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("lab", ("lab", 9876)),
+        ("lab:1234", ("lab", 1234)),
+        ("[::1]:1234", ("::1", 1234)),
+        ("[::1]", ("::1", 9876)),
+        ("fe80::1", ("fe80::1", 9876)),
+        ("10.0.0.5:65535", ("10.0.0.5", 65535)),
+    ],
+)
+def test_addresses_are_split(text: str, where: tuple[str, int]) -> None:
+    assert chat_client.address(text) == where
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["lab:0"], "no number from 1 to 65535"),
+        (["lab:http"], "no number"),
+        (["lab:"], "no number"),
+        (["lab:99999"], "no number"),
+        (["[::1"], "is no address"),
+        ([":99"], "is no address"),
+        (["--password-file", "x"], "needs -u"),
+        (["-u", "ada", "--password-file", "/nowhere/at/all"], "password-file"),
+        (["--nonsense"], "nonsense"),
+    ],
+)
+def test_wrong_options_are_one_clear_line_and_status_2(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        chat_client.main(arguments)
+    assert caught.value.code == 2 and words in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_door_runs_from_a_pipe_with_a_password_file(
+    server: FakeServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "password").write_text("secret\nmore\n")
+    (tmp_path / "empty").write_text("")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("hello\n"))
+    where = f"127.0.0.1:{server.port}"
+    assert (
+        chat_client.main([where, "-u", "ada", "--password-file", str(tmp_path / "password")]) == 0
+    )
+    assert "stored as message 1" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "stdin", io.StringIO("secret\nagain\n"))
+    assert chat_client.main([where, "-u", "ada", "--password-file", "-", "--room", "maths"]) == 0
+    assert server.history[-1] == (2, "maths", "ada", "again")
+    with pytest.raises(SystemExit):
+        chat_client.main([where, "-u", "ada", "--password-file", str(tmp_path / "empty")])
+
+
+def test_the_door_can_be_interrupted_and_never_crashes_on_a_character(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = io.BytesIO()
+    narrow = io.TextIOWrapper(out, encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", narrow)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff\n"), encoding="utf-8"))
+
+    def interrupted(self: object) -> int:
+        print("🙂", sys.stdin.readline() == "\ufffd\n")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LineClient, "run", interrupted)
+    assert chat_client.main([]) == 130
+    narrow.flush()
+    assert out.getvalue().split() == [b"\\U0001f642", b"True"]
+
+
+def test_no_thread_of_the_client_stays_behind(server: FakeServer) -> None:
+    talk(server, "hello", ["stored as"])
+    deadline = time.monotonic() + 5
+    while any(
+        thread.name in ("chat-reader", "chat-sender", "chat-screen")
+        for thread in threading.enumerate()
+    ):
+        assert time.monotonic() < deadline, threading.enumerate()
+        time.sleep(0.01)

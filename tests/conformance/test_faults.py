@@ -1,0 +1,296 @@
+"""The kit finds every planted fault, blames exactly the rules that are broken, and has nothing to
+say against the references.
+
+The quick run looks at the rules around each fault; `-m long` runs every case against every fault.
+The runs wait most of their time (a server that forgets the ack is waited for), so a few of them go
+on side by side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import itertools
+import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from support.conformance_faults import FAULTS, Fault
+from support.conformance_reference import ReferenceServer
+from support.conformance_reference_client import PlainClient
+
+from conformance import cases, client_side, foundations, runner
+from conformance.__main__ import make_parser
+from conformance.case import Case
+from conformance.rules import RULES
+from conformance.verdicts import Outcome, Report, Verdict
+
+TESTS = Path(__file__).resolve().parents[1] / "support"
+AT_ONCE = 6
+QUICK_SECONDS = 1.5
+"""How long the quick runs wait for what does not come. On a busy machine that is too short at
+times: then it is tried again, patiently."""
+PATIENT_SECONDS = 15.0
+LONG_SECONDS = 4.0
+"""How long the runs of the whole kit wait: a fault may silence a hundred cases."""
+SLOW_RULES = {"R-FRAME-7", "R-FRAME-8", "R-MSG-7", "R-LIM-9", "R-LIM-11", "R-LIM-12"}
+"""What takes long by its nature; the long run has it too."""
+SLOW_CASES = {
+    "client.comes_back",
+    "client.understands_pieces",
+    "files.waiting_downloads",
+    "files.cancel_a_download",
+    "files.over_the_quota",
+    "files.chat_beside_a_download",
+    "peers.many_requests_in_one_send",
+    "history.page_by_page_by_time",
+    "limits.burst",
+}
+SEED = 20240101
+SERVER_FAULTS = [fault for fault in FAULTS.values() if not fault.is_client]
+CLIENT_FAULTS = [fault for fault in FAULTS.values() if fault.is_client]
+
+
+def grade_server(
+    kind: type[ReferenceServer], ids: Iterable[str] = (), wait: float = PATIENT_SECONDS
+) -> Report:
+    server = kind().start()
+    options = runner.Options(
+        "127.0.0.1", server.port, "robust", SEED, cases=tuple(ids), timeout=wait, run_seconds=400
+    )
+    try:
+        return runner.run(options, cases.load())
+    finally:
+        server.stop()
+
+
+@pytest.fixture(autouse=True)
+def support_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the programs under test find `support`, as pytest does."""
+    monkeypatch.setenv("PYTHONPATH", str(TESTS.parent))
+
+
+def grade_client(
+    script: str, words: Iterable[str] = (), ids: Iterable[str] = (), wait: float = PATIENT_SECONDS
+) -> Report:
+    command = [
+        sys.executable,
+        str(TESTS / script),
+        *words,
+        "{host}",
+        "{port}",
+        "{user}",
+        "{password}",
+        "{folder}",
+    ]
+    line = ["client", "--level", "robust", "--seed", str(SEED), "--timeout", f"{wait:g}"]
+    for name in ids:
+        line += ["--case", name]
+    args = make_parser().parse_args(line, argparse.Namespace(commands=[command]))
+    args.points = {}
+    return client_side.run(args)
+
+
+def cases_around(fault: Fault) -> list[str]:
+    """The ids of the cases that the quick run takes: those about the rules around the fault, but
+    for what takes long."""
+    wanted = fault.breaks | fault.may_break
+    if fault.is_client:
+        of_clients = client_side.chosen("robust", fault.around)
+        return [one.id for one in of_clients if one.id not in SLOW_CASES or wanted & set(one.rules)]
+    about = runner.chosen(cases.load(), "robust", fault.around)
+    return [
+        each.id
+        for each in about
+        if each.early is None and (wanted & set(each.rules[:1]) or not is_slow(each))
+    ]
+
+
+def is_slow(each: Case) -> bool:
+    return each.early is not None or each.id in SLOW_CASES or bool(SLOW_RULES & set(each.rules))
+
+
+def quick_cases() -> list[str]:
+    return [each.id for each in cases.load() if not is_slow(each)]
+
+
+def quick_client_cases() -> list[str]:
+    return [each.id for each in client_side.chosen("robust") if each.id not in SLOW_CASES]
+
+
+def grade(fault: Fault, ids: Iterable[str] = (), wait: float = PATIENT_SECONDS) -> Report:
+    """The report on one fault: on these cases, or on all."""
+    if fault.is_client:
+        return grade_client("conformance_faults.py", [fault.name], ids, wait)
+    return grade_server(fault.kind, ids, wait)
+
+
+def grade_quickly(fault: Fault) -> Report:
+    return grade(fault, cases_around(fault), QUICK_SECONDS)
+
+
+def failed_rules(report: Report) -> set[str]:
+    return {outcome.rule_id for outcome in report.outcomes if outcome.verdict is Verdict.FAIL}
+
+
+def told(report: Report) -> str:
+    """What a failing test shows: what the kit said."""
+    bad = [
+        outcome
+        for outcome in report.outcomes
+        if outcome.verdict not in (Verdict.PASS, Verdict.NOT_OFFERED)
+    ]
+    lines = [
+        f"{one.verdict.value} {one.case_id} {one.rule_id}: expected {one.expected[:200]}; {one.came[-300:]}"
+        for one in bad
+    ]
+    return "\n".join([*report.notes, *lines])
+
+
+def complaint(fault: Fault, report: Report) -> str:
+    """What is wrong with a report on a fault; "" where it is right."""
+    broken = failed_rules(report)
+    missing, surplus = (
+        sorted(fault.breaks - broken),
+        sorted(broken - fault.breaks - fault.may_break),
+    )
+    if not missing and not surplus and not report.count(Verdict.KIT_ERROR):
+        return ""
+    return (
+        f"{fault.mistake}\nnot found: {missing}, blamed without reason: {surplus}\n{told(report)}"
+    )
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="grading") as threads:
+        yield threads
+        threads.shutdown(cancel_futures=True)
+
+
+@pytest.fixture(scope="module")
+def quick(pool: ThreadPoolExecutor) -> dict[str, Future[Report]]:
+    """All quick runs, begun at once; the longest first, so that none of them is waited for
+    alone."""
+    begun = sorted(FAULTS.values(), key=lambda fault: (not fault.waits, not fault.is_client))
+    futures = {"the reference server": pool.submit(grade_server, ReferenceServer, quick_cases())}
+    futures["the reference client"] = pool.submit(
+        grade_client, "conformance_reference_client.py", (), quick_client_cases()
+    )
+    return futures | {fault.name: pool.submit(grade_quickly, fault) for fault in begun}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=lambda fault: fault.name)
+def test_planted_fault_is_found_and_nothing_else(
+    fault: Fault, quick: dict[str, Future[Report]]
+) -> None:
+    if complaint(fault, quick[fault.name].result(timeout=300)):
+        assert complaint(fault, grade(fault, cases_around(fault))) == ""
+
+
+def test_there_are_enough_faults_on_both_sides() -> None:
+    assert len(SERVER_FAULTS) >= 40
+    assert len(CLIENT_FAULTS) >= 10
+    assert {rule for fault in FAULTS.values() for rule in fault.breaks | fault.may_break} <= set(
+        RULES
+    )
+    assert all(fault.mistake for fault in FAULTS.values())
+
+
+def test_reference_server_passes_all_that_it_offers(quick: dict[str, Future[Report]]) -> None:
+    report = quick["the reference server"].result(timeout=300)
+    assert report.count(Verdict.PASS) + report.count(Verdict.NOT_OFFERED) == len(report.outcomes), (
+        told(report)
+    )
+    assert report.count(Verdict.PASS) > report.count(Verdict.NOT_OFFERED) * 5, told(report)
+
+
+def test_reference_client_passes_all_that_it_offers(quick: dict[str, Future[Report]]) -> None:
+    report = quick["the reference client"].result(timeout=300)
+    assert report.count(Verdict.PASS) + report.count(Verdict.NOT_OFFERED) == len(report.outcomes), (
+        told(report)
+    )
+
+
+def failure(rule: str) -> Outcome:
+    return Outcome(
+        f"some.case_about_{rule}",
+        (rule,),
+        "seed",
+        Verdict.FAIL,
+        "a title",
+        rule,
+        "this",
+        "that",
+        (),
+    )
+
+
+def verdicts(*rules: str) -> dict[str, Verdict]:
+    """The verdicts on failures over these rules, in this order, once it is known what stands on
+    what."""
+    return {
+        outcome.rule_id: outcome.verdict
+        for outcome in foundations.judged([failure(rule) for rule in rules])
+    }
+
+
+def test_what_stands_on_a_broken_rule_is_not_reached() -> None:
+    assert verdicts("R-MSG-8", "R-MSG-9") == {
+        "R-MSG-8": Verdict.FAIL,
+        "R-MSG-9": Verdict.NOT_REACHED,
+    }
+    assert verdicts("R-MSG-9", "R-MSG-8") == {
+        "R-MSG-8": Verdict.FAIL,
+        "R-MSG-9": Verdict.NOT_REACHED,
+    }
+    assert verdicts("R-MSG-9") == {"R-MSG-9": Verdict.FAIL}
+    assert "R-MSG-8" in foundations.judged([failure("R-MSG-8"), failure("R-MSG-9")])[1].came
+
+
+def test_of_two_that_stand_on_each_other_the_first_is_to_blame() -> None:
+    assert verdicts("R-MSG-1", "R-MSG-16") == {
+        "R-MSG-1": Verdict.FAIL,
+        "R-MSG-16": Verdict.NOT_REACHED,
+    }
+    assert verdicts("R-MSG-16", "R-MSG-1") == {
+        "R-MSG-16": Verdict.FAIL,
+        "R-MSG-1": Verdict.NOT_REACHED,
+    }
+
+
+@pytest.mark.parametrize(
+    "rules",
+    list(itertools.permutations(("R-MSG-1", "R-MSG-16", "R-MSG-4", "R-ERR-7"))),
+    ids=" ".join,
+)
+def test_somebody_is_always_to_blame(rules: tuple[str, ...]) -> None:
+    assert Verdict.FAIL in verdicts(*rules).values()
+
+
+def test_the_table_of_foundations_names_rules() -> None:
+    for globs, needed in foundations.STANDS_ON:
+        assert set(needed.split()) <= set(RULES)
+        assert all(fnmatch.filter(RULES, glob.lstrip("-")) for glob in globs.split()), globs
+
+
+@pytest.mark.long
+def test_references_pass_every_case() -> None:
+    for report in (grade_server(ReferenceServer), grade_client("conformance_reference_client.py")):
+        assert report.count(Verdict.PASS) + report.count(Verdict.NOT_OFFERED) == len(
+            report.outcomes
+        ), told(report)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "fault", [fault for fault in FAULTS.values() if fault.whole], ids=lambda fault: fault.name
+)
+def test_planted_fault_is_found_by_the_whole_kit(fault: Fault) -> None:
+    assert complaint(fault, grade(fault, wait=LONG_SECONDS)) == ""
+
+
+def test_every_fault_is_a_variation_of_a_reference() -> None:
+    assert all(issubclass(fault.kind, (ReferenceServer, PlainClient)) for fault in FAULTS.values())

@@ -1,0 +1,83 @@
+"""The rules as the conformance kit knows them, against docs/PROTOCOL.md, and the cases against the
+rules."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from conformance import cases, client_cases, rules, runner
+from conformance.verdicts import LEVELS
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "PROTOCOL.md"
+RULE = re.compile(r"\*\*(R-[A-Z]+-\d+)\*\* \((must|should|may)\) (.+)")
+
+
+def document_rules() -> list[tuple[str, str, str, str]]:
+    """Id, level, chapter and sentence of every rule of the document, in its order."""
+    found, chapter = [], ""
+    for line in DOCUMENT.read_text("utf-8").splitlines():
+        if line.startswith("## "):
+            chapter = line[3:]
+        match = RULE.fullmatch(line)
+        if match:
+            found.append((match[1], match[2], chapter, match[3]))
+    return found
+
+
+def test_the_kit_has_the_rules_of_the_document_word_for_word() -> None:
+    known = [(rule.id, rule.level, rule.group, rule.sentence) for rule in rules.RULES.values()]
+    expected = document_rules()
+    assert len(expected) > 150
+    different = [(ours, theirs) for ours, theirs in zip(known, expected) if ours != theirs]
+    assert not different[:1], "conformance/rules.json differs from docs/PROTOCOL.md"
+    assert known == expected
+
+
+def test_every_rule_that_can_be_seen_has_a_case() -> None:
+    missing = [
+        rule_id
+        for rule_id, why in runner.without_case(cases.load()).items()
+        if why == runner.NO_CASE
+    ]
+    assert not missing
+
+
+def test_no_rule_that_is_called_invisible_has_a_case() -> None:
+    seen = {rule_id for each in cases.load() for rule_id in each.rules}
+    assert not [rule_id for rule_id in seen if not rules.RULES[rule_id].visible]
+
+
+def test_rules_for_clients_have_a_case_about_clients() -> None:
+    seen = {rule_id for each in client_cases.REGISTRY.values() for rule_id in each.rules}
+    assert [
+        rule.id for rule in rules.RULES.values() if rule.side == "client" and rule.id not in seen
+    ] == []
+
+
+def test_every_rule_is_worth_something_and_says_whom_it_binds() -> None:
+    for rule in rules.RULES.values():
+        assert rule.points > 0
+        assert rule.side in ("server", "client"), rule.id
+
+
+def test_cases_have_names_of_their_own_and_titles() -> None:
+    every = cases.load()
+    assert len({each.id for each in every}) == len(every)
+    assert len({each.title for each in every}) == len(every)
+    assert {each.level for each in every} == set(LEVELS)
+
+
+def test_loading_twice_gives_the_same_cases() -> None:
+    assert [each.id for each in cases.load()] == [each.id for each in cases.load()]
+
+
+def test_globs_name_rules_and_nothing_else() -> None:
+    assert rules.matching(["R-MSG-5", "R-ACC-*"]) == {
+        "R-MSG-5",
+        *(name for name in rules.RULES if name.startswith("R-ACC-")),
+    }
+    with pytest.raises(ValueError, match="X-NONE"):
+        rules.matching(["X-NONE-*"])

@@ -1,0 +1,290 @@
+"""Catalogue, handlers, vectors and docs/PROTOCOL.md say the same: whoever adds a packet is told
+here what is missing.
+
+What each new packet needs: an entry in the catalogue of `protocol.py`, a handler, a vector in
+tests/data/vectors.json, a row in the table "All packets" and a rule.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import protocol
+from protocol import ERROR_CODES, EVENT_TYPES, REPLIES, REQUESTS
+from server.handlers import HANDLERS
+from server.settings import OPTIONS, Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "PROTOCOL.md").read_text("utf-8")
+VECTORS: list[dict[str, Any]] = json.loads(
+    (ROOT / "tests" / "data" / "vectors.json").read_text("utf-8")
+)
+SEED = [
+    entry["packet"]
+    for entry in json.loads((ROOT / "tests" / "data" / "packets.json").read_text("utf-8"))
+]
+FENCES = re.findall(r"^```json\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+RULE = re.compile(r"^\*\*(R-[A-Z]+-\d+)\*\* \((?:must|should|may)\) \S", re.MULTILINE)
+RULES = RULE.findall(PAGE)
+ENTRIES = [("client", action) for action in REQUESTS] + [("server", action) for action in REPLIES]
+
+
+def section(heading: str) -> str:
+    """What stands between `## heading` and the next heading of that rank."""
+    return PAGE.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def rows(text: str, header: str) -> list[list[str]]:
+    """The cells of the table whose header row begins with `header`."""
+    table = text.split(f"\n| {header} |", 1)[1].split("\n\n", 1)[0]
+    return [[cell.strip() for cell in line[1:-1].split("|")] for line in table.splitlines()[2:]]
+
+
+def words(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+PACKET_ROWS = {(row[1], words(row[0])[0]): row for row in rows(section("All packets"), "packet")}
+
+
+def check_sent_by_client(packet: Mapping[str, Any]) -> None:
+    protocol.read_request(
+        protocol.open_packet(protocol.decode_packet(protocol.encode_object(packet)))
+    )
+
+
+def check_sent_by_server(packet: Mapping[str, Any]) -> None:
+    """More than `check_reply`, which lets keys through that it doesn't know: our own examples have
+    no others."""
+    entry = protocol.check_reply(packet)
+    known = {**entry.required, **entry.optional}
+    for key, value in packet.get("data", {}).items():
+        kinds = protocol._JSON_TYPES[known[key]]
+        assert isinstance(value, kinds), f"{entry.action}: data.{key} is no {known[key]}"
+    assert ("status" in packet, "message" in packet) == (entry.message is not None,) * 2, (
+        entry.action
+    )
+    assert set(packet) <= {
+        "action",
+        "status",
+        "message",
+        "data",
+        "code",
+        "original_action",
+        "request_id",
+    }
+    assert packet.get("code", "bad_json") in ERROR_CODES
+    if entry.action == "event":
+        assert set(packet["data"]) == {"type", *EVENT_TYPES[packet["data"]["type"]]}
+
+
+# --- The catalogue is complete --------------------------------------------------------------------
+
+
+def test_every_request_has_a_handler_and_every_handler_a_request() -> None:
+    assert set(HANDLERS) == {entry.record for entry in REQUESTS.values()}
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=" ".join)
+def test_every_packet_has_a_vector(entry: tuple[str, str]) -> None:
+    assert entry in {(vector["sent_by"], vector["packet"]["action"]) for vector in VECTORS}, (
+        "tests/data/vectors.json lacks it"
+    )
+
+
+def test_every_event_type_has_a_vector() -> None:
+    events = [vector["packet"] for vector in VECTORS if vector["packet"]["action"] == "event"]
+    assert {event["data"]["type"] for event in events} == set(EVENT_TYPES)
+
+
+@pytest.mark.parametrize(
+    "vector", VECTORS, ids=lambda vector: f"{vector['sent_by']} {vector['packet']['action']}"
+)
+def test_every_vector_passes_the_catalogue(vector: dict[str, Any]) -> None:
+    check = {"client": check_sent_by_client, "server": check_sent_by_server}[vector["sent_by"]]
+    check(vector["packet"])
+
+
+def test_every_packet_of_the_course_is_a_vector() -> None:
+    packets = [vector["packet"] for vector in VECTORS]
+    for packet in SEED:
+        if packet["action"] == "file_send_data" and "status" not in packet:
+            packet = {
+                **packet,
+                "data": {**packet["data"], "file_data": "QkFTRTY0X0VOQ09ERURfQ0hVTktfREFUQS4uLg=="},
+            }
+        assert packet in packets
+
+
+def test_every_event_uses_only_keys_of_the_catalogue() -> None:
+    known = {*REPLIES["event"].required, *REPLIES["event"].optional}
+    for keys in EVENT_TYPES.values():
+        assert set(keys) <= known
+
+
+# --- docs/PROTOCOL.md says the same ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=" ".join)
+def test_every_packet_has_its_row_with_its_keys_and_a_rule(entry: tuple[str, str]) -> None:
+    assert entry in PACKET_ROWS, 'the table "All packets" of docs/PROTOCOL.md lacks it'
+    _, sent_by, when, keys, rule = PACKET_ROWS[entry]
+    optional = re.findall(r"\*`([^`]+)`\*", keys)
+    required = [word for word in words(keys) if word not in optional]
+    if sent_by == "client":
+        fields = [field for field in REQUESTS[entry[1]].fields if not field.on_top]
+        assert required == [field.name for field in fields if field.required]
+        assert optional == [field.name for field in fields if not field.required]
+        assert when == ("before login" if REQUESTS[entry[1]].before_login else "after login")
+    else:
+        assert required == list(REPLIES[entry[1]].required)
+        assert optional == list(REPLIES[entry[1]].optional)
+    assert rule in RULES
+
+
+def test_the_table_has_no_packet_that_the_catalogue_lacks() -> None:
+    assert list(PACKET_ROWS) == ENTRIES
+
+
+@pytest.mark.parametrize("fence", FENCES, ids=lambda fence: re.sub(r"\s+", " ", fence)[:60])
+def test_every_example_passes_the_catalogue(fence: str) -> None:
+    packet = protocol.decode_object(fence.encode())
+    action = packet["action"]
+    if action not in REPLIES or (
+        action in REQUESTS and action.startswith("file_") and "status" not in packet
+    ):
+        check_sent_by_client(packet)
+    else:
+        check_sent_by_server(packet)
+        if action in ("character_count", "confirm_count"):
+            check_sent_by_client(packet)
+
+
+def test_every_packet_has_an_example() -> None:
+    shown = {json.loads(fence)["action"] for fence in FENCES}
+    assert shown == {*REQUESTS, *REPLIES}
+
+
+def test_every_example_of_counts_counts_rightly() -> None:
+    content = "Hello everyone!"
+    counts = [
+        json.loads(fence)["data"].get("letter_frequencies")
+        for fence in FENCES
+        if "letter_frequencies" in fence
+    ]
+    assert counts and all(count == protocol.count_letters(content) for count in counts)
+    for row in rows(section("Sending a message"), "`content`"):
+        assert json.loads(words(row[1])[0]) == protocol.count_letters(example_of(row[0]))
+
+
+def example_of(cell: str) -> str:
+    text = words(cell)[0]
+    return "e\u0301" if text == "é" else text
+
+
+def test_the_example_of_a_frame_is_one() -> None:
+    (line,) = re.findall(r"^ ((?:[0-9a-f]{2} +)+[0-9a-f]{2})$", section("Framing"), re.MULTILINE)
+    assert bytes.fromhex(line.replace(" ", "")) == protocol.build_request("ping")
+
+
+def test_the_error_table_is_that_of_the_catalogue() -> None:
+    assert [words(row[0])[0] for row in rows(section("Errors"), "code")] == list(ERROR_CODES)
+
+
+def test_the_event_table_is_that_of_the_catalogue() -> None:
+    table = {
+        words(row[0])[0]: tuple(words(row[1]))
+        for row in rows(section("Users, presence and events"), "`type`")
+    }
+    assert table == EVENT_TYPES
+
+
+def test_the_limits_table_tells_options_that_exist_with_their_defaults() -> None:
+    for what, default, option, _ in rows(section("Limits"), "limit"):
+        for flag in words(option):
+            name = flag[2:].replace("-", "_")
+            assert name in OPTIONS, flag
+        numbers = [int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*\d|\d", default)]
+        if len(words(option)) == 1 and "if less" not in option:
+            unit = 3600 if what.startswith("hours") else 1
+            assert getattr(Settings(), name) == numbers[0] * unit, what
+    assert protocol.MAX_FRAME_BEFORE_LOGIN == 65_536 and protocol.MAX_CHUNK_BYTES == 262_144
+
+
+def test_the_rights_table_names_every_request_and_only_replies_and_codes_that_exist() -> None:
+    table = {words(row[0])[0]: row[1:] for row in rows(section("Who may do what"), "action")}
+    assert list(table) == list(REQUESTS)
+    for action, cells in table.items():
+        assert len(cells) == 5
+        for cell in cells:
+            assert cell == "no reply" or words(cell)[0] in {*REPLIES, *ERROR_CODES}
+        assert (words(cells[0])[0] == "not_logged_in") == (not REQUESTS[action].before_login)
+
+
+# --- Rules and codes that are named exist ---------------------------------------------------------
+
+
+def sources() -> Iterator[tuple[str, str]]:
+    """Every text of the project that may name a rule or a code."""
+    for pattern in ("*.py", "*.md"):
+        for path in sorted(ROOT.rglob(pattern)):
+            name = path.relative_to(ROOT).as_posix()
+            if not name.startswith((".", "build/", "chat-data/")):
+                yield name, path.read_text("utf-8")
+
+
+def test_rules_are_numbered_once_and_without_gaps() -> None:
+    assert len(RULES) == len(set(RULES))
+    numbers: dict[str, list[int]] = {}
+    for rule in RULES:
+        family, number = rule.rsplit("-", 1)
+        numbers.setdefault(family, []).append(int(number))
+    for family, found in numbers.items():
+        assert sorted(found) == list(range(1, len(found) + 1)), family
+
+
+def test_every_rule_is_written_as_rules_are() -> None:
+    begun = re.findall(r"^\*\*(R-[^*]+)\*\*", PAGE, re.MULTILINE)
+    assert begun == RULES
+
+
+def test_every_rule_that_is_named_anywhere_exists() -> None:
+    families = {rule.rsplit("-", 1)[0] for rule in RULES}
+    for name, text in sources():
+        for rule in re.findall(r"\bR-[A-Z]{2,}-\d+\b", text):
+            assert rule in RULES, f"{name} names {rule}, which docs/PROTOCOL.md does not have"
+        for family in re.findall(r"\b(R-[A-Z]{2,})\b(?!-\d)", text):
+            assert family in families, (
+                f"{name} names {family}, a family that docs/PROTOCOL.md does not have"
+            )
+
+
+def test_every_error_code_is_used_by_the_server() -> None:
+    product = "\n".join(
+        text for name, text in sources() if name.startswith("server/") or name == "protocol.py"
+    )
+    catalogue = product.split("ERROR_CODES", 1)[1].split("}", 1)[0]
+    used = set(re.findall(r'"([a-z_]+)"', product.replace(catalogue, "")))
+    assert set(ERROR_CODES) <= used
+
+
+def test_no_error_code_is_used_that_the_catalogue_lacks() -> None:
+    for name, text in sources():
+        if name.startswith("server/") or name == "protocol.py":
+            for code in re.findall(r'(?:Refusal\(|code=|_register_fail\()\s*"([a-z_]+)"', text):
+                assert code in ERROR_CODES, f"{name} uses {code}"
+
+
+def test_links_within_the_page_lead_somewhere() -> None:
+    headings = {
+        re.sub(r"[^a-z0-9 -]", "", line.lower()).replace(" ", "-")
+        for line in re.findall(r"^#+ (.+)$", PAGE, re.MULTILINE)
+    }
+    for link in re.findall(r"\]\(#([^)]+)\)", PAGE):
+        assert link in headings
