@@ -13,7 +13,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -29,8 +29,10 @@ from storage.errors import (
 __all__ = ["Database"]
 
 BUSY_SECONDS = 5.0
-"""How long SQLite waits for another process (`adduser` beside a running server) before it gives
-up."""
+"""How long a transaction waits for another process (`adduser` beside a running server) before it
+gives up."""
+BUSY_NOTICE_SECONDS = 1.0
+"""After waiting this long, `on_busy` is called."""
 READER_WAIT_SECONDS = 10.0
 WRITER_WAIT_SECONDS = 30.0
 """How long a transaction waits for the one before it in this process."""
@@ -78,12 +80,16 @@ class Database:
     """The database file at `path`, made if it is missing and brought up to date, ready to read and
     write.
 
-    `readers` connections serve `reading()`. Raises FolderUnusable, with the file untouched, where
+    `readers` connections serve `reading()`. `on_busy` is called, on the waiting thread, when a
+    transaction has waited a second for another process, and again each second. Raises FolderUnusable, with the file untouched, where
     it is somebody else's, damaged beyond opening, or made by a newer version.
     """
 
-    def __init__(self, path: str | Path, *, readers: int = 4) -> None:
+    def __init__(
+        self, path: str | Path, *, readers: int = 4, on_busy: Callable[[], None] | None = None
+    ) -> None:
         self.path = Path(path)
+        self._on_busy = on_busy
         self._refuse_if_not_ours()
         self._lock = threading.Lock()  # guards the five below; held for the whole of a transaction
         self._owner: int | None = None  # ident of the thread that has the writing connection
@@ -96,7 +102,7 @@ class Database:
         )  # None: the database is closed
         self._reader_count = 0
         try:
-            self._writer = self._connect()
+            self._writer = self._connect(min(BUSY_NOTICE_SECONDS, BUSY_SECONDS))
             try:
                 self._bring_up_to_date()
                 self._data_version = self._read_data_version()
@@ -121,7 +127,7 @@ class Database:
         StorageFull, StorageFailed or StorageError.
         """
         with self._holding_writer() as connection, self._translated():
-            connection.execute("BEGIN IMMEDIATE")
+            self._begin(connection)
             self._lost = None
             try:
                 yield connection
@@ -169,13 +175,22 @@ class Database:
     def checkpoint(self, truncate: bool) -> bool:
         """Move the write-ahead log into the database file; True where all of it was moved.
 
+        Never waits for a reader or another process: what those hold back is left in the log.
+
         With `truncate` the log is emptied, which waits up to 5 s for readers and keeps writers out
         meanwhile; without it only what no reader needs is moved, and nobody waits.
         """
         mode = "TRUNCATE" if truncate else "PASSIVE"
         with self._holding_writer() as connection, self._translated():
-            busy, in_log, moved = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
-            return not busy and in_log == moved
+            # TRUNCATE would wait for every reader, also another program's (sqlite.org, PRAGMA
+            # wal_checkpoint), with all messages behind it.
+            connection.execute("PRAGMA busy_timeout = 0")
+            try:
+                row = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+            finally:
+                connection.execute(f"PRAGMA busy_timeout = {BUSY_NOTICE_SECONDS * 1000:.0f}")
+            was_busy, in_log, moved = row
+            return not was_busy and in_log == moved
 
     def wal_bytes(self) -> int:
         """Size of the write-ahead log in bytes; 0 where there is none."""
@@ -300,10 +315,23 @@ class Database:
             return means_no_room(error)
         return False
 
-    def _connect(self) -> sqlite3.Connection:
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        """Begin to write, waiting at most 5 s for another process that writes."""
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if _code(error) & 0xFF not in _BUSY or time.monotonic() > deadline:
+                    raise
+                if self._on_busy is not None:
+                    self._on_busy()
+
+    def _connect(self, busy_seconds: float) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self.path,
-            timeout=BUSY_SECONDS,
+            timeout=busy_seconds,
             isolation_level=None,
             check_same_thread=False,
             cached_statements=CACHED_STATEMENTS,
@@ -325,7 +353,7 @@ class Database:
         return connection
 
     def _connect_reader(self) -> sqlite3.Connection:
-        connection = self._connect()
+        connection = self._connect(BUSY_SECONDS)
         connection.execute("PRAGMA query_only = ON")
         return connection
 
@@ -381,7 +409,7 @@ class Database:
             connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
         self._switch_to_wal()
         for number, statements in enumerate(schema.MIGRATIONS, start=1):
-            connection.execute("BEGIN IMMEDIATE")
+            self._begin(connection)
             try:
                 if connection.execute("PRAGMA user_version").fetchone()[0] < number:
                     for statement in statements:

@@ -74,7 +74,7 @@ def test_a_new_file_is_marked_as_ours_and_has_the_lobby(database: Database) -> N
         ("foreign_keys", 1),
         ("fullfsync", 1),
         ("checkpoint_fullfsync", 1),
-        ("busy_timeout", 5000),
+        ("busy_timeout", 1000),
         ("temp_store", 2),
         ("journal_size_limit", 16 * 1024 * 1024),
     ],
@@ -482,6 +482,43 @@ def test_a_checkpoint_empties_the_log_unless_a_reader_is_in_the_way(
     assert database.wal_bytes() == 0
     database.close()
     assert database.wal_bytes() == 0
+
+
+def test_a_checkpoint_never_waits_for_another_programs_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("BUSY_SECONDS", "BUSY_NOTICE_SECONDS"):
+        monkeypatch.setattr(database_module, name, 600.0)
+    database = Database(tmp_path / "chat.db")
+    foreign = sqlite3.connect(database.path, isolation_level=None)
+    put(database, "key")
+    foreign.execute("BEGIN")
+    foreign.execute("SELECT * FROM meta").fetchall()
+    put(database, "key", "y")
+    assert not database.checkpoint(truncate=True)  # it would wait for ten minutes
+    foreign.close()
+    assert database.checkpoint(truncate=True)
+    database.close()
+
+
+def test_who_waits_for_another_process_is_told_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "BUSY_NOTICE_SECONDS", 0.01)
+    told: list[str] = []
+
+    def on_busy() -> None:
+        told.append("busy")
+        if len(told) == 3:
+            foreign.execute("ROLLBACK")
+
+    database = Database(tmp_path / "chat.db", on_busy=on_busy)
+    foreign = sqlite3.connect(database.path, isolation_level=None)
+    foreign.execute("BEGIN IMMEDIATE")
+    put(database, "key")
+    assert (told, read(database, "key")) == (["busy"] * 3, "x")
+    foreign.close()
+    database.close()
 
 
 def test_a_closed_database_says_so(database: Database) -> None:
