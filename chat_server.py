@@ -16,10 +16,11 @@ import sys
 import threading
 from typing import Final
 
-from server import admin, logs, welcome
-from server.service import BadCertificate, Service, threads_still_running
-from server.settings import Settings, parse
-from server.sockets import raise_open_files_limit
+from server.base import logs
+from server.base.settings import Settings, parse
+from server.command_line import admin, welcome
+from server.net.sockets import raise_open_files_limit
+from server.running.service import BadCertificate, Service, threads_still_running
 from storage import accounts
 from storage.errors import StorageError
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from server.locks import LockOrderError, Rank, RankedLock
+from server.base.locks import LockOrderError, Rank, RankedLock
 
 ROOT = Path(__file__).resolve().parent.parent
 DOORS = {"chat_server", "chat_client"}
@@ -30,8 +30,8 @@ OURS = {
 MAY_IMPORT: dict[str, set[str]] = {
     # The longest name that fits counts. What a package takes from itself is listed too.
     "protocol": set(),
-    "server.locks": set(),
-    "server.limits": {"server.locks"},
+    "server.base.locks": set(),
+    "server.base.limits": {"server.base.locks"},
     "storage": {"storage"},
     "server": {"server", "protocol", "storage"},
     "client": {"client", "protocol"},
@@ -44,17 +44,17 @@ MAY_IMPORT: dict[str, set[str]] = {
 """By module or package: what of ours it may import."""
 
 MAY_CATCH_EVERYTHING = {
-    "server.watch": {"_run"},  # a thread begins here
-    "server.listener": {"_converse"},  # a thread begins here
-    "server.transfers": {"_run"},  # a thread begins here
-    "server.writer": {
+    "server.running.watch": {"_run"},  # a thread begins here
+    "server.running.listener": {"_converse"},  # a thread begins here
+    "server.state.transfers": {"_run"},  # a thread begins here
+    "server.writing.writer": {
         "_run",
         "_write",
         "_tell",
         "_apply",
     },  # it must outlive a defect, and one change's is not the others'
-    "server.conversation": {"_handle"},  # where foreign input meets all of our code
-    "server.logs": {"emit"},  # logging must never end the caller's work
+    "server.running.conversation": {"_handle"},  # where foreign input meets all of our code
+    "server.base.logs": {"emit"},  # logging must never end the caller's work
     "client.connection": {"_read"},  # a thread begins here
     "conformance.runner": {
         "_how_it_ended"
@@ -173,12 +173,12 @@ def test_nobody_imports_the_doors() -> None:
         ("storage.rooms", "from storage import errors", False),
         ("storage.rooms", "from . import errors", False),
         ("storage.rooms", "from ..server import session", True),
-        ("server.limits", "from server.locks import Rank", False),
-        ("server.limits", "from server.session import Session", True),
-        ("server.locks", "import server.limits", True),
+        ("server.base.limits", "from server.base.locks import Rank", False),
+        ("server.base.limits", "from server.state.session import Session", True),
+        ("server.base.locks", "import server.base.limits", True),
         ("server.handlers.rooms", "def late():\n    from client import link", True),
-        ("server.session", "import chat_server", True),
-        ("client.link", "import importlib\nimportlib.import_module('server.locks')", True),
+        ("server.state.session", "import chat_server", True),
+        ("client.link", "import importlib\nimportlib.import_module('server.base.locks')", True),
         ("client.link", "import socket, protocol", False),
         ("protocol", "import server", True),
         ("benchmarks.load", "import protocol", True),
@@ -211,7 +211,7 @@ def test_every_thread_has_a_name() -> None:
 
 def test_the_server_takes_no_lock_but_ranked_ones() -> None:
     for name, tree in TREES.items():
-        if name.startswith("server") and name != "server.locks":
+        if name.startswith("server") and name != "server.base.locks":
             for call in calls(tree, "threading.Lock", "threading.RLock", "Lock", "RLock"):
                 pytest.fail(f"{name}, line {call.lineno}: expected RankedLock")
 
@@ -314,7 +314,7 @@ def test_what_one_thread_holds_does_not_bind_another() -> None:
 
 
 def test_waiting_too_long_for_a_lock_raises(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.locks.PATIENCE_SECONDS", 0.02)
+    monkeypatch.setattr("server.base.locks.PATIENCE_SECONDS", 0.02)
     lock = RankedLock(Rank.ROOMS, "rooms")
     failures: list[str] = []
 

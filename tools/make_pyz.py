@@ -38,10 +38,10 @@ def main():
     if door is not None:
         del sys.argv[1]
     if door == "chat_server":  # what it tells people to type is typed otherwise here
-        from server import settings
+        from server.base import settings
 
         settings.PROGRAM = name + " serve"
-        from server import welcome
+        from server.command_line import welcome
 
         welcome.CLIENT = name
     return __import__(door or "chat_client").main()

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import protocol
 from protocol import ChangePassword, Login, Logout, Refusal, Register
+from server.base.logs import printable
 from server.handlers.table import handles, handles_for_session
-from server.logs import printable
-from server.session import Connection, Session, Transactions
-from server.transfers import Downloads
+from server.state.session import Connection, Session, Transactions
+from server.state.transfers import Downloads
 from storage import accounts
 from storage.accounts import Account
 from storage.errors import NameTaken
 from storage.passwords import hash_password, verify_password
 
 if TYPE_CHECKING:
-    from server.delivery import Delivery
-    from server.service import Service
+    from server.running.service import Service
+    from server.writing.delivery import Delivery
 
 log: Final = logging.getLogger("server.accounts")
 

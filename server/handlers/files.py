@@ -16,12 +16,12 @@ from protocol import (
     FileSendInit,
     Refusal,
 )
+from server.base.logs import printable
 from server.handlers.pages import page_of
 from server.handlers.table import handles_for_session
-from server.logs import printable
-from server.session import Session
-from server.transactions import check_new_room, room_to_write
-from server.transfers import (
+from server.state.session import Session
+from server.state.transactions import check_new_room, room_to_write
+from server.state.transfers import (
     SAVE_EVERY_BYTES,
     Download,
     Ranges,
@@ -33,9 +33,9 @@ from storage import uploads
 from storage.uploads import OpenUpload, StoredFile
 
 if TYPE_CHECKING:
-    from server.delivery import Delivery
-    from server.room_directory import RoomState
-    from server.service import Service
+    from server.running.service import Service
+    from server.state.room_directory import RoomState
+    from server.writing.delivery import Delivery
 
 log: Final = logging.getLogger("server.files")
 

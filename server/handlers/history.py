@@ -8,13 +8,13 @@ import protocol
 from protocol import ABSENT, MAX_PAGE, GetMessages, Refusal
 from server.handlers.pages import HEAD_BYTES
 from server.handlers.table import handles_for_session
-from server.room_directory import RoomState
-from server.session import Session
+from server.state.room_directory import RoomState
+from server.state.session import Session
 from storage import messages
 from storage.messages import Message
 
 if TYPE_CHECKING:
-    from server.service import Service
+    from server.running.service import Service
 
 
 @handles_for_session(GetMessages)

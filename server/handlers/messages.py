@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 import protocol
 from protocol import Ack, CharacterCount, ConfirmCount, Refusal, SendMessage
 from server.handlers.table import handles_for_session
-from server.session import Session, Transaction
-from server.transactions import (
+from server.state.session import Session, Transaction
+from server.state.transactions import (
     Delivered,
     StoreMessage,
     acknowledgement,
@@ -19,7 +19,7 @@ from server.transactions import (
 from storage import messages, rooms
 
 if TYPE_CHECKING:
-    from server.service import Service
+    from server.running.service import Service
 
 MOST_RESENDS: Final = 3
 """How often a receiver with wrong counts is sent a message again (R-MSG)."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
-    from server.service import Service
+    from server.running.service import Service
 
 T = TypeVar("T")
 

@@ -8,12 +8,12 @@ import protocol
 from protocol import GetUsers, Ping, Refusal, Typing
 from server.handlers.pages import page_of
 from server.handlers.table import handles, handles_for_session
-from server.session import Connection, Session
+from server.state.session import Connection, Session
 from storage import accounts
 
 if TYPE_CHECKING:
-    from server.delivery import Delivery
-    from server.service import Service
+    from server.running.service import Service
+    from server.writing.delivery import Delivery
 
 
 @handles(Ping)

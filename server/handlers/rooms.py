@@ -21,17 +21,17 @@ from protocol import (
     RemoveUserFromRoom,
     RenameRoom,
 )
+from server.base.logs import printable
 from server.handlers.pages import HEAD_BYTES, page_of
 from server.handlers.table import handles_for_session
-from server.logs import printable
-from server.room_directory import RoomState
-from server.session import Session
-from server.transactions import check_room_share
+from server.state.room_directory import RoomState
+from server.state.session import Session
+from server.state.transactions import check_room_share
 from storage import accounts, rooms
 
 if TYPE_CHECKING:
-    from server.delivery import Delivery
-    from server.service import Service
+    from server.running.service import Service
+    from server.writing.delivery import Delivery
 
 log: Final = logging.getLogger("server.rooms")
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from protocol import Request
-from server.session import Connection, Session
+from server.state.session import Connection, Session
 
 if TYPE_CHECKING:
-    from server.service import Service
+    from server.running.service import Service
 
 R = TypeVar("R", bound=Request)
 Handler = Callable[["Service", Connection, Any], "bytes | None"]

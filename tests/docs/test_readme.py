@@ -27,10 +27,10 @@ from support.raw_client import RawClient
 from support.tls import needs_openssl
 
 import chat_client
-from server import welcome
-from server.locks import Rank
-from server.service import Service
-from server.settings import COMMANDS, OPTIONS, Settings, parse
+from server.base.locks import Rank
+from server.base.settings import COMMANDS, OPTIONS, Settings, parse
+from server.command_line import welcome
+from server.running.service import Service
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -435,8 +435,8 @@ def test_readme_fits_the_patience_of_a_reader() -> None:
 
 
 def test_the_numbers_of_the_security_page_are_those_of_the_code() -> None:
+    from server.base.limits import LoginThrottle
     from server.handlers.accounts import KEY_BYTES
-    from server.limits import LoginThrottle
 
     usual = Settings()
     doubling = [int(LoginThrottle.FIRST_DELAY_SECONDS * 2**step) for step in range(4)]
@@ -590,10 +590,10 @@ def test_every_table_of_the_database_has_its_row() -> None:
 
 
 def test_the_numbers_in_prose_are_those_of_the_code() -> None:
-    from server.limits import HashGate
-    from server.locks import PATIENCE_SECONDS
-    from server.transfers import DOWNLOAD_AHEAD_BYTES
-    from server.writer import Writer
+    from server.base.limits import HashGate
+    from server.base.locks import PATIENCE_SECONDS
+    from server.state.transfers import DOWNLOAD_AHEAD_BYTES
+    from server.writing.writer import Writer
     from storage import database
 
     for words in (

@@ -17,8 +17,8 @@ import pytest
 
 import protocol
 from protocol import ERROR_CODES, EVENT_TYPES, REPLIES, REQUESTS
+from server.base.settings import OPTIONS, Settings
 from server.handlers import HANDLERS
-from server.settings import OPTIONS, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "PROTOCOL.md").read_text("utf-8")

@@ -15,12 +15,12 @@ from support.in_process import Clock, Serve, eventually, member
 from support.raw_client import RawClient, encode, error_code
 
 import protocol
-from server import transfers
-from server.limits import LoginThrottle, MemoryBudget, RateLimit
-from server.outbox import Drain, Outbox
-from server.service import Service
-from server.settings import OPTIONS
-from server.sockets import Stream
+from server.base.limits import LoginThrottle, MemoryBudget, RateLimit
+from server.base.settings import OPTIONS
+from server.net.outbox import Drain, Outbox
+from server.net.sockets import Stream
+from server.running.service import Service
+from server.state import transfers
 
 HERE: Final = 1_700_000_000.0
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from server import logs
-from server.logs import printable
+from server.base import logs
+from server.base.logs import printable
 
 ROOT = Path(__file__).resolve().parents[2]
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (DEBUG|INFO|WARNING|ERROR) [\w.]+  .*")
@@ -158,7 +158,7 @@ def test_a_console_of_windows_is_written_as_text(
 )
 def test_a_full_pipe_that_nobody_reads_does_not_keep_the_process_from_ending_well() -> None:
     program = (
-        "import logging; from server import logs; stop = logs.start('info')\n"
+        "import logging; from server.base import logs; stop = logs.start('info')\n"
         "for number in range(30_000): logging.getLogger('a').info('%0100d', number)\n"
         "stop()\n"
     )

@@ -14,7 +14,7 @@ from support.in_process import Clock, Serve, eventually, member
 from support.raw_client import RawClient, error_code
 
 import protocol
-from server.watch import SWITCH_SECONDS, WAKES_A_SECOND
+from server.running.watch import SWITCH_SECONDS, WAKES_A_SECOND
 
 
 @pytest.mark.parametrize("force_fallback", [False, True], ids=["MSG_DONTWAIT", "the fallback"])

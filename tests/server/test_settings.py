@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import protocol
-from server import settings
-from server.settings import OPTIONS, Settings, parse
+from server.base import settings
+from server.base.settings import OPTIONS, Settings, parse
 
 
 def refusal(

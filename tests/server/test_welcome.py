@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from server import welcome
-from server.settings import Settings
+from server.base.settings import Settings
+from server.command_line import welcome
 
 
 @pytest.fixture

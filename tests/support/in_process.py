@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from server.service import Service
-from server.settings import Settings
+from server.base.settings import Settings
+from server.running.service import Service
 from support.raw_client import RawClient
 
 Serve = Callable[..., Service]

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from protocol import build_event
-from server.outbox import Outbox
-from server.registry import Registry
-from server.room_directory import RoomState
-from server.session import Connection, Session
+from server.net.outbox import Outbox
+from server.state.registry import Registry
+from server.state.room_directory import RoomState
+from server.state.session import Connection, Session
 
 log: Final = logging.getLogger("server.delivery")
 

@@ -13,13 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from server.limits import MemoryBudget, RateLimit
-from server.locks import Rank, RankedLock
-from server.outbox import Outbox
-from server.sockets import Stream
+from server.base.limits import MemoryBudget, RateLimit
+from server.base.locks import Rank, RankedLock
+from server.net.outbox import Outbox
+from server.net.sockets import Stream
 
 if TYPE_CHECKING:
-    from server.transfers import Downloads, Upload
+    from server.state.transfers import Downloads, Upload
     from storage.uploads import StoredFile
 
 TRANSACTION_OVERHEAD_BYTES: Final = 512

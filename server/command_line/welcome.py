@@ -18,8 +18,8 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from server.logs import printable
-from server.settings import PROGRAM, Settings
+from server.base.logs import printable
+from server.base.settings import PROGRAM, Settings
 
 CLIENT: Final = "chat_client.py"
 LOOKUP_SECONDS: Final = 1.0

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from typing import Final, TextIO
 
 import protocol
-from server.logs import printable
-from server.settings import PROGRAM, Invocation, Settings, write_safely
+from server.base.logs import printable
+from server.base.settings import PROGRAM, Invocation, Settings, write_safely
 from storage import accounts, passwords, rooms
 from storage.database import Database
 from storage.errors import NameTaken, StorageError, StorageFull

@@ -17,7 +17,7 @@ from storage import uploads
 from storage.errors import StorageError
 
 if TYPE_CHECKING:
-    from server.service import Service
+    from server.running.service import Service
 
 log: Final = logging.getLogger("server.watch")
 

@@ -15,9 +15,9 @@ import threading
 from collections import deque
 from typing import Final
 
-from server.limits import Clock, MemoryBudget
-from server.locks import Rank, RankedLock
-from server.sockets import Stream
+from server.base.limits import Clock, MemoryBudget
+from server.base.locks import Rank, RankedLock
+from server.net.sockets import Stream
 
 log: Final = logging.getLogger("server.outbox")
 

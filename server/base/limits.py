@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Final, TypeVar
 
-from server.locks import Rank, RankedLock
+from server.base.locks import Rank, RankedLock
 
 Clock = Callable[[], float]
 T = TypeVar("T")

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Final
 
 import protocol
 from protocol import Refusal
-from server.delivery import Delivery
-from server.room_directory import RoomState, no_such_room
-from server.session import LETTER_BYTES, Session, Transaction
-from server.writer import Change
+from server.state.room_directory import RoomState, no_such_room
+from server.state.session import LETTER_BYTES, Session, Transaction
+from server.writing.delivery import Delivery
+from server.writing.writer import Change
 from storage import messages, rooms
 from storage.errors import StorageError
 from storage.messages import Message
 
 if TYPE_CHECKING:
-    from server.service import Service
+    from server.running.service import Service
 
 log: Final = logging.getLogger("server.transactions")
 

@@ -16,23 +16,23 @@ from typing import TYPE_CHECKING, Final
 
 import protocol
 from protocol import Refusal
-from server.conversation import DecodedPackets
-from server.delivery import Delivery
+from server.base.limits import Clock, HashGate, LoginThrottle, MemoryBudget
+from server.base.logs import printable
+from server.base.settings import Settings
 from server.handlers.files import save_uploads
 from server.handlers.pages import HEAD_BYTES
-from server.journaling import JournalKeeper
-from server.limits import Clock, HashGate, LoginThrottle, MemoryBudget
-from server.listener import Listener
-from server.logs import printable
-from server.outbox import Drain
-from server.registry import Registry
-from server.room_directory import RoomDirectory
-from server.session import Connection, Session
-from server.settings import Settings
-from server.tls import server_context
-from server.transactions import RecentMessages
-from server.watch import Watch
-from server.writer import Writer
+from server.net.outbox import Drain
+from server.net.tls import server_context
+from server.running.conversation import DecodedPackets
+from server.running.listener import Listener
+from server.running.watch import Watch
+from server.state.registry import Registry
+from server.state.room_directory import RoomDirectory
+from server.state.session import Connection, Session
+from server.state.transactions import RecentMessages
+from server.writing.delivery import Delivery
+from server.writing.journaling import JournalKeeper
+from server.writing.writer import Writer
 from storage import accounts, messages, rooms, uploads
 from storage.database import Database
 from storage.errors import FileMissing, StorageError, StorageFailed, StorageFull

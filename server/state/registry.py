@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from server.locks import Rank, RankedLock
-from server.room_directory import RoomState
-from server.session import Connection, Session
+from server.base.locks import Rank, RankedLock
+from server.state.room_directory import RoomState
+from server.state.session import Connection, Session
 
 
 class Registry:

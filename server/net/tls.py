@@ -12,8 +12,8 @@ import socket
 import ssl
 from typing import Final
 
-from server.locks import Rank, RankedLock
-from server.sockets import Stream
+from server.base.locks import Rank, RankedLock
+from server.net.sockets import Stream
 
 RECORD_BYTES: Final = 16 * 1024
 """The most plaintext in one TLS record (RFC 8446, section 5.1)."""

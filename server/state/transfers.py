@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import protocol
 from protocol import Refusal
-from server.locks import Rank, RankedLock
-from server.logs import printable
-from server.session import Connection
+from server.base.locks import Rank, RankedLock
+from server.base.logs import printable
+from server.state.session import Connection
 from storage.errors import StorageError
 from storage.upload_files import PartFile
 from storage.uploads import OpenUpload, StoredFile
 
 if TYPE_CHECKING:
-    from server.service import Service
+    from server.running.service import Service
 
 log: Final = logging.getLogger("server.transfers")
 

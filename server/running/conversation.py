@@ -1,7 +1,7 @@
 """One client's thread: reads, cuts frames, decodes, checks, answers, and cleans up at the end.
 
 Owns the order of the checks (docs/PROTOCOL.md, R-ERR) and nothing else; what a packet does is in
-`server.handlers`. Runs on the thread that `server.listener` starts for the connection. It alone
+`server.handlers`. Runs on the thread that `server.running.listener` starts for the connection. It alone
 closes the connection's socket.
 """
 
@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Final
 
 import protocol
 from protocol import BadFrame, BadJson, Envelope, FrameReader, ProtocolError, Refusal, Request
+from server.base.logs import printable
 from server.handlers import HANDLERS
-from server.logs import printable
-from server.session import Connection
-from server.transactions import as_refusal
-from server.writer import STORAGE_FULL
+from server.state.session import Connection
+from server.state.transactions import as_refusal
+from server.writing.writer import STORAGE_FULL
 from storage.errors import StorageError, StorageFailed, StorageFull
 
 if TYPE_CHECKING:
-    from server.service import Service
+    from server.running.service import Service
 
 log: Final = logging.getLogger("server.conversation")
 

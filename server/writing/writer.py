@@ -20,8 +20,8 @@ from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
 from protocol import Refusal
-from server.delivery import Delivery
-from server.locks import Rank, RankedLock
+from server.base.locks import Rank, RankedLock
+from server.writing.delivery import Delivery
 from storage.database import Database
 from storage.errors import StorageError, StorageFailed, StorageFull
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from protocol import Refusal
-from server.locks import Rank, RankedLock
+from server.base.locks import Rank, RankedLock
 from storage import rooms
 from storage.database import Database
 from storage.rooms import Room

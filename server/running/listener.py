@@ -21,16 +21,16 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 import protocol
-from server.conversation import Conversation
-from server.limits import RateLimit
-from server.locks import Rank, RankedLock
-from server.outbox import Outbox
-from server.session import Connection
-from server.sockets import Stream, prepare_listener, tune
-from server.tls import TlsStream
+from server.base.limits import RateLimit
+from server.base.locks import Rank, RankedLock
+from server.net.outbox import Outbox
+from server.net.sockets import Stream, prepare_listener, tune
+from server.net.tls import TlsStream
+from server.running.conversation import Conversation
+from server.state.session import Connection
 
 if TYPE_CHECKING:
-    from server.service import Service
+    from server.running.service import Service
 
 log: Final = logging.getLogger("server.listener")
 

@@ -4,7 +4,7 @@ file or its default.
 Owns the table of all options (the fields of `Settings`), from which flag, variable, key of the
 file, check and help text derive, and the command line with its sub-commands. Reads the file that
 `--config` names and nothing else: it makes no folder, opens no port, and never decides what a
-sub-command does (`server.admin`).
+sub-command does (`server.command_line.admin`).
 
 Called once, by the main thread, before any other thread exists. What it returns is immutable: any
 thread may read it.
@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TextIO, TypeVar
 
 import protocol
-from server.logs import printable
+from server.base.logs import printable
 
 PROGRAM: Final = "chat_server.py"
 SECTION: Final = "server"

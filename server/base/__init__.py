@@ -1,0 +1,1 @@
+"""What every other part of the server stands on: settings, limits, locks, logs."""

@@ -1,0 +1,1 @@
+"""Sockets, TLS and the bytes that wait to be sent."""

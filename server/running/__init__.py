@@ -1,0 +1,1 @@
+"""The parts made, started and stopped; the threads that accept, serve and watch."""
