@@ -91,6 +91,15 @@ class Journal:
                     cut += sum(_cut_to_whole_frames(path) for path in suspects)
         return cut
 
+    def days(self) -> list[tuple[int, str, Path]]:
+        """Return every file as room number, day and path, each room's oldest day first."""
+        found = []
+        for path in self._folder.glob(f"room-*/*{_SUFFIX}"):
+            number = path.parent.name.removeprefix("room-")
+            if number.isdecimal() and _DAY.fullmatch(path.stem):
+                found.append((int(number), path.stem, path))
+        return sorted(found)
+
     def read(self, path: Path) -> Iterator[bytes]:
         """The payloads of a journal file in order, up to the first one that isn't whole."""
         with _translated(f"reading the journal {path.name}"), _opened_to_read(path) as file:

@@ -20,6 +20,9 @@ __all__ = [
     "insert",
     "last_id",
     "page",
+    "put_back",
+    "renumber",
+    "reserve_ids",
     "second",
     "since",
 ]
@@ -178,3 +181,55 @@ def clock_high(connection: sqlite3.Connection) -> int:
 def last_id(connection: sqlite3.Connection) -> int:
     """The highest message id; 0 where nothing was ever sent."""
     return int(connection.execute("SELECT COALESCE(MAX(id), 0) FROM messages").fetchone()[0])
+
+
+def reserve_ids(connection: sqlite3.Connection, message_id: int) -> None:
+    """Make sure that no new message gets an id up to this one, also where none is stored.
+
+    AUTOINCREMENT keeps its highest id in sqlite_sequence (https://sqlite.org/autoinc.html).
+    """
+    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'messages'").fetchone()
+    if row is None:
+        connection.execute("INSERT INTO sqlite_sequence VALUES ('messages', ?)", (message_id,))
+    elif row[0] < message_id:
+        connection.execute(
+            "UPDATE sqlite_sequence SET seq = ? WHERE name = 'messages'", (message_id,)
+        )
+
+
+def put_back(connection: sqlite3.Connection, message: Message) -> bool:
+    """Store a message that was lost, under its old id; False where that id is stored.
+
+    `renumber` must follow in the same transaction.
+    """
+    cursor = connection.execute(
+        """INSERT INTO messages(id, room_pk, room_number, sender_id, content, sent_at, clock_high)
+           VALUES (?, ?, 0, ?, ?, ?, 0) ON CONFLICT DO NOTHING""",
+        (message.id, message.room_pk, message.sender_id, message.content, message.sent_at),
+    )
+    return cursor.rowcount == 1
+
+
+def renumber(connection: sqlite3.Connection, from_id: int) -> None:
+    """Count `room_number` and `clock_high` anew for every message from this id on."""
+    before = connection.execute(
+        "SELECT clock_high FROM messages WHERE id < ? ORDER BY id DESC LIMIT 1", (from_id,)
+    ).fetchone()
+    high = before[0] if before else 0
+    numbers: dict[int, int] = dict(
+        connection.execute(
+            "SELECT room_pk, MAX(room_number) FROM messages WHERE id < ? GROUP BY room_pk",
+            (from_id,),
+        ).fetchall()
+    )
+    changes = []
+    rows = connection.execute(
+        "SELECT id, room_pk, sent_at FROM messages WHERE id >= ? ORDER BY id", (from_id,)
+    )
+    for message_id, room_pk, sent_at in rows.fetchall():
+        high = max(high, sent_at)
+        numbers[room_pk] = numbers.get(room_pk, 0) + 1
+        changes.append((numbers[room_pk], high, message_id))
+    connection.executemany(
+        "UPDATE messages SET room_number = ?, clock_high = ? WHERE id = ?", changes
+    )

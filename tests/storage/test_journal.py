@@ -66,6 +66,19 @@ def test_few_files_are_open_at_once_and_each_goes_on_where_it_was(
     assert len(list(journal.read(journal.path(3, DAY)))) == 4
 
 
+def test_the_days_of_all_rooms_are_listed_oldest_first(tmp_path: Path, journal: Journal) -> None:
+    for room, day in ((2, DAY), (1, "2026-11-24"), (1, DAY)):
+        journal.append(room, day, frame(b"{}"))
+    (tmp_path / "room-foreign").mkdir()
+    (tmp_path / "room-foreign" / f"{DAY}.frames").touch()
+    (tmp_path / "room-000001" / "notes.frames").touch()
+    assert [(room, day) for room, day, _ in journal.days()] == [
+        (1, DAY),
+        (1, "2026-11-24"),
+        (2, DAY),
+    ]
+
+
 WHOLE = frame(b"{one}") + frame(b"{two}")
 LAST = frame(b"{the last one}")
 

@@ -151,6 +151,30 @@ def test_since_gives_all_rooms_in_order(database: Database) -> None:
 # -- nothing is scanned ----------------------------------------------------------------------------
 
 
+def test_lost_messages_are_put_back_under_their_ids_and_counted_anew(database: Database) -> None:
+    with database.transaction() as connection:
+        for sent_at, room in ((5, 1), (9, 2), (6, 1), (7, 2), (8, 1)):
+            say(connection, sent_at, room)
+        whole = connection.execute("SELECT * FROM messages ORDER BY id").fetchall()
+        lost = [messages.get(connection, number) for number in (2, 3)]
+        connection.execute("DELETE FROM messages WHERE id IN (2, 3)")
+        assert [messages.put_back(connection, each) for each in lost if each] == [True, True]
+        assert not any(messages.put_back(connection, each) for each in lost if each)
+        messages.renumber(connection, 2)
+        assert connection.execute("SELECT * FROM messages ORDER BY id").fetchall() == whole
+
+
+@pytest.mark.parametrize("stored", [0, 3])
+def test_ids_that_the_journal_knows_are_not_given_again(database: Database, stored: int) -> None:
+    with database.transaction() as connection:
+        for _ in range(stored):
+            say(connection, 1)
+        messages.reserve_ids(connection, 7)
+        assert say(connection, 1) == 8
+        messages.reserve_ids(connection, 7)
+        assert say(connection, 1) == 9
+
+
 def plan(connection: sqlite3.Connection, sql: str, values: list[int]) -> list[str]:
     return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
 
