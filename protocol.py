@@ -681,6 +681,8 @@ class Request:
     """A packet of a client, every field checked. Each subclass is one entry of the catalogue."""
 
     ACTION: ClassVar[str]
+    ANSWERS: ClassVar[tuple[str, ...]] = ()
+    """The replies of which one answers it, where no `error` does; empty where it has no reply."""
     BEFORE_LOGIN: ClassVar[bool] = False
     request_id: str | None
 
@@ -688,6 +690,7 @@ class Request:
 @dataclass(frozen=True, slots=True)
 class Login(Request):
     ACTION = "login"
+    ANSWERS = ("login_success", "login_fail")
     BEFORE_LOGIN = True
     chatid: str = _required(A_USER)
     password: str | None = _optional(A_PASSWORD)
@@ -699,6 +702,7 @@ class Login(Request):
 @dataclass(frozen=True, slots=True)
 class Register(Request):
     ACTION = "register"
+    ANSWERS = ("register_success", "register_fail")
     BEFORE_LOGIN = True
     chatid: str = _required(A_NEW_USER)
     password: str = _required(A_PASSWORD)
@@ -707,18 +711,21 @@ class Register(Request):
 @dataclass(frozen=True, slots=True)
 class Ping(Request):
     ACTION = "ping"
+    ANSWERS = ("pong",)
     BEFORE_LOGIN = True
 
 
 @dataclass(frozen=True, slots=True)
 class Logout(Request):
     ACTION = "logout"
+    ANSWERS = ("logout_ack",)
     chatid: str = _required(A_USER)
 
 
 @dataclass(frozen=True, slots=True)
 class ChangePassword(Request):
     ACTION = "change_password"
+    ANSWERS = ("password_changed",)
     chatid: str = _required(A_USER)
     password: str = _required(A_PASSWORD)
     new_password: str = _required(A_PASSWORD)
@@ -727,6 +734,7 @@ class ChangePassword(Request):
 @dataclass(frozen=True, slots=True)
 class SendMessage(Request):
     ACTION = "send_message"
+    ANSWERS = ("character_count", "ack")
     chatid: str = _required(A_USER)
     room_id: str = _required(A_ROOM)
     content: str = _required(A_CONTENT)
@@ -736,6 +744,7 @@ class SendMessage(Request):
 @dataclass(frozen=True, slots=True)
 class CharacterCount(Request):
     ACTION = "character_count"
+    ANSWERS = ("confirm_count",)
     transaction_id: str = _required(A_KEY)
     letter_frequencies: Mapping[str, int] = _required(COUNTS)
     original_action: str = _required(A_KEY)
@@ -744,6 +753,7 @@ class CharacterCount(Request):
 @dataclass(frozen=True, slots=True)
 class ConfirmCount(Request):
     ACTION = "confirm_count"
+    ANSWERS = ("ack",)
     transaction_id: str = _required(A_KEY)
     confirm: bool = _required(A_FLAG)
 
@@ -758,6 +768,7 @@ class Ack(Request):
 @dataclass(frozen=True, slots=True)
 class GetMessages(Request):
     ACTION = "get_messages"
+    ANSWERS = ("messages_list",)
     chatid: str = _required(A_USER)
     room_id: str = _required(A_ROOM)
     from_time: str | None = _optional(A_TIME)
@@ -769,6 +780,7 @@ class GetMessages(Request):
 @dataclass(frozen=True, slots=True)
 class FileSendInit(Request):
     ACTION = "file_send_init"
+    ANSWERS = ("file_send_init",)
     chat_id: str = _required(A_USER)
     room_id: str = _required(A_ROOM)
     file_path: str = _required(A_FILE_NAME)
@@ -782,6 +794,7 @@ class FileSendInit(Request):
 @dataclass(frozen=True, slots=True)
 class FileSendData(Request):
     ACTION = "file_send_data"
+    ANSWERS = ("file_send_data",)
     chat_id: str = _required(A_USER)
     room_id: str = _required(A_ROOM)
     file_path: str = _required(A_FILE_NAME)
@@ -792,6 +805,7 @@ class FileSendData(Request):
 @dataclass(frozen=True, slots=True)
 class FileSendFin(Request):
     ACTION = "file_send_fin"
+    ANSWERS = ("file_send_fin",)
     chat_id: str = _required(A_USER)
     room_id: str = _required(A_ROOM)
     file_path: str = _required(A_FILE_NAME)
@@ -801,6 +815,7 @@ class FileSendFin(Request):
 @dataclass(frozen=True, slots=True)
 class FileCancel(Request):
     ACTION = "file_cancel"
+    ANSWERS = ("file_cancelled",)
     chat_id: str = _required(A_USER)
     room_id: str = _required(A_ROOM)
     file_path: str = _required(A_FILE_NAME)
@@ -809,6 +824,7 @@ class FileCancel(Request):
 @dataclass(frozen=True, slots=True)
 class FileListReq(Request):
     ACTION = "file_list_req"
+    ANSWERS = ("file_list_req",)
     chat_id: str = _required(A_USER)
     room_id: str = _required(A_ROOM)
     after: str | None = _optional(A_TEXT)
@@ -818,6 +834,7 @@ class FileListReq(Request):
 @dataclass(frozen=True, slots=True)
 class FileDownReq(Request):
     ACTION = "file_down_req"
+    ANSWERS = ("file_down_meta",)
     chat_id: str = _required(A_USER)
     room_id: str = _required(A_ROOM)
     file_path: str = _required(A_FILE_NAME)
@@ -827,6 +844,7 @@ class FileDownReq(Request):
 @dataclass(frozen=True, slots=True)
 class CreateRoom(Request):
     ACTION = "create_room"
+    ANSWERS = ("room_created",)
     chatid: str = _required(A_USER)
     participants: tuple[str, ...] = _required(_texts(MAX_CHATID_CHARACTERS, 1_000, "names"))
     room_name: str = _required(A_ROOM)
@@ -835,6 +853,7 @@ class CreateRoom(Request):
 @dataclass(frozen=True, slots=True)
 class GetRooms(Request):
     ACTION = "get_rooms"
+    ANSWERS = ("rooms_list",)
     chatid: str = _required(A_USER)
     after: str | None = _optional(A_TEXT)
     limit: int | None = _optional(A_LIMIT)
@@ -843,6 +862,7 @@ class GetRooms(Request):
 @dataclass(frozen=True, slots=True)
 class JoinRoom(Request):
     ACTION = "join_room"
+    ANSWERS = ("room_joined",)
     chatid: str = _required(A_USER)
     room_id: str = _required(A_ROOM)
 
@@ -850,6 +870,7 @@ class JoinRoom(Request):
 @dataclass(frozen=True, slots=True)
 class LeaveRoom(Request):
     ACTION = "leave_room"
+    ANSWERS = ("room_left",)
     chatid: str = _required(A_USER)
     room_id: str = _required(A_ROOM)
 
@@ -857,6 +878,7 @@ class LeaveRoom(Request):
 @dataclass(frozen=True, slots=True)
 class AddUserToRoom(Request):
     ACTION = "add_user_to_room"
+    ANSWERS = ("user_added",)
     chatid: str = _required(A_USER)
     room_id: str = _required(A_ROOM)
     user_to_add: str = _required(A_USER)
@@ -865,6 +887,7 @@ class AddUserToRoom(Request):
 @dataclass(frozen=True, slots=True)
 class RemoveUserFromRoom(Request):
     ACTION = "remove_user_from_room"
+    ANSWERS = ("user_removed",)
     chatid: str = _required(A_USER)
     room_id: str = _required(A_ROOM)
     user_to_remove: str = _required(A_USER)
@@ -873,6 +896,7 @@ class RemoveUserFromRoom(Request):
 @dataclass(frozen=True, slots=True)
 class RenameRoom(Request):
     ACTION = "rename_room"
+    ANSWERS = ("room_renamed",)
     chatid: str = _required(A_USER)
     room_id: str = _required(A_ROOM)
     new_room_name: str = _required(A_ROOM)
@@ -881,6 +905,7 @@ class RenameRoom(Request):
 @dataclass(frozen=True, slots=True)
 class DeleteRoom(Request):
     ACTION = "delete_room"
+    ANSWERS = ("room_deleted",)
     chatid: str = _required(A_USER)
     room_id: str = _required(A_ROOM)
 
@@ -888,6 +913,7 @@ class DeleteRoom(Request):
 @dataclass(frozen=True, slots=True)
 class GetRoomUsers(Request):
     ACTION = "get_room_users"
+    ANSWERS = ("room_users_list",)
     chatid: str = _required(A_USER)
     room_id: str = _required(A_ROOM)
     after: str | None = _optional(A_TEXT)
@@ -897,6 +923,7 @@ class GetRoomUsers(Request):
 @dataclass(frozen=True, slots=True)
 class GetUsers(Request):
     ACTION = "get_users"
+    ANSWERS = ("users_list",)
     chatid: str = _required(A_USER)
     after: str | None = _optional(A_TEXT)
     limit: int | None = _optional(A_LIMIT)
@@ -916,6 +943,7 @@ class RequestType:
 
     action: str
     record: type[Request]
+    answers: tuple[str, ...]
     before_login: bool
     fields: tuple[Field, ...]
 
@@ -941,7 +969,7 @@ def _request_type(record: type[Request]) -> RequestType:
         for item in dataclasses.fields(record)
         if item.name != "request_id"
     )
-    return RequestType(record.ACTION, record, record.BEFORE_LOGIN, fields)
+    return RequestType(record.ACTION, record, record.ANSWERS, record.BEFORE_LOGIN, fields)
 
 
 REQUESTS: Final[Mapping[str, RequestType]] = {

@@ -148,6 +148,18 @@ def test_every_packet_has_its_row_with_its_keys_and_a_rule(entry: tuple[str, str
     assert rule in RULES
 
 
+@pytest.mark.parametrize("action", REPLIES)
+def test_the_table_says_which_reply_answers_which_request(action: str) -> None:
+    when = PACKET_ROWS["server", action][2]
+    told = words(when) if when.startswith("reply to") else []
+    assert told == [name for name, request in REQUESTS.items() if action in request.answers]
+
+
+def test_every_reply_that_answers_a_request_is_in_the_catalogue() -> None:
+    for request in REQUESTS.values():
+        assert set(request.answers) <= set(REPLIES), request.action
+
+
 def test_the_table_has_no_packet_that_the_catalogue_lacks() -> None:
     assert list(PACKET_ROWS) == ENTRIES
 
