@@ -46,7 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 MAY_CATCH_EVERYTHING = {
     "server.running.watch": {"_run"},  # a thread begins here
     "server.running.listener": {"_converse"},  # a thread begins here
-    "server.state.transfers": {"_run"},  # a thread begins here
+    "server.state.uploads": {"_run"},  # a thread begins here
     "server.writing.writer": {
         "_run",
         "_write",

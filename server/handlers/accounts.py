@@ -15,7 +15,7 @@ from protocol import ChangePassword, Login, Logout, Refusal, Register
 from server.base.logs import printable
 from server.handlers.table import handles, handles_for_session
 from server.state.session import Connection, Session, Transactions
-from server.state.transfers import Downloads
+from server.state.uploads import Downloads
 from storage import accounts
 from storage.accounts import Account
 from storage.errors import NameTaken

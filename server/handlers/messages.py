@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Final
 import protocol
 from protocol import Ack, CharacterCount, ConfirmCount, Refusal, SendMessage
 from server.handlers.table import handles_for_session
-from server.state.session import Session, Transaction
-from server.state.transactions import (
+from server.state.recent_messages import (
     Delivered,
     StoreMessage,
     acknowledgement,
@@ -16,6 +15,7 @@ from server.state.transactions import (
     check_same_message,
     delivered,
 )
+from server.state.session import Session, Transaction
 from storage import messages, rooms
 
 if TYPE_CHECKING:

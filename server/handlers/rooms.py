@@ -24,9 +24,9 @@ from protocol import (
 from server.base.logs import printable
 from server.handlers.pages import HEAD_BYTES, page_of
 from server.handlers.table import handles_for_session
+from server.state.recent_messages import check_room_share
 from server.state.room_directory import RoomState
 from server.state.session import Session
-from server.state.transactions import check_room_share
 from storage import accounts, rooms
 
 if TYPE_CHECKING:

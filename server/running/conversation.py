@@ -15,8 +15,8 @@ import protocol
 from protocol import BadFrame, BadJson, Envelope, FrameReader, ProtocolError, Refusal, Request
 from server.base.logs import printable
 from server.handlers import HANDLERS
+from server.state.recent_messages import as_refusal
 from server.state.session import Connection
-from server.state.transactions import as_refusal
 from server.writing.writer import STORAGE_FULL
 from storage.errors import StorageError, StorageFailed, StorageFull
 

@@ -19,17 +19,17 @@ from protocol import Refusal
 from server.base.limits import Clock, HashGate, LoginThrottle, MemoryBudget
 from server.base.logs import printable
 from server.base.settings import Settings
-from server.handlers.files import save_uploads
 from server.handlers.pages import HEAD_BYTES
+from server.handlers.uploads import save_uploads
 from server.net.outbox import Drain
 from server.net.tls import server_context
 from server.running.conversation import DecodedPackets
 from server.running.listener import Listener
 from server.running.watch import Watch
+from server.state.recent_messages import RecentMessages
 from server.state.registry import Registry
 from server.state.room_directory import RoomDirectory
 from server.state.session import Connection, Session
-from server.state.transactions import RecentMessages
 from server.writing.delivery import Delivery
 from server.writing.journaling import JournalKeeper
 from server.writing.writer import Writer

@@ -19,7 +19,7 @@ from server.net.outbox import Outbox
 from server.net.sockets import Stream
 
 if TYPE_CHECKING:
-    from server.state.transfers import Downloads, Upload
+    from server.state.uploads import Downloads, Upload
     from storage.uploads import StoredFile
 
 TRANSACTION_OVERHEAD_BYTES: Final = 512

@@ -13,8 +13,8 @@ import sqlite3
 from typing import Final
 
 import protocol
-from server.state.transactions import delivered
-from server.state.transfers import file_frame
+from server.state.recent_messages import delivered
+from server.state.uploads import file_frame
 from storage import messages, meta, rooms, uploads
 from storage.database import Database
 from storage.errors import StorageError

@@ -20,7 +20,7 @@ from server.base.settings import OPTIONS
 from server.net.outbox import Drain, Outbox
 from server.net.sockets import Stream
 from server.running.service import Service
-from server.state import transfers
+from server.state import uploads
 
 HERE: Final = 1_700_000_000.0
 
@@ -474,7 +474,7 @@ def test_the_form_of_a_packet(at: bytes, over: bytes) -> None:
 
 
 def test_the_gaps_of_an_upload(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfers, "MOST_RANGES", 100)  # instead of 32,768, which take a minute
+    monkeypatch.setattr(uploads, "MOST_RANGES", 100)  # instead of 32,768, which take a minute
     upload = Upload(member(serve(rate_limit=0), "ada"), "lobby", "gaps", bytes(300), chunk=1)
     upload.init()
     for number in range(1, 200, 2):

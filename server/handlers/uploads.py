@@ -19,9 +19,9 @@ from protocol import (
 from server.base.logs import printable
 from server.handlers.pages import page_of
 from server.handlers.table import handles_for_session
+from server.state.recent_messages import check_new_room, room_to_write
 from server.state.session import Session
-from server.state.transactions import check_new_room, room_to_write
-from server.state.transfers import (
+from server.state.uploads import (
     SAVE_EVERY_BYTES,
     Download,
     Ranges,
