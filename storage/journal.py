@@ -74,22 +74,24 @@ class Journal:
                 raise
             file.size += len(frames)
 
-    def repair(self) -> int:
-        """Cut what a crash may have left to whole frames, and say how many files were cut. For the
-        start.
+    def rooms(self) -> list[int]:
+        """Return the numbers of the rooms that have files."""
+        return sorted({room_pk for room_pk, _, _ in self.days()})
 
-        Looks at two files of each room, the one changed last and that of the latest day: nothing
+    def repair_room(self, room_pk: int) -> int:
+        """Cut what a crash may have left to whole frames; how many files were cut. For the start.
+
+        Looks at two files of the room, the one changed last and that of the latest day: nothing
         else was being written.
         """
         self.close()
-        cut = 0
-        with _translated("repairing the journal"):
-            for room in sorted(self._folder.glob("room-*")):
-                files = list(room.glob(f"*{_SUFFIX}"))
-                if files:
-                    suspects = {max(files), max(files, key=lambda path: path.stat().st_mtime_ns)}
-                    cut += sum(_cut_to_whole_frames(path) for path in suspects)
-        return cut
+        with _translated(f"repairing the journal of room {room_pk}"):
+            folder = self.path(room_pk, "0000-00-00").parent
+            files = list(folder.glob(f"*{_SUFFIX}"))
+            if not files:
+                return 0
+            suspects = {max(files), max(files, key=lambda path: path.stat().st_mtime_ns)}
+            return sum(_cut_to_whole_frames(path) for path in suspects)
 
     def days(self) -> list[tuple[int, str, Path]]:
         """Return every file as room number, day and path, each room's oldest day first."""

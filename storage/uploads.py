@@ -389,9 +389,12 @@ def is_stored(connection: sqlite3.Connection, disk_name: str) -> bool:
     )
 
 
-def since(connection: sqlite3.Connection, file_id: int) -> list[StoredFile]:
-    """Every file version stored after the one with this id, in order."""
-    return [
-        StoredFile(*row)
-        for row in connection.execute(f"{_FILES} WHERE f.id > ? ORDER BY f.id", (file_id,))
-    ]
+def since(
+    connection: sqlite3.Connection, file_id: int, room_pk: int | None = None, limit: int = -1
+) -> list[StoredFile]:
+    """Return file versions stored after the one with this id, in order: of all rooms or one, all
+    (`limit` -1) or the first ones."""
+    where = "" if room_pk is None else " AND f.room_pk = ?"
+    values = [file_id, limit] if room_pk is None else [file_id, room_pk, limit]
+    rows = connection.execute(f"{_FILES} WHERE f.id > ?{where} ORDER BY f.id LIMIT ?", values)
+    return [StoredFile(*row) for row in rows]

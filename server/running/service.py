@@ -352,8 +352,6 @@ class Service:
             self._looked_at = now
             if self.database.changed_elsewhere():
                 self._look_at_accounts()
-            if self.journal.lags:
-                self.journal.repair()
 
     def _tick(self, connection: sqlite3.Connection | None) -> None:
         """Runs on the writer's thread: inside every transaction, or without one when there was
@@ -371,7 +369,7 @@ class Service:
         if connection is not None:
             self._keep(connection, marked, keeps_keys, is_idle=False)
             return
-        if marked or keeps_keys or self.journal.is_behind:
+        if marked or keeps_keys or self.journal.is_behind or self.journal.is_due:
             try:
                 with self.database.transaction() as own:
                     self._keep(own, marked, keeps_keys, is_idle=True)
@@ -389,6 +387,7 @@ class Service:
         is_idle: bool,
     ) -> None:
         self.journal.save_position(connection, is_idle=is_idle or bool(marked))
+        self.journal.catch_up(connection)
         self._write_marks(connection, marked)
         if keeps_keys:
             for account_id in self.registry.online_ids():

@@ -89,7 +89,7 @@ def test_a_frame_cut_at_any_byte_is_taken_away_and_the_rest_kept(
 ) -> None:
     journal.append(1, DAY, WHOLE + LAST[:kept])
     assert list(journal.read(journal.path(1, DAY))) == [b"{one}", b"{two}"]
-    assert journal.repair() == (1 if kept else 0)
+    assert journal.repair_room(1) == (1 if kept else 0)
     assert journal.path(1, DAY).read_bytes() == WHOLE
     journal.append(1, DAY, LAST)
     assert list(journal.read(journal.path(1, DAY))) == [b"{one}", b"{two}", b"{the last one}"]
@@ -100,9 +100,9 @@ def test_a_frame_cut_at_any_byte_is_taken_away_and_the_rest_kept(
 )
 def test_what_a_power_cut_left_is_cut_away(journal: Journal, tail: bytes) -> None:
     journal.append(1, DAY, WHOLE + tail)
-    assert journal.repair() == 1
+    assert journal.repair_room(1) == 1
     assert journal.path(1, DAY).read_bytes() == WHOLE
-    assert journal.repair() == 0
+    assert journal.repair_room(1) == 0
 
 
 def test_of_each_room_the_file_last_written_and_the_latest_day_are_repaired(
@@ -112,7 +112,7 @@ def test_of_each_room_the_file_last_written_and_the_latest_day_are_repaired(
         journal.append(1, day, WHOLE + b"half")
         os.utime(journal.path(1, day), (1000, 2000 if day == "2026-01-02" else 1000))
     (tmp_path / "room-000002").mkdir()
-    assert journal.repair() == 2
+    assert (journal.repair_room(1), journal.repair_room(2)) == (2, 0)
     assert [journal.path(1, f"2026-01-0{day}").read_bytes() == WHOLE for day in (1, 2, 3)] == [
         False,
         True,
@@ -127,7 +127,7 @@ def test_a_link_in_the_journal_is_left_alone(tmp_path: Path, journal: Journal) -
     path = journal.path(1, DAY)
     path.parent.mkdir()
     path.symlink_to(target)
-    assert journal.repair() == 0
+    assert journal.repair_room(1) == 0
     with pytest.raises(StorageError):
         journal.append(1, DAY, frame(b"{}"))
     assert target.read_bytes() == b"half"
@@ -136,7 +136,7 @@ def test_a_link_in_the_journal_is_left_alone(tmp_path: Path, journal: Journal) -
 def test_a_file_that_cannot_be_repaired_is_named(journal: Journal) -> None:
     journal.path(1, DAY).mkdir(parents=True)
     with pytest.raises(StorageError, match="repairing the journal"):
-        journal.repair()
+        journal.repair_room(1)
 
 
 def test_the_tail_has_the_last_payloads_that_fit_but_at_least_one(journal: Journal) -> None:
