@@ -22,12 +22,16 @@ import pytest
 from support import fresh_name
 from support.client_fakes import FakeServer, Packet, Peer
 from support.raw_client import RawClient
-from support.scripts_in_process import Result, call
+from support.scripts_in_process import Result, alone, call
 from support.server_process import ServerProcess
 
 import chat_client
 from client import scripts
 from client.scripts import WrongUse, moment
+
+__all__ = [
+    "alone"  # a fixture of all tests here, which pytest finds by its name in this module
+]
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 20.0
