@@ -33,12 +33,8 @@ test-all: ## the same and the long tests, on every Python from 3.10 that is foun
 coverage: $(VENV)/ready ## run the quick tests and show which lines no test reaches
 	@$(IN_VENV) tests/run.py --report
 
-check: ## ruff and mypy, where they are installed beside the project
-	@for tool in "ruff check ." "mypy"; do \
-		set -- $$tool; \
-		if command -v $$1 >/dev/null; then echo "$$tool"; $$tool || exit 1; \
-		else echo "$$1 is not installed: python -m pip install $$1 (in an environment of your own; the project does not need it)"; fi; \
-	done
+check: ## ruff and mypy (for Linux, Windows and macOS), in an environment of their own
+	@$(PYTHON) tools/check.py
 
 kit: ## pack the conformance kit into build/conformance.pyz
 	rm -rf build/kit && mkdir -p build/kit && cp -R conformance build/kit/conformance

@@ -30,7 +30,7 @@ from datetime import datetime, timedelta, timezone
 from enum import Enum
 from typing import Any, BinaryIO, ClassVar, Final
 
-VERSION: Final = "0.1.0"
+VERSION: Final = "0.2.0"
 """The release of server and client, which both show."""
 
 # --- Numbers of the contract (docs/PROTOCOL.md, "Limits") -----------------------------------------

@@ -3,7 +3,7 @@ folder.
 
     python tools/make_pyz.py [FILE]
 
-Takes the modules that run and nothing else, no tests and no caches. `python chat.pyz` is the
+Takes the modules that run and nothing else: no tests and no caches. `python chat.pyz` is the
 client, `python chat.pyz serve` the server, `python chat.pyz read FILE` shows a journal; all further
 words are theirs. What they write lies where the user stands, as ever: nothing is written into the
 file, and nothing is unpacked.
@@ -18,7 +18,7 @@ import zipapp
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-DOORS = ("chat_client.py", "chat_server.py", "protocol.py")
+ENTRY_POINTS = ("chat_client.py", "chat_server.py", "protocol.py")
 PACKAGES = ("client", "server", "storage")
 
 MAIN = '''"""Client, server and reader of journals in one file."""
@@ -27,24 +27,28 @@ import os
 import sys
 
 if sys.version_info < (3, 10):
-    sys.exit("This needs Python 3.10 or newer; this one is " + sys.version.split()[0] + ". See https://www.python.org/downloads/")
+    sys.exit(
+        "This needs Python 3.10 or newer; this one is "
+        + sys.version.split()[0]
+        + ". See https://www.python.org/downloads/"
+    )
 
-DOORS = {"serve": "chat_server", "read": "protocol"}
+ENTRY_POINTS = {"serve": "chat_server", "read": "protocol"}
 
 
 def main():
     name = os.path.basename(sys.argv[0])
-    door = DOORS.get(sys.argv[1]) if len(sys.argv) > 1 else None
-    if door is not None:
+    entry_point = ENTRY_POINTS.get(sys.argv[1]) if len(sys.argv) > 1 else None
+    if entry_point is not None:
         del sys.argv[1]
-    if door == "chat_server":  # what it tells people to type is typed otherwise here
+    if entry_point == "chat_server":  # what it tells people to type is typed otherwise here
         from server.base import settings
 
         settings.PROGRAM = name + " serve"
         from server.command_line import welcome
 
         welcome.CLIENT = name
-    return __import__(door or "chat_client").main()
+    return __import__(entry_point or "chat_client").main()
 
 
 if __name__ == "__main__":
@@ -57,21 +61,24 @@ def build(target: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="chat-pyz-") as temporary:
         stage, result = Path(temporary) / "stage", Path(temporary) / "chat.pyz"
         stage.mkdir()
-        for name in DOORS:
+        for name in ENTRY_POINTS:
             shutil.copy(ROOT / name, stage)
         for package in PACKAGES:
             shutil.copytree(
                 ROOT / package,
                 stage / package,
-                ignore=lambda folder, names: [
-                    name for name in names if not _is_source(folder, name)
-                ],
+                ignore=_no_source,
             )
         (stage / "__main__.py").write_text(MAIN, "utf-8")
         zipapp.create_archive(stage, result, interpreter="/usr/bin/env python3", compressed=True)
         part = target.with_name(target.name + ".part")
         shutil.copy(result, part)
         part.replace(target)
+
+
+def _no_source(folder: str, names: list[str]) -> list[str]:
+    """Return which of these names `copytree` is to leave out."""
+    return [name for name in names if not _is_source(folder, name)]
 
 
 def _is_source(folder: str, name: str) -> bool:
@@ -81,6 +88,5 @@ def _is_source(folder: str, name: str) -> bool:
 if __name__ == "__main__":
     wanted = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("chat.pyz")
     build(wanted)
-    print(
-        f"{wanted} is made: python {wanted.name} HOST is the client, python {wanted.name} serve the server."
-    )
+    typed = f"python {wanted.name}"
+    print(f"{wanted} is made: {typed} HOST is the client, {typed} serve the server.")

@@ -91,8 +91,8 @@ OPTION_COMMANDS = [
     "python chat_server.py --config chat.ini",
 ]
 MAKE_CERTIFICATE = (
-    'openssl req -x509 -newkey rsa:2048 -nodes -days 180 -subj "/CN=chat" -addext "subjectAltName=IP:192.168.1.20,DNS:localhost"'
-    " -keyout class.key -out class.pem"
+    'openssl req -x509 -newkey rsa:2048 -nodes -days 180 -subj "/CN=chat"'
+    ' -addext "subjectAltName=IP:192.168.1.20,DNS:localhost" -keyout class.key -out class.pem'
 )
 SERVE_TLS = "python chat_server.py --certfile class.pem --keyfile class.key"
 TALK_TLS = "python chat_client.py 192.168.1.20:9876 --tls --cafile class.pem"
