@@ -3,7 +3,7 @@ outside.
 
 Standard library only; nothing of the server, the client or `protocol.py` is imported, so this
 folder (or `conformance.pyz`) is all that a student needs: `python -m conformance server HOST:PORT`.
-See `conformance/case.py` for how a case is written.
+See `conformance/server/context.py` for how a case is written.
 """
 
 VERSION = "1"

@@ -17,11 +17,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, final
 
-from conformance import VERSION, cases, client_cases, client_side, matrix, points, reports, runner
-from conformance.case import Case
-from conformance.client_cases import ClientCase
-from conformance.client_program import BadDriver
+from conformance import VERSION, matrix, points, reports
+from conformance.client import cases as client_cases
+from conformance.client import runner as client_runner
+from conformance.client.cases import ClientCase
+from conformance.client.process import BadDriver
 from conformance.rules import RULES
+from conformance.server import cases as server_cases
+from conformance.server import runner as server_runner
+from conformance.server.context import Case
 from conformance.verdicts import EXIT_MISUSE, LEVELS, Outcome, Report, outcome_to_line
 
 TIMEOUT_SECONDS = 5.0
@@ -217,7 +221,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="grade a client: client -- CMD …",
         allow_abbrev=False,
     )
-    client_side.add_arguments(client)
+    client_runner.add_arguments(client)
     both = modes.add_parser(
         "matrix",
         parents=[shared],
@@ -301,7 +305,7 @@ class _Progress:
 
 def _run(args: argparse.Namespace, progress: Callable[[Outcome], None]) -> Report:
     if args.mode == "client":
-        return client_side.run(args, progress)
+        return client_runner.run(args, progress)
     if args.mode == "matrix":
         return matrix.run(args, progress)
     if args.commands:
@@ -312,7 +316,7 @@ def _run(args: argparse.Namespace, progress: Callable[[Outcome], None]) -> Repor
     if port == 0 and not args.start_cmd:
         raise Misuse("port 0 needs --start-cmd, which is told a free port by {port}")
     again = [] if args.timeout is None else ["--timeout", f"{args.timeout:g}"]
-    options = runner.Options(
+    options = server_runner.Options(
         host,
         port,
         args.level,
@@ -327,7 +331,7 @@ def _run(args: argparse.Namespace, progress: Callable[[Outcome], None]) -> Repor
         keep_transcripts=args.transcripts,
         again=again,
     )
-    return runner.run(options, cases.load(), progress)
+    return server_runner.run(options, server_cases.load(), progress)
 
 
 def _listed(args: argparse.Namespace) -> str:
@@ -335,13 +339,13 @@ def _listed(args: argparse.Namespace) -> str:
         raise Misuse("matrix has no cases to list: server and client have")
     if args.mode == "client":
         known = list(client_cases.REGISTRY.values())
-        chosen = client_side.chosen(args.level, args.rules, args.case)
-        return listing(known, chosen, client_side.without_case(), args.points)
-    every = cases.load()
+        chosen = client_runner.chosen(args.level, args.rules, args.case)
+        return listing(known, chosen, client_runner.without_case(), args.points)
+    every = server_cases.load()
     return listing(
         every,
-        runner.chosen(every, args.level, args.rules, args.case),
-        runner.without_case(every),
+        server_runner.chosen(every, args.level, args.rules, args.case),
+        server_runner.without_case(every),
         args.points,
     )
 

@@ -4,7 +4,7 @@ Owns a run of four pairs: a server's process, two clients of one kind, and a rel
 takes every frame down. Nothing is asked of a pair that a user would not do: log in, say something,
 answer, send a file, fetch it. What is seen on the wire decides.
 
-The server's command may hold {host} {port} {folder}, the client's what `conformance.client_side`
+The server's command may hold {host} {port} {folder}, the client's what `conformance.client.runner`
 says. Ours are found beside the kit where it lies in the project's folder.
 """
 
@@ -30,9 +30,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from conformance.case import Failed, NotReached
-from conformance.client_manners import key_of, value
-from conformance.client_program import (
+from conformance.client.context import WORDS, said
+from conformance.client.default_server import key_of, value
+from conformance.client.process import (
     ClientProgram,
     Driver,
     end,
@@ -41,8 +41,8 @@ from conformance.client_program import (
     split_command,
     start,
 )
-from conformance.client_stage import WORDS, said
-from conformance.scripted_server import Unreadable, decode
+from conformance.client.scripted_server import Unreadable, decode
+from conformance.server.context import Failed, NotReached
 from conformance.verdicts import Outcome, Report, Verdict
 from conformance.wire import Packet, Transcript, Wire, WireProblem, shown, text_of
 

@@ -56,10 +56,10 @@ MAY_CATCH_EVERYTHING = {
     "server.running.conversation": {"_handle"},  # where foreign input meets all of our code
     "server.base.logs": {"emit"},  # logging must never end the caller's work
     "client.connection": {"_read"},  # a thread begins here
-    "conformance.runner": {
+    "conformance.server.runner": {
         "_how_it_ended"
     },  # a case's defect is the kit's verdict "kit error", and the next case runs
-    "conformance.client_side": {"run_case"},  # the same
+    "conformance.client.runner": {"run_case"},  # the same
     "conformance.matrix": {"_step"},  # the same
 }
 """By module: the functions in which `except Exception` may stand."""

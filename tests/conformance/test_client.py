@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from conformance import client_side, grade, matrix
-from conformance.client_cases import REGISTRY, wrong_counts
-from conformance.client_manners import letters
-from conformance.client_program import BadDriver, Driver, fill, read_driver, split_command
+from conformance import grade, matrix
+from conformance.client import runner as client_runner
+from conformance.client.cases import REGISTRY, wrong_counts
+from conformance.client.default_server import letters
+from conformance.client.process import BadDriver, Driver, fill, read_driver, split_command
 from conformance.verdicts import Outcome, Report, Verdict
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -122,7 +123,7 @@ def found(fault: str, timeout: float, case: list[str]) -> tuple[set[str], Report
     """The rules that cases failed over, before what stands on a broken rule is taken out; and the
     report."""
     outcomes: list[Outcome] = []
-    report = client_side.run(
+    report = client_runner.run(
         options([[*REFERENCE, fault]], timeout=timeout, case=case), outcomes.append
     )
     return {outcome.rule_id for outcome in outcomes if outcome.verdict is Verdict.FAIL}, report
@@ -153,13 +154,13 @@ QUICK = (
 
 @pytest.mark.parametrize("command", [OURS, REFERENCE], ids=["ours", "small"])
 def test_a_client_that_obeys_passes(command: list[str]) -> None:
-    report = client_side.run(options([command], case=[f"client.{name}" for name in QUICK]))
+    report = client_runner.run(options([command], case=[f"client.{name}" for name in QUICK]))
     assert report.exit_status == 0, explained(report)
 
 
 @pytest.mark.long
 def test_our_own_client_passes_every_case() -> None:
-    report = client_side.run(options([OURS]))
+    report = client_runner.run(options([OURS]))
     assert report.exit_status == 0, explained(report)
     assert report.points_got == report.points_possible
     assert not report.count(Verdict.NOT_OFFERED)
@@ -167,7 +168,7 @@ def test_our_own_client_passes_every_case() -> None:
 
 @pytest.mark.long
 def test_a_small_client_of_the_24_packets_passes_and_offers_no_extensions() -> None:
-    report = client_side.run(options([REFERENCE]))
+    report = client_runner.run(options([REFERENCE]))
     assert report.exit_status == 0, explained(report)
     absent = {
         outcome.case_id for outcome in report.outcomes if outcome.verdict is Verdict.NOT_OFFERED
@@ -186,7 +187,7 @@ def test_a_small_client_of_the_24_packets_passes_and_offers_no_extensions() -> N
 
 def test_other_seeds_ask_for_other_names_and_texts_and_the_same_seed_for_the_same() -> None:
     def typed(seed: int) -> list[str]:
-        report = client_side.run(
+        report = client_runner.run(
             options(
                 [REFERENCE], seed=seed, case=["client.confirms_counts_that_agree"], transcripts=True
             )
@@ -257,7 +258,7 @@ def test_a_planted_fault_breaks_exactly_its_rules(
     ],
 )
 def test_a_client_that_hangs_or_ends_is_a_complete_report_in_time(program: str, said: str) -> None:
-    report = client_side.run(options([[sys.executable, "-c", program]], timeout=0.7))
+    report = client_runner.run(options([[sys.executable, "-c", program]], timeout=0.7))
     assert len(report.outcomes) == len(REGISTRY)
     assert [outcome.verdict for outcome in report.outcomes] == [Verdict.FAIL] + [
         Verdict.NOT_REACHED
@@ -268,11 +269,11 @@ def test_a_client_that_hangs_or_ends_is_a_complete_report_in_time(program: str, 
 
 def test_a_command_that_can_not_be_started_says_so() -> None:
     with pytest.raises(ValueError, match="no-such-client' can't be found"):
-        client_side.run(options([["./no-such-client", "{host}"]]))
+        client_runner.run(options([["./no-such-client", "{host}"]]))
 
 
 def test_the_end_of_the_run_ends_every_wait() -> None:
-    report = client_side.run(options([[*REFERENCE, "ignores messages"]], limit=0.001))
+    report = client_runner.run(options([[*REFERENCE, "ignores messages"]], limit=0.001))
     assert len(report.outcomes) == len(REGISTRY) and report.seconds < 30
 
 
@@ -292,15 +293,15 @@ def test_the_end_of_the_run_ends_every_wait() -> None:
 )
 def test_misuse_of_the_client_mode_is_a_value_error(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
-        client_side.run(options(**{"commands": [REFERENCE], **changes}))
+        client_runner.run(options(**{"commands": [REFERENCE], **changes}))
 
 
 def test_levels_and_rules_choose_cases() -> None:
-    assert {each.level for each in client_side.chosen("seed")} == {"seed"}
-    assert len(client_side.chosen("robust")) == len(REGISTRY)
+    assert {each.level for each in client_runner.chosen("seed")} == {"seed"}
+    assert len(client_runner.chosen("robust")) == len(REGISTRY)
     assert all(
         any(rule.startswith("R-FILE-") for rule in each.rules)
-        for each in client_side.chosen("robust", ["R-FILE-*"])
+        for each in client_runner.chosen("robust", ["R-FILE-*"])
     )
 
 

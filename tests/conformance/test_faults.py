@@ -21,10 +21,12 @@ from support.conformance_faults import FAULTS, Fault
 from support.conformance_reference import ReferenceServer
 from support.conformance_reference_client import PlainClient
 
-from conformance import cases, client_side, foundations, runner
+from conformance import rule_dependencies
 from conformance.__main__ import make_parser
-from conformance.case import Case
+from conformance.client import runner as client_runner
 from conformance.rules import RULES
+from conformance.server import cases, runner
+from conformance.server.context import Case
 from conformance.verdicts import Outcome, Report, Verdict
 
 TESTS = Path(__file__).resolve().parents[1] / "support"
@@ -90,7 +92,7 @@ def grade_client(
         line += ["--case", name]
     args = make_parser().parse_args(line, argparse.Namespace(commands=[command]))
     args.points = {}
-    return client_side.run(args)
+    return client_runner.run(args)
 
 
 def cases_around(fault: Fault) -> list[str]:
@@ -98,7 +100,7 @@ def cases_around(fault: Fault) -> list[str]:
     for what takes long."""
     wanted = fault.breaks | fault.may_break
     if fault.is_client:
-        of_clients = client_side.chosen("robust", fault.around)
+        of_clients = client_runner.chosen("robust", fault.around)
         return [one.id for one in of_clients if one.id not in SLOW_CASES or wanted & set(one.rules)]
     about = runner.chosen(cases.load(), "robust", fault.around)
     return [
@@ -117,7 +119,7 @@ def quick_cases() -> list[str]:
 
 
 def quick_client_cases() -> list[str]:
-    return [each.id for each in client_side.chosen("robust") if each.id not in SLOW_CASES]
+    return [each.id for each in client_runner.chosen("robust") if each.id not in SLOW_CASES]
 
 
 def grade(fault: Fault, ids: Iterable[str] = (), wait: float = PATIENT_SECONDS) -> Report:
@@ -233,7 +235,7 @@ def verdicts(*rules: str) -> dict[str, Verdict]:
     what."""
     return {
         outcome.rule_id: outcome.verdict
-        for outcome in foundations.judged([failure(rule) for rule in rules])
+        for outcome in rule_dependencies.judged([failure(rule) for rule in rules])
     }
 
 
@@ -247,7 +249,7 @@ def test_what_stands_on_a_broken_rule_is_not_reached() -> None:
         "R-MSG-9": Verdict.NOT_REACHED,
     }
     assert verdicts("R-MSG-9") == {"R-MSG-9": Verdict.FAIL}
-    assert "R-MSG-8" in foundations.judged([failure("R-MSG-8"), failure("R-MSG-9")])[1].came
+    assert "R-MSG-8" in rule_dependencies.judged([failure("R-MSG-8"), failure("R-MSG-9")])[1].came
 
 
 def test_of_two_that_stand_on_each_other_the_first_is_to_blame() -> None:
@@ -270,8 +272,8 @@ def test_somebody_is_always_to_blame(rules: tuple[str, ...]) -> None:
     assert Verdict.FAIL in verdicts(*rules).values()
 
 
-def test_the_table_of_foundations_names_rules() -> None:
-    for globs, needed in foundations.STANDS_ON:
+def test_the_table_of_dependencies_names_rules() -> None:
+    for globs, needed in rule_dependencies.DEPENDS_ON:
         assert set(needed.split()) <= set(RULES)
         assert all(fnmatch.filter(RULES, glob.lstrip("-")) for glob in globs.split()), globs
 

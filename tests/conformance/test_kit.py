@@ -21,11 +21,12 @@ from support import conformance_reference
 from support.server_process import ServerProcess
 
 from conformance import __main__ as command_line
-from conformance import case as kit
-from conformance import cases, points, runner
-from conformance.case import Bench, Case, Target
+from conformance import points
 from conformance.rules import RULES
-from conformance.server_process import NotStarted, ServerCommand, free_port
+from conformance.server import cases, runner
+from conformance.server import context as kit
+from conformance.server.context import Bench, Case, Target
+from conformance.server.process import NotStarted, ServerCommand, free_port
 from conformance.verdicts import Outcome, Report, Verdict, outcome_from_json, outcome_to_line
 from conformance.wire import (
     BrokenFrame,

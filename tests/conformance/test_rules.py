@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from conformance import cases, client_cases, rules, runner
+from conformance import rules
+from conformance.client import cases as client_cases
+from conformance.server import cases, runner
 from conformance.verdicts import LEVELS
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "PROTOCOL.md"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance import cases, runner
+from conformance.server import cases, runner
 from conformance.verdicts import Report, Verdict
 
 ROOT = Path(__file__).resolve().parents[2]

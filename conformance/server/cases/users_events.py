@@ -6,8 +6,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from conformance.case import FUTURE, Bench, User, case
-from conformance.cases.steps import SEED_PACKETS, in_room, pages, private_room
+from conformance.server.cases.steps import SEED_PACKETS, in_room, pages, private_room
+from conformance.server.context import FUTURE, Bench, User, case
 from conformance.wire import Packet, shown
 
 PLACE = 70

@@ -3,7 +3,7 @@ worth asking."""
 
 from __future__ import annotations
 
-from conformance.case import Bench, case
+from conformance.server.context import Bench, case
 
 PLACE = 0
 

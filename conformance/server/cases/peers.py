@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import struct
 
-from conformance.case import FUTURE, PAST, Bench, Failed, User, case
-from conformance.cases.files import narrow_reader
-from conformance.cases.steps import another_session, in_room
+from conformance.server.cases.files import narrow_reader
+from conformance.server.cases.steps import another_session, in_room
+from conformance.server.context import FUTURE, PAST, Bench, Failed, User, case
 from conformance.wire import Closed, Packet, Silence, encode, shown
 
 PLACE = 80

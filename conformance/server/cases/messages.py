@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from conformance.case import PAST, Bench, Said, User, case, data_of, letters
-from conformance.cases.sessions import comes_free
+from conformance.server.cases.sessions import comes_free
+from conformance.server.context import PAST, Bench, Said, User, case, data_of, letters
 from conformance.wire import Packet, shown
 
 PLACE = 20

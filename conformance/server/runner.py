@@ -16,10 +16,19 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import final
 
-from conformance import foundations
-from conformance.case import Account, Bench, Case, Ending, Failed, NotOffered, NotReached, Target
+from conformance import rule_dependencies
 from conformance.rules import RULES, matching
-from conformance.server_process import NotStarted, ServerCommand
+from conformance.server.context import (
+    Account,
+    Bench,
+    Case,
+    Ending,
+    Failed,
+    NotOffered,
+    NotReached,
+    Target,
+)
+from conformance.server.process import NotStarted, ServerCommand
 from conformance.verdicts import LEVELS, Outcome, Report, Verdict
 from conformance.wire import Refused, Silence, Transcript, Wire, WireProblem
 
@@ -374,7 +383,8 @@ class _Run:
             seconds=round(time.monotonic() - self.began, 3),
             outcomes=tuple(
                 sorted(
-                    foundations.judged(self.outcomes), key=lambda outcome: order[outcome.case_id]
+                    rule_dependencies.judged(self.outcomes),
+                    key=lambda outcome: order[outcome.case_id],
                 )
             ),
             rules_without_case=without_case(self.every_case),

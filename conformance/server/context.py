@@ -4,9 +4,9 @@ Owns the registry of cases, and the `Bench` that one case is given: names, users
 deadlines and verdicts. Knows the protocol as far as many cases need it. Never decides what to run
 next and never prints. One thread runs a case.
 
-A case is a function in a module of `conformance/cases/`; it passes by returning:
+A case is a function in a module of `conformance/server/cases/`; it passes by returning:
 
-    from conformance.case import Bench, case
+    from conformance.server.context import Bench, case
 
     PLACE = 25  # modules run in the order of PLACE, then of their names
 
@@ -45,7 +45,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar, final
 
 from conformance.rules import RULES
-from conformance.server_process import ServerCommand
+from conformance.server.process import ServerCommand
 from conformance.verdicts import LEVELS
 from conformance.wire import (
     BrokenFrame,
@@ -122,7 +122,7 @@ class Case:
 
 
 REGISTRY: dict[str, Case] = {}
-"""Every case by its id, filled by `@case` when the modules of `conformance.cases` are imported."""
+"""Every case by its id, filled by `@case` when the modules of `conformance.server.cases` are imported."""
 
 
 def case(
@@ -883,7 +883,7 @@ class Bench:
         (login with it), or any other word ("take_over", "after_id", "sha256"): such are offered
         where "limits" is, since a server that announces its limits claims the extensions of keys.
         """
-        from conformance import probes
+        from conformance.server import extensions
 
         if what not in self.target.offered:
             asking = Bench(
@@ -891,7 +891,7 @@ class Bench:
             )  # its users are free again before the case goes on
             asking.random, asking.transcript = self.random, self.transcript
             try:
-                self.target.offered[what] = probes.offered(asking, what)
+                self.target.offered[what] = extensions.offered(asking, what)
             finally:
                 asking.release(keep=True)
         return self.target.offered[what]

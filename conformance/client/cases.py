@@ -1,7 +1,7 @@
 """The cases about clients, one function each: the client is started, typed to, and answered by a
 script.
 
-Owns the registry of these cases. A case passes by returning; see `conformance.client_stage` for
+Owns the registry of these cases. A case passes by returning; see `conformance.client.context` for
 what it may use. What fails is a failure of the first of its rules, unless another is named.
 """
 
@@ -14,16 +14,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from conformance.case import NotReached
-from conformance.client_manners import Upload, key_of, letters, value
-from conformance.client_stage import (
+from conformance.client.context import (
     Stage,
     agrees,
     deliver_in_pieces,
     deliver_together,
     said,
 )
+from conformance.client.default_server import Upload, key_of, letters, value
 from conformance.rules import RULES
+from conformance.server.context import NotReached
 from conformance.verdicts import LEVELS
 from conformance.wire import Packet, shown
 

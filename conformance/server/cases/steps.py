@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, final
 
-from conformance.case import Bench, NotOffered, User
-from conformance.server_process import NotStarted, ServerCommand
+from conformance.server.context import Bench, NotOffered, User
+from conformance.server.process import NotStarted, ServerCommand
 from conformance.wire import Packet, shown
 
 CHUNK_BYTES = 1000

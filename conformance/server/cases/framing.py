@@ -7,8 +7,8 @@ import json
 import struct
 import time
 
-from conformance.case import FUTURE, REPLIES, Bench, User, case
-from conformance.cases.steps import accounts_are_few
+from conformance.server.cases.steps import accounts_are_few
+from conformance.server.context import FUTURE, REPLIES, Bench, User, case
 from conformance.wire import Packet, Silence, Wire, WireProblem, encode, shown
 
 PLACE = 15

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from conformance.case import FUTURE, Account, Bench, case
-from conformance.cases.sessions import comes_free, log_in
+from conformance.server.cases.sessions import comes_free, log_in
+from conformance.server.context import FUTURE, Account, Bench, case
 from conformance.wire import Packet, shown
 
 PLACE = 40

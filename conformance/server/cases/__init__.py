@@ -1,5 +1,5 @@
 """The cases, one module for each chapter of docs/PROTOCOL.md; how one is written stands in
-`conformance/case.py`.
+`conformance/server/context.py`.
 
 Owns the loading of its modules, nothing else.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from conformance.case import REGISTRY, Case
+from conformance.server.context import REGISTRY, Case
 
 
 def load() -> list[Case]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
-from conformance.case import FUTURE, PAST, Bench, User, case
-from conformance.cases.steps import another_session
+from conformance.server.cases.steps import another_session
+from conformance.server.context import FUTURE, PAST, Bench, User, case
 from conformance.wire import Packet, shown
 
 PLACE = 55

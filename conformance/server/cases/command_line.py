@@ -6,8 +6,8 @@ from __future__ import annotations
 import os
 import re
 
-from conformance.case import Bench, NotOffered, case
-from conformance.server_process import ServerCommand
+from conformance.server.context import Bench, NotOffered, case
+from conformance.server.process import ServerCommand
 
 PLACE = 95
 LISTENING = re.compile(r"listening on (\S+):(\d+)")

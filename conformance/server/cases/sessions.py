@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from conformance.case import FUTURE, Account, Bench, NotOffered, User, case
+from conformance.server.context import FUTURE, Account, Bench, NotOffered, User, case
 from conformance.wire import Packet, shown
 
 PLACE = 10

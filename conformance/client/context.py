@@ -22,10 +22,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from conformance.case import Failed, NotOffered, NotReached
-from conformance.client_manners import Manners, key_of, letters, value
-from conformance.client_program import ClientProgram, Driver, fill
-from conformance.scripted_server import MAX_FRAME, Arrival, Peer, ScriptedServer
+from conformance.client.default_server import Manners, key_of, letters, value
+from conformance.client.process import ClientProgram, Driver, fill
+from conformance.client.scripted_server import MAX_FRAME, Arrival, Peer, ScriptedServer
+from conformance.server.context import Failed, NotOffered, NotReached
 from conformance.wire import Packet, Transcript, shown
 
 WORDS: Final = [

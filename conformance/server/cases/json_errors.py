@@ -6,10 +6,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from conformance.case import FUTURE, Bench, case
-from conformance.cases.fields import SERVERS_OWN, WRONG_FIELDS, client_actions
-from conformance.cases.framing import probe, understood
-from conformance.cases.steps import Upload, download, private_room, uploaded
+from conformance.server.cases.fields import SERVERS_OWN, WRONG_FIELDS, client_actions
+from conformance.server.cases.framing import probe, understood
+from conformance.server.cases.steps import Upload, download, private_room, uploaded
+from conformance.server.context import FUTURE, Bench, case
 from conformance.wire import Packet, Wire, shown
 
 PLACE = 45

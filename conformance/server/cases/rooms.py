@@ -3,8 +3,7 @@ their pages."""
 
 from __future__ import annotations
 
-from conformance.case import PAST, Bench, User, case
-from conformance.cases.steps import (
+from conformance.server.cases.steps import (
     another_session,
     download,
     everybody_in,
@@ -13,6 +12,7 @@ from conformance.cases.steps import (
     rooms_of,
     uploaded,
 )
+from conformance.server.context import PAST, Bench, User, case
 from conformance.wire import Packet, shown
 
 PLACE = 50

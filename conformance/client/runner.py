@@ -1,13 +1,13 @@
 """Grading a client: its program is started for each case, against a scripted server, and driven
 through its standard input.
 
-Owns the order of a run and its deadlines; the cases are in `conformance.client_cases`. Prints
+Owns the order of a run and its deadlines; the cases are in `conformance.client.cases`. Prints
 nothing.
 
 The command of the client may hold {host} {port} {user} {password} {room} {folder}, which are filled
 in; the same values stand in the environment as CHAT_HOST, CHAT_PORT, CHAT_USER, CHAT_PASSWORD,
 CHAT_ROOM and CHAT_FOLDER. {folder} is a fresh folder where fetched files may be put. What is typed
-is said by a driver file; see `conformance.client_program`.
+is said by a driver file; see `conformance.client.process`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 
-from conformance import client_cases, foundations
-from conformance.case import Failed, NotOffered, NotReached
-from conformance.client_cases import ClientCase
-from conformance.client_program import read_driver, split_command
-from conformance.client_stage import Setting, Stage
+from conformance import rule_dependencies
+from conformance.client import cases
+from conformance.client.cases import ClientCase
+from conformance.client.context import Setting, Stage
+from conformance.client.process import read_driver, split_command
 from conformance.rules import RULES, matching
+from conformance.server.context import Failed, NotOffered, NotReached
 from conformance.verdicts import LEVELS, Outcome, Report, Verdict
 
 WAIT_SECONDS = 10.0
@@ -46,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def chosen(level: str, rules: Sequence[str] = (), ids: Sequence[str] = ()) -> list[ClientCase]:
     """The cases of a level and those below that look at one of the rules, or are named; ValueError
     for what does not exist."""
-    every = client_cases.REGISTRY
+    every = cases.REGISTRY
     unknown = [name for name in ids if name not in every]
     if unknown:
         raise ValueError(f"no case is called {unknown[0]!r}: --list shows all")
@@ -97,7 +98,7 @@ def run(args: argparse.Namespace, on_outcome: Callable[[Outcome], None] | None =
         seed=args.seed,
         started=started,
         seconds=round(time.monotonic() - began, 3),
-        outcomes=foundations.judged(outcomes),
+        outcomes=rule_dependencies.judged(outcomes),
         rules_without_case=without_case(),
         notes=tuple(notes),
         points=args.points or {},
@@ -106,7 +107,7 @@ def run(args: argparse.Namespace, on_outcome: Callable[[Outcome], None] | None =
 
 def without_case() -> dict[str, str]:
     """The rules that no case about clients looks at, by why."""
-    seen = {rule_id for each in client_cases.REGISTRY.values() for rule_id in each.rules}
+    seen = {rule_id for each in cases.REGISTRY.values() for rule_id in each.rules}
     return {
         rule_id: rule.why_not
         or ("binds the server" if rule.side == "server" else "has no case about clients")
@@ -170,7 +171,7 @@ def _skipped(each: ClientCase, why: str) -> Outcome:
 
 
 def _reason_to_stop(each: ClientCase, outcome: Outcome, until: float) -> str:
-    first = next(iter(client_cases.REGISTRY.values()))
+    first = next(iter(cases.REGISTRY.values()))
     if each is first and outcome.verdict is not Verdict.PASS:
         return "the client does not log in, so nothing else can be tried"
     return "the time for the whole run is over" if time.monotonic() > until else ""

@@ -14,7 +14,7 @@ from functools import cache
 
 from conformance.verdicts import Outcome, Verdict
 
-STANDS_ON: tuple[tuple[str, str], ...] = (
+DEPENDS_ON: tuple[tuple[str, str], ...] = (
     ("R-* -R-FRAME-1 -R-FRAME-2 -R-MSG-4", "R-FRAME-2"),
     ("R-* -R-FRAME-* -R-HIST-1", "R-ERR-7"),
     ("R-ERR-7", "R-SESS-7 R-JSON-9 R-JSON-11 R-MSG-2 R-ORDER-2 R-HIST-1"),
@@ -64,7 +64,7 @@ Two rules may stand on each other: then what failed first is to blame.
 def needed(rule_id: str) -> frozenset[str]:
     """The rules that a rule stands on, never itself."""
     found: set[str] = set()
-    for globs, rules in STANDS_ON:
+    for globs, rules in DEPENDS_ON:
         out = any(fnmatchcase(rule_id, glob[1:]) for glob in globs.split() if glob.startswith("-"))
         if not out and any(fnmatchcase(rule_id, glob) for glob in globs.split()):
             found.update(rules.split())

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from conformance.case import FUTURE, Account, Bench, User, case
-from conformance.cases.sessions import log_in
+from conformance.server.cases.sessions import log_in
+from conformance.server.context import FUTURE, Account, Bench, User, case
 from conformance.wire import Packet, shown
 
 PLACE = 90

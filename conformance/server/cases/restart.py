@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import os
 
-from conformance.case import PAST, Bench, Said, User, case
-from conformance.cases.steps import (
+from conformance.server.cases.steps import (
     Upload,
     download,
     ended_politely,
@@ -21,7 +20,8 @@ from conformance.cases.steps import (
     started,
     uploaded,
 )
-from conformance.cases.users_events import event
+from conformance.server.cases.users_events import event
+from conformance.server.context import PAST, Bench, Said, User, case
 from conformance.wire import Closed, Packet, shown
 
 PLACE = 99

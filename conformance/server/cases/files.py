@@ -9,8 +9,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from conformance.case import Bench, NotOffered, NotReached, User, case
-from conformance.cases.steps import (
+from conformance.server.cases.steps import (
     Upload,
     another_session,
     download,
@@ -20,6 +19,7 @@ from conformance.cases.steps import (
     take_download,
     uploaded,
 )
+from conformance.server.context import Bench, NotOffered, NotReached, User, case
 from conformance.wire import Packet, Wire, shown
 
 PLACE = 60

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from conformance.case import REPLIES, Bench, User
+from conformance.server.context import REPLIES, Bench, User
 from conformance.wire import Packet, WireProblem
 
 SEED_ACTIONS = frozenset(

@@ -7,9 +7,9 @@ import base64
 import itertools
 import re
 
-from conformance.case import FUTURE, PAST, Bench, NotOffered, User, case, letters
-from conformance.cases.messages import opened
-from conformance.cases.sessions import log_in
+from conformance.server.cases.messages import opened
+from conformance.server.cases.sessions import log_in
+from conformance.server.context import FUTURE, PAST, Bench, NotOffered, User, case, letters
 from conformance.wire import Packet
 
 PLACE = 30
