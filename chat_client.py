@@ -20,14 +20,18 @@ from pathlib import Path
 from typing import Any, Final
 
 import protocol
-from client import colours, doctor, packet_view, preferences, scripts, terminal
+from client.base.text import visible
+from client.command_line import preferences
+from client.command_line.preferences import BadSettings, KeptSession, Store, Value
 from client.errors import CannotConnect
-from client.preferences import BadSettings, KeptSession, Store, Value
-from client.prompt import open_screen
+from client.network.tls import Trust
 from client.records import Session
-from client.scripts import INTERRUPTED, OK, STATUSES, Output
-from client.text import visible
-from client.tls import Trust
+from client.scripts import commands as scripts
+from client.scripts import doctor
+from client.scripts.commands import INTERRUPTED, OK, STATUSES, Output
+from client.terminal import colours, packet_view
+from client.terminal import line_client as terminal
+from client.terminal.screens import open_screen
 
 DEFAULT_SERVER: Final = ("127.0.0.1", protocol.DEFAULT_PORT)
 COMMANDS: Final = {

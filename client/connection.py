@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any, Final, Protocol
 
 import protocol
-from client.catch_up import CatchUp, Missed
+from client.base.times import SleepWatch
 from client.errors import (
     CannotConnect,
     ChatError,
@@ -46,8 +46,9 @@ from client.events import (
     ServerEvent,
     Trouble,
 )
-from client.link import Link, Trace, open_link
-from client.outgoing import SEND_SECONDS, Outgoing, OwnMessages, letters_between
+from client.network.first_contact import look
+from client.network.link import Link, Trace, open_link
+from client.network.tls import Trust, speaks_tls
 from client.records import (
     Session,
     as_id,
@@ -56,10 +57,9 @@ from client.records import (
     code_and_message,
     session_from,
 )
-from client.requests import ANSWER_SECONDS, Requests
-from client.strangers import look
-from client.times import SleepWatch
-from client.tls import Trust, speaks_tls
+from client.session.catch_up import CatchUp, Missed
+from client.session.outgoing import SEND_SECONDS, Outgoing, OwnMessages, letters_between
+from client.session.requests import ANSWER_SECONDS, Requests
 
 CONNECT_SECONDS: Final = 10.0
 SILENT_SECONDS: Final = 2.0

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from client.text import visible
+from client.base.text import visible
 
 
 class ChatError(Exception):

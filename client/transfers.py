@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import protocol
+from client.base.text import local_file_name, numbered
 from client.connection import Connection
 from client.errors import ChatError, ConnectionLost, HashDiffers, ServerError, TransferFailed
-from client.text import local_file_name, numbered
 
 CHUNK_BYTES: Final = 64 * 1024
 WINDOW: Final = 16

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from client import colours, console
-from client.colours import Palette, wanted
-from client.text import cells, end_of, shorten, visible, wrap
+from client.base.text import cells, end_of, shorten, visible, wrap
+from client.terminal import colours, console
+from client.terminal.colours import Palette, wanted
 
 
 class Stream(io.StringIO):

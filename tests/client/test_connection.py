@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from support.client_fakes import FakeServer, Packet, Peer, good
 
-from client import link as link_module
 from client.connection import Connection
 from client.errors import (
     CannotConnect,
@@ -36,7 +35,8 @@ from client.events import (
     State,
     Trouble,
 )
-from client.link import in_plain_words
+from client.network import link as link_module
+from client.network.link import in_plain_words
 
 QUICK = (0.01, 0.02)
 
@@ -57,8 +57,8 @@ def until(chat: Connection, kind: type[Event], seconds: float = 8.0) -> list[Eve
 
 @pytest.fixture(autouse=True)
 def _a_short_look_at_strangers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("client.strangers.LOOK_SECONDS", 0.3)
-    monkeypatch.setattr("client.strangers.GREETING_SECONDS", 0.1)
+    monkeypatch.setattr("client.network.first_contact.LOOK_SECONDS", 0.3)
+    monkeypatch.setattr("client.network.first_contact.GREETING_SECONDS", 0.1)
 
 
 @pytest.fixture

@@ -25,11 +25,11 @@ from support.scripts_in_process import Result, alone, call
 from support.server_process import ServerProcess
 from support.tls import make_certificate, needs_openssl
 
-from client import doctor
 from client.connection import Connection
 from client.errors import CannotConnect
-from client.link import in_plain_words
-from client.strangers import look, name_of
+from client.network.first_contact import look, name_of
+from client.network.link import in_plain_words
+from client.scripts import doctor
 
 __all__ = [
     "alone"
@@ -313,7 +313,7 @@ def test_a_name_that_nobody_has(monkeypatch: pytest.MonkeyPatch) -> None:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who is silent counts as such after a moment."""
     monkeypatch.setattr("client.connection.PROBE_SECONDS", 0.2)
-    monkeypatch.setattr("client.strangers.GREETING_SECONDS", 0.1)
+    monkeypatch.setattr("client.network.first_contact.GREETING_SECONDS", 0.1)
 
 
 @pytest.mark.usefixtures("impatient")

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from client.keys import (
+from client.terminal.keys import (
     MAX_HISTORY,
     ConsoleKeys,
     LineEditor,

@@ -13,15 +13,16 @@ import pytest
 from support.client_fakes import FakeServer, Packet, Peer, good
 from support.line_client import ScriptedScreen, client, talk
 
-from client import events, news
-from client.commands import COMMANDS
-from client.completion import Words, completions
+from client import events
+from client.base.times import SleepWatch, day
 from client.connection import Connection
 from client.errors import LetterDifference
 from client.records import Room
-from client.room_book import RoomBook
-from client.terminal import LineClient, Options, connection_for
-from client.times import SleepWatch, day
+from client.terminal import event_display as news
+from client.terminal.commands import COMMANDS
+from client.terminal.completion import Words, completions
+from client.terminal.line_client import LineClient, Options, connection_for
+from client.terminal.room_list import RoomBook
 
 
 @pytest.fixture
@@ -430,7 +431,7 @@ def test_msg_opens_a_room_of_two_and_finds_it_again(server: FakeServer) -> None:
 
 
 def test_two_long_names_find_their_room_too(server: FakeServer) -> None:
-    from client.commands import _is_room_of, _name_for
+    from client.terminal.commands import _is_room_of, _name_for
 
     two = ["a" * 32, "b" * 32]
     room = Room("p-1", _name_for(two), two[0], True, 2, 0, 0, ("B" * 32, "a" * 32))

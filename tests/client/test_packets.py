@@ -11,7 +11,7 @@ from support.client_fakes import FakeServer
 
 from client import events
 from client.connection import Connection
-from client.packet_view import MAX_SHOWN, PacketView, in_words
+from client.terminal.packet_view import MAX_SHOWN, PacketView, in_words
 
 
 def frame(packet: Any) -> bytes:

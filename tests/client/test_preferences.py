@@ -16,8 +16,8 @@ from support.scripts_in_process import alone, call
 
 import chat_client
 import protocol
-from client import preferences
-from client.preferences import KeptSession, Store, own_folder
+from client.command_line import preferences
+from client.command_line.preferences import KeptSession, Store, own_folder
 from client.records import Limits, Session
 
 __all__ = [

@@ -221,7 +221,7 @@ def test_a_cursor_in_the_middle_stays_there_when_something_arrives(
         )
 
 
-WITHOUT_READLINE = "import client.prompt; client.prompt.readline = None"
+WITHOUT_READLINE = "import client.terminal.screens; client.terminal.screens.readline = None"
 
 
 def test_our_own_editor_does_what_readline_does(server: FakeServer, tmp_path: Path) -> None:

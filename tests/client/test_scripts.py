@@ -26,8 +26,8 @@ from support.scripts_in_process import Result, alone, call
 from support.server_process import ServerProcess
 
 import chat_client
-from client import scripts
-from client.scripts import WrongUse, moment
+from client.scripts import commands as scripts
+from client.scripts.commands import WrongUse, moment
 
 __all__ = [
     "alone"  # a fixture of all tests here, which pytest finds by its name in this module

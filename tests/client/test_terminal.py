@@ -15,23 +15,24 @@ from support.client_fakes import FakeServer, Packet, Peer, good
 from support.line_client import ScriptedScreen, client, talk
 
 import chat_client
-from client import prompt as prompt_module
-from client import terminal, transfer_queue
-from client.colours import Palette
-from client.commands import COMMANDS
+from client.base.times import local_time
 from client.connection import Connection
 from client.errors import ServerError, TransferFailed
 from client.events import Gap, Message, ServerEvent, Trouble
-from client.prompt import (
+from client.terminal import line_client as terminal
+from client.terminal import screens as prompt_module
+from client.terminal import transfer_queue
+from client.terminal.colours import Palette
+from client.terminal.commands import COMMANDS
+from client.terminal.line_client import LineClient, Options
+from client.terminal.screens import (
     KeyScreen,
     PlainScreen,
     PromptScreen,
     ReadlineScreen,
     open_screen,
 )
-from client.terminal import LineClient, Options
-from client.times import local_time
-from client.transfer_queue import Job, Progress, Transfers
+from client.terminal.transfer_queue import Job, Progress, Transfers
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import pytest
 from support.client_fakes import FakeServer, Packet, Peer, good
 
 from client import transfers
+from client.base.text import local_file_name, numbered, shorten, size_in_words, visible, wrap
 from client.connection import Connection
 from client.errors import ConnectionLost, ServerError, TransferFailed
-from client.text import local_file_name, numbered, shorten, size_in_words, visible, wrap
 from client.transfers import download, upload
 
 CONTENT = bytes(range(256)) * 1100  # five chunks of 64 KiB, the last one short

@@ -18,11 +18,11 @@ from support.raw_client import RawClient, error_code
 from support.server_process import ServerProcess
 
 from client import events
+from client.base.text import cells, local_file_name, shorten, visible, wrap
 from client.connection import Connection
 from client.errors import ChatError
-from client.prompt import PlainScreen
-from client.terminal import LineClient, Options
-from client.text import cells, local_file_name, shorten, visible, wrap
+from client.terminal.line_client import LineClient, Options
+from client.terminal.screens import PlainScreen
 
 SERVER_OPTIONS = ("--rate-limit", "0", "--login-failures", "0", "--log-level", "debug")
 

@@ -20,8 +20,8 @@ from support.raw_client import RawClient, error_code
 from support.server_process import ServerProcess
 
 from client import transfers
+from client.base.text import local_file_name
 from client.connection import Connection
-from client.text import local_file_name
 
 TABLE = Table()
 __all__ = ["house"]

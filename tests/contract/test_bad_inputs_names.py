@@ -17,10 +17,10 @@ from support.files import Upload
 from support.raw_client import RawClient, error_code, letter_frequencies
 
 from client import events
+from client.base.text import cells, visible, wrap
 from client.connection import Connection
-from client.prompt import PlainScreen
-from client.terminal import LineClient, Options
-from client.text import cells, visible, wrap
+from client.terminal.line_client import LineClient, Options
+from client.terminal.screens import PlainScreen
 
 TABLE = Table()
 __all__ = ["house"]

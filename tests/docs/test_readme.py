@@ -401,7 +401,8 @@ def test_the_commands_of_the_clients_page_are_taken() -> None:
 
 
 def test_the_clients_page_has_the_statuses_settings_and_steps_of_the_code() -> None:
-    from client import preferences, scripts
+    from client.command_line import preferences
+    from client.scripts import commands as scripts
 
     assert [row[0] for row in rows(section(CLIENT_PAGE, "For scripts"))] == re.findall(
         r"(?:^|, )(\d+) ", scripts.STATUSES
@@ -410,7 +411,7 @@ def test_the_clients_page_has_the_statuses_settings_and_steps_of_the_code() -> N
         key for key in preferences.KEYS if key != "cafile"
     ]
     steps = [row[0].strip("`") for row in rows(section(CLIENT_PAGE, "The doctor"))]
-    source = (ROOT / "client" / "doctor.py").read_text("utf-8")
+    source = (ROOT / "client" / "scripts" / "doctor.py").read_text("utf-8")
     assert set(steps) == set(re.findall(r'Finding\(\s*"(\w+)"', source)) | {"tcp"}
 
 

@@ -24,10 +24,11 @@ from support.raw_client import ClosedByServer, RawClient, encode, error_code, fr
 from support.server_process import ServerProcess, server_command, server_environment
 from support.tls import Certificate, TlsSocket, make_certificate, make_certificate_of, openssl
 
-from client import tls, transfers
+from client import transfers
 from client.connection import Connection
 from client.errors import CannotConnect, ConnectionLost
 from client.events import Back, Message
+from client.network import tls
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 10.0

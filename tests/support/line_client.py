@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from client.connection import Connection
-from client.prompt import PlainScreen
-from client.terminal import LineClient, Options
+from client.terminal.line_client import LineClient, Options
+from client.terminal.screens import PlainScreen
 from support.client_fakes import FakeServer
 
 Step = str | Callable[[], object] | BaseException

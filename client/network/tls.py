@@ -3,7 +3,7 @@ connection.
 
 Owns the encryption of one socket, an `ssl.SSLObject` over memory BIOs under a lock that is never
 held while the network waits, and the words for a handshake that fails. One thread receives and one
-sends, as those of `client.link`; any may shut it down.
+sends, as those of `client.network.link`; any may shut it down.
 """
 
 from __future__ import annotations

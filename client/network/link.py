@@ -23,7 +23,7 @@ from collections.abc import Callable
 from typing import Final
 
 from client.errors import CannotConnect, ConnectionLost, ProtocolBroken
-from client.tls import TlsSocket, Trust, secure
+from client.network.tls import TlsSocket, Trust, secure
 from protocol import BadFrame, FrameReader
 
 MAX_FRAME_BYTES: Final = 16 * 1024 * 1024

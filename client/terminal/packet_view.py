@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from client.base.text import visible
 from client.events import Event, PacketSeen
-from client.text import visible
 
 MODES: Final = ("off", "brief", "full")
 MAX_SHOWN: Final = (

@@ -22,10 +22,10 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import TextIO
 
-from client.console import understands_sequences
-from client.keys import ConsoleKeys, Echo, Keys, LineEditor, TerminalKeys
-from client.readline_state import ReadlineState
-from client.text import cells, end_of, visible, wrap
+from client.base.text import cells, end_of, visible, wrap
+from client.terminal.console import understands_sequences
+from client.terminal.keys import ConsoleKeys, Echo, Keys, LineEditor, TerminalKeys
+from client.terminal.readline_state import ReadlineState
 
 try:
     import readline as _readline

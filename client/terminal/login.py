@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Final
 
 import protocol
+from client.base.text import visible
 from client.connection import Connection
 from client.errors import LoginRefused
-from client.prompt import PlainScreen
-from client.text import visible
+from client.terminal.screens import PlainScreen
 
 MAX_LOGINS: Final = 3
 

@@ -1,7 +1,7 @@
 """The line client: type to talk, with commands after a slash.
 
 Owns the course of the dialogue: what is typed, which room is spoken in, the way from the login to
-the goodbye. What is shown of events is `client.news`'s, the screen `client.prompt`'s, the network
+the goodbye. What is shown of events is `client.terminal.event_display`'s, the screen `client.terminal.screens`'s, the network
 `client.connection`'s. Three threads: the one that reads what is typed, "chat-screen", which shows
 events, and "chat-transfer".
 """
@@ -16,18 +16,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from client.colours import Palette
-from client.commands import COMMANDS, Quit, run_line
-from client.completion import Words, completions
+from client.base.text import visible
 from client.connection import Connection
 from client.errors import CannotConnect, ChatError, ConnectionLost, LoginRefused
-from client.login import LoginDialogue
-from client.news import News
-from client.packet_view import MODES, PacketView
-from client.prompt import PlainScreen
 from client.records import Room, Session
-from client.text import visible
-from client.transfer_queue import Job, Transfers
+from client.terminal.colours import Palette
+from client.terminal.commands import COMMANDS, Quit, run_line
+from client.terminal.completion import Words, completions
+from client.terminal.event_display import News
+from client.terminal.login import LoginDialogue
+from client.terminal.packet_view import MODES, PacketView
+from client.terminal.screens import PlainScreen
+from client.terminal.transfer_queue import Job, Transfers
 
 OK: Final = 0
 FAILED: Final = 1
@@ -50,7 +50,7 @@ class Options:
     take_over: bool = False
     colours: bool = False
     packets: str = "off"
-    """Which packets to show from the beginning: one of `client.packet_view.MODES`."""
+    """Which packets to show from the beginning: one of `client.terminal.packet_view.MODES`."""
     session_key: str | None = field(default=None, repr=False)
     """That of a session of `user` which was kept, to be taken up without a password."""
     keep: Callable[[Session], bool] | None = None
@@ -69,7 +69,7 @@ def connection_for(
 
 
 class LineClient(News):
-    """The dialogue of one user; implements `client.commands.Desk`."""
+    """The dialogue of one user; implements `client.terminal.commands.Desk`."""
 
     def __init__(self, chat: Connection, screen: PlainScreen, options: Options) -> None:
         palette = Palette(options.colours)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from client.text import visible
+from client.base.text import visible
 
 MAX_FOUND: Final = 1_000
 _TAKES: Final[Mapping[str, str]] = {

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Final, Protocol
 
 import protocol
+from client.base.text import size_in_words, visible
 from client.connection import Connection
 from client.errors import ChatError, ServerError
 from client.events import Message
-from client.packet_view import MODES
 from client.records import Room
-from client.text import size_in_words, visible
+from client.terminal.packet_view import MODES
 
 MAX_HISTORY: Final = 1_000
 MAX_ROOM_NAME: Final = 64  # of the protocol; two names of 32 are longer together

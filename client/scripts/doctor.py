@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import protocol
+from client.base.text import size_in_words, visible
 from client.connection import Connection
 from client.errors import CannotConnect, ChatError
-from client.link import in_plain_words
+from client.network.link import in_plain_words
+from client.network.tls import Trust, certificate_of
 from client.records import Limits
-from client.scripts import OK, Output, explain
-from client.text import size_in_words, visible
-from client.tls import Trust, certificate_of
+from client.scripts.commands import OK, Output, explain
 
 SECONDS: Final = 10.0
 NEIGHBOUR_SECONDS: Final = 2.0

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 import protocol
+from client.base.text import local_file_name, size_in_words, visible
 from client.connection import Connection
 from client.errors import (
     CannotConnect,
@@ -38,8 +39,7 @@ from client.errors import (
 )
 from client.events import Back, FileShared, Gap, Lost, Message, Trouble
 from client.records import Room, Users
-from client.requests import ANSWER_SECONDS
-from client.text import local_file_name, size_in_words, visible
+from client.session.requests import ANSWER_SECONDS
 from client.transfers import download, upload
 
 OK: Final = 0

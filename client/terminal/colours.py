@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import Final, TextIO
 
-from client.console import understands_sequences
+from client.terminal.console import understands_sequences
 
 CHOICES: Final = ("auto", "always", "never")
 Tone = Callable[[str], str]

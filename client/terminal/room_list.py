@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 import protocol
+from client.base.text import visible
 from client.records import Room
-from client.text import visible
 
 
 class RoomBook:

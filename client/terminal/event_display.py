@@ -19,14 +19,14 @@ from typing import Final
 
 import protocol
 from client import events
-from client.colours import Palette, Tone
+from client.base.text import size_in_words, visible
+from client.base.times import day, local_time
 from client.connection import Connection
 from client.errors import ChatError
 from client.events import State
-from client.prompt import PlainScreen
-from client.room_book import RoomBook
-from client.text import size_in_words, visible
-from client.times import day, local_time
+from client.terminal.colours import Palette, Tone
+from client.terminal.room_list import RoomBook
+from client.terminal.screens import PlainScreen
 
 TICK_SECONDS: Final = 0.25
 TYPING_SECONDS: Final = 6.0

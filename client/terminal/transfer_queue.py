@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from client.colours import Palette, Tone
+from client.base.text import size_in_words, visible
 from client.connection import Connection
 from client.errors import ChatError
-from client.prompt import PlainScreen
-from client.text import size_in_words, visible
+from client.terminal.colours import Palette, Tone
+from client.terminal.screens import PlainScreen
 from client.transfers import download, upload
 
 SHOWN_SECONDS: Final = 0.3

@@ -17,7 +17,7 @@ import protocol
 from client.errors import ServerError
 from client.events import Event, FileShared, Message
 from client.records import Room, Session, page_from
-from client.requests import all_files, all_rooms
+from client.session.requests import all_files, all_rooms
 
 PAGE: Final = (
     200  # messages; halved after each attempt that broke, so that a bad network lets some through

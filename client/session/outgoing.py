@@ -23,7 +23,7 @@ from client.errors import (
     ServerError,
 )
 from client.events import Event, OwnMessage, State
-from client.link import Link
+from client.network.link import Link
 from client.records import as_id, as_number, as_object, as_text, code_and_message
 
 SEND_SECONDS: Final = 60.0

@@ -1,0 +1,1 @@
+"""The command line of `chat_client.py`: its options, and the settings that are remembered."""

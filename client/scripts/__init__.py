@@ -1,0 +1,1 @@
+"""The commands for scripts, and the doctor: one purpose each, then an exit status."""

@@ -1,0 +1,1 @@
+"""The line client for people: what is typed, what is shown, and the screen between them."""
