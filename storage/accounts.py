@@ -8,6 +8,7 @@ that has a connection may call it; what changes something takes the connection o
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from storage.errors import NameTaken
@@ -109,14 +110,15 @@ def mark_deleted(connection: sqlite3.Connection, account_id: int, now: int) -> N
     drop_key(connection, account_id)
 
 
-def page(connection: sqlite3.Connection, after: str | None, limit: int) -> list[Account]:
-    """Up to `limit` accounts that are not deleted, sorted by the code points of `chatid`, beginning
-    behind `after`."""
+def page(connection: sqlite3.Connection, after: str | None, limit: int) -> Iterator[Account]:
+    """Yield up to `limit` accounts that are not deleted, sorted by the code points of `chatid`,
+    beginning behind `after`; read as they are taken: keep the connection until the end."""
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM accounts a WHERE a.deleted_at IS NULL AND a.chatid > ? ORDER BY a.chatid LIMIT ?",
         (after or "", limit),
     )
-    return [_account(row) for row in rows]
+    for row in rows:
+        yield _account(row)
 
 
 def count(connection: sqlite3.Connection) -> int:

@@ -10,10 +10,12 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from storage import shares
 from storage.rooms import ADVANCE_MARK
 
 __all__ = [
     "Message",
+    "Place",
     "by_transaction",
     "clock_high",
     "get",
@@ -59,7 +61,8 @@ def insert(
     clock_high: int,
     transaction_id: str | None,
 ) -> int:
-    """Store a message, give back its id, and mark the room as read by the sender up to it.
+    """Store a message, give back its id, mark the room as read by the sender up to it, and count it
+    into the sender's share.
 
     `clock_high` is the highest `sent_at` of the whole server so far, this one included.
     `transaction_id` is the sender's own key, each of which it may use once.
@@ -70,7 +73,13 @@ def insert(
     message_id = cursor.lastrowid
     assert message_id is not None
     connection.execute(ADVANCE_MARK, (sender_id, room_pk, message_id))
+    shares.add(connection, sender_id, share_bytes(content))
     return message_id
+
+
+def share_bytes(content: str) -> int:
+    """Return what a message of this content counts as in its sender's share, in bytes."""
+    return shares.MESSAGE_BYTES + len(content.encode())
 
 
 def by_transaction(
@@ -98,19 +107,18 @@ def page(
     before_id: int | None = None,
     newest: bool = False,
     limit: int,
-) -> list[Message]:
-    """Up to `limit` messages of the room, oldest first.
+) -> Iterator[Message]:
+    """Yield up to `limit` messages of the room, read one by one as they are taken: keep the
+    connection until the end.
 
     `from_time`: only with `sent_at` at or after it. `after_id`, `before_id`: only with a greater, a
-    smaller id. All given ones hold together. With `before_id` or `newest` these are the last ones
-    that match, otherwise the first ones.
+    smaller id. All given ones hold together. With `before_id` or `newest` they come newest first,
+    otherwise oldest first.
     """
     backwards = newest or before_id is not None
     sql, values = _page_query(room_pk, from_time, after_id, before_id, backwards, limit)
-    found = [Message(*row) for row in connection.execute(sql, values)]
-    if backwards:
-        found.reverse()
-    return found
+    for row in connection.execute(sql, values):
+        yield Message(*row)
 
 
 def _page_query(
@@ -157,12 +165,28 @@ _SECOND = f"{_SELECT} WHERE m.room_pk = ? AND m.sent_at = ? AND m.id > ? ORDER B
 
 def second(
     connection: sqlite3.Connection, room_pk: int, sent_at: int, after_id: int, limit: int
-) -> list[Message]:
-    """Up to `limit` messages of the room sent in exactly this second with an id above `after_id`,
-    oldest first."""
-    return [
-        Message(*row) for row in connection.execute(_SECOND, (room_pk, sent_at, after_id, limit))
-    ]
+) -> Iterator[Message]:
+    """Yield up to `limit` messages of the room sent in exactly this second with an id above
+    `after_id`, oldest first, as `page` does."""
+    for row in connection.execute(_SECOND, (room_pk, sent_at, after_id, limit)):
+        yield Message(*row)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a message is and who sent it, without its content."""
+
+    room_pk: int
+    sender_id: int
+
+
+def place(connection: sqlite3.Connection, message_id: int) -> Place | None:
+    """Return the place of the message with this id. Takes as long for a long message as for a
+    short one: SQLite reads no column behind `sender_id`, so no page of the content."""
+    row = connection.execute(
+        "SELECT room_pk, sender_id FROM messages WHERE id = ?", (message_id,)
+    ).fetchone()
+    return Place(*row) if row else None
 
 
 def since(connection: sqlite3.Connection, message_id: int) -> Iterator[Message]:
@@ -207,7 +231,10 @@ def put_back(connection: sqlite3.Connection, message: Message) -> bool:
            VALUES (?, ?, 0, ?, ?, ?, 0) ON CONFLICT DO NOTHING""",
         (message.id, message.room_pk, message.sender_id, message.content, message.sent_at),
     )
-    return cursor.rowcount == 1
+    if cursor.rowcount != 1:
+        return False
+    shares.add(connection, message.sender_id, share_bytes(message.content))
+    return True
 
 
 def renumber(connection: sqlite3.Connection, from_id: int) -> None:

@@ -8,10 +8,10 @@ connection may call it; what changes something takes the connection of `Database
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from storage import accounts
+from storage import accounts, shares
 from storage.errors import NameTaken
 
 __all__ = [
@@ -109,8 +109,10 @@ def create_private(
     """A new private room of these members and its owner. Raises NameTaken where the id was ever in
     use."""
     room = _create(connection, room_id, name, owner, owner, True, now)
-    for account_id in {owner, *member_ids}:
+    members = {owner, *member_ids}
+    for account_id in members:
         add_member(connection, room.pk, account_id)
+    shares.add(connection, owner, len(members) * shares.MEMBER_BYTES)
     return room
 
 
@@ -130,6 +132,8 @@ def _create(
         (room_id, name, owner, made_by, private, now),
     )
     assert cursor.lastrowid is not None
+    if made_by is not None:
+        shares.add(connection, made_by, shares.ROOM_BYTES)
     return Room(cursor.lastrowid, room_id, name, owner, private, deleted=False)
 
 
@@ -212,15 +216,16 @@ _MEMBERS_OF_OPEN = """FROM accounts a
 
 def member_chatids(
     connection: sqlite3.Connection, room: Room, after: str | None, limit: int
-) -> list[str]:
-    """Up to `limit` names of who belongs to the room, sorted by code points, beginning behind
-    `after`."""
+) -> Iterator[str]:
+    """Yield up to `limit` names of who belongs to the room, sorted by code points, beginning behind
+    `after`; read as they are taken: keep the connection until the end."""
     members = _MEMBERS_OF_PRIVATE if room.private else _MEMBERS_OF_OPEN
     rows = connection.execute(
         f"SELECT a.chatid {members} AND a.chatid > ? ORDER BY a.chatid LIMIT ?",
         (room.pk, after or "", limit),
     )
-    return [row[0] for row in rows]
+    for row in rows:
+        yield row[0]
 
 
 def member_count(connection: sqlite3.Connection, room: Room, living: int | None = None) -> int:
@@ -242,9 +247,9 @@ def member_count(connection: sqlite3.Connection, room: Room, living: int | None 
 
 def visible(
     connection: sqlite3.Connection, account_id: int, after: str | None, limit: int
-) -> list[Room]:
-    """Up to `limit` rooms that the account can see, sorted by the code points of `room_id`,
-    beginning behind `after`.
+) -> Iterator[Room]:
+    """Yield up to `limit` rooms that the account can see, sorted by the code points of `room_id`,
+    beginning behind `after`; read as they are taken: keep the connection until the end.
 
     These are all open rooms, those it left included, and the private ones of which it is a member;
     no deleted ones.
@@ -257,7 +262,8 @@ def visible(
             ORDER BY room_id LIMIT ?""",
         (after or "", account_id, after or "", limit),
     )
-    return [_room(row) for row in rows]
+    for row in rows:
+        yield _room(row)
 
 
 def overview(connection: sqlite3.Connection, pk: int, account_id: int) -> Overview:

@@ -161,5 +161,23 @@ _STEP_1 = (
         VALUES ('lobby', 'lobby', 0, CAST(strftime('%s', 'now') AS INTEGER))""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_STEP_1,)
+# How many bytes of the database an account has filled (storage/shares.py says what counts): kept, so
+# that a message need not add up all others.
+_STEP_2 = (
+    """CREATE TABLE shares(
+        account_id INTEGER PRIMARY KEY REFERENCES accounts(id),
+        bytes INTEGER NOT NULL
+    )""",
+    """INSERT INTO shares(account_id, bytes) SELECT account_id, SUM(bytes) FROM (
+        SELECT sender_id AS account_id, SUM(LENGTH(CAST(content AS BLOB)) + 256) AS bytes
+            FROM messages GROUP BY sender_id
+        UNION ALL SELECT account_id, COUNT(*) * 1024 FROM files GROUP BY account_id
+        UNION ALL SELECT made_by, COUNT(*) * 1024 FROM rooms
+            WHERE made_by IS NOT NULL GROUP BY made_by
+        UNION ALL SELECT r.made_by, COUNT(*) * 32 FROM members m JOIN rooms r ON r.pk = m.room_pk
+            WHERE r.made_by IS NOT NULL GROUP BY r.made_by
+    ) GROUP BY account_id""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_STEP_1, _STEP_2)
 """Step n (counted from 1) takes a file from `user_version` n-1 to n, in one transaction."""

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from storage import shares
 from storage.errors import NameTaken
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "by_transaction",
     "close_upload",
     "count_open",
+    "counted_bytes",
     "declared_bytes",
     "declared_bytes_total",
     "disk_names",
@@ -39,6 +41,10 @@ __all__ = [
     "used_bytes",
 ]
 
+EMPTY_FILE_BYTES = 4096
+"""What an empty file counts as in its user's share: a block of the disk is the least that a file
+with a name can take (docs/PROTOCOL.md, R-FILE-22)."""
+_COUNTED = f"COALESCE(SUM(CASE file_size WHEN 0 THEN {EMPTY_FILE_BYTES} ELSE file_size END), 0)"
 MAX_NAME_BYTES = 255
 _MAX_EXTENSION_BYTES = 32
 
@@ -208,9 +214,10 @@ def count_open(connection: sqlite3.Connection, account_id: int) -> int:
 
 
 def declared_bytes(connection: sqlite3.Connection, account_id: int) -> int:
-    """The sizes that this account's open uploads were announced with, summed."""
+    """Return the sizes that this account's open uploads were announced with, summed, as
+    `counted_bytes` counts them."""
     row = connection.execute(
-        "SELECT COALESCE(SUM(file_size), 0) FROM open_uploads WHERE account_id = ?", (account_id,)
+        f"SELECT {_COUNTED} FROM open_uploads WHERE account_id = ?", (account_id,)
     ).fetchone()
     return int(row[0])
 
@@ -309,6 +316,7 @@ def store(
         )
     except sqlite3.IntegrityError as error:
         raise NameTaken(f"this file is stored already: {error}") from error
+    shares.add(connection, account_id, shares.FILE_BYTES)
     stored = _one(connection, "f.id = ?", (cursor.lastrowid,))
     assert stored is not None
     return stored
@@ -341,9 +349,9 @@ def last_of(
 
 def listing(
     connection: sqlite3.Connection, room_pk: int, after_name: str | None, limit: int
-) -> list[StoredFile]:
-    """Up to `limit` files of the room, each in its newest version, oldest of these first, beginning
-    behind `after_name`.
+) -> Iterator[StoredFile]:
+    """Yield up to `limit` files of the room, each in its newest version, oldest of these first,
+    beginning behind `after_name`; read as they are taken: keep the connection until the end.
 
     A name that the room doesn't have is followed by nothing.
     """
@@ -351,7 +359,7 @@ def listing(
     if after_name is not None:
         last_seen = newest(connection, room_pk, after_name)
         if last_seen is None:
-            return []
+            return
         after_id = last_seen.id
     rows = connection.execute(
         f"""{_FILES} WHERE f.room_pk = ? AND f.id > ? AND NOT EXISTS (
@@ -359,14 +367,21 @@ def listing(
             ORDER BY f.id LIMIT ?""",
         (room_pk, after_id, limit),
     )
-    return [StoredFile(*row) for row in rows]
+    for row in rows:
+        yield StoredFile(*row)
+
+
+def counted_bytes(file_size: int) -> int:
+    """Return what a file of this size counts as in its user's share."""
+    return file_size or EMPTY_FILE_BYTES
 
 
 def used_bytes(connection: sqlite3.Connection, account_id: int) -> int:
-    """The sizes of all files of this account, earlier versions included."""
+    """Return the sizes of all files of this account, earlier versions included, as `counted_bytes`
+    counts them."""
     return int(
         connection.execute(
-            "SELECT COALESCE(SUM(file_size), 0) FROM files WHERE account_id = ?", (account_id,)
+            f"SELECT {_COUNTED} FROM files WHERE account_id = ?", (account_id,)
         ).fetchone()[0]
     )
 

@@ -131,7 +131,7 @@ def _list_users(invocation: Invocation, terminal: Terminal) -> None:
     with _open(invocation.settings) as database:
         while True:
             with database.reading() as connection:
-                page = accounts.page(connection, after, PAGE)
+                page = list(accounts.page(connection, after, PAGE))
             write_safely(
                 terminal.stdout, "".join(f"{printable(account.chatid)}\n" for account in page)
             )

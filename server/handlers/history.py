@@ -46,7 +46,7 @@ def _page_by_time(service: Service, room: RoomState, from_time: int) -> tuple[li
     """For a client that knows only `from_time`: whole seconds, so that it can go on from the last
     one it saw."""
     with service.database.reading() as reader:
-        found = messages.page(reader, room.room.pk, from_time=from_time, limit=MAX_PAGE + 1)
+        found = list(messages.page(reader, room.room.pk, from_time=from_time, limit=MAX_PAGE + 1))
         if len(found) <= MAX_PAGE:
             return found, False
         whole = _whole_seconds(found[:MAX_PAGE], found[MAX_PAGE].sent_at)
@@ -55,11 +55,11 @@ def _page_by_time(service: Service, room: RoomState, from_time: int) -> tuple[li
         # One second holds more than a page: it comes whole, as far as a frame goes. No message is
         # smaller than its frame's share of 64 bytes, so this bounds what is read.
         most = service.frame_room() // 64 + 1
-        found = messages.second(reader, room.room.pk, found[0].sent_at, found[0].id - 1, most)
+        found = list(messages.second(reader, room.room.pk, found[0].sent_at, found[0].id - 1, most))
         after = messages.page(
             reader, room.room.pk, from_time=from_time, after_id=found[-1].id, limit=1
         )
-    return found, bool(after)
+        return found, any(True for _ in after)
 
 
 def _whole_seconds(page: list[Message], next_second: int) -> list[Message]:
@@ -77,15 +77,19 @@ def _page_by_id(
     backwards = request.before_id is not ABSENT
     before_id = request.before_id if isinstance(request.before_id, int) else None
     with service.database.reading() as reader:
-        found = messages.page(
-            reader,
-            room.room.pk,
-            from_time=from_time,
-            after_id=request.after_id,
-            before_id=before_id,
-            newest=backwards,
-            limit=limit + 1,
+        found = list(
+            messages.page(
+                reader,
+                room.room.pk,
+                from_time=from_time,
+                after_id=request.after_id,
+                before_id=before_id,
+                newest=backwards,
+                limit=limit + 1,
+            )
         )
+    if backwards:
+        found.reverse()
     if len(found) <= limit:
         return found, False
     return (found[1:] if backwards else found[:limit]), True

@@ -26,7 +26,7 @@ def ping(service: Service, connection: Connection, request: Ping) -> bytes:
 def get_users(service: Service, session: Session, request: GetUsers) -> bytes:
     """Every account, and which of them are on."""
     with service.database.reading() as reader:
-        found = accounts.page(reader, request.after, service.page_length(request.limit) + 1)
+        found = list(accounts.page(reader, request.after, service.page_length(request.limit) + 1))
     # `online` repeats at most every name, so each name is reckoned twice.
     page, has_more = page_of(
         service,

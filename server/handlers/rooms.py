@@ -107,7 +107,7 @@ def _described(
         "name": room.name,
         "owner": None if owner is None else owner.chatid,
         "private": room.private,
-        "members": rooms.member_chatids(reader, room, None, most),
+        "members": list(rooms.member_chatids(reader, room, None, most)),
         "unread": overview.unread,
         "last_message_id": overview.last_message_id,
     }
@@ -118,8 +118,10 @@ def get_room_users(service: Service, session: Session, request: GetRoomUsers) ->
     """Who is in a room, page by page."""
     room = service.rooms.visible(request.room_id, session.account_id).room
     with service.database.reading() as reader:
-        found = rooms.member_chatids(
-            reader, room, request.after, service.page_length(request.limit) + 1
+        found = list(
+            rooms.member_chatids(
+                reader, room, request.after, service.page_length(request.limit) + 1
+            )
         )
     page, has_more = page_of(
         service, found, request.limit, lambda chatid: len(protocol.encode_object({"": chatid}))

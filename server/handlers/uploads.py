@@ -449,8 +449,8 @@ def file_list_req(service: Service, session: Session, request: FileListReq) -> b
     """The newest version of every file of the room, oldest first."""
     room = service.rooms.visible(request.room_id, session.account_id).room
     with service.database.reading() as reader:
-        found = uploads.listing(
-            reader, room.pk, request.after, service.page_length(request.limit) + 1
+        found = list(
+            uploads.listing(reader, room.pk, request.after, service.page_length(request.limit) + 1)
         )
     # The name stands in the seed's list, too.
     page, has_more = page_of(

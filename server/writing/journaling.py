@@ -167,7 +167,9 @@ class JournalKeeper:
         room = rooms.by_pk(connection, room_pk)
         if room is None:
             return
-        rows = messages.page(connection, room_pk, after_id=position["message"], limit=ROWS_AT_ONCE)
+        rows = list(
+            messages.page(connection, room_pk, after_id=position["message"], limit=ROWS_AT_ONCE)
+        )
         for message in rows:
             frame = delivered(room.room_id, message, {}).frame
             yield "message", message.id, message.sent_at, frame

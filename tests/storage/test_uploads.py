@@ -180,11 +180,20 @@ def test_a_list_has_the_newest_version_of_each_name_oldest_first(database: Datab
         middle = keep(connection, BOB, "b.txt")
         keep(connection, room=2)
         last = keep(connection)
-        assert uploads.listing(connection, 1, None, 9) == [middle, last]
-        assert uploads.listing(connection, 1, None, 1) == [middle]
-        assert uploads.listing(connection, 1, "b.txt", 9) == [last]
-        assert uploads.listing(connection, 1, "a.txt", 9) == []
-        assert uploads.listing(connection, 1, "never seen", 9) == []
+        assert list(uploads.listing(connection, 1, None, 9)) == [middle, last]
+        assert list(uploads.listing(connection, 1, None, 1)) == [middle]
+        assert list(uploads.listing(connection, 1, "b.txt", 9)) == [last]
+        assert list(uploads.listing(connection, 1, "a.txt", 9)) == []
+        assert list(uploads.listing(connection, 1, "never seen", 9)) == []
+
+
+def test_an_empty_file_counts_as_a_block_of_the_disk(database: Database) -> None:
+    with database.transaction() as connection:
+        keep(connection, size=0)
+        assert uploads.used_bytes(connection, ANN) == 4096 == uploads.counted_bytes(0)
+        begin(connection, file_size=0, total_packets=0)
+        assert uploads.declared_bytes(connection, ANN) == 4096
+        assert uploads.declared_bytes_total(connection) == 0, "what the disk is to keep free for it"
 
 
 def test_earlier_versions_are_kept_and_count(database: Database) -> None:
