@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+os.environ["PROTOCOL_CHECK_REPLIES"] = "1"  # read when protocol.py is imported, here and in servers
+
 from support import fresh_name
 from support.in_process import Serve, Services
 from support.raw_client import RawClient

@@ -23,7 +23,10 @@ from protocol import (
     ABSENT,
     BadFrame,
     BadJson,
+    ErrorCode,
     FrameReader,
+    Kind,
+    Presence,
     ProtocolError,
     Refusal,
     clean_file_name,
@@ -279,7 +282,9 @@ def test_what_is_encoded_is_compact_and_comes_back() -> None:
     payload = protocol.encode_object(packet)
     assert (
         payload
-        == '{"action":"send_message","data":{"content":"héllo\\n\U0001f600","n":[1,null,true]}}'.encode()
+        == (
+            '{"action":"send_message","data":{"content":"héllo\\n\U0001f600","n":[1,null,true]}}'
+        ).encode()
     )
     assert decode_object(payload) == packet
     with pytest.raises(ValueError, match="JSON"):
@@ -690,33 +695,76 @@ def test_an_error_an_event_and_a_request_are_built() -> None:
     assert decoded(protocol.build_request("ping")) == {"action": "ping"}
 
 
-REPLY_SAMPLES = {
-    "text": "x",
-    "integer": 1,
-    "flag": True,
-    "list": [],
-    "object": {},
-    "text or null": None,
-    "chunk": "SGVsbG8=",
-}
 REPLY_WRONG: dict[str, list[Any]] = {
-    "text": [None, 1, True, [], {}],
-    "integer": [None, True, 1.0, "1", []],
-    "flag": [None, 0, 1, "true"],
-    "list": [None, {}, "x", 1],
-    "object": [None, [], "x", 1],
-    "chunk": [None, 1, [], {}],
+    "a text": [None, 1, True, [], {}],
+    "a time": [None, 1, True, [], {}],
+    "an integer from 0": [None, True, 1.0, "1", []],
+    "true or false": [None, 0, 1, "true"],
+    "a list": [None, {}, "x", 1],
+    "an object of integers": [None, [], "x", 1],
+    "base64 text": [None, 1, [], {}],
 }
+NOT_OURS: dict[str, list[Any]] = {
+    "a time": ["", "2024-01-01", "2024-01-01T12:00:00.5Z", "2024-01-01T12:00:00Z\n"],
+    "an integer from 0": [-1],
+    "an object of integers": [{"a": "x"}, {"a": True}, {"a": -1}],
+    "a SHA-256 in hex": ["", "0" * 63, "A" * 64],
+}
+"""What `check_reply` lets through, and a packet of this server may not hold."""
+
+
+def value_of(kind: Kind) -> Any:
+    """Something that fits."""
+    if kind.keys is not None:
+        return {name: value_of(inner) for name, inner in kind.keys.items()}
+    if kind.types == (list,):
+        return [value_of(kind.items)] if kind.items is not None else []
+    values: dict[str, Any] = {
+        "a time": "2024-01-01T12:00:00Z",
+        "a SHA-256 in hex": "0" * 64,
+        "an integer from 0": 1,
+        "true or false": True,
+        "base64 text": "SGVsbG8=",
+        "an object of integers": {"a": 1},
+        "a text or null": None,
+    }
+    return values.get(kind.name, "x")
+
+
+def reply(action: str, type: str = "user_online") -> dict[str, Any]:
+    """A packet of this server with every key that it may have."""
+    entry = protocol.REPLIES[action]
+    packet: dict[str, Any] = {"action": action, "request_id": "r"}
+    if entry.message is not None:
+        packet |= {"status": entry.status, "message": entry.message}
+    if action in ("error", "register_fail"):
+        packet["code"] = "forbidden"
+    if action == "error":
+        packet["original_action"] = "login"
+    keys = entry.keys
+    if action == "event":
+        keys = {name: keys[name] for name in ("type", *protocol.EVENT_TYPES[type])}
+    if keys:
+        packet["data"] = {name: value_of(kind) for name, kind in keys.items()}
+    if action == "event":
+        packet["data"]["type"] = type
+    return packet
+
+
+def refused_as_sent(packet: dict[str, Any]) -> str:
+    with pytest.raises(AssertionError) as caught:
+        protocol.check_sent(packet)
+    return str(caught.value)
 
 
 @pytest.mark.parametrize("action", protocol.REPLIES)
 def test_a_reply_is_checked_key_by_key(action: str) -> None:
     entry = protocol.REPLIES[action]
-    data = {name: REPLY_SAMPLES[kind] for name, kind in entry.required.items()}
+    data = {name: value_of(kind) for name, kind in entry.required.items()}
     assert protocol.check_reply({"action": action, "data": data}) is entry
     for name, kind in entry.required.items():
-        for wrong in REPLY_WRONG[kind]:
-            with pytest.raises(Refusal, match=f"data.{name}: expected {kind}"):
+        for wrong in REPLY_WRONG[kind.name]:
+            with pytest.raises(Refusal, match=f"data.{name}: expected {kind.name}"):
                 protocol.check_reply({"action": action, "data": {**data, name: wrong}})
         with pytest.raises(Refusal, match=f"data.{name}"):
             protocol.check_reply(
@@ -731,6 +779,119 @@ def test_a_reply_is_checked_key_by_key(action: str) -> None:
                 protocol.check_reply({"action": action, "data": wrong})
     else:
         assert protocol.check_reply({"action": action}) is entry
+
+
+@pytest.mark.parametrize("action", protocol.REPLIES)
+def test_what_the_server_sends_has_the_keys_of_the_catalogue_and_no_other(action: str) -> None:
+    protocol.check_sent(reply(action))
+    for key in set(reply(action)) - {"request_id", "action"}:
+        packet = reply(action)
+        del packet[key]
+        assert f"{action}.{key} is missing" in refused_as_sent(packet)
+    assert "more is not in the catalogue" in refused_as_sent({**reply(action), "more": 1})
+    assert "action" in refused_as_sent({**reply(action), "action": "nonsense"})
+    if "data" not in reply(action):
+        assert "data is not in the catalogue" in refused_as_sent({**reply(action), "data": {}})
+
+
+@pytest.mark.parametrize(
+    ("action", "name"),
+    [
+        (entry.action, name)
+        for entry in protocol.REPLIES.values()
+        for name in entry.keys
+        if entry.action != "event" or name in ("type", "chatid")
+    ],
+)
+def test_what_the_server_sends_holds_what_the_catalogue_says(action: str, name: str) -> None:
+    packet = reply(action)
+    kind = protocol.REPLIES[action].keys[name]
+    for wrong in [*REPLY_WRONG.get(kind.name, [17]), *NOT_OURS.get(kind.name, [])]:
+        packet["data"][name] = wrong
+        assert f"{action}.data.{name}" in refused_as_sent(packet), wrong
+    del packet["data"][name]
+    if kind.presence is Presence.OPTIONAL and action != "event":
+        protocol.check_sent(packet)
+    else:
+        assert f"{action}.data.{name}" in refused_as_sent(packet)
+
+
+@pytest.mark.parametrize(
+    ("action", "name"),
+    [("messages_list", "messages"), ("rooms_list", "rooms"), ("file_list_req", "files")],
+)
+def test_every_entry_of_a_list_has_all_its_keys_and_no_other(action: str, name: str) -> None:
+    for key in reply(action)["data"][name][0]:
+        packet = reply(action)
+        del packet["data"][name][0][key]
+        assert f"{action}.data.{name}[].{key} is missing" in refused_as_sent(packet)
+    packet = reply(action)
+    packet["data"][name][0]["more"] = 1
+    assert "more is not in the catalogue" in refused_as_sent(packet)
+
+
+@pytest.mark.parametrize("type", protocol.EVENT_TYPES)
+def test_an_event_has_the_keys_of_its_type_and_no_other(type: str) -> None:
+    protocol.check_sent(reply("event", type))
+    for name in protocol.EVENT_TYPES[type]:
+        packet = reply("event", type)
+        del packet["data"][name]
+        assert f"event.data.{name} is missing" in refused_as_sent(packet)
+    packet = reply("event", type)
+    packet["data"]["file_path"] = "x"
+    assert "file_path is not in the catalogue" in refused_as_sent(packet)
+    packet["data"] = {**reply("event", type)["data"], "type": "nonsense"}
+    assert "event.data.type: expected one of" in refused_as_sent(packet)
+
+
+def test_an_error_has_a_code_of_the_catalogue() -> None:
+    assert "error.code: expected one of" in refused_as_sent({**reply("error"), "code": "nonsense"})
+
+
+def test_an_ack_that_refuses_has_a_code_and_no_number() -> None:
+    packet = {**reply("ack"), "status": "error", "code": "not_confirmed"}
+    assert "message_id is not in the catalogue" in refused_as_sent(packet)
+    packet["data"] = {"transaction_id": "t"}
+    protocol.check_sent(packet)
+    del packet["code"]
+    assert "ack.code is missing" in refused_as_sent(packet)
+
+
+def test_what_is_built_is_compared_with_the_catalogue_in_tests() -> None:
+    assert protocol.CHECKS_REPLIES, "tests/conftest.py turns it on"
+    with pytest.raises(AssertionError, match=r"room_created\.data is missing"):
+        protocol.build("room_created")
+    with pytest.raises(AssertionError, match=r"room_left\.data\.more is not in the catalogue"):
+        protocol.build("room_left", {"room_id": "r", "more": 1})
+    with pytest.raises(AssertionError, match=r"error\.code: expected one of"):
+        protocol.build_error("login", "nonsense", "m")
+    with pytest.raises(AssertionError, match=r"event\.data\.chatid is missing"):
+        protocol.build_event("user_online")
+
+
+# --- Secrets, and codes ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("action", protocol.REQUESTS)
+def test_no_secret_shows_in_a_repr(action: str) -> None:
+    packet = sample(action)
+    secrets = [name for name in packet["data"] if "password" in name or "key" in name]
+    for name in secrets:
+        packet["data"][name] = "s3cret"
+    envelope = protocol.open_packet(packet)
+    shown = f"{envelope!r} {envelope} {protocol.read_request(envelope)!r}"
+    assert "s3cret" not in shown
+    assert not secrets or action in ("login", "register", "change_password")
+
+
+@pytest.mark.parametrize("code", ErrorCode)
+def test_an_error_code_is_the_plain_string_everywhere(code: ErrorCode) -> None:
+    plain = code.value
+    assert code == plain and plain == code and code in {plain} and plain in {code}
+    assert str(code) == f"{code}" == "{}".format(code) == "%s" % code == plain  # noqa: UP031, UP032
+    assert json.dumps({code: code}) == json.dumps({plain: plain})
+    assert protocol.encode_object({"code": code}) == protocol.encode_object({"code": plain})
+    assert type(str(code)) is str
 
 
 @pytest.mark.parametrize("action", ["login", "nonsense", None, 17, []])
@@ -1150,4 +1311,4 @@ def test_it_runs_as_a_script(
 def test_every_error_is_one_of_the_tree_and_carries_its_code() -> None:
     for error in (BadFrame("m"), BadJson("m"), Refusal("forbidden", "m")):
         assert isinstance(error, ProtocolError)
-        assert error.code in protocol.ERROR_CODES and str(error) == error.message == "m"
+        assert error.code in set(ErrorCode) and str(error) == error.message == "m"
