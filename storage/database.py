@@ -43,9 +43,11 @@ CACHED_STATEMENTS = 256
 _FULL = 13
 _BUSY = frozenset({5, 6})
 _IOERR = 10
-_FAILED = frozenset(
-    {2, 3, 8, _IOERR, 11, 14, 15, 26}
-)  # internal, perm, readonly, ioerr, corrupt, cantopen, protocol, notadb
+# Those that mean a broken disk or database: readonly, ioerr, corrupt, notadb. Not cantopen and
+# "ioerr, no memory", which come of lacking descriptors and memory, nor protocol, a lost race for
+# the log's lock: those pass.
+_FAILED = frozenset({8, _IOERR, 11, 26})
+_IOERR_NOMEM = _IOERR | 12 << 8
 # SQLite knows only ENOSPC as "full". A quota or a file-size limit comes as one of these, or on
 # Python 3.10 as a bare "ioerr".
 _PERHAPS_NO_ROOM = frozenset(
@@ -288,7 +290,7 @@ class Database:
             return StorageError(
                 f"the database {self.path} was kept busy by another process for over {BUSY_SECONDS:g} s: {error}"
             )
-        if primary in _FAILED:
+        if primary in _FAILED and code != _IOERR_NOMEM:
             return StorageFailed(f"the database {self.path} failed: {error}")
         return StorageError(f"the database {self.path} refused: {error}")
 

@@ -38,8 +38,8 @@ class StorageFull(StorageError):
 
 
 class StorageFailed(StorageError):
-    """Reading or writing failed for another reason than room: the kernel may have dropped what it
-    was given."""
+    """The disk or its file system is broken: the kernel may have dropped what it was given, so
+    nothing that it said earlier can be trusted."""
 
 
 class FileMissing(StorageError):
@@ -61,11 +61,28 @@ class FolderInUse(FolderUnusable):
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
 _WINDOWS_NO_ROOM = frozenset({39, 112})  # ERROR_HANDLE_DISK_FULL, ERROR_DISK_FULL
-# Too many open files or too little memory says nothing about the disk: it passes.
-_PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR})
-# A file that can't be opened, because somebody put a link or folder in its place or a virus scanner
-# holds it, is that file's trouble alone.
-_NOT_OPENED = frozenset({errno.ELOOP, errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM})
+# Only these say that the device or its file system is broken (errno(3); some are Linux's alone).
+# Everything else, known or not, is this one request's trouble: a server that ends over it could be
+# ended by a packet.
+_BROKEN = frozenset(
+    number
+    for name in (
+        "EIO",
+        "ENXIO",
+        "EROFS",
+        "ENODEV",
+        "ESTALE",
+        "EUCLEAN",  # "Structure needs cleaning": ext4, XFS
+        "EBADMSG",  # a checksum that does not fit: ext4, btrfs
+        "EREMOTEIO",
+        "ENOMEDIUM",
+        "EMEDIUMTYPE",
+    )
+    if (number := getattr(errno, name, None)) is not None
+)
+# winerror.h: write protect, not ready, CRC, write fault, read fault, general failure, device gone
+# (three words for it), hardware error, I/O device, file corrupt, disk corrupt.
+_WINDOWS_BROKEN = frozenset({19, 21, 23, 29, 30, 31, 55, 433, 483, 1117, 1167, 1392, 1393})
 
 
 def means_no_room(error: OSError) -> bool:
@@ -81,6 +98,6 @@ def from_os_error(error: OSError, doing: str) -> StorageError:
         return StorageFull(f"{doing}: no room left ({reason})")
     if isinstance(error, FileNotFoundError):
         return FileMissing(f"{doing}: the file is gone ({reason})")
-    if error.errno in _PASSING | _NOT_OPENED:
-        return StorageError(f"{doing}: {reason}")
-    return StorageFailed(f"{doing}: {reason}")
+    if error.errno in _BROKEN or getattr(error, "winerror", None) in _WINDOWS_BROKEN:
+        return StorageFailed(f"{doing}: {reason}")
+    return StorageError(f"{doing}: {reason}")

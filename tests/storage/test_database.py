@@ -383,6 +383,9 @@ IOERR_WRITE, IOERR_FSYNC = 10 | 3 << 8, 10 | 4 << 8
         (failure(8), StorageFailed),
         (failure(5), StorageError),
         (failure(1), StorageError),
+        (failure(14), StorageError),  # cantopen: no descriptor is left
+        (failure(15), StorageError),  # protocol: a lost race
+        (failure(10 | 12 << 8), StorageError),  # ioerr, no memory
         (sqlite3.OperationalError("database or disk is full"), StorageFull),
         (sqlite3.OperationalError("disk I/O error"), StorageFailed),
         (sqlite3.OperationalError("database is locked"), StorageError),
@@ -590,7 +593,11 @@ def test_a_message_id_is_never_used_twice(database: Database) -> None:
         (OSError(errno.EMFILE, "many"), "StorageError"),
         (OSError(errno.EIO, "bad"), "StorageFailed"),
         (FileNotFoundError(errno.ENOENT, "gone"), "FileMissing"),
-        (OSError("odd"), "StorageFailed"),
+        (OSError(errno.ENXIO, "no device"), "StorageFailed"),
+        (OSError(errno.EROFS, "read-only"), "StorageFailed"),
+        (OSError(errno.EINVAL, "a packet's doing"), "StorageError"),
+        (OSError(errno.EEXIST, "there"), "StorageError"),
+        (OSError("odd"), "StorageError"),
     ],
 )
 def test_each_error_of_the_system_says_whether_the_disk_can_be_trusted(
