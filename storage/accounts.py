@@ -20,13 +20,16 @@ __all__ = [
     "create",
     "credential_versions",
     "drop_key",
+    "end_key",
     "find",
     "find_key",
+    "is_current",
     "mark_deleted",
     "page",
     "set_password",
     "store_key",
     "touch_key",
+    "use_key",
 ]
 
 
@@ -138,6 +141,15 @@ def credential_versions(connection: sqlite3.Connection) -> dict[int, int]:
     )
 
 
+def is_current(connection: sqlite3.Connection, account_id: int, credential_version: int) -> bool:
+    """Return whether the account still is what a session logged in to: neither deleted nor given
+    another password since (both raise the version)."""
+    row = connection.execute(
+        "SELECT credential_version FROM accounts WHERE id = ?", (account_id,)
+    ).fetchone()
+    return row is not None and row[0] == credential_version
+
+
 def store_key(connection: sqlite3.Connection, account_id: int, key_hash: bytes, now: int) -> None:
     """The account's session key, as a hash; the one before is gone."""
     connection.execute(
@@ -162,6 +174,22 @@ def touch_key(connection: sqlite3.Connection, account_id: int, now: int) -> None
     """The account's session key was used now. Without a key nothing happens."""
     connection.execute(
         "UPDATE session_keys SET last_used = ? WHERE account_id = ?", (now, account_id)
+    )
+
+
+def use_key(connection: sqlite3.Connection, account_id: int, key_hash: bytes, now: int) -> bool:
+    """Note that this very key was used now; False where the account has it no more."""
+    cursor = connection.execute(
+        "UPDATE session_keys SET last_used = ? WHERE account_id = ? AND key_hash = ?",
+        (now, account_id, key_hash),
+    )
+    return cursor.rowcount == 1
+
+
+def end_key(connection: sqlite3.Connection, account_id: int, key_hash: bytes) -> None:
+    """End this very key of the account; a newer one stays."""
+    connection.execute(
+        "DELETE FROM session_keys WHERE account_id = ? AND key_hash = ?", (account_id, key_hash)
     )
 
 

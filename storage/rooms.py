@@ -28,6 +28,7 @@ __all__ = [
     "depart",
     "departed_ids",
     "find",
+    "find_for",
     "mark_deleted",
     "member_chatids",
     "member_count",
@@ -87,6 +88,18 @@ def find(connection: sqlite3.Connection, room_id: str) -> Room | None:
 def by_pk(connection: sqlite3.Connection, pk: int) -> Room | None:
     """The room with this number, a deleted one too."""
     row = connection.execute(f"SELECT {_COLUMNS} FROM rooms r WHERE r.pk = ?", (pk,)).fetchone()
+    return _room(row) if row else None
+
+
+def find_for(connection: sqlite3.Connection, room_id: str, account_id: int) -> Room | None:
+    """Return the room with this id where it exists for the account: open, or with the account
+    among its members, and not deleted."""
+    row = connection.execute(
+        f"""SELECT {_COLUMNS} FROM rooms r WHERE r.room_id = ? AND r.deleted_at IS NULL
+            AND (r.private = 0 OR EXISTS (
+                SELECT 1 FROM members m WHERE m.room_pk = r.pk AND m.account_id = ?))""",
+        (room_id, account_id),
+    ).fetchone()
     return _room(row) if row else None
 
 

@@ -1,5 +1,5 @@
-"""The flat files of uploads: `NAME.part` while it grows, `NAME` when it is complete. Names are
-ours, never a user's.
+"""The flat files of uploads: `NAME.part` while it grows, `NAME` when it is complete, and in the
+folder `orphans` what no row of the database names. Names are ours, never a user's.
 
 Owns the folder `uploads`. Never knows which user, room or file name a file belongs to (see
 `uploads`), never keeps a file open. Any thread may call `UploadFiles`; a `PartFile` belongs to one
@@ -14,14 +14,17 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from storage import portable
 from storage.errors import from_os_error
 
-__all__ = ["PartFile", "UploadFiles", "new_name"]
+__all__ = ["ORPHAN_DAYS", "PartFile", "UploadFiles", "new_name"]
+
+ORPHAN_DAYS = 30
+"""How long a file that no row names is kept."""
 
 _NAME = re.compile(r"[0-9a-f]{32}")
 _OURS = re.compile(r"([0-9a-f]{32})(\.part)?")
@@ -84,6 +87,7 @@ class UploadFiles:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._orphanage = folder / "orphans"
 
     # -- growing files -----------------------------------------------------------------------------
 
@@ -175,6 +179,60 @@ class UploadFiles:
             for entry in entries
             if entry.endswith(".part") and _OURS.fullmatch(entry)
         ]
+
+    def bring_back(self, known: set[str]) -> int:
+        """Move what was set aside, and is in `known` now, back to its place; how many files. For
+        the start, before anybody uploads: the database that knows them was put back."""
+        count = 0
+        with _translated("bringing uploads back"):
+            for entry, name in self._orphans():
+                if name in known and not os.path.lexists(self._folder / entry):
+                    os.replace(self._orphanage / entry, self._folder / entry)
+                    count += 1
+            if count:
+                portable.sync_folder(self._folder)
+        return count
+
+    def set_orphans_aside(self, known: set[str], now: float) -> int:
+        """Move the files of ours whose name is not in `known` into `orphans`, and say how many.
+
+        For the start, before anybody uploads. A file that no row names may be all that is left of
+        an upload that a newer database knows, so it is kept for `ORPHAN_DAYS` from `now` (seconds
+        since 1970). What isn't named in our way is left alone.
+        """
+        count = 0
+        with _translated("setting orphaned uploads aside"):
+            for entry in os.listdir(self._folder):
+                ours = _OURS.fullmatch(entry)
+                if ours is None or ours[1] in known:
+                    continue
+                with suppress(FileExistsError):
+                    os.mkdir(self._orphanage, 0o700)
+                os.replace(self._folder / entry, self._orphanage / entry)
+                with suppress(OSError):  # a symbolic link that leads nowhere
+                    os.utime(self._orphanage / entry, (now, now))
+                count += 1
+        return count
+
+    def remove_old_orphans(self, now: float) -> int:
+        """Remove what was set aside more than `ORPHAN_DAYS` ago, and say how many files."""
+        count = 0
+        with _translated("removing old orphaned uploads"):
+            for entry, _ in self._orphans():
+                path = self._orphanage / entry
+                if path.lstat().st_mtime < now - ORPHAN_DAYS * 86_400:
+                    path.unlink(missing_ok=True)
+                    count += 1
+        return count
+
+    def _orphans(self) -> list[tuple[str, str]]:
+        """Return (entry, disk name) of each file of ours that was set aside."""
+        try:
+            entries = os.listdir(self._orphanage)
+        except FileNotFoundError:
+            return []
+        found = ((entry, _OURS.fullmatch(entry)) for entry in entries)
+        return [(entry, ours[1]) for entry, ours in found if ours]
 
     def remove_orphans(self, known: set[str]) -> int:
         """Remove the files of ours whose name is not in `known`, and say how many. For the start,

@@ -44,7 +44,10 @@ __all__ = [
 EMPTY_FILE_BYTES = 4096
 """What an empty file counts as in its user's share: a block of the disk is the least that a file
 with a name can take (docs/PROTOCOL.md, R-FILE-22)."""
-_COUNTED = f"COALESCE(SUM(CASE file_size WHEN 0 THEN {EMPTY_FILE_BYTES} ELSE file_size END), 0)"
+_COUNTED = (
+    f"CAST(TOTAL(CASE file_size WHEN 0 THEN {EMPTY_FILE_BYTES} ELSE file_size END) AS INTEGER)"
+)
+"""SUM would fail where declared sizes add up to more than 64 bits, TOTAL ends at the largest."""
 MAX_NAME_BYTES = 255
 _MAX_EXTENSION_BYTES = 32
 
@@ -190,18 +193,26 @@ def save_progress(
     first_number: int | None,
     received: Ranges,
     now: int,
-) -> None:
-    """What has come so far. To be called only when the chunks in `received` are synced to disk: a
-    resumed upload relies on it."""
-    connection.execute(
+) -> bool:
+    """Store what has come so far; False where the upload is not open any more.
+
+    To be called only when the chunks in `received` are synced to disk: a resumed upload relies on
+    it.
+    """
+    cursor = connection.execute(
         "UPDATE open_uploads SET chunk_size = ?, first_number = ?, received = ?, touched_at = ? WHERE id = ?",
         (chunk_size, first_number, json.dumps(received), now, upload_id),
     )
+    return cursor.rowcount == 1
 
 
-def close_upload(connection: sqlite3.Connection, upload_id: int) -> None:
-    """The upload is not open any more; its flat file is the caller's to finish or remove."""
-    connection.execute("DELETE FROM open_uploads WHERE id = ?", (upload_id,))
+def close_upload(connection: sqlite3.Connection, upload_id: int) -> bool:
+    """Make the upload open no more; whether it was.
+
+    Whoever is told True owns its flat file once the transaction is committed, to finish or to
+    remove it. Whoever is told False must leave the file alone: it is somebody else's.
+    """
+    return connection.execute("DELETE FROM open_uploads WHERE id = ?", (upload_id,)).rowcount == 1
 
 
 def count_open(connection: sqlite3.Connection, account_id: int) -> int:
@@ -225,7 +236,9 @@ def declared_bytes(connection: sqlite3.Connection, account_id: int) -> int:
 def declared_bytes_total(connection: sqlite3.Connection) -> int:
     """The sizes that all open uploads were announced with, summed."""
     return int(
-        connection.execute("SELECT COALESCE(SUM(file_size), 0) FROM open_uploads").fetchone()[0]
+        connection.execute("SELECT CAST(TOTAL(file_size) AS INTEGER) FROM open_uploads").fetchone()[
+            0
+        ]
     )
 
 

@@ -77,6 +77,34 @@ def test_an_account_has_one_session_key_and_its_last_use_is_known(database: Data
         assert accounts.find_key(connection, b"new") is None
 
 
+def test_a_key_is_used_and_ended_only_while_it_is_the_accounts_own(database: Database) -> None:
+    with database.transaction() as connection:
+        account = accounts.create(connection, "a", "a", "record", 10)
+        accounts.store_key(connection, account.id, b"old", 10)
+        assert accounts.use_key(connection, account.id, b"old", 15)
+        assert accounts.find_key(connection, b"old") == (account, 15)
+        accounts.store_key(connection, account.id, b"new", 20)
+        assert not accounts.use_key(connection, account.id, b"old", 30)
+        accounts.end_key(connection, account.id, b"old")
+        assert accounts.find_key(connection, b"new") == (account, 20)
+        accounts.end_key(connection, account.id, b"new")
+        assert accounts.find_key(connection, b"new") is None
+
+
+def test_an_account_is_current_until_its_password_changes_or_it_is_deleted(
+    database: Database,
+) -> None:
+    with database.transaction() as connection:
+        one, two = (accounts.create(connection, name, name, "r", 10) for name in ("a", "b"))
+        assert accounts.is_current(connection, one.id, one.credential_version)
+        accounts.set_password(connection, one.id, "new")
+        assert not accounts.is_current(connection, one.id, one.credential_version)
+        assert accounts.is_current(connection, one.id, one.credential_version + 1)
+        accounts.mark_deleted(connection, two.id, 20)
+        assert not accounts.is_current(connection, two.id, two.credential_version)
+        assert not accounts.is_current(connection, 99, 1)
+
+
 def test_pages_of_accounts_are_sorted_by_code_points_and_skip_deleted_ones(
     database: Database,
 ) -> None:

@@ -34,6 +34,23 @@ def test_a_room_is_found_by_either_of_its_names(database: Database) -> None:
         assert rooms.by_pk(connection, 99) is None
 
 
+def test_a_room_is_found_for_whom_it_exists(database: Database) -> None:
+    with database.transaction() as connection:
+        everybodys = rooms.create_open(connection, "math", ANN, 5)
+        team = rooms.create_private(connection, "p-1", "Team", ANN, [BOB], 5)
+        rooms.depart(connection, everybodys.pk, CAT)
+        assert rooms.find_for(connection, "math", CAT) == everybodys, "who left it may read it"
+        for account_id, found in ((ANN, team), (BOB, team), (CAT, None)):
+            assert rooms.find_for(connection, "p-1", account_id) == found
+        rooms.remove_member(connection, team.pk, BOB)
+        assert rooms.find_for(connection, "p-1", BOB) is None
+        rooms.mark_deleted(connection, team.pk, 6)
+        rooms.mark_deleted(connection, everybodys.pk, 6)
+        assert rooms.find_for(connection, "p-1", ANN) is None
+        assert rooms.find_for(connection, "math", ANN) is None
+        assert rooms.find_for(connection, "never", ANN) is None
+
+
 def test_a_room_id_is_given_once_even_after_deletion(database: Database) -> None:
     with database.transaction() as connection:
         made = rooms.create_open(connection, "math", ANN, 5)

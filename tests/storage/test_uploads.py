@@ -17,7 +17,7 @@ import pytest
 from storage import accounts, portable, rooms, uploads
 from storage.database import Database
 from storage.errors import FileMissing, NameTaken, StorageError, StorageFailed, StorageFull
-from storage.upload_files import UploadFiles, new_name
+from storage.upload_files import ORPHAN_DAYS, UploadFiles, new_name
 
 
 @pytest.fixture
@@ -118,6 +118,26 @@ def test_what_is_begun_counts_at_its_declared_size(database: Database) -> None:
         assert uploads.declared_bytes(connection, ANN) == 120
         assert uploads.declared_bytes_total(connection) == 123
         assert uploads.count_open(connection, ANN) == 2
+
+
+def test_one_alone_is_told_that_it_closed_an_upload_and_owns_its_bytes(database: Database) -> None:
+    with database.transaction() as connection:
+        made = begin(connection)
+        assert uploads.save_progress(connection, made.id, 5, 1, (), 9)
+        assert uploads.close_upload(connection, made.id)
+        assert not uploads.close_upload(connection, made.id)
+        assert not uploads.save_progress(connection, made.id, 5, 1, ((0, 0),), 9)
+        assert uploads.all_open(connection) == []
+
+
+def test_sums_of_the_largest_sizes_do_not_overflow(database: Database) -> None:
+    with database.transaction() as connection:
+        for number in range(3):
+            begin(connection, file_name=f"{number}", file_size=2**62)
+            keep(connection, base_name=f"{number}", size=2**62)
+        assert uploads.declared_bytes(connection, ANN) >= 2**62
+        assert uploads.declared_bytes_total(connection) >= 2**62
+        assert uploads.used_bytes(connection, ANN) >= 2**62
 
 
 def test_only_untouched_uploads_are_stale(database: Database) -> None:
@@ -256,8 +276,9 @@ def test_a_flat_file_is_for_its_owner_alone(tmp_path: Path, files: UploadFiles) 
 def test_a_name_is_given_once(files: UploadFiles) -> None:
     name = new_name()
     files.create(name).close()
-    with pytest.raises(StorageFailed):
+    with pytest.raises(StorageError) as caught:
         files.create(name)
+    assert type(caught.value) is StorageError, "no reason to end the server"
 
 
 @pytest.mark.parametrize("name", ["", "../chat.db", "a" * 31, "A" * 32, "a" * 32 + "\n"])
@@ -312,6 +333,49 @@ def test_orphans_go_and_everything_else_stays(tmp_path: Path, files: UploadFiles
     files.remove(done)
     files.remove(done)
     assert names(tmp_path) == {"notes.txt"}
+
+
+def test_what_no_row_names_is_set_aside_and_kept_for_30_days(
+    tmp_path: Path, files: UploadFiles
+) -> None:
+    begun, done, orphan, orphan_part = (new_name() for _ in range(4))
+    for entry in (f"{begun}.part", done, orphan, f"{orphan_part}.part", "notes.txt"):
+        (tmp_path / "uploads" / entry).write_text(entry)
+    now = 1_700_000_000.0
+    assert files.set_orphans_aside({begun, done}, now) == 2
+    assert files.set_orphans_aside({begun, done}, now) == 0
+    assert names(tmp_path) == {f"{begun}.part", done, "notes.txt", "orphans"}
+    aside = tmp_path / "uploads" / "orphans"
+    assert {path.name for path in aside.iterdir()} == {orphan, f"{orphan_part}.part"}
+    assert (aside / orphan).read_text() == orphan
+    (aside / "notes.txt").write_text("not ours")
+    assert files.remove_old_orphans(now + ORPHAN_DAYS * 86_400) == 0
+    assert files.remove_old_orphans(now + ORPHAN_DAYS * 86_400 + 1) == 2
+    assert {path.name for path in aside.iterdir()} == {"notes.txt"}
+
+
+def test_what_was_set_aside_comes_back_with_the_database_that_knows_it(
+    tmp_path: Path, files: UploadFiles
+) -> None:
+    stored, begun, other = (new_name() for _ in range(3))
+    for entry in (stored, f"{begun}.part", other):
+        (tmp_path / "uploads" / entry).write_text(entry)
+    assert files.bring_back({stored}) == 0, "nothing was ever set aside"
+    assert files.set_orphans_aside(set(), 5.0) == 3
+    assert files.bring_back({stored, begun}) == 2
+    assert names(tmp_path) == {stored, f"{begun}.part", "orphans"}
+    assert (tmp_path / "uploads" / stored).read_text() == stored
+
+
+def test_a_file_in_its_place_is_never_replaced_by_one_set_aside(
+    tmp_path: Path, files: UploadFiles
+) -> None:
+    name = new_name()
+    (tmp_path / "uploads" / name).write_text("aside")
+    files.set_orphans_aside(set(), 5.0)
+    (tmp_path / "uploads" / name).write_text("in its place")
+    assert files.bring_back({name}) == 0
+    assert (tmp_path / "uploads" / name).read_text() == "in its place"
 
 
 def test_the_free_room_is_told(files: UploadFiles) -> None:
