@@ -1,7 +1,7 @@
 """protocol.py by itself: framing, strict JSON, every field of every request, chunks, names, times,
 the journal's reader.
 
-No socket, no thread, no clock. What needs a server is in tests/test_contract_*.py.
+No socket, no thread, no clock. What needs a server is in tests/contract/.
 """
 
 from __future__ import annotations
