@@ -1,7 +1,7 @@
 """The commands of the line client: what is typed after a slash.
 
 Owns the table of commands, with usage and help, and what each does. Never reads or draws the screen
-itself: a `Desk` does. Runs in the thread that reads what is typed; a command may wait for the
+itself: a `CommandContext` does. Runs in the thread that reads what is typed; a command may wait for the
 server.
 """
 
@@ -25,7 +25,7 @@ MAX_HISTORY: Final = 1_000
 MAX_ROOM_NAME: Final = 64  # of the protocol; two names of 32 are longer together
 
 
-class Desk(Protocol):
+class CommandContext(Protocol):
     """What a command may use of the line client."""
 
     chat: Connection
@@ -110,14 +110,14 @@ class Command:
 
     usage: str
     help: str
-    run: Callable[[Desk, str], None]
+    run: Callable[[CommandContext, str], None]
 
 
-def run_line(desk: Desk, line: str) -> str | None:
+def run_line(context: CommandContext, line: str) -> str | None:
     """Do what a typed line asks for; returns the text to say in the room, or None where it was a
     command.
 
-    A line that begins with two slashes is text that begins with one. Errors are told on the desk.
+    A line that begins with two slashes is text that begins with one. Errors are told on the context.
     """
     if not line.startswith("/"):
         return line
@@ -126,18 +126,18 @@ def run_line(desk: Desk, line: str) -> str | None:
     word, _, argument = line[1:].partition(" ")
     command = COMMANDS.get(word.lower())
     if command is None:
-        desk.say(
+        context.say(
             f"There is no command /{visible(word)}. There are: {' '.join('/' + name for name in COMMANDS)}"
         )
         return None
     try:
-        command.run(desk, argument.strip())
+        command.run(context, argument.strip())
     except WrongUse as error:
-        desk.say(f"{error}. Type: {command.usage}")
+        context.say(f"{error}. Type: {command.usage}")
     except ServerError as error:
-        desk.say(f"The server refused: {visible(str(error))}")
+        context.say(f"The server refused: {visible(str(error))}")
     except ChatError as error:
-        desk.say(f"That did not work: {visible(str(error))}")
+        context.say(f"That did not work: {visible(str(error))}")
     return None
 
 
@@ -157,16 +157,16 @@ def _words(argument: str) -> list[str]:
         return argument.split()
 
 
-def _help(desk: Desk, argument: str) -> None:
+def _help(context: CommandContext, argument: str) -> None:
     if argument:
         command = COMMANDS.get(argument.lstrip("/").lower())
         if command is None:
             raise WrongUse(f"There is no command /{visible(argument.lstrip('/'))}")
-        desk.say(f"{command.usage}: {command.help}")
+        context.say(f"{command.usage}: {command.help}")
         return
     width = max(len(command.usage) for command in COMMANDS.values())
     lines = [f"  {command.usage:<{width}}  {command.help}" for command in COMMANDS.values()]
-    desk.say(
+    context.say(
         "\n".join(
             [
                 "Type to talk. Commands:",
@@ -177,9 +177,9 @@ def _help(desk: Desk, argument: str) -> None:
     )
 
 
-def _rooms(desk: Desk, argument: str) -> None:
-    rooms = desk.chat.rooms()
-    desk.remember_rooms(rooms)
+def _rooms(context: CommandContext, argument: str) -> None:
+    rooms = context.chat.rooms()
+    context.remember_rooms(rooms)
     lines = []
     for number, room in enumerate(rooms, 1):
         kind = (
@@ -187,63 +187,65 @@ def _rooms(desk: Desk, argument: str) -> None:
             if room.private
             else "open"
         )
-        unread = f", {words}" if (words := desk.unread_in_words(room.room_id)) else ""
-        here = ", you are here" if room.room_id == desk.room else ""
+        unread = f", {words}" if (words := context.unread_in_words(room.room_id)) else ""
+        here = ", you are here" if room.room_id == context.room else ""
         lines.append(f"  {number} {visible(room.name)}: {kind}{unread}{here}")
-    desk.say("\n".join([f"Rooms ({len(rooms)}); go to one with /room NAME or its number:", *lines]))
+    context.say(
+        "\n".join([f"Rooms ({len(rooms)}); go to one with /room NAME or its number:", *lines])
+    )
 
 
-def _room(desk: Desk, argument: str) -> None:
+def _room(context: CommandContext, argument: str) -> None:
     if not argument:
-        desk.say(f"You are in {desk.name_of(desk.room)}.")
+        context.say(f"You are in {context.name_of(context.room)}.")
         return
-    room_id = desk.find_room(argument)
+    room_id = context.find_room(argument)
     if (
         room_id == argument
         and argument.isascii()
         and argument.isdigit()
-        and not desk.is_known(argument)
+        and not context.is_known(argument)
     ):
-        count = desk.room_count()
+        count = context.room_count()
         there = "there is 1 room" if count == 1 else f"there are {count} rooms"
         raise WrongUse(
             f"No room has the number {argument}; {there}: /rooms lists them, /join {argument} enters an open room of that name"
         )
-    desk.enter(room_id)
+    context.enter(room_id)
 
 
-def _join(desk: Desk, argument: str) -> None:
-    room_id = desk.find_room(_needed(argument, "The room"))
+def _join(context: CommandContext, argument: str) -> None:
+    room_id = context.find_room(_needed(argument, "The room"))
     note = ""
     try:
-        desk.chat.join_room(room_id)
+        context.chat.join_room(room_id)
     except ServerError as error:
-        session = desk.chat.session
+        session = context.chat.session
         extended = session is not None and session.extended
         if extended and (error.code != "room_not_found" or room_id.startswith("p-")):
             raise
         note = "The first message that you type makes this room." if extended else ""
-    desk.enter(room_id, note=note)
+    context.enter(room_id, note=note)
 
 
-def _leave(desk: Desk, argument: str) -> None:
-    room_id = desk.find_room(argument) if argument else desk.room
-    desk.chat.leave_room(room_id)
-    desk.say(f"You left {desk.name_of(room_id)}.")
-    if room_id == desk.room and room_id != "lobby":
-        desk.enter("lobby")
+def _leave(context: CommandContext, argument: str) -> None:
+    room_id = context.find_room(argument) if argument else context.room
+    context.chat.leave_room(room_id)
+    context.say(f"You left {context.name_of(room_id)}.")
+    if room_id == context.room and room_id != "lobby":
+        context.enter("lobby")
 
 
-def _create(desk: Desk, argument: str) -> None:
+def _create(context: CommandContext, argument: str) -> None:
     words = _words(_needed(argument, "The name of the room"))
-    room_id = desk.chat.create_room(words[0], words[1:])
-    desk.remember_rooms(desk.chat.rooms())
-    desk.enter(room_id)
+    room_id = context.chat.create_room(words[0], words[1:])
+    context.remember_rooms(context.chat.rooms())
+    context.enter(room_id)
 
 
-def _msg(desk: Desk, argument: str) -> None:
+def _msg(context: CommandContext, argument: str) -> None:
     user, _, text = _needed(argument, "The name of the user").partition(" ")
-    session = desk.chat.session
+    session = context.chat.session
     if session is None or not session.extended:
         raise WrongUse(
             "This server knows no private rooms" if session is not None else "You are not logged in"
@@ -251,15 +253,15 @@ def _msg(desk: Desk, argument: str) -> None:
     two = sorted((session.chatid, user), key=protocol.fold_chatid)
     if protocol.fold_chatid(two[0]) == protocol.fold_chatid(two[1]):
         raise WrongUse("That is your own name")
-    rooms = desk.chat.rooms()
+    rooms = context.chat.rooms()
     found = [room.room_id for room in rooms if room.private and _is_room_of(two, room)]
     if not found:
-        found = [desk.chat.create_room(_name_for(two), [user])]
-        rooms = desk.chat.rooms()
-    desk.remember_rooms(rooms)
-    desk.enter(found[0])
+        found = [context.chat.create_room(_name_for(two), [user])]
+        rooms = context.chat.rooms()
+    context.remember_rooms(rooms)
+    context.enter(found[0])
     if text.strip():
-        desk.talk(text.strip())
+        context.talk(text.strip())
 
 
 def _is_room_of(two: list[str], room: Room) -> bool:
@@ -274,56 +276,60 @@ def _name_for(two: list[str]) -> str:
     return " & ".join(two)[:MAX_ROOM_NAME].rstrip()
 
 
-def _add(desk: Desk, argument: str) -> None:
-    desk.chat.add_user(desk.room, _needed(argument, "The name of the user"))
-    desk.say(f"{visible(argument)} is now a member of {desk.name_of(desk.room)}.")
+def _add(context: CommandContext, argument: str) -> None:
+    context.chat.add_user(context.room, _needed(argument, "The name of the user"))
+    context.say(f"{visible(argument)} is now a member of {context.name_of(context.room)}.")
 
 
-def _remove(desk: Desk, argument: str) -> None:
-    desk.chat.remove_user(desk.room, _needed(argument, "The name of the user"))
-    desk.say(f"{visible(argument)} is no longer a member of {desk.name_of(desk.room)}.")
+def _remove(context: CommandContext, argument: str) -> None:
+    context.chat.remove_user(context.room, _needed(argument, "The name of the user"))
+    context.say(f"{visible(argument)} is no longer a member of {context.name_of(context.room)}.")
 
 
-def _rename(desk: Desk, argument: str) -> None:
-    desk.chat.rename_room(desk.room, _needed(argument, "The new name"))
-    desk.remember_rooms(desk.chat.rooms())
-    desk.say(f"The room is now called {visible(argument)}.")
+def _rename(context: CommandContext, argument: str) -> None:
+    context.chat.rename_room(context.room, _needed(argument, "The new name"))
+    context.remember_rooms(context.chat.rooms())
+    context.say(f"The room is now called {visible(argument)}.")
 
 
-def _delete(desk: Desk, argument: str) -> None:
-    room_id = desk.find_room(_needed(argument, "The room"))
-    desk.chat.delete_room(room_id)
-    desk.say(f"{desk.name_of(room_id)} is deleted.")
-    if room_id == desk.room:
-        desk.enter("lobby")
+def _delete(context: CommandContext, argument: str) -> None:
+    room_id = context.find_room(_needed(argument, "The room"))
+    context.chat.delete_room(room_id)
+    context.say(f"{context.name_of(room_id)} is deleted.")
+    if room_id == context.room:
+        context.enter("lobby")
 
 
-def _who(desk: Desk, argument: str) -> None:
-    users = desk.chat.users()
-    members = desk.chat.room_users(desk.room)
-    desk.remember_people([*users.users, *members])
+def _who(context: CommandContext, argument: str) -> None:
+    users = context.chat.users()
+    members = context.chat.room_users(context.room)
+    context.remember_people([*users.users, *members])
     online = [name for name in members if name in users.online]
     others = [name for name in members if name not in users.online]
-    desk.say(f"In {desk.name_of(desk.room)}, on now: {_names(online)}. Not on: {_names(others)}.")
+    context.say(
+        f"In {context.name_of(context.room)}, on now: {_names(online)}. Not on: {_names(others)}."
+    )
 
 
 def _names(names: list[str]) -> str:
     return ", ".join(map(visible, names)) or "nobody"
 
 
-def _history(desk: Desk, argument: str) -> None:
+def _history(context: CommandContext, argument: str) -> None:
     if argument and not (
         argument.isascii() and argument.isdigit() and 1 <= int(argument) <= MAX_HISTORY
     ):
         raise WrongUse(f"{visible(argument)!r} is no number from 1 to {MAX_HISTORY}")
-    page = desk.chat.history(desk.room, before_id=None, limit=int(argument or 20))
+    page = context.chat.history(context.room, before_id=None, limit=int(argument or 20))
     older = ", older ones left out" if page.has_more else ""
-    desk.say(f"The last {len(page.messages)} messages of {desk.name_of(desk.room)}{older}:")
+    context.say(
+        f"The last {len(page.messages)} messages of {context.name_of(context.room)}{older}:"
+    )
     for message in page.messages:
-        desk.show_message(message)
+        context.show_message(message)
 
 
-def _send(desk: Desk, argument: str) -> None:
+def _send(context: CommandContext, argument: str) -> None:
     path = Path(_needed(argument, "The file")).expanduser()
     # a name dropped onto a terminal comes in quotation marks, or with backslashes before its spaces
     if not path.is_file():
@@ -331,66 +337,66 @@ def _send(desk: Desk, argument: str) -> None:
         path = Path(words[0]).expanduser() if len(words) == 1 else path
     if not path.is_file():
         raise WrongUse(f"There is no file {visible(str(path))!r}")
-    desk.send_file(path)
+    context.send_file(path)
 
 
-def _files(desk: Desk, argument: str) -> None:
-    files = desk.chat.files(desk.room)
-    desk.remember_files([file.file_path for file in files])
+def _files(context: CommandContext, argument: str) -> None:
+    files = context.chat.files(context.room)
+    context.remember_files([file.file_path for file in files])
     lines = [
         f"  {visible(file.file_path)}"
         + (f", {size_in_words(file.file_size)} by {visible(file.sender)}" if file.sender else "")
         for file in files
     ]
-    desk.say(
+    context.say(
         "\n".join(
             [
-                f"Files of {desk.name_of(desk.room)} ({len(files)}); fetch one with /get NAME:",
+                f"Files of {context.name_of(context.room)} ({len(files)}); fetch one with /get NAME:",
                 *lines,
             ]
         )
     )
 
 
-def _get(desk: Desk, argument: str) -> None:
-    desk.fetch_file(_needed(argument, "The name of the file"))
+def _get(context: CommandContext, argument: str) -> None:
+    context.fetch_file(_needed(argument, "The name of the file"))
 
 
-def _cancel(desk: Desk, argument: str) -> None:
-    desk.cancel_transfer()
+def _cancel(context: CommandContext, argument: str) -> None:
+    context.cancel_transfer()
 
 
-def _retry(desk: Desk, argument: str) -> None:
-    desk.retry()
+def _retry(context: CommandContext, argument: str) -> None:
+    context.retry()
 
 
-def _packets(desk: Desk, argument: str) -> None:
+def _packets(context: CommandContext, argument: str) -> None:
     if argument and argument not in MODES:
         raise WrongUse(f"{visible(argument)!r} is none of {', '.join(MODES)}")
     if argument:
-        desk.show_packets(argument)
-    desk.say(
+        context.show_packets(argument)
+    context.say(
         {
             "off": "Packets are not shown.",
             "brief": "Each packet is shown in a line: direction, time, bytes, the four length bytes, action, transaction.",
             "full": "Each packet is shown whole. Passwords and keys are hidden, long packets cut.",
-        }[desk.packets_shown()]
+        }[context.packets_shown()]
     )
 
 
-def _status(desk: Desk, argument: str) -> None:
-    desk.say("\n".join(desk.status_lines()))
+def _status(context: CommandContext, argument: str) -> None:
+    context.say("\n".join(context.status_lines()))
 
 
-def _password(desk: Desk, argument: str) -> None:
-    desk.change_password()
+def _password(context: CommandContext, argument: str) -> None:
+    context.change_password()
 
 
-def _login(desk: Desk, argument: str) -> None:
-    desk.log_in_again()
+def _login(context: CommandContext, argument: str) -> None:
+    context.log_in_again()
 
 
-def _quit(desk: Desk, argument: str) -> None:
+def _quit(context: CommandContext, argument: str) -> None:
     raise Quit
 
 

@@ -15,7 +15,7 @@ from client.base.text import visible
 from client.records import Room
 
 
-class RoomBook:
+class RoomList:
     """The rooms in the order of their numbers, and the unread messages of each."""
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class RoomBook:
             self._unread.clear()
             self._named.clear()
 
-    def rooms(self) -> list[Room]:
+    def all(self) -> list[Room]:
         """The rooms in the order of their numbers."""
         with self._lock:
             return list(self._rooms)
@@ -87,7 +87,7 @@ class RoomBook:
     def find(self, word: str) -> str:
         """The id of the room that is meant by an id, a name or a number; a word that means none is
         given back."""
-        rooms = self.rooms()
+        rooms = self.all()
         for room in rooms:
             if room.room_id == word:
                 return word
