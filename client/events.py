@@ -78,7 +78,7 @@ class OwnMessage:
 
 
 @dataclass(frozen=True)
-class Lost:
+class Disconnected:
     """The connection is down; attempt number `attempt` to get it back comes in `retry_seconds`."""
 
     reason: str
@@ -87,7 +87,7 @@ class Lost:
 
 
 @dataclass(frozen=True)
-class Back:
+class Reconnected:
     """The connection is back, the session taken up, and `missed` messages were fetched (they came
     before this).
 
@@ -117,7 +117,7 @@ class ServerEvent:
 
 
 @dataclass(frozen=True)
-class Gap:
+class EventsDropped:
     """Nobody took the events in time, so the oldest `count` were dropped; messages among them are
     in the history."""
 
@@ -125,7 +125,7 @@ class Gap:
 
 
 @dataclass(frozen=True)
-class Trouble:
+class ProtocolViolation:
     """The server sent something that breaks the protocol; it was ignored."""
 
     text: str
@@ -144,12 +144,12 @@ Event = (
     | CountsDisagreed
     | FileShared
     | OwnMessage
-    | Lost
-    | Back
+    | Disconnected
+    | Reconnected
     | LoggedOut
     | ServerEvent
-    | Gap
-    | Trouble
+    | EventsDropped
+    | ProtocolViolation
     | PacketSeen
 )
 
@@ -186,7 +186,7 @@ class Arrivals:
                     return None
                 self._changed.wait(left)
             if self._dropped:
-                gap, self._dropped = Gap(self._dropped), 0
+                gap, self._dropped = EventsDropped(self._dropped), 0
                 return gap
             return self._events.popleft()
 

@@ -177,11 +177,11 @@ def upload(
     try:
         with open(source, "rb") as file:
             size, digest = _size_and_hash(file, transfer)
-            chat.add_listener(transfer)
+            chat.add_consumer(transfer)
             try:
                 return _Sending(chat, transfer, file, size, digest, progress).run()
             finally:
-                chat.remove_listener(transfer)
+                chat.remove_consumer(transfer)
     except OSError as error:
         raise TransferFailed(f"{source.name} can't be read: {error.strerror or error}") from error
     finally:
@@ -456,7 +456,7 @@ def download(
 
 
 def _fetch(chat: Connection, transfer: _Download, progress: Progress) -> None:
-    chat.add_listener(transfer)
+    chat.add_consumer(transfer)
     try:
         for _ in range(MAX_ROUNDS):
             try:
@@ -472,7 +472,7 @@ def _fetch(chat: Connection, transfer: _Download, progress: Progress) -> None:
                 raise
         raise TransferFailed("the file could not be fetched whole in many attempts")
     finally:
-        chat.remove_listener(transfer)
+        chat.remove_consumer(transfer)
 
 
 def _wait_for_all(transfer: _Download, progress: Progress) -> None:

@@ -27,6 +27,10 @@ OURS = {
     *DOORS,
 }
 
+CLIENT_DATA = {"client.errors", "client.events", "client.records"}
+CLIENT_INSIDE = {"client.session", "client.network", "client.base", *CLIENT_DATA}
+CLIENT_FACE = {"client.connection", "client.transfers"}
+
 MAY_IMPORT: dict[str, set[str]] = {
     # The longest name that fits counts. What a package takes from itself is listed too.
     "protocol": set(),
@@ -34,6 +38,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "server.base.limits": {"server.base.locks"},
     "storage": {"storage"},
     "server": {"server", "protocol", "storage"},
+    # The client from below: each row may use those above it.
+    "client.base": {"client.base", "protocol"},
+    "client.errors": {"client.base"},
+    "client.events": {"client.errors"},
+    "client.records": {"client.events"},
+    "client.network": {"client.network", "client.base", *CLIENT_DATA, "protocol"},
+    "client.session": {"client.session", "client.network", "client.base", *CLIENT_DATA, "protocol"},
+    "client.connection": {*CLIENT_INSIDE, "protocol"},
+    "client.transfers": {"client.connection", *CLIENT_INSIDE, "protocol"},
+    "client.scripts": {"client.scripts", *CLIENT_FACE, *CLIENT_INSIDE, "protocol"},
+    "client.terminal": {"client.terminal", *CLIENT_FACE, *CLIENT_INSIDE, "protocol"},
     "client": {"client", "protocol"},
     "conformance": {"conformance"},
     "benchmarks": {"benchmarks"},
@@ -55,7 +70,7 @@ MAY_CATCH_EVERYTHING = {
     },  # it must outlive a defect, and one change's is not the others'
     "server.running.conversation": {"_handle"},  # where foreign input meets all of our code
     "server.base.logs": {"emit"},  # logging must never end the caller's work
-    "client.connection": {"_read"},  # a thread begins here
+    "client.session.reader": {"_read"},  # a thread begins here
     "conformance.server.runner": {
         "_how_it_ended"
     },  # a case's defect is the kit's verdict "kit error", and the next case runs

@@ -37,7 +37,14 @@ from client.errors import (
     ServerError,
     TransferFailed,
 )
-from client.events import Back, FileShared, Gap, Lost, Message, Trouble
+from client.events import (
+    Disconnected,
+    EventsDropped,
+    FileShared,
+    Message,
+    ProtocolViolation,
+    Reconnected,
+)
 from client.records import Room, Users
 from client.session.requests import ANSWER_SECONDS
 from client.transfers import download, upload
@@ -203,7 +210,7 @@ class Patient(Connection):
         found = ""
         try:
             while (event := self.next_event(0.0)) is not None:
-                if isinstance(event, Trouble):
+                if isinstance(event, ProtocolViolation):
                     found = event.text
         except ChatError:
             pass
@@ -423,17 +430,17 @@ def _tail(work: Work) -> None:
                 f"{_local(event.timestamp)} {visible(event.sender)} put the file {visible(event.file_path)} "
                 f"({size_in_words(event.file_size)})",
             )
-        elif isinstance(event, Lost):
+        elif isinstance(event, Disconnected):
             down_since = down_since or time.monotonic()
             out.talk(
                 f"The connection is lost: {visible(event.reason)}. Next attempt in {event.retry_seconds:g} s."
             )
-        elif isinstance(event, Back):
+        elif isinstance(event, Reconnected):
             down_since = None
             out.talk("The connection is back.")
-        elif isinstance(event, Gap):
+        elif isinstance(event, EventsDropped):
             out.talk(f"{event.count} lines came too quickly; history has them.")
-        elif isinstance(event, Trouble):
+        elif isinstance(event, ProtocolViolation):
             out.talk(
                 f"The server sent something that could not be understood: {visible(event.text)}"
             )

@@ -139,12 +139,9 @@ class OwnMessages:
         self._queued.clear()
 
     def take(self, link: Link, packet: Mapping[str, Any]) -> bool:
-        """One packet of the server; False where it is not about an own message."""
-        return {
-            "character_count": self._counted,
-            "ack": self._acknowledged,
-            "error": self._refused,
-        }[packet["action"]](link, packet)
+        """Take a packet of the server; return False where it is not about an own message."""
+        take = self._TAKES.get(packet["action"])
+        return take is not None and take(self, link, packet)
 
     def _counted(self, link: Link, packet: Mapping[str, Any]) -> bool:
         data = packet["data"]
@@ -193,6 +190,12 @@ class OwnMessages:
         else:
             self._end(message, ServerError(code, text))
         return True
+
+    _TAKES: Final[Mapping[str, Callable[[OwnMessages, Link, Mapping[str, Any]], bool]]] = {
+        "character_count": _counted,
+        "ack": _acknowledged,
+        "error": _refused,
+    }
 
     def _find(self, packet: Mapping[str, Any], key: str, *, fresh: bool = False) -> Outgoing | None:
         """The message that a packet speaks of. A server of the 24 packets alone names it by a key

@@ -25,7 +25,7 @@ from client.connection import Connection
 from client.errors import ChatError
 from client.events import State
 from client.terminal.colours import Palette, Tone
-from client.terminal.room_list import RoomBook
+from client.terminal.room_list import RoomList
 from client.terminal.screens import PlainScreen
 
 TICK_SECONDS: Final = 0.25
@@ -42,7 +42,7 @@ class News:
     def __init__(self, chat: Connection, screen: PlainScreen, palette: Palette, room: str) -> None:
         self.chat = chat
         self.room = room
-        self.books = RoomBook()
+        self.rooms = RoomList()
         self._screen = screen
         self._palette = palette
         self._failed = False  # a message was refused or a file not transferred
@@ -55,7 +55,7 @@ class News:
         self._refused: events.OwnMessage | None = None
         # The rest belongs to chat-screen.
         self._day = day()
-        self._retry: tuple[float, events.Lost] | None = None
+        self._retry: tuple[float, events.Disconnected] | None = None
         self._typists: dict[tuple[str, str], float] = {}  # room and name, and until when
         self._last_typed = ""
         self._told_typing_at = 0.0
@@ -84,7 +84,7 @@ class News:
 
     def name_of(self, room_id: str) -> str:
         """A room as people call it, harmless to show."""
-        return self.books.name_of(room_id)
+        return self.rooms.name_of(room_id)
 
     def _names_user(self, message: events.Message) -> bool:
         session = self.chat.session
@@ -171,7 +171,7 @@ class News:
             )
         names_user = self._names_user(event)
         if event.room_id != self.room and not event.corrected:
-            self.books.arrived(event.room_id, names_user=names_user)
+            self.rooms.arrived(event.room_id, names_user=names_user)
         self._show_typists(time.monotonic())
         self.show_message(event)
         if names_user:
@@ -218,7 +218,7 @@ class News:
     def _own_line(self, text: str, event: events.OwnMessage, tone: Tone) -> None:
         self._screen.show(tone(text), key=f"message {event.transaction_id}")
 
-    def _on_lost(self, event: events.Lost) -> None:
+    def _on_disconnected(self, event: events.Disconnected) -> None:
         self._retry = time.monotonic() + event.retry_seconds, event
         if event.attempt == 1:
             self.say(
@@ -231,7 +231,7 @@ class News:
             )
         self._next_tick = 0.0
 
-    def _on_back(self, event: events.Back) -> None:
+    def _on_reconnected(self, event: events.Reconnected) -> None:
         self._retry = None
         self._next_tick = 0.0
         counts = [_count(event.missed, "message"), _count(event.files, "file")]
@@ -259,9 +259,9 @@ class News:
         if event.kind == "user_online":
             self._met(event.chatid)
         if event.kind in ("room_created", "room_renamed") and event.room_id:
-            self.books.begin(event.room_id, event.name)
+            self.rooms.begin(event.room_id, event.name)
         room = visible(event.name) or self.name_of(event.room_id)
-        number = self.books.number_of(event.room_id)
+        number = self.rooms.number_of(event.room_id)
         call = f"/room {number}" if number else f"/room {room}"
         kind = "private room" if event.room_id.startswith(protocol.PRIVATE_ROOM_PREFIX) else "room"
         text = {
@@ -277,12 +277,12 @@ class News:
         if text is not None:
             self.say(text, self._palette.quiet if event.kind.startswith("user_o") else None)
 
-    def _on_gap(self, event: events.Gap) -> None:
+    def _on_events_dropped(self, event: events.EventsDropped) -> None:
         self.say(
             f"{event.count} lines came too quickly to be shown; see /history.", self._palette.warn
         )
 
-    def _on_trouble(self, event: events.Trouble) -> None:
+    def _on_protocol_violation(self, event: events.ProtocolViolation) -> None:
         self.say(
             f"The server sent something that could not be understood: {visible(event.text)}",
             self._palette.warn,
@@ -296,12 +296,12 @@ class News:
         events.CountsDisagreed: _on_disagreed,
         events.FileShared: _on_file,
         events.OwnMessage: _on_own,
-        events.Lost: _on_lost,
-        events.Back: _on_back,
+        events.Disconnected: _on_disconnected,
+        events.Reconnected: _on_reconnected,
         events.LoggedOut: _on_logged_out,
         events.ServerEvent: _on_server_event,
-        events.Gap: _on_gap,
-        events.Trouble: _on_trouble,
+        events.EventsDropped: _on_events_dropped,
+        events.ProtocolViolation: _on_protocol_violation,
         events.PacketSeen: _on_packet,
     }
 

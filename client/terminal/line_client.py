@@ -69,7 +69,7 @@ def connection_for(
 
 
 class LineClient(News):
-    """The dialogue of one user; implements `client.terminal.commands.Desk`."""
+    """The dialogue of one user; implements `client.terminal.commands.CommandContext`."""
 
     def __init__(self, chat: Connection, screen: PlainScreen, options: Options) -> None:
         palette = Palette(options.colours)
@@ -257,10 +257,10 @@ class LineClient(News):
         )
         if session.extended:
             try:
-                self.books.remember(self.chat.rooms())
+                self.rooms.remember(self.chat.rooms())
             except ChatError:
                 pass  # their names come with /rooms
-            unread = self.books.all_unread()
+            unread = self.rooms.all_unread()
             if unread:
                 self.say(f"Waiting for you: {', '.join(unread)}.")
         self.enter(self.room)
@@ -269,23 +269,23 @@ class LineClient(News):
 
     def find_room(self, word: str) -> str:
         """The id of the room that is meant by a name, an id or a number of the last list."""
-        return self.books.find(word)
+        return self.rooms.find(word)
 
     def is_known(self, room_id: str) -> bool:
         """Whether the room was listed, made, or spoken in."""
-        return self.books.is_known(room_id)
+        return self.rooms.is_known(room_id)
 
     def room_count(self) -> int:
         """How many rooms have a number."""
-        return len(self.books.rooms())
+        return len(self.rooms.all())
 
     def remember_rooms(self, rooms: list[Room]) -> None:
         """The rooms, in the order of their numbers."""
-        self.books.remember(rooms)
+        self.rooms.remember(rooms)
 
     def unread_in_words(self, room_id: str) -> str:
         """What in a room was not looked at; "" for nothing."""
-        return self.books.unread_in_words(room_id)
+        return self.rooms.unread_in_words(room_id)
 
     def remember_files(self, names: list[str]) -> None:
         """Names that can be completed."""
@@ -300,7 +300,7 @@ class LineClient(News):
     def enter(self, room_id: str, *, note: str = "") -> None:
         """Make this the room in which is spoken, and show the end of its history."""
         self.room = room_id
-        unread = self.books.looked_at(room_id)
+        unread = self.rooms.looked_at(room_id)
         self.say(f"You are in {self.name_of(room_id)}.{' ' + note if note else ''}")
         if note:
             return
@@ -327,7 +327,7 @@ class LineClient(News):
     def _words(self) -> Words:
         with self._lock:
             people, files = sorted(self._people), list(self._files)
-        rooms = [room.name for room in self.books.rooms()]
+        rooms = [room.name for room in self.rooms.all()]
         return Words([f"/{name}" for name in COMMANDS], rooms, people, files, MODES)
 
     def _completions(self) -> list[str]:
@@ -336,7 +336,7 @@ class LineClient(News):
         everything = {*words.commands, *words.rooms, *words.people, *words.files}
         return sorted(word for word in everything if visible(word) == word)
 
-    # --- Files, and the rest of the desk ---
+    # --- Files, and the rest of the context ---
 
     def send_file(self, path: Path) -> None:
         """Send a file, while the chat goes on."""
@@ -393,8 +393,8 @@ class LineClient(News):
             if session is None or session.extended
             else " This server knows the 24 packets of the course only."
         )
-        unread = self.books.all_unread()
-        rooms = len(self.books.rooms())
+        unread = self.rooms.all_unread()
+        rooms = len(self.rooms.all())
         return [
             f"Server {where}: {answer}.{kind}",
             f"You are {who}.{features}",

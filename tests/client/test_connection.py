@@ -22,21 +22,23 @@ from client.errors import (
 )
 from client.events import (
     Arrivals,
-    Back,
     CountsDisagreed,
+    Disconnected,
     Event,
+    EventsDropped,
     FileShared,
-    Gap,
     LoggedOut,
-    Lost,
     Message,
     OwnMessage,
+    ProtocolViolation,
+    Reconnected,
     ServerEvent,
     State,
-    Trouble,
 )
 from client.network import link as link_module
 from client.network.link import in_plain_words
+from client.session.pending_requests import PendingRequests
+from client.session.reader import Reader
 
 QUICK = (0.01, 0.02)
 
@@ -461,7 +463,7 @@ def test_nonsense_from_the_server_is_reported_and_survived(server: FakeServer) -
         )
         peer.send("ack", {"transaction_id": "?"}, status="success", message="")
         events = list(chat.events(0.2))
-        assert [type(event) for event in events] == [Trouble] * 4
+        assert [type(event) for event in events] == [ProtocolViolation] * 4
         assert chat.ping() < 5
 
 
@@ -569,7 +571,7 @@ def test_a_message_confirmed_but_not_acknowledged_is_not_sent_twice_to_such_a_se
         chat.login("ada", "secret")
         with pytest.raises(ConnectionLost, match="may have been stored"):
             chat.send("lobby", "once")
-        assert isinstance(until(chat, Back)[-1], Back)
+        assert isinstance(until(chat, Reconnected)[-1], Reconnected)
         assert fake.actions().count("send_message") == 1
         assert fake.heard[-1]["data"]["password"] == "secret"
 
@@ -616,7 +618,7 @@ def test_missed_messages_are_fetched_once_and_before_what_comes_live() -> None:
         fake.history.append((1, "lobby", "bob", "one"))
         fake.page = 1
         chat.login("ada", "secret")
-        events = [event for event in chat.events(0.4) if isinstance(event, (Message, Back))]
+        events = [event for event in chat.events(0.4) if isinstance(event, (Message, Reconnected))]
     assert [
         (event.content, event.missed) if isinstance(event, Message) else event.missed
         for event in events
@@ -647,8 +649,8 @@ def test_a_room_that_was_left_or_is_gone_is_not_fetched() -> None:
         chat.leave_room("left")
         with pytest.raises(ConnectionLost):
             chat.ping()
-        events = until(chat, Back)
-        assert isinstance(events[0], Lost) and events[-1] == Back(0)
+        events = until(chat, Reconnected)
+        assert isinstance(events[0], Disconnected) and events[-1] == Reconnected(0)
         assert [
             packet["data"]["room_id"] for packet in fake.heard if packet["action"] == "get_messages"
         ] == ["lobby"]
@@ -663,7 +665,11 @@ def test_pauses_grow_until_the_server_is_back() -> None:
         with pytest.raises(ConnectionLost):
             chat.ping()
         assert chat.ping() < 5  # a request waits for the connection
-        pauses = [event.retry_seconds for event in until(chat, Back) if isinstance(event, Lost)]
+        pauses = [
+            event.retry_seconds
+            for event in until(chat, Reconnected)
+            if isinstance(event, Disconnected)
+        ]
         assert pauses == [0.01, 0.02, 0.03]
         chat.close()
 
@@ -708,20 +714,20 @@ def test_losing_the_connection_before_the_rooms_are_known_fetches_nothing_old() 
         fake.history.append((1, "lobby", "bob", "old"))
         with pytest.raises(ConnectionLost):
             chat.login("ada", "secret")
-        assert not [event for event in until(chat, Back) if isinstance(event, Message)]
+        assert not [event for event in until(chat, Reconnected) if isinstance(event, Message)]
 
 
 def test_a_silent_server_is_pinged_and_then_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Connection, "_pump", _impatient(Connection._pump))
+    monkeypatch.setattr(Reader, "_pump", _impatient(Reader._pump))
     with FakeServer(
         lambda peer: (peer.serve(until="ping", count=3), time.sleep(1.0)), good
     ) as fake:
         chat = connection(fake, idle_seconds=0.15)
         chat.login("ada", "secret")
-        lost = until(chat, Lost)[-1]
-        assert isinstance(lost, Lost) and "no sign of life" in lost.reason
+        lost = until(chat, Disconnected)[-1]
+        assert isinstance(lost, Disconnected) and "no sign of life" in lost.reason
         assert fake.actions().count("ping") >= 3
-        until(chat, Back)
+        until(chat, Reconnected)
         chat.close()
 
 
@@ -735,7 +741,7 @@ def test_closing_while_coming_back_is_quick() -> None:
         chat.login("ada", "secret")
         with pytest.raises(ConnectionLost):
             chat.ping()
-        until(chat, Lost)
+        until(chat, Disconnected)
         with pytest.raises(ConnectionLost, match="tried again"):
             chat.push("typing", {"room_id": "lobby"})
         with pytest.raises(ConnectionLost, match="tried again"):
@@ -765,7 +771,7 @@ def test_a_bug_in_the_reading_thread_reaches_who_waits(
     chat = connection(server)
     chat.login("ada", "secret")
     monkeypatch.setattr(threading, "excepthook", lambda args: None)
-    monkeypatch.setattr(Connection, "_answer", lambda self, packet: 1 / 0)
+    monkeypatch.setattr(PendingRequests, "take", lambda self, packet: 1 / 0)
     with pytest.raises(ConnectionLost, match="client failed"):
         chat.ping()
     with pytest.raises(ConnectionLost, match="client failed"):
@@ -798,8 +804,13 @@ def test_frames_are_traced_in_both_directions(server: FakeServer) -> None:
 def test_the_queue_drops_the_oldest_and_says_how_many() -> None:
     queue = Arrivals(most=2)
     for number in range(4):
-        queue.put(Back(number))
-    assert [queue.get(0) for _ in range(4)] == [Gap(2), Back(2), Back(3), None]
+        queue.put(Reconnected(number))
+    assert [queue.get(0) for _ in range(4)] == [
+        EventsDropped(2),
+        Reconnected(2),
+        Reconnected(3),
+        None,
+    ]
     queue.close()
     queue.close(ConnectionLost("late"))
     assert queue.get(1) is None and queue.ended and queue.error is None

@@ -27,7 +27,7 @@ from support.tls import make_certificate, needs_openssl
 
 from client.connection import Connection
 from client.errors import CannotConnect
-from client.network.first_contact import look, name_of
+from client.network.first_contact import identify_service, service_name
 from client.network.link import in_plain_words
 from client.scripts import doctor
 
@@ -361,15 +361,15 @@ def test_a_server_for_remote_login() -> None:
     ],
 )
 def test_strangers_are_known_by_what_they_say_first(first: bytes, name: str | None) -> None:
-    assert name_of(first) == name
+    assert service_name(first) == name
     if first:
         with listener(greeting(first)) as port:
-            assert look("127.0.0.1", port) == name
+            assert identify_service("127.0.0.1", port) == name
 
 
 def test_looking_where_nobody_is_finds_nobody() -> None:
-    assert look("127.0.0.1", 1) is None
-    assert look("a..b", 1) is None
+    assert identify_service("127.0.0.1", 1) is None
+    assert identify_service("a..b", 1) is None
 
 
 def test_a_stranger_without_a_name_is_no_chat_server() -> None:

@@ -22,7 +22,7 @@ from client.terminal import event_display as news
 from client.terminal.commands import COMMANDS
 from client.terminal.completion import Words, completions
 from client.terminal.line_client import LineClient, Options, connection_for
-from client.terminal.room_list import RoomBook
+from client.terminal.room_list import RoomList
 
 
 @pytest.fixture
@@ -32,11 +32,10 @@ def server() -> Iterator[FakeServer]:
 
 
 @pytest.fixture
-def desk(server: FakeServer) -> Iterator[tuple[LineClient, ScriptedScreen]]:
+def window(server: FakeServer) -> Iterator[tuple[LineClient, ScriptedScreen]]:
     """A client that is logged in, whose events are shown by the test itself."""
     screen = ScriptedScreen(is_terminal=True)
-    line_client = client(server, screen)
-    line_client.chat._features = ("events", "typing")
+    line_client = client(server, screen, features=("events", "typing"))
     line_client.chat.login("ada", "secret")
     yield line_client, screen
     line_client.chat.close()
@@ -54,8 +53,8 @@ def message(content: str, sender: str = "bob", room: str = "lobby", **more: Any)
 # --- Mentions and unread ---
 
 
-def test_being_named_stands_out_in_words(desk: tuple[LineClient, ScriptedScreen]) -> None:
-    line_client, screen = desk
+def test_being_named_stands_out_in_words(window: tuple[LineClient, ScriptedScreen]) -> None:
+    line_client, screen = window
     show(
         line_client,
         message("hello @ADA!"),
@@ -71,9 +70,9 @@ def test_being_named_stands_out_in_words(desk: tuple[LineClient, ScriptedScreen]
 
 
 def test_unread_is_counted_until_the_room_is_entered(
-    desk: tuple[LineClient, ScriptedScreen],
+    window: tuple[LineClient, ScriptedScreen],
 ) -> None:
-    line_client, _screen = desk
+    line_client, _screen = window
     line_client.remember_rooms(
         [Room("lobby", "lobby", None, False, 2, 7, 9), Room("m", "maths", None, False, 2, 3, 9)]
     )
@@ -91,11 +90,11 @@ def test_unread_is_counted_until_the_room_is_entered(
 
 
 def test_a_room_keeps_its_number_when_it_is_renamed() -> None:
-    book = RoomBook()
+    book = RoomList()
     book.remember([Room("a", "one", None, False, 1, 0, 0), Room("b", "two", None, False, 1, 4, 0)])
     book.begin("a", "first")
     book.begin("p-3", "three")
-    assert [room.name for room in book.rooms()] == ["first", "two", "three"] and book.number_of(
+    assert [room.name for room in book.all()] == ["first", "two", "three"] and book.number_of(
         "p-3"
     ) == 3
     assert (
@@ -107,16 +106,16 @@ def test_a_room_keeps_its_number_when_it_is_renamed() -> None:
     book.arrived("unknown", names_user=False)
     assert book.all_unread() == ["two (4 unread)", "unknown (1 unread)"]
     book.forget()
-    assert book.rooms() == [] and book.all_unread() == []
+    assert book.all() == [] and book.all_unread() == []
 
 
 # --- Typing ---
 
 
 def test_who_types_is_told_until_it_is_over(
-    desk: tuple[LineClient, ScriptedScreen], monkeypatch: pytest.MonkeyPatch
+    window: tuple[LineClient, ScriptedScreen], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    line_client, screen = desk
+    line_client, screen = window
     for name in ("bob", "cleo", "dora", "eve\x1b"):
         show(line_client, events.ServerEvent("typing", name, "lobby"))
     assert screen.notices[-1] == "* bob, cleo, dora and 1 more are typing"
@@ -173,9 +172,9 @@ def test_nothing_is_told_of_typing_where_the_server_does_not_know_it() -> None:
 
 
 def test_a_new_day_is_told_once(
-    desk: tuple[LineClient, ScriptedScreen], monkeypatch: pytest.MonkeyPatch
+    window: tuple[LineClient, ScriptedScreen], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    line_client, screen = desk
+    line_client, screen = window
     monkeypatch.setattr(news, "day", lambda: "Tuesday, 2026-11-24")
     for now in (1.0, 2.0, 3.0):
         line_client._tick(now)
@@ -218,8 +217,8 @@ class OnceAsleep(SleepWatch):
 def test_after_a_sleep_a_dead_connection_is_given_up_quickly(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("client.connection.WAKE_SECONDS", 0.05)
-    monkeypatch.setattr("client.connection.READ_SECONDS", 0.05)
+    monkeypatch.setattr("client.session.reader.WAKE_SECONDS", 0.05)
+    monkeypatch.setattr("client.session.reader.READ_SECONDS", 0.05)
 
     def silent(peer: Peer) -> None:
         peer.serve(until="get_users")
@@ -228,28 +227,28 @@ def test_after_a_sleep_a_dead_connection_is_given_up_quickly(
 
     with FakeServer(silent, good) as fake:
         chat = Connection("127.0.0.1", fake.port, pauses=(0.01,), idle_seconds=3600.0)
-        watch = chat._sleep = OnceAsleep(1.0)
+        watch = chat._reader._sleep = OnceAsleep(1.0)
         chat.login("ada", "secret")
         chat.push("get_users", {})
         fake.wait_for(lambda: "get_users" in fake.actions())
         watch.slept = True
         told = [chat.next_event(8.0), chat.next_event(8.0)]
         assert (
-            isinstance(told[0], events.Lost)
+            isinstance(told[0], events.Disconnected)
             and "slept" in told[0].reason
-            and isinstance(told[1], events.Back)
+            and isinstance(told[1], events.Reconnected)
         )
         chat.close()
 
 
 def test_a_sleep_between_two_attempts_ends_the_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("client.connection.READ_SECONDS", 0.05)
+    monkeypatch.setattr("client.session.reader.READ_SECONDS", 0.05)
     with FakeServer(lambda peer: peer.serve(until="get_users"), good) as fake:
         chat = Connection("127.0.0.1", fake.port, pauses=(3600.0,))
-        watch = chat._sleep = OnceAsleep(1.0)
+        watch = chat._reader._sleep = OnceAsleep(1.0)
         chat.login("ada", "secret")
         chat.push("get_users", {})
-        assert isinstance(chat.next_event(8.0), events.Lost)
+        assert isinstance(chat.next_event(8.0), events.Disconnected)
         deadline = time.monotonic() + 8.0
         while not chat.online:
             assert time.monotonic() < deadline
@@ -261,9 +260,13 @@ def test_a_sleep_between_two_attempts_ends_the_pause(monkeypatch: pytest.MonkeyP
 # --- Losing the connection ---
 
 
-def test_the_countdown_is_visible_and_goes_away(desk: tuple[LineClient, ScriptedScreen]) -> None:
-    line_client, screen = desk
-    show(line_client, events.Lost("gone\x1b", 1, 0.5), events.Lost("nobody there", 2, 4.0))
+def test_the_countdown_is_visible_and_goes_away(window: tuple[LineClient, ScriptedScreen]) -> None:
+    line_client, screen = window
+    show(
+        line_client,
+        events.Disconnected("gone\x1b", 1, 0.5),
+        events.Disconnected("nobody there", 2, 4.0),
+    )
     at, _ = line_client._retry or (0.0, None)
     for now in (at - 4.0, at - 3.2, at - 0.1, at + 1):
         line_client._count_down(now)
@@ -271,7 +274,7 @@ def test_the_countdown_is_visible_and_goes_away(desk: tuple[LineClient, Scripted
         f"* Not connected. Attempt 2 {when}: nobody there"
         for when in ("in 4 s", "in 4 s", "in 1 s", "now")
     ]
-    show(line_client, events.Back(0))
+    show(line_client, events.Reconnected(0))
     line_client._tick(time.monotonic())
     assert "" in screen.notices[-2:]
     assert screen.text().splitlines() == [
@@ -283,7 +286,11 @@ def test_the_countdown_is_visible_and_goes_away(desk: tuple[LineClient, Scripted
 def test_in_a_pipe_each_attempt_is_a_line(server: FakeServer) -> None:
     screen = ScriptedScreen()
     line_client = client(server, screen)
-    show(line_client, events.Lost("gone", 1, 0.5), events.Lost("nobody there", 2, 4.0))
+    show(
+        line_client,
+        events.Disconnected("gone", 1, 0.5),
+        events.Disconnected("nobody there", 2, 4.0),
+    )
     line_client._tick(1e9)
     assert (
         screen.text().splitlines()[1:] == ["* Attempt 2 in 4 seconds: nobody there"]
@@ -301,10 +308,10 @@ def test_in_a_pipe_each_attempt_is_a_line(server: FakeServer) -> None:
     ],
 )
 def test_what_was_missed_is_counted(
-    desk: tuple[LineClient, ScriptedScreen], messages: int, files: int, words: str
+    window: tuple[LineClient, ScriptedScreen], messages: int, files: int, words: str
 ) -> None:
-    line_client, screen = desk
-    show(line_client, events.Back(messages, files))
+    line_client, screen = window
+    show(line_client, events.Reconnected(messages, files))
     assert screen.text() == f"* The connection is back.{words}\n"
 
 
@@ -333,12 +340,12 @@ def test_files_that_came_meanwhile_are_told_and_known_ones_are_not() -> None:
         fake.files["live.txt"] = b"x"
         chat.push("get_users", {})
         told = [chat.next_event(8.0)]
-        while not isinstance(told[-1], events.Back):
+        while not isinstance(told[-1], events.Reconnected):
             told.append(chat.next_event(8.0))
         chat.close()
     files = [event for event in told if isinstance(event, events.FileShared)]
     assert [(file.file_path, file.missed) for file in files] == [("new.txt", True)]
-    assert told[-1] == events.Back(1, 1)
+    assert told[-1] == events.Reconnected(1, 1)
 
 
 def test_a_place_that_was_taken_is_said_and_not_taken_back(tmp_path: Path) -> None:
@@ -384,8 +391,8 @@ def test_a_disagreement_names_the_letters_of_an_own_message(server: FakeServer) 
     assert status == 1 and server.history[-1][3] == "héé é"
 
 
-def test_a_second_copy_names_its_letters_too(desk: tuple[LineClient, ScriptedScreen]) -> None:
-    line_client, screen = desk
+def test_a_second_copy_names_its_letters_too(window: tuple[LineClient, ScriptedScreen]) -> None:
+    line_client, screen = window
     many = tuple(LetterDifference(letter, 1, 0) for letter in "abcdefg")
     show(line_client, message("ab", corrected=True), message("x", corrected=True, differences=many))
     assert (
@@ -569,5 +576,9 @@ def test_tab_finds_files_to_send(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_connection_for_people_asks_for_more_than_one_for_programs() -> None:
     chat = connection_for("127.0.0.1", 1)
-    assert chat._features == ("events", "typing") and not chat.encrypted and not chat.closed
+    assert (
+        chat._reader.options.features == ("events", "typing")
+        and not chat.encrypted
+        and not chat.closed
+    )
     assert Options().packets == "off"

@@ -17,7 +17,7 @@ from support.server_process import ServerProcess
 
 from client.connection import Connection
 from client.errors import ConnectionLost, LoginRefused, ServerError
-from client.events import Back, FileShared, LoggedOut, Lost, Message
+from client.events import Disconnected, FileShared, LoggedOut, Message, Reconnected
 from client.transfers import download, upload
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -220,7 +220,7 @@ def test_a_password_changed_elsewhere_is_not_tried_again(real: ServerProcess) ->
     with pytest.raises(LoginRefused):
         for event in chat.events(5):
             seen.append(type(event))
-    assert seen[-1] is LoggedOut and Lost in seen and Back not in seen
+    assert seen[-1] is LoggedOut and Disconnected in seen and Reconnected not in seen
     chat.close()
 
 

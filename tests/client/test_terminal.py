@@ -18,7 +18,7 @@ import chat_client
 from client.base.times import local_time
 from client.connection import Connection
 from client.errors import ServerError, TransferFailed
-from client.events import Gap, Message, ServerEvent, Trouble
+from client.events import EventsDropped, Message, ProtocolViolation, ServerEvent
 from client.terminal import line_client as terminal
 from client.terminal import screens as prompt_module
 from client.terminal import transfer_queue
@@ -551,8 +551,8 @@ def test_gaps_and_troubles_have_words() -> None:
     screen = ScriptedScreen()
     line_client = LineClient(Connection(), screen, Options())
     for event in (
-        Gap(5),
-        Trouble("x\x1b"),
+        EventsDropped(5),
+        ProtocolViolation("x\x1b"),
         ServerEvent("user_online", "bob"),
         Message("lobby", "bob", "hi", "?", corrected=True),
     ):

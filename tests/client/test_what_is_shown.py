@@ -337,7 +337,7 @@ class Shown(PlainScreen):
 
 
 @pytest.fixture
-def desk() -> Iterator[tuple[LineClient, Shown]]:
+def window() -> Iterator[tuple[LineClient, Shown]]:
     with FakeServer() as fake:
         screen = Shown()
         chat = Connection("127.0.0.1", fake.port, pauses=(0.01,), timeout=1.0)
@@ -369,19 +369,19 @@ def every_event(foreign: str) -> list[events.Event]:
         events.CountsDisagreed(message),
         events.FileShared(foreign, foreign, foreign, 1, foreign, foreign),
         *own,
-        events.Lost(foreign, 1, 1.0),
-        events.Lost(foreign, 2, 1.0),
-        events.Back(3),
+        events.Disconnected(foreign, 1, 1.0),
+        events.Disconnected(foreign, 2, 1.0),
+        events.Reconnected(3),
         events.LoggedOut(foreign),
         *told,
-        events.Gap(1),
-        events.Trouble(foreign),
+        events.EventsDropped(1),
+        events.ProtocolViolation(foreign),
     ]
 
 
 @pytest.mark.parametrize("sequence", SEQUENCES.values(), ids=SEQUENCES.keys())
-def test_no_event_reaches_the_screen_raw(desk: tuple[LineClient, Shown], sequence: str) -> None:
-    client, screen = desk
+def test_no_event_reaches_the_screen_raw(window: tuple[LineClient, Shown], sequence: str) -> None:
+    client, screen = window
     for event in every_event(f"x{sequence}\n* The server is closing.\n12:00 teacher: go home"):
         client._SHOW[type(event)](client, event)
     assert len(screen.shown) > 15
@@ -393,9 +393,9 @@ def test_no_event_reaches_the_screen_raw(desk: tuple[LineClient, Shown], sequenc
 
 
 def test_a_chat_line_cannot_look_like_a_line_of_the_clients_own(
-    desk: tuple[LineClient, Shown],
+    window: tuple[LineClient, Shown],
 ) -> None:
-    client, screen = desk
+    client, screen = window
     system = "* You are logged out: your password was changed"
     for content in (
         system,
@@ -420,9 +420,9 @@ def test_a_chat_line_cannot_look_like_a_line_of_the_clients_own(
 
 
 def test_names_that_tab_completes_do_not_reach_the_terminal_raw(
-    desk: tuple[LineClient, Shown],
+    window: tuple[LineClient, Shown],
 ) -> None:
-    client, _screen = desk
+    client, _screen = window
     for sequence in SEQUENCES.values():
         for event in every_event(f"x{sequence}"):
             client._SHOW[type(event)](client, event)
@@ -438,9 +438,9 @@ def threads_before() -> set[threading.Thread]:
 
 
 def test_no_thread_of_a_client_is_left(
-    threads_before: set[threading.Thread], desk: tuple[LineClient, Shown]
+    threads_before: set[threading.Thread], window: tuple[LineClient, Shown]
 ) -> None:
-    client, _screen = desk
+    client, _screen = window
     client.chat.close()
     deadline = time.monotonic() + 10
     while left := [

@@ -27,7 +27,7 @@ from support.tls import Certificate, TlsSocket, make_certificate, make_certifica
 from client import transfers
 from client.connection import Connection
 from client.errors import CannotConnect, ConnectionLost
-from client.events import Back, Message
+from client.events import Reconnected, Message
 from client.network import tls
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -683,7 +683,7 @@ def test_coming_back_is_encrypted_too(
             grace.say("lobby", f"missed by {name}")
             events = chat.events()
             seen: list[object] = []
-            while not any(isinstance(event, Back) for event in seen):
+            while not any(isinstance(event, Reconnected) for event in seen):
                 seen.append(next(events))
             assert any(
                 isinstance(event, Message) and event.content == f"missed by {name}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from client.connection import Connection
@@ -69,8 +69,16 @@ class ScriptedScreen(PlainScreen):
         return wait
 
 
-def client(server: FakeServer, screen: ScriptedScreen, **options: Any) -> LineClient:
-    chat = Connection("127.0.0.1", server.port, pauses=(0.01, 0.02, 0.03), timeout=5.0)
+def client(
+    server: FakeServer,
+    screen: ScriptedScreen,
+    *,
+    features: Sequence[str] = ("events",),
+    **options: Any,
+) -> LineClient:
+    chat = Connection(
+        "127.0.0.1", server.port, pauses=(0.01, 0.02, 0.03), timeout=5.0, features=features
+    )
     return LineClient(chat, screen, Options(**{"user": "ada", "password": "secret", **options}))
 
 
