@@ -20,7 +20,8 @@ from server.base import logs
 from server.base.settings import Settings, parse
 from server.command_line import admin, welcome
 from server.net.sockets import raise_open_files_limit
-from server.running.service import BadCertificate, Service, threads_still_running
+from server.net.tls import BadCertificate
+from server.running.service import Service
 from storage import accounts
 from storage.errors import StorageError
 
@@ -94,11 +95,18 @@ def serve(settings: Settings) -> int:
         log.warning(
             "still running after %.0f s: %s",
             settings.shutdown_timeout,
-            ", ".join(still_ran + threads_still_running()),
+            ", ".join(still_ran + _threads_still_running()),
         )
     log.info("closed")
     stop_logging()
     return _fail(failure[0]) if failure else 0
+
+
+def _threads_still_running() -> list[str]:
+    """Return the names of all other threads: for the log, when stopping took too long."""
+    return [
+        thread.name for thread in threading.enumerate() if thread is not threading.current_thread()
+    ]
 
 
 def _say_hello(service: Service) -> None:

@@ -8,22 +8,24 @@ import logging
 import secrets
 import sqlite3
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import protocol
 from protocol import ChangePassword, Login, Logout, Refusal, Register
+from server.base.deadline import Deadline
+from server.base.frame_sizes import max_chunk, max_content
 from server.base.logs import printable
+from server.handlers.context import Context
+from server.handlers.sessions import end_session
 from server.handlers.table import handles, handles_for_session
-from server.state.session import Connection, Session, Transactions
-from server.state.uploads import Downloads
+from server.state.downloads import Downloads
+from server.state.open_transactions import Transactions
+from server.state.session import Connection, Session
+from server.writing.delivery import Delivery
 from storage import accounts
 from storage.accounts import Account
 from storage.errors import NameTaken
 from storage.passwords import hash_password, verify_password
-
-if TYPE_CHECKING:
-    from server.running.service import Service
-    from server.writing.delivery import Delivery
 
 log: Final = logging.getLogger("server.accounts")
 
@@ -34,16 +36,16 @@ KEY_BYTES: Final = 24
 
 
 @handles(Register)
-def register(service: Service, connection: Connection, request: Register) -> bytes:
+def register(context: Context, connection: Connection, request: Register) -> bytes:
     """Make an account."""
-    if service.settings.registration == "closed":
+    if context.settings.registration == "closed":
         return _register_fail(
             "registration_closed",
             "Accounts are made by the teacher on this server: ask for one.",
             request,
         )
     try:
-        account = _create(service, request.chatid, request.password)
+        account = _create(context, request.chatid, request.password)
     except NameTaken:
         return _register_fail("name_taken", "This name is taken: choose another.", request)
     log.info("account made: %s from %s", printable(account.chatid), connection.address)
@@ -58,25 +60,25 @@ def _register_fail(code: str, message: str, request: Register) -> bytes:
     )
 
 
-def _create(service: Service, chatid: str, password: str) -> Account:
-    folded, now = protocol.fold_chatid(chatid), service.wall_seconds()
-    record = service.hash_gate.run(_hash_for_new, service, folded, password)
-    return service.writer.run(
+def _create(context: Context, chatid: str, password: str) -> Account:
+    folded, now = protocol.fold_chatid(chatid), context.wall_clock.seconds()
+    record = context.hash_gate.run(_hash_for_new, context, folded, password)
+    return context.writer.run(
         lambda connection: accounts.create(connection, chatid, folded, record, now)
     )
 
 
-def _hash_for_new(service: Service, folded: str, password: str) -> str:
+def _hash_for_new(context: Context, folded: str, password: str) -> str:
     """The record of a new account's password; raises NameTaken. On a thread of the hash gate: see
     `_check`."""
-    with service.database.reading() as reader:
+    with context.database.reading() as reader:
         if accounts.find(reader, folded) is not None:
             raise NameTaken("an account with this name exists, or existed")
-    return hash_password(password, service.settings.password_cost)
+    return hash_password(password, context.settings.password_cost)
 
 
 @handles(Login)
-def login(service: Service, connection: Connection, request: Login) -> bytes | None:
+def login(context: Context, connection: Connection, request: Login) -> bytes | None:
     """Open a session. The success is sent by the writer, in the moment from which the session hears
     its rooms."""
     if connection.session is not None:
@@ -84,24 +86,24 @@ def login(service: Service, connection: Connection, request: Login) -> bytes | N
             "forbidden", f"you are logged in as {connection.session.chatid}: log out first"
         )
     account = (
-        _by_key(service, request)
+        _by_key(context, request)
         if request.session_key is not None
-        else _by_password(service, connection, request)
+        else _by_password(context, connection, request)
     )
     fail = protocol.build("login_fail", request_id=request.request_id)
     if account is None:
         log.info("login refused: %s from %s", printable(request.chatid), connection.address)
         return fail
-    displaced = service.registry.holder(account.id)
+    displaced = context.registry.holder(account.id)
     if displaced is not None and not _may_displace(displaced, request):
-        if not _leaves(service, displaced):
+        if not _leaves(context, displaced):
             log.info(
                 "login refused: %s is on already, asked from %s",
                 printable(account.chatid),
                 connection.address,
             )
             return fail
-        displaced = service.registry.holder(account.id)
+        displaced = context.registry.holder(account.id)
     key = request.session_key or secrets.token_urlsafe(KEY_BYTES)
     granted = (
         frozenset(request.features) & frozenset(protocol.FEATURES)
@@ -116,14 +118,16 @@ def login(service: Service, connection: Connection, request: Login) -> bytes | N
         _digest(key),
         granted,
         connection,
-        Transactions(service.settings.max_pending, service.budget),
-        Downloads(service, connection),
+        Transactions(context.settings.max_pending, context.budget),
+        Downloads(
+            connection.name, connection.outbox, connection.close, context.files, context.settings
+        ),
     )
-    while not service.registry.claim(session, displaced):  # it left, or somebody was quicker
-        displaced = service.registry.holder(account.id)
+    while not context.registry.claim(session, displaced):  # it left, or somebody was quicker
+        displaced = context.registry.holder(account.id)
         if displaced is not None and not _may_displace(displaced, request):
             return fail
-    _go_online(service, session, displaced, key, request)
+    _go_online(context, session, displaced, key, request)
     return None
 
 
@@ -134,40 +138,40 @@ def _may_displace(holder: Session, request: Login) -> bool:
     return wants_it or holder.connection.ended or holder.connection.stream.has_ended()
 
 
-def _leaves(service: Service, holder: Session) -> bool:
+def _leaves(context: Context, holder: Session) -> bool:
     """Whether the holder's client is just leaving: who closes and at once comes back is not told
     that they are on already. What it sent last may still be unread before its end of stream, so its
     thread is given a moment."""
-    until = service.clock() + LEAVING_SECONDS
+    deadline = Deadline(LEAVING_SECONDS, context.clock)
     while (
-        service.registry.holder(holder.account_id) is holder
+        context.registry.holder(holder.account_id) is holder
         and not holder.connection.stream.has_ended()
     ):
-        if service.clock() >= until:
+        if deadline.has_passed:
             return False
         time.sleep(0.01)
     return True
 
 
 def _go_online(
-    service: Service, session: Session, displaced: Session | None, key: str, request: Login
+    context: Context, session: Session, displaced: Session | None, key: str, request: Login
 ) -> None:
-    success = _login_success(service, session, key, request)
+    success = _login_success(context, session, key, request)
     is_known_key = request.session_key is not None
     taken_over = "its place was taken over by a newer login"
 
     def store(connection: sqlite3.Connection) -> None:
-        now = service.wall_seconds()
+        now = context.wall_clock.seconds()
         if is_known_key:
             accounts.touch_key(connection, session.account_id, now)
         elif (
-            service.registry.holder(session.account_id) is session
+            context.registry.holder(session.account_id) is session
         ):  # else a newer login has ended this key already
             accounts.store_key(connection, session.account_id, session.key_hash, now)
 
     def tell(_: None, delivery: Delivery) -> None:
         delivery.settle()
-        is_online = service.registry.go_online(session)
+        is_online = context.registry.go_online(session)
         delivery.reply(session.connection.outbox, success)
         if not is_online:
             delivery.close(session.connection, taken_over)
@@ -181,10 +185,10 @@ def _go_online(
     connection.session = session
     session.predecessor = displaced
     try:
-        service.writer.run(store, tell)
+        context.writer.run(store, tell)
     except BaseException:
         connection.session = None
-        service.registry.release(session)
+        context.registry.release(session)
         if displaced is not None:
             displaced.connection.close(taken_over)
         raise
@@ -193,16 +197,16 @@ def _go_online(
     )
 
 
-def _login_success(service: Service, session: Session, key: str, request: Login) -> bytes:
-    settings = service.settings
+def _login_success(context: Context, session: Session, key: str, request: Login) -> bytes:
+    settings = context.settings
     data: dict[str, Any] = {
         "chatid": session.chatid,
         "session_key": key,
         "limits": {
             "max_frame": settings.max_frame,
-            "max_content": service.max_content(),
+            "max_content": max_content(context.settings),
             "max_file": settings.max_file,
-            "max_chunk": service.max_chunk(),
+            "max_chunk": max_chunk(context.settings),
         },
     }
     if request.features is not None:
@@ -212,19 +216,19 @@ def _login_success(service: Service, session: Session, key: str, request: Login)
     return protocol.build("login_success", data, request_id=request.request_id)
 
 
-def _by_key(service: Service, request: Login) -> Account | None:
+def _by_key(context: Context, request: Login) -> Account | None:
     assert request.session_key is not None
     digest = _digest(request.session_key)
-    with service.database.reading() as reader:
+    with context.database.reading() as reader:
         found = accounts.find_key(reader, digest)
     if found is None:
         return None
     account, last_used = found
-    lifetime = service.settings.session_lifetime
+    lifetime = context.settings.session_lifetime
     is_alive = (
         not lifetime
-        or service.wall_seconds() <= last_used + lifetime
-        or service.registry.holder(account.id) is not None
+        or context.wall_clock.seconds() <= last_used + lifetime
+        or context.registry.holder(account.id) is not None
     )
     is_own = hmac.compare_digest(
         account.folded.encode(), protocol.fold_chatid(request.chatid).encode()
@@ -232,51 +236,51 @@ def _by_key(service: Service, request: Login) -> Account | None:
     return account if is_alive and is_own else None
 
 
-def _by_password(service: Service, connection: Connection, request: Login) -> Account | None:
+def _by_password(context: Context, connection: Connection, request: Login) -> Account | None:
     folded, password = protocol.fold_chatid(request.chatid), request.password
     assert password is not None, "checked by protocol.read_request"
-    account, is_right = _attempt(service, connection, folded, password)
-    if account is None and service.settings.registration == "first-login":
+    account, is_right = _attempt(context, connection, folded, password)
+    if account is None and context.settings.registration == "first-login":
         problem = protocol.chatid_problem(request.chatid)
         if problem is not None:
             raise Refusal("bad_packet", f"data.chatid: {problem}")
         try:
-            return _create(service, request.chatid, password)
+            return _create(context, request.chatid, password)
         except NameTaken:
             return None
     return account if is_right else None
 
 
 def _attempt(
-    service: Service, connection: Connection, folded: str, password: str
+    context: Context, connection: Connection, folded: str, password: str
 ) -> tuple[Account | None, bool]:
     """What `_check` finds, as soon as the throttle allows; counts a failure."""
-    delay = service.throttle.begin(connection.address, folded)
+    delay = context.throttle.begin(connection.address, folded)
     try:
-        service.pause(connection, delay)
-        account, is_right = service.hash_gate.run(_check, service, folded, password)
+        context.shutdown.pause(delay, lambda: connection.ended)
+        account, is_right = context.hash_gate.run(_check, context, folded, password)
         if is_right:
-            service.throttle.succeeded(connection.address, folded)
-        elif account is not None or service.settings.registration != "first-login":
-            service.throttle.failed(connection.address, folded)
+            context.throttle.succeeded(connection.address, folded)
+        elif account is not None or context.settings.registration != "first-login":
+            context.throttle.failed(connection.address, folded)
     finally:
-        service.throttle.end(connection.address, folded)
+        context.throttle.end(connection.address, folded)
     return account, is_right
 
 
-def _check(service: Service, folded: str, password: str) -> tuple[Account | None, bool]:
+def _check(context: Context, folded: str, password: str) -> tuple[Account | None, bool]:
     """The account of this name, if there is one, and whether this is its password: at the same cost
     whether there is one or not.
 
     On a thread of the hash gate, the reading, too: it goes deep into the stack, of which an idle
     client's thread then keeps 8 KiB instead of 12 (measured).
     """
-    with service.database.reading() as reader:
+    with context.database.reading() as reader:
         account = accounts.find(reader, folded)
-    if account is None and service.settings.registration == "first-login":
+    if account is None and context.settings.registration == "first-login":
         return None, False  # it is to be made
     is_usable = account is not None and not account.deleted
-    record = account.password_hash if account is not None and is_usable else service.dummy_record
+    record = account.password_hash if account is not None and is_usable else context.dummy_record
     return account, verify_password(password, record) and is_usable
 
 
@@ -285,27 +289,27 @@ def _digest(key: str) -> bytes:
 
 
 @handles_for_session(Logout)
-def logout(service: Service, session: Session, request: Logout) -> bytes:
+def logout(context: Context, session: Session, request: Logout) -> bytes:
     """End the session and its key; the connection stays and may log in again."""
     connection = session.connection
     session.downloads.cancel_all()
     session.downloads.wait_idle(
-        service.settings.stall_timeout or 30.0
+        context.settings.stall_timeout or 30.0
     )  # no chunk follows the reply
-    service.end_session(session, drop_key=True)
+    end_session(context, session, drop_key=True)
     connection.session = None
     log.info("logout: %s (%s)", printable(session.chatid), connection.name)
     return protocol.build("logout_ack", {"chatid": session.chatid}, request_id=request.request_id)
 
 
 @handles_for_session(ChangePassword)
-def change_password(service: Service, session: Session, request: ChangePassword) -> bytes:
+def change_password(context: Context, session: Session, request: ChangePassword) -> bytes:
     """Set a new password; every session key of the account dies, this session goes on."""
-    _, is_right = _attempt(service, session.connection, session.folded, request.password)
+    _, is_right = _attempt(context, session.connection, session.folded, request.password)
     if not is_right:
         raise Refusal("forbidden", "data.password: this is not your password")
-    record = service.hash_gate.run(
-        hash_password, request.new_password, service.settings.password_cost
+    record = context.hash_gate.run(
+        hash_password, request.new_password, context.settings.password_cost
     )
 
     def change(connection: sqlite3.Connection) -> None:
@@ -315,7 +319,7 @@ def change_password(service: Service, session: Session, request: ChangePassword)
             raise Refusal("forbidden", "this account was deleted")
         session.credential_version = changed.credential_version
 
-    service.writer.run(change)
+    context.writer.run(change)
     log.info("password changed: %s", printable(session.chatid))
     return protocol.build(
         "password_changed", {"chatid": session.chatid}, request_id=request.request_id

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import protocol
 from protocol import ABSENT, MAX_PAGE, GetMessages, Refusal
-from server.handlers.pages import HEAD_BYTES
+from server.base.frame_sizes import HEAD_BYTES, frame_room
+from server.handlers.context import Context
 from server.handlers.table import handles_for_session
 from server.state.room_directory import RoomState
 from server.state.session import Session
 from storage import messages
 from storage.messages import Message
 
-if TYPE_CHECKING:
-    from server.running.service import Service
-
 
 @handles_for_session(GetMessages)
-def get_messages(service: Service, session: Session, request: GetMessages) -> bytes:
+def get_messages(context: Context, session: Session, request: GetMessages) -> bytes:
     """A page of messages, oldest first, as many as were asked for and fit into a frame."""
-    room = service.rooms.visible(request.room_id, session.account_id)
+    room = context.rooms.visible(request.room_id, session.account_id)
     from_time = None
     if request.from_time is not None:
         try:
@@ -31,10 +27,10 @@ def get_messages(service: Service, session: Session, request: GetMessages) -> by
             raise Refusal("bad_time", f"data.from_time: {expected}, got {came} ({error})") from None
     if request.after_id is None and request.before_id is ABSENT and request.limit is None:
         assert from_time is not None, "checked by protocol.read_request"
-        found, has_more = _page_by_time(service, room, from_time)
+        found, has_more = _page_by_time(context, room, from_time)
     else:
-        found, has_more = _page_by_id(service, room, from_time, request)
-    page, cut = _fit(service, found, from_the_end=request.before_id is not ABSENT)
+        found, has_more = _page_by_id(context, room, from_time, request)
+    page, cut = _fit(context, found, from_the_end=request.before_id is not ABSENT)
     if cut and request.after_id is None and request.before_id is ABSENT and request.limit is None:
         page = _whole_seconds(page, found[len(page)].sent_at) or page
     if page:
@@ -42,10 +38,10 @@ def get_messages(service: Service, session: Session, request: GetMessages) -> by
     return _reply(request, page, has_more or cut)
 
 
-def _page_by_time(service: Service, room: RoomState, from_time: int) -> tuple[list[Message], bool]:
+def _page_by_time(context: Context, room: RoomState, from_time: int) -> tuple[list[Message], bool]:
     """For a client that knows only `from_time`: whole seconds, so that it can go on from the last
     one it saw."""
-    with service.database.reading() as reader:
+    with context.database.reading() as reader:
         found = list(messages.page(reader, room.room.pk, from_time=from_time, limit=MAX_PAGE + 1))
         if len(found) <= MAX_PAGE:
             return found, False
@@ -54,7 +50,7 @@ def _page_by_time(service: Service, room: RoomState, from_time: int) -> tuple[li
             return whole, True
         # One second holds more than a page: it comes whole, as far as a frame goes. No message is
         # smaller than its frame's share of 64 bytes, so this bounds what is read.
-        most = service.frame_room() // 64 + 1
+        most = frame_room(context.settings) // 64 + 1
         found = list(messages.second(reader, room.room.pk, found[0].sent_at, found[0].id - 1, most))
         after = messages.page(
             reader, room.room.pk, from_time=from_time, after_id=found[-1].id, limit=1
@@ -71,12 +67,12 @@ def _whole_seconds(page: list[Message], next_second: int) -> list[Message]:
 
 
 def _page_by_id(
-    service: Service, room: RoomState, from_time: int | None, request: GetMessages
+    context: Context, room: RoomState, from_time: int | None, request: GetMessages
 ) -> tuple[list[Message], bool]:
     limit = request.limit or MAX_PAGE
     backwards = request.before_id is not ABSENT
     before_id = request.before_id if isinstance(request.before_id, int) else None
-    with service.database.reading() as reader:
+    with context.database.reading() as reader:
         found = list(
             messages.page(
                 reader,
@@ -96,11 +92,11 @@ def _page_by_id(
 
 
 def _fit(
-    service: Service, found: list[Message], *, from_the_end: bool
+    context: Context, found: list[Message], *, from_the_end: bool
 ) -> tuple[list[Message], bool]:
     """As many of `found` as fit into a frame, at least one, from the end that was asked for; and
     whether any were cut off."""
-    room = service.frame_room() - HEAD_BYTES
+    room = frame_room(context.settings) - HEAD_BYTES
     count = 0
     for message in reversed(found) if from_the_end else found:
         room -= len(protocol.encode_object(_entry(message))) + 1

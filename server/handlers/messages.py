@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import sqlite3
+from typing import Final
 
 import protocol
 from protocol import Ack, CharacterCount, ConfirmCount, Refusal, SendMessage
+from server.base.refusals import as_refusal
+from server.handlers.context import Context
+from server.handlers.room_access import check_may_write, room_to_write
 from server.handlers.table import handles_for_session
-from server.state.recent_messages import (
-    Delivered,
-    StoreMessage,
-    acknowledgement,
-    check_new_room,
-    check_same_message,
-    delivered,
-)
-from server.state.session import Session, Transaction
+from server.state.open_transactions import Transaction
+from server.state.recent_messages import Delivered, delivered
+from server.state.room_directory import RoomState
+from server.state.session import Session
+from server.writing.delivery import Delivery
+from server.writing.writer import Change, Writer
 from storage import messages, rooms
-
-if TYPE_CHECKING:
-    from server.running.service import Service
+from storage.messages import Message
 
 MOST_RESENDS: Final = 3
 """How often a receiver with wrong counts is sent a message again (R-MSG)."""
 
 
 @handles_for_session(SendMessage)
-def send_message(service: Service, session: Session, request: SendMessage) -> bytes:
+def send_message(context: Context, session: Session, request: SendMessage) -> bytes:
     """Open a transaction and tell the sender the letters that arrived; a message that is stored
     already is acknowledged."""
-    room = service.rooms.find(request.room_id)
-    if room is None:
-        with service.database.reading() as reader:
-            check_new_room(service, reader, session.account_id, request.room_id)
-    else:
-        service.rooms.visible(request.room_id, session.account_id)
+    room = check_may_write(context, session.account_id, request.room_id)
     key = request.transaction_id
     if key is not None:
         already = session.transactions.get(key)
@@ -46,11 +40,11 @@ def send_message(service: Service, session: Session, request: SendMessage) -> by
                 "transaction_mismatch", "data.transaction_id: this key is open for another message"
             )
         if already is None:
-            with service.database.reading() as reader:
+            with context.database.reading() as reader:
                 known = messages.by_transaction(reader, session.account_id, key)
             if known is not None:
                 check_same_message(known, room, request.content)
-                _wait_for_acks(service, session)
+                _wait_for_acks(context.writer, session)
                 return acknowledgement(key, known, request.request_id)
     transaction = Transaction(
         key or session.transactions.new_id(),
@@ -58,11 +52,11 @@ def send_message(service: Service, session: Session, request: SendMessage) -> by
         request.room_id,
         request.content,
         protocol.count_letters(request.content),
-        service.clock() + (service.settings.transaction_timeout or float("inf")),
+        context.clock() + (context.settings.transaction_timeout or float("inf")),
     )
-    session.transactions.expire(service.clock())
+    session.transactions.expire(context.clock())
     if not session.transactions.open(transaction):
-        most = service.settings.max_pending
+        most = context.settings.max_pending
         raise Refusal(
             "too_many_pending",
             f"{most} of your messages wait to be confirmed or stored: confirm some first",
@@ -76,20 +70,20 @@ def send_message(service: Service, session: Session, request: SendMessage) -> by
 
 
 @handles_for_session(ConfirmCount)
-def confirm_count(service: Service, session: Session, request: ConfirmCount) -> bytes | None:
+def confirm_count(context: Context, session: Session, request: ConfirmCount) -> bytes | None:
     """Store the message, or drop it. The ack of a stored one comes from the writer."""
-    session.transactions.expire(service.clock())
+    session.transactions.expire(context.clock())
     transaction = session.transactions.take(request.transaction_id, to_store=request.confirm)
     if transaction is None:
         raise Refusal(
             "transaction_not_found",
             f"data.transaction_id: {protocol.describe(request.transaction_id)} is not open; it may have been confirmed, or died "
-            f"after {service.settings.transaction_timeout:.0f} s",
+            f"after {context.settings.transaction_timeout:.0f} s",
         )
     if request.confirm:
-        service.writer.submit(StoreMessage(service, session, transaction, request.request_id))
+        context.writer.submit(StoreMessage(context, session, transaction, request.request_id))
         return None
-    _wait_for_acks(service, session)
+    _wait_for_acks(context.writer, session)
     return protocol.build(
         "ack",
         {"transaction_id": request.transaction_id},
@@ -100,24 +94,112 @@ def confirm_count(service: Service, session: Session, request: ConfirmCount) -> 
     )
 
 
-def _wait_for_acks(service: Service, session: Session) -> None:
+def _wait_for_acks(writer: Writer, session: Session) -> None:
     """Let the writer answer what was confirmed earlier: the acks of one client keep their order."""
     if session.transactions.unsettled:
-        service.writer.run(lambda connection: None)
+        writer.run(lambda connection: None)
+
+
+class StoreMessage(Change):
+    """Store a message whose sender has confirmed the counts; then acknowledge it and tell the
+    room."""
+
+    needs_savepoint = False
+
+    def __init__(
+        self, context: Context, session: Session, transaction: Transaction, request_id: str | None
+    ) -> None:
+        self._context, self._session = context, session
+        self._transaction, self._request_id = transaction, request_id
+        self._stored: Message | None = None
+        self._room: RoomState | None = None
+        self._is_new_room = False
+        self._is_repeated = False
+
+    def apply(self, connection: sqlite3.Connection) -> None:
+        session, transaction = self._session, self._transaction
+        key = transaction.transaction_id if transaction.own_key else None
+        if key is not None:
+            known = messages.by_transaction(connection, session.account_id, key)
+            if known is not None:
+                room = self._context.rooms.find(transaction.room_id, connection)
+                check_same_message(known, room, transaction.content)
+                self._stored, self._is_repeated = known, True
+                return
+        now = self._context.wall_clock.seconds()
+        self._room, self._is_new_room = room_to_write(
+            connection,
+            self._context.rooms,
+            self._context.settings,
+            session.account_id,
+            transaction.room_id,
+            now,
+        )
+        pk, clock_high = self._room.room.pk, self._context.wall_clock.high(now)
+        message_id = messages.insert(
+            connection, pk, session.account_id, transaction.content, now, clock_high, key
+        )
+        self._stored = Message(
+            message_id, pk, session.account_id, session.chatid, transaction.content, now
+        )
+
+    def committed(self, delivery: Delivery) -> None:
+        message, session = self._stored, self._session
+        assert message is not None
+        session.transactions.settled()
+        reply = acknowledgement(self._transaction.transaction_id, message, self._request_id)
+        delivery.reply(session.connection.outbox, reply)
+        if self._is_repeated:
+            return
+        assert self._room is not None
+        room_id = self._room.room.room_id
+        if self._is_new_room:
+            delivery.event("room_created", None, room_id=room_id, name=self._room.room.name)
+        sent = delivered(room_id, message, self._transaction.counts)
+        self._context.recent.add(sent)
+        row = ("message", message.id)
+        delivery.to_room(self._room, session.account_id, sent.frame, message.sent_at, row)
+
+    def failed(self, error: Exception, delivery: Delivery) -> None:
+        self._session.transactions.settled()
+        refusal = as_refusal(error)
+        reply = protocol.build_error(
+            "confirm_count", refusal.code, refusal.message, self._request_id
+        )
+        delivery.reply(self._session.connection.outbox, reply)
+
+
+def acknowledgement(transaction_id: str, message: Message, request_id: str | None) -> bytes:
+    """The `ack` of a stored message."""
+    data = {
+        "transaction_id": transaction_id,
+        "message_id": message.id,
+        "timestamp": protocol.format_time(message.sent_at),
+    }
+    return protocol.build("ack", data, request_id=request_id)
+
+
+def check_same_message(known: Message, room: RoomState | None, content: str) -> None:
+    """Raise `transaction_mismatch` where a key was used before for another room or content."""
+    if room is None or room.room.pk != known.room_pk or known.content != content:
+        raise Refusal(
+            "transaction_mismatch",
+            "data.transaction_id: this key was used for another message; expected a new key for a new message",
+        )
 
 
 @handles_for_session(CharacterCount)
-def character_count(service: Service, session: Session, request: CharacterCount) -> bytes:
+def character_count(context: Context, session: Session, request: CharacterCount) -> bytes:
     """A receiver's counts: confirm them, or not."""
-    message = find_delivered(service, session, request.transaction_id)
+    message = find_delivered(context, session, request.transaction_id)
     return message.verdict(request.letter_frequencies == message.counts, request.request_id)
 
 
 @handles_for_session(Ack)
-def ack(service: Service, session: Session, request: Ack) -> bytes | None:
+def ack(context: Context, session: Session, request: Ack) -> bytes | None:
     """A receiver has the message: remember how far its user has come. Where the counts were wrong,
     send it again."""
-    message = find_delivered(service, session, request.transaction_id)
+    message = find_delivered(context, session, request.transaction_id)
     if request.status == "success":
         session.mark(message.room_pk, message.message_id)
         return None
@@ -132,14 +214,14 @@ def ack(service: Service, session: Session, request: Ack) -> bytes | None:
     return message.frame
 
 
-def find_delivered(service: Service, session: Session, transaction_id: str) -> Delivered:
+def find_delivered(context: Context, session: Session, transaction_id: str) -> Delivered:
     """The message of a receivers' transaction, if it is one that the session's user received; else
     `transaction_not_found`."""
-    message = service.recent.get(transaction_id)
+    message = context.recent.get(transaction_id)
     if message is None:
-        message = _read_back(service, transaction_id)
+        message = _read_back(context, transaction_id)
     if message is not None and message.sender_id != session.account_id:
-        room = service.rooms.find(message.room_id)
+        room = context.rooms.find(message.room_id)
         if room is not None and room.admits(session.account_id):
             return message
     raise Refusal(
@@ -148,7 +230,7 @@ def find_delivered(service: Service, session: Session, transaction_id: str) -> D
     )
 
 
-def _read_back(service: Service, transaction_id: str) -> Delivered | None:
+def _read_back(context: Context, transaction_id: str) -> Delivered | None:
     number = transaction_id[1:]
     if (
         transaction_id[0] != "m"
@@ -157,7 +239,7 @@ def _read_back(service: Service, transaction_id: str) -> Delivered | None:
         or len(number) > 15
     ):
         return None
-    with service.database.reading() as reader:
+    with context.database.reading() as reader:
         message = messages.get(reader, int(number))
         room = None if message is None else rooms.by_pk(reader, message.room_pk)
     if message is None or room is None:

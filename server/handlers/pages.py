@@ -1,30 +1,27 @@
-"""Lists that are cut to what one frame may hold."""
+"""Lists that are cut to what one frame may hold (R-ROOM-21)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TypeVar
 
-if TYPE_CHECKING:
-    from server.running.service import Service
+from server.base import frame_sizes
+from server.base.settings import Settings
 
 T = TypeVar("T")
 
-HEAD_BYTES: Final = 1_024
-"""Kept free in a frame for everything around the list: action, message, request_id, room."""
-
 
 def page_of(
-    service: Service, found: Iterable[T], limit: int | None, size: Callable[[T], int]
+    settings: Settings, found: Iterable[T], limit: int | None, size: Callable[[T], int]
 ) -> tuple[list[T], bool]:
-    """The first of `found` that fit into a frame, at most `limit` of them but at least one, and
-    whether more follow.
+    """Return the first of `found` that fit into a frame, at most `limit` of them but at least one,
+    and whether more follow.
 
     `size` gives an item's bytes in JSON. `found` holds one item more than could be wanted, where
     there are more.
     """
-    most = service.page_length(limit)
-    room = service.frame_room() - HEAD_BYTES
+    most = frame_sizes.page_length(limit)
+    room = frame_sizes.frame_room(settings) - frame_sizes.HEAD_BYTES
     page: list[T] = []
     for item in found:
         room -= size(item) + 1

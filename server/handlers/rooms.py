@@ -6,7 +6,7 @@ import logging
 import secrets
 import sqlite3
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import protocol
 from protocol import (
@@ -21,17 +21,17 @@ from protocol import (
     RemoveUserFromRoom,
     RenameRoom,
 )
+from server.base.frame_sizes import HEAD_BYTES, frame_room, page_length
 from server.base.logs import printable
-from server.handlers.pages import HEAD_BYTES, page_of
+from server.handlers.context import Context
+from server.handlers.pages import page_of
+from server.handlers.room_access import check_room_share
+from server.handlers.sessions import save_marks, wait_for_predecessor
 from server.handlers.table import handles_for_session
-from server.state.recent_messages import check_room_share
 from server.state.room_directory import RoomState
 from server.state.session import Session
+from server.writing.delivery import Delivery
 from storage import accounts, rooms
-
-if TYPE_CHECKING:
-    from server.running.service import Service
-    from server.writing.delivery import Delivery
 
 log: Final = logging.getLogger("server.rooms")
 
@@ -41,30 +41,30 @@ into a frame."""
 
 
 @handles_for_session(CreateRoom)
-def create_room(service: Service, session: Session, request: CreateRoom) -> bytes:
+def create_room(context: Context, session: Session, request: CreateRoom) -> bytes:
     """Make a private room, with an id nobody can guess."""
     room_id = protocol.PRIVATE_ROOM_PREFIX + secrets.token_hex(16)  # 128 random bits
 
     def change(connection: sqlite3.Connection) -> frozenset[int]:
-        check_room_share(service, connection, session.account_id)
+        check_room_share(connection, context.settings.max_rooms, session.account_id)
         members = {session.account_id} | {
             _account_id(connection, name, "data.participants") for name in request.participants
         }
-        service.rooms.begin_change(room_id)
+        context.rooms.begin_change(room_id)
         rooms.create_private(
             connection,
             room_id,
             request.room_name,
             session.account_id,
             members,
-            service.wall_seconds(),
+            context.wall_clock.seconds(),
         )
         return frozenset(members)
 
     def tell(members: frozenset[int], delivery: Delivery) -> None:
         delivery.event("room_created", members, room_id=room_id, name=request.room_name)
 
-    service.writer.run(change, tell)
+    context.writer.run(change, tell)
     log.info("room made: %s by %s", room_id, printable(session.chatid))
     return protocol.build("room_created", {"room_id": room_id}, request_id=request.request_id)
 
@@ -77,17 +77,17 @@ def _account_id(connection: sqlite3.Connection, chatid: str, path: str) -> int:
 
 
 @handles_for_session(GetRooms)
-def get_rooms(service: Service, session: Session, request: GetRooms) -> bytes:
+def get_rooms(context: Context, session: Session, request: GetRooms) -> bytes:
     """Every room that exists for the user, with what is unread in it."""
-    service.wait_for_predecessor(session)  # what was read there counts
-    service.save_marks(session)
-    with service.database.reading() as reader:
+    wait_for_predecessor(session, context.clock)  # what was read there counts
+    save_marks(context.writer, session)
+    with context.database.reading() as reader:
         found = rooms.visible(
-            reader, session.account_id, request.after, service.page_length(request.limit) + 1
+            reader, session.account_id, request.after, page_length(request.limit) + 1
         )
         page, has_more = page_of(
-            service,
-            (_described(service, reader, session, room) for room in found),
+            context.settings,
+            (_described(context, reader, session, room) for room in found),
             request.limit,
             lambda entry: len(protocol.encode_object(entry)),
         )
@@ -97,10 +97,10 @@ def get_rooms(service: Service, session: Session, request: GetRooms) -> bytes:
 
 
 def _described(
-    service: Service, reader: sqlite3.Connection, session: Session, room: rooms.Room
+    context: Context, reader: sqlite3.Connection, session: Session, room: rooms.Room
 ) -> dict[str, Any]:
     owner = None if room.owner is None else accounts.by_id(reader, room.owner)
-    most = (service.frame_room() - 2 * HEAD_BYTES) // MEMBER_BYTES
+    most = (frame_room(context.settings) - 2 * HEAD_BYTES) // MEMBER_BYTES
     overview = rooms.overview(reader, room.pk, session.account_id)
     return {
         "id": room.room_id,
@@ -114,30 +114,31 @@ def _described(
 
 
 @handles_for_session(GetRoomUsers)
-def get_room_users(service: Service, session: Session, request: GetRoomUsers) -> bytes:
+def get_room_users(context: Context, session: Session, request: GetRoomUsers) -> bytes:
     """Who is in a room, page by page."""
-    room = service.rooms.visible(request.room_id, session.account_id).room
-    with service.database.reading() as reader:
+    room = context.rooms.visible(request.room_id, session.account_id).room
+    with context.database.reading() as reader:
         found = list(
-            rooms.member_chatids(
-                reader, room, request.after, service.page_length(request.limit) + 1
-            )
+            rooms.member_chatids(reader, room, request.after, page_length(request.limit) + 1)
         )
     page, has_more = page_of(
-        service, found, request.limit, lambda chatid: len(protocol.encode_object({"": chatid}))
+        context.settings,
+        found,
+        request.limit,
+        lambda chatid: len(protocol.encode_object({"": chatid})),
     )
     data = {"room_id": room.room_id, "room_name": room.name, "users": page, "has_more": has_more}
     return protocol.build("room_users_list", data, request_id=request.request_id)
 
 
 @handles_for_session(JoinRoom)
-def join_room(service: Service, session: Session, request: JoinRoom) -> bytes:
+def join_room(context: Context, session: Session, request: JoinRoom) -> bytes:
     """Hear an open room again. In a private room one's being there already is all there is to
     it."""
-    room = service.rooms.visible(request.room_id, session.account_id)
+    room = context.rooms.visible(request.room_id, session.account_id)
     if session.account_id in room.departed:
         _change_room(
-            service,
+            context,
             session,
             request.room_id,
             lambda c, state: rooms.rejoin(c, state.room.pk, session.account_id),
@@ -148,7 +149,7 @@ def join_room(service: Service, session: Session, request: JoinRoom) -> bytes:
 
 
 @handles_for_session(LeaveRoom)
-def leave_room(service: Service, session: Session, request: LeaveRoom) -> bytes:
+def leave_room(context: Context, session: Session, request: LeaveRoom) -> bytes:
     """Hear an open room no more; leave a private one for good."""
 
     def change(connection: sqlite3.Connection, state: RoomState) -> RoomState:
@@ -169,12 +170,12 @@ def leave_room(service: Service, session: Session, request: LeaveRoom) -> bytes:
                 "user_removed", state.members, room_id=request.room_id, chatid=session.chatid
             )
 
-    _change_room(service, session, request.room_id, change, tell)
+    _change_room(context, session, request.room_id, change, tell)
     return protocol.build("room_left", {"room_id": request.room_id}, request_id=request.request_id)
 
 
 @handles_for_session(AddUserToRoom)
-def add_user_to_room(service: Service, session: Session, request: AddUserToRoom) -> bytes:
+def add_user_to_room(context: Context, session: Session, request: AddUserToRoom) -> bytes:
     """The owner takes somebody into a private room."""
     added = request.user_to_add
 
@@ -187,8 +188,8 @@ def add_user_to_room(service: Service, session: Session, request: AddUserToRoom)
     def tell(members: Iterable[int], delivery: Delivery) -> None:
         delivery.event("user_added", members, room_id=request.room_id, chatid=added)
 
-    added = _shown_name(service, session, request.room_id, added, "data.user_to_add")
-    _change_room(service, session, request.room_id, change, tell)
+    added = _shown_name(context, session, request.room_id, added, "data.user_to_add")
+    _change_room(context, session, request.room_id, change, tell)
     return protocol.build(
         "user_added",
         {"room_id": request.room_id, "user_added": added},
@@ -197,7 +198,7 @@ def add_user_to_room(service: Service, session: Session, request: AddUserToRoom)
 
 
 @handles_for_session(RemoveUserFromRoom)
-def remove_user_from_room(service: Service, session: Session, request: RemoveUserFromRoom) -> bytes:
+def remove_user_from_room(context: Context, session: Session, request: RemoveUserFromRoom) -> bytes:
     """The owner takes somebody out of a private room."""
     removed = request.user_to_remove
 
@@ -217,8 +218,8 @@ def remove_user_from_room(service: Service, session: Session, request: RemoveUse
     def tell(members: Iterable[int], delivery: Delivery) -> None:
         delivery.event("user_removed", members, room_id=request.room_id, chatid=removed)
 
-    removed = _shown_name(service, session, request.room_id, removed, "data.user_to_remove")
-    _change_room(service, session, request.room_id, change, tell)
+    removed = _shown_name(context, session, request.room_id, removed, "data.user_to_remove")
+    _change_room(context, session, request.room_id, change, tell)
     return protocol.build(
         "user_removed",
         {"room_id": request.room_id, "user_removed": removed},
@@ -227,7 +228,7 @@ def remove_user_from_room(service: Service, session: Session, request: RemoveUse
 
 
 @handles_for_session(RenameRoom)
-def rename_room(service: Service, session: Session, request: RenameRoom) -> bytes:
+def rename_room(context: Context, session: Session, request: RenameRoom) -> bytes:
     """The owner gives a private room another name; its id stays."""
     name = request.new_room_name
 
@@ -239,7 +240,7 @@ def rename_room(service: Service, session: Session, request: RenameRoom) -> byte
     def tell(members: Iterable[int], delivery: Delivery) -> None:
         delivery.event("room_renamed", members, room_id=request.room_id, name=name)
 
-    _change_room(service, session, request.room_id, change, tell)
+    _change_room(context, session, request.room_id, change, tell)
     return protocol.build(
         "room_renamed",
         {"room_id": request.room_id, "new_room_name": name},
@@ -248,18 +249,18 @@ def rename_room(service: Service, session: Session, request: RenameRoom) -> byte
 
 
 @handles_for_session(DeleteRoom)
-def delete_room(service: Service, session: Session, request: DeleteRoom) -> bytes:
+def delete_room(context: Context, session: Session, request: DeleteRoom) -> bytes:
     """The owner puts a private room out of reach; the teacher can bring it back."""
 
     def change(connection: sqlite3.Connection, state: RoomState) -> RoomState:
         _check_owner(session, state)
-        rooms.mark_deleted(connection, state.room.pk, service.wall_seconds())
+        rooms.mark_deleted(connection, state.room.pk, context.wall_clock.seconds())
         return state
 
     def tell(state: RoomState, delivery: Delivery) -> None:
         delivery.event("room_deleted", state.members, room_id=request.room_id, name=state.room.name)
 
-    _change_room(service, session, request.room_id, change, tell)
+    _change_room(context, session, request.room_id, change, tell)
     log.info("room deleted: %s by %s", printable(request.room_id), printable(session.chatid))
     return protocol.build(
         "room_deleted", {"room_id": request.room_id}, request_id=request.request_id
@@ -275,10 +276,10 @@ def _check_owner(session: Session, state: RoomState) -> None:
         raise Refusal("forbidden", "data.room_id: only the room's owner may do this")
 
 
-def _shown_name(service: Service, session: Session, room_id: str, chatid: str, path: str) -> str:
+def _shown_name(context: Context, session: Session, room_id: str, chatid: str, path: str) -> str:
     """The user's name as registered; checks the rights first, so that the order of checks holds."""
-    _check_owner(session, service.rooms.visible(room_id, session.account_id))
-    with service.database.reading() as reader:
+    _check_owner(session, context.rooms.visible(room_id, session.account_id))
+    with context.database.reading() as reader:
         account = accounts.find(reader, protocol.fold_chatid(chatid))
     if account is None or account.deleted:
         raise Refusal("user_not_found", f"{path}: there is no user {chatid!r}")
@@ -286,14 +287,14 @@ def _shown_name(service: Service, session: Session, room_id: str, chatid: str, p
 
 
 def _change_room(
-    service: Service, session: Session, room_id: str, change: Any, tell: Any = None
+    context: Context, session: Session, room_id: str, change: Any, tell: Any = None
 ) -> None:
     """Change a room that exists for the user, on the writer's thread, and tell of it in the order
     of all changes."""
 
     def apply(connection: sqlite3.Connection) -> Any:
-        state = service.rooms.visible(room_id, session.account_id, connection)
-        service.rooms.begin_change(room_id)
+        state = context.rooms.visible(room_id, session.account_id, connection)
+        context.rooms.begin_change(room_id)
         return change(connection, state)
 
     def after(result: Any, delivery: Delivery) -> None:
@@ -301,4 +302,4 @@ def _change_room(
         if tell is not None:
             tell(result, delivery)
 
-    service.writer.run(apply, after)
+    context.writer.run(apply, after)

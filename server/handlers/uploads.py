@@ -1,58 +1,36 @@
-"""Files: uploads chunk by chunk, the list of a room, downloads, giving one up."""
+"""Uploads: begun, sent chunk by chunk, finished, given up."""
 
 from __future__ import annotations
 
 import logging
 import sqlite3
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import protocol
-from protocol import (
-    FileCancel,
-    FileDownReq,
-    FileListReq,
-    FileSendData,
-    FileSendFin,
-    FileSendInit,
-    Refusal,
-)
+from protocol import FileCancel, FileSendData, FileSendFin, FileSendInit, Refusal
 from server.base.logs import printable
-from server.handlers.pages import page_of
+from server.handlers.context import Context
+from server.handlers.room_access import check_may_write, room_to_write
+from server.handlers.sessions import save_progress, wait_for_predecessor
 from server.handlers.table import handles_for_session
-from server.state.recent_messages import check_new_room, room_to_write
+from server.state.room_directory import RoomState
 from server.state.session import Session
-from server.state.uploads import (
-    SAVE_EVERY_BYTES,
-    Download,
-    Ranges,
-    Upload,
-    check_chunk_size,
-    file_frame,
-)
+from server.state.uploads import SAVE_EVERY_BYTES, Upload, check_chunk_size, file_frame
+from server.writing.delivery import Delivery
 from storage import uploads
 from storage.uploads import OpenUpload, StoredFile
-
-if TYPE_CHECKING:
-    from server.running.service import Service
-    from server.state.room_directory import RoomState
-    from server.writing.delivery import Delivery
 
 log: Final = logging.getLogger("server.files")
 
 
 @handles_for_session(FileSendInit)
-def file_send_init(service: Service, session: Session, request: FileSendInit) -> bytes:
+def file_send_init(context: Context, session: Session, request: FileSendInit) -> bytes:
     """Open an upload, or take one up again."""
-    room = service.rooms.find(request.room_id)
-    if room is None:
-        with service.database.reading() as reader:
-            check_new_room(service, reader, session.account_id, request.room_id)
-    else:
-        service.rooms.visible(request.room_id, session.account_id)
+    room = check_may_write(context, session.account_id, request.room_id)
     _check_numbers(request)
-    service.wait_for_predecessor(session)
+    wait_for_predecessor(session, context.clock)
     key = request.transaction_id
-    with service.database.reading() as reader:
+    with context.database.reading() as reader:
         stored = None if key is None else uploads.by_transaction(reader, session.account_id, key)
         of_key = (
             None
@@ -73,9 +51,9 @@ def file_send_init(service: Service, session: Session, request: FileSendInit) ->
         and _is_same_open(of_name, request)
         and (key is None or of_name.transaction_id in (None, key))
     ):
-        return _take_up(service, session, of_name, request)
-    _check_share(service, session, request, of_name)
-    upload = _open(service, session, request, of_name)
+        return _take_up(context, session, of_name, request)
+    _check_share(context, session, request, of_name)
+    upload = _open(context, session, request, of_name)
     session.uploads[request.room_id, request.file_path] = upload
     return _init_reply(request, {})
 
@@ -140,15 +118,15 @@ def _is_same_open(row: OpenUpload, request: FileSendInit) -> bool:
 
 
 def _check_share(
-    service: Service, session: Session, request: FileSendInit, replaced: OpenUpload | None
+    context: Context, session: Session, request: FileSendInit, replaced: OpenUpload | None
 ) -> None:
-    settings, size = service.settings, request.file_size
+    settings, size = context.settings, request.file_size
     if settings.max_file and size > settings.max_file:
         raise Refusal(
             "too_large", f"data.file_size: expected at most {settings.max_file} bytes, got {size}"
         )
     freed = 0 if replaced is None else replaced.file_size
-    with service.database.reading() as reader:
+    with context.database.reading() as reader:
         used = (
             uploads.used_bytes(reader, session.account_id)
             + uploads.declared_bytes(reader, session.account_id)
@@ -166,7 +144,7 @@ def _check_share(
             "too_many_pending",
             f"{settings.max_pending} of your uploads are open: finish or cancel some first",
         )
-    free, total = service.files.free()
+    free, total = context.files.free()
     if settings.min_free and free - begun - size < total * settings.min_free / 100:
         raise Refusal(
             "storage_full",
@@ -175,12 +153,12 @@ def _check_share(
 
 
 def _open(
-    service: Service, session: Session, request: FileSendInit, replaced: OpenUpload | None
+    context: Context, session: Session, request: FileSendInit, replaced: OpenUpload | None
 ) -> Upload:
     if replaced is not None:
         _drop_state(session, replaced)
-    disk_name = service.files.new_name()
-    part = service.files.create(disk_name)
+    disk_name = context.files.new_name()
+    part = context.files.create(disk_name)
 
     def change(connection: sqlite3.Connection) -> OpenUpload:
         if replaced is not None:
@@ -198,26 +176,26 @@ def _open(
             transaction_id=request.transaction_id,
             received=(),
             disk_name=disk_name,
-            touched_at=service.wall_seconds(),
+            touched_at=context.wall_clock.seconds(),
         )
 
     try:
-        row = service.writer.run(change)
+        row = context.writer.run(change)
     except BaseException:
         part.close()
-        service.files.remove(disk_name)
+        context.files.remove(disk_name)
         raise
     if replaced is not None:
-        service.files.remove(replaced.disk_name)
+        context.files.remove(replaced.disk_name)
     return Upload(row, part)
 
 
-def _take_up(service: Service, session: Session, row: OpenUpload, request: FileSendInit) -> bytes:
+def _take_up(context: Context, session: Session, row: OpenUpload, request: FileSendInit) -> bytes:
     """Go on with an upload: what is listed as received survives a crash from here on."""
-    upload = _state(service, session, row)
+    upload = _state(context, session, row)
     if upload.chunk_size is None:
         upload.chunk_size = request.chunk_size
-    _save(service, upload, wait=True)
+    save_progress(context.writer, context.wall_clock, upload, wait=True)
     return _init_reply(request, {"received": upload.received_numbers()})
 
 
@@ -231,10 +209,10 @@ def _head(request: Any) -> dict[str, Any]:
     return {"chat_id": request.chat_id, "room_id": request.room_id, "file_path": request.file_path}
 
 
-def _state(service: Service, session: Session, row: OpenUpload) -> Upload:
+def _state(context: Context, session: Session, row: OpenUpload) -> Upload:
     upload = session.uploads.get((row.room_id, row.file_name))
     if upload is None or upload.row.id != row.id:
-        upload = Upload(row, service.files.resume(row.disk_name))
+        upload = Upload(row, context.files.resume(row.disk_name))
         session.uploads[row.room_id, row.file_name] = upload
     return upload
 
@@ -245,42 +223,42 @@ def _drop_state(session: Session, row: OpenUpload) -> None:
         upload.part.close()
 
 
-def _open_upload(service: Service, session: Session, room_id: str, file_path: str) -> Upload | None:
+def _open_upload(context: Context, session: Session, room_id: str, file_path: str) -> Upload | None:
     """The session's open upload of this name, also one that an earlier session of the user
     began."""
     upload = session.uploads.get((room_id, file_path))
     if upload is not None:
         return upload
-    row = _open_row(service, session, room_id, file_path)
-    return None if row is None else _state(service, session, row)
+    row = _open_row(context, session, room_id, file_path)
+    return None if row is None else _state(context, session, row)
 
 
 def _open_row(
-    service: Service, session: Session, room_id: str, file_path: str
+    context: Context, session: Session, room_id: str, file_path: str
 ) -> OpenUpload | None:
-    service.wait_for_predecessor(session)
-    with service.database.reading() as reader:
+    wait_for_predecessor(session, context.clock)
+    with context.database.reading() as reader:
         return uploads.find_open(reader, session.account_id, room_id, file_path)
 
 
-def _check_room(service: Service, session: Session, room_id: str) -> None:
+def _check_room(context: Context, session: Session, room_id: str) -> None:
     """The room as the order of checks wants it: an upload may be open in a room that its end will
     make."""
-    room = service.rooms.find(room_id)
+    room = context.rooms.find(room_id)
     if room is not None or room_id.startswith(protocol.PRIVATE_ROOM_PREFIX):
-        service.rooms.visible(room_id, session.account_id)
+        context.rooms.visible(room_id, session.account_id)
 
 
 @handles_for_session(FileSendData)
-def file_send_data(service: Service, session: Session, request: FileSendData) -> bytes:
+def file_send_data(context: Context, session: Session, request: FileSendData) -> bytes:
     """Take a chunk. The answer promises receipt, no more."""
-    _check_room(service, session, request.room_id)
-    upload = _open_upload(service, session, request.room_id, request.file_path)
+    _check_room(context, session, request.room_id)
+    upload = _open_upload(context, session, request.room_id, request.file_path)
     if upload is None:
         raise _no_upload(request.file_path)
     upload.write(request.sequence_number, request.file_data)
     if upload.unsaved_bytes >= SAVE_EVERY_BYTES:
-        _save(service, upload, wait=False)
+        save_progress(context.writer, context.wall_clock, upload, wait=False)
     data = {**_head(request), "sequence_number": request.sequence_number}
     message = f"Chunk {request.sequence_number} received."
     return protocol.build("file_send_data", data, message=message, request_id=request.request_id)
@@ -293,54 +271,14 @@ def _no_upload(file_path: str) -> Refusal:
     )
 
 
-def _save(service: Service, upload: Upload, *, wait: bool, is_late: bool = False) -> None:
-    """Make the upload's progress survive a crash: the bytes first, then the word that they are
-    there.
-
-    A save that is late comes when a newer session may have gone on already: nothing that it
-    promised is taken back.
-    """
-    if upload.unsaved_bytes:
-        upload.part.sync()
-        upload.unsaved_bytes = 0
-    row, chunk_size, first_number, received = (
-        upload.row,
-        upload.chunk_size,
-        upload.first_number,
-        upload.received.pairs(),
-    )
-
-    def change(connection: sqlite3.Connection) -> None:
-        known = uploads.find_open(connection, row.account_id, row.room_id, row.file_name)
-        if known is not None and known.id == row.id:
-            ranges = Ranges(known.received).union(Ranges(received)).pairs() if is_late else received
-            uploads.save_progress(
-                connection, row.id, chunk_size, first_number, ranges, service.wall_seconds()
-            )
-
-    if wait:
-        service.writer.run(change)
-    else:
-        service.writer.later(change)
-
-
-def save_uploads(service: Service, session: Session) -> None:
-    """The session ends: keep what has arrived, for the next one to take up."""
-    for upload in session.uploads.values():
-        if upload.unsaved_bytes:
-            _save(service, upload, wait=False, is_late=True)
-        upload.part.close()
-    session.uploads.clear()
-
-
 @handles_for_session(FileSendFin)
-def file_send_fin(service: Service, session: Session, request: FileSendFin) -> bytes:
+def file_send_fin(context: Context, session: Session, request: FileSendFin) -> bytes:
     """Finish an upload: the bytes are on disk, then the file is the room's, then everybody hears of
     it."""
-    _check_room(service, session, request.room_id)
-    upload = _open_upload(service, session, request.room_id, request.file_path)
+    _check_room(context, session, request.room_id)
+    upload = _open_upload(context, session, request.room_id, request.file_path)
     if upload is None:
-        return _fin_again(service, session, request)
+        return _fin_again(context, session, request)
     if request.total_packets != upload.row.total_packets:
         raise Refusal(
             "bad_packet",
@@ -354,9 +292,9 @@ def file_send_fin(service: Service, session: Session, request: FileSendFin) -> b
         )
     upload.part.close()
     del session.uploads[request.room_id, request.file_path]
-    digest = upload.digest or service.files.sha256(upload.row.disk_name, part=True)
-    service.files.finish(upload.row.disk_name)
-    stored = _store(service, session, upload.row, digest)
+    digest = upload.digest or context.files.sha256(upload.row.disk_name, part=True)
+    context.files.finish(upload.row.disk_name)
+    stored = _store(context, session, upload.row, digest)
     _remember(session, request, stored)
     log.info(
         "file stored: %s by %s, %d bytes",
@@ -367,13 +305,13 @@ def file_send_fin(service: Service, session: Session, request: FileSendFin) -> b
     return _fin_reply(request, stored)
 
 
-def _fin_again(service: Service, session: Session, request: FileSendFin) -> bytes:
+def _fin_again(context: Context, session: Session, request: FileSendFin) -> bytes:
     """The answer was lost and is asked for again: the same answer, and nobody hears of it twice."""
-    room = service.rooms.find(request.room_id)
+    room = context.rooms.find(request.room_id)
     place = (request.room_id, request.file_path)
     stored = session.finished.get(place)
     if place not in session.finished and room is not None:
-        with service.database.reading() as reader:
+        with context.database.reading() as reader:
             stored = uploads.last_of(reader, room.room.pk, session.account_id, request.file_path)
     if stored is None or stored.total_packets != request.total_packets:
         raise _no_upload(request.file_path)
@@ -385,10 +323,12 @@ def _fin_reply(request: FileSendFin, stored: StoredFile) -> bytes:
     return protocol.build("file_send_fin", data, request_id=request.request_id)
 
 
-def _store(service: Service, session: Session, row: OpenUpload, digest: str) -> StoredFile:
+def _store(context: Context, session: Session, row: OpenUpload, digest: str) -> StoredFile:
     def change(connection: sqlite3.Connection) -> tuple[StoredFile, RoomState, bool]:
-        now = service.wall_seconds()
-        room, is_new = room_to_write(service, connection, session, row.room_id, now)
+        now = context.wall_clock.seconds()
+        room, is_new = room_to_write(
+            connection, context.rooms, context.settings, session.account_id, row.room_id, now
+        )
         name = uploads.free_name(connection, room.room.pk, session.account_id, row.file_name)
         stored = uploads.store(
             connection,
@@ -412,96 +352,32 @@ def _store(service: Service, session: Session, row: OpenUpload, digest: str) -> 
         if is_new:
             delivery.event("room_created", None, room_id=room.room.room_id, name=room.room.name)
         frame = file_frame(room.room.room_id, stored)
-        delivery.to_room(room, session.account_id, frame, stored.sent_at)
-        service.journal_reached("file", stored.id)
+        delivery.to_room(room, session.account_id, frame, stored.sent_at, ("file", stored.id))
 
     try:
-        return service.writer.run(change, tell)[0]
+        return context.writer.run(change, tell)[0]
     except Refusal:
         # Not stored, so the upload stays open for the next try. (After any other error the commit
         # may have happened all the same; then the start finds out.)
-        service.files.resume(row.disk_name).close()
+        context.files.resume(row.disk_name).close()
         raise
 
 
 @handles_for_session(FileCancel)
-def file_cancel(service: Service, session: Session, request: FileCancel) -> bytes:
+def file_cancel(context: Context, session: Session, request: FileCancel) -> bytes:
     """Give an unfinished upload up, or stop a download."""
-    _check_room(service, session, request.room_id)
+    _check_room(context, session, request.room_id)
     row = _open_row(
-        service, session, request.room_id, request.file_path
+        context, session, request.room_id, request.file_path
     )  # without its bytes: they need not be there
     if row is not None:
         _drop_state(session, row)
         _remember(session, request, None)
-        service.writer.run(lambda connection: uploads.close_upload(connection, row.id))
-        service.files.remove(row.disk_name)
+        context.writer.run(lambda connection: uploads.close_upload(connection, row.id))
+        context.files.remove(row.disk_name)
     elif not session.downloads.cancel(request.room_id, request.file_path):
         path = protocol.describe(request.file_path)
         raise Refusal(
             "file_not_found", f"data.file_path: no upload or download of {path} is under way"
         )
     return protocol.build("file_cancelled", _head(request), request_id=request.request_id)
-
-
-@handles_for_session(FileListReq)
-def file_list_req(service: Service, session: Session, request: FileListReq) -> bytes:
-    """The newest version of every file of the room, oldest first."""
-    room = service.rooms.visible(request.room_id, session.account_id).room
-    with service.database.reading() as reader:
-        found = list(
-            uploads.listing(reader, room.pk, request.after, service.page_length(request.limit) + 1)
-        )
-    # The name stands in the seed's list, too.
-    page, has_more = page_of(
-        service,
-        found,
-        request.limit,
-        lambda file: (
-            len(protocol.encode_object(_listed(file))) + 2 * len(file.stored_as.encode()) + 2
-        ),
-    )
-    data: dict[str, Any] = {
-        "file_list": ", ".join(file.stored_as for file in page),
-        "files": [_listed(file) for file in page],
-    }
-    if has_more:
-        data["has_more"] = True
-    message = f"File list for room {room.room_id}"
-    return protocol.build("file_list_req", data, message=message, request_id=request.request_id)
-
-
-def _listed(file: StoredFile) -> dict[str, Any]:
-    return {
-        "file_path": file.stored_as,
-        "file_size": file.file_size,
-        "file_type": file.file_type,
-        "sender_chatid": file.sender_chatid,
-        "timestamp": protocol.format_time(file.sent_at),
-        "sha256": file.sha256,
-    }
-
-
-@handles_for_session(FileDownReq)
-def file_down_req(service: Service, session: Session, request: FileDownReq) -> None:
-    """Send a file when its turn comes; its packets come from a thread of their own."""
-    room = service.rooms.visible(request.room_id, session.account_id).room
-    with service.database.reading() as reader:
-        file = uploads.newest(reader, room.pk, request.file_path)
-    if file is None:
-        raise Refusal(
-            "file_not_found",
-            f"data.file_path: this room has no file {protocol.describe(request.file_path)}",
-        )
-    total = -(-file.file_size // service.download_chunk())
-    if request.from_sequence > total + 1:
-        raise Refusal(
-            "bad_packet",
-            f"data.from_sequence: expected 1 to {total + 1}, got {request.from_sequence}",
-        )
-    session.connection.flush()  # what was asked for earlier is answered earlier
-    session.downloads.add(
-        Download(
-            file, request.room_id, request.file_path, request.from_sequence, request.request_id
-        )
-    )

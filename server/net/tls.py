@@ -13,6 +13,7 @@ import ssl
 from typing import Final
 
 from server.base.locks import Rank, RankedLock
+from server.base.logs import printable
 from server.net.sockets import Stream
 
 RECORD_BYTES: Final = 16 * 1024
@@ -20,17 +21,37 @@ RECORD_BYTES: Final = 16 * 1024
 RAW_READ_BYTES: Final = 64 * 1024
 
 
-def server_context(certfile: str, keyfile: str | None) -> ssl.SSLContext:
-    """TLS 1.2 at least, with this certificate chain and key (in the same file where `keyfile` is
-    None).
+class BadCertificate(Exception):
+    """The files for TLS can't be used; the message is one line that says why."""
 
-    Raises OSError (ssl.SSLError is one) where the files can't be read or don't belong together.
-    """
+
+def context_for(certfile: str, keyfile: str) -> ssl.SSLContext | None:
+    """Return the TLS context for these files; None where there is no `certfile`. An empty
+    `keyfile` means that the key is in the certificate's file. Raises BadCertificate."""
+    if not certfile:
+        if keyfile:
+            raise BadCertificate("--keyfile needs the --certfile that it belongs to")
+        return None
+    try:
+        return _server_context(certfile, keyfile or None)
+    except OSError as error:
+        files = " and ".join(printable(name, 200) for name in (certfile, keyfile) if name)
+        reason = error.strerror or error
+        if isinstance(error, ssl.SSLError) and error.reason:
+            reason = error.reason
+        raise BadCertificate(
+            f"can't use {files} for TLS: {reason}; "
+            "expected a certificate and its private key in PEM"
+        ) from error
+
+
+def _server_context(certfile: str, keyfile: str | None) -> ssl.SSLContext:
+    """Return a context for TLS 1.2 at least, with this certificate chain and key. Raises OSError
+    (ssl.SSLError is one) where the files can't be read or don't belong together."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(
-        certfile, keyfile, password=lambda: b""
-    )  # never ask at the terminal for a key's passphrase
+    # The empty password: never ask at the terminal for a key's passphrase.
+    context.load_cert_chain(certfile, keyfile, password=lambda: b"")
     return context
 
 

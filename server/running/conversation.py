@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import logging
 import ssl
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 import protocol
 from protocol import BadFrame, BadJson, Envelope, FrameReader, ProtocolError, Refusal, Request
+from server.base.frame_sizes import max_content, max_frame
+from server.base.limits import Clock
 from server.base.logs import printable
+from server.base.refusals import as_refusal
+from server.base.settings import Settings
 from server.handlers import HANDLERS
-from server.state.recent_messages import as_refusal
+from server.handlers.context import Context
+from server.handlers.sessions import end_session
 from server.state.session import Connection
-from server.writing.writer import STORAGE_FULL
 from storage.errors import StorageError, StorageFailed, StorageFull
-
-if TYPE_CHECKING:
-    from server.running.service import Service
 
 log: Final = logging.getLogger("server.conversation")
 
@@ -35,9 +37,10 @@ WAITING_BYTES: Final = 512 * 1024
 """Where more than this waits for the client, its next frame is not looked at. More than a download
 keeps waiting (256 KiB and a chunk), or whoever has a slow line could not talk until its download
 has ended."""
-PARTING_SECONDS: Final = 1.5
+LINGER_SECONDS: Final = 1.5
+"""How long a client whose stream can't be read any more has to take the reply that says why."""
 
-FREE: Final = frozenset(
+NOT_RATE_LIMITED: Final = frozenset(
     {
         protocol.Ping,
         protocol.CharacterCount,
@@ -47,11 +50,15 @@ FREE: Final = frozenset(
     }
 )
 """Requests that the rate limit does not count where they succeed (R-LIM)."""
-REMEMBERED: Final = frozenset({protocol.CharacterCount, protocol.Ack})
+CACHEABLE: Final = frozenset({protocol.CharacterCount, protocol.Ack})
 """Packets that all receivers of a message send with mostly the same bytes: decoding them once saves
 12 µs a delivery."""
-REMEMBERED_BYTES: Final = 1_024
-REMEMBERED_COUNT: Final = 1_024
+CACHEABLE_BYTES: Final = 1_024
+CACHED_COUNT: Final = 1_024
+
+
+Waiting = Callable[[float], bool]
+"""Waits at most so many seconds; says whether what it waits for has come."""
 
 
 class DecodedPackets:
@@ -64,8 +71,8 @@ class DecodedPackets:
 
     def add(self, payload: bytes, request: Request) -> None:
         """Remember it, if it is one of those that come again."""
-        if type(request) in REMEMBERED and len(payload) <= REMEMBERED_BYTES:
-            if len(self._requests) >= REMEMBERED_COUNT:
+        if type(request) in CACHEABLE and len(payload) <= CACHEABLE_BYTES:
+            if len(self._requests) >= CACHED_COUNT:
                 self._requests.clear()
             self._requests[payload] = request
 
@@ -78,14 +85,20 @@ def _next_read(size: int, most: int) -> int:
     return next(enough for enough in READ_BYTES if most < enough)
 
 
+def login_deadline(settings: Settings, clock: Clock) -> float | None:
+    """Return the monotonic time by which a client that connects now must be logged in; None where
+    no limit is set."""
+    return clock() + settings.login_timeout if settings.login_timeout else None
+
+
 class Conversation:
     """Serves one connection until it ends."""
 
-    __slots__ = ("_connection", "_reader", "_service")
+    __slots__ = ("_connection", "_context", "_decoded", "_reader")
 
-    def __init__(self, service: Service, connection: Connection) -> None:
-        self._service, self._connection = service, connection
-        self._reader = FrameReader(service.max_frame(logged_in=False))
+    def __init__(self, context: Context, decoded: DecodedPackets, connection: Connection) -> None:
+        self._context, self._decoded, self._connection = context, decoded, connection
+        self._reader = FrameReader(max_frame(context.settings, logged_in=False))
 
     def run(self) -> None:
         """Serve, then clean up; returns when the socket is closed."""
@@ -107,9 +120,10 @@ class Conversation:
             self._clean_up()
 
     def _serve(self) -> None:
-        connection, reader, clock = self._connection, self._reader, self._service.clock
+        connection, reader = self._connection, self._reader
+        clock, shutdown = self._context.clock, self._context.shutdown
         size, last = READ_BYTES[0], 0
-        while not (connection.ended or self._service.is_closing):
+        while not (connection.ended or shutdown.is_closing):
             if reader.waiting and connection.frame_begun_at is None:
                 connection.frame_begun_at = clock()
             data = connection.stream.receive(size)
@@ -141,21 +155,21 @@ class Conversation:
                 if len(reply) > REPLIES_AT_ONCE_BYTES or len(connection.replies) > 256:
                     connection.flush()
                     self._wait_for_reader()
-            most = self._service.settings.max_bad_json
+            most = self._context.settings.max_bad_json
             if most and connection.bad_json_frames >= most:
                 raise LostStream(f"{most} frames that were no JSON")
 
     def _wait_for_reader(self) -> None:
         """Read nothing more from a client that does not take its answers; the drain closes it if it
         takes none at all."""
-        outbox, service = self._connection.outbox, self._service
-        while outbox.waiting > WAITING_BYTES and not service.is_over():
+        outbox, shutdown = self._connection.outbox, self._context.shutdown
+        while outbox.waiting > WAITING_BYTES and not shutdown.is_over():
             if outbox.wait_below(WAITING_BYTES, 1.0):
                 return
 
     def _answer(self, payload: bytes) -> bytes | None:
-        connection, service = self._connection, self._service
-        request = service.decoded.get(payload)
+        connection = self._connection
+        request = self._decoded.get(payload)
         if request is not None and connection.session is not None:
             return self._handle(request)
         try:
@@ -172,7 +186,7 @@ class Conversation:
             return protocol.build_error(
                 protocol.shown_action(packet), error.code, error.message, request_id
             )
-        service.decoded.add(payload, request)
+        self._decoded.add(payload, request)
         return self._handle(request)
 
     def _read(self, envelope: Envelope) -> Request:
@@ -183,7 +197,7 @@ class Conversation:
                 "not_logged_in",
                 f"{entry.action} needs a login first; before it only login, register and ping are heard",
             )
-        request: Request = protocol.read_request(envelope, self._service.max_content())
+        request: Request = protocol.read_request(envelope, max_content(self._context.settings))
         identity = entry.identity
         if session is not None and identity is not None and entry.record is not protocol.Login:
             named = getattr(request, identity)
@@ -195,63 +209,52 @@ class Conversation:
         return request
 
     def _handle(self, request: Request) -> bytes | None:
-        kind, connection, service = type(request), self._connection, self._service
+        kind, connection, context = type(request), self._connection, self._context
         try:
             if kind is protocol.Login or kind is protocol.Register or kind is protocol.Logout:
                 reply = self._handle_entry(request)
             else:
-                reply = HANDLERS[kind](service, connection, request)
+                reply = HANDLERS[kind](context, connection, request)
         except ProtocolError as error:
             self._charge()
             return protocol.build_error(kind.ACTION, error.code, error.message, request.request_id)
-        except StorageFull:
-            self._charge()
-            return protocol.build_error(
-                kind.ACTION, STORAGE_FULL.code, STORAGE_FULL.message, request.request_id
-            )
         except StorageError as error:
-            self._charge()
-            log.error("%s of %s failed: %s", kind.ACTION, connection.name, error)
+            if not isinstance(error, StorageFull):
+                log.error("%s of %s failed: %s", kind.ACTION, connection.name, error)
             if isinstance(error, StorageFailed):
-                service.disk_failed(error)
-            refusal = as_refusal(error)
-            return protocol.build_error(
-                kind.ACTION, refusal.code, refusal.message, request.request_id
-            )
-        except (
-            Exception
-        ) as error:  # a request is where foreign input meets all of our code: its defects end here
-            self._charge()
+                context.writer.disk_failed(error)
+            return self._refusal(request, error)
+        # A request is where foreign input meets all of our code: its defects end here.
+        except Exception as error:
             log.exception("%s of %s failed", kind.ACTION, connection.name)
-            refusal = as_refusal(error)
-            return protocol.build_error(
-                kind.ACTION, refusal.code, refusal.message, request.request_id
-            )
-        if kind not in FREE:
+            return self._refusal(request, error)
+        if kind not in NOT_RATE_LIMITED:
             self._charge()
         return reply
+
+    def _refusal(self, request: Request, error: Exception) -> bytes:
+        self._charge()
+        refusal = as_refusal(error)
+        return protocol.build_error(
+            request.ACTION, refusal.code, refusal.message, request.request_id
+        )
 
     def _handle_entry(self, request: Request) -> bytes | None:
         """A login or logout: the time the server takes over it is not held against the client's
         time to log in."""
-        connection, service = self._connection, self._service
-        deadline, begun = connection.login_deadline, service.clock()
+        connection, context = self._connection, self._context
+        deadline, begun = connection.login_deadline, context.clock()
         connection.login_deadline = None
         was_logged_in = connection.session is not None
         try:
-            return HANDLERS[type(request)](service, connection, request)
+            return HANDLERS[type(request)](context, connection, request)
         finally:
-            if connection.session is not None:
-                self._reader.max_frame = service.max_frame(logged_in=True)
-            else:
-                self._reader.max_frame = service.max_frame(logged_in=False)
-                connection.login_deadline = (
-                    service.login_deadline()
-                    if was_logged_in
-                    else None
-                    if deadline is None
-                    else deadline + service.clock() - begun
-                )
+            logged_in = connection.session is not None
+            self._reader.max_frame = max_frame(context.settings, logged_in=logged_in)
+            if not logged_in and was_logged_in:
+                connection.login_deadline = login_deadline(context.settings, context.clock)
+            elif not logged_in and deadline is not None:
+                connection.login_deadline = deadline + context.clock() - begun
 
     def _charge(self) -> None:
         """Count a request; a client that is over its rate is read more slowly, and nothing is
@@ -259,25 +262,24 @@ class Conversation:
         wait = self._connection.rate.charge()
         if wait > 0:
             self._connection.flush()
-            self._service.pause(self._connection, wait)
+            self._context.shutdown.pause(wait, lambda: self._connection.ended)
 
     def _part(self) -> None:
         """The stream has lost its place: the reply shall arrive, whatever the client still
         sends."""
         connection = self._connection
         connection.flush()
-        connection.outbox.wait_below(0, PARTING_SECONDS)
-        connection.stream.discard_rest(PARTING_SECONDS)
+        connection.outbox.wait_below(0, LINGER_SECONDS)
+        connection.stream.discard_rest(LINGER_SECONDS)
 
     def _clean_up(self) -> None:
-        connection, service = self._connection, self._service
+        connection = self._connection
         session = connection.session
         connection.login_deadline = connection.frame_begun_at = None
         try:
             if session is not None:
-                service.end_session(
-                    session
-                )  # what was confirmed is stored and acknowledged when this returns
+                # What was confirmed is stored and acknowledged when this returns.
+                end_session(self._context, session)
                 if not connection.ended:
                     self._finish_sending(session.downloads.wait_idle)
                 session.downloads.cancel_all()
@@ -285,7 +287,7 @@ class Conversation:
                 connection.flush()
                 self._finish_sending(lambda seconds: connection.outbox.wait_below(0, seconds))
         finally:
-            service.registry.remove_connection(connection)
+            self._context.registry.remove_connection(connection)
             why = connection.outbox.broken or "closed by the client"
             connection.outbox.discard()
             connection.stream.shut()
@@ -298,18 +300,11 @@ class Conversation:
     def _finish_sending(self, wait: Waiting) -> None:
         """A client that has only closed its own direction still gets its answers, as long as it
         takes them."""
-        while not (
-            self._connection.ended or self._connection.outbox.broken or self._service.is_over()
-        ):
+        connection, shutdown = self._connection, self._context.shutdown
+        while not (connection.ended or connection.outbox.broken or shutdown.is_over()):
             if wait(0.5):
                 return
 
 
 class LostStream(Exception):
     """Nothing that the client sends from here on can be read."""
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Waiting = Callable[[float], bool]

@@ -11,13 +11,11 @@ import logging
 import sqlite3
 import sys
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from server.handlers.context import Context
 from storage import uploads
 from storage.errors import StorageError
-
-if TYPE_CHECKING:
-    from server.running.service import Service
 
 log: Final = logging.getLogger("server.watch")
 
@@ -35,14 +33,14 @@ class Watch:
     LONGEST_TICK_SECONDS: Final = 1.0
     UPLOADS_EVERY_SECONDS: Final = 600.0
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    def __init__(self, context: Context) -> None:
+        self._context = context
         self._stopped = threading.Event()
         self._uploads_seen_at: float | None = None
         timeouts = (
-            service.settings.login_timeout,
-            service.settings.frame_timeout,
-            service.settings.transaction_timeout,
+            context.settings.login_timeout,
+            context.settings.frame_timeout,
+            context.settings.transaction_timeout,
         )
         self._tick = min(
             [self.LONGEST_TICK_SECONDS, *(timeout / 4 for timeout in timeouts if timeout)]
@@ -56,13 +54,13 @@ class Watch:
     def stop(self, seconds: float) -> None:
         """End the thread."""
         self._stopped.set()
-        self._service.budget.over.set()
+        self._context.budget.over.set()
         self._thread.join(seconds)
 
     def _run(self) -> None:
         while not self._stopped.is_set():
             try:
-                is_over = self._service.budget.over.wait(self._tick)
+                is_over = self._context.budget.over.wait(self._tick)
                 if self._stopped.is_set():
                     return
                 self.look()
@@ -75,9 +73,9 @@ class Watch:
 
     def look(self) -> None:
         """Close who is late; drop what was not confirmed or gone on with."""
-        service = self._service
-        now, frame_timeout = service.clock(), service.settings.frame_timeout
-        connections = service.registry.connections()
+        context = self._context
+        now, frame_timeout = context.clock(), context.settings.frame_timeout
+        connections = context.registry.connections()
         sys.setswitchinterval(max(SWITCH_SECONDS, len(connections) / WAKES_A_SECOND))
         for connection in connections:
             deadline, begun = connection.login_deadline, connection.frame_begun_at
@@ -105,7 +103,7 @@ class Watch:
     def close_largest(self) -> None:
         """Too much memory is held for clients: the one that holds most goes."""
         largest = max(
-            self._service.registry.connections(),
+            self._context.registry.connections(),
             key=lambda connection: connection.held,
             default=None,
         )
@@ -119,13 +117,13 @@ class Watch:
 
     def remove_stale_uploads(self) -> None:
         """Give up uploads that nobody has gone on with for their lifetime (24 h)."""
-        service, lifetime = self._service, self._service.settings.upload_lifetime
+        context, lifetime = self._context, self._context.settings.upload_lifetime
         if not lifetime:
             return
-        before = service.wall_seconds() - int(lifetime)
+        before = context.wall_clock.seconds() - int(lifetime)
         in_use = {
             upload.row.id
-            for session in service.registry.sessions()
+            for session in context.registry.sessions()
             for upload in list(session.uploads.values())
         }
 
@@ -136,7 +134,7 @@ class Watch:
             return [row.disk_name for row in stale]
 
         try:
-            for disk_name in service.writer.run(change):
-                service.files.remove(disk_name)
+            for disk_name in context.writer.run(change):
+                context.files.remove(disk_name)
         except StorageError as error:
             log.error("old uploads could not be removed: %s", error)

@@ -11,8 +11,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
-from protocol import Refusal
 from server.base.locks import Rank, RankedLock
+from server.base.refusals import no_such_room
 from storage import rooms
 from storage.database import Database
 from storage.rooms import Room
@@ -29,12 +29,6 @@ class RoomState:
     def admits(self, account_id: int) -> bool:
         """Whether the room exists for this account."""
         return not self.room.deleted and (not self.room.private or account_id in self.members)
-
-
-def no_such_room(room_id: str) -> Refusal:
-    """The one answer for a room that is not there, is deleted, or is private and not one's own
-    (nobody can tell which)."""
-    return Refusal("room_not_found", f"data.room_id: there is no room {room_id!r} for you")
 
 
 class RoomDirectory:

@@ -7,128 +7,15 @@ only the client's own thread touches it.
 
 from __future__ import annotations
 
-import math
-import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
 
-from server.base.limits import MemoryBudget, RateLimit
-from server.base.locks import Rank, RankedLock
+from server.base.limits import RateLimit
 from server.net.outbox import Outbox
 from server.net.sockets import Stream
-
-if TYPE_CHECKING:
-    from server.state.uploads import Downloads, Upload
-    from storage.uploads import StoredFile
-
-TRANSACTION_OVERHEAD_BYTES: Final = 512
-"""What an open transaction takes besides its text, roughly; each different letter of its counts
-takes as much as `LETTER`."""
-LETTER_BYTES: Final = 100
-
-
-@dataclass(slots=True)
-class Transaction:
-    """A message whose sender has not yet confirmed the counts."""
-
-    transaction_id: str
-    own_key: bool
-    """Whether the sender chose the id, so that it outlives the session."""
-    room_id: str
-    content: str
-    counts: Mapping[str, int]
-    expires_at: float
-    """Monotonic time."""
-
-    @property
-    def size(self) -> int:
-        """Bytes held, roughly, for the memory budget."""
-        return TRANSACTION_OVERHEAD_BYTES + 4 * len(self.content) + LETTER_BYTES * len(self.counts)
-
-
-class Transactions:
-    """The open transactions of one session, and the count of those confirmed but not yet stored.
-
-    The session's thread opens and takes; the watch expires; the writer settles.
-    """
-
-    __slots__ = ("_budget", "_earliest", "_lock", "_most", "_open", "_unsettled", "held")
-
-    def __init__(self, most: int, budget: MemoryBudget) -> None:
-        self._most, self._budget = most, budget
-        self._lock = RankedLock(Rank.TRANSACTIONS, "transactions")
-        self._open: dict[str, Transaction] = {}
-        self._unsettled = 0
-        self._earliest = math.inf
-        """No open transaction expires before this moment: most looks for old ones end here."""
-        self.held = 0
-        """Bytes held by what is open."""
-
-    def new_id(self) -> str:
-        """An id of the server's own making, unlike every open one."""
-        with self._lock:
-            while (
-                name := f"t-{secrets.token_hex(8)}"
-            ) in self._open:  # random: no key that a client thinks up meets it
-                pass
-            return name
-
-    def get(self, transaction_id: str) -> Transaction | None:
-        """The open transaction of this id."""
-        with self._lock:
-            return self._open.get(transaction_id)
-
-    def open(self, transaction: Transaction) -> bool:
-        """Open it, in the place of one with the same id; False where too many are open or on their
-        way to the disk."""
-        with self._lock:
-            old = self._open.get(transaction.transaction_id)
-            if old is None and self._most and len(self._open) + self._unsettled >= self._most:
-                return False
-            self._open[transaction.transaction_id] = transaction
-            self._earliest = min(self._earliest, transaction.expires_at)
-            change = transaction.size - (old.size if old else 0)
-            self.held += change
-        self._budget.add(change)
-        return True
-
-    def take(self, transaction_id: str, *, to_store: bool) -> Transaction | None:
-        """Close it; with `to_store` it counts as pending until `settled`."""
-        with self._lock:
-            transaction = self._open.pop(transaction_id, None)
-            if transaction is None:
-                return None
-            self.held -= transaction.size
-            self._unsettled += to_store
-        self._budget.add(-transaction.size)
-        return transaction
-
-    def settled(self) -> None:
-        """One that was taken to be stored has its answer."""
-        with self._lock:
-            self._unsettled -= 1
-
-    @property
-    def unsettled(self) -> int:
-        """How many are on their way to the disk."""
-        return self._unsettled
-
-    def expire(self, now: float) -> None:
-        """Drop what was not confirmed in time."""
-        if now < self._earliest:
-            return
-        with self._lock:
-            old = [key for key, transaction in self._open.items() if transaction.expires_at <= now]
-            self._earliest = min(
-                (t.expires_at for t in self._open.values() if t.expires_at > now), default=math.inf
-            )
-        for key in old:
-            self.take(key, to_store=False)
-
-    def drop_all(self) -> None:
-        """Drop everything open: the session ends."""
-        self.expire(math.inf)
+from server.state.downloads import Downloads
+from server.state.open_transactions import Transactions
+from server.state.uploads import Upload
+from storage.uploads import StoredFile
 
 
 @dataclass(eq=False, slots=True)

@@ -1,40 +1,24 @@
-"""Transfers: what has arrived of an upload, and the thread that sends a session's downloads one
-after another.
+"""What has arrived of an upload, and the checks that its chunks must pass.
 
-Owns the numbering of chunks and the ranges received. Chat never waits for a transfer: chunks of a
-download go into the outbox only while little waits there, so that messages pass between them.
+Owns the numbering of chunks and the ranges received. Never touches the database. An `Upload`
+belongs to the thread of its session.
 """
 
 from __future__ import annotations
 
 import hashlib
-import logging
-import threading
 from bisect import bisect_right
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import protocol
 from protocol import Refusal
-from server.base.locks import Rank, RankedLock
-from server.base.logs import printable
-from server.state.session import Connection
-from storage.errors import StorageError
 from storage.upload_files import PartFile
 from storage.uploads import OpenUpload, StoredFile
-
-if TYPE_CHECKING:
-    from server.running.service import Service
-
-log: Final = logging.getLogger("server.transfers")
 
 MOST_RANGES: Final = 32_768
 """Most gaps that an upload may have; a sender that goes roughly forward never comes near it."""
 SAVE_EVERY_BYTES: Final = 8 * 1024 * 1024
 """How much may arrive before an upload's progress is made to survive a crash."""
-DOWNLOAD_CHUNK_BYTES: Final = 64 * 1024
-DOWNLOAD_AHEAD_BYTES: Final = 256 * 1024
-"""A download adds its next chunk when no more than this waits in the outbox."""
 
 
 class Ranges:
@@ -213,171 +197,3 @@ def file_frame(room_id: str, stored: StoredFile) -> bytes:
         "timestamp": protocol.format_time(stored.sent_at),
     }
     return protocol.build("receive_file", data)
-
-
-@dataclass(eq=False)
-class Download:
-    """A file on its way to one client."""
-
-    file: StoredFile
-    room_id: str
-    file_path: str
-    """As the client asked for it."""
-    from_sequence: int
-    request_id: str | None
-    is_cancelled: bool = False
-
-
-class Downloads:
-    """A session's downloads: one runs, up to `--max-downloads` wait their turn. A thread of its own
-    lives while there are any.
-
-    Any thread may ask; the sending thread is named after the connection.
-    """
-
-    SLICE_SECONDS: Final = 1.0
-    __slots__ = (
-        "_changed",
-        "_connection",
-        "_has_thread",
-        "_lock",
-        "_queue",
-        "_running",
-        "_service",
-    )
-
-    def __init__(self, service: Service, connection: Connection) -> None:
-        self._service, self._connection = service, connection
-        self._lock = RankedLock(Rank.TRANSFERS, "downloads")
-        self._changed: threading.Condition | None = None
-        self._queue: list[
-            Download
-        ] = []  # short, and an empty deque takes 624 bytes of each idle client
-        self._running: Download | None = None
-        self._has_thread = False
-
-    def add(self, download: Download) -> None:
-        """Send the file when its turn comes; raises `too_many_pending`."""
-        with self._lock:
-            most = self._service.settings.max_downloads
-            if most and len(self._queue) + (self._running is not None) > most:
-                raise Refusal(
-                    "too_many_pending",
-                    f"{most} downloads wait already: wait for one, or file_cancel it",
-                )
-            self._queue.append(download)
-            if self._has_thread:
-                return
-            self._has_thread = True
-            self._changed = self._changed or threading.Condition(self._lock)  # type: ignore[arg-type]
-        try:
-            threading.Thread(
-                target=self._run, name=f"download-{self._connection.name}", daemon=True
-            ).start()
-        except RuntimeError:
-            with self._lock:
-                self._has_thread = False
-                self._queue.remove(download)
-            raise Refusal(
-                "too_many_pending", "the server can't run one more download now: try again later"
-            ) from None
-
-    def cancel(self, room_id: str, file_path: str) -> bool:
-        """Stop the download of this file, running or waiting; when this returns True, nothing more
-        of it is sent."""
-        with self._lock:
-            for waiting in self._queue:
-                if (waiting.room_id, waiting.file_path) == (room_id, file_path):
-                    self._queue.remove(waiting)
-                    return True
-            running = self._running
-            if (
-                running is None
-                or running.is_cancelled
-                or (running.room_id, running.file_path) != (room_id, file_path)
-            ):
-                return False
-            running.is_cancelled = True
-        self._connection.outbox.nudge()
-        with self._lock:
-            assert self._changed is not None
-            self._changed.wait_for(
-                lambda: self._running is not running, self._service.settings.stall_timeout or 30.0
-            )
-        return True
-
-    def cancel_all(self) -> None:
-        """The session ends: send no more."""
-        with self._lock:
-            self._queue.clear()
-            if self._running is not None:
-                self._running.is_cancelled = True
-        self._connection.outbox.nudge()
-
-    def wait_idle(self, seconds: float) -> bool:
-        """Wait until nothing is left to send; False when `seconds` pass first."""
-        with self._lock:
-            if self._changed is None:
-                return True
-            return self._changed.wait_for(lambda: not self._has_thread, seconds)
-
-    def _run(self) -> None:
-        while True:
-            with self._lock:
-                self._running = self._queue.pop(0) if self._queue else None
-                assert self._changed is not None
-                self._changed.notify_all()
-                if self._running is None:
-                    self._has_thread = False
-                    return
-                download = self._running
-            try:
-                self._send(download)
-            except Exception:  # a thread begins here
-                log.exception("the download of %s failed", printable(download.file_path))
-                self._connection.close("its download failed")
-
-    def _send(self, download: Download) -> None:
-        file, outbox = download.file, self._connection.outbox
-        chunk_size = self._service.download_chunk()
-        total = -(-file.file_size // chunk_size)
-        head = {"room_id": download.room_id, "file_path": download.file_path}
-        extra = {} if download.request_id is None else {"request_id": download.request_id}
-        try:
-            source = self._service.files.open_file(file.disk_name)
-        except StorageError as error:
-            log.error(
-                "the file %s (%s) can't be read: %s",
-                printable(file.stored_as),
-                file.disk_name,
-                error,
-            )
-            message = "the server can't read this file; its log says why"
-            outbox.put(
-                protocol.build_error(
-                    "file_down_req", "internal_error", message, download.request_id
-                )
-            )
-            return
-        meta = {**head, "file_size": file.file_size, "total_packets": total, "sha256": file.sha256}
-        outbox.put(protocol.build("file_down_meta", meta, request_id=download.request_id))
-        with source:
-            source.seek((download.from_sequence - 1) * chunk_size)
-            for number in range(download.from_sequence, total + 1):
-                chunk = source.read(chunk_size)
-                if not self._wait_for_room(download):
-                    return
-                outbox.put(
-                    protocol.chunk_frame(
-                        "file_down_data", {**head, "sequence_number": number}, chunk, extra
-                    )
-                )
-        if not download.is_cancelled:
-            outbox.put(protocol.build("file_down_fin", head, request_id=download.request_id))
-
-    def _wait_for_room(self, download: Download) -> bool:
-        outbox = self._connection.outbox
-        while not download.is_cancelled and outbox.broken is None:
-            if outbox.wait_below(DOWNLOAD_AHEAD_BYTES, self.SLICE_SECONDS):
-                return not download.is_cancelled and outbox.broken is None
-        return False

@@ -8,7 +8,7 @@ the cost of a delivery (one send of 1,250 bytes costs hardly more than one of 25
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final
 
 from protocol import build_event
@@ -16,6 +16,7 @@ from server.net.outbox import Outbox
 from server.state.registry import Registry
 from server.state.room_directory import RoomState
 from server.state.session import Connection, Session
+from server.writing.journaling import JournalKeeper
 
 log: Final = logging.getLogger("server.delivery")
 
@@ -23,7 +24,7 @@ log: Final = logging.getLogger("server.delivery")
 class Delivery:
     """Gathers, by client, what a commit has to tell."""
 
-    def __init__(self, registry: Registry, journal: Callable[[int, int, bytes], None]) -> None:
+    def __init__(self, registry: Registry, journal: JournalKeeper) -> None:
         self._registry = registry
         self._journal = journal
         self._rooms: dict[int, tuple[RoomState, list[tuple[int, bytes]]]] = {}
@@ -37,9 +38,11 @@ class Delivery:
         """An answer to the client's own request."""
         self._of(outbox)[1].append(frame)
 
-    def to_room(self, room: RoomState, sender_id: int, frame: bytes, sent_at: int) -> None:
-        """A message or file for everyone who hears the room, but its sender; kept in the
-        journal."""
+    def to_room(
+        self, room: RoomState, sender_id: int, frame: bytes, sent_at: int, row: tuple[str, int]
+    ) -> None:
+        """Queue a message or file for everyone who hears the room but its sender, and for the
+        journal. `row` says which one it is: "message" or "file", and its id."""
         said = self._rooms.get(room.room.pk)
         if (
             said is not None and said[0] is not room
@@ -50,6 +53,7 @@ class Delivery:
             said = self._rooms[room.room.pk] = (room, [])
         said[1].append((sender_id, frame))
         self._records.setdefault((room.room.pk, sent_at // 86_400), []).append(frame)
+        self._journal.reached(*row)
 
     def to_session(self, session: Session, frame: bytes) -> None:
         """A packet that somebody else caused."""
@@ -108,7 +112,7 @@ class Delivery:
             connection.close(why)
         records, self._records = self._records, {}
         for (room_pk, day), frames in records.items():
-            self._journal(room_pk, day, b"".join(frames))
+            self._journal.append(room_pk, day, b"".join(frames))
 
     def _of(self, outbox: Outbox) -> tuple[list[bytes], list[bytes]]:
         found = self._clients.get(outbox)

@@ -21,42 +21,39 @@ from typing import Final, Generic, TypeVar
 
 from protocol import Refusal
 from server.base.locks import Rank, RankedLock
+from server.base.refusals import STORAGE_FULL
 from server.writing.delivery import Delivery
+from server.writing.group_commit import GroupCommit
 from storage.database import Database
 from storage.errors import StorageError, StorageFailed, StorageFull
 
 log: Final = logging.getLogger("server.writer")
 T = TypeVar("T")
 
-STORAGE_FULL: Final = Refusal(
-    "storage_full", "the server's disk is full: nothing was stored; try again when there is room"
-)
-
 
 class Change:
-    """Something for the writer to do. The three methods run on the writer's thread, in this
-    order."""
+    """Something for the writer to do. Its methods run on the writer's thread: `apply`, then one of
+    `committed` and `failed`, then `finished`."""
 
-    plain = False
-    """Checks everything before its first write, so that a refusal leaves nothing to undo and needs
-    no savepoint."""
+    needs_savepoint = True
+    """False for a change that checks everything before its first write: a refusal then leaves
+    nothing to undo."""
 
     def apply(self, connection: sqlite3.Connection) -> None:
-        """Make the change, inside the transaction; raise `Refusal` to refuse it alone."""
+        """Make the change, inside the transaction; raise `Refusal` to refuse this change alone."""
 
     def committed(self, delivery: Delivery) -> None:
-        """It is on disk: tell who is to know."""
+        """Queue the notifications of a change that is on disk."""
 
     def failed(self, error: Exception, delivery: Delivery) -> None:
-        """It is not, because of `error`."""
+        """Queue the answer of a change that was not stored, because of `error`."""
 
     def finished(self) -> None:
-        """What `committed` or `failed` had to tell is on its way."""
+        """Hear that what `committed` or `failed` queued has been sent."""
 
 
 class _Call(Change, Generic[T]):
-    """A change whose maker waits for it, where there is a `done` to wait for; that gets None when
-    it is."""
+    """A change made of two functions. Its maker may wait at `done`, which gets None at the end."""
 
     def __init__(
         self,
@@ -83,67 +80,45 @@ class _Call(Change, Generic[T]):
             self._done.put(None)
 
 
-class Load:
-    """How many changes are on their way, judged by the last commits: those come together again, as
-    their makers wait for them.
-
-    Waiting for all of them makes one commit and one send to each client out of two or three: with
-    16 messages on the way in a room of 200 it took 1.35 µs of CPU a delivery down to 1.0 (measured,
-    CPython 3.11). Never more than the last commit took, so that it can't do more than double a
-    latency, and not at all where commits are rare. The writer's thread only.
-    """
-
-    LONGEST_WAIT_SECONDS: Final = 0.01
-    RECENT_SECONDS: Final = 0.02
-    FORGETS: Final = 0.9
-    """What was expected and did not come counts this much at the next commit."""
-
-    def __init__(self) -> None:
-        self.expected = 1
-        self._took = self._ended = 0.0
-
-    def patience(self, waiting: int, now: float) -> float:
-        """Seconds to wait for the rest, where `waiting` changes are there."""
-        if not waiting or now - self._ended > self.RECENT_SECONDS:
-            self.expected = 1
-        return min(self._took, self.LONGEST_WAIT_SECONDS) if waiting < self.expected else 0.0
-
-    def wrote(self, under_way: int, begun: float, ended: float) -> None:
-        """A commit and what it had to tell are done; `under_way` are its changes and those that
-        came meanwhile."""
-        self.expected = max(under_way, int(self.expected * self.FORGETS))
-        self._took, self._ended = ended - begun, ended
-
-
 class Writer:
-    """The writer thread and its bounded queue."""
+    """The writer thread and its bounded queue.
+
+    The four functions run on its thread. `check_external_changes` runs between two transactions;
+    `periodic_work` inside each one, and with None when there was nothing to write;
+    `transaction_ended` after each one, with whether it was committed; `give_up` when nothing can be
+    promised any more (it may run on another thread too, see `disk_failed`).
+    """
 
     BATCH: Final = 512
     """Most changes in one commit."""
     QUEUE: Final = 8_192
-    """Most changes that wait; who brings more waits, and with it the client that sent them."""
+    """Capacity of the queue. When it is full, `submit` blocks: backpressure, down to the client
+    that sent the change."""
     TICK_SECONDS: Final = 0.5
+    """How long an idle writer sleeps at most, before it does its periodic work."""
     PATIENCE_SECONDS: Final = 60.0
+    """How long a caller waits for the writer at most."""
 
     def __init__(
         self,
         database: Database,
         delivery: Delivery,
-        look_around: Callable[[], None],
-        tick: Callable[[sqlite3.Connection | None], None],
+        *,
+        check_external_changes: Callable[[], None],
+        periodic_work: Callable[[sqlite3.Connection | None], None],
         transaction_ended: Callable[[bool], None],
-        disk_failed: Callable[[StorageError], None],
+        give_up: Callable[[str], None],
     ) -> None:
         self._database, self._delivery = database, delivery
-        self._look_around, self._tick = look_around, tick
-        self._transaction_ended, self._disk_failed = transaction_ended, disk_failed
+        self._check_external_changes, self._periodic_work = check_external_changes, periodic_work
+        self._transaction_ended, self._give_up = transaction_ended, give_up
         self._lock = RankedLock(Rank.QUEUE, "writer queue")
         self._has_work = threading.Condition(self._lock)  # type: ignore[arg-type]  # has a lock's methods
         self._has_room = threading.Condition(self._lock)  # type: ignore[arg-type]
         self._queue: deque[Change] = deque()
         self._wanted = 1
         """How many changes must wait before whoever brings one wakes the writer."""
-        self._load = Load()
+        self._group_commit = GroupCommit()
         self._stopping = False
         self._broken: StorageError | None = None
         """Why nothing is written any more. Set once, read by the writer before and after each
@@ -155,17 +130,21 @@ class Writer:
         self._thread.start()
 
     def stop(self, seconds: float) -> None:
-        """Write what waits, then end; waits at most `seconds` for that."""
+        """Write what waits, then end; wait at most `seconds` for that."""
         with self._lock:
             self._stopping = True
             self._has_work.notify_all()
             self._has_room.notify_all()
         self._thread.join(seconds)
 
-    def refuse_all(self, error: StorageError) -> None:
-        """Acknowledge nothing from here on: the disk has failed somewhere, so no commit can be
-        trusted."""
+    def disk_failed(self, error: StorageError) -> None:
+        """Acknowledge nothing from here on, and have the service end. Any thread.
+
+        The disk did not keep what it was given. The kernel may have dropped it, and then reports
+        the next write as done: no later commit can be trusted.
+        """
         self._broken = self._broken or error
+        self._give_up(f"the disk failed, so nothing more can be promised: {error}")
 
     @property
     def is_alive(self) -> bool:
@@ -173,8 +152,10 @@ class Writer:
         return self._thread.is_alive()
 
     def submit(self, change: Change) -> None:
-        """Hand a change in; waits while the queue is full. Raises StorageError where nothing is
-        written any more."""
+        """Hand a change in; block while the queue is full, at most `PATIENCE_SECONDS`.
+
+        Raises StorageError where that passes, or where nothing is written any more.
+        """
         with self._lock:
             if len(self._queue) >= self.QUEUE and not self._has_room.wait_for(
                 lambda: len(self._queue) < self.QUEUE or self._stopping, self.PATIENCE_SECONDS
@@ -195,14 +176,13 @@ class Writer:
         *,
         patience: float = PATIENCE_SECONDS,
     ) -> T:
-        """Make a change and wait until it is on disk and what `after` tells (on the writer's
-        thread) is on its way; what `change` gave.
+        """Run `change`; return its result once it is committed and its notifications are sent.
 
+        `after` queues the notifications, on the writer's thread. Waits at most `patience` seconds.
         Raises what `change` raised, `Refusal` with `storage_full`, or StorageError.
         """
-        done: queue.SimpleQueue[None] = (
-            queue.SimpleQueue()
-        )  # making an Event would take an idle client's stack 4 KiB deeper (measured)
+        # Making an Event would take an idle client's stack 4 KiB deeper (measured).
+        done: queue.SimpleQueue[None] = queue.SimpleQueue()
         call = _Call(change, after, done)
         self.submit(call)
         try:
@@ -218,25 +198,26 @@ class Writer:
         change: Callable[[sqlite3.Connection], T],
         after: Callable[[T, Delivery], None] | None = None,
     ) -> None:
-        """Make a change in its turn, without waiting; nobody hears of it if it fails, so it must be
-        one that may be lost."""
+        """Run `change` in its turn, without waiting for it. Nobody hears of a failure, so the change
+        must be one that may be lost."""
         self.submit(_Call(change, after, None))
 
     def _run(self) -> None:
         while True:
             batch = self._take()
             try:
-                self._look_around()
+                self._check_external_changes()
                 if batch:
                     begun = time.monotonic()
                     self._write(batch)
-                    self._load.wrote(len(batch) + len(self._queue), begun, time.monotonic())
+                    under_way = len(batch) + len(self._queue)
+                    self._group_commit.committed(under_way, begun, time.monotonic())
                 elif self._stopping:
                     return
                 else:
-                    self._tick(None)
+                    self._periodic_work(None)
             except StorageFailed as error:
-                self._disk_failed(error)
+                self.disk_failed(error)
             except StorageError as error:
                 log.error("the writer could not look after the database: %s", error)
             except Exception:  # the writer's thread begins here: it must outlive a defect
@@ -246,12 +227,12 @@ class Writer:
         with self._lock:
             if not self._queue and not self._stopping:
                 self._has_work.wait(self.TICK_SECONDS)
-            patience = (
-                0.0 if self._stopping else self._load.patience(len(self._queue), time.monotonic())
-            )
-            if patience:
-                self._wanted = self._load.expected
-                self._has_work.wait(patience)
+            seconds = 0.0
+            if not self._stopping:
+                seconds = self._group_commit.wait_seconds(len(self._queue), time.monotonic())
+            if seconds:
+                self._wanted = self._group_commit.expected
+                self._has_work.wait(seconds)
                 self._wanted = 1
             batch = [self._queue.popleft() for _ in range(min(self.BATCH, len(self._queue)))]
             self._has_room.notify_all()
@@ -266,7 +247,7 @@ class Writer:
         try:
             try:
                 with self._database.transaction() as connection:
-                    self._tick(connection)
+                    self._periodic_work(connection)
                     for change in batch:
                         self._apply(change, connection, refused)
                 committed = True
@@ -277,7 +258,7 @@ class Writer:
             self._fail(batch, STORAGE_FULL)
             return
         except StorageFailed as error:
-            self._disk_failed(error)
+            self.disk_failed(error)
             self._fail(batch, StorageError("nothing was stored: the disk failed"))
             return
         except StorageError as error:
@@ -304,26 +285,24 @@ class Writer:
                 change.committed(self._delivery)
             else:
                 change.failed(refusal, self._delivery)
-        except (
-            Exception
-        ):  # one change's defect after the commit must not keep the others' answers back
+        except Exception:  # a defect in one change must not keep back the answers of the others
             log.exception("a change was stored, but telling of it met a defect")
 
     def _apply(
         self, change: Change, connection: sqlite3.Connection, refused: dict[Change, Exception]
     ) -> None:
         try:
-            if change.plain:
-                change.apply(connection)
-            else:
+            if change.needs_savepoint:
                 with self._database.savepoint(connection):
                     change.apply(connection)
+            else:
+                change.apply(connection)
         except (StorageFull, StorageFailed, sqlite3.Error):
             raise
         except (Refusal, StorageError) as error:
             refused[change] = error
         except Exception as error:
-            if change.plain:
+            if not change.needs_savepoint:
                 raise
             log.exception("a change failed by a defect")
             refused[change] = error

@@ -548,7 +548,7 @@ def test_a_running_service_has_these_threads(tmp_path: Path) -> None:
                 "writer",
                 "drain",
                 "watch",
-                "farewells",
+                "lingering-close",
                 "download-client-N",
             }
             deadline = time.monotonic() + WAIT_SECONDS
@@ -593,7 +593,7 @@ def test_every_table_of_the_database_has_its_row() -> None:
 def test_the_numbers_in_prose_are_those_of_the_code() -> None:
     from server.base.limits import HashGate
     from server.base.locks import PATIENCE_SECONDS
-    from server.state.uploads import DOWNLOAD_AHEAD_BYTES
+    from server.state.downloads import DOWNLOAD_AHEAD_BYTES
     from server.writing.writer import Writer
     from storage import database
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from server.state.transactions import delivered
+from server.state.recent_messages import delivered
 from server.writing.journaling import LONGEST_PAUSE_SECONDS, ROWS_AT_ONCE, JournalKeeper
 from storage import accounts, messages, rooms
 from storage.database import Database

@@ -195,7 +195,7 @@ def test_after_the_disk_failed_nothing_is_acknowledged(serve: Serve) -> None:
     service = serve()
     ada = member(service, "ada")
     counted = ada.propose("lobby", "Hello")
-    service.disk_failed(StorageFailed("planted"))
+    service.writer.disk_failed(StorageFailed("planted"))
     assert error_code(ada.confirm(counted["data"]["transaction_id"])) == "internal_error"
     assert error_code(ada.ask("create_room", participants=[], room_name="x")) == "internal_error"
     assert ada.ask("get_messages", room_id="lobby", after_id=0)["data"]["messages"] == [], (

@@ -57,7 +57,7 @@ class Services:
     def stop(self) -> None:
         """End them all."""
         for service in self._started:
-            if not service.is_closing:
+            if not service.shutdown.is_closing:
                 assert service.stop() == []
 
 

@@ -1,0 +1,42 @@
+"""What the handlers work with: the parts of the server that a request may need.
+
+Owns nothing: it only names the parts, which the service makes once. Frozen, so that any thread may
+read it. A function takes the whole context only where it needs several parts of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from server.base.limits import Clock, HashGate, LoginThrottle, MemoryBudget
+from server.base.settings import Settings
+from server.base.shutdown import Shutdown
+from server.base.wall_clock import WallClock
+from server.state.recent_messages import RecentMessages
+from server.state.registry import Registry
+from server.state.room_directory import RoomDirectory
+from server.writing.writer import Writer
+from storage.database import Database
+from storage.upload_files import UploadFiles
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The parts that handlers use."""
+
+    settings: Settings
+    clock: Clock
+    """Monotonic seconds."""
+    wall_clock: WallClock
+    shutdown: Shutdown
+    budget: MemoryBudget
+    throttle: LoginThrottle
+    hash_gate: HashGate
+    registry: Registry
+    rooms: RoomDirectory
+    recent: RecentMessages
+    database: Database
+    files: UploadFiles
+    writer: Writer
+    dummy_record: str
+    """A password record that no password fits: an unknown name takes as long as a known one."""

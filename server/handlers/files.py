@@ -1,0 +1,79 @@
+"""A room's files: the list of them, and downloads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import protocol
+from protocol import FileDownReq, FileListReq, Refusal
+from server.base.frame_sizes import download_chunk, page_length
+from server.handlers.context import Context
+from server.handlers.pages import page_of
+from server.handlers.table import handles_for_session
+from server.state.downloads import Download
+from server.state.session import Session
+from storage import uploads
+from storage.uploads import StoredFile
+
+
+@handles_for_session(FileListReq)
+def file_list_req(context: Context, session: Session, request: FileListReq) -> bytes:
+    """The newest version of every file of the room, oldest first."""
+    room = context.rooms.visible(request.room_id, session.account_id).room
+    with context.database.reading() as reader:
+        found = list(
+            uploads.listing(reader, room.pk, request.after, page_length(request.limit) + 1)
+        )
+    # The name stands in the seed's list, too.
+    page, has_more = page_of(
+        context.settings,
+        found,
+        request.limit,
+        lambda file: (
+            len(protocol.encode_object(_listed(file))) + 2 * len(file.stored_as.encode()) + 2
+        ),
+    )
+    data: dict[str, Any] = {
+        "file_list": ", ".join(file.stored_as for file in page),
+        "files": [_listed(file) for file in page],
+    }
+    if has_more:
+        data["has_more"] = True
+    message = f"File list for room {room.room_id}"
+    return protocol.build("file_list_req", data, message=message, request_id=request.request_id)
+
+
+def _listed(file: StoredFile) -> dict[str, Any]:
+    return {
+        "file_path": file.stored_as,
+        "file_size": file.file_size,
+        "file_type": file.file_type,
+        "sender_chatid": file.sender_chatid,
+        "timestamp": protocol.format_time(file.sent_at),
+        "sha256": file.sha256,
+    }
+
+
+@handles_for_session(FileDownReq)
+def file_down_req(context: Context, session: Session, request: FileDownReq) -> None:
+    """Send a file when its turn comes; its packets come from a thread of their own."""
+    room = context.rooms.visible(request.room_id, session.account_id).room
+    with context.database.reading() as reader:
+        file = uploads.newest(reader, room.pk, request.file_path)
+    if file is None:
+        raise Refusal(
+            "file_not_found",
+            f"data.file_path: this room has no file {protocol.describe(request.file_path)}",
+        )
+    total = -(-file.file_size // download_chunk(context.settings))
+    if request.from_sequence > total + 1:
+        raise Refusal(
+            "bad_packet",
+            f"data.from_sequence: expected 1 to {total + 1}, got {request.from_sequence}",
+        )
+    session.connection.flush()  # what was asked for earlier is answered earlier
+    session.downloads.add(
+        Download(
+            file, request.room_id, request.file_path, request.from_sequence, request.request_id
+        )
+    )

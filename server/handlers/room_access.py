@@ -1,0 +1,82 @@
+"""Whether a user may write in a room, and what writing there changes about the room.
+
+Owns the rules by which an open room comes into being (R-ROOM-3, R-ROOM-4) and by which writing
+brings back a user who had left (R-ROOM-5). Checks made before the writer's transaction are made
+again inside it, because the room may change meanwhile.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+import protocol
+from protocol import Refusal
+from server.base.refusals import no_such_room
+from server.base.settings import Settings
+from server.handlers.context import Context
+from server.state.room_directory import RoomDirectory, RoomState
+from storage import rooms
+
+
+def check_may_write(context: Context, account_id: int, room_id: str) -> RoomState | None:
+    """Return the room in which the user may write; None for an id that no room has, but that the
+    user may make a room of. Raises Refusal where neither is so."""
+    room = context.rooms.find(room_id)
+    if room is None:
+        with context.database.reading() as reader:
+            check_new_room(reader, context.settings, account_id, room_id)
+        return None
+    return context.rooms.visible(room_id, account_id)
+
+
+def room_to_write(
+    connection: sqlite3.Connection,
+    directory: RoomDirectory,
+    settings: Settings,
+    account_id: int,
+    room_id: str,
+    now: int,
+) -> tuple[RoomState, bool]:
+    """Return the room for what the user stores there, and whether it was made just now.
+
+    To be called inside the writer's transaction. Makes an open room of an id that no room has, and
+    brings the user back who had left. Raises Refusal before it writes.
+    """
+    state = directory.find(room_id, connection)
+    if state is None:
+        check_new_room(connection, settings, account_id, room_id)
+        directory.begin_change(room_id)
+        rooms.create_open(connection, room_id, account_id, now)
+        return _found(connection, directory, room_id), True
+    if not state.admits(account_id):
+        raise no_such_room(room_id)
+    if account_id in state.departed:
+        directory.begin_change(room_id)
+        rooms.rejoin(connection, state.room.pk, account_id)
+        return _found(connection, directory, room_id), False
+    return state, False
+
+
+def _found(connection: sqlite3.Connection, directory: RoomDirectory, room_id: str) -> RoomState:
+    state = directory.find(room_id, connection)
+    assert state is not None, "it was just written in this transaction"
+    return state
+
+
+def check_new_room(
+    connection: sqlite3.Connection, settings: Settings, account_id: int, room_id: str
+) -> None:
+    """Raise Refusal where this id can't become a new open room made by this account."""
+    if room_id.startswith(protocol.PRIVATE_ROOM_PREFIX) or not settings.new_rooms:
+        raise no_such_room(room_id)
+    check_room_share(connection, settings.max_rooms, account_id)
+
+
+def check_room_share(connection: sqlite3.Connection, most: int, account_id: int) -> None:
+    """Raise `quota_exceeded` where the account has made all the `most` rooms it may (0 = no
+    limit)."""
+    if most and rooms.count_made_by(connection, account_id) >= most:
+        raise Refusal(
+            "quota_exceeded",
+            f"data.room_id: you have made {most} rooms, which is the most a user may make",
+        )

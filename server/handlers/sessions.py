@@ -1,0 +1,148 @@
+"""Ending a session, and what outlives it: how far its user has read, and what has arrived of
+uploads.
+
+Owns the order in which a session ends. Nothing here is an answer to a packet: the handlers, the
+conversation and the housekeeping call it.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections.abc import Iterable
+from typing import Final
+
+from protocol import Refusal
+from server.base.deadline import Deadline
+from server.base.limits import Clock
+from server.base.logs import printable
+from server.base.wall_clock import WallClock
+from server.handlers.context import Context
+from server.state.session import Session
+from server.state.uploads import Ranges, Upload
+from server.writing.delivery import Delivery
+from server.writing.writer import Writer
+from storage import accounts, rooms, uploads
+from storage.errors import StorageError, StorageFailed
+
+log: Final = logging.getLogger("server.sessions")
+
+PREDECESSOR_SECONDS: Final = 5.0
+"""How long a session waits at most for the one whose place it took."""
+
+
+def end_session(context: Context, session: Session, *, drop_key: bool = False) -> None:
+    """Free the user's place, store what is to be stored, and tell who asked for events.
+
+    Waits for the writer: everything that the session confirmed is on disk and acknowledged when
+    this returns. `drop_key` ends the session's key, too (logout).
+    """
+
+    def change(connection: sqlite3.Connection) -> None:
+        write_marks(connection, [session])
+        if held_place and drop_key:
+            accounts.drop_key(connection, session.account_id)
+        elif held_place:
+            accounts.touch_key(connection, session.account_id, context.wall_clock.seconds())
+
+    def tell(_: None, delivery: Delivery) -> None:
+        if held_place:
+            delivery.event("user_offline", chatid=session.chatid)
+
+    # Before the place is free: the next session finds all of its uploads.
+    _keep_uploads(context, session)
+    held_place = context.registry.release(session)
+    session.transactions.drop_all()
+    try:
+        context.writer.run(change, tell)
+    except StorageError as error:
+        name = printable(session.chatid)
+        log.error("the end of %s's session was not stored: %s", name, error)
+    finally:
+        session.has_ended = True
+
+
+def _keep_uploads(context: Context, session: Session) -> None:
+    try:
+        save_uploads(context.writer, context.wall_clock, session)
+    except StorageError as error:
+        name = printable(session.chatid)
+        log.error("what %s has sent of uploads was not saved: %s", name, error)
+        if isinstance(error, StorageFailed):
+            context.writer.disk_failed(error)
+
+
+def wait_for_predecessor(session: Session, clock: Clock) -> None:
+    """Wait until the session whose place this one took has saved what it has of uploads, or
+    `PREDECESSOR_SECONDS` have passed."""
+    if session.predecessor is not None:
+        deadline = Deadline(PREDECESSOR_SECONDS, clock)
+        while not session.predecessor.has_ended and not deadline.has_passed:
+            time.sleep(0.005)
+        session.predecessor = None
+
+
+# How far the user has read
+
+
+def save_marks(writer: Writer, session: Session) -> None:
+    """Store how far the user has read, and wait for it."""
+    if session.marks_changed:
+        try:
+            writer.run(lambda connection: write_marks(connection, [session]))
+        except Refusal:
+            # The disk is full. Reading goes on, with what was unread at the last success.
+            session.marks_changed = True
+
+
+def write_marks(connection: sqlite3.Connection, sessions: Iterable[Session]) -> None:
+    """Store how far these sessions' users have read, where that has changed. The writer's thread
+    only."""
+    for session in sessions:
+        if session.marks_changed:
+            session.marks_changed = False  # first: what changes from here on is found next time
+            rooms.advance_marks(
+                connection,
+                [(session.account_id, pk, mark) for pk, mark in list(session.marks.items())],
+            )
+
+
+# What has arrived of uploads
+
+
+def save_uploads(writer: Writer, wall_clock: WallClock, session: Session) -> None:
+    """Close the uploads of a session that ends; keep what has arrived, for the next session."""
+    for upload in session.uploads.values():
+        if upload.unsaved_bytes:
+            save_progress(writer, wall_clock, upload, wait=False, is_late=True)
+        upload.part.close()
+    session.uploads.clear()
+
+
+def save_progress(
+    writer: Writer, wall_clock: WallClock, upload: Upload, *, wait: bool, is_late: bool = False
+) -> None:
+    """Make the upload's progress survive a crash: the bytes first, then the word that they are
+    there. With `wait`, return once that is on disk.
+
+    A late save comes when a newer session may have gone on with the upload already: it takes back
+    nothing that the newer one has promised.
+    """
+    if upload.unsaved_bytes:
+        upload.part.sync()
+        upload.unsaved_bytes = 0
+    row, received = upload.row, upload.received.pairs()
+    chunk_size, first_number = upload.chunk_size, upload.first_number
+
+    def change(connection: sqlite3.Connection) -> None:
+        known = uploads.find_open(connection, row.account_id, row.room_id, row.file_name)
+        if known is not None and known.id == row.id:
+            ranges = Ranges(known.received).union(Ranges(received)).pairs() if is_late else received
+            now = wall_clock.seconds()
+            uploads.save_progress(connection, row.id, chunk_size, first_number, ranges, now)
+
+    if wait:
+        writer.run(change)
+    else:
+        writer.later(change)

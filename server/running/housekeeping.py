@@ -1,0 +1,123 @@
+"""What the writer does besides the changes it is given: marks, session keys, the journal's
+position, the write-ahead log, and what other processes have written.
+
+Owns the times at which each of these was last done. Every function runs on the writer's thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from typing import Final
+
+from server.base.limits import Clock
+from server.base.logs import printable
+from server.base.wall_clock import WallClock
+from server.handlers.sessions import write_marks
+from server.state.registry import Registry
+from server.state.room_directory import RoomDirectory
+from server.state.session import Session
+from server.writing.journaling import JournalKeeper
+from storage import accounts
+from storage.database import Database
+from storage.errors import StorageFull
+
+log: Final = logging.getLogger("server.housekeeping")
+
+MARKS_EVERY_SECONDS: Final = 1.0
+"""How often what was read is stored. A crash loses at most this much of it, never a message."""
+KEYS_EVERY_SECONDS: Final = 600.0
+"""How often the keys of the users who are online are kept alive."""
+LOOK_EVERY_SECONDS: Final = 0.25
+"""How often the writer asks whether another process has written; a session that it ended must go
+within 2 s."""
+WAL_BYTES: Final = 16 * 1024 * 1024
+"""An idle writer cuts a write-ahead log larger than this back."""
+
+
+class Housekeeping:
+    """The three functions that the writer calls around its transactions."""
+
+    def __init__(
+        self,
+        database: Database,
+        registry: Registry,
+        rooms: RoomDirectory,
+        journal: JournalKeeper,
+        clock: Clock,
+        wall_clock: WallClock,
+    ) -> None:
+        self._database, self._registry, self._rooms = database, registry, rooms
+        self._journal, self._clock, self._wall_clock = journal, clock, wall_clock
+        self._marking: list[Session] = []
+        """Whose marks the open transaction stores."""
+        self._marks_saved_at = self._keys_kept_at = self._looked_at = clock()
+
+    def check_external_changes(self) -> None:
+        """Look, between two transactions, whether another process has written, as
+        `chat_server.py passwd` does."""
+        now = self._clock()
+        if now >= self._looked_at + LOOK_EVERY_SECONDS:
+            self._looked_at = now
+            if self._database.changed_elsewhere():
+                self._close_changed_accounts()
+
+    def periodic_work(self, connection: sqlite3.Connection | None) -> None:
+        """Store progress whose time has come: inside the open transaction, or in one of its own
+        where there was nothing to write (None)."""
+        now = self._clock()
+        marked: list[Session] = []
+        if now >= self._marks_saved_at + MARKS_EVERY_SECONDS:
+            self._marks_saved_at = now
+            marked = [session for session in self._registry.sessions() if session.marks_changed]
+            self._marking = marked
+        keeps_keys = now >= self._keys_kept_at + KEYS_EVERY_SECONDS
+        if keeps_keys:
+            self._keys_kept_at = now
+        if connection is not None:
+            self._store_progress(connection, marked, keeps_keys, is_idle=False)
+            return
+        if marked or keeps_keys or self._journal.is_behind or self._journal.is_due:
+            try:
+                with self._database.transaction() as own:
+                    self._store_progress(own, marked, keeps_keys, is_idle=True)
+            except StorageFull:
+                self.transaction_ended(False)
+        elif self._database.wal_bytes() > WAL_BYTES:
+            self._database.checkpoint(truncate=True)
+
+    def transaction_ended(self, committed: bool) -> None:
+        """Let everybody read rooms from storage again; after a rollback, keep the marks for the
+        next transaction."""
+        self._rooms.end_changes()
+        if not committed:
+            for session in self._marking:
+                session.marks_changed = True
+        self._marking = []
+
+    def _store_progress(
+        self,
+        connection: sqlite3.Connection,
+        marked: list[Session],
+        keeps_keys: bool,
+        *,
+        is_idle: bool,
+    ) -> None:
+        self._journal.save_position(connection, is_idle=is_idle or bool(marked))
+        self._journal.catch_up(connection)
+        write_marks(connection, marked)
+        if keeps_keys:
+            for account_id in self._registry.online_ids():
+                accounts.touch_key(connection, account_id, self._wall_clock.seconds())
+
+    def _close_changed_accounts(self) -> None:
+        """Close the sessions of accounts that were deleted or have a new password."""
+        self._rooms.forget_all()
+        with self._database.reading() as reader:
+            versions = accounts.credential_versions(reader)
+        for session in self._registry.sessions():
+            if versions.get(session.account_id) != session.credential_version:
+                name = printable(session.chatid)
+                reason = "its account was deleted or its password changed"
+                log.info("closing the session of %s: %s", name, reason)
+                session.connection.close(reason)
