@@ -7,10 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
+from support import document
 
 from conformance import rules
 from conformance.client import cases as client_cases
-from conformance.server import cases, runner
+from conformance.server import cases, context, runner
 from conformance.verdicts import LEVELS
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "PROTOCOL.md"
@@ -33,9 +34,21 @@ def test_the_kit_has_the_rules_of_the_document_word_for_word() -> None:
     known = [(rule.id, rule.level, rule.group, rule.sentence) for rule in rules.RULES.values()]
     expected = document_rules()
     assert len(expected) > 150
-    different = [(ours, theirs) for ours, theirs in zip(known, expected) if ours != theirs]
+    different = [
+        (ours, theirs) for ours, theirs in zip(known, expected, strict=False) if ours != theirs
+    ]
     assert not different[:1], "conformance/rules.json differs from docs/PROTOCOL.md"
     assert known == expected
+
+
+def test_the_kit_has_the_replies_of_the_document() -> None:
+    answers = {
+        action: tuple(name for name, row in document.REPLIES.items() if action in row.answers)
+        for action in document.REQUESTS
+    }
+    assert {action: set(replies) for action, replies in context.REPLIES.items()} == {
+        action: set(replies) for action, replies in answers.items() if replies
+    }, "REPLIES in conformance/server/context.py"
 
 
 def test_every_rule_that_can_be_seen_has_a_case() -> None:

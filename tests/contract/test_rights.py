@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from support import fresh_name
-from support.document import COLUMNS, ERROR_CODES, REPLIES, REQUESTS, RIGHTS
+from support.document import COLUMNS, ERROR_CODES, REPLIES, REQUESTS, RIGHTS, example_data
 from support.files import Upload, encoded
 from support.raw_client import Packet, RawClient, error_code, letter_frequencies
 from support.server_process import ServerProcess
@@ -91,6 +91,7 @@ def request_data(action: str, actor: RawClient, place: Place, cast: Cast) -> Pac
     numbers = {"total_packets": 1, "file_size": len(CHUNK), "sequence_number": 1}
     finished = {"file_list_req": {}, "file_down_req": {"file_path": place.file_path}}
     values: dict[str, Any] = {
+        **example_data(action),
         "chatid": actor.chatid,
         "chat_id": actor.chatid,
         "password": "password",

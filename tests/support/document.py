@@ -5,10 +5,11 @@ Owns nothing; never imports the product. Read once, at import.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 _TEXT: Final = (Path(__file__).resolve().parents[2] / "docs" / "PROTOCOL.md").read_text(
     encoding="utf-8"
@@ -38,6 +39,8 @@ class PacketRow:
     required: frozenset[str]
     optional: frozenset[str]
     before_login: bool
+    answers: frozenset[str]
+    """The requests to which a server's packet is the reply."""
 
 
 def _packets(sender: str) -> dict[str, PacketRow]:
@@ -48,7 +51,11 @@ def _packets(sender: str) -> dict[str, PacketRow]:
             optional = frozenset(_plain(word) for word in words if word.startswith("*"))
             required = frozenset(_plain(word) for word in words) - optional
             found[_plain(action)] = PacketRow(
-                _plain(action), required, optional, when == "before login"
+                _plain(action),
+                required,
+                optional,
+                when == "before login",
+                frozenset(re.findall(r"`(\w+)`", when) if when.startswith("reply to") else ()),
             )
     return found
 
@@ -56,6 +63,22 @@ def _packets(sender: str) -> dict[str, PacketRow]:
 REQUESTS: Final = _packets("client")
 REPLIES: Final = _packets("server")
 ERROR_CODES: Final = frozenset(_plain(row[0]) for row in _rows("Errors"))
+EXAMPLES: Final[list[dict[str, Any]]] = [
+    json.loads(fence) for fence in re.findall(r"^```json\n(.*?)^```$", _TEXT, re.M | re.S)
+]
+"""Every packet that the page shows."""
+
+
+def example_data(action: str = "") -> dict[str, Any]:
+    """The values that the page's examples give to the keys of requests: those of `action` where it
+    has the key, else those of the first request that has."""
+    values: dict[str, Any] = {}
+    for example in sorted(EXAMPLES, key=lambda example: example["action"] != action):
+        if example["action"] in REQUESTS:
+            values = {**example.get("data", {}), **values}
+    return values
+
+
 COLUMNS: Final = ("not logged in", "stranger", "member", "owner", "open room")
 RIGHTS: Final = {
     _plain(row[0]): dict(zip(COLUMNS, map(_plain, row[1:]), strict=True))
