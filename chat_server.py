@@ -17,8 +17,9 @@ import threading
 from typing import Final
 
 from server.base import logs
-from server.base.settings import Settings, parse
+from server.base.settings import Settings
 from server.command_line import admin, welcome
+from server.command_line.arguments import parse
 from server.net.sockets import raise_open_files_limit
 from server.net.tls import BadCertificate
 from server.running.service import Service

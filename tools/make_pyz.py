@@ -42,9 +42,9 @@ def main():
     if entry_point is not None:
         del sys.argv[1]
     if entry_point == "chat_server":  # what it tells people to type is typed otherwise here
-        from server.base import settings
+        from server.command_line import arguments
 
-        settings.PROGRAM = name + " serve"
+        arguments.PROGRAM = name + " serve"
         from server.command_line import welcome
 
         welcome.CLIENT = name

@@ -1,42 +1,17 @@
-"""The options of the server: each one declared once, read from flags, `CHAT_*` variables, an INI
-file or its default.
+"""The options of the server: each one declared once, as a field of `Settings`.
 
-Owns the table of all options (the fields of `Settings`), from which flag, variable, key of the
-file, check and help text derive, and the command line with its sub-commands. Reads the file that
-`--config` names and nothing else: it makes no folder, opens no port, and never decides what a
-sub-command does (`server.command_line.admin`).
-
-Called once, by the main thread, before any other thread exists. What it returns is immutable: any
-thread may read it.
+Owns the table of all options, from which flag, variable, key of the file, check and help text
+derive. Reads nothing: `command_line/arguments.py` fills it. What is in it is immutable: any thread
+may read it.
 """
 
 from __future__ import annotations
 
-import argparse
-import configparser
 import dataclasses
-import difflib
-import platform
 import re
-import sqlite3
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn, TextIO, TypeVar
-
-import protocol
-from server.base.logs import printable
-
-PROGRAM: Final = "chat_server.py"
-SECTION: Final = "server"
-COMMANDS: Final[Mapping[str, str]] = {
-    "adduser": "make an account",
-    "passwd": "give an account a new password; who is logged in under it is logged out",
-    "deluser": "delete an account; its name stays reserved, so that nobody inherits its rooms and files",
-    "users": "print the names of all accounts, one a line",
-    "import": "make accounts from a CSV file with the columns chatid,password; all of them or none",
-    "restore-room": "bring a deleted room back",
-}
+from typing import Any, Final, TypeVar
 
 _Number = TypeVar("_Number", int, float)
 
@@ -125,7 +100,8 @@ def _read_text(text: str) -> str:
     return text
 
 
-_FLAG: Final = Kind("yes or no", "yes|no", _read_flag, lambda value: "yes" if value else "no")
+FLAG: Final = Kind("yes or no", "yes|no", _read_flag, lambda value: "yes" if value else "no")
+"""Its options have a second flag for no, as --no-new-rooms."""
 
 
 def show_bytes(count: int) -> str:
@@ -175,7 +151,7 @@ class Settings:
         "with a new name (first-login)",
     )
     new_rooms: bool = _option(
-        True, _FLAG, "whether sending to an id that no room has makes an open room"
+        True, FLAG, "whether sending to an id that no room has makes an open room"
     )
     rate_limit: int = _option(
         20,
@@ -331,274 +307,3 @@ OPTIONS: Final[Mapping[str, Option]] = {
     )
     for row in dataclasses.fields(Settings)
 }
-
-
-# --- Reading them ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Invocation:
-    """What one start of the program asks for. `command` is None for serving. `origins` tells where
-    each value is from."""
-
-    settings: Settings
-    command: str | None
-    arguments: argparse.Namespace
-    origins: Mapping[str, str]
-
-
-class BadOption(ValueError):
-    """A value that can't be taken; the text is the whole line to show."""
-
-
-def parse(argv: list[str], environ: Mapping[str, str]) -> Invocation:
-    """What `argv` (without the program's name) and `environ` ask for; flags beat variables beat the
-    file beat defaults.
-
-    A bad value in any of them, also in one that another beats, is one line on stderr and
-    SystemExit(2). `--help`, `--version` and `--show-config` print on stdout and raise
-    SystemExit(0).
-    """
-    parser = _make_parser()
-    unknown = _unknown_option(argv)
-    if unknown is not None:
-        parser.error(unknown)
-    arguments = parser.parse_args(argv)
-    try:
-        settings, origins = _resolve(arguments, environ)
-    except BadOption as problem:
-        parser.error(str(problem))
-    if arguments.show_config:
-        try:
-            write_safely(sys.stdout, show_config(settings, origins))
-        except OSError as problem:
-            raise SystemExit(
-                f"{PROGRAM}: cannot write to stdout: {problem.strerror or problem}"
-            ) from None
-        raise SystemExit(0)
-    return Invocation(settings, arguments.command, arguments, origins)
-
-
-def _unknown_option(argv: list[str]) -> str | None:
-    """What is wrong with the first option before the command that does not exist. argparse alone
-    would take the value behind it for a command, and complain about that."""
-    flags = {
-        flag
-        for option in OPTIONS.values()
-        for flag in (option.flag, option.negative_flag)[: 1 + (option.kind is _FLAG)]
-    }
-    flags |= {"--config", "--show-config", "--version", "--help", "--"}
-    for word in argv:
-        if word in COMMANDS:
-            return None
-        flag = word.partition("=")[0]
-        if flag.startswith("--") and flag not in flags:
-            near = difflib.get_close_matches(flag, flags, 1)
-            return f"there is no option {printable(flag)}" + (
-                f"; is {near[0]} meant?" if near else ""
-            )
-    return None
-
-
-def show_config(settings: Settings, origins: Mapping[str, str]) -> str:
-    """The effective values as an INI file that `--config` takes, above each one where it comes
-    from."""
-    lines = [f"[{SECTION}]"]
-    for option in OPTIONS.values():
-        lines.append(f"# {printable(origins.get(option.name, 'default'), 400)}")
-        lines.append(f"{option.name} = {option.kind.show(getattr(settings, option.name))}")
-    return "\n".join(lines) + "\n"
-
-
-def write_safely(stream: TextIO, text: str) -> None:
-    """Write `text`; what the stream's encoding doesn't know (cp1252 on Windows) is escaped instead
-    of raised."""
-    encoding = getattr(stream, "encoding", None) or "utf-8"
-    stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
-    stream.flush()
-
-
-def _resolve(
-    arguments: argparse.Namespace, environ: Mapping[str, str]
-) -> tuple[Settings, dict[str, str]]:
-    """Every given value checked, from the weakest source to the strongest, so that the last one
-    stays."""
-    values: dict[str, Any] = {}
-    origins: dict[str, str] = {}
-    for option, origin, text in _given(arguments, environ):
-        try:
-            values[option.name] = option.kind.read(text.strip())
-        except ValueError:
-            raise BadOption(
-                f"{origin}: expected {option.kind.expected}, got '{printable(text)}'"
-            ) from None
-        origins[option.name] = origin
-    return Settings(**values), origins
-
-
-def _given(
-    arguments: argparse.Namespace, environ: Mapping[str, str]
-) -> Iterator[tuple[Option, str, str]]:
-    config = getattr(arguments, "config", None)
-    if config is not None:
-        yield from _read_file(config, "--config")
-    elif environ.get("CHAT_CONFIG"):
-        yield from _read_file(environ["CHAT_CONFIG"], "CHAT_CONFIG")
-    for option in OPTIONS.values():
-        if environ.get(
-            option.variable
-        ):  # set to nothing is the shell's way of saying: as if it were not set
-            yield option, option.variable, environ[option.variable]
-    for option in OPTIONS.values():
-        text = getattr(arguments, option.name, None)
-        if text is not None:
-            yield (
-                option,
-                option.negative_flag if text == "no" and option.kind is _FLAG else option.flag,
-                text,
-            )
-
-
-def _read_file(path: str, origin: str) -> Iterator[tuple[Option, str, str]]:
-    # No default section and no interpolation: a key means itself, and a `%` in a path is a `%`.
-    file = configparser.ConfigParser(interpolation=None, default_section="", strict=True)
-    file.optionxform = lambda optionstr: optionstr.lower().replace("-", "_")  # type: ignore[method-assign]
-    shown = printable(path, 200)
-    try:
-        with open(path, encoding="utf-8-sig") as stream:
-            file.read_file(stream)
-    except OSError as error:
-        raise BadOption(f"{origin}: cannot read '{shown}': {error.strerror or error}") from None
-    except (UnicodeDecodeError, configparser.Error, ValueError) as error:
-        problem = printable(" ".join(str(error).split()), 300)
-        raise BadOption(
-            f"{origin}: expected an INI file in UTF-8, got '{shown}': {problem}"
-        ) from None
-    for section in file.sections():
-        if section != SECTION:
-            raise BadOption(
-                f"{shown}: expected only the section [{SECTION}], got [{printable(section)}]"
-            )
-        for key, text in file.items(section):
-            if key not in OPTIONS:
-                raise BadOption(
-                    f"{shown}:{printable(key)}: no such option; --help and --show-config list them all"
-                )
-            yield OPTIONS[key], f"{shown}:{key}", text
-
-
-# --- The command line -----------------------------------------------------------------------------
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse, but an error is one line: whoever reads it wants the reason, not a page of usage
-    above it."""
-
-    def error(self, message: str) -> NoReturn:
-        if sys.stderr is not None:
-            write_safely(
-                sys.stderr, f"{PROGRAM}: {printable(message, 600)} (see {PROGRAM} --help)\n"
-            )
-        raise SystemExit(2)
-
-
-_EPILOG: Final = """\
-Every option is also a variable (CHAT_PORT=9000, CHAT_NEW_ROOMS=no) and a key under [server] in the INI file that
---config or CHAT_CONFIG names (port = 9000). Flags beat variables beat the file beat the defaults.
-Bytes may be written as 65536, 64K, 1M or 1G. Without a command the server serves until Ctrl-C.
-"""
-
-
-def _make_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog=PROGRAM,
-        usage=f"{PROGRAM} [OPTIONS] [COMMAND ...]",
-        description="A chat server for the classroom.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    for option in OPTIONS.values():
-        _add_option(parser, option, None)
-    parser.add_argument("--config", metavar="FILE", help="INI file with values for these options")
-    parser.add_argument(
-        "--show-config",
-        action="store_true",
-        help="print the effective values and where each comes from, then end",
-    )
-    about = f"{PROGRAM} {protocol.VERSION} (Python {platform.python_version()}, SQLite {sqlite3.sqlite_version})"
-    parser.add_argument("--version", action="version", version=about)
-    commands = parser.add_subparsers(
-        dest="command",
-        prog=PROGRAM,
-        title="commands (also while the server runs)",
-        metavar="COMMAND",
-        parser_class=_Parser,
-    )
-    for name, what in COMMANDS.items():
-        _add_command(
-            commands.add_parser(
-                name, help=what, description=what[0].upper() + what[1:] + ".", allow_abbrev=False
-            ),
-            name,
-        )
-    return parser
-
-
-def _add_option(parser: argparse.ArgumentParser, option: Option, default: str | None) -> None:
-    help_line = option.help_line().replace("%", "%%")
-    if option.kind is _FLAG:
-        parser.add_argument(
-            option.flag,
-            dest=option.name,
-            action="store_const",
-            const="yes",
-            default=default,
-            help=help_line,
-        )
-        parser.add_argument(
-            option.negative_flag,
-            dest=option.name,
-            action="store_const",
-            const="no",
-            default=default,
-            help="the opposite",
-        )
-    else:
-        parser.add_argument(
-            option.flag,
-            dest=option.name,
-            metavar=option.kind.metavar,
-            default=default,
-            help=help_line,
-        )
-
-
-def _add_command(parser: argparse.ArgumentParser, name: str) -> None:
-    # SUPPRESS: an option that isn't repeated after the command must not wipe out the one that
-    # stands before it.
-    _add_option(parser, OPTIONS["data"], argparse.SUPPRESS)
-    parser.add_argument(
-        "--config",
-        metavar="FILE",
-        default=argparse.SUPPRESS,
-        help="INI file with values for the options",
-    )
-    if name in ("adduser", "passwd", "import"):
-        _add_option(parser, OPTIONS["password_cost"], argparse.SUPPRESS)
-    if name in ("adduser", "passwd"):
-        parser.add_argument(
-            "--password-file",
-            metavar="FILE",
-            help="take the password from the first line of FILE; else it is asked for, or read from stdin",
-        )
-    if name in ("adduser", "passwd", "deluser"):
-        parser.add_argument("name", metavar="NAME", help="the account's name (chatid)")
-    elif name == "import":
-        parser.add_argument(
-            "roster",
-            metavar="ROSTER.csv",
-            help="the first line is chatid,password; an empty password is made up and printed once",
-        )
-    elif name == "restore-room":
-        parser.add_argument("room_id", metavar="ID", help="the room's id")

@@ -25,7 +25,8 @@ from typing import Final, TextIO
 
 import protocol
 from server.base.logs import printable
-from server.base.settings import PROGRAM, Invocation, Settings, write_safely
+from server.base.settings import Settings
+from server.command_line.arguments import PROGRAM, Invocation, write_safely
 from storage import accounts, passwords, rooms
 from storage.database import Database
 from storage.errors import NameTaken, StorageError, StorageFull

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Final
 
 from server.base.logs import printable
-from server.base.settings import PROGRAM, Settings
+from server.base.settings import Settings
+from server.command_line.arguments import PROGRAM
 
 CLIENT: Final = "chat_client.py"
 LOOKUP_SECONDS: Final = 1.0

@@ -28,8 +28,9 @@ from support.tls import needs_openssl
 
 import chat_client
 from server.base.locks import Rank
-from server.base.settings import COMMANDS, OPTIONS, Settings, parse
+from server.base.settings import OPTIONS, Settings
 from server.command_line import welcome
+from server.command_line.arguments import COMMANDS, parse
 from server.running.service import Service
 
 ROOT = Path(__file__).resolve().parents[2]

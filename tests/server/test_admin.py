@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from server.base.settings import parse
 from server.command_line import admin
+from server.command_line.arguments import parse
 from storage import accounts, passwords, rooms
 from storage.database import Database
 from storage.errors import NameTaken, StorageError, StorageFull

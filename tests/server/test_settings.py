@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import protocol
-from server.base import settings
-from server.base.settings import OPTIONS, Settings, parse
+from server.base.settings import OPTIONS, Settings
+from server.command_line.arguments import COMMANDS, parse, write_safely
 
 
 def refusal(
@@ -274,7 +274,7 @@ def test_help_tells_of_every_option_its_flag_default_and_zero(
     for option in OPTIONS.values():
         assert option.flag in words
         assert option.help_line() in words
-    for command in settings.COMMANDS:
+    for command in COMMANDS:
         assert command in words
     assert "default 1M; 0: only the 4 GiB" in words
     assert "NAME" in printed_by(capsys, ["adduser", "--help"])
@@ -312,7 +312,7 @@ def test_version_names_the_program_python_and_sqlite(capsys: pytest.CaptureFixtu
 def test_a_narrow_encoding_escapes_instead_of_raising() -> None:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="cp1252", newline="\n")
-    settings.write_safely(stream, "Ü 😀\n")
+    write_safely(stream, "Ü 😀\n")
     assert raw.getvalue() == b"\xdc \\U0001f600\n"
 
 
