@@ -86,6 +86,8 @@ def serve(settings: Settings) -> int:
     except (OSError, OverflowError) as error:
         return _fail(_cannot_listen(settings, error))
     stop_logging = logs.start(settings.log_level)
+    for notice in service.notices:
+        log.warning("%s", notice)
     service.start()
     _say_hello(service)
     signals.wait()
@@ -123,6 +125,7 @@ def _say_hello(service: Service) -> None:
                 service.folder.path,
                 count,
                 sys.stdout.encoding,
+                service.notices,
             ),
             flush=True,
         )

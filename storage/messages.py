@@ -24,7 +24,6 @@ __all__ = [
     "page",
     "put_back",
     "renumber",
-    "reserve_ids",
     "second",
     "since",
 ]
@@ -205,20 +204,6 @@ def clock_high(connection: sqlite3.Connection) -> int:
 def last_id(connection: sqlite3.Connection) -> int:
     """The highest message id; 0 where nothing was ever sent."""
     return int(connection.execute("SELECT COALESCE(MAX(id), 0) FROM messages").fetchone()[0])
-
-
-def reserve_ids(connection: sqlite3.Connection, message_id: int) -> None:
-    """Make sure that no new message gets an id up to this one, also where none is stored.
-
-    AUTOINCREMENT keeps its highest id in sqlite_sequence (https://sqlite.org/autoinc.html).
-    """
-    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'messages'").fetchone()
-    if row is None:
-        connection.execute("INSERT INTO sqlite_sequence VALUES ('messages', ?)", (message_id,))
-    elif row[0] < message_id:
-        connection.execute(
-            "UPDATE sqlite_sequence SET seq = ? WHERE name = 'messages'", (message_id,)
-        )
 
 
 def put_back(connection: sqlite3.Connection, message: Message) -> bool:

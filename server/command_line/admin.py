@@ -27,10 +27,12 @@ import protocol
 from server.base.logs import printable
 from server.base.settings import Settings
 from server.command_line.arguments import PROGRAM, Invocation, write_safely
+from server.command_line.recover import recover_messages
 from storage import accounts, passwords, rooms
 from storage.database import Database
 from storage.errors import NameTaken, StorageError, StorageFull
 from storage.folder import DataFolder
+from storage.journal import Journal
 
 FAILED: Final = 1
 STOPPED: Final = 130
@@ -184,6 +186,27 @@ def _restore_room(invocation: Invocation, terminal: Terminal) -> None:
     write_safely(terminal.stdout, f"{printable(room.name, 400)}\n")
 
 
+def _recover_messages(invocation: Invocation, terminal: Terminal) -> None:
+    with _open(invocation.settings) as database:
+        folder = DataFolder(invocation.settings.data)
+        folder.lock()  # ids and counts are made anew: no server may look on
+        try:
+            with database.transaction() as connection:
+                done = recover_messages(connection, Journal(folder.journal_path))
+        finally:
+            folder.unlock()
+    if not done.ids:
+        terminal.tell("the database has every message of the journal: nothing to do")
+        return
+    terminal.tell(f"put back {len(done.ids)} messages, numbers {done.ids[0]} to {done.ids[-1]}")
+    if done.rooms:
+        terminal.tell(f"rooms made anew: {', '.join(map(printable, done.rooms))}")
+    if done.accounts:
+        names = ", ".join(map(printable, done.accounts))
+        terminal.tell(f"accounts made anew, without a password: {names}")
+        terminal.tell(f"give each one a password: '{PROGRAM} passwd NAME'")
+
+
 _COMMANDS: Final[Mapping[str, Callable[[Invocation, Terminal], None]]] = {
     "adduser": _add_user,
     "passwd": _change_password,
@@ -191,6 +214,7 @@ _COMMANDS: Final[Mapping[str, Callable[[Invocation, Terminal], None]]] = {
     "users": _list_users,
     "import": _import,
     "restore-room": _restore_room,
+    "recover-messages": _recover_messages,
 }
 
 

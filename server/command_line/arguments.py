@@ -33,6 +33,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "users": "print the names of all accounts, one a line",
     "import": "make accounts from a CSV file with the columns chatid,password; all of them or none",
     "restore-room": "bring a deleted room back",
+    "recover-messages": "put back what the journal has and the database has lost",
 }
 
 # --- Reading them ---------------------------------------------------------------------------------

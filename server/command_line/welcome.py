@@ -15,6 +15,7 @@ import os
 import socket
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -39,6 +40,7 @@ def screen(
     data_path: str | Path,
     accounts: int,
     encoding: str = "ascii",
+    notices: Sequence[str] = (),
 ) -> str:
     """The screen for a server bound to `host` and `port`; exactly one of its lines holds `listening
     on HOST:PORT`.
@@ -52,6 +54,7 @@ def screen(
     lines += _local_lines(settings, host, port) if local else _class_lines(settings, found, port)
     lines += ["", f"Data:      {printable(data_path, MAX_PATH_CHARACTERS)}"]
     lines += _account_lines(settings, accounts)
+    lines += [f"Notice:    {notice}" for notice in notices]
     if not local:
         lines += ["Firewall:  " + _firewall(port)]
     lines += ["Stop:      Ctrl-C in this window", ""]

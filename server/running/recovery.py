@@ -7,20 +7,19 @@ thread runs.
 
 from __future__ import annotations
 
-import logging
-from typing import Final
-
 from server.writing.journaling import JournalKeeper
-from storage import uploads
+from storage import sequences, uploads
 from storage.database import Database
 from storage.errors import FileMissing
 from storage.upload_files import UploadFiles
 
-log: Final = logging.getLogger("server.recovery")
 
+def recover(database: Database, files: UploadFiles, journal: JournalKeeper) -> list[str]:
+    """Make files, rows and journal agree; return what the teacher is to know, a sentence each.
 
-def recover(database: Database, files: UploadFiles, journal: JournalKeeper) -> None:
-    """Make files, rows and journal agree. Raises StorageError where the disk refuses."""
+    Raises StorageError where the disk refuses.
+    """
+    notices: list[str] = []
     with database.transaction() as connection:
         for row in uploads.all_open(connection):
             try:
@@ -35,5 +34,21 @@ def recover(database: Database, files: UploadFiles, journal: JournalKeeper) -> N
         known = uploads.disk_names(connection)
     removed = files.remove_orphans(known)
     if removed:
-        log.info("removed %d files that no upload goes on with", removed)
+        notices.append(f"removed {removed} files that no upload goes on with")
     journal.repair()
+    lost = journal.newest_lost()
+    if lost:
+        _reserve_ids(database, lost, journal.newest_room())
+        notices.append(
+            f"the journal has messages, up to number {lost}, that the database lacks: part of it "
+            "was lost, or an older one put back. Stop the server, then bring them back with: "
+            "python chat_server.py recover-messages (and the same --data)"
+        )
+    return notices
+
+
+def _reserve_ids(database: Database, message_id: int, room_pk: int) -> None:
+    """Give no id again that the journal knows, so that what was lost can be put back."""
+    with database.transaction() as connection:
+        sequences.reserve(connection, "messages", message_id)
+        sequences.reserve(connection, "rooms", room_pk)

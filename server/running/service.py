@@ -105,7 +105,8 @@ class Service:
         self.database = Database(self.folder.database_path)
         self.files = UploadFiles(self.folder.uploads_path)
         self._journal = JournalKeeper(self.database, Journal(self.folder.journal_path), clock)
-        recover(self.database, self.files, self._journal)
+        self.notices = recover(self.database, self.files, self._journal)
+        """What the teacher is to know of the state in which the data was found."""
         with self.database.reading() as reader:
             self._wall_clock = WallClock(wall, messages.clock_high(reader))
 

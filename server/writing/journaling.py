@@ -32,6 +32,8 @@ TAIL_BYTES: Final = 4 * 1024 * 1024
 `UNSAVED_BYTES` and a commit."""
 UNSAVED_BYTES: Final = 256 * 1024
 """Bytes appended after which the position is stored, also under load."""
+LOOKED_AT_BYTES: Final = 16 * 1024
+"""How much of the end of each room's journal is asked for messages that the database lacks."""
 MOST_TAILS: Final = 16
 FIRST_PAUSE_SECONDS: Final = 1.0
 LONGEST_PAUSE_SECONDS: Final = 60.0
@@ -196,6 +198,27 @@ class JournalKeeper:
         if added:
             log.info("added %d frames to the journal", added)
 
+    def newest_lost(self) -> int:
+        """Return the highest message id that the journal has and the database lacks, as after its
+        write-ahead log was lost or an older `chat.db` was put back; 0 where nothing is lost. For
+        the start."""
+        latest = {room_pk: day for room_pk, day, _ in self._journal.days()}
+        newest = 0
+        with self._database.reading() as reader:
+            for room_pk, day in latest.items():
+                try:
+                    payloads = self._journal.tail(room_pk, day, LOOKED_AT_BYTES)
+                except StorageError:  # `repair` has said so
+                    continue
+                for number in map(_message_id, payloads):
+                    if number > newest and messages.get(reader, number) is None:
+                        newest = number
+        return newest
+
+    def newest_room(self) -> int:
+        """Return the highest room number that the journal has; 0 where it is empty."""
+        return max(self._journal.rooms(), default=0)
+
     def _fall_behind(self, room_pk: int, error: StorageError) -> None:
         lag = self._lags.setdefault(room_pk, Lag(dict(self._before), None))
         self._postpone(lag, error)
@@ -245,3 +268,12 @@ class JournalKeeper:
     def close(self) -> None:
         """Close the files."""
         self._journal.close()
+
+
+def _message_id(payload: bytes) -> int:
+    """Return the id of a `receive_message`; 0 for a file, or what is none of our frames."""
+    try:
+        number = json.loads(payload)["data"]["message_id"]
+    except (ValueError, KeyError, TypeError):
+        return 0
+    return number if isinstance(number, int) else 0

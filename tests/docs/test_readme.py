@@ -85,6 +85,7 @@ ACCOUNT_COMMANDS = [
     "python chat_server.py users",
     "python chat_server.py import class.csv",
     "python chat_server.py restore-room ROOM_ID",
+    "python chat_server.py recover-messages",
 ]
 OPTION_COMMANDS = [
     "python chat_server.py --port 9000 --registration closed",

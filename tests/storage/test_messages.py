@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from storage import accounts, messages, rooms
+from storage import accounts, messages, rooms, sequences
 from storage.database import Database
 from storage.errors import StorageError
 
@@ -172,9 +172,9 @@ def test_ids_that_the_journal_knows_are_not_given_again(database: Database, stor
     with database.transaction() as connection:
         for _ in range(stored):
             say(connection, 1)
-        messages.reserve_ids(connection, 7)
+        sequences.reserve(connection, "messages", 7)
         assert say(connection, 1) == 8
-        messages.reserve_ids(connection, 7)
+        sequences.reserve(connection, "messages", 7)
         assert say(connection, 1) == 9
 
 
