@@ -38,7 +38,7 @@ RUNNING = {"server.running", *HANDLERS}
 
 CLIENT_DATA = {"client.errors", "client.events", "client.records"}
 CLIENT_INSIDE = {"client.session", "client.network", "client.base", *CLIENT_DATA}
-CLIENT_FACE = {"client.connection", "client.transfers"}
+CLIENT_FACE = {"client.connection", "client.transfers", "client.exit_status"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     # The longest name that fits counts. What a package takes from itself is listed too.
@@ -60,13 +60,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "client.errors": {"client.base"},
     "client.events": {"client.errors"},
     "client.records": {"client.events"},
+    "client.exit_status": {"client.base", "client.errors"},
     "client.network": {"client.network", "client.base", *CLIENT_DATA, "protocol"},
     "client.session": {"client.session", "client.network", "client.base", *CLIENT_DATA, "protocol"},
     "client.connection": {*CLIENT_INSIDE, "protocol"},
     "client.transfers": {"client.connection", *CLIENT_INSIDE, "protocol"},
     "client.scripts": {"client.scripts", *CLIENT_FACE, *CLIENT_INSIDE, "protocol"},
     "client.terminal": {"client.terminal", *CLIENT_FACE, *CLIENT_INSIDE, "protocol"},
-    "client": {"client", "protocol"},
+    "client.command_line": {"client", "protocol"},
+    "client": set(),
     "conformance": {"conformance"},
     "benchmarks": {"benchmarks"},
     "chat_server": {"server", "protocol", "storage"},

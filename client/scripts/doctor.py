@@ -21,10 +21,11 @@ import protocol
 from client.base.text import size_in_words, visible
 from client.connection import Connection
 from client.errors import CannotConnect, ChatError
+from client.exit_status import OK, explain
 from client.network.link import in_plain_words
 from client.network.tls import Trust, certificate_of
 from client.records import Limits
-from client.scripts.commands import OK, Output, explain
+from client.scripts.output import Output
 
 SECONDS: Final = 10.0
 NEIGHBOUR_SECONDS: Final = 2.0
@@ -38,7 +39,7 @@ TEXT: Final = "The doctor was here: ÄÖÜ 你好 🙂"
 
 
 @dataclass(frozen=True)
-class Patient:
+class DoctorOptions:
     """Whom to look at."""
 
     host: str
@@ -62,10 +63,10 @@ class Finding:
     status: int | None = None
 
 
-def run(patient: Patient, out: Output) -> int:
+def run(options: DoctorOptions, out: Output) -> int:
     """Walk until a step fails; returns the exit status."""
     status = OK
-    for finding in examine(patient):
+    for finding in examine(options):
         failed = finding.status is not None
         out.data(
             {
@@ -81,7 +82,7 @@ def run(patient: Patient, out: Output) -> int:
     if status == OK:
         out.talk(
             "All is well."
-            if patient.password is not None
+            if options.password is not None
             else "All is well up to the login. With -u NAME the doctor logs in, too, and says a message to itself."
         )
     return status
@@ -107,21 +108,21 @@ def _text(finding: Finding) -> str:
     return text
 
 
-def examine(patient: Patient) -> Iterator[Finding]:
+def examine(options: DoctorOptions) -> Iterator[Finding]:
     """The findings, in the order of the steps; the last may be a failure."""
     try:
-        addresses = _look_up(patient)
-        yield _named(patient, addresses)
+        addresses = _look_up(options)
+        yield _named(options, addresses)
         yield from _way(addresses[0])
-        yield _reach(patient, addresses)
+        yield _reach(options, addresses)
         chat = Connection(
-            patient.host,
-            patient.port,
-            timeout=patient.timeout,
+            options.host,
+            options.port,
+            timeout=options.timeout,
             features=(),
             reconnect=False,
-            tls=patient.tls,
-            cafile=patient.cafile,
+            tls=options.tls,
+            cafile=options.cafile,
         )
     except CannotConnect as error:
         yield _failure("connect", error)
@@ -130,7 +131,7 @@ def examine(patient: Patient) -> Iterator[Finding]:
         yield stop.finding
         return
     try:
-        yield from _talk(patient, chat)
+        yield from _talk(options, chat)
     except _Stopped as stop:
         yield stop.finding
     finally:
@@ -154,23 +155,23 @@ def _failure(step: str, error: ChatError, hint: str = "") -> Finding:
 # --- Name, address, TCP ---------------------------------------------------------------------------
 
 
-def _look_up(patient: Patient) -> list[Any]:
+def _look_up(options: DoctorOptions) -> list[Any]:
     try:
-        rows = socket.getaddrinfo(patient.host, patient.port, type=socket.SOCK_STREAM)
+        rows = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise _Stopped(
-            _failure("name", in_plain_words(error, patient.host, patient.port, patient.timeout))
+            _failure("name", in_plain_words(error, options.host, options.port, options.timeout))
         ) from error
     return list(dict.fromkeys((row[0], row[4]) for row in rows))[:MOST_ADDRESSES]
 
 
-def _named(patient: Patient, addresses: list[Any]) -> Finding:
+def _named(options: DoctorOptions, addresses: list[Any]) -> Finding:
     shown = ", ".join(str(address[0]) for _, address in addresses)
-    host = visible(patient.host)
+    host = visible(options.host)
     return Finding(
         "name",
         f"{host} is an address, no name to look up."
-        if shown == patient.host
+        if shown == options.host
         else f"{host} is {shown}.",
     )
 
@@ -210,13 +211,13 @@ def _other_network(own: str, there: ipaddress.IPv4Address | ipaddress.IPv6Addres
     return ""
 
 
-def _reach(patient: Patient, addresses: list[Any]) -> Finding:
+def _reach(options: DoctorOptions, addresses: list[Any]) -> Finding:
     first: OSError | None = None
     for family, target in addresses:
         begun = time.monotonic()
         try:
             with socket.socket(family, socket.SOCK_STREAM) as sock:
-                sock.settimeout(patient.timeout)
+                sock.settimeout(options.timeout)
                 sock.connect(target)
         except OSError as error:
             first = first or error
@@ -224,17 +225,17 @@ def _reach(patient: Patient, addresses: list[Any]) -> Finding:
         taken = (time.monotonic() - begun) * 1000
         return Finding(
             "tcp",
-            f"Port {patient.port} of {visible(str(target[0]))} takes connections, after {taken:.0f} ms.",
+            f"Port {options.port} of {visible(str(target[0]))} takes connections, after {taken:.0f} ms.",
         )
     assert first is not None
-    words = in_plain_words(first, patient.host, patient.port, patient.timeout)
-    raise _Stopped(_failure("tcp", words, _hint(patient, addresses[0][1]))) from first
+    words = in_plain_words(first, options.host, options.port, options.timeout)
+    raise _Stopped(_failure("tcp", words, _hint(options, addresses[0][1]))) from first
 
 
-def _hint(patient: Patient, target: Any) -> str:
+def _hint(options: DoctorOptions, target: Any) -> str:
     """What else could be meant, where nothing was reached."""
-    if patient.port != protocol.DEFAULT_PORT and _is_open(str(target[0]), protocol.DEFAULT_PORT):
-        return f"Something listens there on port {protocol.DEFAULT_PORT}, which is the usual one: try {visible(patient.host)} without a port."
+    if options.port != protocol.DEFAULT_PORT and _is_open(str(target[0]), protocol.DEFAULT_PORT):
+        return f"Something listens there on port {protocol.DEFAULT_PORT}, which is the usual one: try {visible(options.host)} without a port."
     return ""
 
 
@@ -249,7 +250,7 @@ def _is_open(host: str, port: int) -> bool:
 # --- Protocol, TLS, login, message ----------------------------------------------------------------
 
 
-def _talk(patient: Patient, chat: Connection) -> Iterator[Finding]:
+def _talk(options: DoctorOptions, chat: Connection) -> Iterator[Finding]:
     try:
         chat.connect()
     except ChatError as error:
@@ -259,17 +260,17 @@ def _talk(patient: Patient, chat: Connection) -> Iterator[Finding]:
     except ChatError as error:
         raise _Stopped(_failure("protocol", error)) from error
     yield Finding("protocol", answer)
-    yield _encryption(patient)
-    if patient.user is None or patient.password is None:
+    yield _encryption(options)
+    if options.user is None or options.password is None:
         return
     try:
-        session = chat.login(patient.user, patient.password, take_over=patient.take_over)
+        session = chat.login(options.user, options.password, take_over=options.take_over)
     except ChatError as error:
         raise _Stopped(
             _failure(
                 "login",
                 error,
-                f"Check name and password. If {visible(patient.user)} is on from another window: --take-over ends that session.",
+                f"Check name and password. If {visible(options.user)} is on from another window: --take-over ends that session.",
             )
         ) from error
     yield Finding("login", f"{visible(session.chatid)} is logged in. {_limits(session.limits)}")
@@ -279,19 +280,19 @@ def _talk(patient: Patient, chat: Connection) -> Iterator[Finding]:
         raise _Stopped(_failure("message", error)) from error
 
 
-def _encryption(patient: Patient) -> Finding:
-    if not patient.tls:
+def _encryption(options: DoctorOptions) -> Finding:
+    if not options.tls:
         return Finding(
             "tls", "Not encrypted: others in the network can read what is said, and the passwords."
         )
     try:
-        found = certificate_of(Trust(patient.cafile), patient.host, patient.port)
+        found = certificate_of(Trust(options.cafile), options.host, options.port)
         left = (ssl.cert_time_to_seconds(str(found["notAfter"])) - time.time()) / 86_400
     except (OSError, ValueError, KeyError):
         return Finding("tls", "Encrypted, and the certificate is trusted.")
     return Finding(
         "tls",
-        f"Encrypted; the certificate is trusted, for {visible(patient.host)}, and ends in {left:.0f} days.",
+        f"Encrypted; the certificate is trusted, for {visible(options.host)}, and ends in {left:.0f} days.",
     )
 
 

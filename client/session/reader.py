@@ -22,7 +22,6 @@ from client.errors import (
     ChatError,
     ConnectionLost,
     LoginRefused,
-    NoAnswer,
     ProtocolBroken,
 )
 from client.events import Arrivals, Disconnected, LoggedOut, ProtocolViolation, Reconnected

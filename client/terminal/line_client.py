@@ -19,6 +19,7 @@ from typing import Final
 from client.base.text import visible
 from client.connection import Connection
 from client.errors import CannotConnect, ChatError, ConnectionLost, LoginRefused
+from client.exit_status import CANNOT_CONNECT, FAILED, INTERRUPTED, LOGIN_REFUSED, OK
 from client.records import Room, Session
 from client.terminal.colours import Palette
 from client.terminal.commands import COMMANDS, Quit, run_line
@@ -29,11 +30,6 @@ from client.terminal.packet_view import MODES, PacketView
 from client.terminal.screens import PlainScreen
 from client.terminal.transfer_queue import Job, Transfers
 
-OK: Final = 0
-FAILED: Final = 1
-CANNOT_CONNECT: Final = 3
-LOGIN_REFUSED: Final = 4
-INTERRUPTED: Final = 130
 FIRST_MESSAGES: Final = 10
 MOST_FIRST_MESSAGES: Final = 100
 GRACE_SECONDS: Final = 30.0

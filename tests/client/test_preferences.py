@@ -14,9 +14,16 @@ import pytest
 from support.client_fakes import FakeServer, Packet, Peer
 from support.scripts_in_process import alone, call
 
-import chat_client
 import protocol
 from client.command_line import preferences
+from client.command_line.client_settings import (
+    ClientSettings,
+    keep_session,
+    kept_session,
+    settings_from,
+    to_save,
+)
+from client.command_line.options import parse
 from client.command_line.preferences import KeptSession, Store, own_folder
 from client.records import Limits, Session
 
@@ -35,8 +42,8 @@ def settings(text: str) -> Path:
     return path
 
 
-def held(*words: str) -> chat_client.Wanted:
-    return chat_client.wanted(chat_client.parse(list(words)), Store().load())
+def held(*words: str) -> ClientSettings:
+    return settings_from(parse(list(words)), Store().load())
 
 
 # --- Places ---------------------------------------------------------------------------------------
@@ -108,7 +115,7 @@ def test_portable_settings_lie_beside_the_program_and_are_found_there(
 
 
 def test_without_anything_it_is_this_machine() -> None:
-    assert held() == chat_client.Wanted(
+    assert held() == ClientSettings(
         ("127.0.0.1", 9876), None, "lobby", False, None, "auto", "downloads", False
     )
 
@@ -152,7 +159,7 @@ def test_encryption_of_the_saved_server_is_not_that_of_another() -> None:
 def test_saving_keeps_what_was_saved_and_takes_no_password() -> None:
     path = settings("[client]\nroom = tides\nstay = yes\n")
     Path("ca.pem").write_text("")
-    given = chat_client.parse(
+    given = parse(
         [
             "[::1]:77",
             "-u",
@@ -166,7 +173,7 @@ def test_saving_keeps_what_was_saved_and_takes_no_password() -> None:
             "--save",
         ]
     )
-    Store().save(chat_client.to_save(chat_client.wanted(given, Store().load()), given))
+    Store().save(to_save(settings_from(given, Store().load()), given))
     assert {key: value.text for key, value in Store().load().items()} == {
         "server": "[::1]:77",
         "user": "ada",
@@ -325,9 +332,9 @@ def test_a_kept_session_is_taken_only_where_it_fits_and_only_once(
     words: tuple[str, ...], fits: bool
 ) -> None:
     Store().keep_session(KEPT)
-    assert chat_client.kept_session(held(*words), Store()) == (KEPT if fits else None)
+    assert kept_session(held(*words), Store()) == (KEPT if fits else None)
     assert Store().kept_session() == (None if fits else KEPT)
-    assert not fits or chat_client.kept_session(held(*words), Store()) is None, (
+    assert not fits or kept_session(held(*words), Store()) is None, (
         "a second window logs in, and takes no place away"
     )
 
@@ -336,10 +343,10 @@ def test_what_can_not_be_kept_is_logged_out(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = Session("Ada", "the key", Limits(), (), True)
-    assert chat_client.keep_session(held("10.0.0.1"), Store(), session)
+    assert keep_session(held("10.0.0.1"), Store(), session)
     assert Store().kept_session() == KeptSession("10.0.0.1:9876", "Ada", False, "the key")
     monkeypatch.setattr(Store, "keep_session", lambda self, kept: False)
-    assert not chat_client.keep_session(held("10.0.0.1"), Store(), session)
+    assert not keep_session(held("10.0.0.1"), Store(), session)
     assert "you are logged out" in capsys.readouterr().err
 
 
@@ -404,7 +411,7 @@ def test_a_web_address_is_no_address_and_the_version_is_shown(
 ) -> None:
     for words, status in ((["http://lab7:9876/"], 2), (["--version"], 0)):
         with pytest.raises(SystemExit) as end:
-            chat_client.parse(words)
+            parse(words)
         assert end.value.code == status
     shown = capsys.readouterr()
     assert "as lab7:9876" in shown.err

@@ -25,9 +25,9 @@ from support.raw_client import RawClient
 from support.scripts_in_process import Result, alone, call
 from support.server_process import ServerProcess
 
-import chat_client
+from client.command_line.options import COMMANDS, parse
 from client.scripts import commands as scripts
-from client.scripts.commands import WrongUse, moment
+from client.scripts.script_options import WrongUse, moment
 
 __all__ = [
     "alone"  # a fixture of all tests here, which pytest finds by its name in this module
@@ -593,18 +593,18 @@ def test_wrong_use_is_status_2(words: list[str], said: str) -> None:
 
 
 def test_a_first_word_that_is_a_command_is_no_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = chat_client.parse(["send", "lobby", "who"])
+    given = parse(["send", "lobby", "who"])
     assert (given.command, given.server, given.room, given.text) == ("send", None, "lobby", ["who"])
-    given = chat_client.parse(["send:99", "send", "send", "send"])
+    given = parse(["send:99", "send", "send", "send"])
     assert (given.command, given.server, given.room, given.text) == (
         "send",
         ("send", 99),
         "send",
         ["send"],
     )
-    given = chat_client.parse(["-u", "who", "somewhere"])
+    given = parse(["-u", "who", "somewhere"])
     assert (given.command, given.user, given.server) == (None, "who", ("somewhere", 9876))
-    given = chat_client.parse(
+    given = parse(
         ["--timeout", "3", "--json", "somewhere", "history", "--since", "1h", "lobby", "-u", "ada"]
     )
     assert (given.command, given.timeout, given.json, given.since, given.user) == (
@@ -614,14 +614,14 @@ def test_a_first_word_that_is_a_command_is_no_host(monkeypatch: pytest.MonkeyPat
         "1h",
         "ada",
     )
-    given = chat_client.parse(["tail", "lobby", "--json"])
+    given = parse(["tail", "lobby", "--json"])
     assert (given.json, given.number) == (True, 0)
 
 
 def test_every_command_explains_itself() -> None:
     listed = call("--help")
     assert listed.status == 0
-    for name, about in chat_client.COMMANDS.items():
+    for name, about in COMMANDS.items():
         assert f"{name} " in listed.out and about in listed.out
         assert "Exit status: 0 ok" in " ".join(call(name, "--help").out.split())
 

@@ -16,6 +16,7 @@ from support.line_client import ScriptedScreen, client, talk
 
 import chat_client
 from client.base.times import local_time
+from client.command_line.options import address
 from client.connection import Connection
 from client.errors import ServerError, TransferFailed
 from client.events import EventsDropped, Message, ProtocolViolation, ServerEvent
@@ -865,7 +866,7 @@ def test_each_kind_of_terminal_gets_its_screen(monkeypatch: pytest.MonkeyPatch) 
     ],
 )
 def test_addresses_are_split(text: str, where: tuple[str, int]) -> None:
-    assert chat_client.address(text) == where
+    assert address(text) == where
 
 
 @pytest.mark.parametrize(

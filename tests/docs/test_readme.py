@@ -26,7 +26,7 @@ from support.files import Upload
 from support.raw_client import RawClient
 from support.tls import needs_openssl
 
-import chat_client
+from client.command_line import options
 from server.base.locks import Rank
 from server.base.settings import OPTIONS, Settings
 from server.command_line import welcome
@@ -398,16 +398,16 @@ def test_the_commands_of_the_clients_page_are_taken() -> None:
     given = []
     for command in commands:
         assert command[:2] == ["python", "chat_client.py"]
-        given.append(chat_client.parse(command[2:]).command)
-    assert {word for word in given if word is not None} == set(chat_client.COMMANDS)
+        given.append(options.parse(command[2:]).command)
+    assert {word for word in given if word is not None} == set(options.COMMANDS)
 
 
 def test_the_clients_page_has_the_statuses_settings_and_steps_of_the_code() -> None:
+    from client import exit_status
     from client.command_line import preferences
-    from client.scripts import commands as scripts
 
     assert [row[0] for row in rows(section(CLIENT_PAGE, "For scripts"))] == re.findall(
-        r"(?:^|, )(\d+) ", scripts.STATUSES
+        r"(?:^|, )(\d+) ", exit_status.STATUSES
     )
     assert re.findall(r"^([\w-]+) = ", fences(CLIENT_PAGE, "ini")[0], re.MULTILINE) == [
         key for key in preferences.KEYS if key != "cafile"
