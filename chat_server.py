@@ -52,15 +52,15 @@ class Signals:
         self._out.recv(1)
 
     def wake(self) -> None:
-        """What a signal does, from any thread."""
+        """Wake the main thread as a signal does. Any thread."""
         try:
             self._in.send(b"w")
         except OSError:
             pass  # its buffer is full of wake-ups
 
     def second_ends_at_once(self) -> None:
-        """From now on a signal ends the process without further ado: what was acknowledged is on
-        disk already."""
+        """Have the next signal end the process at once; what was acknowledged is on disk
+        already."""
 
         def end() -> None:
             self._out.recv(1)
@@ -70,7 +70,7 @@ class Signals:
 
 
 def serve(settings: Settings) -> int:
-    """Serve until a signal comes or the disk fails; the exit status."""
+    """Serve until a signal comes or the disk fails; return the exit status."""
     raise_open_files_limit()
     failure: list[str] = []
     signals = Signals()
@@ -152,8 +152,8 @@ def _fail(message: str) -> int:
 
 
 def _stand_in_for_closed_streams() -> None:
-    """Python has none where a descriptor is closed (`>&-`, pythonw.exe); without one the next file
-    opened would take its number."""
+    """Open os.devnull for each standard stream that is closed (`>&-`, pythonw.exe): Python has none
+    then, and the next file opened would take its descriptor."""
     for name, mode in (
         ("stdin", "r"),
         ("stdout", "w"),
@@ -164,7 +164,7 @@ def _stand_in_for_closed_streams() -> None:
 
 
 def main() -> int:
-    """Do what the command line says; the exit status."""
+    """Do what the command line says; return the exit status."""
     _stand_in_for_closed_streams()
     invocation = parse(sys.argv[1:], os.environ)
     if invocation.command is not None:

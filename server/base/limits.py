@@ -33,8 +33,8 @@ class RateLimit:
         self._tokens, self._since = self._burst, clock()
 
     def charge(self) -> float:
-        """Count one request; the seconds for which the next is to be left unread. A rate of 0 never
-        limits."""
+        """Count one request; return the seconds for which the next is to be left unread. A rate of
+        0 never limits."""
         if not self._rate:
             return 0.0
         now = self._clock()
@@ -63,7 +63,7 @@ class LoginThrottle:
         self._lock = RankedLock(Rank.BUDGET, "login throttle")
 
     def delay(self, address: str, account: str) -> float:
-        """Seconds to wait before the next password attempt of this pair is answered."""
+        """Return the seconds to wait before the next password attempt of this pair is answered."""
         if not self._allowed:
             return 0.0
         with self._lock:
@@ -79,17 +79,18 @@ class LoginThrottle:
         )
 
     def begin(self, address: str, account: str) -> float:
-        """A password attempt begins, and is delayed by so many seconds. Until its `end` it counts
-        as failed for those that come meanwhile, so that guessing on many connections at once is no
-        quicker."""
+        """Begin a password attempt; return the seconds by which it is delayed.
+
+        Until its `end` the attempt counts as failed for those that come meanwhile, so that guessing
+        on many connections at once is no quicker.
+        """
         delay = self.delay(address, account)
         with self._lock:
             self._under_way[address, account] = self._under_way.get((address, account), 0) + 1
         return delay
 
     def end(self, address: str, account: str) -> None:
-        """The attempt is over; `failed` or `succeeded` was called before, unless it came to
-        neither."""
+        """End an attempt. `failed` or `succeeded` was called before, unless it came to neither."""
         with self._lock:
             self._under_way[address, account] -= 1
             if not self._under_way[address, account]:
@@ -138,8 +139,8 @@ class HashGate:
             self._pool.submit(all_there.wait, self.PATIENCE_SECONDS)
 
     def run(self, function: Callable[..., T], *arguments: object) -> T:
-        """What `function` gives; raises TimeoutError where no core comes free for
-        `PATIENCE_SECONDS`."""
+        """Run `function` on a thread of the gate; return its result. Raises TimeoutError where no
+        core comes free for `PATIENCE_SECONDS`."""
         try:
             return self._pool.submit(function, *arguments).result(self.PATIENCE_SECONDS)
         except FutureTimeout:
@@ -148,7 +149,7 @@ class HashGate:
             ) from None
 
     def close(self) -> None:
-        """Hash nothing more; what waits is given up."""
+        """Hash nothing more; give up what waits."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 

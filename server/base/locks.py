@@ -68,7 +68,8 @@ class RankedLock:
         self.name = name
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """Take the lock; True. `blocking=False` gives False where another thread has it."""
+        """Take the lock; return True. With `blocking=False`, or when `timeout` passes, return False
+        where another thread has it."""
         held = _held.locks
         if held and held[-1].rank >= self.rank:
             raise LockOrderError(
@@ -92,7 +93,7 @@ class RankedLock:
         self._lock.release()
 
     def held_here(self) -> bool:
-        """Whether the calling thread holds this lock: for assertions in helpers."""
+        """Return whether the calling thread holds this lock: for assertions in helpers."""
         return self in _held.locks
 
     _is_owned = held_here  # the name by which threading.Condition asks

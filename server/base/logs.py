@@ -41,9 +41,10 @@ _UNSAFE: Final = re.compile(
 
 
 def printable(text: object, limit: int = 64) -> str:
-    r"""`text` made safe for a log or a terminal: what would steer it is escaped as \xNN or \uNNNN, the rest unchanged.
+    r"""Return `text` made safe for a log or a terminal: what would steer it is escaped as \xNN or
+    \uNNNN, the rest unchanged.
 
-    Holds at most `limit` characters of the original's escaped form; what is cut off is shown by a final "…".
+    The result has at most `limit` characters; a final "…" shows that something was cut off.
     """
     words = text if isinstance(text, str) else str(text)
     shown = _UNSAFE.sub(_escape, words[: limit + 1])
@@ -51,7 +52,7 @@ def printable(text: object, limit: int = 64) -> str:
 
 
 def _cut(words: str, limit: int) -> str:
-    """The longest beginning whose escapes are whole and leave room for the "…"."""
+    """Return the longest beginning whose escapes are whole and leave room for the "…"."""
     parts: list[str] = []
     room = limit - 1
     for character in words[:limit]:
@@ -121,7 +122,7 @@ class _QueueHandler(logging.Handler):
             self.lines.put(line)
 
     def take_dropped(self) -> int:
-        """How many records were lost since last asked."""
+        """Return how many records were lost since this was last called."""
         self.acquire()
         try:
             count, self._dropped = self._dropped, 0
@@ -163,7 +164,8 @@ def start(level: str, stream: TextIO | None = None) -> Callable[[], None]:
 
 
 def _write_lines(handler: _QueueHandler, stream: TextIO | None) -> None:
-    """The log-writer's life: everything that waits in one write, until None comes."""
+    """Write the queued lines, all that wait in one write, until None comes. The `log-writer` thread
+    runs this."""
     batch: list[str | None] = []
     while None not in batch:
         batch = [handler.lines.get()]
@@ -196,7 +198,8 @@ def _write(stream: TextIO, text: str) -> None:
 
 
 def _descriptor(stream: TextIO) -> int | None:
-    """The file to write to past the stream's own buffer, or None where only the stream will do.
+    """Return the file to write to past the stream's own buffer, or None where only the stream will
+    do.
 
     A thread that is stuck inside a buffered stream holds that stream's lock, and the interpreter,
     which flushes stderr at its end, aborts on it ("could not acquire lock ... at interpreter

@@ -105,7 +105,7 @@ FLAG: Final = Kind("yes or no", "yes|no", _read_flag, lambda value: "yes" if val
 
 
 def show_bytes(count: int) -> str:
-    """`count` bytes as an option takes it, in the largest unit that says it exactly: 65536 is
+    """Write `count` bytes as an option takes it, in the largest unit that says it exactly: 65536 is
     64K."""
     for unit in ("G", "M", "K"):
         if count and count % _BYTE_UNITS[unit] == 0:
@@ -117,7 +117,7 @@ def show_bytes(count: int) -> str:
 
 
 def _option(default: Any, kind: Kind, help_text: str, zero: str | None = None) -> Any:
-    """A field of `Settings`. `zero` says what the value 0 means, where it is not a number like
+    """Make a field of `Settings`. `zero` says what the value 0 means, where it is not a number like
     others."""
     return dataclasses.field(
         default=default, metadata={"kind": kind, "help": help_text, "zero": zero}

@@ -65,8 +65,8 @@ class Terminal:
 
 
 def run(invocation: Invocation, stdin: TextIO | None, stdout: TextIO, stderr: TextIO) -> int:
-    """Do the command of `invocation`; the exit status. Waits at most for its user and the
-    database's bounded wait."""
+    """Do the command of `invocation`; return the exit status. Waits at most for its user, and for
+    the database as long as that allows (5 s)."""
     terminal = Terminal(stdin, stdout, stderr)
     try:
         _COMMANDS[str(invocation.command)](invocation, terminal)
@@ -223,7 +223,7 @@ _COMMANDS: Final[Mapping[str, Callable[[Invocation, Terminal], None]]] = {
 
 @contextmanager
 def _open(settings: Settings, *, create: bool = False) -> Iterator[Database]:
-    """The data folder's database. Only `create` makes a folder where there is none: a slip in
+    """Open the data folder's database. Only `create` makes a folder where there is none: a slip in
     --data is told."""
     folder = DataFolder(settings.data)
     if not create and not os.path.isfile(folder.database_path):
@@ -239,7 +239,7 @@ def _open(settings: Settings, *, create: bool = False) -> Iterator[Database]:
 
 
 def _checked_name(invocation: Invocation) -> tuple[str, str]:
-    """The command's NAME and its folded form."""
+    """Return the command's NAME and its folded form. Raises AdminError where it can't be a name."""
     name = invocation.arguments.name
     problem = protocol.chatid_problem(name)
     if problem:
@@ -278,7 +278,7 @@ def _shown(path: str) -> str:
 
 
 def _new_record(invocation: Invocation, terminal: Terminal, name: str) -> str:
-    """What is stored for the new password of `name`, which comes from a file, stdin or the
+    """Return what is stored for the new password of `name`, which comes from a file, stdin or the
     terminal."""
     path = invocation.arguments.password_file
     if path is not None:
@@ -340,7 +340,8 @@ def _asked_password(name: str) -> str:
 
 
 def make_up_password() -> str:
-    """A password that can be read from paper: 12 characters in groups, 58 bits of chance."""
+    """Make up a password that can be read from paper: 12 characters in groups, 58 bits of
+    randomness."""
     return "-".join("".join(secrets.choice(_READABLE) for _ in range(4)) for _ in range(3))
 
 
@@ -367,8 +368,8 @@ class RosterRow:
 
 
 def read_roster(path: str) -> list[RosterRow]:
-    """The rows of a CSV file with the columns chatid and password; AdminError names every bad row
-    with its line."""
+    """Return the rows of a CSV file with the columns chatid and password; AdminError names every
+    bad row with its line."""
     bad: list[str] = []
     rows: dict[str, RosterRow] = {}
     for line, cells in _cells(path):
@@ -394,8 +395,8 @@ def read_roster(path: str) -> list[RosterRow]:
 
 
 def _cells(path: str) -> Iterator[tuple[int, list[str]]]:
-    """Each row below the header with the line where it begins, in the order of `COLUMNS`; empty
-    lines are left out."""
+    """Yield each row below the header with the line where it begins, in the order of `COLUMNS`;
+    empty lines are left out."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             text = file.read()

@@ -55,8 +55,8 @@ class BadOption(ValueError):
 
 
 def parse(argv: list[str], environ: Mapping[str, str]) -> Invocation:
-    """What `argv` (without the program's name) and `environ` ask for; flags beat variables beat the
-    file beat defaults.
+    """Return what `argv` (without the program's name) and `environ` ask for; flags beat variables
+    beat the file beat defaults.
 
     A bad value in any of them, also in one that another beats, is one line on stderr and
     SystemExit(2). `--help`, `--version` and `--show-config` print on stdout and raise
@@ -83,8 +83,8 @@ def parse(argv: list[str], environ: Mapping[str, str]) -> Invocation:
 
 
 def _unknown_option(argv: list[str]) -> str | None:
-    """What is wrong with the first option before the command that does not exist. argparse alone
-    would take the value behind it for a command, and complain about that."""
+    """Return what is wrong with the first option before the command that does not exist, or None.
+    argparse alone would take the value behind it for a command, and complain about that."""
     flags = {
         flag
         for option in OPTIONS.values()
@@ -104,8 +104,8 @@ def _unknown_option(argv: list[str]) -> str | None:
 
 
 def show_config(settings: Settings, origins: Mapping[str, str]) -> str:
-    """The effective values as an INI file that `--config` takes, above each one where it comes
-    from."""
+    """Write the effective values as an INI file that `--config` takes, above each one where it
+    comes from."""
     lines = [f"[{SECTION}]"]
     for option in OPTIONS.values():
         lines.append(f"# {printable(origins.get(option.name, 'default'), 400)}")
@@ -124,8 +124,8 @@ def write_safely(stream: TextIO, text: str) -> None:
 def _resolve(
     arguments: argparse.Namespace, environ: Mapping[str, str]
 ) -> tuple[Settings, dict[str, str]]:
-    """Every given value checked, from the weakest source to the strongest, so that the last one
-    stays."""
+    """Check every given value, from the weakest source to the strongest, so that the last one
+    stays; return the settings and where each value is from."""
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for option, origin, text in _given(arguments, environ):
@@ -194,8 +194,8 @@ def _read_file(path: str, origin: str) -> Iterator[tuple[Option, str, str]]:
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, but an error is one line: whoever reads it wants the reason, not a page of usage
-    above it."""
+    """An argparse parser whose errors are one line: the reader wants the reason, not a page of
+    usage above it."""
 
     def error(self, message: str) -> NoReturn:
         if sys.stderr is not None:

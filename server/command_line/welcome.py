@@ -42,8 +42,8 @@ def screen(
     encoding: str = "ascii",
     notices: Sequence[str] = (),
 ) -> str:
-    """The screen for a server bound to `host` and `port`; exactly one of its lines holds `listening
-    on HOST:PORT`.
+    """Return the screen for a server bound to `host` and `port`; exactly one of its lines holds
+    `listening on HOST:PORT`.
 
     Characters that `encoding` (that of the stream it goes to) doesn't know are escaped. Waits at
     most 1 s.
@@ -62,8 +62,8 @@ def screen(
 
 
 def addresses(host: str) -> list[str]:
-    """The addresses under which others reach a server bound to `host`, the likeliest first; empty
-    without a network."""
+    """Return the addresses under which others reach a server bound to `host`, the likeliest first;
+    empty without a network."""
     try:
         bound = ipaddress.ip_address(host)
     except ValueError:
@@ -92,7 +92,8 @@ def _route_address(family: socket.AddressFamily, probe: str) -> list[str]:
 
 
 def _name_addresses() -> list[str]:
-    """What this machine's own name resolves to; empty where that takes too long."""
+    """Return what this machine's own name resolves to; empty where that takes over
+    `LOOKUP_SECONDS`."""
     found: list[str] = []
 
     def look_up() -> None:

@@ -69,8 +69,8 @@ def _create(context: Context, chatid: str, password: str) -> Account:
 
 
 def _hash_for_new(context: Context, folded: str, password: str) -> str:
-    """The record of a new account's password; raises NameTaken. On a thread of the hash gate: see
-    `_check`."""
+    """Return the record of a new account's password; raises NameTaken. On a thread of the hash
+    gate: see `_check`."""
     with context.database.reading() as reader:
         if accounts.find(reader, folded) is not None:
             raise NameTaken("an account with this name exists, or existed")
@@ -132,16 +132,19 @@ def login(context: Context, connection: Connection, request: Login) -> bytes | N
 
 
 def _may_displace(holder: Session, request: Login) -> bool:
-    """Whether this login may take the place of a session: by its key, on demand, or because its
-    client is gone."""
+    """Return whether this login may take the place of a session: by its key, on demand, or because
+    its client is gone."""
     wants_it = request.session_key is not None or request.take_over
     return wants_it or holder.connection.ended or holder.connection.stream.has_ended()
 
 
 def _leaves(context: Context, holder: Session) -> bool:
-    """Whether the holder's client is just leaving: who closes and at once comes back is not told
-    that they are on already. What it sent last may still be unread before its end of stream, so its
-    thread is given a moment."""
+    """Return whether the holder's client is just leaving: a user who closes and at once comes back
+    is not told that they are online already.
+
+    What the client sent last may still be unread before its end of stream, so its thread is given
+    `LEAVING_SECONDS`.
+    """
     deadline = Deadline(LEAVING_SECONDS, context.clock)
     while (
         context.registry.holder(holder.account_id) is holder
@@ -254,7 +257,8 @@ def _by_password(context: Context, connection: Connection, request: Login) -> Ac
 def _attempt(
     context: Context, connection: Connection, folded: str, password: str
 ) -> tuple[Account | None, bool]:
-    """What `_check` finds, as soon as the throttle allows; counts a failure."""
+    """Check a password as soon as the throttle allows, and count a failure; return what `_check`
+    finds."""
     delay = context.throttle.begin(connection.address, folded)
     try:
         context.shutdown.pause(delay, lambda: connection.ended)
@@ -269,11 +273,11 @@ def _attempt(
 
 
 def _check(context: Context, folded: str, password: str) -> tuple[Account | None, bool]:
-    """The account of this name, if there is one, and whether this is its password: at the same cost
-    whether there is one or not.
+    """Return the account of this name, if there is one, and whether this is its password: at the
+    same cost whether there is one or not.
 
-    On a thread of the hash gate, the reading, too: it goes deep into the stack, of which an idle
-    client's thread then keeps 8 KiB instead of 12 (measured).
+    Runs on a thread of the hash gate, the reading, too: it goes deep into the stack, of which an
+    idle client's thread then keeps 8 KiB instead of 12 (measured).
     """
     with context.database.reading() as reader:
         account = accounts.find(reader, folded)

@@ -18,7 +18,7 @@ from storage.uploads import StoredFile
 
 @handles_for_session(FileListReq)
 def file_list_req(context: Context, session: Session, request: FileListReq) -> bytes:
-    """The newest version of every file of the room, oldest first."""
+    """Answer the newest version of every file of the room, oldest first."""
     room = context.rooms.visible(request.room_id, session.account_id).room
     with context.database.reading() as reader:
         found = list(

@@ -15,7 +15,7 @@ from storage.messages import Message
 
 @handles_for_session(GetMessages)
 def get_messages(context: Context, session: Session, request: GetMessages) -> bytes:
-    """A page of messages, oldest first, as many as were asked for and fit into a frame."""
+    """Answer a page of messages, oldest first, as many as were asked for and fit into a frame."""
     room = context.rooms.visible(request.room_id, session.account_id)
     from_time = None
     if request.from_time is not None:
@@ -39,8 +39,8 @@ def get_messages(context: Context, session: Session, request: GetMessages) -> by
 
 
 def _page_by_time(context: Context, room: RoomState, from_time: int) -> tuple[list[Message], bool]:
-    """For a client that knows only `from_time`: whole seconds, so that it can go on from the last
-    one it saw."""
+    """Return a page for a client that knows only `from_time`: whole seconds, so that it can go on
+    from the last one it saw."""
     with context.database.reading() as reader:
         found = list(messages.page(reader, room.room.pk, from_time=from_time, limit=MAX_PAGE + 1))
         if len(found) <= MAX_PAGE:
@@ -59,7 +59,8 @@ def _page_by_time(context: Context, room: RoomState, from_time: int) -> tuple[li
 
 
 def _whole_seconds(page: list[Message], next_second: int) -> list[Message]:
-    """The page without the messages at its end that share the second of the first one left out."""
+    """Return the page without the messages at its end that share the second of the first one left
+    out."""
     end = len(page)
     while end and page[end - 1].sent_at == next_second:
         end -= 1
@@ -94,8 +95,8 @@ def _page_by_id(
 def _fit(
     context: Context, found: list[Message], *, from_the_end: bool
 ) -> tuple[list[Message], bool]:
-    """As many of `found` as fit into a frame, at least one, from the end that was asked for; and
-    whether any were cut off."""
+    """Return as many of `found` as fit into a frame, at least one, from the end that was asked for;
+    and whether any were cut off."""
     room = frame_room(context.settings) - HEAD_BYTES
     count = 0
     for message in reversed(found) if from_the_end else found:

@@ -26,8 +26,8 @@ MOST_RESENDS: Final = 3
 
 @handles_for_session(SendMessage)
 def send_message(context: Context, session: Session, request: SendMessage) -> bytes:
-    """Open a transaction and tell the sender the letters that arrived; a message that is stored
-    already is acknowledged."""
+    """Open a transaction and answer the counts of the letters that arrived; acknowledge a message
+    that is stored already."""
     room = check_may_write(context, session.account_id, request.room_id)
     key = request.transaction_id
     if key is not None:
@@ -170,7 +170,7 @@ class StoreMessage(Change):
 
 
 def acknowledgement(transaction_id: str, message: Message, request_id: str | None) -> bytes:
-    """The `ack` of a stored message."""
+    """Return the `ack` of a stored message."""
     data = {
         "transaction_id": transaction_id,
         "message_id": message.id,
@@ -190,15 +190,15 @@ def check_same_message(known: Message, room: RoomState | None, content: str) -> 
 
 @handles_for_session(CharacterCount)
 def character_count(context: Context, session: Session, request: CharacterCount) -> bytes:
-    """A receiver's counts: confirm them, or not."""
+    """Compare a receiver's counts with ours: confirm them, or not."""
     message = find_delivered(context, session, request.transaction_id)
     return message.verdict(request.letter_frequencies == message.counts, request.request_id)
 
 
 @handles_for_session(Ack)
 def ack(context: Context, session: Session, request: Ack) -> bytes | None:
-    """A receiver has the message: remember how far its user has come. Where the counts were wrong,
-    send it again."""
+    """Remember that the receiver has everything up to this message. Where its counts were wrong,
+    send the message again."""
     message = find_delivered(context, session, request.transaction_id)
     if request.status == "success":
         session.mark(message.room_pk, message.message_id)
@@ -215,8 +215,8 @@ def ack(context: Context, session: Session, request: Ack) -> bytes | None:
 
 
 def find_delivered(context: Context, session: Session, transaction_id: str) -> Delivered:
-    """The message of a receivers' transaction, if it is one that the session's user received; else
-    `transaction_not_found`."""
+    """Return the message of a receivers' transaction, if it is one that the session's user
+    received; else raise `transaction_not_found`."""
     message = context.recent.get(transaction_id)
     if message is None:
         message = _read_back(context, transaction_id)

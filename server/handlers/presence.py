@@ -21,7 +21,7 @@ def ping(context: Context, connection: Connection, request: Ping) -> bytes:
 
 @handles_for_session(GetUsers)
 def get_users(context: Context, session: Session, request: GetUsers) -> bytes:
-    """Every account, and which of them are on."""
+    """Answer every account, and which of them are online."""
     with context.database.reading() as reader:
         found = list(accounts.page(reader, request.after, page_length(request.limit) + 1))
     # `online` repeats at most every name, so each name is reckoned twice.

@@ -78,7 +78,7 @@ def _account_id(connection: sqlite3.Connection, chatid: str, path: str) -> int:
 
 @handles_for_session(GetRooms)
 def get_rooms(context: Context, session: Session, request: GetRooms) -> bytes:
-    """Every room that exists for the user, with what is unread in it."""
+    """Answer every room that exists for the user, with what is unread in it."""
     wait_for_predecessor(session, context.clock)  # what was read there counts
     save_marks(context.writer, session)
     with context.database.reading() as reader:
@@ -115,7 +115,7 @@ def _described(
 
 @handles_for_session(GetRoomUsers)
 def get_room_users(context: Context, session: Session, request: GetRoomUsers) -> bytes:
-    """Who is in a room, page by page."""
+    """Answer who is in a room, page by page."""
     room = context.rooms.visible(request.room_id, session.account_id).room
     with context.database.reading() as reader:
         found = list(
@@ -133,8 +133,8 @@ def get_room_users(context: Context, session: Session, request: GetRoomUsers) ->
 
 @handles_for_session(JoinRoom)
 def join_room(context: Context, session: Session, request: JoinRoom) -> bytes:
-    """Hear an open room again. In a private room one's being there already is all there is to
-    it."""
+    """Hear an open room again. In a private room nothing is left to do: the user is there
+    already."""
     room = context.rooms.visible(request.room_id, session.account_id)
     if session.account_id in room.departed:
         _change_room(
@@ -176,7 +176,7 @@ def leave_room(context: Context, session: Session, request: LeaveRoom) -> bytes:
 
 @handles_for_session(AddUserToRoom)
 def add_user_to_room(context: Context, session: Session, request: AddUserToRoom) -> bytes:
-    """The owner takes somebody into a private room."""
+    """Take somebody into a private room, for its owner."""
     added = request.user_to_add
 
     def change(connection: sqlite3.Connection, state: RoomState) -> set[int]:
@@ -199,7 +199,7 @@ def add_user_to_room(context: Context, session: Session, request: AddUserToRoom)
 
 @handles_for_session(RemoveUserFromRoom)
 def remove_user_from_room(context: Context, session: Session, request: RemoveUserFromRoom) -> bytes:
-    """The owner takes somebody out of a private room."""
+    """Take somebody out of a private room, for its owner."""
     removed = request.user_to_remove
 
     def change(connection: sqlite3.Connection, state: RoomState) -> Iterable[int]:
@@ -229,7 +229,7 @@ def remove_user_from_room(context: Context, session: Session, request: RemoveUse
 
 @handles_for_session(RenameRoom)
 def rename_room(context: Context, session: Session, request: RenameRoom) -> bytes:
-    """The owner gives a private room another name; its id stays."""
+    """Give a private room another name, for its owner; its id stays."""
     name = request.new_room_name
 
     def change(connection: sqlite3.Connection, state: RoomState) -> Iterable[int]:
@@ -250,7 +250,7 @@ def rename_room(context: Context, session: Session, request: RenameRoom) -> byte
 
 @handles_for_session(DeleteRoom)
 def delete_room(context: Context, session: Session, request: DeleteRoom) -> bytes:
-    """The owner puts a private room out of reach; the teacher can bring it back."""
+    """Put a private room out of reach, for its owner; the teacher can bring it back."""
 
     def change(connection: sqlite3.Connection, state: RoomState) -> RoomState:
         _check_owner(session, state)
@@ -277,7 +277,8 @@ def _check_owner(session: Session, state: RoomState) -> None:
 
 
 def _shown_name(context: Context, session: Session, room_id: str, chatid: str, path: str) -> str:
-    """The user's name as registered; checks the rights first, so that the order of checks holds."""
+    """Return the user's name as registered. Checks the rights first, so that the order of checks
+    holds."""
     _check_owner(session, context.rooms.visible(room_id, session.account_id))
     with context.database.reading() as reader:
         account = accounts.find(reader, protocol.fold_chatid(chatid))

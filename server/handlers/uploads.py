@@ -191,7 +191,7 @@ def _open(
 
 
 def _take_up(context: Context, session: Session, row: OpenUpload, request: FileSendInit) -> bytes:
-    """Go on with an upload: what is listed as received survives a crash from here on."""
+    """Go on with an upload; what the answer lists as received survives a crash from here on."""
     upload = _state(context, session, row)
     if upload.chunk_size is None:
         upload.chunk_size = request.chunk_size
@@ -224,7 +224,7 @@ def _drop_state(session: Session, row: OpenUpload) -> None:
 
 
 def _open_upload(context: Context, session: Session, room_id: str, file_path: str) -> Upload | None:
-    """The session's open upload of this name, also one that an earlier session of the user
+    """Return the session's open upload of this name, also one that an earlier session of the user
     began."""
     upload = session.uploads.get((room_id, file_path))
     if upload is not None:
@@ -242,8 +242,8 @@ def _open_row(
 
 
 def _check_room(context: Context, session: Session, room_id: str) -> None:
-    """The room as the order of checks wants it: an upload may be open in a room that its end will
-    make."""
+    """Check the room, as the order of checks wants it; an upload may be open in a room that its end
+    will make."""
     room = context.rooms.find(room_id)
     if room is not None or room_id.startswith(protocol.PRIVATE_ROOM_PREFIX):
         context.rooms.visible(room_id, session.account_id)
@@ -273,8 +273,8 @@ def _no_upload(file_path: str) -> Refusal:
 
 @handles_for_session(FileSendFin)
 def file_send_fin(context: Context, session: Session, request: FileSendFin) -> bytes:
-    """Finish an upload: the bytes are on disk, then the file is the room's, then everybody hears of
-    it."""
+    """Finish an upload: first the bytes are on disk, then the file is the room's, then everybody
+    hears of it."""
     _check_room(context, session, request.room_id)
     upload = _open_upload(context, session, request.room_id, request.file_path)
     if upload is None:
@@ -306,7 +306,8 @@ def file_send_fin(context: Context, session: Session, request: FileSendFin) -> b
 
 
 def _fin_again(context: Context, session: Session, request: FileSendFin) -> bytes:
-    """The answer was lost and is asked for again: the same answer, and nobody hears of it twice."""
+    """Answer once more where the first answer was lost: with the same words, and nobody hears of
+    the file twice."""
     room = context.rooms.find(request.room_id)
     place = (request.room_id, request.file_path)
     stored = session.finished.get(place)

@@ -75,8 +75,8 @@ class Outbox:
         """Whether the drain watches the socket. Belongs to the drain's lock."""
 
     def put(self, data: bytes, forwarded: int = 0) -> None:
-        """Send `data`, of which `forwarded` bytes were caused by others; what does not go at once
-        waits. Never blocks."""
+        """Send `data`, of which `forwarded` bytes were caused by others; keep what does not go at
+        once. Never blocks."""
         with self._lock:
             if self.broken is not None:
                 return
@@ -100,7 +100,8 @@ class Outbox:
             self._drain.watch(self)
 
     def send_waiting(self) -> bool:
-        """Send what the socket takes now; True while more waits. The drain thread calls this."""
+        """Send what the socket takes now; return whether more waits. The drain thread calls
+        this."""
         with self._lock:
             sent = 0
             while self._pending and self.broken is None:
@@ -126,7 +127,7 @@ class Outbox:
         return more
 
     def wait_below(self, size: int, seconds: float) -> bool:
-        """Wait until at most `size` bytes wait or nothing will be sent any more; False when
+        """Wait until at most `size` bytes wait or nothing will be sent any more; return False when
         `seconds` pass first."""
         if self.waiting <= size or self.broken is not None:
             return True
@@ -138,7 +139,7 @@ class Outbox:
             )
 
     def nudge(self) -> None:
-        """Wake whoever waits in `wait_below`, to look around."""
+        """Wake every thread that waits in `wait_below`, to look again."""
         with self._lock:
             self._notify()
 
@@ -162,7 +163,7 @@ class Outbox:
         self._drain.forget(self)
 
     def fileno(self) -> int:
-        """The socket's descriptor, for the selector."""
+        """Return the socket's descriptor, for the selector."""
         return self._stream.socket.fileno()
 
     def _send(self, data: bytes | memoryview) -> int:

@@ -42,8 +42,8 @@ class Stream:
         sock.setblocking(not self._waits)
 
     def receive(self, size: int) -> bytes:
-        """Wait for bytes; b"" at the end of the stream. Ends early when another thread shuts the
-        socket down."""
+        """Wait for bytes; return b"" at the end of the stream. Ends early when another thread shuts
+        the socket down."""
         while True:
             if self._waits:
                 _readable(self.socket, 1.0)
@@ -53,8 +53,8 @@ class Stream:
                 continue
 
     def send_now(self, data: bytes | memoryview) -> int:
-        """How many of `data`'s bytes the system took without waiting; raises OSError where the
-        connection is gone."""
+        """Send what the system takes without waiting; return how many of `data`'s bytes that are.
+        Raises OSError where the connection is gone."""
         try:
             if self._waits or _DONTWAIT is None:
                 return self.socket.send(data)
@@ -63,7 +63,7 @@ class Stream:
             return 0
 
     def has_ended(self) -> bool:
-        """Whether the peer has closed and nothing it sent is left unread."""
+        """Return whether the peer has closed and nothing it sent is left unread."""
         try:
             if self._waits and not _readable(self.socket, 0):
                 return False
@@ -74,16 +74,16 @@ class Stream:
             return True
 
     def shut(self, how: int = socket.SHUT_RDWR) -> None:
-        """End one or both directions; wakes the thread that receives. Harmless on a socket that is
-        gone."""
+        """Shut one or both directions down; this wakes the thread that receives. Harmless on a
+        socket that is gone."""
         try:
             self.socket.shutdown(how)
         except OSError:
             pass
 
     def discard_rest(self, seconds: float) -> None:
-        """Half-close and read on for at most `seconds`: closing with unread bytes would send RST
-        and lose our last reply."""
+        """Close our direction and read on for at most `seconds`: closing with unread bytes would
+        send RST and lose our last reply."""
         self.shut(socket.SHUT_WR)
         try:
             self.socket.settimeout(seconds)

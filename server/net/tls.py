@@ -75,8 +75,8 @@ class TlsStream(Stream):
         )
 
     def receive(self, size: int) -> bytes:
-        """Wait for decrypted bytes; b"" at the end of the stream. Raises OSError where the peer
-        doesn't speak TLS rightly."""
+        """Wait for decrypted bytes; return b"" at the end of the stream. Raises OSError where the
+        peer doesn't speak TLS rightly."""
         while True:
             with self._lock:
                 try:
@@ -125,8 +125,8 @@ class TlsStream(Stream):
         return taken
 
     def shut(self, how: int = socket.SHUT_RDWR) -> None:
-        """End one or both directions; says goodbye first, so that the peer knows nothing was cut
-        off."""
+        """Shut one or both directions down; say goodbye first, so that the peer knows nothing was
+        cut off."""
         if how != socket.SHUT_RD and not self._lock.held_here():
             with self._lock:
                 try:
@@ -141,7 +141,7 @@ class TlsStream(Stream):
         super().shut(how)
 
     def _push(self) -> bool:
-        """Send what is encrypted, without waiting; whether all of it is gone."""
+        """Send what is encrypted, without waiting; return whether all of it is gone."""
         assert self._lock.held_here()
         self._unsent += self._outgoing.read()
         while self._unsent:

@@ -78,8 +78,8 @@ class DecodedPackets:
 
 
 def _next_read(size: int, most: int) -> int:
-    """The size of the next read, after one of `size` bytes and `most` that came with the last
-    two."""
+    """Return the size of the next read, after one of `size` bytes and `most` that came with the
+    last two."""
     if most >= size:
         return READ_BYTES[min(READ_BYTES.index(size) + 1, len(READ_BYTES) - 1)]
     return next(enough for enough in READ_BYTES if most < enough)
@@ -101,7 +101,7 @@ class Conversation:
         self._reader = FrameReader(max_frame(context.settings, logged_in=False))
 
     def run(self) -> None:
-        """Serve, then clean up; returns when the socket is closed."""
+        """Serve, then clean up; return when the socket is closed."""
         connection = self._connection
         try:
             self._serve()
@@ -190,7 +190,8 @@ class Conversation:
         return self._handle(request)
 
     def _read(self, envelope: Envelope) -> Request:
-        """Action, login, fields, identity: in this order, and the first that fails answers."""
+        """Check action, login, fields and identity, in this order; raise Refusal for the first that
+        fails."""
         session, entry = self._connection.session, envelope.type
         if session is None and not entry.before_login:
             raise Refusal(
@@ -240,8 +241,8 @@ class Conversation:
         )
 
     def _handle_entry(self, request: Request) -> bytes | None:
-        """A login or logout: the time the server takes over it is not held against the client's
-        time to log in."""
+        """Handle a login, registration or logout: the time the server takes over it is not held
+        against the client's time to log in."""
         connection, context = self._connection, self._context
         deadline, begun = connection.login_deadline, context.clock()
         connection.login_deadline = None
@@ -265,8 +266,8 @@ class Conversation:
             self._context.shutdown.pause(wait, lambda: self._connection.ended)
 
     def _part(self) -> None:
-        """The stream has lost its place: the reply shall arrive, whatever the client still
-        sends."""
+        """Let the reply arrive that says why the stream has lost its place, whatever the client
+        still sends."""
         connection = self._connection
         connection.flush()
         connection.outbox.wait_below(0, LINGER_SECONDS)
@@ -298,8 +299,7 @@ class Conversation:
                 )
 
     def _finish_sending(self, wait: Waiting) -> None:
-        """A client that has only closed its own direction still gets its answers, as long as it
-        takes them."""
+        """Wait while a client that has only closed its own direction still takes its answers."""
         connection, shutdown = self._connection, self._context.shutdown
         while not (connection.ended or connection.outbox.broken or shutdown.is_over()):
             if wait(0.5):

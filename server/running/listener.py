@@ -86,8 +86,8 @@ class Listener(socketserver.ThreadingTCPServer):
         return int(self.server_address[1])
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept one; out of descriptors, refuse it with the spare one instead of spinning on
-        it."""
+        """Accept one client; when out of descriptors, refuse it with the spare one instead of
+        spinning on it."""
         try:
             return super().get_request()
         except OSError as error:
@@ -113,7 +113,7 @@ class Listener(socketserver.ThreadingTCPServer):
         self._lingering.refuse(request, protocol.build_error("unknown", "server_full", reason))
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """What went wrong while accepting goes to the log, not to stderr."""
+        """Log what went wrong while accepting, instead of printing it."""
         log.exception("a connection from %s could not be taken", client_address[0])
 
     def _keep_spare(self) -> None:

@@ -48,7 +48,7 @@ class Watch:
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self, seconds: float) -> None:
@@ -72,7 +72,7 @@ class Watch:
                 self._stopped.wait(1.0)
 
     def look(self) -> None:
-        """Close who is late; drop what was not confirmed or gone on with."""
+        """Close the connections that are late; drop what was not confirmed or gone on with."""
         context = self._context
         now, frame_timeout = context.clock(), context.settings.frame_timeout
         connections = context.registry.connections()
@@ -101,7 +101,8 @@ class Watch:
             self.remove_stale_uploads()
 
     def close_largest(self) -> None:
-        """Too much memory is held for clients: the one that holds most goes."""
+        """Close the connection that holds most, because too much memory is held for all of them
+        together."""
         largest = max(
             self._context.registry.connections(),
             key=lambda connection: connection.held,

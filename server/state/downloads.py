@@ -108,8 +108,8 @@ class Downloads:
             ) from None
 
     def cancel(self, room_id: str, file_path: str) -> bool:
-        """Stop the download of this file, running or waiting; when this returns True, nothing more
-        of it is sent."""
+        """Stop the download of this file, running or waiting; once this has returned True, nothing
+        more of it is sent."""
         with self._lock:
             for waiting in self._queue:
                 if (waiting.room_id, waiting.file_path) == (room_id, file_path):
@@ -132,7 +132,7 @@ class Downloads:
         return True
 
     def cancel_all(self) -> None:
-        """The session ends: send no more."""
+        """Send no more: the session ends."""
         with self._lock:
             self._queue.clear()
             if self._running is not None:
@@ -140,7 +140,7 @@ class Downloads:
         self._outbox.nudge()
 
     def wait_idle(self, seconds: float) -> bool:
-        """Wait until nothing is left to send; False when `seconds` pass first."""
+        """Wait until nothing is left to send; return False when `seconds` pass first."""
         with self._lock:
             if self._changed is None:
                 return True

@@ -59,7 +59,7 @@ class Transactions:
         """Bytes held by what is open."""
 
     def new_id(self) -> str:
-        """An id of the server's own making, unlike every open one."""
+        """Make an id of the server's own, unlike every open one."""
         with self._lock:
             while (
                 name := f"t-{secrets.token_hex(8)}"
@@ -68,13 +68,13 @@ class Transactions:
             return name
 
     def get(self, transaction_id: str) -> Transaction | None:
-        """The open transaction of this id."""
+        """Return the open transaction of this id, or None."""
         with self._lock:
             return self._open.get(transaction_id)
 
     def open(self, transaction: Transaction) -> bool:
-        """Open it, in the place of one with the same id; False where too many are open or on their
-        way to the disk."""
+        """Open it, in the place of one with the same id; return False where too many are open or on
+        their way to the disk."""
         with self._lock:
             old = self._open.get(transaction.transaction_id)
             if old is None and self._most and len(self._open) + self._unsettled >= self._most:
@@ -87,7 +87,7 @@ class Transactions:
         return True
 
     def take(self, transaction_id: str, *, to_store: bool) -> Transaction | None:
-        """Close it; with `to_store` it counts as pending until `settled`."""
+        """Close and return it, or None; with `to_store` it counts as pending until `settled`."""
         with self._lock:
             transaction = self._open.pop(transaction_id, None)
             if transaction is None:
@@ -98,7 +98,7 @@ class Transactions:
         return transaction
 
     def settled(self) -> None:
-        """One that was taken to be stored has its answer."""
+        """Count down: one that was taken to be stored has its answer."""
         with self._lock:
             self._unsettled -= 1
 

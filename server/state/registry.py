@@ -30,7 +30,7 @@ class Registry:
     # Connections
 
     def refuses(self, address: str, is_loopback: bool) -> str | None:
-        """Why one more connection from `address` can't be taken, or None."""
+        """Return why one more connection from `address` can't be taken, or None."""
         with self._lock:
             if self._max_connections and len(self._connections) >= self._max_connections:
                 return (
@@ -61,20 +61,20 @@ class Registry:
                 del self._by_address[connection.address]
 
     def connections(self) -> list[Connection]:
-        """Everyone connected, as a copy."""
+        """Return all connections, as a copy."""
         with self._lock:
             return list(self._connections)
 
     # Sessions
 
     def holder(self, account_id: int) -> Session | None:
-        """Who holds the account's place."""
+        """Return the session that holds the account's place, or None."""
         with self._lock:
             return self._sessions.get(account_id)
 
     def claim(self, session: Session, displaces: Session | None) -> bool:
-        """Take the account's place; False where another than `displaces` holds it. The session is
-        not yet online."""
+        """Take the account's place; return False where another session than `displaces` holds it.
+        The session is not yet online."""
         with self._lock:
             holder = self._sessions.get(session.account_id)
             if holder is not None and holder is not displaces:
@@ -86,8 +86,8 @@ class Registry:
         return True
 
     def go_online(self, session: Session) -> bool:
-        """Let it hear its rooms from now on; False where it has lost its place meanwhile. The
-        writer's thread calls this."""
+        """Let the session hear its rooms from now on; return False where it has lost its place
+        meanwhile. The writer's thread calls this."""
         with self._lock:
             if self._sessions.get(session.account_id) is not session:
                 return False
@@ -96,7 +96,7 @@ class Registry:
         return True
 
     def release(self, session: Session) -> bool:
-        """Give the place up, if it is still this session's own; whether it was."""
+        """Give the place up, if it is still this session's own; return whether it was."""
         with self._lock:
             session.is_online = False
             self._forget_audiences()
@@ -106,26 +106,26 @@ class Registry:
         return True
 
     def sessions(self) -> list[Session]:
-        """Everyone logged in, as a copy."""
+        """Return all sessions, as a copy."""
         with self._lock:
             return list(self._sessions.values())
 
     def online(self, account_id: int) -> Session | None:
-        """The account's session, if it hears its rooms."""
+        """Return the account's session, if it hears its rooms."""
         with self._lock:
             session = self._sessions.get(account_id)
         return session if session is not None and session.is_online else None
 
     def online_ids(self) -> set[int]:
-        """The accounts that are on."""
+        """Return the accounts that are online."""
         with self._lock:
             return {session.account_id for session in self._sessions.values() if session.is_online}
 
     # Who hears what
 
     def audience(self, room: RoomState) -> tuple[Session, ...]:
-        """Everyone who is on and hears the room. Remembered until somebody comes, goes, or the room
-        changes."""
+        """Return every session that is online and hears the room. Remembered until somebody comes,
+        goes, or the room changes."""
         with self._lock:
             known = self._audiences.get(room.room.pk)
             if known is not None and known[0] is room:
@@ -146,7 +146,8 @@ class Registry:
         return audience
 
     def listeners(self, account_ids: Iterable[int] | None = None) -> tuple[Session, ...]:
-        """Everyone who is on and was granted `events`; of `account_ids` only, where given."""
+        """Return every session that is online and was granted `events`; of `account_ids` only,
+        where given."""
         with self._lock:
             if self._listeners is None:
                 self._listeners = tuple(

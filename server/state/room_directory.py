@@ -27,7 +27,7 @@ class RoomState:
     departed: frozenset[int]
 
     def admits(self, account_id: int) -> bool:
-        """Whether the room exists for this account."""
+        """Return whether the room exists for this account."""
         return not self.room.deleted and (not self.room.private or account_id in self.members)
 
 
@@ -44,8 +44,8 @@ class RoomDirectory:
         self._changing: set[str] = set()
 
     def find(self, room_id: str, connection: sqlite3.Connection | None = None) -> RoomState | None:
-        """The room, deleted ones too; None where there never was one. Reads by `connection` where
-        given."""
+        """Return the room, a deleted one too; None where there never was one. Reads by `connection`
+        where given."""
         with self._lock:
             known = self._states.get(room_id)
             if known is not None:
@@ -68,30 +68,30 @@ class RoomDirectory:
     def visible(
         self, room_id: str, account_id: int, connection: sqlite3.Connection | None = None
     ) -> RoomState:
-        """The room where it exists for this account; raises `room_not_found`."""
+        """Return the room where it exists for this account; else raise `room_not_found`."""
         state = self.find(room_id, connection)
         if state is None or not state.admits(account_id):
             raise no_such_room(room_id)
         return state
 
     def begin_change(self, room_id: str) -> None:
-        """The writer changes this room in the open transaction: until that ends, only the
-        transaction knows the room."""
+        """Forget the room, because the writer changes it in the open transaction: until that ends,
+        only the transaction knows the room."""
         with self._lock:
             self._changes += 1
             self._changing.add(room_id)
             self._states.pop(room_id, None)
 
     def end_changes(self) -> None:
-        """The writer's transaction has ended, either way: from now on storage's word holds for
-        everybody."""
+        """Let everybody read the changed rooms from storage again: the writer's transaction has
+        ended, either way."""
         with self._lock:
             if self._changing:
                 self._changes += 1
                 self._changing.clear()
 
     def forget_all(self) -> None:
-        """Another process has changed the database."""
+        """Forget every room, because another process has changed the database."""
         with self._lock:
             self._changes += 1
             self._states.clear()

@@ -60,15 +60,15 @@ class Ranges:
             self._lasts.insert(place, index)
 
     def first_missing(self) -> int:
-        """The lowest index that has not arrived."""
+        """Return the lowest index that has not arrived."""
         return self._lasts[0] + 1 if self._firsts and self._firsts[0] == 0 else 0
 
     def pairs(self) -> tuple[tuple[int, int], ...]:
-        """The ranges, first and last inclusive."""
+        """Return the ranges, first and last inclusive."""
         return tuple(zip(self._firsts, self._lasts))
 
     def union(self, other: Ranges) -> Ranges:
-        """Everything that is in either."""
+        """Return everything that is in either."""
         merged: list[tuple[int, int]] = []
         for first, last in sorted((*self.pairs(), *other.pairs())):
             if merged and first <= merged[-1][1] + 1:
@@ -94,7 +94,7 @@ class Upload:
             self._hash = None
 
     def write(self, number: int, chunk: bytes) -> None:
-        """Put a chunk into its place; raises Refusal, changing nothing, where number or size
+        """Put a chunk into its place; raise Refusal, changing nothing, where number or size
         contradict the rest."""
         first_number = (
             self.first_number if self.first_number is not None else (0 if number == 0 else 1)
@@ -157,13 +157,13 @@ class Upload:
         return self.received.count == self.row.total_packets
 
     def first_missing(self) -> int:
-        """The lowest number, as the sender counts, that has not arrived."""
+        """Return the lowest number, as the sender counts, that has not arrived."""
         return self.received.first_missing() + (
             1 if self.first_number is None else self.first_number
         )
 
     def received_numbers(self) -> list[list[int]]:
-        """The ranges as the sender counts."""
+        """Return the ranges as the sender counts."""
         offset = 1 if self.first_number is None else self.first_number
         return [[first + offset, last + offset] for first, last in self.received.pairs()]
 
@@ -187,7 +187,7 @@ def check_chunk_size(size: int, file_size: int, total: int, path: str) -> None:
 
 
 def file_frame(room_id: str, stored: StoredFile) -> bytes:
-    """The `receive_file` that tells a room of a file."""
+    """Build the `receive_file` that tells a room of a file."""
     data = {
         "room_id": room_id,
         "sender_chatid": stored.sender_chatid,

@@ -35,7 +35,7 @@ class Delivery:
         self._closing: list[tuple[Connection, str]] = []
 
     def reply(self, outbox: Outbox, frame: bytes) -> None:
-        """An answer to the client's own request."""
+        """Queue an answer to the client's own request."""
         self._of(outbox)[1].append(frame)
 
     def to_room(
@@ -56,7 +56,7 @@ class Delivery:
         self._journal.reached(*row)
 
     def to_session(self, session: Session, frame: bytes) -> None:
-        """A packet that somebody else caused."""
+        """Queue a packet that somebody else caused."""
         self._of(session.connection.outbox)[0].append(frame)
 
     def event(
@@ -66,8 +66,8 @@ class Delivery:
         besides: int | None = None,
         **data: str,
     ) -> None:
-        """An event for everyone who asked for events, or for those of `audience` (accounts), but
-        not for `besides`."""
+        """Queue an event for everyone who asked for events, or for those of `audience` (accounts),
+        but not for `besides`."""
         listeners = self._registry.listeners(audience)
         if not listeners:
             return
@@ -77,11 +77,12 @@ class Delivery:
                 self.to_session(session, frame)
 
     def close(self, connection: Connection, why: str) -> None:
-        """Close it, once what it is told before is on its way."""
+        """Close the connection once what it is told before has been sent."""
         self._closing.append((connection, why))
 
     def settle(self) -> None:
-        """Fix who gets what was said so far: before anybody comes, goes, or a room changes."""
+        """Fix who gets what was said so far. To be called before anybody comes, goes, or a room
+        changes."""
         for room, said in self._rooms.values():
             joined = b"".join([frame for _, frame in said])
             senders = {sender_id for sender_id, _ in said}
@@ -96,7 +97,7 @@ class Delivery:
         self._rooms.clear()
 
     def flush(self) -> None:
-        """Send everything, one send a client, then write the journal."""
+        """Send everything, one send a client; then write the journal."""
         self.settle()
         clients, self._clients = self._clients, {}
         for outbox, (forwarded, replies) in clients.items():

@@ -142,7 +142,7 @@ class JournalKeeper:
                 log.info("the journal has everything again")
 
     def _catch_up_room(self, connection: sqlite3.Connection, room_pk: int) -> bool:
-        """Whether the room's journal has everything now."""
+        """Add what the room's journal lacks; return whether it has everything now."""
         lag, done = self._lags[room_pk], 0
         try:
             if lag.written_days is None and not lag.tails:
@@ -253,7 +253,7 @@ class JournalKeeper:
             return 0
 
     def _add(self, tails: Tails, room_pk: int, day: str, frame: bytes) -> int:
-        """Append the frame unless the file's end holds it; how many were appended."""
+        """Append the frame unless the file's end holds it; return how many were appended."""
         payload = frame[protocol.HEADER_BYTES :]
         if (room_pk, day) not in tails:
             if len(tails) >= MOST_TAILS:
