@@ -28,9 +28,13 @@ MAX_ROOM_NAME: Final = 64  # of the protocol; two names of 32 are longer togethe
 class CommandContext(Protocol):
     """What a command may use of the line client."""
 
-    chat: Connection
-    room: str
-    """The id of the room in which what is typed is said."""
+    @property
+    def chat(self) -> Connection:
+        """The connection."""
+
+    @property
+    def room(self) -> str:
+        """The id of the room in which what is typed is said."""
 
     def say(self, text: str) -> None:
         """Show a line of the client's own."""

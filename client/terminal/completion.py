@@ -1,12 +1,13 @@
 """What Tab completes: commands, rooms, people, files, each where it belongs.
 
-Owns that choice. Reads the names of local folders, nothing else. Called by the thread that reads
-what is typed.
+Owns that choice, and the names of people and files that can be completed. Reads the names of local
+folders, nothing else. `completions` is called by the thread that reads what is typed.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Final
 from client.base.text import visible
 
 MAX_FOUND: Final = 1_000
+MAX_PEOPLE: Final = 5_000
 _TAKES: Final[Mapping[str, str]] = {
     "/room": "rooms",
     "/join": "rooms",
@@ -39,6 +41,41 @@ class Words:
     people: Sequence[str]
     files: Sequence[str]
     modes: Sequence[str]
+
+
+class KnownNames:
+    """The people and files that were named so far. Any thread may tell of them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards the two below
+        self._people: set[str] = set()
+        self._files: list[str] = []
+
+    def meet(self, name: str) -> None:
+        """Take note of a person."""
+        with self._lock:
+            if len(self._people) < MAX_PEOPLE:
+                self._people.add(name)
+
+    def add_file(self, name: str) -> None:
+        """Take note of one more file."""
+        with self._lock:
+            self._files.append(name)
+
+    def set_files(self, names: Iterable[str]) -> None:
+        """Take these files for all there are."""
+        with self._lock:
+            self._files = list(names)
+
+    def people(self) -> list[str]:
+        """Return the people, sorted."""
+        with self._lock:
+            return sorted(self._people)
+
+    def files(self) -> list[str]:
+        """Return the files, in the order in which they came."""
+        with self._lock:
+            return list(self._files)
 
 
 def completions(before: str, words: Words) -> list[str]:

@@ -25,6 +25,7 @@ from client.connection import Connection
 from client.errors import ChatError
 from client.events import State
 from client.terminal.colours import Palette, Tone
+from client.terminal.completion import KnownNames
 from client.terminal.room_list import RoomList
 from client.terminal.screens import PlainScreen
 
@@ -33,25 +34,24 @@ TYPING_SECONDS: Final = 6.0
 """How long somebody counts as typing after the last word of it."""
 TYPING_PAUSE_SECONDS: Final = 3.0
 """Between two words of our own."""
-MAX_PEOPLE: Final = 5_000
 
 
-class News:
-    """The showing half of the line client; `LineClient` is the other."""
+class EventDisplay:
+    """Shows what happens in one line client; `LineClient` has one, and asks it to show the rest."""
 
     def __init__(self, chat: Connection, screen: PlainScreen, palette: Palette, room: str) -> None:
-        self.chat = chat
         self.room = room
+        """The room that is looked at."""
         self.rooms = RoomList()
+        self.names = KnownNames()
+        self.failed = False
+        """Whether a message of ours was refused."""
+        self._chat = chat
         self._screen = screen
         self._palette = palette
-        self._failed = False  # a message was refused or a file not transferred
         self._quitting = threading.Event()
-        self._lock = (
-            threading.Lock()
-        )  # guards the next three: the typing thread and chat-screen both use them
-        self._people: set[str] = set()
-        self._files: list[str] = []
+        # Guards the next one: the thread that reads what is typed and chat-screen both use it.
+        self._lock = threading.Lock()
         self._refused: events.OwnMessage | None = None
         # The rest belongs to chat-screen.
         self._day = day()
@@ -86,8 +86,14 @@ class News:
         """A room as people call it, harmless to show."""
         return self.rooms.name_of(room_id)
 
+    def take_refused(self) -> events.OwnMessage | None:
+        """Return the last own message that was refused, once; None where there is none."""
+        with self._lock:
+            refused, self._refused = self._refused, None
+        return refused
+
     def _names_user(self, message: events.Message) -> bool:
-        session = self.chat.session
+        session = self._chat.session
         return (
             session is not None
             and session.chatid != message.sender
@@ -96,19 +102,25 @@ class News:
 
     # --- The thread ---
 
-    def _show_events(self) -> None:
+    def run(self) -> None:
+        """Show events until the connection is closed, or `stop` is called after the session has
+        ended; this is what the thread "chat-screen" does."""
         while True:
             try:
-                while not self.chat.closed:
-                    event = self.chat.next_event(TICK_SECONDS)
+                while not self._chat.closed:
+                    event = self._chat.next_event(TICK_SECONDS)
                     if event is not None:
                         self._SHOW[type(event)](self, event)
                     self._tick(time.monotonic())
                 return
             except ChatError:  # the session has ended; `/login` may begin another
-                while self.chat.session is None:
+                while self._chat.session is None:
                     if self._quitting.wait(0.1):
                         return
+
+    def stop(self) -> None:
+        """Let `run` end; for any thread."""
+        self._quitting.set()
 
     def _tick(self, now: float) -> None:
         """What time brings by itself; cheap where nothing is due."""
@@ -146,8 +158,8 @@ class News:
     def _tell_typing(self, now: float) -> None:
         """Tell the room that we type, where the server has granted that; commands are nobody's
         business."""
-        session = self.chat.session
-        if session is None or "typing" not in session.features or not self.chat.online:
+        session = self._chat.session
+        if session is None or "typing" not in session.features or not self._chat.online:
             return
         typed = self._screen.being_typed()
         changed, self._last_typed = typed != self._last_typed, typed
@@ -155,14 +167,14 @@ class News:
         if changed and is_talk and now - self._told_typing_at >= TYPING_PAUSE_SECONDS:
             self._told_typing_at = now
             try:
-                self.chat.typing(self.room)
+                self._chat.typing(self.room)
             except ChatError:
                 pass  # the connection is going; nobody needs to know that we type
 
     # --- Each event ---
 
     def _on_message(self, event: events.Message) -> None:
-        self._met(event.sender)
+        self.names.meet(event.sender)
         self._typists.pop((event.room_id, event.sender), None)
         if event.corrected:
             self.say(
@@ -185,8 +197,7 @@ class News:
         )
 
     def _on_file(self, event: events.FileShared) -> None:
-        with self._lock:
-            self._files.append(event.file_path)
+        self.names.add_file(event.file_path)
         name, room = visible(event.file_path), self.name_of(event.room_id)
         self.say(
             f"{visible(event.sender)} put the file {name} ({size_in_words(event.file_size)}) into {room}; "
@@ -195,7 +206,7 @@ class News:
 
     def _on_own(self, event: events.OwnMessage) -> None:
         if event.state is State.REFUSED:
-            self._failed = True
+            self.failed = True
             with self._lock:
                 self._refused = event
             why, content = visible(str(event.error)), visible(event.content)
@@ -210,7 +221,7 @@ class News:
         elif self._screen.can_replace:
             waiting = (
                 ""
-                if self.chat.online
+                if self._chat.online
                 else "; the connection is down, it goes out when that is back"
             )
             self._own_line(f"* {event.state.value}{waiting}", event, self._palette.quiet)
@@ -257,7 +268,7 @@ class News:
             self._show_typists(time.monotonic())
             return
         if event.kind == "user_online":
-            self._met(event.chatid)
+            self.names.meet(event.chatid)
         if event.kind in ("room_created", "room_renamed") and event.room_id:
             self.rooms.begin(event.room_id, event.name)
         room = visible(event.name) or self.name_of(event.room_id)
@@ -304,11 +315,6 @@ class News:
         events.ProtocolViolation: _on_protocol_violation,
         events.PacketSeen: _on_packet,
     }
-
-    def _met(self, name: str) -> None:
-        with self._lock:
-            if len(self._people) < MAX_PEOPLE:
-                self._people.add(name)
 
 
 def _is_named(chatid: str, content: str) -> bool:

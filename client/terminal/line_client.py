@@ -19,12 +19,13 @@ from typing import Final
 from client.base.text import visible
 from client.connection import Connection
 from client.errors import CannotConnect, ChatError, ConnectionLost, LoginRefused
+from client.events import Message
 from client.exit_status import CANNOT_CONNECT, FAILED, INTERRUPTED, LOGIN_REFUSED, OK
 from client.records import Room, Session
-from client.terminal.colours import Palette
+from client.terminal.colours import Palette, Tone
 from client.terminal.commands import COMMANDS, Quit, run_line
 from client.terminal.completion import Words, completions
-from client.terminal.event_display import News
+from client.terminal.event_display import EventDisplay
 from client.terminal.login import LoginDialogue
 from client.terminal.packet_view import MODES, PacketView
 from client.terminal.screens import PlainScreen
@@ -64,13 +65,16 @@ def connection_for(
     )
 
 
-class LineClient(News):
+class LineClient:
     """The dialogue of one user; implements `client.terminal.commands.CommandContext`."""
 
     def __init__(self, chat: Connection, screen: PlainScreen, options: Options) -> None:
-        palette = Palette(options.colours)
-        super().__init__(chat, screen, palette, options.room)
+        self.chat = chat
+        self._screen = screen
         self._options = options
+        self._palette = palette = Palette(options.colours)
+        self.display = EventDisplay(chat, screen, palette, options.room)
+        self._failed = False  # a message could not be sent
         self._login = LoginDialogue(chat, screen, self.say)
         self._transfers = Transfers(chat, screen, self.say, options.download_folder, palette)
         self._packets = PacketView(chat.tell)
@@ -80,6 +84,25 @@ class LineClient(News):
         chat.on_silence = lambda: self.say(
             f"{where} is reached, but has not answered yet. Waiting; Ctrl-C ends it."
         )
+
+    # --- Showing ---
+
+    @property
+    def room(self) -> str:
+        """The id of the room in which what is typed is said."""
+        return self.display.room
+
+    def say(self, text: str, tone: Tone | None = None) -> None:
+        """Show a line of the client's own; the caller has made foreign text in it harmless."""
+        self.display.say(text, tone)
+
+    def show_message(self, message: Message) -> None:
+        """Show a line of chat."""
+        self.display.show_message(message)
+
+    def name_of(self, room_id: str) -> str:
+        """Return a room as people call it, harmless to show."""
+        return self.display.name_of(room_id)
 
     # --- From the beginning to the end ---
 
@@ -113,7 +136,7 @@ class LineClient(News):
             self._screen.close()
 
     def _talk(self) -> int:
-        shower = threading.Thread(target=self._show_events, name="chat-screen", daemon=True)
+        shower = threading.Thread(target=self.display.run, name="chat-screen", daemon=True)
         shower.start()
         self._screen.complete_with(self._complete)
         self._welcome()
@@ -123,7 +146,7 @@ class LineClient(News):
         except KeyboardInterrupt:
             pass
         finally:
-            self._quitting.set()
+            self.display.stop()
             try:
                 self._say_goodbye(patient=status != INTERRUPTED)
             except KeyboardInterrupt:  # a second time: don't wait any more
@@ -133,7 +156,7 @@ class LineClient(News):
         if (
             status == OK
             and not self._screen.is_terminal
-            and (self._failed or self._transfers.failed)
+            and (self._failed or self.display.failed or self._transfers.failed)
         ):
             return FAILED
         return status
@@ -230,7 +253,7 @@ class LineClient(News):
     def _logged_in(self) -> None:
         session = self.chat.session
         if session is not None:
-            self._met(session.chatid)
+            self.display.names.meet(session.chatid)
         self._since = time.strftime("%H:%M")
 
     def log_in_again(self) -> None:
@@ -253,10 +276,10 @@ class LineClient(News):
         )
         if session.extended:
             try:
-                self.rooms.remember(self.chat.rooms())
+                self.display.rooms.remember(self.chat.rooms())
             except ChatError:
                 pass  # their names come with /rooms
-            unread = self.rooms.all_unread()
+            unread = self.display.rooms.all_unread()
             if unread:
                 self.say(f"Waiting for you: {', '.join(unread)}.")
         self.enter(self.room)
@@ -265,38 +288,37 @@ class LineClient(News):
 
     def find_room(self, word: str) -> str:
         """The id of the room that is meant by a name, an id or a number of the last list."""
-        return self.rooms.find(word)
+        return self.display.rooms.find(word)
 
     def is_known(self, room_id: str) -> bool:
         """Whether the room was listed, made, or spoken in."""
-        return self.rooms.is_known(room_id)
+        return self.display.rooms.is_known(room_id)
 
     def room_count(self) -> int:
         """How many rooms have a number."""
-        return len(self.rooms.all())
+        return len(self.display.rooms.all())
 
     def remember_rooms(self, rooms: list[Room]) -> None:
         """The rooms, in the order of their numbers."""
-        self.rooms.remember(rooms)
+        self.display.rooms.remember(rooms)
 
     def unread_in_words(self, room_id: str) -> str:
         """What in a room was not looked at; "" for nothing."""
-        return self.rooms.unread_in_words(room_id)
+        return self.display.rooms.unread_in_words(room_id)
 
     def remember_files(self, names: list[str]) -> None:
         """Names that can be completed."""
-        with self._lock:
-            self._files = list(names)
+        self.display.names.set_files(names)
 
     def remember_people(self, names: list[str]) -> None:
         """Names that can be completed."""
         for name in names:
-            self._met(name)
+            self.display.names.meet(name)
 
     def enter(self, room_id: str, *, note: str = "") -> None:
         """Make this the room in which is spoken, and show the end of its history."""
-        self.room = room_id
-        unread = self.rooms.looked_at(room_id)
+        self.display.room = room_id
+        unread = self.display.rooms.looked_at(room_id)
         self.say(f"You are in {self.name_of(room_id)}.{' ' + note if note else ''}")
         if note:
             return
@@ -321,18 +343,11 @@ class LineClient(News):
         return completions(before, self._words())
 
     def _words(self) -> Words:
-        with self._lock:
-            people, files = sorted(self._people), list(self._files)
-        rooms = [room.name for room in self.rooms.all()]
-        return Words([f"/{name}" for name in COMMANDS], rooms, people, files, MODES)
+        names = self.display.names
+        rooms = [room.name for room in self.display.rooms.all()]
+        return Words([f"/{name}" for name in COMMANDS], rooms, names.people(), names.files(), MODES)
 
-    def _completions(self) -> list[str]:
-        """Everything that Tab may write."""
-        words = self._words()
-        everything = {*words.commands, *words.rooms, *words.people, *words.files}
-        return sorted(word for word in everything if visible(word) == word)
-
-    # --- Files, and the rest of the context ---
+    # --- Files, and the rest of what a command may use ---
 
     def send_file(self, path: Path) -> None:
         """Send a file, while the chat goes on."""
@@ -349,8 +364,7 @@ class LineClient(News):
 
     def retry(self) -> None:
         """Send the last refused message again."""
-        with self._lock:
-            refused, self._refused = self._refused, None
+        refused = self.display.take_refused()
         if refused is None:
             self.say("There is no refused message.")
         else:
@@ -389,8 +403,8 @@ class LineClient(News):
             if session is None or session.extended
             else " This server knows the 24 packets of the course only."
         )
-        unread = self.rooms.all_unread()
-        rooms = len(self.rooms.all())
+        unread = self.display.rooms.all_unread()
+        rooms = len(self.display.rooms.all())
         return [
             f"Server {where}: {answer}.{kind}",
             f"You are {who}.{features}",

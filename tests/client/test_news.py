@@ -43,7 +43,7 @@ def window(server: FakeServer) -> Iterator[tuple[LineClient, ScriptedScreen]]:
 
 def show(line_client: LineClient, *shown: events.Event) -> None:
     for event in shown:
-        line_client._SHOW[type(event)](line_client, event)
+        line_client.display._SHOW[type(event)](line_client.display, event)
 
 
 def message(content: str, sender: str = "bob", room: str = "lobby", **more: Any) -> events.Message:
@@ -126,7 +126,7 @@ def test_who_types_is_told_until_it_is_over(
         message("x", sender="cleo"),
     )
     assert screen.notices[-1] == "* dora, eve\\x1b are typing"
-    line_client._show_typists(time.monotonic() + news.TYPING_SECONDS + 1)
+    line_client.display._show_typists(time.monotonic() + news.TYPING_SECONDS + 1)
     assert screen.notices[-1] == ""
 
 
@@ -147,7 +147,7 @@ def test_that_we_type_is_told_now_and_then_and_never_for_a_command(server: FakeS
         (40.0, "//not a command"),
     ):
         screen.line = typed
-        line_client._tell_typing(now)
+        line_client.display._tell_typing(now)
     line_client.chat.ping()
     assert [packet["data"] for packet in server.heard if packet["action"] == "typing"] == [
         {"chatid": "ada", "room_id": "lobby"}
@@ -163,7 +163,7 @@ def test_nothing_is_told_of_typing_where_the_server_does_not_know_it() -> None:
             line_client = client(fake, screen)
             line_client.chat.login("ada", "secret")
             screen.line = "hello"
-            line_client._tell_typing(100.0)
+            line_client.display._tell_typing(100.0)
             line_client.chat.close()
         assert "typing" not in fake.actions()
 
@@ -177,7 +177,7 @@ def test_a_new_day_is_told_once(
     line_client, screen = window
     monkeypatch.setattr(news, "day", lambda: "Tuesday, 2026-11-24")
     for now in (1.0, 2.0, 3.0):
-        line_client._tick(now)
+        line_client.display._tick(now)
     assert screen.text().splitlines() == ["* A new day: Tuesday, 2026-11-24."]
     monkeypatch.undo()
     assert day().endswith(time.strftime("%Y-%m-%d"))
@@ -267,15 +267,15 @@ def test_the_countdown_is_visible_and_goes_away(window: tuple[LineClient, Script
         events.Disconnected("gone\x1b", 1, 0.5),
         events.Disconnected("nobody there", 2, 4.0),
     )
-    at, _ = line_client._retry or (0.0, None)
+    at, _ = line_client.display._retry or (0.0, None)
     for now in (at - 4.0, at - 3.2, at - 0.1, at + 1):
-        line_client._count_down(now)
+        line_client.display._count_down(now)
     assert screen.notices[-4:] == [
         f"* Not connected. Attempt 2 {when}: nobody there"
         for when in ("in 4 s", "in 4 s", "in 1 s", "now")
     ]
     show(line_client, events.Reconnected(0))
-    line_client._tick(time.monotonic())
+    line_client.display._tick(time.monotonic())
     assert "" in screen.notices[-2:]
     assert screen.text().splitlines() == [
         "* The connection is lost: gone\\x1b. Trying to get it back.",
@@ -291,7 +291,7 @@ def test_in_a_pipe_each_attempt_is_a_line(server: FakeServer) -> None:
         events.Disconnected("gone", 1, 0.5),
         events.Disconnected("nobody there", 2, 4.0),
     )
-    line_client._tick(1e9)
+    line_client.display._tick(1e9)
     assert (
         screen.text().splitlines()[1:] == ["* Attempt 2 in 4 seconds: nobody there"]
         and screen.notices == []

@@ -557,7 +557,7 @@ def test_gaps_and_troubles_have_words() -> None:
         ServerEvent("user_online", "bob"),
         Message("lobby", "bob", "hi", "?", corrected=True),
     ):
-        line_client._SHOW[type(event)](line_client, event)
+        line_client.display._SHOW[type(event)](line_client.display, event)
     assert (
         "5 lines came too quickly" in screen.text()
         and "x\\x1b" in screen.text()

@@ -383,7 +383,7 @@ def every_event(foreign: str) -> list[events.Event]:
 def test_no_event_reaches_the_screen_raw(window: tuple[LineClient, Shown], sequence: str) -> None:
     client, screen = window
     for event in every_event(f"x{sequence}\n* The server is closing.\n12:00 teacher: go home"):
-        client._SHOW[type(event)](client, event)
+        client.display._SHOW[type(event)](client.display, event)
     assert len(screen.shown) > 15
     for text in screen.shown:
         for row in text.split("\n"):
@@ -425,8 +425,9 @@ def test_names_that_tab_completes_do_not_reach_the_terminal_raw(
     client, _screen = window
     for sequence in SEQUENCES.values():
         for event in every_event(f"x{sequence}"):
-            client._SHOW[type(event)](client, event)
-    raw = [word for word in client._completions() if bad_in(word)]
+            client.display._SHOW[type(event)](client.display, event)
+    typed = ("", "@", "/", "/room ", "/msg ", "/get ")
+    raw = [word for before in typed for word in client._complete(before) if bad_in(word)]
     assert not raw, f"completed raw: {raw[:3]}"
 
 
