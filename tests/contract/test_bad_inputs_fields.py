@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from support import fresh_name
 from support.bad_inputs import House, Place, Row, Table, house, play, rows_of, until
-from support.document import REQUESTS
+from support.document import REQUESTS, example_data
 from support.files import Upload, encoded
 from support.raw_client import Packet, RawClient, encode, error_code
 from support.server_process import REPOSITORY, server_environment
@@ -21,6 +21,7 @@ TABLE = Table()
 __all__ = ["house"]
 
 VALUES: dict[str, Any] = {
+    **example_data(),
     "password": "password",
     "new_password": "password",
     "session_key": "x" * 32,
