@@ -13,19 +13,18 @@ import contextlib
 import os
 import random
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any, final
 
 from conformance import VERSION, matrix, points, reports
 from conformance.client import cases as client_cases
 from conformance.client import runner as client_runner
-from conformance.client.cases import ClientCase
 from conformance.client.process import BadDriver
-from conformance.rules import RULES
+from conformance.registry import Case, Context, chosen, without_case
+from conformance.rules import RULES, Rule
 from conformance.server import cases as server_cases
 from conformance.server import runner as server_runner
-from conformance.server.context import Case
 from conformance.verdicts import EXIT_MISUSE, LEVELS, Outcome, Report, outcome_to_line
 
 TIMEOUT_SECONDS = 5.0
@@ -244,17 +243,18 @@ def split_commands(words: Sequence[str]) -> list[list[str]]:
 
 
 def listing(
-    known: Sequence[Case | ClientCase],
-    chosen: Sequence[Case | ClientCase],
-    missing: Mapping[str, str],
-    worth: Mapping[str, float],
+    cases: Sequence[Case[Context]], no_case: Callable[[Rule], str], args: argparse.Namespace
 ) -> str:
-    """What `--list` shows: each rule with its cases, then the rules without one and why."""
+    """Return what `--list` shows: each rule with its cases, then the rules without one and why."""
+    wanted = chosen(cases, args.level, args.rules, args.case)
+    missing = without_case(cases, no_case)
     lines = [f"{'rule':<12} {'must?':<7} {'points':>6}  case"]
     for rule in RULES.values():
-        for each in (each for each in chosen if rule.id in each.rules):
+        for each in (each for each in wanted if rule.id in each.rules):
+            points = args.points.get(rule.id, rule.points)
             lines.append(
-                f"{rule.id:<12} {rule.level:<7} {worth.get(rule.id, rule.points):>6g}  {each.id} ({each.level}): {each.title}"
+                f"{rule.id:<12} {rule.level:<7} {points:>6g}  {each.id} ({each.level}):"
+                f" {each.title}"
             )
     if missing:
         lines += ["", f"{len(missing)} rules without a case:"]
@@ -262,8 +262,8 @@ def listing(
             f"{rule_id:<12} {RULES[rule_id].level:<7} {'':>6}  {why}"
             for rule_id, why in missing.items()
         ]
-    seen = {rule_id for each in known for rule_id in each.rules}
-    lines += ["", f"{len(chosen)} cases here; {len(seen)} of {len(RULES)} rules have a case"]
+    seen = {rule_id for each in cases for rule_id in each.rules}
+    lines += ["", f"{len(wanted)} cases here; {len(seen)} of {len(RULES)} rules have a case"]
     return "\n".join(lines) + "\n"
 
 
@@ -338,16 +338,8 @@ def _listed(args: argparse.Namespace) -> str:
     if args.mode == "matrix":
         raise Misuse("matrix has no cases to list: server and client have")
     if args.mode == "client":
-        known = list(client_cases.REGISTRY.values())
-        chosen = client_runner.chosen(args.level, args.rules, args.case)
-        return listing(known, chosen, client_runner.without_case(), args.points)
-    every = server_cases.load()
-    return listing(
-        every,
-        server_runner.chosen(every, args.level, args.rules, args.case),
-        server_runner.without_case(every),
-        args.points,
-    )
+        return listing(client_cases.load(), client_runner.no_case, args)
+    return listing(server_cases.load(), server_runner.no_case, args)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -31,7 +31,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from conformance.client.context import WORDS, said
-from conformance.client.default_server import key_of, value
 from conformance.client.process import (
     ClientProgram,
     Driver,
@@ -42,9 +41,11 @@ from conformance.client.process import (
     start,
 )
 from conformance.client.scripted_server import Unreadable, decode
-from conformance.server.context import Failed, NotReached
+from conformance.endings import Failed, NotReached
+from conformance.packets import Packet, key_of, shown, text_of, value
+from conformance.transcript import Transcript
 from conformance.verdicts import Outcome, Report, Verdict
-from conformance.wire import Packet, Transcript, Wire, WireProblem, shown, text_of
+from conformance.wire import Wire, WireProblem
 
 START_SECONDS: Final = 20.0
 WAIT_SECONDS: Final = 15.0
@@ -346,7 +347,7 @@ class Pair:
                     and step in ("start", "login")
                     and not why_not
                 ):
-                    why_not = outcome.came
+                    why_not = outcome.actual
                 yield outcome
         finally:
             self._close()
@@ -363,17 +364,22 @@ class Pair:
 
     def _step(self, step: str, rules: tuple[str, ...], title: str, why_not: str) -> Outcome:
         began = time.monotonic()
-        verdict, rule, expected, came = Verdict.PASS, "", "", ""
+        verdict, rule, expected, actual = Verdict.PASS, "", "", ""
         try:
             if why_not:
                 raise NotReached("a server and two clients that talk", why_not)
             getattr(self, f"_do_{step}")()
         except Failed as problem:
-            verdict, rule, expected, came = Verdict.FAIL, rules[0], problem.expected, problem.came
+            verdict, rule, expected, actual = (
+                Verdict.FAIL,
+                rules[0],
+                problem.expected,
+                problem.actual,
+            )
         except NotReached as problem:
-            verdict, expected, came = Verdict.NOT_REACHED, problem.expected, problem.came
+            verdict, expected, actual = Verdict.NOT_REACHED, problem.expected, problem.actual
         except Exception as problem:  # noqa: BLE001 - the other pairs must be tried all the same
-            verdict, expected, came = (
+            verdict, expected, actual = (
                 Verdict.KIT_ERROR,
                 "the kit to work",
                 f"{type(problem).__name__}: {problem}",
@@ -391,7 +397,7 @@ class Pair:
             title,
             rule,
             expected,
-            came,
+            actual,
             lines,
             again=self._again,
             seconds=round(time.monotonic() - began, 3),
@@ -447,7 +453,7 @@ class Pair:
         except WireProblem as problem:
             raise Failed(
                 "an account",
-                f"{problem.came}; where a server knows no register, give --account NAME:PASSWORD twice",
+                f"{problem.actual}; where a server knows no register, give --account NAME:PASSWORD twice",
             ) from problem
         finally:
             wire.close()

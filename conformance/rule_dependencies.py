@@ -96,5 +96,5 @@ def _blamed(rule_id: str, first: dict[str, int], asked: frozenset[str]) -> str:
 def _fair(outcome: Outcome, blamed: str) -> Outcome:
     if outcome.verdict is not Verdict.FAIL or not blamed:
         return outcome
-    came = f"{outcome.came} ({outcome.rule_id} stands on {blamed}, which does not hold)"
-    return dataclasses.replace(outcome, verdict=Verdict.NOT_REACHED, came=came)
+    actual = f"{outcome.actual} ({outcome.rule_id} stands on {blamed}, which does not hold)"
+    return dataclasses.replace(outcome, verdict=Verdict.NOT_REACHED, actual=actual)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from conformance.rules import RULES, Rule
-from conformance.wire import Line
+from conformance.transcript import Line
 
 LEVELS = ("seed", "full", "robust")
 """The levels of cases, each holding those before it."""
@@ -53,7 +53,7 @@ class Outcome:
     title: str
     rule_id: str = ""
     expected: str = ""
-    came: str = ""
+    actual: str = ""
     transcript: tuple[Line, ...] = ()
     again: str = ""
     seconds: float = 0.0
@@ -167,8 +167,7 @@ class Report:
         """This report as JSON objects, which `from_json` reads back; the derived values are in it
         under `summary`."""
         whole = dataclasses.asdict(self)
-        for outcome in whole["outcomes"]:
-            outcome["verdict"] = outcome["verdict"].value
+        whole["outcomes"] = [_outcome_to_json(outcome) for outcome in self.outcomes]
         whole["summary"] = {
             "points_got": self.points_got,
             "points_possible": self.points_possible,
@@ -200,15 +199,20 @@ class Report:
 
 def outcome_to_line(outcome: Outcome) -> str:
     """One outcome as one line of JSON, as partial results are written."""
-    whole = dataclasses.asdict(outcome)
-    whole["verdict"] = outcome.verdict.value
-    return json.dumps(whole, ensure_ascii=True)
+    return json.dumps(_outcome_to_json(outcome), ensure_ascii=True)
+
+
+def _outcome_to_json(outcome: Outcome) -> dict[str, Any]:
+    """Return the fields of an outcome as JSON values; `actual` is called `came` in reports."""
+    values = {**dataclasses.asdict(outcome), "verdict": outcome.verdict.value}
+    return {"came" if key == "actual" else key: value for key, value in values.items()}
 
 
 def outcome_from_json(whole: Mapping[str, Any]) -> Outcome:
     """The outcome that `outcome_to_line` or `Report.to_json` wrote."""
     values = dict(whole)
     values["verdict"] = Verdict(values["verdict"])
+    values["actual"] = values.pop("came")
     values["rules"] = tuple(values["rules"])
     values["transcript"] = tuple(Line(**line) for line in values["transcript"])
     return Outcome(**values)

@@ -1,4 +1,4 @@
-"""One TCP connection that speaks frames, and the transcript of what went over it.
+"""One TCP connection that speaks frames, with a deadline for every wait.
 
 Owns a socket and its buffer. Knows frames and JSON, and nothing of sessions or rooms. Never waits
 without a deadline. One thread uses a `Wire` at a time; a `Transcript` may be shared by threads.
@@ -10,99 +10,22 @@ import contextlib
 import json
 import socket
 import struct
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
-Packet = dict[str, Any]
+from conformance.endings import Ending
+from conformance.packets import Packet, encode, frame, hex_of, shown, text_of
+from conformance.transcript import IN, OUT, Transcript
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 """Above this a length can only be a mistake (text or the wrong byte order): a server's frames have
 1 MiB unless it says otherwise."""
-SHOWN_CHARACTERS = 700
-"""So much of a payload is kept in a transcript."""
-KEPT_LINES = 400
-"""So many lines of a transcript are kept: the first half and the last."""
-
-OUT, IN, NOTE = ">", "<", "*"
 
 
-@dataclass(frozen=True)
-class Line:
-    """One line of a transcript: a frame, raw bytes, or a note.
-
-    `direction` is ">" (the kit sent), "<" (the kit received) or "*" (a note). `at` is seconds since
-    the transcript began. `length_hex` are the four length bytes as "00 00 00 11", "" where there
-    are none. `payload` is the JSON text as it stood on the wire (bytes that are no UTF-8 as hex),
-    shortened. `who` names the connection, as "anna_x1" or "client".
-    """
-
-    direction: str
-    at: float
-    length_hex: str
-    payload: str
-    note: str
-    who: str = ""
-
-
-@final
-class Transcript:
-    """What went over the wires of one case, in order."""
-
-    def __init__(self) -> None:
-        self._began = time.monotonic()
-        self._head: list[Line] = []
-        self._tail: deque[Line] = deque(maxlen=KEPT_LINES // 2)
-        self._left_out = 0
-        self._lock = threading.Lock()
-        self.received = 0
-        """How many packets came in."""
-
-    def add(
-        self, direction: str, payload: str = "", note: str = "", who: str = "", length_hex: str = ""
-    ) -> None:
-        """Add one line, stamped with the time."""
-        if len(payload) > SHOWN_CHARACTERS:
-            payload = f"{payload[:SHOWN_CHARACTERS]}… ({len(payload)} characters)"
-        line = Line(
-            direction, round(time.monotonic() - self._began, 4), length_hex, payload, note, who
-        )
-        with self._lock:
-            self.received += direction == IN
-            if len(self._head) < KEPT_LINES // 2:
-                self._head.append(line)
-            else:
-                self._left_out += len(self._tail) == self._tail.maxlen
-                self._tail.append(line)
-
-    def note(self, text: str, who: str = "") -> None:
-        """Add a remark between the frames."""
-        self.add(NOTE, note=text, who=who)
-
-    def lines(self) -> tuple[Line, ...]:
-        """All lines that are kept, oldest first."""
-        with self._lock:
-            between = (
-                [Line(NOTE, self._tail[0].at, "", "", f"{self._left_out} lines left out")]
-                if self._left_out
-                else []
-            )
-            return (*self._head, *between, *self._tail)
-
-
-class WireProblem(Exception):
-    """The peer did not do what was waited for; `expected` and `came` are sentences. `rule` is set
-    where only one can be meant."""
-
-    rule = ""
-
-    def __init__(self, expected: str, came: str) -> None:
-        super().__init__(f"expected {expected}; {came}")
-        self.expected = expected
-        self.came = came
+class WireProblem(Ending):
+    """The peer did not do what was waited for."""
 
 
 class Refused(WireProblem):
@@ -120,48 +43,16 @@ class Silence(WireProblem):
 class Unexpected(WireProblem):
     """Another packet came than the one that was waited for; `packet` is it."""
 
-    def __init__(self, expected: str, came: str, packet: Packet) -> None:
-        super().__init__(expected, came)
+    def __init__(self, expected: str, actual: str, packet: Packet) -> None:
+        super().__init__(expected, actual)
         self.packet = packet
 
 
 class BrokenFrame(WireProblem):
     """What the peer sent is no frame with one JSON object (R-FRAME-1)."""
 
-    rule = "R-FRAME-1"
-
-
-def encode(packet: Packet) -> bytes:
-    """The frame of a packet: 4-byte big-endian length, then UTF-8 JSON."""
-    return frame(
-        json.dumps(packet, ensure_ascii=False, separators=(",", ":")).encode(
-            "utf-8", "surrogatepass"
-        )
-    )
-
-
-def frame(body: bytes) -> bytes:
-    """The frame of any bytes."""
-    return struct.pack(">I", len(body)) + body
-
-
-def shown(packet: Any, limit: int = 300) -> str:
-    """A packet as one short line of JSON, for `came`."""
-    text = json.dumps(packet, ensure_ascii=False)
-    return text if len(text) <= limit else f"{text[:limit]}…"
-
-
-def hex_of(data: bytes, limit: int = 64) -> str:
-    """Bytes as "00 00 00 11", shortened."""
-    return data[:limit].hex(" ") + (f" … ({len(data)} bytes)" if len(data) > limit else "")
-
-
-def text_of(body: bytes) -> str:
-    """A payload as it is shown: its text, or hex where it is no UTF-8."""
-    try:
-        return body.decode("utf-8")
-    except UnicodeDecodeError:
-        return hex_of(body)
+    def __init__(self, expected: str, actual: str) -> None:
+        super().__init__(expected, actual, "R-FRAME-1")
 
 
 @final
@@ -266,14 +157,6 @@ class Wire:
             # The peer may have closed with an answer under way: that is for the next receive to
             # tell.
             self.transcript.note(f"sending failed: {error}", self.who)
-
-    def end_sending(self) -> None:
-        """Half-close: the peer reads the end of the stream and can still answer."""
-        self.transcript.note("half-closed", self.who)
-        try:
-            self._socket.shutdown(socket.SHUT_WR)
-        except OSError as error:
-            self.transcript.note(f"half-closing failed: {error}", self.who)
 
     # --- receiving
 
@@ -419,9 +302,9 @@ def _left(timeout: float, until: float | None) -> float:
     return timeout if until is None else max(0.0, min(timeout, until - time.monotonic()))
 
 
-def _guess(header: bytes, came: int) -> str:
+def _guess(header: bytes, actual: int) -> str:
     little = int.from_bytes(header, "little")
-    if len(header) == 4 and 0 < little <= came:
+    if len(header) == 4 and 0 < little <= actual:
         return f"; read in the wrong byte order it would be {little}"
     if header[:1] in (b"{", b"["):
         return ": JSON without a length before it"

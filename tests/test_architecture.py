@@ -40,6 +40,15 @@ CLIENT_DATA = {"client.errors", "client.events", "client.records"}
 CLIENT_INSIDE = {"client.session", "client.network", "client.base", *CLIENT_DATA}
 CLIENT_FACE = {"client.connection", "client.transfers", "client.exit_status"}
 
+KIT = "conformance."
+KIT_SHARED = {
+    KIT + name
+    for name in ("endings", "packets", "transcript", "rules", "wire", "verdicts", "registry")
+}
+KIT_CASE = {KIT + "server." + name for name in ("target", "checks", "names", "user", "people")}
+KIT_CLIENT = {KIT + "client." + name for name in ("process", "default_server", "scripted_server")}
+"""What both wings of the kit use, and what the context of a case is made of in each."""
+
 MAY_IMPORT: dict[str, set[str]] = {
     # The longest name that fits counts. What a package takes from itself is listed too.
     "protocol": set(),
@@ -69,6 +78,34 @@ MAY_IMPORT: dict[str, set[str]] = {
     "client.terminal": {"client.terminal", *CLIENT_FACE, *CLIENT_INSIDE, "protocol"},
     "client.command_line": {"client", "protocol"},
     "client": set(),
+    # The kit from below; neither wing knows the other.
+    "conformance.endings": set(),
+    "conformance.packets": set(),
+    "conformance.transcript": set(),
+    "conformance.rules": set(),
+    "conformance.wire": {KIT + "endings", KIT + "packets", KIT + "transcript"},
+    "conformance.verdicts": {KIT + "rules", KIT + "transcript"},
+    "conformance.points": {KIT + "rules"},
+    "conformance.registry": {KIT + "rules", KIT + "verdicts"},
+    "conformance.rule_dependencies": {KIT + "verdicts"},
+    "conformance.reports": {KIT + "reports", KIT + "rules", KIT + "transcript", KIT + "verdicts"},
+    "conformance.server.process": set(),
+    "conformance.server.names": set(),
+    "conformance.server.target": {KIT + "server.process"},
+    "conformance.server.checks": {KIT + "server.target", *KIT_SHARED},
+    "conformance.server.user": {KIT + "server.checks", KIT + "server.target", *KIT_SHARED},
+    "conformance.server.people": {*KIT_CASE, *KIT_SHARED},
+    "conformance.server.extensions": {*KIT_CASE, *KIT_SHARED},
+    "conformance.server.context": {KIT + "server.extensions", *KIT_CASE, *KIT_SHARED},
+    "conformance.server.registry": {KIT + "server.context", KIT + "registry"},
+    "conformance.server": {KIT + "server", KIT + "rule_dependencies", *KIT_SHARED},
+    "conformance.client.process": set(),
+    "conformance.client.default_server": {KIT + "packets"},
+    "conformance.client.scripted_server": {KIT + "packets", KIT + "transcript"},
+    "conformance.client.context": {*KIT_CLIENT, *KIT_SHARED},
+    "conformance.client.registry": {KIT + "client.context", KIT + "registry"},
+    "conformance.client": {KIT + "client", KIT + "rule_dependencies", *KIT_SHARED},
+    "conformance.matrix": {KIT + "client", *KIT_SHARED},
     "conformance": {"conformance"},
     "benchmarks": {"benchmarks"},
     "chat_server": {"server", "protocol", "storage"},
@@ -225,6 +262,9 @@ def test_nobody_imports_the_doors() -> None:
         ("client.network.link", "import socket, protocol", False),
         ("protocol", "import server", True),
         ("benchmarks.load", "import protocol", True),
+        ("conformance.server.user", "from conformance.server import context", True),
+        ("conformance.client.runner", "from conformance.server.runner import run", True),
+        ("conformance.server.cases.rooms", "from conformance.server.context import x", False),
     ],
 )
 def test_a_forbidden_import_would_be_found(name: str, text: str, broken: bool) -> None:

@@ -22,11 +22,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from conformance.client.default_server import Manners, key_of, letters, value
+from conformance.client.default_server import DefaultServer
 from conformance.client.process import ClientProgram, Driver, fill
 from conformance.client.scripted_server import MAX_FRAME, Arrival, Peer, ScriptedServer
-from conformance.server.context import Failed, NotOffered, NotReached
-from conformance.wire import Packet, Transcript, shown
+from conformance.endings import Failed, NotOffered, NotReached
+from conformance.packets import Packet, key_of, letters, shown, value
+from conformance.transcript import Transcript
 
 WORDS: Final = [
     "amber",
@@ -105,7 +106,7 @@ class Remark:
 
     rule: str
     expected: str
-    came: str
+    actual: str
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class Setting:
     """How often what cases need was not to be had, by its words, since it was the last time."""
 
 
-class Stage:
+class ClientContext:
     """One run of the client against one scripted server."""
 
     def __init__(self, setting: Setting, case_id: str, extended: bool, until: float) -> None:
@@ -137,7 +138,7 @@ class Stage:
             self.name(),
             f"pw-{self.random.getrandbits(48):012x}",
         )
-        self.manners = Manners(
+        self.default_server = DefaultServer(
             self.user, self.password, self.other, setting.driver.room, extended, self.random
         )
         self.peer: Peer | None = None
@@ -204,7 +205,7 @@ class Stage:
         with self.given("a client that logs in"):
             self.start()
             packet = self.expect("login")
-            replies = self.manners.answer(packet)
+            replies = self.default_server.answer(packet)
             self.send(*replies)
             self.check(
                 replies[0]["action"] == "login_success",
@@ -244,7 +245,7 @@ class Stage:
             if arrival.kind == "connected":
                 self.peer = arrival.peer
             elif arrival.kind == "broken":
-                raise Failed(arrival.expected, arrival.came, arrival.rule)
+                raise Failed(arrival.expected, arrival.actual, arrival.rule)
             elif arrival.kind == "closed" and arrival.peer is self.peer:
                 self.fail(
                     wanted, f"the client closed the connection{_only(others)}{self._last_words()}"
@@ -255,7 +256,7 @@ class Stage:
                 if packet.get("action") in actions and (where is None or where(packet)):
                     return packet
                 others.append(str(packet.get("action"))[:40])
-                self.send(*self.manners.answer(packet))
+                self.send(*self.default_server.answer(packet))
 
     def expect_connection(self, seconds: float) -> Peer | None:
         """The next connection that the client makes within so many seconds; None where it makes
@@ -278,7 +279,7 @@ class Stage:
 
         What it says is not compared: that is for the cases about talking.
         """
-        before = {shown(sent) for sent in self.manners.sent.values()}
+        before = {shown(sent) for sent in self.default_server.sent.values()}
         text = self.text(1)
         self.say(text)
         packet = self.expect(
@@ -286,18 +287,18 @@ class Stage:
             where=lambda each: shown(each) not in before,
             what=f"`send_message` with what was typed: {text}",
         )
-        self.send(*self.manners.answer(packet))
+        self.send(*self.default_server.answer(packet))
         self.expect_confirmed(packet)
 
     def expect_confirmed(self, message: Packet) -> Packet:
         """The `confirm_count` for a message whose counts went out; it gets its answer."""
-        keys = [key for key, sent in self.manners.sent.items() if sent is message]
+        keys = [key for key, sent in self.default_server.sent.items() if sent is message]
         packet = self.expect(
             "confirm_count",
             where=lambda each: key_of(each) in keys,
             what="`confirm_count` for that message",
         )
-        self.send(*self.manners.answer(packet))
+        self.send(*self.default_server.answer(packet))
         return packet
 
     def settle(
@@ -314,19 +315,19 @@ class Stage:
                 self.transcript.note(f"waited in vain for {what}")
                 self.fail(what, f"{missing()} in time{self._last_words()}")
             if arrival.kind == "broken":
-                raise Failed(arrival.expected, arrival.came, arrival.rule)
+                raise Failed(arrival.expected, arrival.actual, arrival.rule)
             if arrival.kind == "closed" and arrival.peer is self.peer:
                 self.fail(what, f"the client closed the connection{self._last_words()}")
             if arrival.kind == "packet" and arrival.peer is self.peer:
                 self._look_at(arrival.packet)
-                self.send(*self.manners.answer(arrival.packet))
+                self.send(*self.default_server.answer(arrival.packet))
 
     def answer_all(self) -> None:
         """Give standard answers to what has come so far."""
         while (arrival := self.server.next(0.0)) is not None:
             if arrival.kind == "packet" and arrival.peer is self.peer:
                 self._look_at(arrival.packet)
-                self.send(*self.manners.answer(arrival.packet))
+                self.send(*self.default_server.answer(arrival.packet))
 
     def _next(self, deadline: float) -> Arrival | None:
         """The next thing that came; None at the deadline, or where the client has ended without a
@@ -399,8 +400,8 @@ class Stage:
                 shown(packet),
             )
 
-    def _remark(self, rule: str, expected: str, came: str) -> None:
-        self.remarks.append(Remark(rule, expected, came))
+    def _remark(self, rule: str, expected: str, actual: str) -> None:
+        self.remarks.append(Remark(rule, expected, actual))
 
     # --- Verdicts ---
 
@@ -422,7 +423,7 @@ class Stage:
             if isinstance(problem, NotReached):
                 raise
             raise NotReached(
-                f"{what} (needed first): {problem.expected}", problem.came
+                f"{what} (needed first): {problem.expected}", problem.actual
             ) from problem
         troubles[what] = 0
 
@@ -432,26 +433,26 @@ class Stage:
         try:
             yield
         except Failed as problem:
-            raise Failed(problem.expected, problem.came, problem.rule or rule_id) from problem
+            raise Failed(problem.expected, problem.actual, problem.rule or rule_id) from problem
 
-    def fail(self, expected: str, came: str, rule: str = "") -> NoReturn:
+    def fail(self, expected: str, actual: str, rule: str = "") -> NoReturn:
         """The rule, by default the first of the case, does not hold."""
-        raise Failed(expected, came, rule)
+        raise Failed(expected, actual, rule)
 
-    def check(self, holds: bool, expected: str, came: str, rule: str = "") -> None:
+    def check(self, holds: bool, expected: str, actual: str, rule: str = "") -> None:
         """Fail unless it holds."""
         if not holds:
-            self.fail(expected, came, rule)
+            self.fail(expected, actual, rule)
 
-    def not_offered(self, expected: str, came: str) -> NoReturn:
+    def not_offered(self, expected: str, actual: str) -> NoReturn:
         """The client does not do what the case is about, and need not."""
-        raise NotOffered(expected, came)
+        raise NotOffered(expected, actual)
 
     def no_remarks(self, *rules: str) -> None:
         """Fail where a packet of this run broke one of these rules."""
         for remark in self.remarks:
             if remark.rule in rules:
-                self.fail(remark.expected, remark.came, remark.rule)
+                self.fail(remark.expected, remark.actual, remark.rule)
 
     def close(self) -> None:
         """End the client and the server, and remove the folder."""

@@ -19,36 +19,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from conformance.wire import Packet
+from conformance.packets import Packet, key_of, letters, value
 
 TIMESTAMP: Final = "2024-01-01T12:00:{:02d}Z"
 CHUNK_BYTES: Final = 3_000
 """Of what the client fetches, so that a small file has several chunks."""
 FEATURES: Final = ("events", "typing")
-
-
-def letters(text: str) -> dict[str, int]:
-    """How often each code point stands in a text (R-MSG-1)."""
-    counts: dict[str, int] = {}
-    for character in text:
-        counts[character] = counts.get(character, 0) + 1
-    return counts
-
-
-def value(packet: Packet, key: str) -> Any:
-    """A value of `data`; `chatid` and `chat_id` stand for each other, so that a wrong spelling
-    spoils one rule only."""
-    data = packet.get("data")
-    if not isinstance(data, dict):
-        return None
-    other = {"chatid": "chat_id", "chat_id": "chatid"}.get(key, key)
-    return data.get(key, data.get(other))
-
-
-def key_of(packet: Packet) -> str:
-    """The `transaction_id` of a packet, "" where it has none that is text."""
-    key = value(packet, "transaction_id")
-    return key if isinstance(key, str) else ""
 
 
 @dataclass
@@ -68,7 +44,7 @@ class Upload:
         return b"".join(self.chunks[number] for number in sorted(self.chunks))
 
 
-class Manners:
+class DefaultServer:
     """The standard answers. `extended` is whether the extensions are known."""
 
     def __init__(
@@ -463,7 +439,7 @@ class Manners:
     def _nothing(self, packet: Packet) -> list[Packet]:
         return []
 
-    _SEED: Final[dict[str, Callable[[Manners, Packet], list[Packet]]]] = {
+    _SEED: Final[dict[str, Callable[[DefaultServer, Packet], list[Packet]]]] = {
         "login": _login,
         "send_message": _send_message,
         "confirm_count": _confirm_count,
@@ -476,7 +452,7 @@ class Manners:
         "file_list_req": _file_list_req,
         "file_down_req": _file_down_req,
     }
-    _EXTENSIONS: Final[dict[str, Callable[[Manners, Packet], list[Packet]]]] = {
+    _EXTENSIONS: Final[dict[str, Callable[[DefaultServer, Packet], list[Packet]]]] = {
         "register": _register,
         "ping": _ping,
         "logout": _logout,

@@ -21,12 +21,13 @@ from collections.abc import Callable, Sequence
 
 from conformance import rule_dependencies
 from conformance.client import cases
-from conformance.client.cases import ClientCase
-from conformance.client.context import Setting, Stage
+from conformance.client.context import ClientContext, Setting
 from conformance.client.process import read_driver, split_command
-from conformance.rules import RULES, matching
-from conformance.server.context import Failed, NotOffered, NotReached
-from conformance.verdicts import LEVELS, Outcome, Report, Verdict
+from conformance.client.registry import Case
+from conformance.endings import Failed, NotOffered, NotReached
+from conformance.registry import chosen, without_case
+from conformance.rules import Rule
+from conformance.verdicts import Outcome, Report, Verdict
 
 WAIT_SECONDS = 10.0
 """The longest single wait, unless `--timeout` says another; the first of each case, for the start
@@ -44,20 +45,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def chosen(level: str, rules: Sequence[str] = (), ids: Sequence[str] = ()) -> list[ClientCase]:
-    """The cases of a level and those below that look at one of the rules, or are named; ValueError
-    for what does not exist."""
-    every = cases.REGISTRY
-    unknown = [name for name in ids if name not in every]
-    if unknown:
-        raise ValueError(f"no case is called {unknown[0]!r}: --list shows all")
-    if ids:
-        return [each for each in every.values() if each.id in ids]
-    wanted = matching(list(rules)) if rules else set(RULES)
-    levels = LEVELS[: LEVELS.index(level) + 1]
-    return [each for each in every.values() if each.level in levels and wanted & set(each.rules)]
-
-
 def run(args: argparse.Namespace, on_outcome: Callable[[Outcome], None] | None = None) -> Report:
     """Grade the client that `args.commands[0]` starts; `on_outcome` is told of each case as it
     ends.
@@ -72,7 +59,8 @@ def run(args: argparse.Namespace, on_outcome: Callable[[Outcome], None] | None =
     if "{" not in words[0] and shutil.which(words[0]) is None:
         raise ValueError(f"the command {words[0]!r} can't be found, or is no program")
     setting = Setting(words, read_driver(args.driver), args.seed, args.timeout or WAIT_SECONDS)
-    picked = chosen(args.level, args.rules, args.case)
+    every = cases.load()
+    picked = chosen(every, args.level, args.rules, args.case)
     started, began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), time.monotonic()
     until = began + (args.limit or RUN_SECONDS)
     outcomes: list[Outcome] = []
@@ -99,50 +87,46 @@ def run(args: argparse.Namespace, on_outcome: Callable[[Outcome], None] | None =
         started=started,
         seconds=round(time.monotonic() - began, 3),
         outcomes=rule_dependencies.judged(outcomes),
-        rules_without_case=without_case(),
+        rules_without_case=without_case(every, no_case),
         notes=tuple(notes),
         points=args.points or {},
     )
 
 
-def without_case() -> dict[str, str]:
-    """The rules that no case about clients looks at, by why."""
-    seen = {rule_id for each in cases.REGISTRY.values() for rule_id in each.rules}
-    return {
-        rule_id: rule.why_not
-        or ("binds the server" if rule.side == "server" else "has no case about clients")
-        for rule_id, rule in RULES.items()
-        if rule_id not in seen
-    }
+def no_case(rule: Rule) -> str:
+    """Return why a rule that could be seen has no case here."""
+    return "binds the server" if rule.side == "server" else "has no case about clients"
 
 
-def run_case(each: ClientCase, setting: Setting, until: float, *, keep: bool = False) -> Outcome:
+def run_case(each: Case, setting: Setting, until: float, *, keep: bool = False) -> Outcome:
     """Run one case, however it ends; with `keep` the transcript stays where it passes too."""
     began = time.monotonic()
-    stage = Stage(setting, each.id, each.level != "seed", min(until, began + CASE_SECONDS))
-    verdict, rule, expected, came = Verdict.PASS, "", "", ""
+    context = ClientContext(
+        setting, each.id, each.level != "seed", min(until, began + CASE_SECONDS)
+    )
+    verdict, rule, expected, actual = Verdict.PASS, "", "", ""
     try:
-        each.body(stage)
+        each.body(context)
     except Failed as problem:
-        verdict, rule, expected, came = (
+        verdict, rule, expected, actual = (
             Verdict.FAIL,
             problem.rule or each.rules[0],
             problem.expected,
-            problem.came,
+            problem.actual,
         )
     except NotReached as problem:
-        verdict, expected, came = Verdict.NOT_REACHED, problem.expected, problem.came
+        verdict, expected, actual = Verdict.NOT_REACHED, problem.expected, problem.actual
     except NotOffered as problem:
-        verdict, expected, came = Verdict.NOT_OFFERED, problem.expected, problem.came
+        verdict, expected, actual = Verdict.NOT_OFFERED, problem.expected, problem.actual
     except Exception as problem:  # noqa: BLE001 - whatever it is, the other cases must be run and the report written
-        verdict, expected, came = (
+        verdict, expected, actual = (
             Verdict.KIT_ERROR,
             "the kit to work",
             f"{type(problem).__name__}: {problem}",
         )
     finally:
-        stage.close()
-    lines = stage.transcript.lines() if keep or verdict is not Verdict.PASS else ()
+        context.close()
+    lines = context.transcript.lines() if keep or verdict is not Verdict.PASS else ()
     return Outcome(
         each.id,
         each.rules,
@@ -151,13 +135,13 @@ def run_case(each: ClientCase, setting: Setting, until: float, *, keep: bool = F
         each.title,
         rule,
         expected,
-        came,
+        actual,
         lines,
         seconds=round(time.monotonic() - began, 3),
     )
 
 
-def _skipped(each: ClientCase, why: str) -> Outcome:
+def _skipped(each: Case, why: str) -> Outcome:
     return Outcome(
         each.id,
         each.rules,
@@ -170,14 +154,13 @@ def _skipped(each: ClientCase, why: str) -> Outcome:
     )
 
 
-def _reason_to_stop(each: ClientCase, outcome: Outcome, until: float) -> str:
-    first = next(iter(cases.REGISTRY.values()))
-    if each is first and outcome.verdict is not Verdict.PASS:
+def _reason_to_stop(each: Case, outcome: Outcome, until: float) -> str:
+    if each.gate and outcome.verdict is not Verdict.PASS:
         return "the client does not log in, so nothing else can be tried"
     return "the time for the whole run is over" if time.monotonic() > until else ""
 
 
-def _again(args: argparse.Namespace, each: ClientCase, words: Sequence[str]) -> str:
+def _again(args: argparse.Namespace, each: Case, words: Sequence[str]) -> str:
     options = ["--seed", str(args.seed), "--case", each.id]
     if args.timeout:
         options += ["--timeout", f"{args.timeout:g}"]

@@ -19,7 +19,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from conformance.wire import IN, OUT, Packet, Transcript, encode, text_of
+from conformance.packets import Packet, encode, text_of
+from conformance.transcript import IN, OUT, Transcript
 
 HEADER_BYTES: Final = 4
 MAX_BEFORE_LOGIN: Final = 65_536
@@ -46,7 +47,7 @@ class Arrival:
     packet: Packet = field(default_factory=dict)
     rule: str = ""
     expected: str = ""
-    came: str = ""
+    actual: str = ""
 
 
 class Peer:
@@ -170,7 +171,9 @@ class Peer:
         self.closed = True
         self._arrivals.put(
             Arrival(
-                "closed", self, came=f"{len(buffer)} bytes of an unfinished frame" if buffer else ""
+                "closed",
+                self,
+                actual=f"{len(buffer)} bytes of an unfinished frame" if buffer else "",
             )
         )
 
@@ -192,20 +195,20 @@ class Peer:
             try:
                 packet = decode(payload)
             except Unreadable as error:
-                return self._broken(header, payload, error.rule, error.expected, error.came)
+                return self._broken(header, payload, error.rule, error.expected, error.actual)
             self._transcript.add(IN, text_of(payload), "", self.who, header)
             self._arrivals.put(Arrival("packet", self, packet))
         return True
 
-    def _broken(self, header: str, payload: bytes, rule: str, expected: str, came: str) -> bool:
+    def _broken(self, header: str, payload: bytes, rule: str, expected: str, actual: str) -> bool:
         self._transcript.add(IN, text_of(payload), f"breaks {rule}", self.who, header)
-        self._arrivals.put(Arrival("broken", self, rule=rule, expected=expected, came=came))
+        self._arrivals.put(Arrival("broken", self, rule=rule, expected=expected, actual=actual))
         return False
 
 
 def _bad_length(data: bytes, length: int, most: int) -> tuple[str, str, str]:
     expected = f"a 4-byte big-endian length from 1 to {most}, then as many bytes of JSON"
-    came = f"{data[:HEADER_BYTES].hex(' ')}, which is {length:,}"
+    actual = f"{data[:HEADER_BYTES].hex(' ')}, which is {length:,}"
     little = struct.unpack_from("<I", data)[0]
     if data[:1] in (b"{", b"["):
         return "R-FRAME-1", expected, f"{data[:16]!r}: JSON without a length before it"
@@ -213,17 +216,17 @@ def _bad_length(data: bytes, length: int, most: int) -> tuple[str, str, str]:
         return (
             "R-FRAME-1",
             expected,
-            f"{came}; read from the other end it is {little}: the byte order is wrong",
+            f"{actual}; read from the other end it is {little}: the byte order is wrong",
         )
-    return ("R-FRAME-1" if length > MAX_FRAME or length == 0 else "R-FRAME-3"), expected, came
+    return ("R-FRAME-1" if length > MAX_FRAME or length == 0 else "R-FRAME-3"), expected, actual
 
 
 class Unreadable(Exception):
     """A payload that is no packet."""
 
-    def __init__(self, rule: str, expected: str, came: str) -> None:
-        super().__init__(came)
-        self.rule, self.expected, self.came = rule, expected, came
+    def __init__(self, rule: str, expected: str, actual: str) -> None:
+        super().__init__(actual)
+        self.rule, self.expected, self.actual = rule, expected, actual
 
 
 def decode(payload: bytes) -> Packet:

@@ -94,8 +94,8 @@ def _output(result: RuleResult, report: Report) -> str:
             lines += ["    " + line for line in story(outcome, report)]
         elif verdict is Verdict.NOT_REACHED and outcome.verdict is Verdict.FAIL:
             lines.append(f"    it had failed over {outcome.rule_id} before")
-        elif verdict is not Verdict.PASS and outcome.came:
-            lines.append(f"    {harmless(outcome.came)}")
+        elif verdict is not Verdict.PASS and outcome.actual:
+            lines.append(f"    {harmless(outcome.actual)}")
     text = "\n".join(lines)
     return (
         text

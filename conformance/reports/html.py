@@ -18,8 +18,8 @@ from typing import Final
 from conformance.reports.page import SCRIPT, STYLE
 from conformance.reports.words import SIGNS, harmless, in_short, number, peer_of
 from conformance.rules import RULES
+from conformance.transcript import Line
 from conformance.verdicts import Outcome, Report, RuleResult, Verdict, verdict_on
-from conformance.wire import Line
 
 SHOWN_LINES: Final = 400
 _KINDS: Final = {
@@ -284,7 +284,7 @@ def _case(outcome: Outcome, report: Report) -> list[str]:
             f"{outcome.seconds:.2f} s</small></h3>"
         ),
     ]
-    pairs = [("expected", outcome.expected), ("came", outcome.came)]
+    pairs = [("expected", outcome.expected), ("came", outcome.actual)]
     told = "".join(f"<dt>{name}</dt><dd>{_text(value)}</dd>" for name, value in pairs if value)
     if told:
         lines.append(f'<dl class="told">{told}</dl>')

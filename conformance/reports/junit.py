@@ -86,7 +86,7 @@ def _case(suite: ElementTree.Element, group: str, outcome: Outcome, report: Repo
     tag = {Verdict.FAIL: "failure", Verdict.KIT_ERROR: "error"}.get(outcome.verdict, "skipped")
     rule = RULES.get(outcome.rule_id)
     message = f"{outcome.verdict.value}: " + (
-        f"{rule.id} {rule.sentence}" if rule is not None else harmless(outcome.came)
+        f"{rule.id} {rule.sentence}" if rule is not None else harmless(outcome.actual)
     )
     told = ElementTree.SubElement(case, tag, message=message)
     if tag != "skipped":

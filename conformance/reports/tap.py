@@ -37,7 +37,7 @@ def _point(place: int, outcome: Outcome, report: Report) -> list[str]:
         f"{'not ok' if bad else 'ok'} {place} - {_described(f'{outcome.case_id}: {outcome.title}')}"
     )
     if skipped:
-        reason = f": {outcome.came}" if outcome.came else ""
+        reason = f": {outcome.actual}" if outcome.actual else ""
         line += f" # SKIP {_described(outcome.verdict.value + reason)}"
     return [line, *(_diagnostics(outcome, report) if bad else [])]
 
@@ -55,7 +55,7 @@ def _diagnostics(outcome: Outcome, report: Report) -> list[str]:
         "rule": outcome.rule_id,
         "sentence": rule.sentence if rule is not None else "",
         "expected": harmless(outcome.expected),
-        "came": harmless(outcome.came),
+        "came": harmless(outcome.actual),
         "again": harmless(outcome.again),
     }
     lines = ["  ---", *(f"  {key}: {_quoted(value)}" for key, value in entries.items() if value)]

@@ -96,6 +96,6 @@ def _not_reached(report: Report) -> list[str]:
     reasons: dict[str, int] = {}
     for outcome in report.outcomes:
         if outcome.verdict is Verdict.NOT_REACHED:
-            reason = harmless(outcome.came or outcome.expected or "something before it failed")
+            reason = harmless(outcome.actual or outcome.expected or "something before it failed")
             reasons[reason] = reasons.get(reason, 0) + 1
     return [f"Not reached, {count} cases: {reason}" for reason, count in reasons.items()]

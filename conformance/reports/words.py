@@ -10,8 +10,8 @@ from __future__ import annotations
 import unicodedata
 from typing import Final
 
+from conformance.transcript import Line
 from conformance.verdicts import Outcome, Report, Verdict
-from conformance.wire import Line
 
 WORDS: Final = {
     Verdict.PASS: "PASS",
@@ -102,8 +102,8 @@ def story(outcome: Outcome, report: Report) -> list[str]:
     lines = []
     if outcome.expected:
         lines.append(f"expected: {harmless(outcome.expected)}")
-    if outcome.came:
-        lines.append(f"came:     {harmless(outcome.came)}")
+    if outcome.actual:
+        lines.append(f"came:     {harmless(outcome.actual)}")
     if outcome.transcript:
         lines += ["transcript:", *("  " + line for line in transcript_lines(outcome, report))]
     if outcome.again:

@@ -17,20 +17,17 @@ from datetime import datetime, timezone
 from typing import final
 
 from conformance import rule_dependencies
-from conformance.rules import RULES, matching
-from conformance.server.context import (
-    Account,
-    Bench,
-    Case,
-    Ending,
-    Failed,
-    NotOffered,
-    NotReached,
-    Target,
-)
+from conformance.endings import Ending, Failed, NotOffered, NotReached
+from conformance.registry import chosen, without_case
+from conformance.rules import Rule
+from conformance.server.context import ServerContext
 from conformance.server.process import NotStarted, ServerCommand
-from conformance.verdicts import LEVELS, Outcome, Report, Verdict
-from conformance.wire import Refused, Silence, Transcript, Wire, WireProblem
+from conformance.server.registry import Case
+from conformance.server.target import Account, Target
+from conformance.server.user import User
+from conformance.transcript import Transcript
+from conformance.verdicts import Outcome, Report, Verdict
+from conformance.wire import Refused, Silence, Wire, WireProblem
 
 RUN_SECONDS = {"seed": 120.0, "full": 240.0, "robust": 480.0}
 """The limit of a whole run, by level."""
@@ -40,6 +37,11 @@ SILENT_CASES = 2
 DEAD_CASES = 3
 """After so many cases in a row without any answer the server is asked whether it still answers."""
 NO_CASE = "no case looks at it"
+
+
+def no_case(rule: Rule) -> str:
+    """Return why a rule that could be seen has no case."""
+    return NO_CASE
 
 
 @dataclass(frozen=True)
@@ -70,28 +72,6 @@ class Options:
     def target(self) -> str:
         """`HOST:PORT`."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-def chosen(
-    cases: Sequence[Case], level: str, rules: Sequence[str] = (), ids: Sequence[str] = ()
-) -> list[Case]:
-    """The cases of this level and those below that look at one of the rules, or are named;
-    ValueError where a name is nobody's."""
-    levels = LEVELS[: LEVELS.index(level) + 1]
-    wanted = matching(list(rules)) if rules else set(RULES)
-    known = {each.id for each in cases}
-    unknown = [name for name in ids if name not in known]
-    if unknown:
-        raise ValueError(f"no case is called {unknown[0]!r}: --list shows all")
-    if ids:
-        return [each for each in cases if each.id in ids]
-    return [each for each in cases if each.level in levels and wanted & set(each.rules)]
-
-
-def without_case(cases: Sequence[Case]) -> dict[str, str]:
-    """The rules that no case looks at, by why."""
-    seen = {rule_id for each in cases for rule_id in each.rules}
-    return {rule.id: rule.why_not or NO_CASE for rule in RULES.values() if rule.id not in seen}
 
 
 def run(
@@ -142,8 +122,10 @@ class _Run:
         self.received = 0
         self.unanswered = 0
         """Cases in a row in which nothing came."""
-        self.waiting: list[Bench] = []
-        """Benches of cases that began early."""
+        self.waiting: list[ServerContext] = []
+        """Of cases that began early."""
+        self.idle: list[User] = []
+        """Users that the cases share, free just now."""
 
     def nobody_there(self, why: str) -> Report:
         """The report of a run that never began."""
@@ -160,11 +142,11 @@ class _Run:
                 self.target.host, self.target.port, Transcript(), "first", self.options.timeout
             ).close()
         except Refused as problem:
-            return self.nobody_there(f"no server is there: {problem.came}")
+            return self.nobody_there(f"no server is there: {problem.actual}")
         try:
             self._run_all()
         finally:
-            for user in self.target.idle:
+            for user in self.idle:
                 user.close()
         return self._report()
 
@@ -178,63 +160,75 @@ class _Run:
         for this in gates:
             self._one(this)
         waiting = [(this, self._begin(this)) for this in early]
-        self.waiting = [bench for _, (bench, _) in waiting if bench is not None]
+        self.waiting = [context for _, (context, _) in waiting if context is not None]
         for this in self.cases:
             if not this.gate and this.early is None and not this.last:
                 self._one(this)
-        for this, (bench, outcome) in waiting:
-            self.waiting = [each for each in self.waiting if each is not bench]
-            if bench is None:
-                bench, outcome = self._begin(this, holds=True)
-            self._one(this, bench, outcome)
+        for this, (context, outcome) in waiting:
+            self.waiting = [each for each in self.waiting if each is not context]
+            if context is None:
+                context, outcome = self._begin(this, holds=True)
+            self._one(this, context, outcome)
         for this in self.cases:
             if this.last:
                 self._one(this)
 
-    def _begin(self, this: Case, *, holds: bool = False) -> tuple[Bench | None, Outcome | None]:
+    def _begin(
+        self, this: Case, *, holds: bool = False
+    ) -> tuple[ServerContext | None, Outcome | None]:
         """Call what a case has to begin early; an outcome where that already ended it. No bench
         where the case would keep given accounts from all others unless it `holds` them: it begins
         in its turn then."""
-        bench = self._bench(this)
+        context = self._context(this)
         if self.stopped or this.early is None:
-            return bench, None
+            return context, None
         early = this.early
 
-        def begin(each: Bench) -> None:
+        def begin(each: ServerContext) -> None:
             each.early = early(each)
 
-        outcome = self._judged(this, bench, begin)
+        outcome = self._judged(this, context, begin)
         has_begun = outcome.verdict is Verdict.PASS
-        if bench.holds_given_accounts() and not holds:
-            bench.release(keep=has_begun)
+        if context.people.holds_given_accounts() and not holds:
+            context.people.release(keep=has_begun)
             return None, None
-        return bench, None if has_begun else outcome
+        return context, None if has_begun else outcome
 
-    def _bench(self, this: Case) -> Bench:
+    def _context(self, this: Case) -> ServerContext:
         until = min(self.until, time.monotonic() + self.options.case_seconds)
-        return Bench(self.target, this, self.options.seed, until, self.options.level)
+        return ServerContext(
+            self.target,
+            this.id,
+            this.rules[0],
+            seed=self.options.seed,
+            until=until,
+            level=self.options.level,
+            idle=self.idle,
+        )
 
-    def _one(self, this: Case, bench: Bench | None = None, outcome: Outcome | None = None) -> None:
+    def _one(
+        self, this: Case, context: ServerContext | None = None, outcome: Outcome | None = None
+    ) -> None:
         """Run one case, or say that it was not reached."""
         self._look_at_clock_and_process()
         if self.stopped:
-            if bench is not None:
-                bench.release(keep=False)
+            if context is not None:
+                context.people.release(keep=False)
             self._add(outcome or self._skipped(this))
             return
-        if bench is None:
-            bench = self._bench(this)
+        if context is None:
+            context = self._context(this)
         else:
-            bench.extend(min(self.until, time.monotonic() + self.options.case_seconds))
+            context.people.extend(min(self.until, time.monotonic() + self.options.case_seconds))
         if outcome is None:
-            outcome = self._judged(this, bench, this.body)
-        bench.release(keep=outcome.verdict in (Verdict.PASS, Verdict.NOT_OFFERED))
+            outcome = self._judged(this, context, this.body)
+        context.people.release(keep=outcome.verdict in (Verdict.PASS, Verdict.NOT_OFFERED))
         self._add(outcome)
-        for user in self.target.idle:
+        for user in self.idle:
             user.wire.take_in()
         for each in self.waiting:
-            each.keep_reading()
-        self._consider(this, outcome, bench.transcript.received)
+            each.people.keep_reading()
+        self._consider(this, outcome, context.transcript.received)
 
     def _look_at_clock_and_process(self) -> None:
         if not self.stopped and time.monotonic() >= self.until:
@@ -287,10 +281,12 @@ class _Run:
 
     # --- judging
 
-    def _judged(self, this: Case, bench: Bench, body: Callable[[Bench], None]) -> Outcome:
+    def _judged(
+        self, this: Case, context: ServerContext, body: Callable[[ServerContext], None]
+    ) -> Outcome:
         """Run the body of a case and say how it ended."""
         began = time.monotonic()
-        verdict, rule, expected, came = self._how_it_ended(bench, body, this)
+        verdict, rule, expected, actual = self._how_it_ended(context, body, this)
         keep = self.options.keep_transcripts or verdict not in (Verdict.PASS, Verdict.NOT_OFFERED)
         return Outcome(
             this.id,
@@ -300,20 +296,20 @@ class _Run:
             this.title,
             rule,
             expected,
-            came,
-            bench.transcript.lines() if keep else (),
+            actual,
+            context.transcript.lines() if keep else (),
             self._again(this),
             round(time.monotonic() - began, 3),
         )
 
     def _how_it_ended(
-        self, bench: Bench, body: Callable[[Bench], None], this: Case
+        self, context: ServerContext, body: Callable[[ServerContext], None], this: Case
     ) -> tuple[Verdict, str, str, str]:
         rule = this.rules[0]
         try:
-            bench.need(*this.offers)
-            body(bench)
-        except (Ending, WireProblem) as problem:
+            context.need(*this.offers)
+            body(context)
+        except Ending as problem:
             late = isinstance(problem, (Failed, Silence)) and time.monotonic() >= self.until
             rule = problem.rule or rule
             if late:
@@ -323,7 +319,12 @@ class _Run:
                     problem.expected,
                     f"the run's limit of {self.limit:g} s was over",
                 )
-            return _VERDICTS.get(type(problem), Verdict.FAIL), rule, problem.expected, problem.came
+            return (
+                _VERDICTS.get(type(problem), Verdict.FAIL),
+                rule,
+                problem.expected,
+                problem.actual,
+            )
         except Exception:  # noqa: BLE001  the kit's own mistake must not end the run, nor cost the student anything.
             return (
                 Verdict.KIT_ERROR,
@@ -387,7 +388,7 @@ class _Run:
                     key=lambda outcome: order[outcome.case_id],
                 )
             ),
-            rules_without_case=without_case(self.every_case),
+            rules_without_case=without_case(self.every_case, no_case),
             notes=tuple(self.target.notes),
             points=dict(self.options.points),
             no_server=no_server,

@@ -14,9 +14,11 @@ import pytest
 
 from conformance import grade, matrix
 from conformance.client import runner as client_runner
-from conformance.client.cases import REGISTRY, wrong_counts
-from conformance.client.default_server import letters
+from conformance.client.cases import load
+from conformance.client.cases.sending import wrong_counts
 from conformance.client.process import BadDriver, Driver, fill, read_driver, split_command
+from conformance.packets import letters
+from conformance.registry import chosen
 from conformance.verdicts import Outcome, Report, Verdict
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -131,7 +133,7 @@ def found(fault: str, timeout: float, case: list[str]) -> tuple[set[str], Report
 
 def explained(report: Report) -> str:
     return "\n".join(
-        f"{each.case_id}: {each.verdict.value} {each.rule_id}: {each.expected}; {each.came}"
+        f"{each.case_id}: {each.verdict.value} {each.rule_id}: {each.expected}; {each.actual}"
         for each in report.outcomes
         if each.verdict in (Verdict.FAIL, Verdict.NOT_REACHED, Verdict.KIT_ERROR)
     )
@@ -208,7 +210,7 @@ def cases_about(rules: set[str]) -> list[str]:
         "client.logs_in",
         *(
             each.id
-            for each in REGISTRY.values()
+            for each in load()
             if rules & set(each.rules[:1]) and each.id != "client.logs_in"
         ),
     ]
@@ -259,11 +261,11 @@ def test_a_planted_fault_breaks_exactly_its_rules(
 )
 def test_a_client_that_hangs_or_ends_is_a_complete_report_in_time(program: str, said: str) -> None:
     report = client_runner.run(options([[sys.executable, "-c", program]], timeout=0.7))
-    assert len(report.outcomes) == len(REGISTRY)
+    assert len(report.outcomes) == len(load())
     assert [outcome.verdict for outcome in report.outcomes] == [Verdict.FAIL] + [
         Verdict.NOT_REACHED
-    ] * (len(REGISTRY) - 1)
-    assert said in report.outcomes[0].came
+    ] * (len(load()) - 1)
+    assert said in report.outcomes[0].actual
     assert report.exit_status == 1 and report.points_got == 0 and report.notes
 
 
@@ -274,7 +276,7 @@ def test_a_command_that_can_not_be_started_says_so() -> None:
 
 def test_the_end_of_the_run_ends_every_wait() -> None:
     report = client_runner.run(options([[*REFERENCE, "ignores messages"]], limit=0.001))
-    assert len(report.outcomes) == len(REGISTRY) and report.seconds < 30
+    assert len(report.outcomes) == len(load()) and report.seconds < 30
 
 
 # --- The command line and the driver --------------------------------------------------------------
@@ -297,11 +299,11 @@ def test_misuse_of_the_client_mode_is_a_value_error(changes: dict[str, Any]) -> 
 
 
 def test_levels_and_rules_choose_cases() -> None:
-    assert {each.level for each in client_runner.chosen("seed")} == {"seed"}
-    assert len(client_runner.chosen("robust")) == len(REGISTRY)
+    assert {each.level for each in chosen(load(), "seed")} == {"seed"}
+    assert len(chosen(load(), "robust")) == len(load())
     assert all(
         any(rule.startswith("R-FILE-") for rule in each.rules)
-        for each in client_runner.chosen("robust", ["R-FILE-*"])
+        for each in chosen(load(), "robust", ["R-FILE-*"])
     )
 
 
@@ -416,12 +418,12 @@ def test_an_error_that_answers_something_else_is_no_answer_to_an_upload() -> Non
     report = matrix.run(
         options([starter, OURS], account=["anna:pw-anna", "ben:pw-ben"], timeout=2.0)
     )
-    came = next(
-        outcome.came
+    actual = next(
+        outcome.actual
         for outcome in report.outcomes
         if outcome.case_id == "their-server+our-client/upload"
     )
-    assert '"original_action": "file_send_init"' in came
+    assert '"original_action": "file_send_init"' in actual
 
 
 @pytest.mark.parametrize("commands", [[], [["a"]], [["a"], []], [["a"], ["b"], ["c"]]])

@@ -23,10 +23,12 @@ from support.conformance_reference_client import PlainClient
 
 from conformance import rule_dependencies
 from conformance.__main__ import make_parser
+from conformance.client import cases as client_cases
 from conformance.client import runner as client_runner
+from conformance.registry import chosen
 from conformance.rules import RULES
 from conformance.server import cases, runner
-from conformance.server.context import Case
+from conformance.server.registry import Case
 from conformance.verdicts import Outcome, Report, Verdict
 
 TESTS = Path(__file__).resolve().parents[1] / "support"
@@ -100,9 +102,9 @@ def cases_around(fault: Fault) -> list[str]:
     for what takes long."""
     wanted = fault.breaks | fault.may_break
     if fault.is_client:
-        of_clients = client_runner.chosen("robust", fault.around)
+        of_clients = chosen(client_cases.load(), "robust", fault.around)
         return [one.id for one in of_clients if one.id not in SLOW_CASES or wanted & set(one.rules)]
-    about = runner.chosen(cases.load(), "robust", fault.around)
+    about = chosen(cases.load(), "robust", fault.around)
     return [
         each.id
         for each in about
@@ -119,7 +121,7 @@ def quick_cases() -> list[str]:
 
 
 def quick_client_cases() -> list[str]:
-    return [each.id for each in client_runner.chosen("robust") if each.id not in SLOW_CASES]
+    return [each.id for each in chosen(client_cases.load(), "robust") if each.id not in SLOW_CASES]
 
 
 def grade(fault: Fault, ids: Iterable[str] = (), wait: float = PATIENT_SECONDS) -> Report:
@@ -145,7 +147,7 @@ def told(report: Report) -> str:
         if outcome.verdict not in (Verdict.PASS, Verdict.NOT_OFFERED)
     ]
     lines = [
-        f"{one.verdict.value} {one.case_id} {one.rule_id}: expected {one.expected[:200]}; {one.came[-300:]}"
+        f"{one.verdict.value} {one.case_id} {one.rule_id}: expected {one.expected[:200]}; {one.actual[-300:]}"
         for one in bad
     ]
     return "\n".join([*report.notes, *lines])
@@ -249,7 +251,7 @@ def test_what_stands_on_a_broken_rule_is_not_reached() -> None:
         "R-MSG-9": Verdict.NOT_REACHED,
     }
     assert verdicts("R-MSG-9") == {"R-MSG-9": Verdict.FAIL}
-    assert "R-MSG-8" in rule_dependencies.judged([failure("R-MSG-8"), failure("R-MSG-9")])[1].came
+    assert "R-MSG-8" in rule_dependencies.judged([failure("R-MSG-8"), failure("R-MSG-9")])[1].actual
 
 
 def test_of_two_that_stand_on_each_other_the_first_is_to_blame() -> None:

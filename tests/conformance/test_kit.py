@@ -22,23 +22,20 @@ from support.server_process import ServerProcess
 
 from conformance import __main__ as command_line
 from conformance import points
+from conformance.endings import Failed, NotReached
+from conformance.packets import encode
+from conformance.registry import chosen
 from conformance.rules import RULES
 from conformance.server import cases, runner
-from conformance.server import context as kit
-from conformance.server.context import Bench, Case, Target
+from conformance.server.checks import GIVE_UP_AFTER
+from conformance.server.context import ServerContext
+from conformance.server.people import People
 from conformance.server.process import NotStarted, ServerCommand, free_port
+from conformance.server.registry import Case, case
+from conformance.server.target import Account, Target
+from conformance.transcript import Line, Transcript
 from conformance.verdicts import Outcome, Report, Verdict, outcome_from_json, outcome_to_line
-from conformance.wire import (
-    BrokenFrame,
-    Closed,
-    Line,
-    Refused,
-    Silence,
-    Transcript,
-    Unexpected,
-    Wire,
-    encode,
-)
+from conformance.wire import BrokenFrame, Closed, Refused, Silence, Unexpected, Wire
 
 HOST = "127.0.0.1"
 REFERENCE = Path(__file__).parents[1] / "support" / "conformance_reference.py"
@@ -106,14 +103,13 @@ def options(port: int, **values: Any) -> runner.Options:
     return runner.Options(HOST, port, **{"timeout": SHORT, "seed": 7, **values})
 
 
-def a_case(body: Callable[[Bench], None], *rules: str, **values: Any) -> Case:
+def a_case(body: Callable[[ServerContext], None], *rules: str, **values: Any) -> Case:
     title, level = values.pop("title", body.__name__), values.pop("level", "seed")
     return Case(
         values.pop("id", f"test.{body.__name__}"),
         rules or ("R-MSG-1",),
         level,
         title,
-        (),
         body,
         **values,
     )
@@ -348,14 +344,14 @@ def test_a_transcript_shows_direction_length_and_payload() -> None:
         wire.send({"action": "ping"})
         other.sendall(encode({"action": "pong"}))
         wire.receive()
-        sent, came = wire.transcript.lines()
+        sent, actual = wire.transcript.lines()
     assert (sent.direction, sent.length_hex, sent.payload, sent.who) == (
         ">",
         "00 00 00 11",
         '{"action":"ping"}',
         "anna",
     )
-    assert (came.direction, came.payload) == ("<", '{"action":"pong"}')
+    assert (actual.direction, actual.payload) == ("<", '{"action":"pong"}')
 
 
 def test_a_long_transcript_keeps_its_beginning_and_its_end() -> None:
@@ -367,19 +363,30 @@ def test_a_long_transcript_keeps_its_beginning_and_its_end() -> None:
     assert any("600 lines left out" in line.note for line in lines)
 
 
-# --- The bench ------------------------------------------------------------------------------------
+# --- The context ------------------------------------------------------------------------------------
 
 
-def a_bench(seed: int = 1, this: Case | None = None, **target: Any) -> Bench:
-    return Bench(
-        Target(HOST, 1, **target), this or a_case(lambda bench: None), seed, time.monotonic() + 60
+def a_context(seed: int = 1, this: Case | None = None, **target: Any) -> ServerContext:
+    this = this or a_case(lambda context: None)
+    return ServerContext(
+        Target(HOST, 1, **target),
+        this.id,
+        this.rules[0],
+        seed=seed,
+        until=time.monotonic() + 60,
     )
 
 
 def test_all_that_is_random_comes_from_the_seed_and_the_case() -> None:
     def drawn(seed: int, case_id: str) -> list[str]:
-        bench = a_bench(seed, a_case(lambda bench: None, id=case_id))
-        return [bench.name(), bench.room_id(), bench.text(), bench.password(), bench.key()]
+        context = a_context(seed, a_case(lambda context: None, id=case_id))
+        return [
+            context.name(),
+            context.room_id(),
+            context.text(),
+            context.password(),
+            context.key(),
+        ]
 
     assert drawn(1, "a.b") == drawn(1, "a.b")
     assert not set(drawn(1, "a.b")) & set(drawn(2, "a.b"))
@@ -387,7 +394,7 @@ def test_all_that_is_random_comes_from_the_seed_and_the_case() -> None:
 
 
 def test_names_of_two_runs_differ() -> None:
-    assert a_bench(tag="x1").name() != a_bench(tag="x2").name()
+    assert a_context(tag="x1").name() != a_context(tag="x2").name()
 
 
 @pytest.mark.parametrize(
@@ -404,39 +411,39 @@ def test_a_missing_or_wrong_key_is_a_failure_and_no_key_error(
     packet: dict[str, Any], holds: bool
 ) -> None:
     if holds:
-        assert a_bench().get(packet, "a.b", int) == 1
+        assert a_context().get(packet, "a.b", int) == 1
     else:
-        with pytest.raises(kit.Failed):
-            a_bench().get(packet, "a.b", int)
+        with pytest.raises(Failed):
+            a_context().get(packet, "a.b", int)
 
 
 def test_an_error_without_code_is_an_error_and_one_with_another_code_is_not_the_one() -> None:
-    bench = a_bench()
-    bench.refused({"action": "error"}, "bad_packet")
-    bench.refused({"action": "error", "code": "bad_packet"}, ["bad_json", "bad_packet"])
+    context = a_context()
+    context.refused({"action": "error"}, "bad_packet")
+    context.refused({"action": "error", "code": "bad_packet"}, ["bad_json", "bad_packet"])
     for reply in ({"action": "error", "code": "bad_json"}, {"action": "ack"}):
-        with pytest.raises(kit.Failed):
-            bench.refused(reply, "bad_packet")
+        with pytest.raises(Failed):
+            context.refused(reply, "bad_packet")
 
 
 def test_failures_in_what_is_given_are_not_reached_and_soon_given_up() -> None:
-    bench = a_bench()
-    for _ in range(kit.GIVE_UP_AFTER):
-        with pytest.raises(kit.NotReached), bench.given("something", remember="it"):
-            bench.fail("this", "that")
+    context = a_context()
+    for _ in range(GIVE_UP_AFTER):
+        with pytest.raises(NotReached), context.given("something", remember="it"):
+            context.fail("this", "that")
     with (
-        pytest.raises(kit.NotReached, match="not tried again"),
-        bench.given("something", remember="it"),
+        pytest.raises(NotReached, match="not tried again"),
+        context.given("something", remember="it"),
     ):
         pytest.fail("it was tried again")
 
 
 def test_the_rule_around_a_failure_is_the_one_that_fails() -> None:
-    bench = a_bench(this=a_case(lambda bench: None, "R-MSG-1", "R-MSG-2"))
-    with pytest.raises(kit.Failed) as caught, bench.rule("R-MSG-2"):
-        bench.fail("this", "that")
+    context = a_context(this=a_case(lambda context: None, "R-MSG-1", "R-MSG-2"))
+    with pytest.raises(Failed) as caught, context.rule("R-MSG-2"):
+        context.fail("this", "that")
     assert caught.value.rule == "R-MSG-2"
-    assert bench.current_rule == "R-MSG-1"
+    assert context.checks.current_rule == "R-MSG-1"
 
 
 @pytest.mark.parametrize(
@@ -444,7 +451,7 @@ def test_the_rule_around_a_failure_is_the_one_that_fails() -> None:
 )
 def test_a_case_about_nothing_known_is_refused(values: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="a case needs rules"):
-        kit.case(title="x", **values)
+        case(title="x", **values)
 
 
 # --- Runs against broken servers ------------------------------------------------------------------
@@ -480,15 +487,15 @@ def test_who_gave_accounts_is_not_told_to_give_some(monkeypatch: pytest.MonkeyPa
         def login(self) -> None:
             pass
 
-    monkeypatch.setattr(Bench, "_registered", lambda bench: None)
-    monkeypatch.setattr(Bench, "guest", lambda bench: Stranger())
-    for given, told in (([], 1), ([kit.Account("anna", "pw", is_given=True)], 0)):
+    monkeypatch.setattr(People, "_registered", lambda context: None)
+    monkeypatch.setattr(People, "guest", lambda context: Stranger())
+    for given, told in (([], 1), ([Account("anna", "pw", is_given=True)], 0)):
         target = Target(HOST, 1, SHORT, list(given))
         target.accounts.clear()  # they are in use
-        bench = Bench(target, a_case(lambda bench: None), 7, time.monotonic() + 60)
-        with pytest.raises(kit.NotReached):
-            bench._new_user(True)
-        assert (target.way, len(target.notes)) == ("none", told)
+        context = ServerContext(target, "a.b", "R-MSG-1", seed=7, until=time.monotonic() + 60)
+        with pytest.raises(NotReached):
+            context.people._new_user(True)
+        assert (target.account_source, len(target.notes)) == ("none", told)
 
 
 @pytest.mark.parametrize(
@@ -529,8 +536,8 @@ def test_one_answer_to_everything_ends_in_time_without_a_defect_of_the_kit(
 ) -> None:
     with peer(answers(encode(packet))) as port:
         done, _ = run_all(port, level="full", run_seconds=2.0, timeout=0.05)
-    assert len(done.outcomes) == len(runner.chosen(cases.load(), "full"))
-    assert [each.came for each in done.outcomes if each.verdict is Verdict.KIT_ERROR] == []
+    assert len(done.outcomes) == len(chosen(cases.load(), "full"))
+    assert [each.actual for each in done.outcomes if each.verdict is Verdict.KIT_ERROR] == []
     assert done.percent < 20
 
 
@@ -570,7 +577,7 @@ def run_mangled(seed: int, share: float, seconds: float) -> Report:
 
 def assert_only_the_server_is_blamed(done: Report) -> None:
     assert {each.case_id for each in done.outcomes} == {each.id for each in cases.load()}
-    assert [each.came for each in done.outcomes if each.verdict is Verdict.KIT_ERROR] == []
+    assert [each.actual for each in done.outcomes if each.verdict is Verdict.KIT_ERROR] == []
 
 
 def test_packets_of_any_shape_are_no_defect_of_the_kit() -> None:
@@ -593,8 +600,8 @@ def test_a_server_that_dies_in_the_middle_is_noticed_and_the_rest_is_not_reached
             if lives >= 0:
                 sock.sendall(encode({"action": "login_fail", "status": "error", "message": "no"}))
 
-    def silent(bench: Bench) -> None:
-        wire = bench.connect()
+    def silent(context: ServerContext) -> None:
+        wire = context.connect()
         wire.send({"action": "login"})
         wire.receive()
 
@@ -613,8 +620,8 @@ def test_a_server_that_dies_in_the_middle_is_noticed_and_the_rest_is_not_reached
 # --- The runner -----------------------------------------------------------------------------------
 
 
-def passes(bench: Bench) -> None:
-    bench.connect()
+def passes(context: ServerContext) -> None:
+    context.connect()
 
 
 @pytest.fixture
@@ -623,25 +630,27 @@ def silent_port() -> Iterator[int]:
         yield port
 
 
-def run_one(port: int, body: Callable[[Bench], None], *rules: str, **values: Any) -> Outcome:
+def run_one(
+    port: int, body: Callable[[ServerContext], None], *rules: str, **values: Any
+) -> Outcome:
     (one,) = runner.run(options(port, **values), [a_case(body, *rules)]).outcomes
     return one
 
 
 def test_the_kits_own_mistake_is_a_kit_error(silent_port: int) -> None:
-    def mistaken(bench: Bench) -> None:
+    def mistaken(context: ServerContext) -> None:
         raise KeyError("nothing")
 
     one = run_one(silent_port, mistaken)
     assert one.verdict is Verdict.KIT_ERROR
-    assert "KeyError" in one.came
+    assert "KeyError" in one.actual
 
 
 def test_silence_is_a_failure_with_a_transcript_and_the_command_to_see_it_again(
     silent_port: int,
 ) -> None:
-    def waits(bench: Bench) -> None:
-        wire = bench.connect()
+    def waits(context: ServerContext) -> None:
+        wire = context.connect()
         wire.send({"action": "login"})
         wire.expect("login_success")
 
@@ -659,12 +668,12 @@ def test_passed_cases_keep_no_transcript_unless_asked(silent_port: int) -> None:
 
 
 def test_a_case_ends_at_its_deadline(silent_port: int) -> None:
-    def waits_for_ever(bench: Bench) -> None:
-        wire = bench.connect()
+    def waits_for_ever(context: ServerContext) -> None:
+        wire = context.connect()
         while True:
             with contextlib.suppress(Silence):
                 wire.receive(timeout=0.05)
-            if time.monotonic() > bench.until:
+            if time.monotonic() > context.until:
                 wire.receive()
 
     one = run_one(silent_port, waits_for_ever, timeout=60.0, case_seconds=0.3)
@@ -673,8 +682,8 @@ def test_a_case_ends_at_its_deadline(silent_port: int) -> None:
 
 
 def test_the_run_ends_at_its_limit_and_the_rest_is_not_reached(silent_port: int) -> None:
-    def slow(bench: Bench) -> None:
-        bench.connect().receive(timeout=60.0)
+    def slow(context: ServerContext) -> None:
+        context.connect().receive(timeout=60.0)
 
     done = runner.run(
         options(silent_port, run_seconds=0.3, timeout=60.0),
@@ -685,7 +694,7 @@ def test_the_run_ends_at_its_limit_and_the_rest_is_not_reached(silent_port: int)
         Verdict.NOT_REACHED,
         Verdict.NOT_REACHED,
     ]
-    assert "limit of 0.3 s" in done.outcomes[1].came
+    assert "limit of 0.3 s" in done.outcomes[1].actual
 
 
 def test_outcomes_are_told_as_they_come(silent_port: int) -> None:
@@ -701,14 +710,14 @@ def test_outcomes_are_told_as_they_come(silent_port: int) -> None:
 def test_what_begins_early_ends_last(silent_port: int) -> None:
     order: list[str] = []
 
-    def early(bench: Bench) -> str:
+    def early(context: ServerContext) -> str:
         order.append("begun")
         return "kept"
 
-    def body(bench: Bench) -> None:
-        order.append(f"ended with {bench.early}")
+    def body(context: ServerContext) -> None:
+        order.append(f"ended with {context.early}")
 
-    def between(bench: Bench) -> None:
+    def between(context: ServerContext) -> None:
         order.append("between")
 
     done = runner.run(options(silent_port), [a_case(body, early=early), a_case(between)])
@@ -719,32 +728,32 @@ def test_what_begins_early_ends_last(silent_port: int) -> None:
 def test_what_ends_the_server_runs_last(silent_port: int) -> None:
     order: list[str] = []
 
-    def ends(bench: Bench) -> None:
+    def ends(context: ServerContext) -> None:
         order.append("ends")
 
-    def waited(bench: Bench) -> None:
+    def waited(context: ServerContext) -> None:
         order.append("waited")
 
     runner.run(
-        options(silent_port), [a_case(ends, last=True), a_case(waited, early=lambda bench: None)]
+        options(silent_port), [a_case(ends, last=True), a_case(waited, early=lambda context: None)]
     )
     assert order == ["waited", "ends"]
 
 
 def test_an_early_part_that_fails_is_the_cases_failure(silent_port: int) -> None:
-    def early(bench: Bench) -> None:
-        bench.fail("this", "that")
+    def early(context: ServerContext) -> None:
+        context.fail("this", "that")
 
-    def body(bench: Bench) -> None:
+    def body(context: ServerContext) -> None:
         pytest.fail("the body ran")
 
     (one,) = runner.run(options(silent_port), [a_case(body, early=early)]).outcomes
-    assert (one.verdict, one.came) == (Verdict.FAIL, "that")
+    assert (one.verdict, one.actual) == (Verdict.FAIL, "that")
 
 
 def test_nothing_runs_behind_a_gate_that_stays_shut(silent_port: int) -> None:
-    def shut(bench: Bench) -> None:
-        bench.fail("open", "shut")
+    def shut(context: ServerContext) -> None:
+        context.fail("open", "shut")
 
     done = runner.run(options(silent_port), [a_case(shut, gate=True), a_case(passes)])
     assert [each.verdict for each in done.outcomes] == [Verdict.FAIL, Verdict.NOT_REACHED]
@@ -752,12 +761,12 @@ def test_nothing_runs_behind_a_gate_that_stays_shut(silent_port: int) -> None:
 
 def test_levels_hold_those_before_and_rules_choose() -> None:
     every = cases.load()
-    seed, full, robust = (runner.chosen(every, level) for level in ("seed", "full", "robust"))
+    seed, full, robust = (chosen(every, level) for level in ("seed", "full", "robust"))
     assert 0 < len(seed) < len(full) < len(robust) == len(every)
-    assert all("R-MSG-5" in each.rules for each in runner.chosen(every, "robust", ["R-MSG-5"]))
-    assert [each.id for each in runner.chosen(every, "seed", (), [every[-1].id])] == [every[-1].id]
+    assert all("R-MSG-5" in each.rules for each in chosen(every, "robust", ["R-MSG-5"]))
+    assert [each.id for each in chosen(every, "seed", (), [every[-1].id])] == [every[-1].id]
     with pytest.raises(ValueError, match="no case is called"):
-        runner.chosen(every, "seed", (), ["none.such"])
+        chosen(every, "seed", (), ["none.such"])
 
 
 # --- The server's process -------------------------------------------------------------------------
@@ -796,9 +805,9 @@ def test_a_command_that_gives_no_server_is_told_and_is_status_3(command: str, to
 
 
 def test_a_server_that_crashes_is_started_again_and_the_run_goes_on() -> None:
-    def crash(bench: Bench) -> None:
-        assert bench.target.process is not None
-        bench.target.process.kill()
+    def crash(context: ServerContext) -> None:
+        assert context.target.process is not None
+        context.target.process.kill()
 
     done = runner.run(
         options(0, start_command=reference_command(), timeout=5.0), [a_case(crash), a_case(passes)]
@@ -919,7 +928,7 @@ def test_a_password_may_hold_colons_and_a_host_may_be_ipv6() -> None:
 
 def assert_all_holds(done: Report) -> None:
     bad = [
-        (one.case_id, one.expected, one.came)
+        (one.case_id, one.expected, one.actual)
         for one in done.outcomes
         if one.verdict not in (Verdict.PASS, Verdict.NOT_OFFERED)
     ]

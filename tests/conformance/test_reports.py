@@ -18,8 +18,8 @@ import pytest
 from conformance import reports
 from conformance.reports import page, text
 from conformance.rules import RULES
+from conformance.transcript import Line
 from conformance.verdicts import Outcome, Report, Verdict
-from conformance.wire import Line
 
 HOSTILE = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>]]>&lt;\x1b[31m\u202e\ud800\x00\r\n# SKIP ok 1"
 VERDICTS = tuple(Verdict)

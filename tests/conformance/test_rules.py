@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from support import document
 
-from conformance import rules
+from conformance import packets, rules
 from conformance.client import cases as client_cases
-from conformance.server import cases, context, runner
+from conformance.registry import without_case
+from conformance.server import cases, runner
 from conformance.verdicts import LEVELS
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "PROTOCOL.md"
@@ -46,15 +48,15 @@ def test_the_kit_has_the_replies_of_the_document() -> None:
         action: tuple(name for name, row in document.REPLIES.items() if action in row.answers)
         for action in document.REQUESTS
     }
-    assert {action: set(replies) for action, replies in context.REPLIES.items()} == {
+    assert {action: set(replies) for action, replies in packets.REPLIES.items()} == {
         action: set(replies) for action, replies in answers.items() if replies
-    }, "REPLIES in conformance/server/context.py"
+    }, "REPLIES in conformance/packets.py"
 
 
 def test_every_rule_that_can_be_seen_has_a_case() -> None:
     missing = [
         rule_id
-        for rule_id, why in runner.without_case(cases.load()).items()
+        for rule_id, why in without_case(cases.load(), runner.no_case).items()
         if why == runner.NO_CASE
     ]
     assert not missing
@@ -66,7 +68,7 @@ def test_no_rule_that_is_called_invisible_has_a_case() -> None:
 
 
 def test_rules_for_clients_have_a_case_about_clients() -> None:
-    seen = {rule_id for each in client_cases.REGISTRY.values() for rule_id in each.rules}
+    seen = {rule_id for each in client_cases.load() for rule_id in each.rules}
     assert [
         rule.id for rule in rules.RULES.values() if rule.side == "client" and rule.id not in seen
     ] == []
@@ -96,3 +98,14 @@ def test_globs_name_rules_and_nothing_else() -> None:
     }
     with pytest.raises(ValueError, match="X-NONE"):
         rules.matching(["X-NONE-*"])
+
+
+@pytest.mark.parametrize("every", [cases, client_cases], ids=["server", "client"])
+def test_every_module_with_cases_has_its_place_in_the_run(every: ModuleType) -> None:
+    assert every.__file__ is not None
+    with_cases = {
+        path
+        for path in Path(every.__file__).parent.rglob("*.py")
+        if "\n@case(" in path.read_text("utf-8")
+    }
+    assert {Path(module.__file__) for module in every.MODULES} == with_cases

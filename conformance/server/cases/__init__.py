@@ -1,28 +1,51 @@
-"""The cases, one module for each chapter of docs/PROTOCOL.md; how one is written stands in
-`conformance/server/context.py`.
+"""The cases about servers, a module or package for each chapter of docs/PROTOCOL.md.
 
-Owns the loading of its modules, nothing else.
+Owns the order in which they run; the module `conformance.server.context` shows how one is written.
 """
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
+from typing import Final
 
-from conformance.server.context import REGISTRY, Case
+from conformance.server.cases import (
+    accounts,
+    command_line,
+    contact,
+    files,
+    framing,
+    history,
+    json_errors,
+    limits,
+    messages,
+    order,
+    peers,
+    restart,
+    rooms,
+    sessions,
+    users_events,
+)
+from conformance.server.registry import REGISTRY, Case
+
+MODULES: Final = (
+    contact,
+    sessions,
+    framing,
+    messages,
+    order,
+    accounts,
+    json_errors,
+    rooms,
+    history,
+    files,
+    users_events,
+    peers,
+    limits,
+    command_line,
+    restart,
+)
+"""In the order in which they run: what later cases need comes first."""
 
 
 def load() -> list[Case]:
-    """Every case of every module of this package, in the order in which they run: by the module's
-    PLACE, its name, the case's place in it."""
-    modules = [
-        importlib.import_module(f"{__name__}.{info.name}")
-        for info in pkgutil.iter_modules(__path__)
-    ]
-    modules.sort(key=lambda module: (getattr(module, "PLACE", 50), module.__name__))
-    return [
-        each
-        for module in modules
-        for each in REGISTRY.values()
-        if each.body.__module__ == module.__name__
-    ]
+    """Return every case, in the order in which they run."""
+    return REGISTRY.cases_of(MODULES)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from conformance.packets import FUTURE, Packet, shown
 from conformance.server.cases.sessions import comes_free, log_in
-from conformance.server.context import FUTURE, Account, Bench, case
-from conformance.wire import Packet, shown
+from conformance.server.context import ServerContext
+from conformance.server.registry import case
+from conformance.server.target import Account
 
-PLACE = 40
 
-
-def register(bench: Bench, name: Any, password: Any) -> Packet:
+def register(context: ServerContext, name: Any, password: Any) -> Packet:
     """Try to register on a new connection; whatever is answered."""
-    guest = bench.guest()
+    guest = context.guest()
     reply = guest.request("register", {"chatid": name, "password": password})
     guest.close()
     return reply
@@ -25,14 +25,14 @@ def register(bench: Bench, name: Any, password: Any) -> Packet:
     offers="register",
     title="register makes an account and does not log in",
 )
-def makes_an_account(bench: Bench) -> None:
-    guest = bench.guest()
+def makes_an_account(context: ServerContext) -> None:
+    guest = context.guest()
     reply = guest.ask("register", {"password": guest.account.password})
-    bench.equal(bench.get(reply, "data.chatid", str), guest.chatid, "`data.chatid`")
-    bench.refused(
+    context.equal(context.get(reply, "data.chatid", str), guest.chatid, "`data.chatid`")
+    context.refused(
         guest.request("get_messages", {"room_id": "lobby", "from_time": FUTURE}), "not_logged_in"
     )
-    bench.equal(
+    context.equal(
         guest.login().get("action"),
         "login_success",
         "`action` of the answer to the login of the new account",
@@ -45,12 +45,12 @@ def makes_an_account(bench: Bench) -> None:
     offers="register",
     title="a name that is taken answers register_fail with code name_taken",
 )
-def name_taken(bench: Bench) -> None:
-    user = bench.user()
-    reply = register(bench, user.chatid, bench.password())
-    bench.equal(reply.get("action"), "register_fail", "`action` of the answer")
-    with bench.rule("R-ERR-6"):
-        bench.equal(bench.get(reply, "code", str), "name_taken", "`code` of register_fail")
+def name_taken(context: ServerContext) -> None:
+    user = context.user()
+    reply = register(context, user.chatid, context.password())
+    context.equal(reply.get("action"), "register_fail", "`action` of the answer")
+    with context.rule("R-ERR-6"):
+        context.equal(context.get(reply, "code", str), "name_taken", "`code` of register_fail")
 
 
 @case(
@@ -59,20 +59,20 @@ def name_taken(bench: Bench) -> None:
     offers="first_login",
     title="a login with a new name makes the account, and the next one needs its password",
 )
-def first_login(bench: Bench) -> None:
-    guest = bench.guest()
-    bench.equal(
+def first_login(context: ServerContext) -> None:
+    guest = context.guest()
+    context.equal(
         guest.login().get("action"), "login_success", "`action` of the answer to a new name"
     )
     guest.close()
-    reply = bench.guest(guest.account).login(password=bench.password())
-    bench.equal(
+    reply = context.guest(guest.account).login(password=context.password())
+    context.equal(
         reply.get("action"),
         "login_fail",
         "`action` of the answer to that name with another password",
     )
-    reply = bench.guest(Account("a b/c", bench.password())).login()
-    bench.refused(reply, "bad_packet")
+    reply = context.guest(Account("a b/c", context.password())).login()
+    context.refused(reply, "bad_packet")
 
 
 @case(
@@ -81,12 +81,12 @@ def first_login(bench: Bench) -> None:
     offers="register",
     title="register while logged in: another's name is forbidden, one's own is taken",
 )
-def register_while_on(bench: Bench) -> None:
-    user = bench.user()
-    reply = user.request("register", {"chatid": bench.name(), "password": bench.password()})
-    bench.refused(reply, "forbidden")
-    reply = user.request("register", {"chatid": user.chatid, "password": bench.password()})
-    bench.equal(reply.get("action"), "register_fail", "`action` of the answer for one's own name")
+def register_while_on(context: ServerContext) -> None:
+    user = context.user()
+    reply = user.request("register", {"chatid": context.name(), "password": context.password()})
+    context.refused(reply, "forbidden")
+    reply = user.request("register", {"chatid": user.chatid, "password": context.password()})
+    context.equal(reply.get("action"), "register_fail", "`action` of the answer for one's own name")
 
 
 @case(
@@ -95,14 +95,14 @@ def register_while_on(bench: Bench) -> None:
     offers="register",
     title="names of letters, digits, _ - . up to 32 characters are taken, in every script",
 )
-def good_names(bench: Bench) -> None:
-    tag = bench.name("x")[-9:]
+def good_names(context: ServerContext) -> None:
+    tag = context.name("x")[-9:]
     for name in ("x" * (32 - len(tag)) + tag, f"Zoë-1.{tag}", f"अनु{tag}"):
-        reply = register(bench, name, bench.password())
-        bench.equal(
+        reply = register(context, name, context.password())
+        context.equal(
             reply.get("action"), "register_success", f"`action` of the answer to the name {name!r}"
         )
-        bench.equal(bench.get(reply, "data.chatid", str), name, "`data.chatid`")
+        context.equal(context.get(reply, "data.chatid", str), name, "`data.chatid`")
 
 
 @case(
@@ -111,8 +111,8 @@ def good_names(bench: Bench) -> None:
     offers="register",
     title="names that are empty, too long, or hold blanks, slashes or something invisible are bad_packet",
 )
-def bad_names(bench: Bench) -> None:
-    guest = bench.guest()
+def bad_names(context: ServerContext) -> None:
+    guest = context.guest()
     for name in (
         "",
         "x" * 33,
@@ -126,13 +126,13 @@ def bad_names(bench: Bench) -> None:
         "a\u0000b",
         "\U0001f44d",
     ):
-        reply = guest.request("register", {"chatid": name, "password": bench.password()})
-        bench.check(
+        reply = guest.request("register", {"chatid": name, "password": context.password()})
+        context.check(
             reply.get("action") == "error",
             f"`error` for the name {name!r}",
             f"this came: {shown(reply)}",
         )
-        bench.refused(reply, "bad_packet", original="register")
+        context.refused(reply, "bad_packet", original="register")
 
 
 @case(
@@ -141,24 +141,26 @@ def bad_names(bench: Bench) -> None:
     offers=["register", "limits"],
     title="names are the same in every case and width, and are shown as they were registered",
 )
-def names_fold(bench: Bench) -> None:
-    account = Account(bench.name("Anna"), bench.password())
-    with bench.given("an account"):
-        bench.equal(
-            register(bench, account.chatid, account.password).get("action"),
+def names_fold(context: ServerContext) -> None:
+    account = Account(context.name("Anna"), context.password())
+    with context.given("an account"):
+        context.equal(
+            register(context, account.chatid, account.password).get("action"),
             "register_success",
             "`action`",
         )
     wide = account.chatid.replace("A", "\uff21").replace("n", "\uff4e")
     for other in (account.chatid.upper(), wide):
-        reply = register(bench, other, bench.password())
-        bench.equal(
+        reply = register(context, other, context.password())
+        context.equal(
             reply.get("action"),
             "register_fail",
             f"`action` of the answer to registering {other!r} beside {account.chatid!r}",
         )
-    user = log_in(bench, Account(account.chatid.swapcase(), account.password))
-    bench.equal(bench.get(user.login_success, "data.chatid", str), account.chatid, "`data.chatid`")
+    user = log_in(context, Account(account.chatid.swapcase(), account.password))
+    context.equal(
+        context.get(user.login_success, "data.chatid", str), account.chatid, "`data.chatid`"
+    )
 
 
 @case(
@@ -167,23 +169,23 @@ def names_fold(bench: Bench) -> None:
     offers="register",
     title="a password has 1 to 128 characters without NUL",
 )
-def passwords(bench: Bench) -> None:
-    guest = bench.guest()
+def passwords(context: ServerContext) -> None:
+    guest = context.guest()
     for password in ("", "p" * 129, "a\u0000b", 17, None):
         reply = guest.request("register", {"chatid": guest.chatid, "password": password})
-        bench.check(
+        context.check(
             reply.get("action") == "error",
             f"`error` for the password {password!r}",
             f"this came: {shown(reply)}",
         )
-        bench.refused(reply, "bad_packet", original="register")
+        context.refused(reply, "bad_packet", original="register")
     account = Account(guest.chatid, ("é👍 " + "p" * 128)[:128])
-    bench.equal(
-        register(bench, account.chatid, account.password).get("action"),
+    context.equal(
+        register(context, account.chatid, account.password).get("action"),
         "register_success",
         "`action` for 128 characters",
     )
-    log_in(bench, account)
+    log_in(context, account)
 
 
 @case(
@@ -192,24 +194,24 @@ def passwords(bench: Bench) -> None:
     offers="change_password",
     title="change_password: the new one counts, and the session goes on",
 )
-def change_password(bench: Bench) -> None:
-    account = bench.account(fresh=True)
-    user = log_in(bench, account)
-    new = Account(account.chatid, bench.password())
+def change_password(context: ServerContext) -> None:
+    account = context.account(fresh=True)
+    user = log_in(context, account)
+    new = Account(account.chatid, context.password())
     reply = user.ask(
         "change_password", {"password": account.password, "new_password": new.password}
     )
-    bench.equal(bench.get(reply, "data.chatid", str), account.chatid, "`data.chatid`")
+    context.equal(context.get(reply, "data.chatid", str), account.chatid, "`data.chatid`")
     again = user.request("get_messages", {"room_id": "lobby", "from_time": FUTURE})
-    bench.check(
+    context.check(
         again.get("code") != "not_logged_in",
         "that the session goes on",
         f"this came: {shown(again)}",
     )
     user.close()
-    reply = bench.guest(account).login()
-    bench.equal(reply.get("action"), "login_fail", "`action` of the answer to the old password")
-    comes_free(bench, new)
+    reply = context.guest(account).login()
+    context.equal(reply.get("action"), "login_fail", "`action` of the answer to the old password")
+    comes_free(context, new)
 
 
 @case(
@@ -218,12 +220,12 @@ def change_password(bench: Bench) -> None:
     offers="change_password",
     title="change_password with a wrong old password is forbidden and changes nothing",
 )
-def change_password_wrongly(bench: Bench) -> None:
-    account = bench.account(fresh=True)
-    user = log_in(bench, account)
+def change_password_wrongly(context: ServerContext) -> None:
+    account = context.account(fresh=True)
+    user = log_in(context, account)
     reply = user.request(
-        "change_password", {"password": bench.password(), "new_password": bench.password()}
+        "change_password", {"password": context.password(), "new_password": context.password()}
     )
-    bench.refused(reply, "forbidden", original="change_password")
+    context.refused(reply, "forbidden", original="change_password")
     user.close()
-    comes_free(bench, account)
+    comes_free(context, account)

@@ -6,18 +6,19 @@ from __future__ import annotations
 import os
 import re
 
-from conformance.server.context import Bench, NotOffered, case
+from conformance.endings import NotOffered
+from conformance.server.context import ServerContext
 from conformance.server.process import ServerCommand
+from conformance.server.registry import case
 
-PLACE = 95
 LISTENING = re.compile(r"listening on (\S+):(\d+)")
 
 
-def process_of(bench: Bench) -> ServerCommand:
+def process_of(context: ServerContext) -> ServerCommand:
     """The server's process; NOT OFFERED where the kit did not start it."""
-    if bench.target.process is None:
+    if context.target.process is None:
         raise NotOffered("a server that the kit starts", "use --start-cmd")
-    return bench.target.process
+    return context.target.process
 
 
 @case(
@@ -26,18 +27,18 @@ def process_of(bench: Bench) -> ServerCommand:
     last=True,
     title="once it listens the server prints a line with `listening on HOST:PORT`",
 )
-def says_where_it_listens(bench: Bench) -> None:
-    process = process_of(bench)
+def says_where_it_listens(context: ServerContext) -> None:
+    process = process_of(context)
     process.restart()
-    line = process.wait_for_line(LISTENING, bench.target.timeout)
-    bench.check(
+    line = process.wait_for_line(LISTENING, context.target.timeout)
+    context.check(
         bool(line),
         "a line with `listening on HOST:PORT`",
         f"it printed: {process.output()[-300:]!r}",
     )
     found = LISTENING.search(line)
     if found is not None:
-        bench.equal(int(found[2]), process.port, "the port that was told")
+        context.equal(int(found[2]), process.port, "the port that was told")
 
 
 @case(
@@ -46,13 +47,13 @@ def says_where_it_listens(bench: Bench) -> None:
     last=True,
     title="at SIGTERM the server ends with exit status 0",
 )
-def ends_at_sigterm(bench: Bench) -> None:
-    process = process_of(bench)
+def ends_at_sigterm(context: ServerContext) -> None:
+    process = process_of(context)
     if os.name == "nt":
         raise NotOffered("SIGTERM", "Windows has none")
     status = process.terminate()
     process.start()
-    bench.check(
+    context.check(
         status == 0,
         "exit status 0 after SIGTERM",
         "it had to be killed" if status is None else f"it was {status}",

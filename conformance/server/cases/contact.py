@@ -3,9 +3,8 @@ worth asking."""
 
 from __future__ import annotations
 
-from conformance.server.context import Bench, case
-
-PLACE = 0
+from conformance.server.context import ServerContext
+from conformance.server.registry import case
 
 
 @case(
@@ -13,20 +12,23 @@ PLACE = 0
     title="a login is answered by a frame: 4-byte big-endian length, then one JSON object",
     gate=True,
 )
-def answers_with_a_frame(bench: Bench) -> None:
-    wire = bench.connect()
+def answers_with_a_frame(context: ServerContext) -> None:
+    wire = context.connect()
     wire.send(
-        {"action": "login", "data": {"chatid": bench.name("nobody"), "password": bench.password()}}
+        {
+            "action": "login",
+            "data": {"chatid": context.name("nobody"), "password": context.password()},
+        }
     )
     reply = wire.receive()
-    action = bench.get(reply, "action", str)
-    bench.target.offered["first_login"] = action == "login_success"
+    action = context.get(reply, "action", str)
+    context.target.offered["first_login"] = action == "login_success"
 
 
 @case(rules=["R-ERR-7"], title="after an error the connection lives")
-def lives_after_an_error(bench: Bench) -> None:
-    user = bench.user()
-    reply = user.request("get_messages", {"room_id": bench.room_id(), "from_time": "no time"})
-    with bench.given("an `error`"):
-        bench.refused(reply)
+def lives_after_an_error(context: ServerContext) -> None:
+    user = context.user()
+    reply = user.request("get_messages", {"room_id": context.room_id(), "from_time": "no time"})
+    with context.given("an `error`"):
+        context.refused(reply)
     user.fence()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from conformance.wire import Packet
+from conformance.packets import Packet
 
 SERVERS_OWN = (
     "login_success",

@@ -7,11 +7,12 @@ import json
 import struct
 import time
 
-from conformance.server.cases.steps import accounts_are_few
-from conformance.server.context import FUTURE, REPLIES, Bench, User, case
-from conformance.wire import Packet, Silence, Wire, WireProblem, encode, shown
+from conformance.packets import FUTURE, REPLIES, Packet, encode, shown
+from conformance.server.context import ServerContext
+from conformance.server.registry import case
+from conformance.server.user import User
+from conformance.wire import Silence, Wire, WireProblem
 
-PLACE = 15
 FRAME_BEFORE_LOGIN = 65_536
 FRAME_AFTER_LOGIN = 1_048_576
 IDLE_SECONDS = 30.0
@@ -37,11 +38,11 @@ def filled(packet: Packet, size: int) -> bytes:
     return encode({**packet, "filling": "x" * (size - empty)})[4:]
 
 
-def understood(bench: Bench, wire: Wire, what: str) -> None:
+def understood(context: ServerContext, wire: Wire, what: str) -> None:
     """Fail unless the probe that was sent is answered as a packet that was read."""
     reply = wire.expect("error")
     code = reply.get("code", "not_logged_in")
-    bench.check(
+    context.check(
         code not in ("bad_frame", "bad_json", "bad_packet"),
         f"an answer to {what} that was understood",
         f"this came: {shown(reply)}",
@@ -64,9 +65,9 @@ def read_as(reply: Packet) -> object:
     return reply.get("action")
 
 
-def is_read(bench: Bench, user: User, action: str, what: str) -> None:
+def is_read(context: ServerContext, user: User, action: str, what: str) -> None:
     """Fail unless the next answer shows that the request was read."""
-    bench.equal(read_as(user.reply(action)), REPLIES[action][0], what)
+    context.equal(read_as(user.reply(action)), REPLIES[action][0], what)
 
 
 def max_frame(user: User) -> int:
@@ -77,27 +78,29 @@ def max_frame(user: User) -> int:
     return told if isinstance(told, int) and told > 0 else FRAME_AFTER_LOGIN
 
 
-def refused_and_closed(bench: Bench, wire: Wire, header: bytes, rest: bytes = b"") -> Packet:
+def refused_and_closed(
+    context: ServerContext, wire: Wire, header: bytes, rest: bytes = b""
+) -> Packet:
     """Send a header that can't be followed: `bad_frame` must come, and then the end."""
     wire.send_raw(header + rest, "a frame that can't be read")
-    with bench.rule("R-FRAME-5"):
+    with context.rule("R-FRAME-5"):
         packets = wire.wait_closed()
         errors = [packet for packet in packets if packet.get("action") == "error"]
-        bench.check(
+        context.check(
             bool(errors),
             "`error` with code `bad_frame` before the connection is closed",
             "nothing came before the end",
         )
-        bench.refused(errors[-1], "bad_frame")
+        context.refused(errors[-1], "bad_frame")
     return errors[-1]
 
 
 @case(rules=["R-FRAME-1"], title="the length counts bytes and not characters")
-def length_in_bytes(bench: Bench) -> None:
-    sender, hearer = bench.users(2)
-    room, said = bench.room_id(), "äöü 漢字 👍🏽 " + bench.text()
+def length_in_bytes(context: ServerContext) -> None:
+    sender, hearer = context.users(2)
+    room, said = context.room_id(), "äöü 漢字 👍🏽 " + context.text()
     opened = sender.ask("send_message", {"room_id": room, "content": said}, want="character_count")
-    sender.confirm(room, said, bench.get(opened, "data.transaction_id", str))
+    sender.confirm(room, said, context.get(opened, "data.transaction_id", str))
     hearer.hear_this(room, said)
     hearer.fence()
 
@@ -106,8 +109,8 @@ def length_in_bytes(bench: Bench) -> None:
     rules=["R-FRAME-1"],
     title="the same JSON may be written in other ways: blanks, other order, escapes",
 )
-def other_ways_to_write_json(bench: Bench) -> None:
-    user = bench.user()
+def other_ways_to_write_json(context: ServerContext) -> None:
+    user = context.user()
     packet = user.packet("get_messages", {"room_id": "lobby", "from_time": FUTURE})
     turned = {key: packet[key] for key in reversed(packet)}
     escaped = (
@@ -122,58 +125,58 @@ def other_ways_to_write_json(bench: Bench) -> None:
         escaped,
     ):
         user.wire.send_frame(body.encode())
-        is_read(bench, user, "get_messages", "the answer to that spelling")
+        is_read(context, user, "get_messages", "the answer to that spelling")
 
 
 # --- split and joined
 
 
 @case(rules=["R-FRAME-2"], level="robust", title="a frame that comes byte by byte is understood")
-def byte_by_byte(bench: Bench) -> None:
-    user = bench.user()
+def byte_by_byte(context: ServerContext) -> None:
+    user = context.user()
     user.wire.send_split(user.packet("get_messages", {"room_id": "lobby", "from_time": FUTURE}))
-    is_read(bench, user, "get_messages", "the answer to a frame in pieces of a byte")
+    is_read(context, user, "get_messages", "the answer to a frame in pieces of a byte")
 
 
 @case(
     rules=["R-FRAME-2"],
     title="a frame that is split anywhere is understood: in the length, behind it, in the middle of a character",
 )
-def split_anywhere(bench: Bench) -> None:
-    sender, hearer = bench.users(2)
-    room, said = bench.room_id(), "👍" * 3 + bench.text()
+def split_anywhere(context: ServerContext) -> None:
+    sender, hearer = context.users(2)
+    room, said = context.room_id(), "👍" * 3 + context.text()
     sender.send("send_message", {"room_id": room, "content": "the first"})
     opened = sender.reply("send_message")
-    sender.confirm(room, "the first", bench.get(opened, "data.transaction_id", str))
+    sender.confirm(room, "the first", context.get(opened, "data.transaction_id", str))
     packet = sender.packet("send_message", {"room_id": room, "content": said})
     inside = encode(packet).index("👍".encode()) + 2
     for sizes in ([2], [4], [5], [inside], [1, 3, 1, inside]):
-        other = bench.connect()
+        other = context.connect()
         other.close()
         sender.wire.send_split(packet, sizes)
         hearer.fence()
         opened = sender.reply("send_message")
-        bench.equal(
+        context.equal(
             opened.get("action"),
             "character_count",
             f"the answer to a frame in pieces of {sizes} bytes and the rest",
         )
-        sender.confirm(room, said, bench.get(opened, "data.transaction_id", str))
+        sender.confirm(room, said, context.get(opened, "data.transaction_id", str))
         while hearer.hear(room)["data"]["content"] != said:
-            bench.transcript.note("an earlier message", hearer.chatid)
+            context.transcript.note("an earlier message", hearer.chatid)
 
 
 @case(rules=["R-FRAME-2"], title="many frames in one piece are all understood, in order")
-def joined(bench: Bench) -> None:
-    user = bench.user()
-    room = bench.room_id()
-    user.say(room, bench.text())
+def joined(context: ServerContext) -> None:
+    user = context.user()
+    room = context.room_id()
+    user.say(room, context.text())
     lists = user.packet("get_messages", {"room_id": room, "from_time": FUTURE})
     files = user.packet("file_list_req", {"room_id": room})
     user.wire.send_together([lists, files, files, lists, files])
     wanted = ["messages_list", "file_list_req", "file_list_req", "messages_list", "file_list_req"]
-    came = [read_as(user.wire.expect("messages_list", "file_list_req", "error")) for _ in wanted]
-    bench.equal(came, wanted, "the answers to five requests in one piece")
+    actual = [read_as(user.wire.expect("messages_list", "file_list_req", "error")) for _ in wanted]
+    context.equal(actual, wanted, "the answers to five requests in one piece")
 
 
 @case(
@@ -181,14 +184,14 @@ def joined(bench: Bench) -> None:
     level="robust",
     title="one and a half frames in one piece, then the rest, are two requests",
 )
-def one_and_a_half(bench: Bench) -> None:
-    user = bench.user()
+def one_and_a_half(context: ServerContext) -> None:
+    user = context.user()
     data = encode(user.packet("get_messages", {"room_id": "lobby", "from_time": FUTURE}))
     whole = data * 6
     for place in range(0, len(whole), len(data) * 3 // 2):
         user.wire.send_raw(whole[place : place + len(data) * 3 // 2], "one and a half frames")
     for _ in range(6):
-        is_read(bench, user, "get_messages", "the answer to each request")
+        is_read(context, user, "get_messages", "the answer to each request")
 
 
 # --- lengths
@@ -199,11 +202,11 @@ def one_and_a_half(bench: Bench) -> None:
     level="robust",
     title="before login a frame of 65,536 bytes is read, and one byte more is not",
 )
-def largest_before_login(bench: Bench) -> None:
-    wire = bench.connect()
+def largest_before_login(context: ServerContext) -> None:
+    wire = context.connect()
     wire.send_frame(filled(probe(), FRAME_BEFORE_LOGIN), f"{FRAME_BEFORE_LOGIN} bytes")
-    understood(bench, wire, f"a frame of {FRAME_BEFORE_LOGIN} bytes before login")
-    refused_and_closed(bench, bench.connect(), struct.pack(">I", FRAME_BEFORE_LOGIN + 1))
+    understood(context, wire, f"a frame of {FRAME_BEFORE_LOGIN} bytes before login")
+    refused_and_closed(context, context.connect(), struct.pack(">I", FRAME_BEFORE_LOGIN + 1))
 
 
 @case(
@@ -211,13 +214,13 @@ def largest_before_login(bench: Bench) -> None:
     level="robust",
     title="after login a frame of `limits.max_frame` bytes is read, and one byte more is not",
 )
-def largest_after_login(bench: Bench) -> None:
-    user = bench.user(own=True)
+def largest_after_login(context: ServerContext) -> None:
+    user = context.user(own=True)
     size = max_frame(user)
     packet = user.packet("get_messages", {"room_id": "lobby", "from_time": FUTURE})
     user.wire.send_frame(filled(packet, size), f"{size} bytes")
-    is_read(bench, user, "get_messages", f"the answer to a frame of {size} bytes")
-    refused_and_closed(bench, user.wire, struct.pack(">I", size + 1))
+    is_read(context, user, "get_messages", f"the answer to a frame of {size} bytes")
+    refused_and_closed(context, user.wire, struct.pack(">I", size + 1))
 
 
 @case(
@@ -225,10 +228,10 @@ def largest_after_login(bench: Bench) -> None:
     level="robust",
     title="a length of 0 or over the limit is answered `bad_frame`, and the connection is closed",
 )
-def lengths_that_can_not_be(bench: Bench) -> None:
+def lengths_that_can_not_be(context: ServerContext) -> None:
     for length in (0, FRAME_AFTER_LOGIN * 64, 2**31, 2**32 - 1):
-        reply = refused_and_closed(bench, bench.connect(), struct.pack(">I", length))
-        bench.equal(
+        reply = refused_and_closed(context, context.connect(), struct.pack(">I", length))
+        context.equal(
             reply.get("original_action"), "unknown", "`original_action` of `bad_frame`", "R-ERR-2"
         )
 
@@ -238,9 +241,9 @@ def lengths_that_can_not_be(bench: Bench) -> None:
     level="robust",
     title="the answer `bad_frame` arrives, although more bytes are on their way to the server",
 )
-def the_answer_arrives(bench: Bench) -> None:
+def the_answer_arrives(context: ServerContext) -> None:
     for rest in (b"x" * 100, b"x" * 60_000):
-        refused_and_closed(bench, bench.connect(), struct.pack(">I", 2**32 - 1), rest)
+        refused_and_closed(context, context.connect(), struct.pack(">I", 2**32 - 1), rest)
 
 
 @case(
@@ -248,9 +251,9 @@ def the_answer_arrives(bench: Bench) -> None:
     level="robust",
     title="`bad_frame` of one connection does no harm to others, and what came before it counts",
 )
-def others_live_on(bench: Bench) -> None:
-    user, other = bench.user(own=True), bench.user()
-    room = bench.room_id()
+def others_live_on(context: ServerContext) -> None:
+    user, other = context.user(own=True), context.user()
+    room = context.room_id()
     user.say(room, "said before")
     request = encode(user.packet("get_messages", {"room_id": room, "from_time": FUTURE}))
     user.wire.send_raw(request + bytes(4), "a request, then a frame of length 0")
@@ -260,8 +263,8 @@ def others_live_on(bench: Bench) -> None:
         for packet in packets
         if packet.get("action") in ("messages_list", "error")
     ]
-    bench.equal(actions, ["messages_list", "error"], "what came before the end")
-    bench.equal(
+    context.equal(actions, ["messages_list", "error"], "what came before the end")
+    context.equal(
         [each["content"] for each in other.history(room)],
         ["said before"],
         "what another user reads after that",
@@ -273,7 +276,7 @@ def others_live_on(bench: Bench) -> None:
     level="robust",
     title="the message of `bad_frame` names the length, and a protocol that it looks like",
 )
-def the_message_names_the_length(bench: Bench) -> None:
+def the_message_names_the_length(context: ServerContext) -> None:
     looks: dict[bytes, tuple[str, ...]] = {
         b"\x7f\x00\x00\x01": (),
         b"GET / HTTP/1.1\r\nHost: chat\r\n\r\n": ("HTTP", "web"),
@@ -282,17 +285,17 @@ def the_message_names_the_length(bench: Bench) -> None:
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(40): ("TLS", "SSL"),
     }
     for sent, words in looks.items():
-        reply = refused_and_closed(bench, bench.connect(), sent)
-        message = bench.get(reply, "message", str)
+        reply = refused_and_closed(context, context.connect(), sent)
+        message = context.get(reply, "message", str)
         length = int.from_bytes(sent[:4], "big")
         digits = "".join(letter for letter in message if letter.isdecimal() or letter.isspace())
-        bench.check(
+        context.check(
             str(length) in digits or str(length) in message.replace(",", "").replace("_", ""),
             f"a message that names {length}",
             f"it was {message!r}",
         )
         named = not words or any(word.lower() in message.lower() for word in words)
-        bench.check(
+        context.check(
             named, f"a message that says it looks like {' or '.join(words)}", f"it was {message!r}"
         )
 
@@ -302,12 +305,12 @@ def the_message_names_the_length(bench: Bench) -> None:
     level="robust",
     title="many headers that promise much keep nobody from being served",
 )
-def promises(bench: Bench) -> None:
-    wires = [bench.connect() for _ in range(50)]
+def promises(context: ServerContext) -> None:
+    wires = [context.connect() for _ in range(50)]
     for wire in wires:
         wire.send_raw(struct.pack(">I", FRAME_BEFORE_LOGIN) + b"{", "a header and one byte")
-    sender, hearer = bench.users(2)
-    room, said = bench.room_id(), bench.text()
+    sender, hearer = context.users(2)
+    room, said = context.room_id(), context.text()
     sender.say(room, said)
     hearer.hear_this(room, said)
 
@@ -315,21 +318,21 @@ def promises(bench: Bench) -> None:
 # --- what never ends
 
 
-def closed_in_time(bench: Bench, wire: Wire, began: float, what: str) -> None:
+def closed_in_time(context: ServerContext, wire: Wire, began: float, what: str) -> None:
     """Fail unless the connection is closed when 30 s, and a little, are over."""
     try:
         # However late it is, what has come meanwhile must first be read.
         wire.wait_closed(
-            max(bench.target.timeout, began + IDLE_SECONDS + LATE_SECONDS - time.monotonic())
+            max(context.target.timeout, began + IDLE_SECONDS + LATE_SECONDS - time.monotonic())
         )
     except Silence:
-        bench.fail(
+        context.fail(
             f"{what} to be closed {IDLE_SECONDS:g} s later",
             f"it was still open after {time.monotonic() - began:.0f} s",
         )
 
 
-def not_closed_yet(bench: Bench, wire: Wire, began: float, what: str) -> None:
+def not_closed_yet(context: ServerContext, wire: Wire, began: float, what: str) -> None:
     """Fail where the connection is closed although its time has not come; says nothing when it may
     have come."""
     if time.monotonic() > began + IDLE_SECONDS - 8:
@@ -340,26 +343,26 @@ def not_closed_yet(bench: Bench, wire: Wire, began: float, what: str) -> None:
         return
     except WireProblem as problem:
         if time.monotonic() < began + IDLE_SECONDS - 4:
-            bench.fail(f"{what} to be left open for {IDLE_SECONDS:g} s", problem.came)
+            context.fail(f"{what} to be left open for {IDLE_SECONDS:g} s", problem.actual)
 
 
-def half_a_frame(bench: Bench) -> tuple[Wire, float] | None:
+def half_a_frame(context: ServerContext) -> tuple[Wire, float] | None:
     """Somebody who is logged in sends the beginning of a frame, when the run begins; None where
     accounts are few."""
-    return None if accounts_are_few(bench) else half_a_frame_now(bench)
+    return None if context.people.accounts_are_few() else half_a_frame_now(context)
 
 
-def half_a_frame_now(bench: Bench) -> tuple[Wire, float]:
+def half_a_frame_now(context: ServerContext) -> tuple[Wire, float]:
     """Somebody who is logged in sends the beginning of a frame; the connection, and when."""
-    user = bench.user(own=True)
+    user = context.user(own=True)
     data = encode(user.packet("get_messages", {"room_id": "lobby", "from_time": FUTURE}))
     user.wire.send_raw(data[:-5], "a frame without its last five bytes")
     return user.wire, time.monotonic()
 
 
-def nobody_logs_in(bench: Bench) -> tuple[Wire, Wire, float]:
+def nobody_logs_in(context: ServerContext) -> tuple[Wire, Wire, float]:
     """Two connections that do not log in, one silent and one that asks, when the run begins."""
-    silent, asking = bench.connect("silent"), bench.connect("asking")
+    silent, asking = context.connect("silent"), context.connect("asking")
     asking.send(probe())
     asking.receive()
     return silent, asking, time.monotonic()
@@ -371,10 +374,10 @@ def nobody_logs_in(bench: Bench) -> tuple[Wire, Wire, float]:
     early=half_a_frame,
     title="a frame that has begun and does not end ends the connection after 30 s",
 )
-def frame_without_end(bench: Bench) -> None:
-    wire, began = bench.early or half_a_frame_now(bench)
-    not_closed_yet(bench, wire, began, "the connection with half a frame")
-    closed_in_time(bench, wire, began, "the connection with half a frame")
+def frame_without_end(context: ServerContext) -> None:
+    wire, began = context.early or half_a_frame_now(context)
+    not_closed_yet(context, wire, began, "the connection with half a frame")
+    closed_in_time(context, wire, began, "the connection with half a frame")
 
 
 @case(
@@ -383,24 +386,24 @@ def frame_without_end(bench: Bench) -> None:
     early=nobody_logs_in,
     title="a connection that does not log in is closed after 30 s",
 )
-def no_login(bench: Bench) -> None:
-    silent, asking, began = bench.early
+def no_login(context: ServerContext) -> None:
+    silent, asking, began = context.early
     for wire in (silent, asking):
-        not_closed_yet(bench, wire, began, "the connection without a login")
+        not_closed_yet(context, wire, began, "the connection without a login")
     for wire in (silent, asking):
-        closed_in_time(bench, wire, began, "the connection without a login")
+        closed_in_time(context, wire, began, "the connection without a login")
 
 
-def logged_out(bench: Bench) -> tuple[Wire, float] | None:
+def logged_out(context: ServerContext) -> tuple[Wire, float] | None:
     """Somebody logs out and says nothing more, when the run begins; None where accounts are few."""
-    bench.release(keep=True)
-    return None if accounts_are_few(bench) else logged_out_now(bench)
+    context.people.release(keep=True)
+    return None if context.people.accounts_are_few() else logged_out_now(context)
 
 
-def logged_out_now(bench: Bench) -> tuple[Wire, float]:
+def logged_out_now(context: ServerContext) -> tuple[Wire, float]:
     """Somebody logs out and says nothing more; the connection, and when."""
-    user = bench.user(own=True)
-    with bench.given("a logout"):
+    user = context.user(own=True)
+    with context.given("a logout"):
         user.ask("logout")
     return user.wire, time.monotonic()
 
@@ -412,6 +415,6 @@ def logged_out_now(bench: Bench) -> tuple[Wire, float]:
     early=logged_out,
     title="a connection that is logged out is closed after 30 s",
 )
-def no_second_login(bench: Bench) -> None:
-    wire, began = bench.early or logged_out_now(bench)
-    closed_in_time(bench, wire, began, "the connection after `logout`")
+def no_second_login(context: ServerContext) -> None:
+    wire, began = context.early or logged_out_now(context)
+    closed_in_time(context, wire, began, "the connection after `logout`")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
+from conformance.packets import FUTURE, PAST, Packet, shown
 from conformance.server.cases.steps import another_session
-from conformance.server.context import FUTURE, PAST, Bench, User, case
-from conformance.wire import Packet, shown
-
-PLACE = 55
+from conformance.server.context import ServerContext
+from conformance.server.registry import case
+from conformance.server.user import User
 
 
 def contents(messages: list[Packet]) -> list[str]:
@@ -16,21 +16,21 @@ def contents(messages: list[Packet]) -> list[str]:
     return [message["content"] for message in messages]
 
 
-def page(bench: Bench, user: User, room: str, **data: object) -> tuple[list[int], bool]:
+def page(context: ServerContext, user: User, room: str, **data: object) -> tuple[list[int], bool]:
     """The ids of one page and its `has_more`."""
     reply = user.ask("get_messages", {"room_id": room, **data})
-    messages = bench.get(reply, "data.messages", list)
-    return [bench.get(message, "message_id", int) for message in messages], bench.get(
+    messages = context.get(reply, "data.messages", list)
+    return [context.get(message, "message_id", int) for message in messages], context.get(
         reply, "data.has_more", bool
     )
 
 
-def spoken(bench: Bench, user: User, room: str, count: int) -> list[int]:
+def spoken(context: ServerContext, user: User, room: str, count: int) -> list[int]:
     """Say so many messages and return their ids."""
     ids = []
     for number in range(count):
-        said = user.say(room, f"{number} {bench.text()}")
-        bench.check(
+        said = user.say(room, f"{number} {context.text()}")
+        context.check(
             said.message_id is not None,
             "`message_id` in the ack",
             f"this came: {shown(said.ack)}",
@@ -44,26 +44,26 @@ def spoken(bench: Bench, user: User, room: str, count: int) -> list[int]:
     rules=["R-HIST-1"],
     title="`get_messages` tells the messages of a room, oldest first, with id, sender, content and time",
 )
-def messages_of_a_room(bench: Bench) -> None:
-    first, second = bench.users(2)
-    room, elsewhere = bench.room_id(), bench.room_id()
+def messages_of_a_room(context: ServerContext) -> None:
+    first, second = context.users(2)
+    room, elsewhere = context.room_id(), context.room_id()
     said = []
     for user in (first, second, first):
-        text = bench.text()
+        text = context.text()
         ack = user.say(room, text).ack
-        user.say(elsewhere, bench.text())
+        user.say(elsewhere, context.text())
         said.append((user.chatid, text, ack))
     for reader in (first, second):
         reply = reader.ask("get_messages", {"room_id": room, "from_time": PAST})
-        bench.equal(bench.get(reply, "data.room_id", str), room, "`room_id` of `messages_list`")
+        context.equal(context.get(reply, "data.room_id", str), room, "`room_id` of `messages_list`")
         messages = reader.history(room)
-        bench.equal(
+        context.equal(
             [(each["sender_chatid"], each["content"]) for each in messages],
             [(who, text) for who, text, _ in said],
             "who said what",
         )
-        ids = [bench.get(each, "message_id", int) for each in messages]
-        bench.check(ids == sorted(set(ids)), "`message_id` to grow", f"the ids are {shown(ids)}")
+        ids = [context.get(each, "message_id", int) for each in messages]
+        context.check(ids == sorted(set(ids)), "`message_id` to grow", f"the ids are {shown(ids)}")
 
 
 @case(
@@ -72,13 +72,13 @@ def messages_of_a_room(bench: Bench) -> None:
     offers="message_id",
     title="history has the `message_id` and the `timestamp` of the ack",
 )
-def as_the_ack_said(bench: Bench) -> None:
-    user = bench.user()
-    room = bench.room_id()
-    said = [user.say(room, bench.text()) for _ in range(2)]
-    came = [(each.get("message_id"), each["timestamp"]) for each in user.history(room)]
-    bench.equal(
-        came, [(each.message_id, each.timestamp) for each in said], "`message_id` and `timestamp`"
+def as_the_ack_said(context: ServerContext) -> None:
+    user = context.user()
+    room = context.room_id()
+    said = [user.say(room, context.text()) for _ in range(2)]
+    actual = [(each.get("message_id"), each["timestamp"]) for each in user.history(room)]
+    context.equal(
+        actual, [(each.message_id, each.timestamp) for each in said], "`message_id` and `timestamp`"
     )
 
 
@@ -86,18 +86,18 @@ def as_the_ack_said(bench: Bench) -> None:
     rules=["R-HIST-2"],
     title="with `from_time` the list holds what was said at that time or later, and nothing earlier",
 )
-def from_a_time_on(bench: Bench) -> None:
-    user, reader = bench.users(2)
-    room = bench.room_id()
-    said = [bench.text() for _ in range(2)]
+def from_a_time_on(context: ServerContext) -> None:
+    user, reader = context.users(2)
+    room = context.room_id()
+    said = [context.text() for _ in range(2)]
     for text in said:
         user.say(room, text)
-    bench.equal(contents(reader.history(room, from_time=FUTURE)), [], "what is to come")
+    context.equal(contents(reader.history(room, from_time=FUTURE)), [], "what is to come")
     messages = reader.history(room, from_time=PAST)
-    bench.equal(contents(messages), said, "everything")
+    context.equal(contents(messages), said, "everything")
     last = messages[-1]["timestamp"]
     expected = [each["content"] for each in messages if each["timestamp"] >= last]
-    bench.equal(
+    context.equal(
         contents(reader.history(room, from_time=last)),
         expected,
         f"what was said at {last} or later",
@@ -109,10 +109,10 @@ def from_a_time_on(bench: Bench) -> None:
     level="full",
     title="without `from_time`, `after_id` and `before_id` the request is `bad_packet`",
 )
-def from_nowhere(bench: Bench) -> None:
-    user = bench.user()
+def from_nowhere(context: ServerContext) -> None:
+    user = context.user()
     for data in ({"room_id": "lobby"}, {"room_id": "lobby", "limit": 10}):
-        bench.refused(user.request("get_messages", data), "bad_packet", original="get_messages")
+        context.refused(user.request("get_messages", data), "bad_packet", original="get_messages")
 
 
 @case(
@@ -120,13 +120,13 @@ def from_nowhere(bench: Bench) -> None:
     level="full",
     title="`from_time` takes `Z`, any offset and fractions of a second",
 )
-def ways_to_write_a_time(bench: Bench) -> None:
-    user = bench.user()
-    room, text = bench.room_id(), bench.text()
+def ways_to_write_a_time(context: ServerContext) -> None:
+    user = context.user()
+    room, text = context.room_id(), context.text()
     user.say(room, text)
-    with bench.given("the room's history"):
+    with context.given("the room's history"):
         (stored,) = user.history(room) or [{}]
-        moment = moment_of(bench, bench.get(stored, "timestamp", str))
+        moment = moment_of(context, context.get(stored, "timestamp", str))
     for hours in (-8.0, 1.0, 5.5):
         there = moment.astimezone(timezone(timedelta(hours=hours)))
         for written, found in (
@@ -134,7 +134,7 @@ def ways_to_write_a_time(bench: Bench) -> None:
             (there - timedelta(seconds=1), 1),
             (there + timedelta(seconds=1), 0),
         ):
-            bench.equal(
+            context.equal(
                 len(user.history(room, from_time=written.isoformat())),
                 found,
                 f"how many messages are at or after {written.isoformat()}",
@@ -146,7 +146,7 @@ def ways_to_write_a_time(bench: Bench) -> None:
         f"{moment - timedelta(seconds=1):%Y-%m-%dT%H:%M:%S}.5Z": 1,
     }
     for written_so, found in near.items():
-        bench.equal(
+        context.equal(
             len(user.history(room, from_time=written_so)),
             found,
             f"how many messages are at or after {written_so}",
@@ -158,8 +158,8 @@ def ways_to_write_a_time(bench: Bench) -> None:
     level="full",
     title="a `from_time` without a zone, or that is no time at all, is `bad_time`",
 )
-def no_time(bench: Bench) -> None:
-    user = bench.user()
+def no_time(context: ServerContext) -> None:
+    user = context.user()
     wrong = [
         "2024-01-01T00:00:00",
         "2024-01-01",
@@ -172,13 +172,13 @@ def no_time(bench: Bench) -> None:
         "2024-01-01T00:00:00 CET",
     ]
     for text in wrong:
-        bench.refused(
+        context.refused(
             user.request("get_messages", {"room_id": "lobby", "from_time": text}),
             "bad_time",
             original="get_messages",
         )
     for value in (17, None, True, ["2024-01-01T00:00:00Z"]):
-        bench.refused(
+        context.refused(
             user.request("get_messages", {"room_id": "lobby", "from_time": value}),
             "bad_packet",
             original="get_messages",
@@ -191,10 +191,10 @@ def no_time(bench: Bench) -> None:
     offers="after_id",
     title="`after_id` gives what has a greater id, `limit` bounds the page, `has_more` says whether more follows",
 )
-def after_an_id(bench: Bench) -> None:
-    user, reader = bench.users(2)
-    room = bench.room_id()
-    ids = spoken(bench, user, room, 5)
+def after_an_id(context: ServerContext) -> None:
+    user, reader = context.users(2)
+    room = context.room_id()
+    ids = spoken(context, user, room, 5)
     for after, limit, expected, more in (
         (0, 100, ids, False),
         (ids[1], 100, ids[2:], False),
@@ -204,16 +204,16 @@ def after_an_id(bench: Bench) -> None:
         (0, 1, ids[:1], True),
         (ids[1] + 0, 1000, ids[2:], False),
     ):
-        came, has_more = page(bench, reader, room, after_id=after, limit=limit)
-        bench.equal(
-            came,
+        actual, has_more = page(context, reader, room, after_id=after, limit=limit)
+        context.equal(
+            actual,
             expected,
             f"the ids after {after} with limit {limit}",
             "R-HIST-6" if limit < 5 else "R-HIST-4",
         )
-        bench.equal(has_more, more, f"`has_more` after {after} with limit {limit}", "R-HIST-7")
-    came, _ = page(bench, reader, room, after_id=ids[2])
-    bench.equal(came, ids[3:], f"the ids after {ids[2]}")
+        context.equal(has_more, more, f"`has_more` after {after} with limit {limit}", "R-HIST-7")
+    actual, _ = page(context, reader, room, after_id=ids[2])
+    context.equal(actual, ids[3:], f"the ids after {ids[2]}")
 
 
 @case(
@@ -222,10 +222,10 @@ def after_an_id(bench: Bench) -> None:
     offers="before_id",
     title="`before_id` gives the page that ends just before it, `null` the newest, oldest first",
 )
-def before_an_id(bench: Bench) -> None:
-    user, reader = bench.users(2)
-    room = bench.room_id()
-    ids = spoken(bench, user, room, 5)
+def before_an_id(context: ServerContext) -> None:
+    user, reader = context.users(2)
+    room = context.room_id()
+    ids = spoken(context, user, room, 5)
     for before, limit, expected, more in (
         (None, 2, ids[3:], True),
         (ids[3], 2, ids[1:3], True),
@@ -234,11 +234,11 @@ def before_an_id(bench: Bench) -> None:
         (None, 5, ids, False),
         (ids[4] + 1, 3, ids[2:], True),
     ):
-        came, has_more = page(bench, reader, room, before_id=before, limit=limit)
-        bench.equal(came, expected, f"the ids before {before} with limit {limit}")
-        bench.equal(has_more, more, f"`has_more` before {before} with limit {limit}", "R-HIST-7")
-    came, _ = page(bench, reader, room, before_id=None)
-    bench.equal(came, ids, "the newest page")
+        actual, has_more = page(context, reader, room, before_id=before, limit=limit)
+        context.equal(actual, expected, f"the ids before {before} with limit {limit}")
+        context.equal(has_more, more, f"`has_more` before {before} with limit {limit}", "R-HIST-7")
+    actual, _ = page(context, reader, room, before_id=None)
+    context.equal(actual, ids, "the newest page")
 
 
 @case(
@@ -247,13 +247,13 @@ def before_an_id(bench: Bench) -> None:
     offers="limit",
     title="`limit` is an integer from 1 to 1,000",
 )
-def bounds_of_limit(bench: Bench) -> None:
-    user = bench.user()
+def bounds_of_limit(context: ServerContext) -> None:
+    user = context.user()
     for limit in (0, -1, 1001, True, 1.0, "5", None):
         reply = user.request(
             "get_messages", {"room_id": "lobby", "from_time": PAST, "limit": limit}
         )
-        bench.refused(reply, "bad_packet", original="get_messages")
+        context.refused(reply, "bad_packet", original="get_messages")
     for limit in (1, 1000):
         user.ask("get_messages", {"room_id": "lobby", "from_time": FUTURE, "limit": limit})
 
@@ -264,36 +264,37 @@ def bounds_of_limit(bench: Bench) -> None:
     offers=["before_id", "limits"],
     title="a page that would pass `max_frame` is cut to what fits, and the rest follows",
 )
-def page_of_a_frame(bench: Bench) -> None:
-    user = bench.user(own=True)
-    room = bench.room_id()
-    most = bench.get(user.login_success, "data.limits.max_content", int)
-    frame = bench.get(user.login_success, "data.limits.max_frame", int)
+def page_of_a_frame(context: ServerContext) -> None:
+    user = context.user(own=True)
+    room = context.room_id()
+    most = context.get(user.login_success, "data.limits.max_content", int)
+    frame = context.get(user.login_success, "data.limits.max_frame", int)
     count = frame // max(1, most) + 3
     if not 0 < count <= 90:
         return
-    text = bench.text().encode("ascii", "ignore").decode() + "x"
+    text = context.text().encode("ascii", "ignore").decode() + "x"
     ids = []
     for _ in range(count):
         said = user.say(room, (text * (most // len(text) + 1))[:most])
         ids.append(said.message_id)
-    came, more = page(bench, user, room, before_id=None, limit=1000)
-    bench.check(
-        0 < len(came) < count,
+    actual, more = page(context, user, room, before_id=None, limit=1000)
+    context.check(
+        0 < len(actual) < count,
         f"a page of fewer than {count} messages that fits into {frame} bytes",
-        f"it had {len(came)}",
+        f"it had {len(actual)}",
     )
-    bench.equal(more, True, "`has_more` of the newest page", "R-HIST-7")
-    bench.equal(came, ids[-len(came) :], "the newest page")
-    rest, _ = page(bench, user, room, before_id=came[0], limit=1000)
-    bench.equal(rest + came, ids, "both pages together")
+    context.equal(more, True, "`has_more` of the newest page", "R-HIST-7")
+    context.equal(actual, ids[-len(actual) :], "the newest page")
+    rest, _ = page(context, user, room, before_id=actual[0], limit=1000)
+    context.equal(rest + actual, ids, "both pages together")
 
 
-def talk(bench: Bench, users: list[User], room: str, each: int) -> set[str]:
+def talk(context: ServerContext, users: list[User], room: str, each: int) -> set[str]:
     """Say so many messages by each user, many under way at once; what was said (a precondition)."""
-    with bench.given(f"{each} messages of each of {len(users)} users"):
+    with context.given(f"{each} messages of each of {len(users)} users"):
         said = {
-            user.chatid: [f"{bench.key()} of {user.chatid}" for _ in range(each)] for user in users
+            user.chatid: [f"{context.key()} of {user.chatid}" for _ in range(each)]
+            for user in users
         }
         for user in users:
             user.wire.send_together(
@@ -308,20 +309,20 @@ def talk(bench: Bench, users: list[User], room: str, each: int) -> set[str]:
                 user.send(
                     "confirm_count",
                     {
-                        "transaction_id": bench.get(opened, "data.transaction_id", str),
+                        "transaction_id": context.get(opened, "data.transaction_id", str),
                         "confirm": True,
                     },
                 )
         for user in users:
             for _ in range(each):
-                bench.equal(
+                context.equal(
                     user.reply("confirm_count").get("status"), "success", "`status` of the ack"
                 )
             user.wire.take_aside()
     return {text for texts in said.values() for text in texts}
 
 
-def pages_by_time(bench: Bench, reader: User, room: str) -> list[list[Packet]]:
+def pages_by_time(context: ServerContext, reader: User, room: str) -> list[list[Packet]]:
     """Every page of a room, read on from the last timestamp of each.
 
     Where such a page brings nothing new, although more follows, its seconds are whole, so the next
@@ -332,27 +333,27 @@ def pages_by_time(bench: Bench, reader: User, room: str) -> list[list[Packet]]:
     from_time = PAST
     for _ in range(40):
         reply = reader.ask("get_messages", {"room_id": room, "from_time": from_time})
-        messages: list[Packet] = bench.get(reply, "data.messages", list)
-        ids = {bench.get(message, "message_id", int) for message in messages}
+        messages: list[Packet] = context.get(reply, "data.messages", list)
+        ids = {context.get(message, "message_id", int) for message in messages}
         for message in messages:
-            bench.get(message, "content", str)
-            moment_of(bench, bench.get(message, "timestamp", str))
+            context.get(message, "content", str)
+            moment_of(context, context.get(message, "timestamp", str))
         pages.append(messages)
-        if bench.get(reply, "data.has_more", bool) is False:
+        if context.get(reply, "data.has_more", bool) is False:
             return pages
-        bench.check(bool(messages), "messages on a page with `has_more`", "it was empty")
-        last = moment_of(bench, messages[-1]["timestamp"])
+        context.check(bool(messages), "messages on a page with `has_more`", "it was empty")
+        last = moment_of(context, messages[-1]["timestamp"])
         from_time = f"{last if ids - known else last + timedelta(seconds=1):%Y-%m-%dT%H:%M:%SZ}"
         known |= ids
-    bench.fail("the pages to come to an end", "`has_more` was still true on the 40th")
+    context.fail("the pages to come to an end", "`has_more` was still true on the 40th")
 
 
-def moment_of(bench: Bench, stamp: str) -> datetime:
+def moment_of(context: ServerContext, stamp: str) -> datetime:
     """The time that a `timestamp` means."""
     try:
         return datetime.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
     except ValueError:
-        bench.fail("a timestamp as 2024-01-01T12:00:00Z", f"it was {stamp!r}", "R-ORDER-4")
+        context.fail("a timestamp as 2024-01-01T12:00:00Z", f"it was {stamp!r}", "R-ORDER-4")
 
 
 @case(
@@ -361,25 +362,25 @@ def moment_of(bench: Bench, stamp: str) -> datetime:
     offers="limits",
     title="who reads on from the last timestamp of each page misses nothing; a page holds whole seconds",
 )
-def page_by_page_by_time(bench: Bench) -> None:
-    users = bench.users(3, own=True)
-    room = bench.room_id()
+def page_by_page_by_time(context: ServerContext) -> None:
+    users = context.users(3, own=True)
+    room = context.room_id()
     said: set[str] = set()
     for turn in range(4):
-        users = [another_session(bench, user) for user in users] if turn else users
-        said |= talk(bench, users, room, 45) | talk(bench, users, room, 45)
-    pages = pages_by_time(bench, another_session(bench, users[0]), room)
+        users = [another_session(context, user) for user in users] if turn else users
+        said |= talk(context, users, room, 45) | talk(context, users, room, 45)
+    pages = pages_by_time(context, another_session(context, users[0]), room)
     stamps = {message["message_id"]: message["timestamp"] for each in pages for message in each}
     found = {message["content"] for each in pages for message in each}
     missing = said - found
-    bench.check(
+    context.check(
         not missing,
         f"all {len(said)} messages",
         f"{len(missing)} were on no page, as {shown(sorted(missing)[:3])}",
     )
     for each in (page for page in pages if page):
         ids = [message["message_id"] for message in each]
-        bench.check(
+        context.check(
             ids == sorted(set(ids)),
             "each page oldest first",
             f"the ids are {shown(ids)}",
@@ -387,13 +388,13 @@ def page_by_page_by_time(bench: Bench) -> None:
         )
         last = each[-1]["timestamp"]
         whole = {message_id for message_id, stamp in stamps.items() if stamp == last}
-        bench.check(
+        context.check(
             whole <= set(ids),
             f"all messages of {last} on one page",
             f"{len(whole - set(ids))} of them were not",
         )
         before = len(ids) - len(whole)
-        bench.check(
+        context.check(
             len(ids) <= 1000 or before < 1000,
             "at most 1,000 messages and the rest of a second",
             f"{len(ids)}",

@@ -5,17 +5,19 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from conformance.packets import FUTURE, Packet, shown
 from conformance.server.cases.sessions import log_in
-from conformance.server.context import FUTURE, Account, Bench, User, case
-from conformance.wire import Packet, shown
+from conformance.server.context import ServerContext
+from conformance.server.registry import case
+from conformance.server.target import Account
+from conformance.server.user import User
 
-PLACE = 90
 BURST = 130
 PINGS = 500
 FAILURES = 6
 
 
-def collected(bench: Bench, user: User, count: int, *actions: str) -> list[Packet]:
+def collected(context: ServerContext, user: User, count: int, *actions: str) -> list[Packet]:
     """So many replies of these actions, or `error`."""
     wanted = (*actions, "error")
     return [
@@ -30,21 +32,21 @@ def collected(bench: Bench, user: User, count: int, *actions: str) -> list[Packe
     offers="limits",
     title="130 requests at once are all answered, none is refused, and another client is heard meanwhile",
 )
-def burst(bench: Bench) -> None:
-    fast, other = bench.user(own=True), bench.user()
+def burst(context: ServerContext) -> None:
+    fast, other = context.user(own=True), context.user()
     packet = fast.packet("get_messages", {"room_id": "lobby", "from_time": FUTURE})
     fast.wire.send_together([packet] * BURST)
     for _ in range(3):
         reply = other.request("get_messages", {"room_id": "lobby", "from_time": FUTURE})
-        with bench.rule("R-LIM-3"):
-            bench.equal(
+        with context.rule("R-LIM-3"):
+            context.equal(
                 reply.get("action"),
                 "messages_list",
                 "`action` of the answer to another client meanwhile",
             )
-    replies = collected(bench, fast, BURST, "messages_list")
+    replies = collected(context, fast, BURST, "messages_list")
     refused = [reply for reply in replies if reply.get("action") == "error"]
-    bench.check(
+    context.check(
         not refused,
         f"an answer to each of {BURST} requests",
         f"{len(refused)} were refused, as {shown(refused[:1])}",
@@ -57,20 +59,20 @@ def burst(bench: Bench) -> None:
     offers=["limits", "ping"],
     title="ping is free of the limit of requests: 500 at once are answered",
 )
-def pings_are_free(bench: Bench) -> None:
-    user = bench.user(own=True)
+def pings_are_free(context: ServerContext) -> None:
+    user = context.user(own=True)
     user.wire.send_together([{"action": "ping"}] * PINGS)
     began = time.monotonic()
-    replies = collected(bench, user, PINGS, "pong")
+    replies = collected(context, user, PINGS, "pong")
     took = time.monotonic() - began
-    bench.check(
+    context.check(
         all(reply.get("action") == "pong" for reply in replies),
         f"{PINGS} `pong`",
         f"this came, too: {shown(replies[-1])}",
     )
     # At 20 a second behind a burst of 100 they would take 20 s; a busy machine needs a fraction of
     # one.
-    bench.check(
+    context.check(
         took < (PINGS - 100) / 20 * 0.75,
         f"{PINGS} `pong` without waiting",
         f"they took {took:.1f} s",
@@ -98,20 +100,20 @@ TOO_LONG: list[tuple[str, dict[str, Any]]] = [
 @case(
     rules=["R-LIM-5"], level="full", offers="limits", title="texts over their bounds are bad_packet"
 )
-def texts_are_bounded(bench: Bench) -> None:
-    user = bench.user()
+def texts_are_bounded(context: ServerContext) -> None:
+    user = context.user()
     for action, data in TOO_LONG:
         reply = user.request(action, data)
-        bench.check(
+        context.check(
             reply.get("action") == "error",
             f"`error` for {action} with too long a text",
             f"this came: {shown(reply)}",
         )
-        bench.refused(reply, "bad_packet", original=action)
+        context.refused(reply, "bad_packet", original=action)
     reply = user.request(
         "get_messages", {"room_id": "lobby", "from_time": FUTURE}, request_id="r" * 65
     )
-    bench.refused(reply, "bad_packet")
+    context.refused(reply, "bad_packet")
 
 
 @case(
@@ -120,9 +122,9 @@ def texts_are_bounded(bench: Bench) -> None:
     offers="limits",
     title="a login with too long a name or key, or too many features, is bad_packet",
 )
-def login_is_bounded(bench: Bench) -> None:
-    account = bench.account()
-    guest = bench.guest(account)
+def login_is_bounded(context: ServerContext) -> None:
+    account = context.account()
+    guest = context.guest(account)
     right = {"password": account.password}
     for data in (
         {"chatid": "x" * 33, **right},
@@ -131,27 +133,27 @@ def login_is_bounded(bench: Bench) -> None:
         {"features": ["x" * 65], **right},
     ):
         reply = guest.request("login", {"chatid": account.chatid, **data})
-        bench.check(
+        context.check(
             reply.get("action") == "error",
             f"`error` for a login with {shown(data, 80)}",
             f"this came: {shown(reply)}",
         )
-        bench.refused(reply, "bad_packet", original="login")
+        context.refused(reply, "bad_packet", original="login")
 
 
 @case(rules=["R-LIM-6"], level="full", offers="limits", title="limit is an integer from 1 to 1,000")
-def limit(bench: Bench) -> None:
-    user = bench.user()
+def limit(context: ServerContext) -> None:
+    user = context.user()
     for value in (0, -1, 1001, "5", 1.5, True, None):
         reply = user.request(
             "get_messages", {"room_id": "lobby", "from_time": FUTURE, "limit": value}
         )
-        bench.check(
+        context.check(
             reply.get("action") == "error",
             f"`error` for `limit` {shown(value)}",
             f"this came: {shown(reply)}",
         )
-        bench.refused(reply, "bad_packet", original="get_messages")
+        context.refused(reply, "bad_packet", original="get_messages")
     for value in (1, 1000):
         user.ask(
             "get_messages",
@@ -166,8 +168,8 @@ def limit(bench: Bench) -> None:
     offers="limits",
     title="a user has at most 64 open uploads, and one more is too_many_pending",
 )
-def open_uploads(bench: Bench) -> None:
-    user, room = bench.user(fresh=True), bench.room_id()
+def open_uploads(context: ServerContext) -> None:
+    user, room = context.user(fresh=True), context.room_id()
     about = {"room_id": room, "file_size": 10, "file_type": "text/plain", "total_packets": 1}
     user.wire.send_together(
         [
@@ -175,14 +177,14 @@ def open_uploads(bench: Bench) -> None:
             for number in range(65)
         ]
     )
-    replies = collected(bench, user, 65, "file_send_init")
+    replies = collected(context, user, 65, "file_send_init")
     for place, reply in enumerate(replies[:64], 1):
-        bench.equal(
+        context.equal(
             reply.get("action"),
             "file_send_init",
             f"`action` of the answer to upload {place} of 65 that stay open",
         )
-    bench.refused(replies[64], "too_many_pending", original="file_send_init")
+    context.refused(replies[64], "too_many_pending", original="file_send_init")
 
 
 @case(
@@ -191,34 +193,36 @@ def open_uploads(bench: Bench) -> None:
     offers="limits",
     title="after 5 wrong passwords the next is answered late, and other accounts and keys are not slowed",
 )
-def failed_logins(bench: Bench) -> None:
-    user, other = bench.user(own=True), bench.user(own=True)
+def failed_logins(context: ServerContext) -> None:
+    user, other = context.user(own=True), context.user(own=True)
     for _ in range(FAILURES - 1):
-        wrong(bench, user.account)
-    guest = bench.guest(user.account)
+        wrong(context, user.account)
+    guest = context.guest(user.account)
     began = time.monotonic()
-    guest.send("login", {"password": bench.password()})
+    guest.send("login", {"password": context.password()})
     other.close()
     user.close()
-    log_in(bench, other.account, take_over=True)
-    log_in(bench, user.account, session_key=user.session_key)
+    log_in(context, other.account, take_over=True)
+    log_in(context, user.account, session_key=user.session_key)
     free = time.monotonic() - began
-    reply = guest.reply("login", timeout=bench.target.timeout + 10)
-    bench.equal(
+    reply = guest.reply("login", timeout=context.target.timeout + 10)
+    context.equal(
         reply.get("action"), "login_fail", "`action` of the answer to the sixth wrong password"
     )
     took = time.monotonic() - began
-    bench.check(
+    context.check(
         took >= 0.9,
         "the sixth wrong password answered after a delay of 1 s",
         f"it was answered within {took:.2f} s",
     )
-    bench.transcript.note(f"others logged in within {free:.2f} s")
+    context.transcript.note(f"others logged in within {free:.2f} s")
 
 
-def wrong(bench: Bench, account: Account) -> None:
+def wrong(context: ServerContext, account: Account) -> None:
     """One failed login; a precondition."""
-    with bench.given("`login_fail` for a wrong password"):
-        guest = bench.guest(account)
-        bench.equal(guest.login(password=bench.password()).get("action"), "login_fail", "`action`")
+    with context.given("`login_fail` for a wrong password"):
+        guest = context.guest(account)
+        context.equal(
+            guest.login(password=context.password()).get("action"), "login_fail", "`action`"
+        )
         guest.close()

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from conformance.packets import PAST, Packet, data_of, letters, shown
 from conformance.server.cases.sessions import comes_free
-from conformance.server.context import PAST, Bench, Said, User, case, data_of, letters
-from conformance.wire import Packet, shown
+from conformance.server.context import ServerContext
+from conformance.server.registry import case
+from conformance.server.user import Said, User
 
-PLACE = 20
 PLAIN = [
     "Hello",
     "a  b!",
@@ -28,41 +29,41 @@ UNICODE = [
 
 
 def open_message(
-    bench: Bench, user: User, room: str, content: str, **data: Any
+    context: ServerContext, user: User, room: str, content: str, **data: Any
 ) -> tuple[str, Packet]:
     """Send a message and return its transaction and the `character_count`; an assertion."""
     opened = user.ask(
         "send_message", {"room_id": room, "content": content, **data}, want="character_count"
     )
-    return bench.get(opened, "data.transaction_id", str), opened
+    return context.get(opened, "data.transaction_id", str), opened
 
 
-def opened(bench: Bench, user: User, room: str, content: str, **data: Any) -> str:
+def opened(context: ServerContext, user: User, room: str, content: str, **data: Any) -> str:
     """The transaction of a message that waits for its confirmation; a precondition."""
-    with bench.given("`character_count` for a message"):
-        return open_message(bench, user, room, content, **data)[0]
+    with context.given("`character_count` for a message"):
+        return open_message(context, user, room, content, **data)[0]
 
 
-def contents(bench: Bench, user: User, room: str) -> list[str]:
+def contents(context: ServerContext, user: User, room: str) -> list[str]:
     """What the history of a room holds, as far as one page goes; a precondition."""
-    with bench.given("the room's history"):
+    with context.given("the room's history"):
         return [message["content"] for message in user.history(room)]
 
 
-def heard_message(bench: Bench, hearer: User, said: Said) -> Packet:
+def heard_message(context: ServerContext, hearer: User, said: Said) -> Packet:
     """The `receive_message` of this message; a precondition."""
-    with bench.given("`receive_message` for a receiver"):
+    with context.given("`receive_message` for a receiver"):
         return hearer.hear_this(said.room_id, said.content)
 
 
-def check_counts(bench: Bench, texts: list[str]) -> None:
-    sender, room = bench.user(), bench.room_id()
+def check_counts(context: ServerContext, texts: list[str]) -> None:
+    sender, room = context.user(), context.room_id()
     for content in texts:
-        with bench.given("`character_count` as the answer to `send_message`"):
+        with context.given("`character_count` as the answer to `send_message`"):
             reply = sender.ask(
                 "send_message", {"room_id": room, "content": content}, want="character_count"
             )
-        counts = bench.get(reply, "data.letter_frequencies", dict)
+        counts = context.get(reply, "data.letter_frequencies", dict)
         expected = letters(content)
         wrong = {
             key: (expected.get(key, 0), counts.get(key, 0))
@@ -70,110 +71,112 @@ def check_counts(bench: Bench, texts: list[str]) -> None:
             if expected.get(key) != counts.get(key) or isinstance(counts.get(key), (bool, float))
         }
         told = ", ".join(
-            f"{key!r}: {right} expected, {came!r} came"
-            for key, (right, came) in sorted(wrong.items())[:5]
+            f"{key!r}: {right} expected, {actual!r} came"
+            for key, (right, actual) in sorted(wrong.items())[:5]
         )
-        bench.check(not wrong, f"the counts of every code point of {content!r}", told)
+        context.check(not wrong, f"the counts of every code point of {content!r}", told)
 
 
 # --- the sender's handshake
 
 
 @case(rules=["R-MSG-1"], title="letters, blanks, digits and punctuation count, and case counts")
-def counts(bench: Bench) -> None:
-    check_counts(bench, [*PLAIN, bench.text().encode("ascii", "ignore").decode()])
+def counts(context: ServerContext) -> None:
+    check_counts(context, [*PLAIN, context.text().encode("ascii", "ignore").decode()])
 
 
 @case(rules=["R-MSG-1"], title="each key is one Unicode code point, and nothing is normalised")
-def counts_unicode(bench: Bench) -> None:
-    check_counts(bench, [*UNICODE, bench.text()])
+def counts_unicode(context: ServerContext) -> None:
+    check_counts(context, [*UNICODE, context.text()])
 
 
 @case(
     rules=["R-MSG-2"],
     title="send_message answers character_count with transaction_id, counts and original_action",
 )
-def opens_a_transaction(bench: Bench) -> None:
-    sender, room = bench.user(), bench.room_id()
-    tid, reply = open_message(bench, sender, room, bench.text())
-    bench.check(bool(tid), "a `transaction_id` that is not empty", f"this came: {shown(reply)}")
-    bench.get(reply, "data.letter_frequencies", dict)
-    bench.equal(
-        bench.get(reply, "data.original_action", str), "send_message", "`data.original_action`"
+def opens_a_transaction(context: ServerContext) -> None:
+    sender, room = context.user(), context.room_id()
+    tid, reply = open_message(context, sender, room, context.text())
+    context.check(bool(tid), "a `transaction_id` that is not empty", f"this came: {shown(reply)}")
+    context.get(reply, "data.letter_frequencies", dict)
+    context.equal(
+        context.get(reply, "data.original_action", str), "send_message", "`data.original_action`"
     )
-    other, _ = open_message(bench, sender, room, bench.text())
-    bench.check(other != tid, "another `transaction_id` for another message", f"both times {tid!r}")
+    other, _ = open_message(context, sender, room, context.text())
+    context.check(
+        other != tid, "another `transaction_id` for another message", f"both times {tid!r}"
+    )
 
 
 @case(
     rules=["R-MSG-2"], title="before the confirmation nothing is stored and nobody sees the message"
 )
-def nothing_before_confirm(bench: Bench) -> None:
-    sender, hearer = bench.users(2)
-    room, early, later = bench.room_id(), bench.text(), bench.text()
-    sender.say(room, bench.text())
-    opened(bench, sender, room, early)
-    stored = contents(bench, hearer, room)
-    bench.check(
+def nothing_before_confirm(context: ServerContext) -> None:
+    sender, hearer = context.users(2)
+    room, early, later = context.room_id(), context.text(), context.text()
+    sender.say(room, context.text())
+    opened(context, sender, room, early)
+    stored = contents(context, hearer, room)
+    context.check(
         early not in stored,
         "a history without the message that was not confirmed",
         f"it holds {shown(stored)}",
     )
     sender.say(room, later)
-    with bench.given("`receive_message`"):
+    with context.given("`receive_message`"):
         hearer.hear(room)
         heard = hearer.hear(room)
-    bench.equal(heard["data"]["content"], later, "the second message that the room hears")
+    context.equal(heard["data"]["content"], later, "the second message that the room hears")
 
 
 @case(
     rules=["R-MSG-4"],
     title="confirm_count true is answered by ack with the same transaction_id and status success",
 )
-def ack(bench: Bench) -> None:
-    sender, room = bench.user(), bench.room_id()
-    content = bench.text()
-    tid = opened(bench, sender, room, content)
+def ack(context: ServerContext) -> None:
+    sender, room = context.user(), context.room_id()
+    content = context.text()
+    tid = opened(context, sender, room, content)
     said = sender.confirm(room, content, tid)
-    bench.equal(
-        bench.get(said.ack, "data.transaction_id", str), tid, "`data.transaction_id` of the ack"
+    context.equal(
+        context.get(said.ack, "data.transaction_id", str), tid, "`data.transaction_id` of the ack"
     )
 
 
 @case(rules=["R-MSG-4"], title="after the ack the message stands in the history, once")
-def stored_once(bench: Bench) -> None:
-    sender, room, content = bench.user(), bench.room_id(), bench.text()
+def stored_once(context: ServerContext) -> None:
+    sender, room, content = context.user(), context.room_id(), context.text()
     sender.say(room, content)
-    stored = contents(bench, sender, room)
-    bench.equal(stored, [content], "the room's history")
+    stored = contents(context, sender, room)
+    context.equal(stored, [content], "the room's history")
 
 
 @case(
     rules=["R-MSG-4"],
     title="every other member who is on gets receive_message with room, sender, content and timestamp",
 )
-def reaches_the_others(bench: Bench) -> None:
-    sender, first, second = bench.users(3)
-    room, content = bench.room_id(), bench.text()
+def reaches_the_others(context: ServerContext) -> None:
+    sender, first, second = context.users(3)
+    room, content = context.room_id(), context.text()
     sender.say(room, content)
     for hearer in (first, second):
         heard = hearer.hear(room)
-        bench.equal(heard["data"]["content"], content, "`data.content`")
-        bench.equal(heard["data"]["sender_chatid"], sender.chatid, "`data.sender_chatid`")
-        bench.get(heard, "data.timestamp", str)
+        context.equal(heard["data"]["content"], content, "`data.content`")
+        context.equal(heard["data"]["sender_chatid"], sender.chatid, "`data.sender_chatid`")
+        context.get(heard, "data.timestamp", str)
 
 
 @case(
     rules=["R-MSG-4"],
     title="the content arrives as it was sent: blanks at both ends, doubled ones, tabs and line ends too",
 )
-def blanks_arrive(bench: Bench) -> None:
-    sender, hearer = bench.users(2)
-    room = bench.room_id()
-    for content in (f"  {bench.text()} ", f"{bench.key()}  two\tblanks\r\n\nand lines\n"):
+def blanks_arrive(context: ServerContext) -> None:
+    sender, hearer = context.users(2)
+    room = context.room_id()
+    for content in (f"  {context.text()} ", f"{context.key()}  two\tblanks\r\n\nand lines\n"):
         sender.say(room, content)
         heard = hearer.hear(room)
-        bench.equal(bench.get(heard, "data.content", str), content, "`data.content`")
+        context.equal(context.get(heard, "data.content", str), content, "`data.content`")
 
 
 @case(
@@ -182,43 +185,45 @@ def blanks_arrive(bench: Bench) -> None:
     offers="message_id",
     title="ack, receive_message and history tell the same message_id and timestamp",
 )
-def same_number_everywhere(bench: Bench) -> None:
-    sender, hearer = bench.users(2)
-    room = bench.room_id()
-    said = sender.say(room, bench.text())
+def same_number_everywhere(context: ServerContext) -> None:
+    sender, hearer = context.users(2)
+    room = context.room_id()
+    said = sender.say(room, context.text())
     number, timestamp = (
-        bench.get(said.ack, "data.message_id", int),
-        bench.get(said.ack, "data.timestamp", str),
+        context.get(said.ack, "data.message_id", int),
+        context.get(said.ack, "data.timestamp", str),
     )
-    heard = heard_message(bench, hearer, said)
-    bench.equal(bench.get(heard, "data.message_id", int), number, "`message_id` of receive_message")
-    bench.equal(
-        bench.get(heard, "data.timestamp", str), timestamp, "`timestamp` of receive_message"
+    heard = heard_message(context, hearer, said)
+    context.equal(
+        context.get(heard, "data.message_id", int), number, "`message_id` of receive_message"
     )
-    with bench.given("the room's history"):
+    context.equal(
+        context.get(heard, "data.timestamp", str), timestamp, "`timestamp` of receive_message"
+    )
+    with context.given("the room's history"):
         (stored,) = hearer.history(room) or [{}]
-    bench.equal(stored.get("message_id"), number, "`message_id` in the history")
-    bench.equal(stored.get("timestamp"), timestamp, "`timestamp` in the history")
+    context.equal(stored.get("message_id"), number, "`message_id` in the history")
+    context.equal(stored.get("timestamp"), timestamp, "`timestamp` in the history")
 
 
 @case(
     rules=["R-MSG-5"],
     title="after confirm false the answer is ack with status error, and the message is nowhere",
 )
-def not_confirmed(bench: Bench) -> None:
-    sender, hearer = bench.users(2)
-    room, dropped, kept = bench.room_id(), bench.text(), bench.text()
-    tid = opened(bench, sender, room, dropped)
+def not_confirmed(context: ServerContext) -> None:
+    sender, hearer = context.users(2)
+    room, dropped, kept = context.room_id(), context.text(), context.text()
+    tid = opened(context, sender, room, dropped)
     reply = sender.ask("confirm_count", {"transaction_id": tid, "confirm": False}, want="ack")
-    bench.equal(reply.get("status"), "error", "`status` of the ack")
-    bench.equal(
-        bench.get(reply, "data.transaction_id", str), tid, "`data.transaction_id` of the ack"
+    context.equal(reply.get("status"), "error", "`status` of the ack")
+    context.equal(
+        context.get(reply, "data.transaction_id", str), tid, "`data.transaction_id` of the ack"
     )
     sender.say(room, kept)
-    with bench.given("`receive_message`"):
+    with context.given("`receive_message`"):
         heard = hearer.hear(room)
-    bench.equal(heard["data"]["content"], kept, "the first message that the room hears")
-    bench.equal(contents(bench, hearer, room), [kept], "the room's history")
+    context.equal(heard["data"]["content"], kept, "the first message that the room hears")
+    context.equal(contents(context, hearer, room), [kept], "the room's history")
 
 
 @case(
@@ -227,13 +232,13 @@ def not_confirmed(bench: Bench) -> None:
     offers="code",
     title="the ack of a message that was not confirmed has code not_confirmed",
 )
-def not_confirmed_code(bench: Bench) -> None:
-    sender = bench.user()
-    with bench.given("`ack` for `confirm: false`"):
-        tid = opened(bench, sender, bench.room_id(), bench.text())
+def not_confirmed_code(context: ServerContext) -> None:
+    sender = context.user()
+    with context.given("`ack` for `confirm: false`"):
+        tid = opened(context, sender, context.room_id(), context.text())
         reply = sender.ask("confirm_count", {"transaction_id": tid, "confirm": False}, want="ack")
-    with bench.rule("R-ERR-6"):
-        bench.equal(bench.get(reply, "code", str), "not_confirmed", "`code` of the ack")
+    with context.rule("R-ERR-6"):
+        context.equal(context.get(reply, "code", str), "not_confirmed", "`code` of the ack")
 
 
 @case(
@@ -242,18 +247,18 @@ def not_confirmed_code(bench: Bench) -> None:
     offers=["create_room", "delete_room"],
     title="a confirmed message whose room was deleted meanwhile is an error, and no ack",
 )
-def room_deleted_meanwhile(bench: Bench) -> None:
-    owner, member = bench.users(2)
-    with bench.given("a private room"):
+def room_deleted_meanwhile(context: ServerContext) -> None:
+    owner, member = context.users(2)
+    with context.given("a private room"):
         made = owner.ask(
-            "create_room", {"participants": [member.chatid], "room_name": bench.room_id()}
+            "create_room", {"participants": [member.chatid], "room_name": context.room_id()}
         )
-        room = bench.get(made, "data.room_id", str)
-    tid = opened(bench, member, room, bench.text())
-    with bench.given("`room_deleted`"):
+        room = context.get(made, "data.room_id", str)
+    tid = opened(context, member, room, context.text())
+    with context.given("`room_deleted`"):
         owner.ask("delete_room", {"room_id": room})
     reply = member.request("confirm_count", {"transaction_id": tid, "confirm": True})
-    bench.refused(reply, "room_not_found", original="confirm_count")
+    context.refused(reply, "room_not_found", original="confirm_count")
 
 
 @case(
@@ -262,18 +267,18 @@ def room_deleted_meanwhile(bench: Bench) -> None:
     offers="limits",
     title="64 transactions may be open, and the next send_message is too_many_pending",
 )
-def too_many_open(bench: Bench) -> None:
-    sender, room = bench.user(own=True), bench.room_id()
+def too_many_open(context: ServerContext) -> None:
+    sender, room = context.user(own=True), context.room_id()
     packet = sender.packet("send_message", {"room_id": room, "content": "x"})
     sender.wire.send_together([packet] * 65)
     replies = [sender.reply("send_message") for _ in range(65)]
     for place, reply in enumerate(replies[:64], 1):
-        bench.equal(
+        context.equal(
             reply.get("action"),
             "character_count",
             f"`action` of the answer to message {place} of 65 that stay open",
         )
-    bench.refused(replies[64], "too_many_pending", original="send_message")
+    context.refused(replies[64], "too_many_pending", original="send_message")
 
 
 @case(
@@ -282,13 +287,13 @@ def too_many_open(bench: Bench) -> None:
     offers="limits",
     title="an open transaction dies with its connection",
 )
-def dies_with_connection(bench: Bench) -> None:
-    user, room, content = bench.user(own=True), bench.room_id(), bench.text()
-    tid = opened(bench, user, room, content)
+def dies_with_connection(context: ServerContext) -> None:
+    user, room, content = context.user(own=True), context.room_id(), context.text()
+    tid = opened(context, user, room, content)
     user.close()
-    with bench.given("a new session"):
-        again = comes_free(bench, user.account)
-    bench.refused(
+    with context.given("a new session"):
+        again = comes_free(context, user.account)
+    context.refused(
         again.request("confirm_count", {"transaction_id": tid, "confirm": True}),
         "transaction_not_found",
     )
@@ -298,45 +303,45 @@ def dies_with_connection(bench: Bench) -> None:
     rules=["R-MSG-12"],
     title="confirm_count for a transaction that is not open is an error, and nothing is stored",
 )
-def unknown_transaction(bench: Bench) -> None:
-    user = bench.user()
-    reply = user.request("confirm_count", {"transaction_id": bench.key(), "confirm": True})
-    bench.refused(reply, "transaction_not_found", original="confirm_count")
+def unknown_transaction(context: ServerContext) -> None:
+    user = context.user()
+    reply = user.request("confirm_count", {"transaction_id": context.key(), "confirm": True})
+    context.refused(reply, "transaction_not_found", original="confirm_count")
 
 
 @case(
     rules=["R-MSG-12"],
     title="a transaction is confirmed once: the second confirm_count is an error",
 )
-def confirmed_twice(bench: Bench) -> None:
-    user, room, content = bench.user(), bench.room_id(), bench.text()
+def confirmed_twice(context: ServerContext) -> None:
+    user, room, content = context.user(), context.room_id(), context.text()
     said = user.say(room, content)
     reply = user.request("confirm_count", {"transaction_id": said.transaction_id, "confirm": True})
-    bench.refused(reply, "transaction_not_found", original="confirm_count")
-    bench.equal(contents(bench, user, room), [content], "the room's history")
+    context.refused(reply, "transaction_not_found", original="confirm_count")
+    context.equal(contents(context, user, room), [content], "the room's history")
 
 
 @case(rules=["R-MSG-12"], title="another's open transaction can't be confirmed")
-def anothers_transaction(bench: Bench) -> None:
-    sender, other = bench.users(2)
-    room, content = bench.room_id(), bench.text()
-    tid = opened(bench, sender, room, content)
+def anothers_transaction(context: ServerContext) -> None:
+    sender, other = context.users(2)
+    room, content = context.room_id(), context.text()
+    tid = opened(context, sender, room, content)
     reply = other.request("confirm_count", {"transaction_id": tid, "confirm": True})
-    bench.refused(reply, "transaction_not_found", original="confirm_count")
+    context.refused(reply, "transaction_not_found", original="confirm_count")
     sender.confirm(room, content, tid)
 
 
 @case(
     rules=["R-MSG-12"], title="character_count and ack for a message that does not exist are errors"
 )
-def answers_for_nothing(bench: Bench) -> None:
-    user, tid = bench.user(), bench.key()
+def answers_for_nothing(context: ServerContext) -> None:
+    user, tid = context.user(), context.key()
     counted = {
         "transaction_id": tid,
         "letter_frequencies": {"a": 1},
         "original_action": "receive_message",
     }
-    bench.refused(
+    context.refused(
         user.request("character_count", counted),
         "transaction_not_found",
         original="character_count",
@@ -344,22 +349,22 @@ def answers_for_nothing(bench: Bench) -> None:
     user.send(
         "ack", {"transaction_id": tid}, status="success", message="Action processed successfully."
     )
-    bench.refused(user.wire.expect("error"), "transaction_not_found", original="ack")
+    context.refused(user.wire.expect("error"), "transaction_not_found", original="ack")
 
 
 @case(rules=["R-MSG-12"], title="a sender has no answer to give for its own message")
-def no_answer_to_oneself(bench: Bench) -> None:
-    sender, hearer = bench.users(2)
-    said = sender.say(bench.room_id(), bench.text())
-    heard = heard_message(bench, hearer, said)
-    bench.refused(sender.count_back(heard), "transaction_not_found", original="character_count")
+def no_answer_to_oneself(context: ServerContext) -> None:
+    sender, hearer = context.users(2)
+    said = sender.say(context.room_id(), context.text())
+    heard = heard_message(context, hearer, said)
+    context.refused(sender.count_back(heard), "transaction_not_found", original="character_count")
 
 
 @case(rules=["R-MSG-13"], title="blanks alone are content; an empty message is an error")
-def empty_message(bench: Bench) -> None:
-    sender, room = bench.user(), bench.room_id()
-    open_message(bench, sender, room, "   ")
-    bench.refused(
+def empty_message(context: ServerContext) -> None:
+    sender, room = context.user(), context.room_id()
+    open_message(context, sender, room, "   ")
+    context.refused(
         sender.request("send_message", {"room_id": room, "content": ""}),
         "bad_packet",
         original="send_message",
@@ -372,25 +377,25 @@ def empty_message(bench: Bench) -> None:
     offers="limits",
     title="content of max_content bytes is taken; one more, and NUL, are bad_packet",
 )
-def longest_message(bench: Bench) -> None:
-    sender, hearer = bench.users(2)
-    limit = bench.get(sender.login_success, "data.limits.max_content", int)
-    bench.check(0 <= limit <= 16384, "`limits.max_content` of at most 16384", f"it is {limit}")
-    room, size = bench.room_id(), limit or 16384
+def longest_message(context: ServerContext) -> None:
+    sender, hearer = context.users(2)
+    limit = context.get(sender.login_success, "data.limits.max_content", int)
+    context.check(0 <= limit <= 16384, "`limits.max_content` of at most 16384", f"it is {limit}")
+    room, size = context.room_id(), limit or 16384
     content = "é" * (size // 2) + "x" * (size % 2)
     said = sender.say(room, content)
     heard = hearer.hear(room)
-    bench.check(
+    context.check(
         heard["data"]["content"] == said.content,
         f"all of the {size} bytes",
         f"{len(heard['data']['content'])} characters came",
     )
     if limit:
-        bench.refused(
+        context.refused(
             sender.request("send_message", {"room_id": room, "content": content + "x"}),
             "bad_packet",
         )
-    bench.refused(
+    context.refused(
         sender.request("send_message", {"room_id": room, "content": "a\u0000b"}), "bad_packet"
     )
 
@@ -404,14 +409,14 @@ def longest_message(bench: Bench) -> None:
     offers="transaction_id",
     title="a client's own transaction_id is taken over by character_count and ack",
 )
-def own_key(bench: Bench) -> None:
-    sender, key = bench.user(), bench.key()
-    room, content = bench.room_id(), bench.text()
-    tid, _ = open_message(bench, sender, room, content, transaction_id=key)
-    bench.equal(tid, key, "`data.transaction_id` of character_count")
+def own_key(context: ServerContext) -> None:
+    sender, key = context.user(), context.key()
+    room, content = context.room_id(), context.text()
+    tid, _ = open_message(context, sender, room, content, transaction_id=key)
+    context.equal(tid, key, "`data.transaction_id` of character_count")
     said = sender.confirm(room, content, key)
-    bench.equal(
-        bench.get(said.ack, "data.transaction_id", str), key, "`data.transaction_id` of the ack"
+    context.equal(
+        context.get(said.ack, "data.transaction_id", str), key, "`data.transaction_id` of the ack"
     )
 
 
@@ -421,30 +426,30 @@ def own_key(bench: Bench) -> None:
     offers="transaction_id",
     title="the same key, content and room again answer with the ack of then, and store nothing",
 )
-def same_key_again(bench: Bench) -> None:
-    sender, hearer = bench.user(own=True), bench.user()
-    room, content, later, key = bench.room_id(), bench.text(), bench.text(), bench.key()
+def same_key_again(context: ServerContext) -> None:
+    sender, hearer = context.user(own=True), context.user()
+    room, content, later, key = context.room_id(), context.text(), context.text(), context.key()
     said = sender.say(room, content, transaction_id=key)
     again = sender.ask(
         "send_message", {"room_id": room, "content": content, "transaction_id": key}, want="ack"
     )
     for name in ("transaction_id", "message_id", "timestamp"):
-        bench.equal(
+        context.equal(
             data_of(again).get(name),
             data_of(said.ack).get(name),
             f"`data.{name}` of the second ack",
         )
     sender.close()
-    with bench.given("a new session"):
-        sender = comes_free(bench, sender.account)
+    with context.given("a new session"):
+        sender = comes_free(context, sender.account)
     sender.ask(
         "send_message", {"room_id": room, "content": content, "transaction_id": key}, want="ack"
     )
-    with bench.rule("R-MSG-8"):
+    with context.rule("R-MSG-8"):
         sender.say(room, later)
         hearer.hear_this(room, content)
         hearer.hear_this(room, later)
-        bench.equal(contents(bench, hearer, room), [content, later], "the room's history")
+        context.equal(contents(context, hearer, room), [content, later], "the room's history")
 
 
 @case(
@@ -453,15 +458,15 @@ def same_key_again(bench: Bench) -> None:
     offers="transaction_id",
     title="a key whose message is stored, with another content or room, is transaction_mismatch",
 )
-def key_of_another_message(bench: Bench) -> None:
-    sender, key = bench.user(), bench.key()
-    room, content = bench.room_id(), bench.text()
+def key_of_another_message(context: ServerContext) -> None:
+    sender, key = context.user(), context.key()
+    room, content = context.room_id(), context.text()
     sender.say(room, content, transaction_id=key)
-    for where, what in ((room, bench.text()), (bench.room_id(), content)):
+    for where, what in ((room, context.text()), (context.room_id(), content)):
         reply = sender.request(
             "send_message", {"room_id": where, "content": what, "transaction_id": key}
         )
-        bench.refused(reply, "transaction_mismatch", original="send_message")
+        context.refused(reply, "transaction_mismatch", original="send_message")
 
 
 @case(
@@ -470,23 +475,23 @@ def key_of_another_message(bench: Bench) -> None:
     offers="transaction_id",
     title="a key that is still open starts over; with another content or room it is transaction_mismatch",
 )
-def open_key(bench: Bench) -> None:
-    sender, key = bench.user(), bench.key()
-    room, content = bench.room_id(), bench.text()
-    opened(bench, sender, room, content, transaction_id=key)
-    _, again = open_message(bench, sender, room, content, transaction_id=key)
-    bench.equal(
-        bench.get(again, "data.letter_frequencies", dict),
+def open_key(context: ServerContext) -> None:
+    sender, key = context.user(), context.key()
+    room, content = context.room_id(), context.text()
+    opened(context, sender, room, content, transaction_id=key)
+    _, again = open_message(context, sender, room, content, transaction_id=key)
+    context.equal(
+        context.get(again, "data.letter_frequencies", dict),
         letters(content),
         "`letter_frequencies` of the second start",
     )
-    for where, what in ((room, bench.text()), (bench.room_id(), content)):
+    for where, what in ((room, context.text()), (context.room_id(), content)):
         reply = sender.request(
             "send_message", {"room_id": where, "content": what, "transaction_id": key}
         )
-        bench.refused(reply, "transaction_mismatch", original="send_message")
+        context.refused(reply, "transaction_mismatch", original="send_message")
     sender.confirm(room, content, key)
-    bench.equal(contents(bench, sender, room), [content], "the room's history")
+    context.equal(contents(context, sender, room), [content], "the room's history")
 
 
 @case(
@@ -495,14 +500,14 @@ def open_key(bench: Bench) -> None:
     offers="transaction_id",
     title="keys are each user's own, and those of uploads are kept apart",
 )
-def keys_of_two_users(bench: Bench) -> None:
-    first, second = bench.users(2)
-    room, key = bench.room_id(), bench.key()
-    texts = [bench.text(), bench.text()]
+def keys_of_two_users(context: ServerContext) -> None:
+    first, second = context.users(2)
+    room, key = context.room_id(), context.key()
+    texts = [context.text(), context.text()]
     first.say(room, texts[0], transaction_id=key)
-    open_message(bench, second, room, texts[1], transaction_id=key)
+    open_message(context, second, room, texts[1], transaction_id=key)
     second.confirm(room, texts[1], key)
-    bench.equal(contents(bench, first, room), texts, "the room's history")
+    context.equal(contents(context, first, room), texts, "the room's history")
     file = {
         "room_id": room,
         "file_path": "a.txt",
@@ -520,19 +525,19 @@ def keys_of_two_users(bench: Bench) -> None:
     rules=["R-MSG-15"],
     title="every receiver of a message gets the same transaction_id, each message has its own",
 )
-def same_t2(bench: Bench) -> None:
-    sender, first, second = bench.users(3)
-    room = bench.room_id()
+def same_t2(context: ServerContext) -> None:
+    sender, first, second = context.users(3)
+    room = context.room_id()
     seen = []
     for _ in range(2):
-        said = sender.say(room, bench.text())
+        said = sender.say(room, context.text())
         one, other = (
-            heard_message(bench, hearer, said)["data"]["transaction_id"]
+            heard_message(context, hearer, said)["data"]["transaction_id"]
             for hearer in (first, second)
         )
-        bench.equal(other, one, "`transaction_id` of the second receiver")
+        context.equal(other, one, "`transaction_id` of the second receiver")
         seen.append(one)
-    bench.check(
+    context.check(
         seen[0] != seen[1],
         "another `transaction_id` for another message",
         f"both times {seen[0]!r}",
@@ -540,41 +545,43 @@ def same_t2(bench: Bench) -> None:
 
 
 @case(rules=["R-MSG-15"], title="a receiver may answer in its next session")
-def answered_later(bench: Bench) -> None:
-    sender, hearer = bench.user(), bench.user(own=True)
-    said = sender.say(bench.room_id(), "plainletters")
-    heard = heard_message(bench, hearer, said)
-    with bench.given("a new session of the receiver"):
+def answered_later(context: ServerContext) -> None:
+    sender, hearer = context.user(), context.user(own=True)
+    said = sender.say(context.room_id(), "plainletters")
+    heard = heard_message(context, hearer, said)
+    with context.given("a new session of the receiver"):
         hearer.close()
-        again = comes_free(bench, hearer.account)
+        again = comes_free(context, hearer.account)
     reply = again.count_back(heard)
-    bench.equal(reply.get("action"), "confirm_count", "`action` of the answer in the next session")
-    bench.equal(bench.get(reply, "data.confirm", bool), True, "`data.confirm`")
+    context.equal(
+        reply.get("action"), "confirm_count", "`action` of the answer in the next session"
+    )
+    context.equal(context.get(reply, "data.confirm", bool), True, "`data.confirm`")
 
 
 @case(
     rules=["R-MSG-16"],
     title="right counts of a receiver are answered by confirm_count true, with the same transaction_id",
 )
-def right_counts(bench: Bench) -> None:
-    sender, hearer = bench.users(2)
-    said = sender.say(bench.room_id(), "plainletters")
-    heard = heard_message(bench, hearer, said)
+def right_counts(context: ServerContext) -> None:
+    sender, hearer = context.users(2)
+    said = sender.say(context.room_id(), "plainletters")
+    heard = heard_message(context, hearer, said)
     reply = hearer.count_back(heard)
-    bench.equal(reply.get("action"), "confirm_count", "`action` of the answer")
-    bench.equal(
-        bench.get(reply, "data.transaction_id", str),
+    context.equal(reply.get("action"), "confirm_count", "`action` of the answer")
+    context.equal(
+        context.get(reply, "data.transaction_id", str),
         heard["data"]["transaction_id"],
         "`data.transaction_id`",
     )
-    bench.equal(bench.get(reply, "data.confirm", bool), True, "`data.confirm`")
+    context.equal(context.get(reply, "data.confirm", bool), True, "`data.confirm`")
 
 
 @case(rules=["R-MSG-16"], title="wrong counts of a receiver are answered by confirm_count false")
-def wrong_counts(bench: Bench) -> None:
-    sender, hearer = bench.users(2)
-    said = sender.say(bench.room_id(), "plainletters")
-    heard = heard_message(bench, hearer, said)
+def wrong_counts(context: ServerContext) -> None:
+    sender, hearer = context.users(2)
+    said = sender.say(context.room_id(), "plainletters")
+    heard = heard_message(context, hearer, said)
     right = letters("plainletters")
     wrongs = {
         "one too many": {**right, "l": right["l"] + 1},
@@ -585,23 +592,23 @@ def wrong_counts(bench: Bench) -> None:
     wrongs["a letter left out"] = {key: count for key, count in right.items() if key != "p"}
     for why, counted in wrongs.items():
         reply = hearer.count_back(heard, counted)
-        bench.equal(
+        context.equal(
             reply.get("action"), "confirm_count", f"`action` of the answer to counts with {why}"
         )
-        bench.equal(
-            bench.get(reply, "data.confirm", bool), False, f"`data.confirm` for counts with {why}"
+        context.equal(
+            context.get(reply, "data.confirm", bool), False, f"`data.confirm` for counts with {why}"
         )
 
 
 @case(rules=["R-MSG-16"], title="counts of text beyond ASCII are compared by code points")
-def counts_back_unicode(bench: Bench) -> None:
-    sender, hearer = bench.users(2)
-    said = sender.say(bench.room_id(), UNICODE[bench.random.randrange(len(UNICODE))])
-    heard = heard_message(bench, hearer, said)
+def counts_back_unicode(context: ServerContext) -> None:
+    sender, hearer = context.users(2)
+    said = sender.say(context.room_id(), UNICODE[context.random.randrange(len(UNICODE))])
+    heard = heard_message(context, hearer, said)
     reply = hearer.count_back(heard)
-    bench.equal(reply.get("action"), "confirm_count", "`action` of the answer")
-    with bench.rule("R-MSG-1"):
-        bench.equal(bench.get(reply, "data.confirm", bool), True, "`data.confirm`")
+    context.equal(reply.get("action"), "confirm_count", "`action` of the answer")
+    with context.rule("R-MSG-1"):
+        context.equal(context.get(reply, "data.confirm", bool), True, "`data.confirm`")
 
 
 @case(
@@ -610,31 +617,31 @@ def counts_back_unicode(bench: Bench) -> None:
     offers="limits",
     title="counts that are no integers are bad_packet",
 )
-def counts_of_other_types(bench: Bench) -> None:
-    sender, hearer = bench.users(2)
-    said = sender.say(bench.room_id(), "a")
-    heard = heard_message(bench, hearer, said)
+def counts_of_other_types(context: ServerContext) -> None:
+    sender, hearer = context.users(2)
+    said = sender.say(context.room_id(), "a")
+    heard = heard_message(context, hearer, said)
     for count in (1.0, True, "1", None, [1]):
         reply = hearer.count_back(heard, {"a": count})
-        bench.check(
+        context.check(
             reply.get("action") == "error",
             f"`error` for the counts {shown({'a': count})}",
             f"this came: {shown(reply)}",
         )
-        bench.refused(reply, "bad_packet", original="character_count")
+        context.refused(reply, "bad_packet", original="character_count")
 
 
 @case(
     rules=["R-MSG-17", "R-MSG-19"],
     title="the ack of a receiver has no reply, and a second one does no harm",
 )
-def ack_has_no_reply(bench: Bench) -> None:
-    sender, hearer = bench.users(2)
-    room, later = bench.room_id(), bench.text()
-    said = sender.say(room, bench.text())
-    heard = heard_message(bench, hearer, said)
-    with bench.given("`confirm_count` for a receiver"):
-        bench.equal(hearer.count_back(heard).get("action"), "confirm_count", "`action`")
+def ack_has_no_reply(context: ServerContext) -> None:
+    sender, hearer = context.users(2)
+    room, later = context.room_id(), context.text()
+    said = sender.say(room, context.text())
+    heard = heard_message(context, hearer, said)
+    with context.given("`confirm_count` for a receiver"):
+        context.equal(hearer.count_back(heard).get("action"), "confirm_count", "`action`")
     for _ in range(2):
         hearer.acknowledge(heard)
     hearer.fence()
@@ -643,7 +650,7 @@ def ack_has_no_reply(bench: Bench) -> None:
         for packet in hearer.wire.aside()
         if packet.get("action") in ("ack", "error", "confirm_count")
     ]
-    bench.check(not stray, "no reply to `ack`", f"this came: {shown(stray)}")
+    context.check(not stray, "no reply to `ack`", f"this came: {shown(stray)}")
     sender.say(room, later)
     hearer.hear_this(room, later)
 
@@ -652,22 +659,24 @@ def ack_has_no_reply(bench: Bench) -> None:
     rules=["R-MSG-18"],
     title="after confirm false and an ack with status error the message comes again, with the same transaction_id",
 )
-def comes_again(bench: Bench) -> None:
-    sender, hearer = bench.users(2)
-    said = sender.say(bench.room_id(), bench.text())
-    heard = heard_message(bench, hearer, said)
-    with bench.given("`confirm_count` for wrong counts"):
+def comes_again(context: ServerContext) -> None:
+    sender, hearer = context.users(2)
+    said = sender.say(context.room_id(), context.text())
+    heard = heard_message(context, hearer, said)
+    with context.given("`confirm_count` for wrong counts"):
         reply = hearer.count_back(heard, {"q": 99})
-        bench.equal(reply.get("action"), "confirm_count", "`action`")
+        context.equal(reply.get("action"), "confirm_count", "`action`")
     hearer.acknowledge(heard, "error")
     again = hearer.hear(said.room_id)
-    bench.equal(again["data"]["content"], said.content, "`content` of the message that comes again")
-    bench.equal(
+    context.equal(
+        again["data"]["content"], said.content, "`content` of the message that comes again"
+    )
+    context.equal(
         again["data"]["transaction_id"],
         heard["data"]["transaction_id"],
         "`transaction_id` of the message that comes again",
     )
-    bench.equal(
+    context.equal(
         again["data"].get("message_id"),
         heard["data"].get("message_id"),
         "`message_id` of the message that comes again",
@@ -678,12 +687,12 @@ def comes_again(bench: Bench) -> None:
     rules=["R-MSG-18"],
     title="a message is sent again at most 3 times, and only to who asked for it",
 )
-def at_most_three_times(bench: Bench) -> None:
-    sender, hearer, other = bench.users(3)
-    room, last = bench.room_id(), bench.text()
-    said = sender.say(room, bench.text())
-    heard = heard_message(bench, hearer, said)
-    heard_message(bench, other, said)
+def at_most_three_times(context: ServerContext) -> None:
+    sender, hearer, other = context.users(3)
+    room, last = context.room_id(), context.text()
+    said = sender.say(room, context.text())
+    heard = heard_message(context, hearer, said)
+    heard_message(context, other, said)
     for _ in range(6):
         hearer.count_back(heard, {"q": 99})
         hearer.acknowledge(heard, "error")
@@ -692,7 +701,7 @@ def at_most_three_times(bench: Bench) -> None:
     copies = 0
     while hearer.hear(room)["data"]["content"] != last:
         copies += 1
-    bench.check(copies <= 3, "at most 3 copies", f"{copies} came")
+    context.check(copies <= 3, "at most 3 copies", f"{copies} came")
     other.hear_this(room, last)
 
 
@@ -702,45 +711,45 @@ def at_most_three_times(bench: Bench) -> None:
     offers="limits",
     title="an ack needs status, success or error; its message may be left out",
 )
-def ack_needs_status(bench: Bench) -> None:
-    sender, hearer = bench.users(2)
-    said = sender.say(bench.room_id(), bench.text())
-    heard = heard_message(bench, hearer, said)
+def ack_needs_status(context: ServerContext) -> None:
+    sender, hearer = context.users(2)
+    said = sender.say(context.room_id(), context.text())
+    heard = heard_message(context, hearer, said)
     data = {"transaction_id": heard["data"]["transaction_id"]}
     hearer.send("ack", data)
-    bench.refused(hearer.wire.expect("error"), "bad_packet", original="ack")
+    context.refused(hearer.wire.expect("error"), "bad_packet", original="ack")
     hearer.send("ack", data, status="fine")
-    bench.refused(hearer.wire.expect("error"), "bad_packet", original="ack")
+    context.refused(hearer.wire.expect("error"), "bad_packet", original="ack")
     hearer.send("ack", data, status="success")
     hearer.fence()
     stray = [packet for packet in hearer.wire.aside() if packet.get("action") == "error"]
-    bench.check(not stray, "no reply to an `ack` without `message`", f"this came: {shown(stray)}")
+    context.check(not stray, "no reply to an `ack` without `message`", f"this came: {shown(stray)}")
 
 
 @case(
     rules=["R-MSG-20"],
     title="a receiver that never answers is told once, and history has the message",
 )
-def never_answers(bench: Bench) -> None:
-    sender, hearer = bench.users(2)
-    room, first, second = bench.room_id(), bench.text(), bench.text()
+def never_answers(context: ServerContext) -> None:
+    sender, hearer = context.users(2)
+    room, first, second = context.room_id(), context.text(), context.text()
     sender.say(room, first)
     sender.say(room, second)
-    with bench.given("`receive_message` for a receiver"):
+    with context.given("`receive_message` for a receiver"):
         hearer.hear_this(room, first)
     hearer.hear_this(room, second)
-    bench.equal(contents(bench, hearer, room), [first, second], "the room's history")
+    context.equal(contents(context, hearer, room), [first, second], "the room's history")
 
 
 @case(rules=["R-MSG-21"], title="a message never comes to its sender")
-def not_to_its_sender(bench: Bench) -> None:
-    first, second = bench.users(2)
-    room, mine, theirs = bench.room_id(), bench.text(), bench.text()
+def not_to_its_sender(context: ServerContext) -> None:
+    first, second = context.users(2)
+    room, mine, theirs = context.room_id(), context.text(), context.text()
     first.say(room, mine)
     second.say(room, theirs)
-    with bench.given("`receive_message` for a receiver"):
+    with context.given("`receive_message` for a receiver"):
         heard = first.hear(room)
-    bench.equal(
+    context.equal(
         heard["data"]["content"], theirs, "the first message of the room that its sender hears"
     )
 
@@ -751,34 +760,34 @@ def not_to_its_sender(bench: Bench) -> None:
     offers=["get_rooms", "message_id"],
     title="unread counts the messages of others above what was acknowledged, sent or read",
 )
-def unread(bench: Bench) -> None:
-    sender, hearer = bench.users(2)
-    room = bench.room_id()
-    heard = [heard_message(bench, hearer, sender.say(room, bench.text())) for _ in range(3)]
-    bench.equal(unread_of(bench, hearer, room), 3, "`unread` after three messages")
-    bench.equal(unread_of(bench, sender, room), 0, "`unread` of who sent them")
+def unread(context: ServerContext) -> None:
+    sender, hearer = context.users(2)
+    room = context.room_id()
+    heard = [heard_message(context, hearer, sender.say(room, context.text())) for _ in range(3)]
+    context.equal(unread_of(context, hearer, room), 3, "`unread` after three messages")
+    context.equal(unread_of(context, sender, room), 0, "`unread` of who sent them")
     hearer.acknowledge(heard[1])
-    bench.equal(unread_of(bench, hearer, room), 1, "`unread` after an ack of the second")
-    with bench.given("the room's history"):
+    context.equal(unread_of(context, hearer, room), 1, "`unread` after an ack of the second")
+    with context.given("the room's history"):
         hearer.ask("get_messages", {"room_id": room, "from_time": PAST}, want="messages_list")
-    bench.equal(unread_of(bench, hearer, room), 0, "`unread` after get_messages")
-    sender.say(room, bench.text())
-    bench.equal(unread_of(bench, hearer, room), 1, "`unread` after one more message")
-    hearer.say(room, bench.text())
-    bench.equal(unread_of(bench, hearer, room), 0, "`unread` after sending there")
+    context.equal(unread_of(context, hearer, room), 0, "`unread` after get_messages")
+    sender.say(room, context.text())
+    context.equal(unread_of(context, hearer, room), 1, "`unread` after one more message")
+    hearer.say(room, context.text())
+    context.equal(unread_of(context, hearer, room), 0, "`unread` after sending there")
 
 
-def unread_of(bench: Bench, user: User, room: str) -> int:
+def unread_of(context: ServerContext, user: User, room: str) -> int:
     """`unread` of a room in `get_rooms`, which is paged through."""
     after: dict[str, str] = {}
     for _ in range(50):
         reply = user.ask("get_rooms", after)
-        rooms = bench.get(reply, "data.rooms", list)
+        rooms = context.get(reply, "data.rooms", list)
         for each in rooms:
             if isinstance(each, dict) and each.get("id") == room:
-                return bench.get(each, "unread", int)
+                return context.get(each, "unread", int)
         last = rooms[-1].get("id") if rooms and isinstance(rooms[-1], dict) else None
-        if not isinstance(last, str) or not bench.get(reply, "data.has_more", bool):
+        if not isinstance(last, str) or not context.get(reply, "data.has_more", bool):
             break
         after = {"after": last}
-    bench.fail(f"the room {room} in `rooms_list`", "it is not there")
+    context.fail(f"the room {room} in `rooms_list`", "it is not there")

@@ -7,12 +7,14 @@ import base64
 import itertools
 import re
 
+from conformance.endings import NotOffered
+from conformance.packets import FUTURE, PAST, Packet, letters
 from conformance.server.cases.messages import opened
 from conformance.server.cases.sessions import log_in
-from conformance.server.context import FUTURE, PAST, Bench, NotOffered, User, case, letters
-from conformance.wire import Packet
+from conformance.server.context import ServerContext
+from conformance.server.registry import case
+from conformance.server.user import User
 
-PLACE = 30
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
@@ -22,24 +24,24 @@ TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
     last=True,
     title="what was acknowledged is there after the server was killed, in its order",
 )
-def survives_a_kill(bench: Bench) -> None:
-    process = bench.target.process
+def survives_a_kill(context: ServerContext) -> None:
+    process = context.target.process
     if process is None:
         raise NotOffered("a server that the kit may kill", "use --start-cmd")
-    user, room = bench.user(own=True), bench.room_id()
-    said = [user.say(room, bench.text()) for _ in range(5)]
-    path, body = upload(bench, user, room)
+    user, room = context.user(own=True), context.room_id()
+    said = [user.say(room, context.text()) for _ in range(5)]
+    path, body = upload(context, user, room)
     process.restart()
-    again = log_in(bench, user.account)
-    came = [message["content"] for message in again.history(room)]
-    bench.equal(came, [each.content for each in said], "the room's history after the kill")
-    packets = download(bench, again, room, path)
+    again = log_in(context, user.account)
+    actual = [message["content"] for message in again.history(room)]
+    context.equal(actual, [each.content for each in said], "the room's history after the kill")
+    packets = download(context, again, room, path)
     came_body = b"".join(
         base64.b64decode(packet["data"]["file_data"])
         for packet in packets
         if packet["action"] == "file_down_data"
     )
-    bench.check(
+    context.check(
         came_body == body,
         "the file as it was sent, after the kill",
         f"{len(came_body)} of {len(body)} bytes came, or others",
@@ -50,19 +52,19 @@ def survives_a_kill(bench: Bench) -> None:
     rules=["R-ORDER-2"],
     title="everybody hears and reads the messages of a room in one and the same order",
 )
-def one_order(bench: Bench) -> None:
-    senders, hearers = bench.users(2), bench.users(2)
-    room = bench.room_id()
-    with bench.given("messages of two senders at once"):
+def one_order(context: ServerContext) -> None:
+    senders, hearers = context.users(2), context.users(2)
+    room = context.room_id()
+    with context.given("messages of two senders at once"):
         for sender in senders:
             packets = [
-                sender.packet("send_message", {"room_id": room, "content": bench.text()})
+                sender.packet("send_message", {"room_id": room, "content": context.text()})
                 for _ in range(8)
             ]
             sender.wire.send_together(packets)
         for sender in senders:
             tids = [
-                bench.get(sender.reply("send_message"), "data.transaction_id", str)
+                context.get(sender.reply("send_message"), "data.transaction_id", str)
                 for _ in range(8)
             ]
             sender.wire.send_together(
@@ -73,16 +75,16 @@ def one_order(bench: Bench) -> None:
             )
         for sender in senders:
             for _ in range(8):
-                bench.equal(
+                context.equal(
                     sender.reply("confirm_count").get("status"), "success", "`status` of the ack"
                 )
         history = [
             (message["sender_chatid"], message["content"]) for message in hearers[0].history(room)
         ]
-        bench.equal(len(history), 16, "the number of messages in the history")
+        context.equal(len(history), 16, "the number of messages in the history")
     for hearer in hearers:
         live = [heard_by(hearer, room) for _ in range(16)]
-        bench.check(
+        context.check(
             live == history,
             "live the order of the history",
             f"first difference: {difference(live, history)}",
@@ -90,7 +92,7 @@ def one_order(bench: Bench) -> None:
     for sender in senders:
         others = [entry for entry in history if entry[0] != sender.chatid]
         live = [heard_by(sender, room) for _ in others]
-        bench.check(
+        context.check(
             live == others,
             "live the order of the history, for a sender too",
             f"first difference: {difference(live, others)}",
@@ -103,10 +105,12 @@ def heard_by(user: User, room: str) -> tuple[str, str]:
     return data["sender_chatid"], data["content"]
 
 
-def difference(came: list[tuple[str, str]], expected: list[tuple[str, str]]) -> str:
+def difference(actual: list[tuple[str, str]], expected: list[tuple[str, str]]) -> str:
     """The first place at which two orders differ."""
-    place = next((place for place, pair in enumerate(zip(came, expected)) if pair[0] != pair[1]), 0)
-    return f"at place {place + 1} {came[place]} came, where the history has {expected[place]}"
+    place = next(
+        (place for place, pair in enumerate(zip(actual, expected)) if pair[0] != pair[1]), 0
+    )
+    return f"at place {place + 1} {actual[place]} came, where the history has {expected[place]}"
 
 
 @case(
@@ -115,22 +119,22 @@ def difference(came: list[tuple[str, str]], expected: list[tuple[str, str]]) -> 
     offers="message_id",
     title="message_id grows over all rooms, and history is sorted by it",
 )
-def numbers_grow(bench: Bench) -> None:
-    first, second = bench.users(2)
-    rooms = [bench.room_id(), bench.room_id()]
+def numbers_grow(context: ServerContext) -> None:
+    first, second = context.users(2)
+    rooms = [context.room_id(), context.room_id()]
     numbers = []
     for place in range(6):
-        said = (first, second)[place % 2].say(rooms[place // 2 % 2], bench.text())
-        numbers.append(bench.get(said.ack, "data.message_id", int))
-    bench.check(
+        said = (first, second)[place % 2].say(rooms[place // 2 % 2], context.text())
+        numbers.append(context.get(said.ack, "data.message_id", int))
+    context.check(
         all(one < other for one, other in itertools.pairwise(numbers)),
         "ids that grow",
         f"these came: {numbers}",
     )
-    with bench.rule("R-ORDER-2"):
+    with context.rule("R-ORDER-2"):
         for room in rooms:
-            stored = [bench.get(message, "message_id", int) for message in first.history(room)]
-            bench.equal(
+            stored = [context.get(message, "message_id", int) for message in first.history(room)]
+            context.equal(
                 stored, [number for number in numbers if number in stored], "the ids in the history"
             )
 
@@ -142,30 +146,33 @@ def numbers_grow(bench: Bench) -> None:
     offers="message_id",
     title="message_id goes on growing after a restart",
 )
-def numbers_grow_over_restart(bench: Bench) -> None:
-    process = bench.target.process
+def numbers_grow_over_restart(context: ServerContext) -> None:
+    process = context.target.process
     if process is None:
         raise NotOffered("a server that the kit may kill", "use --start-cmd")
-    user, room = bench.user(own=True), bench.room_id()
-    before = bench.get(user.say(room, bench.text()).ack, "data.message_id", int)
+    user, room = context.user(own=True), context.room_id()
+    before = context.get(user.say(room, context.text()).ack, "data.message_id", int)
     process.restart()
-    with bench.given("a login after the restart"):
-        again = log_in(bench, user.account)
-    after = bench.get(again.say(room, bench.text()).ack, "data.message_id", int)
-    bench.check(after > before, f"an id above {before}", f"it is {after}")
+    with context.given("a login after the restart"):
+        again = log_in(context, user.account)
+    after = context.get(again.say(room, context.text()).ack, "data.message_id", int)
+    context.check(after > before, f"an id above {before}", f"it is {after}")
 
 
 @case(rules=["R-ORDER-4"], title="timestamp is written 2024-01-01T12:00:00Z, in whole seconds")
-def timestamps(bench: Bench) -> None:
-    sender, hearer = bench.users(2)
-    room = bench.room_id()
-    said = sender.say(room, bench.text())
-    with bench.given("`receive_message` and the room's history"):
+def timestamps(context: ServerContext) -> None:
+    sender, hearer = context.users(2)
+    room = context.room_id()
+    said = sender.say(room, context.text())
+    with context.given("`receive_message` and the room's history"):
         heard = hearer.hear(room)
         stored = hearer.history(room)
-    told = [bench.get(heard, "data.timestamp", str), *(message["timestamp"] for message in stored)]
+    told = [
+        context.get(heard, "data.timestamp", str),
+        *(message["timestamp"] for message in stored),
+    ]
     for timestamp in [*told, *([] if said.timestamp is None else [said.timestamp])]:
-        bench.check(
+        context.check(
             bool(TIMESTAMP.fullmatch(timestamp)),
             "a time as 2024-01-01T12:00:00Z",
             f"{timestamp!r} came",
@@ -173,10 +180,10 @@ def timestamps(bench: Bench) -> None:
 
 
 @case(rules=["R-ORDER-5"], title="requests sent in one piece are answered in their order")
-def replies_in_order(bench: Bench) -> None:
-    user, room = bench.user(), bench.room_id()
-    user.say(room, bench.text())
-    texts = [bench.text() for _ in range(4)]
+def replies_in_order(context: ServerContext) -> None:
+    user, room = context.user(), context.room_id()
+    user.say(room, context.text())
+    texts = [context.text() for _ in range(4)]
     packets: list[Packet] = []
     for text in texts:
         packets += [
@@ -189,17 +196,17 @@ def replies_in_order(bench: Bench) -> None:
         user.wire.receive_where(lambda each: each.get("action") in actions, "the replies, each")
         for _ in packets
     ]
-    came = [reply["action"] for reply in replies]
-    bench.equal(came, ["character_count", "messages_list"] * 4, "the actions of the replies")
-    totals = [sum_of(bench, reply) for reply in replies[::2]]
-    bench.equal(
+    actual = [reply["action"] for reply in replies]
+    context.equal(actual, ["character_count", "messages_list"] * 4, "the actions of the replies")
+    totals = [sum_of(context, reply) for reply in replies[::2]]
+    context.equal(
         totals, [len(text) for text in texts], "how many characters each `character_count` counted"
     )
 
 
-def sum_of(bench: Bench, reply: Packet) -> int:
+def sum_of(context: ServerContext, reply: Packet) -> int:
     """How many characters were counted in all."""
-    counts = bench.get(reply, "data.letter_frequencies", dict)
+    counts = context.get(reply, "data.letter_frequencies", dict)
     return sum(count for count in counts.values() if isinstance(count, int))
 
 
@@ -209,9 +216,9 @@ def sum_of(bench: Bench, reply: Packet) -> int:
     offers="request_id",
     title="errors and successes keep the order of their requests, too",
 )
-def errors_in_order(bench: Bench) -> None:
-    user = bench.user()
-    keys = [bench.key() for _ in range(6)]
+def errors_in_order(context: ServerContext) -> None:
+    user = context.user()
+    keys = [context.key() for _ in range(6)]
     packets = []
     for place, key in enumerate(keys):
         from_time = FUTURE if place % 2 else "no time"
@@ -222,18 +229,18 @@ def errors_in_order(bench: Bench) -> None:
         )
     user.wire.send_together(packets)
     replies = [user.reply("get_messages") for _ in packets]
-    bench.equal(
+    context.equal(
         [reply.get("request_id") for reply in replies], keys, "the `request_id` of the replies"
     )
 
 
 @case(rules=["R-ORDER-6"], title="the acks of one client come in the order of its confirm_counts")
-def acks_in_order(bench: Bench) -> None:
-    user, room = bench.user(), bench.room_id()
-    texts = [bench.text() for _ in range(6)]
-    tids = [opened(bench, user, room, text) for text in texts]
+def acks_in_order(context: ServerContext) -> None:
+    user, room = context.user(), context.room_id()
+    texts = [context.text() for _ in range(6)]
+    tids = [opened(context, user, room, text) for text in texts]
     order = list(range(6))
-    bench.random.shuffle(order)
+    context.random.shuffle(order)
     user.wire.send_together(
         [
             {"action": "confirm_count", "data": {"transaction_id": tids[place], "confirm": True}}
@@ -241,19 +248,19 @@ def acks_in_order(bench: Bench) -> None:
         ]
     )
     acks = [user.reply("confirm_count") for _ in order]
-    came = [bench.get(ack, "data.transaction_id", str) for ack in acks]
-    bench.equal(came, [tids[place] for place in order], "the order of the acks")
+    actual = [context.get(ack, "data.transaction_id", str) for ack in acks]
+    context.equal(actual, [tids[place] for place in order], "the order of the acks")
     stored = [message["content"] for message in user.history(room)]
-    with bench.rule("R-ORDER-2"):
-        bench.equal(stored, [texts[place] for place in order], "the room's history")
+    with context.rule("R-ORDER-2"):
+        context.equal(stored, [texts[place] for place in order], "the room's history")
 
 
-def upload(bench: Bench, user: User, room: str) -> tuple[str, bytes]:
+def upload(context: ServerContext, user: User, room: str) -> tuple[str, bytes]:
     """A stored file of three chunks: its name and bytes; a precondition."""
-    path, size = f"{bench.room_id('file')}.bin", 200_000
-    body = bench.random.randbytes(2 * size + 17)
+    path, size = f"{context.room_id('file')}.bin", 200_000
+    body = context.random.randbytes(2 * size + 17)
     about = {"room_id": room, "file_path": path}
-    with bench.given("an upload", remember="upload"):
+    with context.given("an upload", remember="upload"):
         user.ask(
             "file_send_init",
             {**about, "file_size": len(body), "file_type": "text/plain", "total_packets": 3},
@@ -265,7 +272,7 @@ def upload(bench: Bench, user: User, room: str) -> tuple[str, bytes]:
     return path, body
 
 
-def download(bench: Bench, user: User, room: str, path: str) -> list[Packet]:
+def download(context: ServerContext, user: User, room: str, path: str) -> list[Packet]:
     """The packets of a download from `file_down_meta` to `file_down_fin`; an assertion."""
     user.send("file_down_req", {"room_id": room, "file_path": path})
     packets: list[Packet] = []
@@ -273,9 +280,9 @@ def download(bench: Bench, user: User, room: str, path: str) -> list[Packet]:
     while not packets or packets[-1].get("action") != "file_down_fin":
         packets.append(user.wire.expect(*actions))
         if packets[-1].get("action") == "file_down_data":
-            bench.get(packets[-1], "data.sequence_number", int)
-            chunk = bench.get(packets[-1], "data.file_data", str)
-            bench.check(is_base64(chunk), "`file_data` in base64", f"{chunk[:60]!r} came")
+            context.get(packets[-1], "data.sequence_number", int)
+            chunk = context.get(packets[-1], "data.file_data", str)
+            context.check(is_base64(chunk), "`file_data` in base64", f"{chunk[:60]!r} came")
     return packets
 
 
@@ -289,19 +296,21 @@ def is_base64(text: str) -> bool:
 
 
 @case(rules=["R-ORDER-7"], title="the packets of a download come in their own order")
-def download_in_order(bench: Bench) -> None:
-    user, room = bench.user(), bench.room_id()
-    path, _ = upload(bench, user, room)
-    packets = download(bench, user, room, path)
-    came = [
+def download_in_order(context: ServerContext) -> None:
+    user, room = context.user(), context.room_id()
+    path, _ = upload(context, user, room)
+    packets = download(context, user, room, path)
+    actual = [
         packet["data"]["sequence_number"]
         if packet["action"] == "file_down_data"
         else packet["action"]
         for packet in packets
     ]
-    total = bench.get(packets[0], "data.total_packets", int)
-    bench.equal(
-        came, ["file_down_meta", *range(1, total + 1), "file_down_fin"], "the order of the packets"
+    total = context.get(packets[0], "data.total_packets", int)
+    context.equal(
+        actual,
+        ["file_down_meta", *range(1, total + 1), "file_down_fin"],
+        "the order of the packets",
     )
 
 
@@ -309,14 +318,16 @@ def download_in_order(bench: Bench) -> None:
     rules=["R-ORDER-5", "R-MSG-1"],
     title="two messages sent in one piece are counted each by itself",
 )
-def two_at_once(bench: Bench) -> None:
-    user, room = bench.user(), bench.room_id()
-    texts = [bench.text(), bench.text()]
+def two_at_once(context: ServerContext) -> None:
+    user, room = context.user(), context.room_id()
+    texts = [context.text(), context.text()]
     user.wire.send_together(
         [user.packet("send_message", {"room_id": room, "content": text}) for text in texts]
     )
     for text in texts:
         reply = user.reply("send_message")
-        bench.equal(
-            bench.get(reply, "data.letter_frequencies", dict), letters(text), "`letter_frequencies`"
+        context.equal(
+            context.get(reply, "data.letter_frequencies", dict),
+            letters(text),
+            "`letter_frequencies`",
         )

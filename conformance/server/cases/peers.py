@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import struct
 
+from conformance.endings import Failed
+from conformance.packets import FUTURE, PAST, Packet, encode, shown
 from conformance.server.cases.files import narrow_reader
 from conformance.server.cases.steps import another_session, in_room
-from conformance.server.context import FUTURE, PAST, Bench, Failed, User, case
-from conformance.wire import Closed, Packet, Silence, encode, shown
+from conformance.server.context import ServerContext
+from conformance.server.registry import case
+from conformance.server.user import User
+from conformance.wire import Closed, Silence
 
-PLACE = 80
 FLOOD = 100
 """So many connections come and go at once; loopback and a class room are far above it
 (R-LIM-10)."""
@@ -17,14 +20,14 @@ LARGE = 16_000
 """Bytes of a large message."""
 
 
-def talk(bench: Bench, sender: User, hearer: User, room: str, count: int = 1) -> None:
+def talk(context: ServerContext, sender: User, hearer: User, room: str, count: int = 1) -> None:
     """Fail unless two users can talk as usual."""
     for _ in range(count):
-        said = bench.text()
+        said = context.text()
         opened = sender.ask(
             "send_message", {"room_id": room, "content": said}, want="character_count"
         )
-        sender.confirm(room, said, bench.get(opened, "data.transaction_id", str))
+        sender.confirm(room, said, context.get(opened, "data.transaction_id", str))
         hearer.hear_this(room, said)
 
 
@@ -33,19 +36,19 @@ def talk(bench: Bench, sender: User, hearer: User, room: str, count: int = 1) ->
     level="robust",
     title="a peer that sends one byte at a time is served, and keeps nobody waiting",
 )
-def one_byte_at_a_time(bench: Bench) -> None:
-    sender, hearer, slow = bench.user(), bench.user(), bench.user(own=True)
-    room, said = bench.room_id(), bench.text(2)
+def one_byte_at_a_time(context: ServerContext) -> None:
+    sender, hearer, slow = context.user(), context.user(), context.user(own=True)
+    room, said = context.room_id(), context.text(2)
     data = encode(slow.packet("send_message", {"room_id": room, "content": said}))
     for place in range(len(data)):
         slow.wire.send_raw(data[place : place + 1], "one byte")
         if place % 25 == 10:
-            talk(bench, sender, hearer, room)
+            talk(context, sender, hearer, room)
     opened = slow.reply("send_message")
-    bench.equal(
+    context.equal(
         opened.get("action"), "character_count", "the answer to a request that came byte by byte"
     )
-    slow.confirm(room, said, bench.get(opened, "data.transaction_id", str))
+    slow.confirm(room, said, context.get(opened, "data.transaction_id", str))
     hearer.hear_this(room, said)
 
 
@@ -54,10 +57,10 @@ def one_byte_at_a_time(bench: Bench) -> None:
     level="robust",
     title="peers that stop in the middle of a frame or of a handshake keep nobody waiting",
 )
-def stopped_in_the_middle(bench: Bench) -> None:
-    sender, hearer = bench.users(2)
-    half, header, unanswered = bench.user(own=True), bench.connect(), bench.user(own=True)
-    room = bench.room_id()
+def stopped_in_the_middle(context: ServerContext) -> None:
+    sender, hearer = context.users(2)
+    half, header, unanswered = context.user(own=True), context.connect(), context.user(own=True)
+    room = context.room_id()
     half.wire.send_raw(
         encode(half.packet("send_message", {"room_id": room, "content": "half"}))[:20],
         "twenty bytes of a frame",
@@ -66,7 +69,7 @@ def stopped_in_the_middle(bench: Bench) -> None:
     unanswered.ask(
         "send_message", {"room_id": room, "content": "never confirmed"}, want="character_count"
     )
-    talk(bench, sender, hearer, room, 5)
+    talk(context, sender, hearer, room, 5)
 
 
 @case(
@@ -74,9 +77,13 @@ def stopped_in_the_middle(bench: Bench) -> None:
     level="robust",
     title="a reader that stops reading keeps nobody waiting, and finds all it missed in the history",
 )
-def a_reader_that_stops(bench: Bench) -> None:
-    senders, hearer, stopped = bench.users(3, own=True), bench.user(own=True), narrow_reader(bench)
-    room = bench.room_id()
+def a_reader_that_stops(context: ServerContext) -> None:
+    senders, hearer, stopped = (
+        context.users(3, own=True),
+        context.user(own=True),
+        narrow_reader(context),
+    )
+    room = context.room_id()
     said: list[str] = []
     for number in range(36):
         for sender in senders:
@@ -84,25 +91,25 @@ def a_reader_that_stops(bench: Bench) -> None:
             opened = sender.ask(
                 "send_message", {"room_id": room, "content": content}, want="character_count"
             )
-            sender.confirm(room, content, bench.get(opened, "data.transaction_id", str))
+            sender.confirm(room, content, context.get(opened, "data.transaction_id", str))
             hearer.hear_this(room, content)
             sender.wire.take_aside()
             said.append(content)
-    heard = _read_what_is_left(bench, stopped, room, len(said))
-    bench.check(
+    heard = _read_what_is_left(context, stopped, room, len(said))
+    context.check(
         heard == said[: len(heard)],
         "what the slow reader heard to be the beginning, in order",
         f"it heard {[text[:20] for text in heard][:5]}…",
     )
     if len(heard) < len(said):
-        with bench.rule("R-LIM-11"):
-            missed = _all_of(bench, another_session(bench, stopped), room)
-            bench.check(
+        with context.rule("R-LIM-11"):
+            missed = _all_of(context, another_session(context, stopped), room)
+            context.check(
                 missed == said, f"all {len(said)} messages in the history", f"it had {len(missed)}"
             )
 
 
-def _read_what_is_left(bench: Bench, user: User, room: str, count: int) -> list[str]:
+def _read_what_is_left(context: ServerContext, user: User, room: str, count: int) -> list[str]:
     """What still comes, up to the end of the connection or of the messages."""
     heard: list[str] = []
     try:
@@ -111,7 +118,7 @@ def _read_what_is_left(bench: Bench, user: User, room: str, count: int) -> list[
     except Failed as problem:
         cause = problem.__cause__
         if isinstance(cause, Silence):
-            bench.fail(
+            context.fail(
                 "all messages, or the end of the connection",
                 f"the connection is open, but after {len(heard)} of {count} nothing came",
                 "R-MSG-21",
@@ -121,16 +128,16 @@ def _read_what_is_left(bench: Bench, user: User, room: str, count: int) -> list[
     return heard
 
 
-def _all_of(bench: Bench, user: User, room: str) -> list[str]:
+def _all_of(context: ServerContext, user: User, room: str) -> list[str]:
     """The whole history of a room whose messages fill more than one frame."""
     reply = user.ask("get_messages", {"room_id": room, "from_time": PAST})
     found: list[str] = []
     for _ in range(100):
-        messages: list[Packet] = bench.get(reply, "data.messages", list)
-        found += [bench.get(message, "content", str) for message in messages]
+        messages: list[Packet] = context.get(reply, "data.messages", list)
+        found += [context.get(message, "content", str) for message in messages]
         if not messages or reply["data"].get("has_more") is not True:
             break
-        after = bench.get(messages[-1], "message_id", int)
+        after = context.get(messages[-1], "message_id", int)
         reply = user.ask("get_messages", {"room_id": room, "after_id": after})
     return found
 
@@ -140,11 +147,11 @@ def _all_of(bench: Bench, user: User, room: str) -> list[str]:
     level="robust",
     title="connections that come and go, with and without a reset, keep nobody from logging in and talking",
 )
-def connect_and_close(bench: Bench) -> None:
-    sender, hearer = bench.users(2)
-    room = bench.room_id()
+def connect_and_close(context: ServerContext) -> None:
+    sender, hearer = context.users(2)
+    room = context.room_id()
     for turn in range(2):
-        wires = [bench.connect() for _ in range(FLOOD // 2)]
+        wires = [context.connect() for _ in range(FLOOD // 2)]
         for place, wire in enumerate(wires):
             if place % 3 == 0:
                 wire.send_raw(struct.pack(">I", 100) + b'{"action"', "the beginning of a frame")
@@ -159,12 +166,12 @@ def connect_and_close(bench: Bench) -> None:
                 wire.reset()
             else:
                 wire.close()
-        talk(bench, sender, hearer, room)
-    newcomer = bench.guest(bench.account())
-    bench.equal(
+        talk(context, sender, hearer, room)
+    newcomer = context.guest(context.account())
+    context.equal(
         newcomer.login().get("action"), "login_success", "the reply to a login after the flood"
     )
-    talk(bench, newcomer, hearer, room)
+    talk(context, newcomer, hearer, room)
 
 
 @case(
@@ -172,21 +179,21 @@ def connect_and_close(bench: Bench) -> None:
     level="robust",
     title="many requests in one send are all answered, in order, and none is refused",
 )
-def many_requests_in_one_send(bench: Bench) -> None:
-    user = bench.user(own=True)
-    rooms = [bench.room_id() for _ in range(3)]
+def many_requests_in_one_send(context: ServerContext) -> None:
+    user = context.user(own=True)
+    rooms = [context.room_id() for _ in range(3)]
     for room in rooms:
-        user.say(room, bench.text())
-    asked = [bench.random.choice(rooms) for _ in range(120)]
+        user.say(room, context.text())
+    asked = [context.random.choice(rooms) for _ in range(120)]
     user.wire.send_together(
         [user.packet("get_messages", {"room_id": room, "from_time": FUTURE}) for room in asked]
     )
     answered = []
     for _ in asked:
-        with bench.rule("R-LIM-1"):
+        with context.rule("R-LIM-1"):
             reply = user.wire.expect("messages_list", timeout=15)
-        answered.append(bench.get(reply, "data.room_id", str))
-    bench.equal(answered, asked, "the rooms of the answers, in order")
+        answered.append(context.get(reply, "data.room_id", str))
+    context.equal(answered, asked, "the rooms of the answers, in order")
 
 
 @case(
@@ -194,33 +201,33 @@ def many_requests_in_one_send(bench: Bench) -> None:
     level="robust",
     title="who is torn away in the middle of a handshake leaves nothing behind",
 )
-def torn_away(bench: Bench) -> None:
-    hearer, witness = bench.users(2)
-    room = bench.room_id()
+def torn_away(context: ServerContext) -> None:
+    hearer, witness = context.users(2)
+    room = context.room_id()
     for way in ("close", "reset"):
-        rude = bench.user(own=True)
+        rude = context.user(own=True)
         opened = rude.ask(
             "send_message",
             {"room_id": room, "content": f"never confirmed before the {way}"},
             want="character_count",
         )
-        tid = bench.get(opened, "data.transaction_id", str)
+        tid = context.get(opened, "data.transaction_id", str)
         rude.wire.reset() if way == "reset" else rude.wire.close()
-        again = another_session(bench, rude)
-        bench.refused(
+        again = another_session(context, rude)
+        context.refused(
             again.request("confirm_count", {"transaction_id": tid, "confirm": True}),
             "transaction_not_found",
             original="confirm_count",
         )
         again.close()
-    said = bench.text()
+    said = context.text()
     witness.say(room, said)
     hearer.hear_this(room, said)
-    bench.equal(
+    context.equal(
         [each["content"] for each in hearer.history(room)], [said], "the messages of the room"
     )
     got = in_room(hearer.wire.aside(), room)
-    bench.check(not got, "that nothing else was heard of the room", f"this came: {shown(got)}")
+    context.check(not got, "that nothing else was heard of the room", f"this came: {shown(got)}")
 
 
 @case(
@@ -228,17 +235,17 @@ def torn_away(bench: Bench) -> None:
     level="robust",
     title="a hearer who is torn away is no trouble for the sender and the others",
 )
-def hearers_torn_away(bench: Bench) -> None:
-    sender, hearer = bench.users(2)
-    room = bench.room_id()
+def hearers_torn_away(context: ServerContext) -> None:
+    sender, hearer = context.users(2)
+    room = context.room_id()
     for way in ("reset", "close", "reset"):
-        rude = bench.user(own=True)
-        rude.say(room, bench.text())
+        rude = context.user(own=True)
+        rude.say(room, context.text())
         hearer.hear(room)
         sender.hear(room)
         opened = sender.ask(
             "send_message", {"room_id": room, "content": way}, want="character_count"
         )
         rude.wire.reset() if way == "reset" else rude.wire.close()
-        sender.confirm(room, way, bench.get(opened, "data.transaction_id", str))
+        sender.confirm(room, way, context.get(opened, "data.transaction_id", str))
         hearer.hear_this(room, way)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 
+from conformance.packets import PAST, Packet, shown
 from conformance.server.cases.steps import (
     Upload,
     download,
@@ -21,24 +22,24 @@ from conformance.server.cases.steps import (
     uploaded,
 )
 from conformance.server.cases.users_events import event
-from conformance.server.context import PAST, Bench, Said, User, case
-from conformance.wire import Closed, Packet, shown
+from conformance.server.context import ServerContext
+from conformance.server.registry import case
+from conformance.server.user import Said, User
+from conformance.wire import Closed
 
-PLACE = 99
 
-
-def last(bench: Bench) -> None:
+def last(context: ServerContext) -> None:
     """Nothing to begin early: puts the case behind all others, NOT OFFERED where the kit has no
     process to kill."""
-    bench.release(keep=True)
-    own_process(bench)
+    context.people.release(keep=True)
+    own_process(context)
 
 
-def back(bench: Bench, user: User) -> User:
+def back(context: ServerContext, user: User) -> User:
     """The user, logged in again after the restart (an assertion, since accounts must survive)."""
-    again = bench.guest(user.account)
+    again = context.guest(user.account)
     reply = again.login()
-    bench.check(
+    context.check(
         again.is_on,
         f"`login_success` for {user.chatid} after the restart",
         f"this came: {shown(reply)}",
@@ -52,25 +53,25 @@ def back(bench: Bench, user: User) -> User:
     early=last,
     title="what was acknowledged before a kill is there after it, once and in order, with its id and time",
 )
-def acked_messages(bench: Bench) -> None:
-    sender, reader = bench.users(2, own=True)
-    room = bench.room_id()
+def acked_messages(context: ServerContext) -> None:
+    sender, reader = context.users(2, own=True)
+    room = context.room_id()
     acked: dict[str, Said] = {}
-    texts = [f"{number} {bench.text()}" for number in range(60)]
+    texts = [f"{number} {context.text()}" for number in range(60)]
     tids = {}
     for text in texts:
         opened = sender.ask(
             "send_message", {"room_id": room, "content": text}, want="character_count"
         )
-        tids[bench.get(opened, "data.transaction_id", str)] = text
+        tids[context.get(opened, "data.transaction_id", str)] = text
     sender.wire.send_together(
         [sender.packet("confirm_count", {"transaction_id": tid, "confirm": True}) for tid in tids],
         "many confirmations under way at the kill",
     )
-    for _ in range(bench.random.randrange(15, 45)):
+    for _ in range(context.random.randrange(15, 45)):
         ack = sender.reply("confirm_count")
-        tid = bench.get(ack, "data.transaction_id", str)
-        bench.check(
+        tid = context.get(ack, "data.transaction_id", str)
+        context.check(
             tid in tids and ack.get("status") == "success",
             "`ack` of an open transaction",
             f"this came: {shown(ack)}",
@@ -80,44 +81,46 @@ def acked_messages(bench: Bench) -> None:
         acked[tids[tid]] = Said(
             room, tids[tid], tid, ack, data.get("message_id"), data.get("timestamp")
         )
-    killed_and_started(bench)
-    _hold(bench, acked, texts, back(bench, reader).history(room))
-    with bench.rule("R-ORDER-3"):
-        later = back(bench, sender).say(room, "said after the restart")
+    killed_and_started(context)
+    _hold(context, acked, texts, back(context, reader).history(room))
+    with context.rule("R-ORDER-3"):
+        later = back(context, sender).say(room, "said after the restart")
         ids = [said.message_id for said in acked.values() if said.message_id is not None]
         if later.message_id is not None and ids:
-            bench.check(
+            context.check(
                 later.message_id > max(ids),
                 f"a `message_id` above {max(ids)}",
                 f"it was {later.message_id}",
             )
 
 
-def _hold(bench: Bench, acked: dict[str, Said], texts: list[str], history: list[Packet]) -> None:
+def _hold(
+    context: ServerContext, acked: dict[str, Said], texts: list[str], history: list[Packet]
+) -> None:
     """Fail unless all that was acked is in the history, once, in its order, and nothing that was
     never said."""
-    came = [each["content"] for each in history]
-    missing = [text for text in acked if text not in came]
-    bench.check(
+    actual = [each["content"] for each in history]
+    missing = [text for text in acked if text not in actual]
+    context.check(
         not missing,
         f"all {len(acked)} acknowledged messages",
         f"{len(missing)} are lost, as {shown(missing[:2])}",
         "R-ORDER-1",
     )
-    bench.check(
-        len(came) == len(set(came)),
+    context.check(
+        len(actual) == len(set(actual)),
         "each message once",
-        f"{len(came) - len(set(came))} are there twice",
+        f"{len(actual) - len(set(actual))} are there twice",
         "R-ORDER-1",
     )
-    bench.check(
-        set(came) <= set(texts),
+    context.check(
+        set(actual) <= set(texts),
         "nothing that was never said",
-        f"this is there: {shown(sorted(set(came) - set(texts))[:2])}",
+        f"this is there: {shown(sorted(set(actual) - set(texts))[:2])}",
         "R-ORDER-1",
     )
-    order = [text for text in came if text in acked]
-    bench.check(
+    order = [text for text in actual if text in acked]
+    context.check(
         order == list(acked),
         "the messages in the order of their acks",
         "they are in another order",
@@ -126,13 +129,13 @@ def _hold(bench: Bench, acked: dict[str, Said], texts: list[str], history: list[
     for message in history:
         said = acked.get(message["content"])
         if said is not None and said.message_id is not None:
-            bench.equal(
+            context.equal(
                 message.get("message_id"),
                 said.message_id,
                 "`message_id` after the restart",
                 "R-ORDER-3",
             )
-            bench.equal(
+            context.equal(
                 message["timestamp"], said.timestamp, "`timestamp` after the restart", "R-ORDER-1"
             )
 
@@ -144,10 +147,10 @@ def _hold(bench: Bench, acked: dict[str, Said], texts: list[str], history: list[
     early=last,
     title="the same key after a kill stores nothing twice, whether the ack was seen or not",
 )
-def same_key_not_twice(bench: Bench) -> None:
-    sender = bench.user(own=True)
-    room = bench.room_id()
-    keys = {bench.key(): f"{number} {bench.text()}" for number in range(10)}
+def same_key_not_twice(context: ServerContext) -> None:
+    sender = context.user(own=True)
+    room = context.room_id()
+    keys = {context.key(): f"{number} {context.text()}" for number in range(10)}
     seen: dict[str, int | None] = {}
     for place, (key, text) in enumerate(keys.items()):
         sender.ask(
@@ -159,28 +162,28 @@ def same_key_not_twice(bench: Bench) -> None:
             seen[key] = sender.confirm(room, text, key).message_id
     for key in list(keys)[5:8]:
         sender.send("confirm_count", {"transaction_id": key, "confirm": True})
-    killed_and_started(bench)
-    sender = back(bench, sender)
+    killed_and_started(context)
+    sender = back(context, sender)
     for key, text in keys.items():
         reply = sender.request(
             "send_message", {"room_id": room, "content": text, "transaction_id": key}
         )
         if key in seen:
-            with bench.rule("R-MSG-9"):
-                bench.equal(
+            with context.rule("R-MSG-9"):
+                context.equal(
                     reply.get("action"), "ack", "the reply to a key whose message is stored"
                 )
-                bench.equal(
-                    bench.get(reply, "data.message_id", int),
+                context.equal(
+                    context.get(reply, "data.message_id", int),
                     seen[key],
                     "`message_id` of the ack of then",
                 )
         elif reply.get("action") == "character_count":
             sender.confirm(room, text, key)
         else:
-            bench.equal(reply.get("action"), "ack", "the reply to a key that may be stored")
-    came = [each["content"] for each in sender.history(room)]
-    bench.equal(sorted(came), sorted(keys.values()), "the messages of the room, each once")
+            context.equal(reply.get("action"), "ack", "the reply to a key that may be stored")
+    actual = [each["content"] for each in sender.history(room)]
+    context.equal(sorted(actual), sorted(keys.values()), "the messages of the room, each once")
 
 
 @case(
@@ -190,14 +193,18 @@ def same_key_not_twice(bench: Bench) -> None:
     early=last,
     title="a session key survives a kill and a restart of the server",
 )
-def session_key(bench: Bench) -> None:
-    user = bench.user(own=True)
+def session_key(context: ServerContext) -> None:
+    user = context.user(own=True)
     key = user.session_key
-    bench.check(bool(key), "a `session_key`", f"this came: {shown(user.login_success)}", "R-SESS-2")
-    killed_and_started(bench)
-    again = bench.guest(user.account)
+    context.check(
+        bool(key), "a `session_key`", f"this came: {shown(user.login_success)}", "R-SESS-2"
+    )
+    killed_and_started(context)
+    again = context.guest(user.account)
     reply = again.login(session_key=key)
-    bench.equal(reply.get("action"), "login_success", "the reply to a login with the key of before")
+    context.equal(
+        reply.get("action"), "login_success", "the reply to a login with the key of before"
+    )
 
 
 @case(
@@ -206,23 +213,23 @@ def session_key(bench: Bench) -> None:
     early=last,
     title="a file whose `file_send_fin` was answered is there after a kill, byte for byte",
 )
-def finished_files(bench: Bench) -> None:
-    sender = bench.user(own=True)
+def finished_files(context: ServerContext) -> None:
+    sender = context.user(own=True)
     room, contents = (
-        bench.room_id(),
-        [bench.random.randbytes(bench.random.randrange(1, 200_000)) for _ in range(3)],
+        context.room_id(),
+        [context.random.randbytes(context.random.randrange(1, 200_000)) for _ in range(3)],
     )
     names = [
-        uploaded(bench, sender, room, f"kept{number}.bin", content, chunk=50_000)
+        uploaded(context, sender, room, f"kept{number}.bin", content, chunk=50_000)
         for number, content in enumerate(contents)
     ]
-    killed_and_started(bench)
-    reader = back(bench, sender)
-    listed = bench.get(reader.ask("file_list_req", {"room_id": room}), "data.file_list", str)
-    bench.equal(listed, ", ".join(names), "`file_list` after the restart")
+    killed_and_started(context)
+    reader = back(context, sender)
+    listed = context.get(reader.ask("file_list_req", {"room_id": room}), "data.file_list", str)
+    context.equal(listed, ", ".join(names), "`file_list` after the restart")
     for name, content in zip(names, contents):
-        bench.check(
-            download(bench, reader, room, name).content == content,
+        context.check(
+            download(context, reader, room, name).content == content,
             f"the bytes of {name}",
             "others came after the restart",
         )
@@ -235,15 +242,15 @@ def finished_files(bench: Bench) -> None:
     early=last,
     title="an upload is taken up again after a kill, and what `received` lists is there",
 )
-def unfinished_upload(bench: Bench) -> None:
-    sender = bench.user(own=True)
-    room, content = bench.room_id(), bench.random.randbytes(9500)
-    upload = Upload(bench, sender, room, "cut.bin", content)
+def unfinished_upload(context: ServerContext) -> None:
+    sender = context.user(own=True)
+    room, content = context.room_id(), context.random.randbytes(9500)
+    upload = Upload(context, sender, room, "cut.bin", content)
     upload.begin()
     upload.send(0, 1, 2, 5)
-    killed_and_started(bench)
-    upload.user = back(bench, sender)
-    there = bench.get(upload.begin(), "data.received", list)
+    killed_and_started(context)
+    upload.user = back(context, sender)
+    there = context.get(upload.begin(), "data.received", list)
     have: set[int] = set()
     for pair in there:
         right = (
@@ -252,9 +259,9 @@ def unfinished_upload(bench: Bench) -> None:
             and all(type(each) is int for each in pair)
             and pair[0] <= pair[1]
         )
-        bench.check(right, "`received` as a list of [first, last]", f"it was {shown(there)}")
+        context.check(right, "`received` as a list of [first, last]", f"it was {shown(there)}")
         have |= set(range(pair[0], pair[1] + 1))
-    bench.check(
+    context.check(
         have <= {1, 2, 3, 6},
         "`received` with none but the chunks 1, 2, 3 and 6",
         f"it was {shown(there)}",
@@ -262,8 +269,8 @@ def unfinished_upload(bench: Bench) -> None:
     )
     upload.send(*(place for place in range(upload.total) if place + 1 not in have))
     upload.finish()
-    bench.check(
-        download(bench, upload.user, room, "cut.bin").content == content,
+    context.check(
+        download(context, upload.user, room, "cut.bin").content == content,
         "the bytes that were sent",
         "others came",
         "R-FILE-8",
@@ -277,20 +284,20 @@ def unfinished_upload(bench: Bench) -> None:
     early=last,
     title="rooms, their names and members survive a kill",
 )
-def rooms_and_members(bench: Bench) -> None:
-    owner, member, added = bench.users(3, own=True)
-    room, name = private_room(bench, owner, member), bench.room_id("kept")
+def rooms_and_members(context: ServerContext) -> None:
+    owner, member, added = context.users(3, own=True)
+    room, name = private_room(context, owner, member), context.room_id("kept")
     owner.ask("rename_room", {"room_id": room, "new_room_name": name})
     owner.ask("add_user_to_room", {"room_id": room, "user_to_add": added.chatid})
-    killed_and_started(bench)
-    again = back(bench, added)
-    bench.equal(
-        sorted(everybody_in(bench, again, room)),
+    killed_and_started(context)
+    again = back(context, added)
+    context.equal(
+        sorted(everybody_in(context, again, room)),
         sorted(user.chatid for user in (owner, member, added)),
         "the members after the restart",
     )
     reply = again.ask("get_room_users", {"room_id": room})
-    bench.equal(bench.get(reply, "data.room_name", str), name, "`room_name` after the restart")
+    context.equal(context.get(reply, "data.room_name", str), name, "`room_name` after the restart")
 
 
 @case(
@@ -300,19 +307,19 @@ def rooms_and_members(bench: Bench) -> None:
     early=last,
     title="who asked for events is told that the server closes",
 )
-def server_closing(bench: Bench) -> None:
-    watcher = bench.user(features=["events"])
+def server_closing(context: ServerContext) -> None:
+    watcher = context.user(features=["events"])
     if os.name == "nt":
         return
-    status = ended_politely(bench)
+    status = ended_politely(context)
     try:
-        event(bench, watcher, "server_closing")
+        event(context, watcher, "server_closing")
         watcher.wire.wait_closed()
     except Closed as problem:
-        bench.fail("`event` of type server_closing before the end", problem.came)
+        context.fail("`event` of type server_closing before the end", problem.actual)
     finally:
-        started(bench)
-    bench.equal(status, 0, "the exit status after SIGTERM", "R-CLI-1")
+        started(context)
+    context.equal(status, 0, "the exit status after SIGTERM", "R-CLI-1")
 
 
 @case(
@@ -321,16 +328,16 @@ def server_closing(bench: Bench) -> None:
     early=last,
     title="what was acknowledged is there after three kills in a row",
 )
-def three_kills(bench: Bench) -> None:
-    sender = bench.user(own=True)
-    room, said = bench.room_id(), []
+def three_kills(context: ServerContext) -> None:
+    sender = context.user(own=True)
+    room, said = context.room_id(), []
     for _ in range(3):
         for _ in range(3):
-            said.append(bench.text())
+            said.append(context.text())
             sender.say(room, said[-1])
-        killed_and_started(bench)
-        sender = back(bench, sender)
-    bench.equal(
+        killed_and_started(context)
+        sender = back(context, sender)
+    context.equal(
         [each["content"] for each in sender.history(room, from_time=PAST)],
         said,
         "the messages after three kills",

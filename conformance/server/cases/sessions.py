@@ -4,52 +4,55 @@ from __future__ import annotations
 
 import time
 
-from conformance.server.context import FUTURE, Account, Bench, NotOffered, User, case
-from conformance.wire import Packet, shown
+from conformance.endings import NotOffered
+from conformance.packets import FUTURE, Packet, shown
+from conformance.server.context import ServerContext
+from conformance.server.registry import case
+from conformance.server.target import Account
+from conformance.server.user import User
 
-PLACE = 10
 MAX_CHUNK_BYTES = 262144
 
 
-def log_in(bench: Bench, account: Account, **data: object) -> User:
+def log_in(context: ServerContext, account: Account, **data: object) -> User:
     """A user of this account on a new connection, logged in; an assertion."""
-    user = bench.guest(account)
+    user = context.guest(account)
     reply = user.login(**data)
-    bench.check(user.is_on, f"`login_success` for {account.chatid}", f"this came: {shown(reply)}")
+    context.check(user.is_on, f"`login_success` for {account.chatid}", f"this came: {shown(reply)}")
     return user
 
 
-def answers(bench: Bench, user: User, what: str) -> None:
+def answers(context: ServerContext, user: User, what: str) -> None:
     """Fail unless this session goes on: a request of it is answered, and not by `not_logged_in`."""
     reply = user.request("get_messages", {"room_id": user.last_room, "from_time": FUTURE})
-    bench.check(reply.get("code") != "not_logged_in", what, f"this came: {shown(reply)}")
+    context.check(reply.get("code") != "not_logged_in", what, f"this came: {shown(reply)}")
 
 
 @case(
     rules=["R-SESS-1", "R-SESS-2"],
     title="login with name and password answers login_success with chatid and session_key",
 )
-def login(bench: Bench) -> None:
-    account = bench.account()
-    user = log_in(bench, account)
+def login(context: ServerContext) -> None:
+    account = context.account()
+    user = log_in(context, account)
     reply = user.login_success
-    with bench.rule("R-SESS-2"):
-        bench.equal(bench.get(reply, "data.chatid", str), account.chatid, "`data.chatid`")
-        bench.check(
-            bool(bench.get(reply, "data.session_key", str)),
+    with context.rule("R-SESS-2"):
+        context.equal(context.get(reply, "data.chatid", str), account.chatid, "`data.chatid`")
+        context.check(
+            bool(context.get(reply, "data.session_key", str)),
             "a `session_key` that is not empty",
             f"this came: {shown(reply)}",
         )
 
 
 @case(rules=["R-SESS-2"], title="session keys are long and never the same twice")
-def keys_differ(bench: Bench) -> None:
-    keys = [user.session_key for user in bench.users(2)]
-    bench.check(
+def keys_differ(context: ServerContext) -> None:
+    keys = [user.session_key for user in context.users(2)]
+    context.check(
         len(set(keys)) == len(keys), "another `session_key` for each login", f"these came: {keys}"
     )
     for key in keys:
-        bench.check(
+        context.check(
             len(key) >= 16,
             "a `session_key` of at least 128 random bits",
             f"{key!r} has {len(key)} characters",
@@ -62,11 +65,11 @@ def keys_differ(bench: Bench) -> None:
     offers="limits",
     title="login_success announces its limits as numbers of bytes",
 )
-def announces_limits(bench: Bench) -> None:
-    reply = bench.user().login_success
+def announces_limits(context: ServerContext) -> None:
+    reply = context.user().login_success
     for key in ("max_frame", "max_content", "max_file", "max_chunk"):
-        value = bench.get(reply, f"data.limits.{key}", int)
-        bench.check(value >= 0, f"`limits.{key}` to be 0 or more", f"it is {value}")
+        value = context.get(reply, f"data.limits.{key}", int)
+        context.check(value >= 0, f"`limits.{key}` to be 0 or more", f"it is {value}")
 
 
 @case(
@@ -75,14 +78,14 @@ def announces_limits(bench: Bench) -> None:
     offers="limits",
     title="limits.max_chunk is at most 262,144 and fits into a frame as base64",
 )
-def chunk_fits(bench: Bench) -> None:
-    reply = bench.user().login_success
+def chunk_fits(context: ServerContext) -> None:
+    reply = context.user().login_success
     chunk, frame = (
-        bench.get(reply, "data.limits.max_chunk", int),
-        bench.get(reply, "data.limits.max_frame", int),
+        context.get(reply, "data.limits.max_chunk", int),
+        context.get(reply, "data.limits.max_frame", int),
     )
-    bench.check(0 < chunk <= MAX_CHUNK_BYTES, "`max_chunk` of 1 to 262144", f"it is {chunk}")
-    bench.check(
+    context.check(0 < chunk <= MAX_CHUNK_BYTES, "`max_chunk` of 1 to 262144", f"it is {chunk}")
+    context.check(
         frame == 0 or chunk * 4 / 3 < frame,
         "a chunk that fits into `max_frame` as base64",
         f"{chunk} and {frame}",
@@ -90,32 +93,32 @@ def chunk_fits(bench: Bench) -> None:
 
 
 @case(rules=["R-SESS-4"], title="a wrong password answers login_fail")
-def wrong_password(bench: Bench) -> None:
-    guest = bench.guest(bench.account())
-    reply = guest.login(password=bench.password())
-    bench.equal(reply.get("action"), "login_fail", "`action` of the answer to a wrong password")
+def wrong_password(context: ServerContext) -> None:
+    guest = context.guest(context.account())
+    reply = guest.login(password=context.password())
+    context.equal(reply.get("action"), "login_fail", "`action` of the answer to a wrong password")
 
 
 @case(rules=["R-SESS-4"], title="an unknown name answers login_fail")
-def unknown_name(bench: Bench) -> None:
-    if bench.offers("first_login"):
+def unknown_name(context: ServerContext) -> None:
+    if context.offers("first_login"):
         raise NotOffered(
             "a server that refuses unknown names",
             "this one makes accounts at the first login (R-ACC-3)",
         )
-    guest = bench.guest()
+    guest = context.guest()
     reply = guest.login()
-    bench.equal(reply.get("action"), "login_fail", "`action` of the answer to an unknown name")
+    context.equal(reply.get("action"), "login_fail", "`action` of the answer to an unknown name")
 
 
 @case(rules=["R-SESS-4"], title="after login_fail the connection lives and may log in")
-def login_after_fail(bench: Bench) -> None:
-    guest = bench.guest(bench.account())
-    with bench.given("`login_fail` for a wrong password"):
-        reply = guest.login(password=bench.password())
-        bench.equal(reply.get("action"), "login_fail", "`action`")
+def login_after_fail(context: ServerContext) -> None:
+    guest = context.guest(context.account())
+    with context.given("`login_fail` for a wrong password"):
+        reply = guest.login(password=context.password())
+        context.equal(reply.get("action"), "login_fail", "`action`")
     reply = guest.login()
-    bench.equal(
+    context.equal(
         reply.get("action"),
         "login_success",
         "`action` of the answer to the right password after a wrong one",
@@ -127,20 +130,22 @@ def login_after_fail(bench: Bench) -> None:
     level="full",
     title="wrong password, unknown name, a second login and a dead key give the same message",
 )
-def one_message_for_all(bench: Bench) -> None:
-    on = bench.user()
+def one_message_for_all(context: ServerContext) -> None:
+    on = context.user()
     replies: dict[str, Packet] = {}
-    with bench.given("`login_fail` for each of them"):
-        replies["a wrong password"] = bench.guest(bench.account()).login(password=bench.password())
-        if not bench.offers("first_login"):
-            replies["an unknown name"] = bench.guest().login()
-        replies["a second login"] = bench.guest(on.account).login()
-        if bench.offers("session_key"):
-            replies["a foreign key"] = bench.guest(on.account).login(session_key=bench.key())
+    with context.given("`login_fail` for each of them"):
+        replies["a wrong password"] = context.guest(context.account()).login(
+            password=context.password()
+        )
+        if not context.offers("first_login"):
+            replies["an unknown name"] = context.guest().login()
+        replies["a second login"] = context.guest(on.account).login()
+        if context.offers("session_key"):
+            replies["a foreign key"] = context.guest(on.account).login(session_key=context.key())
         for why, reply in replies.items():
-            bench.equal(reply.get("action"), "login_fail", f"`action` of the answer to {why}")
+            context.equal(reply.get("action"), "login_fail", f"`action` of the answer to {why}")
     said = {why: reply.get("message") for why, reply in replies.items()}
-    bench.check(
+    context.check(
         len(set(map(str, said.values()))) == 1,
         "one and the same message for all",
         f"these came: {shown(said)}",
@@ -151,49 +156,49 @@ def one_message_for_all(bench: Bench) -> None:
     rules=["R-SESS-5"],
     title="a second login of a user who is on is refused, and the first session goes on",
 )
-def second_login(bench: Bench) -> None:
-    first = bench.user()
-    second = bench.guest(first.account)
+def second_login(context: ServerContext) -> None:
+    first = context.user()
+    second = context.guest(first.account)
     reply = second.login()
-    bench.equal(reply.get("action"), "login_fail", "`action` of the answer to a second login")
-    answers(bench, first, "that the first session goes on")
+    context.equal(reply.get("action"), "login_fail", "`action` of the answer to a second login")
+    answers(context, first, "that the first session goes on")
 
 
 @case(
     rules=["R-SESS-6"],
     title="login on a connection that is logged in is an error, and the session goes on",
 )
-def login_twice_here(bench: Bench) -> None:
-    user = bench.user()
+def login_twice_here(context: ServerContext) -> None:
+    user = context.user()
     reply = user.request("login", {"chatid": user.chatid, "password": user.account.password})
-    bench.refused(reply, "forbidden", original="login")
-    answers(bench, user, "that the session goes on")
+    context.refused(reply, "forbidden", original="login")
+    answers(context, user, "that the session goes on")
 
 
 @case(
     rules=["R-SESS-7"],
     title="a request with another's name is an error, and nothing is done in that name",
 )
-def anothers_name(bench: Bench) -> None:
-    user, other = bench.users(2)
-    room = bench.room_id()
+def anothers_name(context: ServerContext) -> None:
+    user, other = context.users(2)
+    room = context.room_id()
     reply = user.request(
-        "send_message", {"chatid": other.chatid, "room_id": room, "content": bench.text()}
+        "send_message", {"chatid": other.chatid, "room_id": room, "content": context.text()}
     )
-    bench.refused(reply, "forbidden", original="send_message")
+    context.refused(reply, "forbidden", original="send_message")
     reply = user.request(
         "get_messages", {"chatid": other.chatid, "room_id": "lobby", "from_time": FUTURE}
     )
-    bench.refused(reply, "forbidden", original="get_messages")
+    context.refused(reply, "forbidden", original="get_messages")
 
 
 @case(rules=["R-SESS-7"], level="full", title="a request that leaves chatid out is bad_packet")
-def no_name(bench: Bench) -> None:
-    user = bench.user()
+def no_name(context: ServerContext) -> None:
+    user = context.user()
     user.wire.send({"action": "get_messages", "data": {"room_id": "lobby", "from_time": FUTURE}})
-    bench.refused(user.reply("get_messages"), "bad_packet", original="get_messages")
+    context.refused(user.reply("get_messages"), "bad_packet", original="get_messages")
     user.wire.send({"action": "file_list_req", "data": {"room_id": "lobby"}})
-    bench.refused(user.reply("file_list_req"), "bad_packet", original="file_list_req")
+    context.refused(user.reply("file_list_req"), "bad_packet", original="file_list_req")
 
 
 @case(
@@ -202,12 +207,12 @@ def no_name(bench: Bench) -> None:
     offers="limits",
     title="chatid of a request may be written in another case",
 )
-def name_in_capitals(bench: Bench) -> None:
-    user = bench.user()
-    room = bench.room_id()
+def name_in_capitals(context: ServerContext) -> None:
+    user = context.user()
+    room = context.room_id()
     user.ask(
         "send_message",
-        {"chatid": user.chatid.upper(), "room_id": room, "content": bench.text()},
+        {"chatid": user.chatid.upper(), "room_id": room, "content": context.text()},
         want="character_count",
     )
 
@@ -218,11 +223,11 @@ def name_in_capitals(bench: Bench) -> None:
     offers="session_key",
     title="login with the session key answers login_success",
 )
-def login_by_key(bench: Bench) -> None:
-    user = bench.user(own=True)
+def login_by_key(context: ServerContext) -> None:
+    user = context.user(own=True)
     user.close()
-    again = log_in(bench, user.account, session_key=user.session_key)
-    answers(bench, again, "a session")
+    again = log_in(context, user.account, session_key=user.session_key)
+    answers(context, again, "a session")
 
 
 @case(
@@ -231,16 +236,16 @@ def login_by_key(bench: Bench) -> None:
     offers="session_key",
     title="login with neither password nor key is bad_packet; of both the key counts",
 )
-def key_counts(bench: Bench) -> None:
-    user = bench.user(own=True)
-    guest = bench.guest(user.account)
-    bench.refused(guest.request("login", {"chatid": user.chatid}), "bad_packet", original="login")
-    reply = guest.login(session_key=bench.key(), password=user.account.password)
-    bench.equal(
+def key_counts(context: ServerContext) -> None:
+    user = context.user(own=True)
+    guest = context.guest(user.account)
+    context.refused(guest.request("login", {"chatid": user.chatid}), "bad_packet", original="login")
+    reply = guest.login(session_key=context.key(), password=user.account.password)
+    context.equal(
         reply.get("action"), "login_fail", "`action` where the key is wrong and the password right"
     )
-    reply = guest.login(session_key=user.session_key, password=bench.password())
-    bench.equal(
+    reply = guest.login(session_key=user.session_key, password=context.password())
+    context.equal(
         reply.get("action"),
         "login_success",
         "`action` where the key is right and the password wrong",
@@ -253,11 +258,11 @@ def key_counts(bench: Bench) -> None:
     offers="session_key",
     title="another's session key answers login_fail",
 )
-def foreign_key(bench: Bench) -> None:
-    user, other = bench.user(own=True), bench.user()
+def foreign_key(context: ServerContext) -> None:
+    user, other = context.user(own=True), context.user()
     user.close()
-    reply = bench.guest(user.account).login(session_key=other.session_key)
-    bench.equal(reply.get("action"), "login_fail", "`action` of the answer to another's key")
+    reply = context.guest(user.account).login(session_key=other.session_key)
+    context.equal(reply.get("action"), "login_fail", "`action` of the answer to another's key")
 
 
 @case(
@@ -266,11 +271,11 @@ def foreign_key(bench: Bench) -> None:
     offers="session_key",
     title="a login with the key takes the place of the other connection, which is closed",
 )
-def key_takes_over(bench: Bench) -> None:
-    first = bench.user(own=True)
-    second = log_in(bench, first.account, session_key=first.session_key)
+def key_takes_over(context: ServerContext) -> None:
+    first = context.user(own=True)
+    second = log_in(context, first.account, session_key=first.session_key)
     first.wire.wait_closed()
-    answers(bench, second, "that the new session goes on")
+    answers(context, second, "that the new session goes on")
 
 
 @case(
@@ -279,49 +284,49 @@ def key_takes_over(bench: Bench) -> None:
     offers="take_over",
     title="a login with the right password and take_over does, too; with a wrong one nothing happens",
 )
-def password_takes_over(bench: Bench) -> None:
-    first = bench.user(own=True)
-    guest = bench.guest(first.account)
-    reply = guest.login(password=bench.password(), take_over=True)
-    bench.equal(
+def password_takes_over(context: ServerContext) -> None:
+    first = context.user(own=True)
+    guest = context.guest(first.account)
+    reply = guest.login(password=context.password(), take_over=True)
+    context.equal(
         reply.get("action"),
         "login_fail",
         "`action` of the answer to take_over with a wrong password",
     )
-    answers(bench, first, "that the first session goes on")
+    answers(context, first, "that the first session goes on")
     reply = guest.login(take_over=True)
-    bench.equal(reply.get("action"), "login_success", "`action` of the answer to take_over")
+    context.equal(reply.get("action"), "login_success", "`action` of the answer to take_over")
     first.wire.wait_closed()
-    answers(bench, guest, "that the new session goes on")
+    answers(context, guest, "that the new session goes on")
 
 
-def comes_free(bench: Bench, account: Account) -> User:
+def comes_free(context: ServerContext, account: Account) -> User:
     """The user, whose connection ended just now, in a new session; fails where there is none. Asks
     a few times, as news of the end may take a moment."""
-    guest = bench.guest(account)
+    guest = context.guest(account)
     reply: Packet = {}
     for pause in (0.0, 0.1, 0.5, 2.0):
         time.sleep(pause)
         reply = guest.login()
         if guest.is_on:
             return guest
-    bench.fail(
+    context.fail(
         "`login_success` once the user's connection was closed", f"this came: {shown(reply)}"
     )
 
 
 @case(rules=["R-SESS-9"], title="the place of a client that closed its connection comes free")
-def place_comes_free(bench: Bench) -> None:
-    user = bench.user(own=True)
+def place_comes_free(context: ServerContext) -> None:
+    user = context.user(own=True)
     user.close()
-    comes_free(bench, user.account)
+    comes_free(context, user.account)
 
 
 @case(rules=["R-SESS-9"], title="the place of a client whose connection was reset comes free")
-def place_comes_free_after_reset(bench: Bench) -> None:
-    user = bench.user(own=True)
+def place_comes_free_after_reset(context: ServerContext) -> None:
+    user = context.user(own=True)
     user.wire.reset()
-    comes_free(bench, user.account)
+    comes_free(context, user.account)
 
 
 @case(
@@ -330,25 +335,25 @@ def place_comes_free_after_reset(bench: Bench) -> None:
     offers="session_key",
     title="a login with the key keeps the key, one with the password ends the old one",
 )
-def key_is_kept(bench: Bench) -> None:
-    account = bench.user(own=True)
+def key_is_kept(context: ServerContext) -> None:
+    account = context.user(own=True)
     first = account.session_key
-    second = log_in(bench, account.account, session_key=first)
-    bench.equal(
-        bench.get(second.login_success, "data.session_key", str),
+    second = log_in(context, account.account, session_key=first)
+    context.equal(
+        context.get(second.login_success, "data.session_key", str),
         first,
         "`session_key` after a login with it",
     )
     second.close()
-    third = log_in(bench, account.account, take_over=True)
-    key = bench.get(third.login_success, "data.session_key", str)
-    bench.check(
+    third = log_in(context, account.account, take_over=True)
+    key = context.get(third.login_success, "data.session_key", str)
+    context.check(
         key != first,
         "a new `session_key` after a login with the password",
         f"the old one came: {key}",
     )
-    reply = bench.guest(account.account).login(session_key=first)
-    bench.equal(reply.get("action"), "login_fail", "`action` of the answer to the old key")
+    reply = context.guest(account.account).login(session_key=first)
+    context.equal(reply.get("action"), "login_fail", "`action` of the answer to the old key")
 
 
 @case(
@@ -357,12 +362,12 @@ def key_is_kept(bench: Bench) -> None:
     offers=["session_key", "logout"],
     title="the session key dies at logout",
 )
-def key_dies_at_logout(bench: Bench) -> None:
-    user = bench.user(own=True)
-    with bench.given("`logout_ack`"):
+def key_dies_at_logout(context: ServerContext) -> None:
+    user = context.user(own=True)
+    with context.given("`logout_ack`"):
         user.ask("logout")
-    reply = bench.guest(user.account).login(session_key=user.session_key)
-    bench.equal(
+    reply = context.guest(user.account).login(session_key=user.session_key)
+    context.equal(
         reply.get("action"), "login_fail", "`action` of the answer to the key after `logout`"
     )
 
@@ -373,16 +378,16 @@ def key_dies_at_logout(bench: Bench) -> None:
     offers=["session_key", "change_password"],
     title="the session key dies at a change of the password",
 )
-def key_dies_with_password(bench: Bench) -> None:
-    account = bench.account(fresh=True)
-    user = log_in(bench, account)
-    with bench.given("`password_changed`"):
+def key_dies_with_password(context: ServerContext) -> None:
+    account = context.account(fresh=True)
+    user = log_in(context, account)
+    with context.given("`password_changed`"):
         user.ask(
-            "change_password", {"password": account.password, "new_password": bench.password()}
+            "change_password", {"password": account.password, "new_password": context.password()}
         )
     user.close()
-    reply = bench.guest(account).login(session_key=user.session_key)
-    bench.equal(
+    reply = context.guest(account).login(session_key=user.session_key)
+    context.equal(
         reply.get("action"),
         "login_fail",
         "`action` of the answer to the key after a change of the password",
@@ -396,13 +401,13 @@ def key_dies_with_password(bench: Bench) -> None:
     offers="session_key",
     title="the session key survives that the server is killed and started again",
 )
-def key_survives_restart(bench: Bench) -> None:
-    process = bench.target.process
+def key_survives_restart(context: ServerContext) -> None:
+    process = context.target.process
     if process is None:
         raise NotOffered("a server that the kit may kill", "use --start-cmd")
-    user = bench.user(own=True)
+    user = context.user(own=True)
     process.restart()
-    log_in(bench, user.account, session_key=user.session_key)
+    log_in(context, user.account, session_key=user.session_key)
 
 
 @case(
@@ -411,20 +416,20 @@ def key_survives_restart(bench: Bench) -> None:
     offers="logout",
     title="logout answers logout_ack, and the connection stays and may log in as somebody else",
 )
-def logout(bench: Bench) -> None:
-    user = bench.user(own=True)
+def logout(context: ServerContext) -> None:
+    user = context.user(own=True)
     reply = user.ask("logout")
-    bench.equal(bench.get(reply, "data.chatid", str), user.chatid, "`data.chatid`")
+    context.equal(context.get(reply, "data.chatid", str), user.chatid, "`data.chatid`")
     user.wire.send(user.packet("get_messages", {"room_id": "lobby", "from_time": FUTURE}))
-    bench.refused(user.reply("get_messages"), "not_logged_in")
-    other = bench.account()
+    context.refused(user.reply("get_messages"), "not_logged_in")
+    other = context.account()
     reply = user.request("login", {"chatid": other.chatid, "password": other.password})
-    bench.equal(
+    context.equal(
         reply.get("action"),
         "login_success",
         "`action` of the answer to a login on the same connection",
     )
-    bench.equal(bench.get(reply, "data.chatid", str), other.chatid, "`data.chatid`")
+    context.equal(context.get(reply, "data.chatid", str), other.chatid, "`data.chatid`")
 
 
 @case(
@@ -433,10 +438,10 @@ def logout(bench: Bench) -> None:
     offers="logout",
     title="logout frees the user's place at once",
 )
-def logout_frees_the_place(bench: Bench) -> None:
-    user = bench.user(own=True)
+def logout_frees_the_place(context: ServerContext) -> None:
+    user = context.user(own=True)
     user.ask("logout")
-    log_in(bench, user.account)
+    log_in(context, user.account)
 
 
 @case(
@@ -445,18 +450,18 @@ def logout_frees_the_place(bench: Bench) -> None:
     offers="logout",
     title="open transactions are dropped at logout",
 )
-def logout_drops_transactions(bench: Bench) -> None:
-    user = bench.user(own=True)
-    room = bench.room_id()
-    with bench.given("an open transaction, and a second session on this connection"):
+def logout_drops_transactions(context: ServerContext) -> None:
+    user = context.user(own=True)
+    room = context.room_id()
+    with context.given("an open transaction, and a second session on this connection"):
         opened = user.ask(
-            "send_message", {"room_id": room, "content": bench.text()}, want="character_count"
+            "send_message", {"room_id": room, "content": context.text()}, want="character_count"
         )
-        tid = bench.get(opened, "data.transaction_id", str)
+        tid = context.get(opened, "data.transaction_id", str)
         user.ask("logout")
         reply = user.login()
-        bench.check(user.is_on, "`login_success`", f"this came: {shown(reply)}")
-    bench.refused(
+        context.check(user.is_on, "`login_success`", f"this came: {shown(reply)}")
+    context.refused(
         user.request("confirm_count", {"transaction_id": tid, "confirm": True}),
         "transaction_not_found",
     )
@@ -468,11 +473,11 @@ def logout_drops_transactions(bench: Bench) -> None:
     offers="ping",
     title="ping answers pong, before login too, without data",
 )
-def ping(bench: Bench) -> None:
-    wire = bench.connect()
+def ping(context: ServerContext) -> None:
+    wire = context.connect()
     wire.send({"action": "ping"})
     wire.expect("pong")
-    user = bench.user()
+    user = context.user()
     user.wire.send({"action": "ping"})
     user.wire.expect("pong")
     user.wire.send({"action": "ping", "data": {}})

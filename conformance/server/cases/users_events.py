@@ -6,14 +6,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from conformance.packets import FUTURE, Packet, shown
 from conformance.server.cases.steps import SEED_PACKETS, in_room, pages, private_room
-from conformance.server.context import FUTURE, Bench, User, case
-from conformance.wire import Packet, shown
+from conformance.server.context import ServerContext
+from conformance.server.registry import case
+from conformance.server.user import User
 
-PLACE = 70
 
-
-def event(bench: Bench, user: User, kind: str, **expected: object) -> Packet:
+def event(context: ServerContext, user: User, kind: str, **expected: object) -> Packet:
     """The next `event` of this type about these things; all its other keys are looked at by the
     caller (an assertion)."""
 
@@ -45,36 +45,36 @@ def events_of(user: User) -> list[Packet]:
     level="full",
     title="who asked for nothing receives nothing but the 24 packets, whatever others do",
 )
-def only_the_24(bench: Bench) -> None:
-    plain, busy = bench.user(own=True), bench.user()
-    room = bench.room_id()
-    if bench.offers("create_room"):
-        private = private_room(bench, busy, plain)
+def only_the_24(context: ServerContext) -> None:
+    plain, busy = context.user(own=True), context.user()
+    room = context.room_id()
+    if context.offers("create_room"):
+        private = private_room(context, busy, plain)
         for action, data in (
             ("rename_room", {"room_id": private, "new_room_name": "renamed"}),
             ("remove_user_from_room", {"room_id": private, "user_to_remove": plain.chatid}),
             ("add_user_to_room", {"room_id": private, "user_to_add": plain.chatid}),
             ("delete_room", {"room_id": private}),
         ):
-            if bench.offers(action):
-                with bench.given(f"a reply to `{action}`"):
+            if context.offers(action):
+                with context.given(f"a reply to `{action}`"):
                     busy.ask(action, data)
-    if bench.offers("typing"):
-        typist = bench.user(features=["typing"])
-        busy.say(room, bench.text())
+    if context.offers("typing"):
+        typist = context.user(features=["typing"])
+        busy.say(room, context.text())
         typist.send("typing", {"room_id": room})
         typist.fence()
         typist.close()
-    if bench.offers("logout"):
-        passing = bench.user(own=True)
+    if context.offers("logout"):
+        passing = context.user(own=True)
         passing.request("logout")
     busy.say(room, "the last")
     while plain.hear(room)["data"]["content"] != "the last":
-        bench.transcript.note("an earlier message", plain.chatid)
+        context.transcript.note("an earlier message", plain.chatid)
     strange = [
         packet for packet in plain.wire.take_aside() if packet.get("action") not in SEED_PACKETS
     ]
-    bench.check(not strange, "nothing but the 24 packets", f"this came: {shown(strange)}")
+    context.check(not strange, "nothing but the 24 packets", f"this came: {shown(strange)}")
 
 
 @case(
@@ -83,16 +83,16 @@ def only_the_24(bench: Bench) -> None:
     offers="events",
     title="`features` of the login are granted as far as they are known; unknown words are no error",
 )
-def features(bench: Bench) -> None:
-    account = bench.account()
-    unknown = bench.name("feature")
-    user = bench.guest(account)
+def features(context: ServerContext) -> None:
+    account = context.account()
+    unknown = context.name("feature")
+    user = context.guest(account)
     reply = user.login(features=["events", unknown])
-    bench.equal(
+    context.equal(
         reply.get("action"), "login_success", "the reply to a login with an unknown feature"
     )
-    granted = bench.get(reply, "data.features", list)
-    bench.equal(granted, ["events"], "`features` that are granted")
+    granted = context.get(reply, "data.features", list)
+    context.equal(granted, ["events"], "`features` that are granted")
 
 
 @case(
@@ -101,14 +101,16 @@ def features(bench: Bench) -> None:
     offers="events",
     title="`features` that is no list of words is `bad_packet`",
 )
-def features_are_words(bench: Bench) -> None:
-    account = bench.account()
-    user = bench.guest(account)
+def features_are_words(context: ServerContext) -> None:
+    account = context.account()
+    user = context.guest(account)
     for wrong in ("events", {"events": True}, [17], [None], True):
-        bench.refused(user.login(features=wrong), "bad_packet", original="login", rule="R-JSON-11")
+        context.refused(
+            user.login(features=wrong), "bad_packet", original="login", rule="R-JSON-11"
+        )
     reply = user.login(features=[])
-    bench.equal(reply.get("action"), "login_success", "the reply to a login with an empty list")
-    bench.equal(bench.get(reply, "data.features", list), [], "`features` that are granted")
+    context.equal(reply.get("action"), "login_success", "the reply to a login with an empty list")
+    context.equal(context.get(reply, "data.features", list), [], "`features` that are granted")
 
 
 @case(
@@ -117,33 +119,33 @@ def features_are_words(bench: Bench) -> None:
     offers="events",
     title="who asked for events is told who comes and who goes",
 )
-def who_comes_and_goes(bench: Bench) -> None:
-    watcher = bench.user(features=["events"])
-    account = bench.account()
-    for leave in _ways_to_go(bench):
-        coming = bench.guest(account)
-        with bench.given("a user who logs in"):
-            bench.check(
+def who_comes_and_goes(context: ServerContext) -> None:
+    watcher = context.user(features=["events"])
+    account = context.account()
+    for leave in _ways_to_go(context):
+        coming = context.guest(account)
+        with context.given("a user who logs in"):
+            context.check(
                 coming.login().get("action") == "login_success",
                 "`login_success`",
                 "the login failed",
             )
-        event(bench, watcher, "user_online", chatid=account.chatid)
+        event(context, watcher, "user_online", chatid=account.chatid)
         leave(coming)
-        event(bench, watcher, "user_offline", chatid=account.chatid)
+        event(context, watcher, "user_offline", chatid=account.chatid)
     own = [
         packet for packet in events_of(watcher) if packet["data"].get("chatid") == watcher.chatid
     ]
-    bench.check(not own, "no event about oneself", f"this came: {shown(own)}")
+    context.check(not own, "no event about oneself", f"this came: {shown(own)}")
 
 
-def _ways_to_go(bench: Bench) -> list[Callable[[User], None]]:
+def _ways_to_go(context: ServerContext) -> list[Callable[[User], None]]:
     def log_out(user: User) -> None:
         user.ask("logout")
         user.close()
 
     ways: list[Callable[[User], None]] = [lambda user: user.close()]
-    return [*ways, log_out] if bench.offers("logout") else ways
+    return [*ways, log_out] if context.offers("logout") else ways
 
 
 @case(
@@ -152,21 +154,21 @@ def _ways_to_go(bench: Bench) -> list[Callable[[User], None]]:
     offers=["events", "create_room", "rename_room", "delete_room"],
     title="members are told that a room is made, renamed and deleted, and others are not",
 )
-def a_rooms_life(bench: Bench) -> None:
-    owner = bench.user()
-    member, stranger = bench.user(features=["events"]), bench.user(features=["events"])
-    first, second = bench.room_id("team"), bench.room_id("new team")
-    room = private_room(bench, owner, member, name=first)
-    event(bench, member, "room_created", room_id=room, name=first)
+def a_rooms_life(context: ServerContext) -> None:
+    owner = context.user()
+    member, stranger = context.user(features=["events"]), context.user(features=["events"])
+    first, second = context.room_id("team"), context.room_id("new team")
+    room = private_room(context, owner, member, name=first)
+    event(context, member, "room_created", room_id=room, name=first)
     owner.ask("rename_room", {"room_id": room, "new_room_name": second})
-    event(bench, member, "room_renamed", room_id=room, name=second)
+    event(context, member, "room_renamed", room_id=room, name=second)
     owner.ask("delete_room", {"room_id": room})
-    event(bench, member, "room_deleted", room_id=room, name=second)
-    everybodys = bench.room_id()
-    owner.say(everybodys, bench.text())
+    event(context, member, "room_deleted", room_id=room, name=second)
+    everybodys = context.room_id()
+    owner.say(everybodys, context.text())
     stranger.hear(everybodys)
     got = in_room(stranger.wire.aside(), room)
-    bench.check(not got, "that no stranger is told of a private room", f"this came: {shown(got)}")
+    context.check(not got, "that no stranger is told of a private room", f"this came: {shown(got)}")
 
 
 @case(
@@ -175,12 +177,12 @@ def a_rooms_life(bench: Bench) -> None:
     offers="events",
     title="everybody who asked for events is told of a new open room",
 )
-def a_new_open_room(bench: Bench) -> None:
-    sender = bench.user()
-    watcher = bench.user(features=["events"])
-    room = bench.room_id()
-    sender.say(room, bench.text())
-    event(bench, watcher, "room_created", room_id=room, name=room)
+def a_new_open_room(context: ServerContext) -> None:
+    sender = context.user()
+    watcher = context.user(features=["events"])
+    room = context.room_id()
+    sender.say(room, context.text())
+    event(context, watcher, "room_created", room_id=room, name=room)
 
 
 @case(
@@ -189,16 +191,16 @@ def a_new_open_room(bench: Bench) -> None:
     offers=["events", "create_room", "add_user_to_room", "remove_user_from_room"],
     title="members, and the user meant, are told who is added and who is removed",
 )
-def who_joins_a_room(bench: Bench) -> None:
-    owner = bench.user()
-    member, other = bench.user(features=["events"]), bench.user(features=["events"])
-    room = private_room(bench, owner, member)
+def who_joins_a_room(context: ServerContext) -> None:
+    owner = context.user()
+    member, other = context.user(features=["events"]), context.user(features=["events"])
+    room = private_room(context, owner, member)
     owner.ask("add_user_to_room", {"room_id": room, "user_to_add": other.chatid})
     for user in (member, other):
-        event(bench, user, "user_added", room_id=room, chatid=other.chatid)
+        event(context, user, "user_added", room_id=room, chatid=other.chatid)
     owner.ask("remove_user_from_room", {"room_id": room, "user_to_remove": other.chatid})
     for user in (member, other):
-        event(bench, user, "user_removed", room_id=room, chatid=other.chatid)
+        event(context, user, "user_removed", room_id=room, chatid=other.chatid)
 
 
 @case(
@@ -207,21 +209,23 @@ def who_joins_a_room(bench: Bench) -> None:
     offers=["events", "typing"],
     title="`typing` has no reply and reaches every other member who asked for events",
 )
-def typing(bench: Bench) -> None:
-    typist, watcher = bench.user(features=["typing", "events"]), bench.user(features=["events"])
-    room = bench.room_id()
-    typist.say(room, bench.text())
+def typing(context: ServerContext) -> None:
+    typist, watcher = context.user(features=["typing", "events"]), context.user(features=["events"])
+    room = context.room_id()
+    typist.say(room, context.text())
     typist.send("typing", {"room_id": room})
-    event(bench, watcher, "typing", room_id=room, chatid=typist.chatid)
+    event(context, watcher, "typing", room_id=room, chatid=typist.chatid)
     reply = typist.request("get_messages", {"room_id": room, "from_time": FUTURE})
-    bench.equal(
+    context.equal(
         reply.get("action"),
         "messages_list",
         "the only reply to `typing` and `get_messages`",
         "R-EVT-4",
     )
     own = [packet for packet in events_of(typist) if packet["data"].get("type") == "typing"]
-    bench.check(not own, "no `typing` event for the typist", f"this came: {shown(own)}", "R-EVT-3")
+    context.check(
+        not own, "no `typing` event for the typist", f"this came: {shown(own)}", "R-EVT-3"
+    )
 
 
 @case(
@@ -230,13 +234,13 @@ def typing(bench: Bench) -> None:
     offers="typing",
     title="`typing` of somebody who was not granted it is `forbidden`",
 )
-def typing_not_granted(bench: Bench) -> None:
-    user = bench.user()
-    room = bench.room_id()
-    user.say(room, bench.text())
+def typing_not_granted(context: ServerContext) -> None:
+    user = context.user()
+    room = context.room_id()
+    user.say(room, context.text())
     user.send("typing", {"room_id": room})
     reply = user.wire.receive_where(lambda packet: packet.get("action") == "error", "`error`")
-    bench.refused(reply, "forbidden", original="typing")
+    context.refused(reply, "forbidden", original="typing")
 
 
 @case(
@@ -245,39 +249,39 @@ def typing_not_granted(bench: Bench) -> None:
     offers="get_users",
     title="`get_users` tells all accounts, and who of them is on",
 )
-def who_is_there(bench: Bench) -> None:
-    user, other = bench.users(2)
-    offline = bench.account()
-    names, online = _everybody(bench, user)
-    until = time.monotonic() + bench.target.timeout
+def who_is_there(context: ServerContext) -> None:
+    user, other = context.users(2)
+    offline = context.account()
+    names, online = _everybody(context, user)
+    until = time.monotonic() + context.target.timeout
     while offline.chatid in online and time.monotonic() < until:
-        names, online = _everybody(bench, user)
-    bench.check(
+        names, online = _everybody(context, user)
+    context.check(
         {user.chatid, other.chatid, offline.chatid} <= set(names),
         "every account",
         f"the names are {shown(names)}",
     )
-    bench.equal(
+    context.equal(
         [name in online for name in (user.chatid, other.chatid, offline.chatid)],
         [True, True, False],
         "who of two users and one who left is on",
     )
 
 
-def _everybody(bench: Bench, user: User) -> tuple[list[str], set[str]]:
+def _everybody(context: ServerContext, user: User) -> tuple[list[str], set[str]]:
     names: list[str] = []
     online: set[str] = set()
     asked: Packet = {}
     for _ in range(200):
         reply = user.ask("get_users", asked)
-        page = bench.get(reply, "data.users", list)
-        on = bench.get(reply, "data.online", list)
-        bench.check(
+        page = context.get(reply, "data.users", list)
+        on = context.get(reply, "data.online", list)
+        context.check(
             set(on) <= set(page), "`online` to be some of `users`", f"this came: {shown(reply)}"
         )
         names += page
         online |= set(on)
-        if bench.get(reply, "data.has_more", bool) is False or not page:
+        if context.get(reply, "data.has_more", bool) is False or not page:
             break
         asked = {"after": page[-1]}
     return names, online
@@ -289,11 +293,11 @@ def _everybody(bench: Bench, user: User) -> tuple[list[str], set[str]]:
     offers="get_users",
     title="the list of users is sorted by name and pages by `after` and `limit`",
 )
-def pages_of_accounts(bench: Bench) -> None:
-    user = bench.user()
-    bench.user()
-    names = [name for page in pages(bench, user, "get_users", "users") for name in page]
-    bench.check(
+def pages_of_accounts(context: ServerContext) -> None:
+    user = context.user()
+    context.user()
+    names = [name for page in pages(context, user, "get_users", "users") for name in page]
+    context.check(
         names == sorted(set(names)),
         "the names sorted by code points",
         f"they were {shown(names)}",
@@ -305,9 +309,11 @@ def pages_of_accounts(bench: Bench) -> None:
         ({"after": names[-2]}, names[-1:]),
     ):
         reply = user.ask("get_users", asked)
-        bench.equal(bench.get(reply, "data.users", list), expected, f"`users` for {shown(asked)}")
-        bench.equal(
-            bench.get(reply, "data.has_more", bool),
+        context.equal(
+            context.get(reply, "data.users", list), expected, f"`users` for {shown(asked)}"
+        )
+        context.equal(
+            context.get(reply, "data.has_more", bool),
             bool(expected) and expected[-1] != names[-1],
             f"`has_more` for {shown(asked)}",
         )

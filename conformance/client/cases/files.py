@@ -1,0 +1,145 @@
+"""Cases about clients: sending and fetching files."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+from conformance.client.cases.steps import (
+    TWO_CHUNKS,
+    download,
+    upload,
+)
+from conformance.client.context import (
+    ClientContext,
+)
+from conformance.client.registry import case
+from conformance.packets import Packet, shown, value
+
+
+@case(rules=["R-FILE-1"], level="seed", title="a file is sent whole: init, every chunk, fin")
+def sends_a_file(context: ClientContext) -> None:
+    context.log_in()
+    done, content, _ = upload(context, TWO_CHUNKS)
+    actual = done.content()
+    context.check(
+        actual == content,
+        f"the {len(content)} bytes of the file",
+        f"{len(actual)} bytes, which are not those of the file",
+    )
+
+
+@case(
+    rules=["R-FILE-2"],
+    level="seed",
+    title="chunks are numbered from 1 (or from 0, in all of an upload)",
+)
+def numbers_chunks(context: ClientContext) -> None:
+    context.log_in()
+    with context.given("an upload"):
+        done, _, _ = upload(context, TWO_CHUNKS)
+    first = done.numbers[0] if done.numbers else 1
+    expected = list(range(first, first + len(set(done.numbers))))
+    context.check(
+        first in (0, 1), "`sequence_number` 1 (or 0) for the first chunk", f"it is {first}"
+    )
+    context.check(
+        sorted(set(done.numbers)) == expected,
+        f"the numbers {first} to {expected[-1]}",
+        f"the numbers {done.numbers[:20]}",
+    )
+
+
+@case(
+    rules=["R-FILE-3"],
+    level="seed",
+    title="all chunks but the last have one size, at most 262,144 bytes",
+)
+def keeps_one_chunk_size(context: ClientContext) -> None:
+    context.log_in()
+    with context.given("an upload"):
+        done, _, _ = upload(context, TWO_CHUNKS)
+    sizes = [len(done.chunks[number]) for number in sorted(done.chunks)]
+    context.check(
+        len(set(sizes[:-1])) <= 1 and all(size <= sizes[0] for size in sizes),
+        "chunks of one size, the last at most as large",
+        f"chunks of {sizes[:20]} bytes",
+    )
+    context.check(
+        max(sizes, default=0) <= 262_144,
+        "at most 262,144 bytes in a chunk",
+        f"a chunk of {max(sizes, default=0)} bytes",
+    )
+
+
+@case(
+    rules=["R-FILE-4"],
+    level="seed",
+    title="`file_size` and `total_packets` fit the chunks, in init and fin",
+)
+def tells_the_right_numbers(context: ClientContext) -> None:
+    context.log_in()
+    with context.given("an upload"):
+        done, content, chunks = upload(context, TWO_CHUNKS)
+    context.check(
+        done.size == len(content), f"`file_size` {len(content)}", f"it is {shown(done.size)}"
+    )
+    count = len(
+        {
+            value(chunk, "sequence_number")
+            for chunk in chunks
+            if isinstance(value(chunk, "sequence_number"), int)
+        }
+    )
+    context.check(
+        done.total == count,
+        f"`total_packets` {count} in `file_send_init`, as many as chunks came",
+        f"it is {shown(done.total)}",
+    )
+    context.check(
+        done.announced == count,
+        f"`total_packets` {count} in `file_send_fin`",
+        f"it is {shown(done.announced)}",
+    )
+
+
+@case(
+    rules=["R-FILE-5"], level="seed", title="chunks are base64 with padding and without line breaks"
+)
+def sends_base64(context: ClientContext) -> None:
+    context.log_in()
+    chunks: list[Packet] = []
+    with context.given("an upload"):
+        _, _, chunks = upload(context, 10_000)
+    for chunk in chunks:
+        text = value(chunk, "file_data")
+        try:
+            decoded = base64.b64decode(text.encode("ascii"), validate=True)
+            right = base64.b64encode(decoded).decode() == text
+        except (binascii.Error, ValueError, AttributeError):
+            right = False
+        context.check(right, "`file_data` in base64 (RFC 4648, section 4)", shown(chunk))
+
+
+@case(rules=["R-FILE-7"], level="seed", title="an empty file is sent without a data packet")
+def sends_an_empty_file(context: ClientContext) -> None:
+    context.log_in()
+    done, _, chunks = upload(context, 0)
+    context.check(
+        not chunks, "no `file_send_data`", f"{len(chunks)} of them, the first {shown(chunks[:1])}"
+    )
+    context.check(
+        (done.size, done.total) == (0, 0),
+        "`file_size` 0 and `total_packets` 0",
+        f"{shown(done.size)} and {shown(done.total)}",
+    )
+
+
+@case(
+    rules=["R-FILE-19"],
+    level="seed",
+    title="a file of several chunks is fetched and lies on disk as it was sent",
+)
+def fetches_a_file(context: ClientContext) -> None:
+    context.log_in()
+    download(context, context.content(20_000))

@@ -1,0 +1,109 @@
+"""Cases about clients: sending a message."""
+
+from __future__ import annotations
+
+from conformance.client.cases.steps import (
+    count_message,
+    open_message,
+)
+from conformance.client.context import (
+    ClientContext,
+)
+from conformance.client.registry import case
+from conformance.packets import letters, shown, value
+
+
+@case(
+    rules=["R-MSG-3"],
+    level="seed",
+    title="what is typed is sent, and counts that agree are confirmed, message after message",
+)
+def confirms_counts_that_agree(context: ClientContext) -> None:
+    context.log_in()
+    for _ in range(2):
+        message = open_message(context, f"{context.text()}, Aa a!")
+        packet = count_message(context, message)
+        context.check(
+            value(packet, "confirm") is True,
+            "`confirm` true, since the counts agree",
+            shown(packet),
+        )
+        context.send(*context.default_server.answer(packet))
+
+
+def wrong_counts(text: str) -> list[tuple[str, dict[str, int]]]:
+    """Counts that are not those of a text which has an `A` and two `a`, and in what they differ."""
+    right = letters(text)
+    return [
+        ("one `a` less", {**right, "a": right["a"] - 1}),
+        ("one `a` more", {**right, "a": right["a"] + 1}),
+        ("no `a` at all", {key: count for key, count in right.items() if key != "a"}),
+        ("a `Q` that is not there", {**right, "Q": 1}),
+        ("no blanks", {key: count for key, count in right.items() if key != " "}),
+        (
+            "`A` counted as `a`",
+            {
+                key: count + (right["A"] if key == "a" else 0)
+                for key, count in right.items()
+                if key != "A"
+            },
+        ),
+    ]
+
+
+@case(
+    rules=["R-MSG-3"],
+    level="seed",
+    title="counts that differ are answered with `confirm` false, and the talk goes on",
+)
+def refuses_counts_that_differ(context: ClientContext) -> None:
+    context.log_in()
+    kinds = len(wrong_counts("A aa"))
+    for kind in range(kinds):
+        text = f"A {context.text()} aa"
+        message = open_message(context, text)
+        words, counts = wrong_counts(text)[kind]
+        packet = count_message(context, message, counts)
+        context.check(
+            value(packet, "confirm") is False,
+            f"`confirm` false, since the server counted {words}",
+            shown(packet),
+        )
+        context.send(*context.default_server.answer(packet))
+    context.fence()
+
+
+@case(
+    rules=["R-MSG-1", "R-FRAME-1"],
+    level="seed",
+    title="every code point of a sent text counts: accents, other scripts, emoji",
+)
+def counts_code_points_of_its_own(context: ClientContext) -> None:
+    context.log_in()
+    for text in (
+        f"Zoë {context.text(1)} naïve",
+        f"e\u0301 and é {context.text(1)}",
+        f"{context.text(1)} 👍👍🏽 日本語 Привет",
+    ):
+        with context.given("a message that is sent"):
+            message = open_message(context, text)
+        packet = count_message(context, message)
+        context.check(
+            value(packet, "confirm") is True,
+            f"`confirm` true for the counts of {text}: {shown(letters(text))}",
+            shown(packet),
+        )
+        context.send(*context.default_server.answer(packet))
+
+
+@case(
+    rules=["R-ERR-7"],
+    level="seed",
+    title="a message that the server answers with `error` ends nothing: the next one goes out",
+)
+def lives_on_after_an_error(context: ClientContext) -> None:
+    context.log_in()
+    with context.given("a message that is sent"):
+        message = open_message(context, context.text())
+    context.send(context.default_server.error(message, "room_not_found", "There is no such room."))
+    context.fence()

@@ -1,0 +1,33 @@
+"""How a case ends early: one exception for each way.
+
+Owns the exceptions only. Who catches them turns them into a verdict: a run of cases, or
+`Checks.given`.
+"""
+
+from __future__ import annotations
+
+
+class Ending(Exception):
+    """A case ends here; the subclass says how.
+
+    `expected` and `actual` are sentences for people. `rule` is the rule to blame, "" where the
+    case decides.
+    """
+
+    def __init__(self, expected: str, actual: str, rule: str = "") -> None:
+        super().__init__(f"expected {expected}; {actual}")
+        self.expected = expected
+        self.actual = actual
+        self.rule = rule
+
+
+class Failed(Ending):
+    """The rule does not hold."""
+
+
+class NotReached(Ending):
+    """What the case needs was not to be had."""
+
+
+class NotOffered(Ending):
+    """The program under test does not know what the case is about."""

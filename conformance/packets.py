@@ -1,0 +1,108 @@
+"""Packets as the kit sees them: JSON objects in frames, and what it knows of their form.
+
+Pure functions and constants. Knows which action answers which request and how letters are counted;
+knows no socket and no rule.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections import Counter
+from typing import Any
+
+Packet = dict[str, Any]
+
+FUTURE = "2100-01-01T00:00:00Z"
+"""A `from_time` that no message has reached."""
+PAST = "2000-01-01T00:00:00Z"
+"""A `from_time` before every message."""
+
+REPLIES: dict[str, tuple[str, ...]] = {
+    "login": ("login_success", "login_fail"),
+    "register": ("register_success", "register_fail"),
+    "ping": ("pong",),
+    "logout": ("logout_ack",),
+    "change_password": ("password_changed",),
+    "send_message": ("character_count", "ack"),
+    "character_count": ("confirm_count",),
+    "confirm_count": ("ack",),
+    "get_messages": ("messages_list",),
+    "file_send_init": ("file_send_init",),
+    "file_send_data": ("file_send_data",),
+    "file_send_fin": ("file_send_fin",),
+    "file_cancel": ("file_cancelled",),
+    "file_list_req": ("file_list_req",),
+    "file_down_req": ("file_down_meta",),
+    "create_room": ("room_created",),
+    "get_rooms": ("rooms_list",),
+    "join_room": ("room_joined",),
+    "leave_room": ("room_left",),
+    "add_user_to_room": ("user_added",),
+    "remove_user_from_room": ("user_removed",),
+    "rename_room": ("room_renamed",),
+    "delete_room": ("room_deleted",),
+    "get_room_users": ("room_users_list",),
+    "get_users": ("users_list",),
+}
+"""By action of a request: the actions of its reply, besides `error`."""
+
+
+def letters(content: str) -> dict[str, int]:
+    """Count each code point of a text (R-MSG-1); nothing is normalised."""
+    return dict(Counter(content))
+
+
+def data_of(packet: Packet) -> Packet:
+    """Return `data` of a packet, {} where it has none or it is no object."""
+    data = packet.get("data")
+    return data if isinstance(data, dict) else {}
+
+
+def value(packet: Packet, key: str) -> Any:
+    """Return a value of `data`, None where there is none.
+
+    `chatid` and `chat_id` stand for each other, so that a wrong spelling breaks one rule only.
+    """
+    data = data_of(packet)
+    other = {"chatid": "chat_id", "chat_id": "chatid"}.get(key, key)
+    return data.get(key, data.get(other))
+
+
+def key_of(packet: Packet) -> str:
+    """Return the `transaction_id` of a packet, "" where it has none that is text."""
+    key = value(packet, "transaction_id")
+    return key if isinstance(key, str) else ""
+
+
+def encode(packet: Packet) -> bytes:
+    """The frame of a packet: 4-byte big-endian length, then UTF-8 JSON."""
+    return frame(
+        json.dumps(packet, ensure_ascii=False, separators=(",", ":")).encode(
+            "utf-8", "surrogatepass"
+        )
+    )
+
+
+def frame(body: bytes) -> bytes:
+    """The frame of any bytes."""
+    return struct.pack(">I", len(body)) + body
+
+
+def shown(packet: Any, limit: int = 300) -> str:
+    """A packet as one short line of JSON, for `came`."""
+    text = json.dumps(packet, ensure_ascii=False)
+    return text if len(text) <= limit else f"{text[:limit]}…"
+
+
+def hex_of(data: bytes, limit: int = 64) -> str:
+    """Bytes as "00 00 00 11", shortened."""
+    return data[:limit].hex(" ") + (f" … ({len(data)} bytes)" if len(data) > limit else "")
+
+
+def text_of(body: bytes) -> str:
+    """A payload as it is shown: its text, or hex where it is no UTF-8."""
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError:
+        return hex_of(body)

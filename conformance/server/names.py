@@ -1,0 +1,44 @@
+"""Random names, rooms, keys and texts, so that nothing can be hard-coded.
+
+Owns a random source, which the seed and the case's id decide. Touches nothing else.
+"""
+
+from __future__ import annotations
+
+import random
+import string
+from typing import final
+
+
+@final
+class Names:
+    """What one case calls things; `tag` tells this run's names from those of another run."""
+
+    def __init__(self, source: random.Random, tag: str) -> None:
+        self.random = source
+        self._tag = tag
+
+    def _letters(self, size: int) -> str:
+        return "".join(self.random.choices(string.ascii_lowercase, k=size))
+
+    def name(self, stem: str = "") -> str:
+        """Return a new legal `chatid` of ASCII letters, digits and `_`, at most 24 characters."""
+        return f"{stem or self._letters(5)}_{self._letters(4)}{self._tag}"
+
+    def room_id(self, stem: str = "room") -> str:
+        """Return an id that no room has yet."""
+        return f"{stem}-{self._letters(6)}-{self._tag}"
+
+    def password(self) -> str:
+        """Return a new password."""
+        return f"{self._letters(10)} {self.random.randrange(10**6)}"
+
+    def key(self) -> str:
+        """Return a new key for `transaction_id` or `request_id`."""
+        return f"key-{self._letters(12)}-{self._tag}"
+
+    def text(self, words: int = 5) -> str:
+        """Return a few words with capitals, spaces, punctuation and a character beyond ASCII."""
+        chosen = [self._letters(self.random.randrange(2, 8)) for _ in range(words)]
+        chosen[0] = chosen[0].capitalize()
+        return " ".join(chosen) + self.random.choice([" é!", " ß?", " 漢字.", " 👍", " Ж,", " ñ…"])
