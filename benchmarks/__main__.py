@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks import machine, page, plots, targets
 from benchmarks.running import LoadFailed
-from benchmarks.works import FULL, SHORT, WORKS, Sizes
+from benchmarks.workloads import FULL, SHORT, WORKLOADS, Sizes
 
 
 def main() -> int:
@@ -27,13 +27,15 @@ def main() -> int:
     if options.again:
         report = json.loads(Path(options.again).read_text("utf-8"))
     else:
-        report, failed = measure(options.only or [work.name for work in WORKS], _sizes(options))
+        report, failed = measure(
+            options.only or [workload.name for workload in WORKLOADS], _sizes(options)
+        )
     _write(options, report)
     return 0 if options.again or not failed else 1
 
 
 def measure(names: list[str], sizes: Sizes) -> tuple[dict[str, Any], list[str]]:
-    """Measure the works of these names in turn; the report, and which of them could not be
+    """Measure the workloads of these names in turn; the report, and which of them could not be
     measured."""
     about = machine.description()
     print(
@@ -43,20 +45,20 @@ def measure(names: list[str], sizes: Sizes) -> tuple[dict[str, Any], list[str]]:
     if machine.cpu_seconds(1) is None and not sys.platform.startswith("linux"):
         print("CPU and memory of a server are not measured here: only Linux tells them", flush=True)
     begun, results, failed = time.time(), {}, []
-    for work in WORKS:
-        if work.name not in names:
+    for workload in WORKLOADS:
+        if workload.name not in names:
             continue
         if time.time() - begun > sizes.budget_seconds:
             print(
-                f"{work.name}: left out, to end within two minutes; --only {work.name} measures it",
+                f"{workload.name}: left out, to end within two minutes; --only {workload.name} measures it",
                 flush=True,
             )
             continue
-        print(f"{work.name}: {work.title}", flush=True)
+        print(f"{workload.name}: {workload.title}", flush=True)
         try:
-            results[work.name] = work.measure(sizes)
+            results[workload.name] = workload.measure(sizes)
         except (LoadFailed, OSError) as error:
-            failed.append(work.name)
+            failed.append(workload.name)
             print(f"    could not be measured: {error}", flush=True)
     found = targets.rows(results)
     report = {
@@ -64,7 +66,7 @@ def measure(names: list[str], sizes: Sizes) -> tuple[dict[str, Any], list[str]]:
         "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(begun)),
         "seconds": round(time.time() - begun, 1),
         "sizes": {key: value for key, value in vars(sizes).items() if key != "say"},
-        "titles": {work.name: work.title for work in WORKS},
+        "titles": {workload.name: workload.title for workload in WORKLOADS},
         "results": results,
         "targets": [row.as_json() for row in found],
     }
@@ -82,16 +84,18 @@ def print_table(found: list[targets.Row]) -> None:
         limit = ("at least " if row.at_least else "at most ") + targets.shown(row.limit, row.unit)
         mark = "" if row.reached else "   not reached"
         print(
-            f"{row.work:<8} {row.what:<54} {targets.shown(row.measured, row.unit):>14} {limit:>20}{mark}"
+            f"{row.workload:<8} {row.what:<54} {targets.shown(row.measured, row.unit):>14} {limit:>20}{mark}"
         )
 
 
 def _options() -> argparse.Namespace:
-    names = [work.name for work in WORKS]
+    names = [workload.name for workload in WORKLOADS]
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measure the server on this machine, beside its peers where they are installed.",
-        epilog="Measurements: " + "; ".join(f"{work.name} ({work.title})" for work in WORKS) + ".",
+        epilog="Measurements: "
+        + "; ".join(f"{workload.name} ({workload.title})" for workload in WORKLOADS)
+        + ".",
     )
     parser.add_argument(
         "--full",

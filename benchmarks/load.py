@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from benchmarks.dialects import DIALECTS, Heard, content_of
+from benchmarks.wire_formats import WIRE_FORMATS, Heard, content_of
 from benchmarks.machine import raise_open_files
 
 HOST: Final = "127.0.0.1"
@@ -61,7 +61,7 @@ class Plan:
     """none; same: all receivers answer with the same bytes; varied: no two do."""
     silent: int = 0
     """Members that come in and never read again."""
-    dialect: str = "json"
+    wire_format: str = "json"
     register: bool = True
     length: int = 100
     others: int = 0
@@ -102,7 +102,7 @@ class Load:
     """The members of this process, and what they have seen."""
 
     def __init__(self, plan: Plan) -> None:
-        self.plan, self.dialect = plan, DIALECTS[plan.dialect]
+        self.plan, self.wire_format = plan, WIRE_FORMATS[plan.wire_format]
         self.members: list[Member] = []
         self.speakers: list[Member] = []
         self.links: list[socket.socket] = []
@@ -133,7 +133,7 @@ class Load:
                 Member(self.plan, self.plan.first + start + at)
                 for at in range(min(WAVE, self.plan.members - start))
             ]
-            scripts = [self.dialect.steps(member.name, self.plan.register) for member in wave]
+            scripts = [self.wire_format.steps(member.name, self.plan.register) for member in wave]
             for step in range(len(scripts[0])):
                 for member, script in zip(wave, scripts):
                     member.socket.sendall(script[step][0])
@@ -186,14 +186,14 @@ class Load:
     def _parse(self, data: bytes) -> tuple[list[Heard], int]:
         # A server that joins frames gives most members the very same chunk: it is read once, so
         # that the load keeps up.
-        payloads, used = self.dialect.cut(data)
+        payloads, used = self.wire_format.cut(data)
         heard = []
         for payload in payloads:
             one = self.payloads.get(payload)
             if one is None:
                 if len(self.payloads) >= MOST_PAYLOADS:
                     self.payloads.clear()
-                one = self.payloads[payload] = self.dialect.read(payload)
+                one = self.payloads[payload] = self.wire_format.read(payload)
             heard.append(one)
         if used == len(data) <= CHUNK_BYTES:
             if len(self.chunks) >= MOST_CHUNKS:
@@ -219,7 +219,7 @@ class Load:
             return (
                 heard.answer
                 if self.plan.answers == "same"
-                else self.dialect.answer_of(member.index, member.name, heard)
+                else self.wire_format.answer_of(member.index, member.name, heard)
             )
         if kind == "verdict":
             self.confirms += self.measuring and heard.agrees
@@ -227,7 +227,7 @@ class Load:
             return (
                 heard.answer
                 if self.plan.answers == "same"
-                else self.dialect.answer_of(member.index, member.name, heard)
+                else self.wire_format.answer_of(member.index, member.name, heard)
             )
         if kind == "error":
             self.errors += 1
@@ -275,7 +275,8 @@ class Load:
         now = time.perf_counter_ns()
         self.speaker_of[self.number], self.begun[self.number] = member, now
         self.send(
-            member, self.dialect.say(member.name, content_of(self.number, now, self.plan.length))
+            member,
+            self.wire_format.say(member.name, content_of(self.number, now, self.plan.length)),
         )
 
     # --- The run

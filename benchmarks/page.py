@@ -35,7 +35,7 @@ CAPTIONS: Final = {
     "how fast the load is, so it is the one to compare. The others store, count and confirm nothing.",
     "latency": "Read it from the left: half of all deliveries were there within the first figure, and one in a thousand took longer than "
     "the mark 99.9 %. A line that stays low to the right end is a server that makes nobody wait.",
-    "latency-works": "Both handshakes mean that every receiver counts the letters, and every count is checked. The whole room talks as fast as it "
+    "latency-workloads": "Both handshakes mean that every receiver counts the letters, and every count is checked. The whole room talks as fast as it "
     "can, so the server is always busy; a class that types is far to the left of all this.",
     "latency-rest": "The server has nothing else to do here, so this is the way itself: two turns with the sender, one commit with its sync to the "
     "disk, and the sends.",
@@ -46,13 +46,13 @@ CAPTIONS: Final = {
 SECTIONS: Final = (
     (
         "Beside others",
-        "The same work for all of them, one after another in the same run.",
+        "The same workload for all of them, one after another in the same run.",
         ("cpu", "latency"),
     ),
     (
         "Under each load",
         "A room of 200 as fast as it goes, and at the pace of people.",
-        ("latency-works", "latency-rest"),
+        ("latency-workloads", "latency-rest"),
     ),
     (
         "As it grows",
@@ -112,11 +112,11 @@ def _tiles(results: dict[str, Any]) -> str:
         )
     if "idle" in results:
         found.append((f"{results['idle']['clients']:,}", "clients at once, a thread each"))
-    if "storm" in results:
+    if "mass_login" in results:
         found.append(
             (
-                f"{results['storm']['back_seconds']:.2f} s",
-                f"and {results['storm']['students']} students are back after a lost network",
+                f"{results['mass_login']['back_seconds']:.2f} s",
+                f"and {results['mass_login']['students']} students are back after a lost network",
             )
         )
     if "past" in results:
@@ -155,14 +155,14 @@ def _targets(results: dict[str, Any], plot: str) -> str:
         limit = ("at least " if row.at_least else "at most ") + targets.shown(row.limit, row.unit)
         value = "" if row.measured is None else targets.shown(row.measured, row.unit)
         lines.append(
-            f'<tr><td><code>{escape(row.work)}</code></td><td>{escape(row.what)}</td><td class="n">{escape(value)}</td>'
+            f'<tr><td><code>{escape(row.workload)}</code></td><td>{escape(row.what)}</td><td class="n">{escape(value)}</td>'
             f'<td class="n">{escape(limit)}</td><td>{mark}</td></tr>'
         )
     return (
         '<h2>What was to be reached</h2><p class="soft">Ratios are of CPU time for each delivery, ours by the other\'s, from rounds that '
         "followed each other; × 0.2 means a fifth of the other's cost.</p>"
         + (f'<figure class="card">{plot}</figure><br/>' if plot else "")
-        + '<div class="card scroll"><table><thead><tr><th>work</th><th>figure</th><th class="n">measured</th><th class="n">target</th><th></th></tr></thead>'
+        + '<div class="card scroll"><table><thead><tr><th>workload</th><th>figure</th><th class="n">measured</th><th class="n">target</th><th></th></tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
 
@@ -210,6 +210,6 @@ def _details(report: dict[str, Any]) -> str:
 
 def _every_figure(head: str, lines: list[str]) -> str:
     return (
-        '<h2>Every figure</h2><div class="card scroll"><table><thead><tr><th>work</th><th>server</th>'
+        '<h2>Every figure</h2><div class="card scroll"><table><thead><tr><th>workload</th><th>server</th>'
         f"{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
     )

@@ -343,7 +343,7 @@ def _latency_rest(results: dict[str, Any]) -> str:
     )
 
 
-def _latency_works(results: dict[str, Any]) -> str:
+def _latency_by_workload(results: dict[str, Any]) -> str:
     labels = {
         "room": "sender's handshake",
         "both": "both handshakes",
@@ -412,7 +412,7 @@ def _memory(results: dict[str, Any]) -> str:
 def _targets(results: dict[str, Any]) -> str:
     found = [
         (
-            f"{row.what} ({row.work})",
+            f"{row.what} ({row.workload})",
             row.limit / row.measured if row.at_least else row.measured / row.limit,
             shown(row.measured, row.unit),
             row.reached is True,
@@ -428,7 +428,7 @@ def _targets(results: dict[str, Any]) -> str:
 _PLOTS: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
     "cpu": _cpu,
     "latency": _latency,
-    "latency-works": _latency_works,
+    "latency-workloads": _latency_by_workload,
     "latency-rest": _latency_rest,
     "throughput": _throughput,
     "cost": _cost,

@@ -1,7 +1,7 @@
 """Runs a load: starts its processes, lets them begin together, reads the server's CPU meanwhile,
 puts their figures together.
 
-Knows nothing of what a load says (`dialects`) or is for (`works`). Bounded in time: a load that
+Knows nothing of what a load says (`wire_formats`) or is for (`workloads`). Bounded in time: a load that
 hangs is ended, and said so.
 """
 
@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from benchmarks.contestants import ROOT, Contestant, Running
+from benchmarks.peers import ROOT, Peer, Running
 from benchmarks.load import BUCKET_NS, Plan
 
 __all__ = ["PERCENTS", "Crowd", "LoadFailed", "crowd", "percentile", "run_load"]
@@ -30,7 +30,7 @@ PERCENTS: Final = (0.0, 1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.9
 
 
 class LoadFailed(Exception):
-    """A load could not be run, or a server did not do its work: why."""
+    """A load could not be run, or a server failed: why."""
 
 
 @dataclass
@@ -64,9 +64,7 @@ class Crowd:
 
 
 @contextlib.contextmanager
-def crowd(
-    contestant: Contestant, server: Running, plan: Plan, processes: int = 2
-) -> Iterator[Crowd]:
+def crowd(peer: Peer, server: Running, plan: Plan, processes: int = 2) -> Iterator[Crowd]:
     """The plan's members in so many processes, logged in. `plan` is of the whole; the first process
     has all that speak."""
     started: list[subprocess.Popen[str]] = []
@@ -80,7 +78,7 @@ def crowd(
     timer.start()
     try:
         whole = dataclasses.replace(
-            plan, port=server.port, dialect=contestant.dialect, register=contestant.register
+            plan, port=server.port, wire_format=peer.wire_format, register=peer.register
         )
         first_port = None
         begun = time.perf_counter()
@@ -179,7 +177,7 @@ def percentile(latencies: Counter[int], percent: float) -> float:
 
 
 def run_load(
-    contestant: Contestant,
+    peer: Peer,
     server: Running,
     plan: Plan,
     seconds: float,
@@ -187,7 +185,7 @@ def run_load(
     warm: float = WARM_SECONDS,
 ) -> dict[str, Any]:
     """Come in, chat for so many measured seconds, leave; the figures."""
-    with crowd(contestant, server, plan, processes) as members:
+    with crowd(peer, server, plan, processes) as members:
         return {
             "members": plan.members,
             "login_seconds": members.login_seconds,

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterator
 from typing import Any, Final
 
-from benchmarks.dialects import PASSWORD, frame, packet
+from benchmarks.wire_formats import PASSWORD, frame, packet
 
 __all__ = ["Client", "client"]
 

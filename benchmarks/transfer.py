@@ -14,7 +14,7 @@ import sys
 import time
 from typing import Any, Final
 
-from benchmarks.dialects import frame
+from benchmarks.wire_formats import frame
 from benchmarks.scripts import Client, client
 
 ROOM: Final = "lobby"

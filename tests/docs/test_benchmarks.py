@@ -17,13 +17,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import page, plots, targets, works
-from benchmarks.dialects import DIALECTS, Dialect, content_of
+from benchmarks import page, plots, targets, workloads
+from benchmarks.wire_formats import WIRE_FORMATS, WireFormat, content_of
 from benchmarks.load import Plan
 from benchmarks.running import _parts, percentile
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = works.Sizes(
+TINY = workloads.Sizes(
     seconds=0.2,
     warm=0.05,
     members=6,
@@ -40,8 +40,8 @@ TINY = works.Sizes(
 
 @pytest.fixture(scope="module")
 def measured() -> dict[str, Any]:
-    """One work, run in earnest: two servers after each other, each with a load of two processes."""
-    return works.both(TINY)
+    """One workload, run in earnest: two servers after each other, each with a load of two processes."""
+    return workloads.both(TINY)
 
 
 def report_of(results: dict[str, Any]) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def made_up() -> dict[str, Any]:
             "to_all_ms": 2.0,
             "threads_each": 1.0,
         },
-        "storm": {"students": 3, "of_ceiling": 0.95, "chat_p99_ms": 5.0, "back_seconds": 0.1},
+        "mass_login": {"students": 3, "of_ceiling": 0.95, "chat_p99_ms": 5.0, "back_seconds": 0.1},
         "past": {
             "rooms": {"huge": 40, "small": 10},
             "start_seconds": 0.1,
@@ -157,7 +157,7 @@ def test_the_help_names_every_measurement() -> None:
         "--json",
         "--html",
         "--repeat",
-        *(work.name for work in works.WORKS),
+        *(workload.name for workload in workloads.WORKLOADS),
     ):
         assert name in done.stdout
 
@@ -172,10 +172,12 @@ def test_a_measurement_that_does_not_exist_is_named() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", [work.name for work in works.WORKS if work.name != "both"])
+@pytest.mark.parametrize(
+    "name", [workload.name for workload in workloads.WORKLOADS if workload.name != "both"]
+)
 def test_every_other_work_runs(name: str) -> None:
-    work = next(work for work in works.WORKS if work.name == name)
-    figures = work.measure(TINY)
+    workload = next(workload for workload in workloads.WORKLOADS if workload.name == name)
+    figures = workload.measure(TINY)
     assert json.loads(json.dumps(figures)) == figures
 
 
@@ -236,35 +238,35 @@ def test_percentiles_are_of_all_deliveries() -> None:
     assert percentile(Counter(), 50.0) == 0.0
 
 
-def from_server(dialect: Dialect, name: str, content: str) -> bytes:
-    """A message of the load as a server of this dialect sends it on."""
+def from_server(wire_format: WireFormat, name: str, content: str) -> bytes:
+    """A message of the load as a server of this wire_format sends it on."""
     data = {"transaction_id": "m1", "room_id": "lobby", "sender_chatid": "a", "content": content}
     payload = json.dumps({"action": "receive_message", "data": data}).encode()
     if name == "json":
         return len(payload).to_bytes(4, "big") + payload
     if name == "ws":
         return b"\x81\x7e" + len(payload).to_bytes(2, "big") + payload
-    return dialect.say("a", content)
+    return wire_format.say("a", content)
 
 
-@pytest.mark.parametrize("name", DIALECTS)
+@pytest.mark.parametrize("name", WIRE_FORMATS)
 def test_a_message_is_found_wherever_the_bytes_are_cut(name: str) -> None:
-    dialect = DIALECTS[name]
-    data = from_server(dialect, name, content_of(7, 123_456_789, 100)) * 2
+    wire_format = WIRE_FORMATS[name]
+    data = from_server(wire_format, name, content_of(7, 123_456_789, 100)) * 2
     for cut in range(len(data)):
-        first, used = dialect.cut(data[:cut])
-        second, _ = dialect.cut(data[used:])
-        heard = [dialect.read(payload) for payload in first + second]
+        first, used = wire_format.cut(data[:cut])
+        second, _ = wire_format.cut(data[used:])
+        heard = [wire_format.read(payload) for payload in first + second]
         assert [(one.kind, one.number, one.sent_ns) for one in heard] == [
             ("message", 7, 123_456_789)
         ] * 2
 
 
 def test_varied_answers_mean_the_same_and_are_all_different() -> None:
-    dialect = DIALECTS["json"]
-    heard = dialect.read(from_server(dialect, "json", content_of(7, 1, 100))[4:])
+    wire_format = WIRE_FORMATS["json"]
+    heard = wire_format.read(from_server(wire_format, "json", content_of(7, 1, 100))[4:])
     same = json.loads(heard.answer[4:])
-    answers = [dialect.answer_of(member, f"m{member}", heard) for member in range(50)]
+    answers = [wire_format.answer_of(member, f"m{member}", heard) for member in range(50)]
     assert len(set(answers)) == 50
     for member, answer in enumerate(answers):
         said = json.loads(answer[4:])
@@ -281,7 +283,7 @@ def test_every_plot_is_well_formed() -> None:
     assert set(found) == {
         "cpu",
         "latency",
-        "latency-works",
+        "latency-workloads",
         "latency-rest",
         "throughput",
         "cost",
@@ -331,6 +333,6 @@ def test_every_figure_of_the_targets_has_its_place_in_the_results() -> None:
 
 
 def test_the_full_form_is_the_larger_one() -> None:
-    assert works.FULL.idle == 10_000
-    assert works.FULL.repeat == 5
-    assert dataclasses.replace(works.SHORT, say=works.FULL.say) != works.FULL
+    assert workloads.FULL.idle == 10_000
+    assert workloads.FULL.repeat == 5
+    assert dataclasses.replace(workloads.SHORT, say=workloads.FULL.say) != workloads.FULL

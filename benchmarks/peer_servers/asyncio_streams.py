@@ -7,7 +7,7 @@ import asyncio
 import json
 
 from benchmarks.machine import raise_open_files
-from benchmarks.peers.wire import acknowledged, encoded, forwarded, welcome
+from benchmarks.peer_servers.wire import acknowledged, encoded, forwarded, welcome
 
 members: dict[asyncio.StreamWriter, str] = {}
 

@@ -1,6 +1,6 @@
 """What the load speaks: our frames of JSON, and for peers JSON over WebSocket, IRC, and MQTT 3.1.1.
 
-Pure: bytes in, bytes out; no socket. A dialect logs a member in, says something to the room, cuts
+Pure: bytes in, bytes out; no socket. A wire_format logs a member in, says something to the room, cuts
 what came into messages, and reads each into a `Heard`. A message of the load begins with `~@`, its
 number (8 hex digits) and when it was sent (16 hex digits, nanoseconds of `time.perf_counter_ns`,
 which all processes of one machine share), so that any process can measure it.
@@ -14,7 +14,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-__all__ = ["DIALECTS", "Dialect", "Heard", "content_of", "frame"]
+__all__ = ["WIRE_FORMATS", "WireFormat", "Heard", "content_of", "frame"]
 
 ROOM: Final = "lobby"
 PASSWORD: Final = "load"
@@ -55,7 +55,7 @@ def frame(payload: bytes) -> bytes:
     return len(payload).to_bytes(4, "big") + payload
 
 
-class Dialect:
+class WireFormat:
     """Our own wire, and what the others share."""
 
     def steps(self, name: str, register: bool) -> list[tuple[bytes, bytes]]:
@@ -159,7 +159,7 @@ class Dialect:
         return self.wrap(("{" + ",".join(keys[turn:] + keys[:turn]) + "}").encode())
 
 
-class WebSocket(Dialect):
+class WebSocket(WireFormat):
     """The same packets as text messages over WebSocket (RFC 6455), masked by a key of zeros, as a
     client's must be masked."""
 
@@ -190,8 +190,8 @@ class WebSocket(Dialect):
         return payloads, at
 
 
-class Stamped(Dialect):
-    """Dialects without packets of ours: a payload is a message if it holds a stamp."""
+class Stamped(WireFormat):
+    """Wire formats without packets of ours: a payload is a message if it holds a stamp."""
 
     def read(self, payload: bytes) -> Heard:
         stamp = STAMP.search(payload)
@@ -253,8 +253,8 @@ class Mqtt(Stamped):
             at = head + length
 
 
-DIALECTS: Final[dict[str, Dialect]] = {
-    "json": Dialect(),
+WIRE_FORMATS: Final[dict[str, WireFormat]] = {
+    "json": WireFormat(),
     "ws": WebSocket(),
     "irc": Irc(),
     "mqtt": Mqtt(),

@@ -21,7 +21,7 @@ from typing import Final
 
 from benchmarks import machine
 
-__all__ = ["CONTESTANTS", "OURS", "Contestant", "Running", "serving"]
+__all__ = ["PEERS", "OURS", "Peer", "Running", "serving"]
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 HOST: Final = "127.0.0.1"
@@ -51,12 +51,12 @@ class Running:
 
 
 @dataclass(frozen=True)
-class Contestant:
+class Peer:
     """A server to measure."""
 
     name: str
     title: str
-    dialect: str
+    wire_format: str
     command: Callable[[Path, int], list[str]]
     """What starts it, given a folder of its own and a free port."""
     missing: Callable[[], str | None] = lambda: None
@@ -67,7 +67,7 @@ class Contestant:
 
 
 def _own(module: str) -> Callable[[Path, int], list[str]]:
-    return lambda folder, port: [sys.executable, "-m", f"benchmarks.peers.{module}"]
+    return lambda folder, port: [sys.executable, "-m", f"benchmarks.peer_servers.{module}"]
 
 
 def _ours(folder: Path, port: int) -> list[str]:
@@ -146,20 +146,20 @@ def _mosquitto(folder: Path, port: int) -> list[str]:
     return [str(_program("mosquitto")), "-c", str(settings)]
 
 
-OURS: Final = Contestant("ours", "this server", "json", _ours)
-CONTESTANTS: Final = {
+OURS: Final = Peer("ours", "this server", "json", _ours)
+PEERS: Final = {
     one.name: one
     for one in (
         OURS,
-        Contestant("asyncio", "asyncio streams", "json", _own("asyncio_streams")),
-        Contestant("naive", "naive threads", "json", _own("naive_threads")),
-        Contestant(
+        Peer("asyncio", "asyncio streams", "json", _own("asyncio_streams")),
+        Peer("naive", "naive threads", "json", _own("naive_threads")),
+        Peer(
             "websockets", "websockets broadcast", "ws", _own("websockets_broadcast"), _no_websockets
         ),
-        Contestant(
+        Peer(
             "inspircd", "InspIRCd (C++)", "irc", _inspircd, _no_program("inspircd"), says_port=False
         ),
-        Contestant(
+        Peer(
             "mosquitto",
             "Mosquitto (C)",
             "mqtt",
@@ -172,8 +172,8 @@ CONTESTANTS: Final = {
 
 
 @contextlib.contextmanager
-def serving(contestant: Contestant, *options: str, folder: Path | None = None) -> Iterator[Running]:
-    """The contestant, running; ours with `options`. With a folder given, that one is used and
+def serving(peer: Peer, *options: str, folder: Path | None = None) -> Iterator[Running]:
+    """The peer, running; ours with `options`. With a folder given, that one is used and
     stays."""
     with contextlib.ExitStack() as stack:
         if folder is None:
@@ -181,17 +181,17 @@ def serving(contestant: Contestant, *options: str, folder: Path | None = None) -
         port = _free_port()
         begun = time.perf_counter()
         process = subprocess.Popen(
-            [*contestant.command(folder, port), *options],
+            [*peer.command(folder, port), *options],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
         )
         try:
-            if contestant.says_port:
-                port = _port_said(process, contestant)
+            if peer.says_port:
+                port = _port_said(process, peer)
             else:
-                _wait_until_open(port, process, contestant)
+                _wait_until_open(port, process, peer)
             yield Running(process, port, time.perf_counter() - begun)
         finally:
             _end(process)
@@ -202,7 +202,7 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def _port_said(process: subprocess.Popen[str], contestant: Contestant) -> int:
+def _port_said(process: subprocess.Popen[str], peer: Peer) -> int:
     assert process.stdout is not None
     timer = threading.Timer(START_SECONDS, process.kill)
     timer.start()
@@ -216,10 +216,10 @@ def _port_said(process: subprocess.Popen[str], contestant: Contestant) -> int:
                 return int(found[1])
     finally:
         timer.cancel()
-    raise SystemExit(f"benchmarks: {contestant.title} did not start; by hand: {process.args!r}")
+    raise SystemExit(f"benchmarks: {peer.title} did not start; by hand: {process.args!r}")
 
 
-def _wait_until_open(port: int, process: subprocess.Popen[str], contestant: Contestant) -> None:
+def _wait_until_open(port: int, process: subprocess.Popen[str], peer: Peer) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -228,9 +228,7 @@ def _wait_until_open(port: int, process: subprocess.Popen[str], contestant: Cont
             time.sleep(0.02)
         else:
             return
-    raise SystemExit(
-        f"benchmarks: {contestant.title} did not open its port; by hand: {process.args!r}"
-    )
+    raise SystemExit(f"benchmarks: {peer.title} did not open its port; by hand: {process.args!r}")
 
 
 def _end(process: subprocess.Popen[str]) -> None:

@@ -10,7 +10,7 @@ import threading
 from typing import Any
 
 from benchmarks.machine import raise_open_files
-from benchmarks.peers.wire import acknowledged, encoded, forwarded, welcome
+from benchmarks.peer_servers.wire import acknowledged, encoded, forwarded, welcome
 
 members: dict[str, Client] = {}
 members_lock = threading.Lock()

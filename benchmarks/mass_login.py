@@ -1,4 +1,4 @@
-"""Many log in at once: a process of its own. `python -m benchmarks.storm PORT COUNT
+"""Many log in at once: a process of its own. `python -m benchmarks.mass_login PORT COUNT
 register|password|key`
 
 Connects all, then sends all requests in one moment, and waits for the last answer. Keys come as
@@ -13,14 +13,14 @@ import sys
 import time
 from typing import Any
 
-from benchmarks.dialects import DIALECTS, PASSWORD, packet
+from benchmarks.wire_formats import WIRE_FORMATS, PASSWORD, packet
 from benchmarks.machine import raise_open_files
 from benchmarks.scripts import PATIENCE_SECONDS, Client
 
-JSON = DIALECTS["json"]
+JSON = WIRE_FORMATS["json"]
 
 
-def storm(port: int, count: int, how: str, keys: dict[str, str]) -> dict[str, Any]:
+def mass_login(port: int, count: int, how: str, keys: dict[str, str]) -> dict[str, Any]:
     """All at once; when each had its answer, and the session keys."""
     begun = time.perf_counter()
     selector = selectors.DefaultSelector()
@@ -62,10 +62,10 @@ def storm(port: int, count: int, how: str, keys: dict[str, str]) -> dict[str, An
 
 
 def main() -> int:
-    """One storm."""
+    """One mass_login."""
     port, count, how = sys.argv[1:]
     raise_open_files()
-    print(json.dumps(storm(int(port), int(count), how, json.loads(sys.stdin.read() or "{}"))))
+    print(json.dumps(mass_login(int(port), int(count), how, json.loads(sys.stdin.read() or "{}"))))
     return 0
 
 

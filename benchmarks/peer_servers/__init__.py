@@ -1,5 +1,5 @@
 """Small chat servers to compare with: the same wire, and nothing stored, counted or checked.
 
-Each is a program of its own, `python -m benchmarks.peers.NAME`, which prints `listening on
+Each is a program of its own, `python -m benchmarks.peer_servers.NAME`, which prints `listening on
 HOST:PORT` and serves until it is ended.
 """

@@ -9,7 +9,7 @@ import json
 from typing import Any, Final
 
 from benchmarks.machine import raise_open_files
-from benchmarks.peers.wire import acknowledged, forwarded, welcome
+from benchmarks.peer_servers.wire import acknowledged, forwarded, welcome
 
 PACKAGE: Final = "websockets.asyncio.server"
 """Named here, because nothing that the project imports may come from outside the standard

@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import history, machine
-from benchmarks.contestants import CONTESTANTS, FOR_LOADS, OURS, ROOT, Contestant, Running, serving
+from benchmarks.peers import PEERS, FOR_LOADS, OURS, ROOT, Peer, Running, serving
 from benchmarks.load import Plan
 from benchmarks.running import LoadFailed, crowd, run_load
 from benchmarks.scripts import client
 
-__all__ = ["FULL", "SHORT", "WORKS", "Sizes", "Work"]
+__all__ = ["FULL", "SHORT", "WORKLOADS", "Sizes", "Workload"]
 
 Figures = dict[str, Any]
 
@@ -78,7 +78,7 @@ FULL: Final = Sizes(
 
 
 @dataclass(frozen=True)
-class Work:
+class Workload:
     """A named measurement."""
 
     name: str
@@ -89,25 +89,23 @@ class Work:
 # --- A room that talks ----------------------------------------------------------------------------
 
 
-def _options(contestant: Contestant) -> tuple[str, ...]:
-    return FOR_LOADS if contestant is OURS else ()
+def _options(peer: Peer) -> tuple[str, ...]:
+    return FOR_LOADS if peer is OURS else ()
 
 
 def _in_turn(
-    sizes: Sizes, plan: Plan, seconds: float, *peers: str, peer_answers: str | None = None
+    sizes: Sizes, plan: Plan, seconds: float, *names: str, peer_answers: str | None = None
 ) -> Figures:
     """Ours and the peers that are there, one after another, as often as is to be repeated; medians,
     and ratios round by round."""
-    contestants = [OURS, *(CONTESTANTS[name] for name in peers)]
-    skipped = {one.name: reason for one in contestants if (reason := one.missing())}
+    peers = [OURS, *(PEERS[name] for name in names)]
+    skipped = {one.name: reason for one in peers if (reason := one.missing())}
     for name, reason in skipped.items():
-        sizes.say(f"    skipped {CONTESTANTS[name].title}: {reason}")
-    rounds: dict[str, list[Figures]] = {
-        one.name: [] for one in contestants if one.name not in skipped
-    }
+        sizes.say(f"    skipped {PEERS[name].title}: {reason}")
+    rounds: dict[str, list[Figures]] = {one.name: [] for one in peers if one.name not in skipped}
     for turn in range(sizes.repeat):
         for name, found in rounds.items():
-            one = CONTESTANTS[name]
+            one = PEERS[name]
             asked = (
                 plan
                 if one is OURS or peer_answers is None
@@ -215,14 +213,13 @@ def growth(sizes: Sizes) -> Figures:
     for members in sizes.growth:
         for name, rows in found.items():
             rounds = [
-                _growth_round(sizes, CONTESTANTS[name], members)
-                for _ in range(min(sizes.repeat, 3))
+                _growth_round(sizes, PEERS[name], members) for _ in range(min(sizes.repeat, 3))
             ]
             rows.append({**_median_of(rounds), "members": members})
             row, cpu = rows[-1], "CPU not measured"
             if row["cpu_us"] is not None:
                 cpu = f"{row['cpu_us']:6.2f} us CPU a delivery"
-            title = CONTESTANTS[name].title
+            title = PEERS[name].title
             sizes.say(
                 f"    {members:>5} members, {title:<16} {row['per_second']:9,.0f} deliveries/s, {cpu}, p99 {row['p99_ms']:7.2f} ms"
             )
@@ -234,11 +231,11 @@ def growth(sizes: Sizes) -> Figures:
     }
 
 
-def _growth_round(sizes: Sizes, contestant: Contestant, members: int) -> Figures:
-    with serving(contestant, *_options(contestant)) as server:
+def _growth_round(sizes: Sizes, peer: Peer, members: int) -> Figures:
+    with serving(peer, *_options(peer)) as server:
         before = machine.memory_kib(server.pid)
         with crowd(
-            contestant, server, Plan(0, "m", members, senders=4, window=4), sizes.processes
+            peer, server, Plan(0, "m", members, senders=4, window=4), sizes.processes
         ) as people:
             idle = machine.memory_kib(server.pid)
             figures = people.go(sizes.seconds, sizes.warm)
@@ -298,27 +295,27 @@ def _idle_row(sizes: Sizes, count: int) -> Figures:
 LOGINS: Final = ("--rate-limit", "0")
 
 
-STORM_PART: Final = 0.85
+CHAT_PART: Final = 0.85
 """The chat is measured for so much of the time that the logins need at least, so that every sample
 is from within it."""
 
 
-def storm(sizes: Sizes) -> Figures:
+def mass_login(sizes: Sizes) -> Figures:
     """All students of a school log in in the same moment, while others chat; then all come back by
     session key."""
     count = sizes.students
     with serving(OURS, *LOGINS) as server:
-        _storm(server, count, "register")
+        _log_in_all(server, count, "register")
         ceiling = [_hashes_per_second(sizes.hash_seconds)]
         with (
             crowd(OURS, server, Plan(0, "inside", 20, senders=4, rate=10.0), 1) as inside,
             _beside() as pool,
         ):
-            chat = pool.submit(inside.go, STORM_PART * count / ceiling[0], 0.0)
-            logged_in = _storm(server, count, "password")
+            chat = pool.submit(inside.go, CHAT_PART * count / ceiling[0], 0.0)
+            logged_in = _log_in_all(server, count, "password")
             talk = chat.result()
         ceiling.append(_hashes_per_second(sizes.hash_seconds))
-        back = _storm(server, count, "key", logged_in["keys"])
+        back = _log_in_all(server, count, "key", logged_in["keys"])
     rate, possible = (
         count / logged_in["seconds"],
         max(ceiling),
@@ -361,8 +358,10 @@ def _hashes_per_second(seconds: float) -> float:
         )
 
 
-def _storm(server: Running, count: int, how: str, keys: dict[str, str] | None = None) -> Figures:
-    return _script("storm", server.port, count, how, given=json.dumps(keys or {}))
+def _log_in_all(
+    server: Running, count: int, how: str, keys: dict[str, str] | None = None
+) -> Figures:
+    return _script("mass_login", server.port, count, how, given=json.dumps(keys or {}))
 
 
 def _script(module: str, *arguments: object, given: str = "") -> Figures:
@@ -478,8 +477,8 @@ def _transfer(server: Running, name: str, size: int, way: str) -> float:
     return speed
 
 
-WORKS: Final = tuple(
-    Work(measure.__name__, title, measure)
+WORKLOADS: Final = tuple(
+    Workload(measure.__name__, title, measure)
     for title, measure in (
         ("room of 200, 4 senders x 4 messages on the way", room),
         ("the same, every receiver answers (both handshakes)", both),
@@ -488,7 +487,7 @@ WORKS: Final = tuple(
         ("room of 200, 5 messages a second", rest),
         ("room of 50, one member never reads", silent),
         ("clients that are only there", idle),
-        ("students log in at once", storm),
+        ("students log in at once", mass_login),
         ("history of a huge room, and a start on it", past),
         ("a file up and down while others chat", files),
         ("cost as the room grows", growth),
