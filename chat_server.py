@@ -1,8 +1,8 @@
-"""The door of the server: options, wiring, signals, and the order of shutting down. Nobody imports
-it.
+"""Entry point of the server: options, wiring, signals, shutdown. Nobody imports it.
 
 python chat_server.py                 serves until Ctrl-C
-python chat_server.py adduser NAME    and the other commands of `--help` look after accounts, also while it serves
+python chat_server.py adduser NAME    and the other commands of `--help` look after accounts, also
+                                      while the server runs
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import threading
+from contextlib import suppress
 from typing import Final
 
 from server.base import logs
@@ -42,10 +43,11 @@ class Signals:
         signal.set_wakeup_fd(self._in.fileno(), warn_on_full_buffer=False)
         for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
             number = getattr(signal, name, None)
-            if number is not None and not (
-                name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN
-            ):  # nohup
-                signal.signal(number, lambda *_: None)
+            if number is None:
+                continue
+            if name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN:
+                continue  # started by nohup
+            signal.signal(number, lambda *_: None)
 
     def wait(self) -> None:
         """Return at the first signal, or when `wake` is called."""
@@ -53,10 +55,8 @@ class Signals:
 
     def wake(self) -> None:
         """Wake the main thread as a signal does. Any thread."""
-        try:
+        with suppress(OSError):  # its buffer is full of wake-ups
             self._in.send(b"w")
-        except OSError:
-            pass  # its buffer is full of wake-ups
 
     def second_ends_at_once(self) -> None:
         """Have the next signal end the process at once; what was acknowledged is on disk
@@ -116,34 +116,35 @@ def _say_hello(service: Service) -> None:
     with service.database.reading() as reader:
         count = accounts.count(reader)
     settings = service.settings
-    try:
-        print(
-            welcome.screen(
-                settings,
-                settings.host,
-                service.listener.port,
-                service.folder.path,
-                count,
-                sys.stdout.encoding,
-                service.notices,
-            ),
-            flush=True,
-        )
-    except OSError:
-        pass  # nobody listens to stdout, which is no reason not to serve
+    screen = welcome.screen(
+        settings,
+        settings.host,
+        service.listener.port,
+        service.folder.path,
+        count,
+        sys.stdout.encoding,
+        service.notices,
+    )
+    with suppress(OSError):  # nobody reads stdout, which is no reason not to serve
+        print(screen, flush=True)
 
 
 def _cannot_listen(settings: Settings, error: OSError | OverflowError) -> str:
     place = f"{settings.host}:{settings.port}"
     number = getattr(error, "errno", None)
     if isinstance(error, socket.gaierror) or number == errno.EADDRNOTAVAIL:
-        return f"can't listen on {place}: {settings.host!r} is no address of this machine (--host 0.0.0.0 takes all of them)"
-    if number in (
-        errno.EADDRINUSE,
-        getattr(errno, "WSAEACCES", None),
-    ):  # the latter: taken exclusively, on Windows
-        return f"can't listen on {place}: the port is in use, perhaps by a server that still runs; stop it, or choose another with --port"
-    return f"can't listen on {place}: {error.strerror if isinstance(error, OSError) and error.strerror else error}; see --host and --port"
+        return (
+            f"can't listen on {place}: {settings.host!r} is no address of this machine "
+            "(--host 0.0.0.0 takes all of them)"
+        )
+    # WSAEACCES: taken exclusively, on Windows.
+    if number in (errno.EADDRINUSE, getattr(errno, "WSAEACCES", None)):
+        return (
+            f"can't listen on {place}: the port is in use, perhaps by a server that still runs; "
+            "stop it, or choose another with --port"
+        )
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return f"can't listen on {place}: {reason}; see --host and --port"
 
 
 def _fail(message: str) -> int:
@@ -154,11 +155,8 @@ def _fail(message: str) -> int:
 def _stand_in_for_closed_streams() -> None:
     """Open os.devnull for each standard stream that is closed (`>&-`, pythonw.exe): Python has none
     then, and the next file opened would take its descriptor."""
-    for name, mode in (
-        ("stdin", "r"),
-        ("stdout", "w"),
-        ("stderr", "w"),
-    ):  # in this order each gets its own number back
+    # In this order each gets its own number back.
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
 

@@ -73,7 +73,8 @@ class RankedLock:
         held = _held.locks
         if held and held[-1].rank >= self.rank:
             raise LockOrderError(
-                f"{self.name} (rank {self.rank}) taken while holding {held[-1].name} (rank {held[-1].rank})"
+                f"{self.name} (rank {self.rank}) taken while holding {held[-1].name} (rank "
+                f"{held[-1].rank})"
             )
         if not self._lock.acquire(False):
             if not blocking:
@@ -82,7 +83,8 @@ class RankedLock:
                 if timeout >= 0:
                     return False
                 raise LockOrderError(
-                    f"{self.name} could not be had for {PATIENCE_SECONDS:.0f} s: some thread blocks in it"
+                    f"{self.name} could not be had for {PATIENCE_SECONDS:.0f} s: some thread "
+                    "blocks in it"
                 )
         held.append(self)
         return True

@@ -76,7 +76,8 @@ def _escape(match: re.Match[str]) -> str:
 
 
 class LineFormatter(logging.Formatter):
-    """`2026-11-23 12:00:00 INFO server.sessions  text`; the clock is this machine's. A traceback follows, indented."""
+    """Formats a record as `2026-11-23 12:00:00 INFO server.sessions  text`, in local time. A
+    traceback follows, indented."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s  %(message)s", TIME_FORMAT)
@@ -94,8 +95,8 @@ class LineFormatter(logging.Formatter):
 
 
 def _indented(block: str) -> str:
-    # Indented, no line of a traceback can be taken for an event, whatever the exception's text
-    # holds.
+    # Indented, so that no line of a traceback can be taken for an event, whatever is in the
+    # exception's text.
     return "\n".join("    " + printable(line, MAX_LINE_CHARACTERS) for line in block.split("\n"))
 
 
@@ -116,7 +117,8 @@ class _QueueHandler(logging.Handler):
             return
         try:
             line = self.format(record)
-        except Exception:  # noqa: BLE001  a wrong format string or a failing __str__ must not end the caller's work
+        # A wrong format string or a failing __str__ must not end the caller's work.
+        except Exception:
             self._dropped += 1
         else:
             self.lines.put(line)
@@ -175,7 +177,8 @@ def _write_lines(handler: _QueueHandler, stream: TextIO | None) -> None:
         dropped = handler.take_dropped()
         if dropped:
             ready.append(
-                f"{time.strftime(TIME_FORMAT)} WARNING server.logs  {dropped} events were not logged"
+                f"{time.strftime(TIME_FORMAT)} WARNING server.logs  {dropped} events "
+                "were not logged"
             )
         if ready and stream is not None:  # there is no stderr under pythonw.exe
             _write(stream, "".join(line + "\n" for line in ready))
@@ -190,11 +193,8 @@ def _write(stream: TextIO, text: str) -> None:
             stream.flush()
         while descriptor is not None and encoded:
             encoded = encoded[os.write(descriptor, encoded) :]
-    except (
-        OSError,
-        ValueError,
-    ):  # closed, or nobody at the other end of the pipe: the chat goes on without its log
-        pass
+    except (OSError, ValueError):
+        pass  # closed, or nobody at the other end of the pipe: the chat goes on without its log
 
 
 def _descriptor(stream: TextIO) -> int | None:

@@ -147,7 +147,8 @@ class Settings:
     registration: str = _option(
         "open",
         _choice("open", "closed", "first-login"),
-        "who makes accounts: everybody by register (open), only you on the command line (closed), or the first login "
+        "who makes accounts: everybody by register (open), only you on the command line "
+        "(closed), or the first login "
         "with a new name (first-login)",
     )
     new_rooms: bool = _option(
@@ -156,7 +157,8 @@ class Settings:
     rate_limit: int = _option(
         20,
         _whole(0, 1_000_000),
-        "requests a second of one session, after its burst; over it the session is read more slowly",
+        "requests a second of one session, after its burst; over it the session is "
+        "read more slowly",
         _OFF,
     )
     rate_burst: int = _option(
@@ -254,13 +256,15 @@ class Settings:
     login_failures: int = _option(
         5,
         _whole(0, 1_000_000),
-        "failed logins a minute of one account from one address, before further ones are answered later",
+        "failed logins a minute of one account from one address, before further ones are "
+        "answered later",
         "never slowed",
     )
     certfile: str = _option(
         "",
         Kind("the path of a PEM file, or nothing", "FILE", str),
-        "certificate (PEM) with which clients are served by TLS; without it they are served in the clear",
+        "certificate (PEM) with which clients are served by TLS; without it they are served "
+        "in the clear",
     )
     keyfile: str = _option(
         "",

@@ -159,7 +159,7 @@ def _import(invocation: Invocation, terminal: Terminal) -> None:
         now = int(time.time())
         try:
             with database.transaction() as connection:
-                for row, record in zip(rows, records):
+                for row, record in zip(rows, records, strict=True):
                     accounts.create(connection, row.chatid, row.folded, record, now)
         except (NameTaken, StorageError) as problem:
             void = "; passwords printed above do not count" if made_up else ""
@@ -178,7 +178,8 @@ def _restore_room(invocation: Invocation, terminal: Terminal) -> None:
         room = rooms.find(connection, room_id)
         if room is None:
             raise AdminError(
-                f"no room has the id '{printable(room_id)}': its owner or the server's log knows the id"
+                f"no room has the id '{printable(room_id)}': "
+                "its owner or the server's log knows the id"
             )
         if room.deleted:
             rooms.restore(connection, room.pk)
@@ -228,7 +229,8 @@ def _open(settings: Settings, *, create: bool = False) -> Iterator[Database]:
     folder = DataFolder(settings.data)
     if not create and not os.path.isfile(folder.database_path):
         raise AdminError(
-            f"no chat data in '{_shown(settings.data)}': name the server's folder with --data, or make an account first"
+            f"no chat data in '{_shown(settings.data)}': "
+            "name the server's folder with --data, or make an account first"
         )
     folder.prepare()
     database = Database(folder.database_path, readers=1)
@@ -263,11 +265,17 @@ def _refuse_taken(account: accounts.Account | None, name: str) -> None:
 
 
 def _reserved(name: str) -> str:
-    return f"'{name}' was the name of an account that is deleted, and stays reserved: choose another name"
+    return (
+        f"'{name}' was the name of an account that is deleted, and stays reserved: "
+        "choose another name"
+    )
 
 
 def _taken(name: str) -> str:
-    return f"there is an account '{name}' already: choose another name, or give it a password with '{PROGRAM} passwd'"
+    return (
+        f"there is an account '{name}' already: choose another name, "
+        f"or give it a password with '{PROGRAM} passwd'"
+    )
 
 
 def _shown(path: str) -> str:
@@ -435,7 +443,8 @@ def _refuse_taken_rows(path: str, found: list[tuple[RosterRow, accounts.Account 
     _refuse_bad_rows(
         path,
         [
-            f"{_shown(path)}:{row.line}: {_reserved(row.chatid) if account.deleted else _taken(row.chatid)}"
+            f"{_shown(path)}:{row.line}: "
+            + (_reserved(row.chatid) if account.deleted else _taken(row.chatid))
             for row, account in found
             if account is not None
         ],
@@ -445,5 +454,8 @@ def _refuse_taken_rows(path: str, found: list[tuple[RosterRow, accounts.Account 
 def _refuse_bad_rows(path: str, bad: list[str]) -> None:
     if bad:
         more = [f"and {len(bad) - MOST_BAD_ROWS} more bad rows"] if len(bad) > MOST_BAD_ROWS else []
-        end = f"nothing was taken from '{_shown(path)}': correct what is named above, then import it again"
+        end = (
+            f"nothing was taken from '{_shown(path)}': "
+            "correct what is named above, then import it again"
+        )
         raise AdminError(*bad[:MOST_BAD_ROWS], *more, end)

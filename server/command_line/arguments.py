@@ -29,7 +29,8 @@ SECTION: Final = "server"
 COMMANDS: Final[Mapping[str, str]] = {
     "adduser": "make an account",
     "passwd": "give an account a new password; who is logged in under it is logged out",
-    "deluser": "delete an account; its name stays reserved, so that nobody inherits its rooms and files",
+    "deluser": "delete an account; its name stays reserved, "
+    "so that nobody inherits its rooms and files",
     "users": "print the names of all accounts, one a line",
     "import": "make accounts from a CSV file with the columns chatid,password; all of them or none",
     "restore-room": "bring a deleted room back",
@@ -148,18 +149,14 @@ def _given(
     elif environ.get("CHAT_CONFIG"):
         yield from _read_file(environ["CHAT_CONFIG"], "CHAT_CONFIG")
     for option in OPTIONS.values():
-        if environ.get(
-            option.variable
-        ):  # set to nothing is the shell's way of saying: as if it were not set
+        # A variable that is set to nothing counts as not set, as in a shell.
+        if environ.get(option.variable):
             yield option, option.variable, environ[option.variable]
     for option in OPTIONS.values():
         text = getattr(arguments, option.name, None)
         if text is not None:
-            yield (
-                option,
-                option.negative_flag if text == "no" and option.kind is FLAG else option.flag,
-                text,
-            )
+            is_negative = text == "no" and option.kind is FLAG
+            yield option, option.negative_flag if is_negative else option.flag, text
 
 
 def _read_file(path: str, origin: str) -> Iterator[tuple[Option, str, str]]:
@@ -185,7 +182,8 @@ def _read_file(path: str, origin: str) -> Iterator[tuple[Option, str, str]]:
         for key, text in file.items(section):
             if key not in OPTIONS:
                 raise BadOption(
-                    f"{shown}:{printable(key)}: no such option; --help and --show-config list them all"
+                    f"{shown}:{printable(key)}: no such option; "
+                    "--help and --show-config list them all"
                 )
             yield OPTIONS[key], f"{shown}:{key}", text
 
@@ -206,7 +204,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 _EPILOG: Final = """\
-Every option is also a variable (CHAT_PORT=9000, CHAT_NEW_ROOMS=no) and a key under [server] in the INI file that
+Every option is also a variable (CHAT_PORT=9000, CHAT_NEW_ROOMS=no) and a key under [server] in \
+the INI file that
 --config or CHAT_CONFIG names (port = 9000). Flags beat variables beat the file beat the defaults.
 Bytes may be written as 65536, 64K, 1M or 1G. Without a command the server serves until Ctrl-C.
 """
@@ -229,7 +228,10 @@ def _make_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="print the effective values and where each comes from, then end",
     )
-    about = f"{PROGRAM} {protocol.VERSION} (Python {platform.python_version()}, SQLite {sqlite3.sqlite_version})"
+    about = (
+        f"{PROGRAM} {protocol.VERSION} "
+        f"(Python {platform.python_version()}, SQLite {sqlite3.sqlite_version})"
+    )
     parser.add_argument("--version", action="version", version=about)
     commands = parser.add_subparsers(
         dest="command",
@@ -293,7 +295,8 @@ def _add_command(parser: argparse.ArgumentParser, name: str) -> None:
         parser.add_argument(
             "--password-file",
             metavar="FILE",
-            help="take the password from the first line of FILE; else it is asked for, or read from stdin",
+            help="take the password from the first line of FILE; "
+            "else it is asked for, or read from stdin",
         )
     if name in ("adduser", "passwd", "deluser"):
         parser.add_argument("name", metavar="NAME", help="the account's name (chatid)")

@@ -139,7 +139,8 @@ def _class_lines(settings: Settings, found: list[str], port: int) -> list[str]:
 
 def _local_lines(settings: Settings, host: str, port: int) -> list[str]:
     return [
-        "Only this machine can connect (--host 0.0.0.0 lets others in). Type here, in another window:",
+        "Only this machine can connect (--host 0.0.0.0 lets others in). Type here, in "
+        "another window:",
         *_client_lines(settings, host, port),
     ]
 

@@ -77,7 +77,8 @@ def confirm_count(context: Context, session: Session, request: ConfirmCount) -> 
     if transaction is None:
         raise Refusal(
             "transaction_not_found",
-            f"data.transaction_id: {protocol.describe(request.transaction_id)} is not open; it may have been confirmed, or died "
+            f"data.transaction_id: {protocol.describe(request.transaction_id)} is not open; "
+            "it may have been confirmed, or died "
             f"after {context.settings.transaction_timeout:.0f} s",
         )
     if request.confirm:
@@ -184,7 +185,8 @@ def check_same_message(known: Message, room: RoomState | None, content: str) -> 
     if room is None or room.room.pk != known.room_pk or known.content != content:
         raise Refusal(
             "transaction_mismatch",
-            "data.transaction_id: this key was used for another message; expected a new key for a new message",
+            "data.transaction_id: this key was used for another message; expected a new key "
+            "for a new message",
         )
 
 
@@ -226,7 +228,8 @@ def find_delivered(context: Context, session: Session, transaction_id: str) -> D
             return message
     raise Refusal(
         "transaction_not_found",
-        f"data.transaction_id: you have no message of transaction {protocol.describe(transaction_id)} to answer for",
+        "data.transaction_id: you have no message of transaction "
+        f"{protocol.describe(transaction_id)} to answer for",
     )
 
 

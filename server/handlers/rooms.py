@@ -208,7 +208,8 @@ def remove_user_from_room(context: Context, session: Session, request: RemoveUse
         if account_id == session.account_id:
             raise Refusal(
                 "forbidden",
-                "data.user_to_remove: the owner can't be removed, only delete the room (delete_room)",
+                "data.user_to_remove: the owner can't be removed, only delete the room "
+                "(delete_room)",
             )
         if account_id not in state.members:
             raise Refusal("user_not_found", f"data.user_to_remove: {removed!r} is not in this room")

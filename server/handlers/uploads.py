@@ -79,7 +79,8 @@ def _check_numbers(request: FileSendInit) -> None:
         least = -(-size // protocol.MAX_CHUNK_BYTES)
         raise Refusal(
             "bad_packet",
-            f"data.total_packets: expected at least {least} packets for {size} bytes, since a chunk has at most "
+            f"data.total_packets: expected at least {least} packets for {size} bytes, since a "
+            "chunk has at most "
             f"{protocol.MAX_CHUNK_BYTES}; got {total}",
         )
     elif (
@@ -148,7 +149,8 @@ def _check_share(
     if settings.min_free and free - begun - size < total * settings.min_free / 100:
         raise Refusal(
             "storage_full",
-            f"the server's disk must keep {settings.min_free} % free: there is no room for {size} bytes",
+            f"the server's disk must keep {settings.min_free} % free: there is no room for "
+            f"{size} bytes",
         )
 
 
@@ -267,7 +269,8 @@ def file_send_data(context: Context, session: Session, request: FileSendData) ->
 def _no_upload(file_path: str) -> Refusal:
     return Refusal(
         "file_not_found",
-        f"data.file_path: no upload of {protocol.describe(file_path)} is open: begin with file_send_init",
+        f"data.file_path: no upload of {protocol.describe(file_path)} is open: begin with "
+        "file_send_init",
     )
 
 
@@ -282,13 +285,15 @@ def file_send_fin(context: Context, session: Session, request: FileSendFin) -> b
     if request.total_packets != upload.row.total_packets:
         raise Refusal(
             "bad_packet",
-            f"data.total_packets: expected {upload.row.total_packets} as in file_send_init, got {request.total_packets}",
+            f"data.total_packets: expected {upload.row.total_packets} as in file_send_init, "
+            f"got {request.total_packets}",
         )
     if not upload.is_complete:
         missing = upload.row.total_packets - upload.received.count
         raise Refusal(
             "incomplete_file",
-            f"{missing} chunks are missing, first number {upload.first_missing()}: send them, then fin again",
+            f"{missing} chunks are missing, first number {upload.first_missing()}: send them, "
+            "then fin again",
         )
     upload.part.close()
     del session.uploads[request.room_id, request.file_path]

@@ -13,6 +13,7 @@ import selectors
 import socket
 import threading
 from collections import deque
+from contextlib import suppress
 from typing import Final
 
 from server.base.limits import Clock, MemoryBudget
@@ -246,10 +247,8 @@ class Drain:
             pass
 
     def _wake(self) -> None:
-        try:
+        with suppress(OSError):  # its buffer is full, so it will wake; or it has stopped
             self._wake_in.send(b"w")
-        except OSError:
-            pass  # its buffer is full, so it will wake; or it has stopped
 
     def _run(self) -> None:
         while not self._stopping:
@@ -262,10 +261,8 @@ class Drain:
         self._take_asked()
 
     def _take_asked(self) -> None:
-        try:
+        with suppress(OSError):
             self._wake_out.recv(4096)
-        except OSError:
-            pass
         while True:
             with self._lock:
                 if not self._asked:
@@ -275,10 +272,9 @@ class Drain:
                 self._unwatch(outbox)
                 done.set()
                 continue
-            try:
+            # Watched already, or its socket was closed meanwhile.
+            with suppress(KeyError, ValueError, OSError):
                 self._selector.register(outbox, selectors.EVENT_WRITE, outbox)
-            except (KeyError, ValueError, OSError):
-                pass  # watched already, or its socket was closed meanwhile
 
     def _unwatch(self, outbox: Outbox) -> None:
         with self._lock:

@@ -1,7 +1,7 @@
 """What differs between systems about sockets, each difference in one place.
 
-Owns: sending without blocking, the options of a client's socket, and binding a port. Never waits,
-but in `receive` and `discard_rest`. Any thread.
+Owns sending without blocking, the options of a client's socket, and binding a port. Waits only in
+`receive` and `discard_rest`. Any thread.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import select
 import socket
 import sys
+from contextlib import suppress
 from typing import Final
 
 SEND_BUFFER_BYTES: Final = 256 * 1024
@@ -76,10 +77,8 @@ class Stream:
     def shut(self, how: int = socket.SHUT_RDWR) -> None:
         """Shut one or both directions down; this wakes the thread that receives. Harmless on a
         socket that is gone."""
-        try:
+        with suppress(OSError):
             self.socket.shutdown(how)
-        except OSError:
-            pass
 
     def discard_rest(self, seconds: float) -> None:
         """Close our direction and read on for at most `seconds`: closing with unread bytes would
@@ -95,7 +94,8 @@ class Stream:
 
 
 def _readable(sock: socket.socket, seconds: float) -> bool:
-    if hasattr(select, "poll"):  # select() itself can't take descriptors over 1,023 on Unix
+    # On Unix select() can't take descriptors over 1,023.
+    if sys.platform != "win32" and hasattr(select, "poll"):
         poll = select.poll()
         poll.register(sock, select.POLLIN)
         return bool(poll.poll(seconds * 1000))
@@ -110,11 +110,7 @@ def tune(sock: socket.socket) -> None:
         (socket.SOL_SOCKET, "SO_SNDBUF", SEND_BUFFER_BYTES),
         (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
         (socket.IPPROTO_TCP, "TCP_KEEPIDLE", KEEPALIVE_IDLE_SECONDS),
-        (
-            socket.IPPROTO_TCP,
-            "TCP_KEEPALIVE",
-            KEEPALIVE_IDLE_SECONDS,
-        ),  # what macOS calls TCP_KEEPIDLE
+        (socket.IPPROTO_TCP, "TCP_KEEPALIVE", KEEPALIVE_IDLE_SECONDS),  # macOS for TCP_KEEPIDLE
         (socket.IPPROTO_TCP, "TCP_KEEPINTVL", KEEPALIVE_INTERVAL_SECONDS),
         (socket.IPPROTO_TCP, "TCP_KEEPCNT", KEEPALIVE_PROBES),
         (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", USER_TIMEOUT_MS),
@@ -123,11 +119,9 @@ def tune(sock: socket.socket) -> None:
         option = getattr(socket, name, None)
         if option is None:
             continue
-        try:
+        # An option may be known but not granted; the limits of time still hold then.
+        with suppress(OSError):
             sock.setsockopt(level, option, value)
-        except OSError:
-            # an option that this system knows but does not grant; the limits of time still hold
-            pass
 
 
 def prepare_listener(sock: socket.socket) -> None:
@@ -145,16 +139,14 @@ def prepare_listener(sock: socket.socket) -> None:
 
 def raise_open_files_limit() -> None:
     """Allow as many open files as the system grants without rights: macOS begins with 256."""
-    try:
-        import resource
-    except ImportError:
+    if sys.platform == "win32":
         return
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = hard if hard != resource.RLIM_INFINITY else 65536
-    for limit in (
-        wanted,
-        10240,
-    ):  # macOS refuses more than OPEN_MAX, 10240, whatever the hard limit says
+    # macOS refuses more than OPEN_MAX, 10240, whatever the hard limit says.
+    for limit in (wanted, 10240):
         if soft >= limit and soft != resource.RLIM_INFINITY:
             return
         try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from contextlib import suppress
 from typing import Final
 
 from server.base.locks import Rank, RankedLock
@@ -70,9 +71,8 @@ class TlsStream(Stream):
         self._is_shaken = False
         # encrypted, not yet taken by the socket: one record and what a handshake adds, at most
         self._unsent = b""
-        self._ahead = (
-            0  # plaintext bytes encrypted in _unsent that the caller was told are still to be sent
-        )
+        # plaintext bytes encrypted in _unsent that the caller was told are still to be sent
+        self._ahead = 0
 
     def receive(self, size: int) -> bytes:
         """Wait for decrypted bytes; return b"" at the end of the stream. Raises OSError where the
@@ -92,8 +92,8 @@ class TlsStream(Stream):
                     self._push()  # handshake, alert or key update: what the reading made to be sent
             data = super().receive(RAW_READ_BYTES)
             if not data:
-                # (told of it, OpenSSL would send a fatal alert, and the client could not be
-                # answered any more)
+                # OpenSSL is not told: it would send a fatal alert, and the client could not be
+                # answered any more.
                 return b""
             with self._lock:
                 self._incoming.write(data)
@@ -114,10 +114,8 @@ class TlsStream(Stream):
                 record = data[taken : taken + RECORD_BYTES]
                 try:
                     self._tls.write(record)
-                except (
-                    ssl.SSLWantReadError
-                ):  # the handshake is not over, or the peer renews its keys first
-                    return taken
+                except ssl.SSLWantReadError:
+                    return taken  # the handshake is not over, or the peer renews its keys first
                 if not self._push():
                     self._ahead = len(record)
                     return taken
@@ -129,15 +127,11 @@ class TlsStream(Stream):
         cut off."""
         if how != socket.SHUT_RD and not self._lock.held_here():
             with self._lock:
-                try:
+                # The handshake is not over, or the peer's goodbye is missing: we don't wait for it.
+                with suppress(OSError, ValueError):
                     self._tls.unwrap()
-                except (OSError, ValueError):
-                    # not yet shaken, or waits for the peer's own goodbye, for which we don't wait
-                    pass
-                try:
+                with suppress(OSError):
                     self._push()
-                except OSError:
-                    pass
         super().shut(how)
 
     def _push(self) -> bool:

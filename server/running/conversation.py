@@ -1,7 +1,7 @@
 """One client's thread: reads, cuts frames, decodes, checks, answers, and cleans up at the end.
 
 Owns the order of the checks (docs/PROTOCOL.md, R-ERR) and nothing else; what a packet does is in
-`server.handlers`. Runs on the thread that `server.running.listener` starts for the connection. It alone
+`handlers/`. Runs on the thread that `clients.py` starts for the connection. That thread alone
 closes the connection's socket.
 """
 
@@ -196,7 +196,8 @@ class Conversation:
         if session is None and not entry.before_login:
             raise Refusal(
                 "not_logged_in",
-                f"{entry.action} needs a login first; before it only login, register and ping are heard",
+                f"{entry.action} needs a login first; before it only login, register "
+                "and ping are heard",
             )
         request: Request = protocol.read_request(envelope, max_content(self._context.settings))
         identity = entry.identity
@@ -205,7 +206,8 @@ class Conversation:
             if named != session.chatid and protocol.fold_chatid(named) != session.folded:
                 raise Refusal(
                     "forbidden",
-                    f"data.{identity}: expected your own name {session.chatid!r}, got {protocol.describe(named)}",
+                    f"data.{identity}: expected your own name {session.chatid!r}, got "
+                    f"{protocol.describe(named)}",
                 )
         return request
 

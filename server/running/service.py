@@ -10,6 +10,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from server.base.deadline import Deadline
@@ -158,14 +159,13 @@ class Service:
         return names
 
     def _announce_closing(self) -> None:
-        try:
+        # StorageError: the disk has failed, which is why we close, or is too slow to wait for.
+        with suppress(StorageError):
             self.writer.run(
                 lambda connection: None,
                 lambda _, delivery: delivery.event("server_closing"),
                 patience=ANNOUNCE_SECONDS,
             )
-        except StorageError:
-            pass  # the disk has failed, which is why we close, or is too slow to wait for
 
     def _wait_until_empty(self, is_late: Callable[[], bool]) -> None:
         while self.registry.connections() and not is_late():

@@ -65,7 +65,7 @@ class Ranges:
 
     def pairs(self) -> tuple[tuple[int, int], ...]:
         """Return the ranges, first and last inclusive."""
-        return tuple(zip(self._firsts, self._lasts))
+        return tuple(zip(self._firsts, self._lasts, strict=True))
 
     def union(self, other: Ranges) -> Ranges:
         """Return everything that is in either."""
@@ -145,7 +145,8 @@ class Upload:
         if total > 1 and index == total - 1:
             raise Refusal(
                 "bad_packet",
-                "data.sequence_number: the last chunk can't come first, since the first one tells the size of "
+                "data.sequence_number: the last chunk can't come first, since the first one "
+                "tells the size of "
                 "all; or give chunk_size in file_send_init",
             )
         check_chunk_size(size, self.row.file_size, total, "data.file_data")
@@ -181,7 +182,8 @@ def check_chunk_size(size: int, file_size: int, total: int, path: str) -> None:
     if size == 0 or not (total - 1) * size < file_size <= total * size:
         raise Refusal(
             "bad_packet",
-            f"{path}: {total} chunks of {size} bytes, the last one shorter, can't make the {file_size} bytes of "
+            f"{path}: {total} chunks of {size} bytes, the last one shorter, can't make the "
+            f"{file_size} bytes of "
             "data.file_size: expected all chunks but the last to have the same size",
         )
 

@@ -198,8 +198,8 @@ class Writer:
         change: Callable[[sqlite3.Connection], T],
         after: Callable[[T, Delivery], None] | None = None,
     ) -> None:
-        """Run `change` in its turn, without waiting for it. Nobody hears of a failure, so the change
-        must be one that may be lost."""
+        """Run `change` in its turn, without waiting for it. Nobody hears of a failure, so only a
+        change that may be lost is handed in like this."""
         self.submit(_Call(change, after, None))
 
     def _run(self) -> None:
