@@ -17,10 +17,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any, final
 
-from conformance import VERSION, matrix, points, reports
+from conformance import VERSION, points, reports
 from conformance.client import cases as client_cases
 from conformance.client import runner as client_runner
 from conformance.client.process import BadDriver
+from conformance.matrix import runner as matrix_runner
 from conformance.registry import Case, Context, chosen, without_case
 from conformance.rules import RULES, Rule
 from conformance.server import cases as server_cases
@@ -227,7 +228,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="theirs and ours, 2 x 2: matrix -- SERVER_CMD -- CLIENT_CMD",
         allow_abbrev=False,
     )
-    matrix.add_arguments(both)
+    matrix_runner.add_arguments(both)
     return parser
 
 
@@ -307,7 +308,7 @@ def _run(args: argparse.Namespace, progress: Callable[[Outcome], None]) -> Repor
     if args.mode == "client":
         return client_runner.run(args, progress)
     if args.mode == "matrix":
-        return matrix.run(args, progress)
+        return matrix_runner.run(args, progress)
     if args.commands:
         raise Misuse("server takes no command behind --: --start-cmd CMD starts one")
     if args.target is None:

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from conformance import grade, matrix
+from conformance import grade
 from conformance.client import runner as client_runner
 from conformance.client.cases import load
 from conformance.client.cases.sending import wrong_counts
 from conformance.client.process import BadDriver, Driver, fill, read_driver, split_command
+from conformance.matrix import runner as matrix_runner
 from conformance.packets import letters
 from conformance.registry import chosen
 from conformance.verdicts import Outcome, Report, Verdict
@@ -354,7 +355,7 @@ def test_wrong_counts_are_wrong_each_in_its_way() -> None:
 
 @pytest.mark.long
 def test_the_matrix_lets_each_server_talk_with_each_client() -> None:
-    report = matrix.run(options([OUR_SERVER, REFERENCE]))
+    report = matrix_runner.run(options([OUR_SERVER, REFERENCE]))
     assert report.exit_status == 0, explained(report)
     pairs = {outcome.case_id.partition("/")[0] for outcome in report.outcomes}
     assert pairs == {
@@ -367,7 +368,7 @@ def test_the_matrix_lets_each_server_talk_with_each_client() -> None:
 
 @pytest.mark.long
 def test_a_client_that_forgets_the_ack_fails_with_both_servers_and_ours_with_none() -> None:
-    report = matrix.run(options([OUR_SERVER, [*REFERENCE, "forgets the ack"]], timeout=2.0))
+    report = matrix_runner.run(options([OUR_SERVER, [*REFERENCE, "forgets the ack"]], timeout=2.0))
     bad = {outcome.case_id for outcome in report.outcomes if outcome.verdict is not Verdict.PASS}
     assert {case for case in bad if case.endswith("/receipt")} == {
         f"{server}-server+their-client/receipt" for server in ("their", "our")
@@ -376,7 +377,7 @@ def test_a_client_that_forgets_the_ack_fails_with_both_servers_and_ours_with_non
 
 
 def test_a_server_that_does_not_start_leaves_the_other_pairs_alone() -> None:
-    report = matrix.run(options([[sys.executable, "-c", "raise SystemExit(5)"], REFERENCE]))
+    report = matrix_runner.run(options([[sys.executable, "-c", "raise SystemExit(5)"], REFERENCE]))
     by_pair = {outcome.case_id: outcome.verdict for outcome in report.outcomes}
     assert by_pair["their-server+our-client/start"] is Verdict.FAIL
     assert by_pair["their-server+our-client/login"] is Verdict.NOT_REACHED
@@ -403,7 +404,7 @@ def test_a_server_that_does_not_start_leaves_the_other_pairs_alone() -> None:
 
 
 def test_the_matrix_ends_when_its_time_is_over_and_reports_everything() -> None:
-    report = matrix.run(options([OUR_SERVER, REFERENCE], limit=0.001))
+    report = matrix_runner.run(options([OUR_SERVER, REFERENCE], limit=0.001))
     assert len(report.outcomes) == 28
     assert {outcome.verdict for outcome in report.outcomes[7:]} == {Verdict.NOT_REACHED}
     assert "the time for the whole run is over" in explained(report)
@@ -415,7 +416,7 @@ def test_an_error_that_answers_something_else_is_no_answer_to_an_upload() -> Non
         str(ROOT / "examples" / "starter" / "python" / "server.py"),
         "{port}",
     ]
-    report = matrix.run(
+    report = matrix_runner.run(
         options([starter, OURS], account=["anna:pw-anna", "ben:pw-ben"], timeout=2.0)
     )
     actual = next(
@@ -429,7 +430,7 @@ def test_an_error_that_answers_something_else_is_no_answer_to_an_upload() -> Non
 @pytest.mark.parametrize("commands", [[], [["a"]], [["a"], []], [["a"], ["b"], ["c"]]])
 def test_the_matrix_needs_two_commands(commands: list[list[str]]) -> None:
     with pytest.raises(ValueError, match="expected"):
-        matrix.run(options(commands))
+        matrix_runner.run(options(commands))
 
 
 # --- make grade -----------------------------------------------------------------------------------

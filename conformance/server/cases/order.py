@@ -9,7 +9,7 @@ import re
 
 from conformance.endings import NotOffered
 from conformance.packets import FUTURE, PAST, Packet, letters
-from conformance.server.cases.messages import opened
+from conformance.server.cases.messages.steps import opened
 from conformance.server.cases.sessions import log_in
 from conformance.server.context import ServerContext
 from conformance.server.registry import case

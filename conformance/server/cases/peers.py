@@ -6,7 +6,7 @@ import struct
 
 from conformance.endings import Failed
 from conformance.packets import FUTURE, PAST, Packet, encode, shown
-from conformance.server.cases.files import narrow_reader
+from conformance.server.cases.files.steps import narrow_reader
 from conformance.server.cases.steps import another_session, in_room
 from conformance.server.context import ServerContext
 from conformance.server.registry import case

@@ -1,27 +1,18 @@
-"""Theirs and ours, each server with each client: 2 x 2 talks between real programs.
+"""One server and two clients of one kind, and the steps that they take together.
 
-Owns a run of four pairs: a server's process, two clients of one kind, and a relay between them that
-takes every frame down. Nothing is asked of a pair that a user would not do: log in, say something,
-answer, send a file, fetch it. What is seen on the wire decides.
-
-The server's command may hold {host} {port} {folder}, the client's what `conformance.client.runner`
-says. Ours are found beside the kit where it lies in the project's folder.
+Owns the server's process, both clients, their relays and a folder, and ends them all. Used by one
+thread.
 """
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import itertools
 import math
 import queue
 import random
 import shlex
 import shutil
 import socket
-import struct
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -36,51 +27,17 @@ from conformance.client.process import (
     Driver,
     end,
     fill,
-    read_driver,
-    split_command,
     start,
 )
-from conformance.client.scripted_server import Unreadable, decode
 from conformance.endings import Failed, NotReached
-from conformance.packets import Packet, key_of, shown, text_of, value
+from conformance.matrix.relay import HOST, Relay, Seen
+from conformance.packets import Packet, key_of, shown, value
 from conformance.transcript import Transcript
-from conformance.verdicts import Outcome, Report, Verdict
+from conformance.verdicts import Outcome, Verdict
 from conformance.wire import Wire, WireProblem
 
 START_SECONDS: Final = 20.0
-WAIT_SECONDS: Final = 15.0
-"""The longest single wait, unless `--timeout` says another: two programs have to start, and to
-reckon."""
-LIMIT_SECONDS: Final = 480.0
-"""The longest time of a whole run, unless `--limit` says another."""
-CONNECT_SECONDS: Final = 10.0
-MAX_FRAME: Final = 16 * 1024 * 1024
 FILE_BYTES: Final = 100_000
-HOST: Final = "127.0.0.1"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that only this mode has."""
-    parser.add_argument(
-        "--our-server",
-        metavar="CMD",
-        help="our server; ../chat_server.py unless given, where it lies there",
-    )
-    parser.add_argument(
-        "--our-client",
-        metavar="CMD",
-        help="our client; ../chat_client.py unless given, where it lies there",
-    )
-    parser.add_argument(
-        "--driver", metavar="FILE", help="what is typed into their client (INI); ours is known"
-    )
-    parser.add_argument(
-        "--account",
-        metavar="NAME:PASSWORD",
-        action="append",
-        default=[],
-        help="two of them where their server knows no register",
-    )
 
 
 @dataclass(frozen=True)
@@ -90,213 +47,6 @@ class Program:
     whose: str
     command: tuple[str, ...]
     driver: Driver = field(default_factory=Driver)
-
-
-def beside_the_kit(name: str) -> list[str] | None:
-    """The command of one of our programs, where the kit lies in the project's folder, as a folder
-    or packed (also in build/)."""
-    home = Path(__file__).resolve().parent.parent
-    folders = [home.parent, home.parent.parent] if home.is_file() else [home]
-    for folder in folders:
-        if (folder / name).is_file():
-            return [sys.executable, str(folder / name)]
-    return None
-
-
-def run(args: argparse.Namespace, on_outcome: Callable[[Outcome], None] | None = None) -> Report:
-    """Let each server talk with each client; `on_outcome` is told of each step as it ends.
-
-    Uses `commands` (their server's and their client's), `our_server`, `our_client`, `driver`,
-    `account`, `seed`, `timeout`, `points` and `transcripts`. Raises `ValueError` for what can't be
-    used.
-    """
-    if len(args.commands) != 2 or not all(args.commands):
-        raise ValueError("expected: python -m conformance matrix -- SERVER_CMD -- CLIENT_CMD")
-    server, client = args.commands
-    notes: list[str] = []
-    servers = [Program("their", tuple(split_command(server)))]
-    clients = [Program("their", tuple(split_command(client)), read_driver(args.driver))]
-    ours = _ours(
-        args.our_server,
-        "chat_server.py",
-        ["--host", "{host}", "--port", "{port}", "--data", "{folder}/data"],
-    )
-    if ours is not None:
-        servers.append(Program("our", tuple(ours)))
-    ours = _ours(
-        args.our_client,
-        "chat_client.py",
-        ["{host}:{port}", "-u", "{user}", "--download-folder", "{folder}"],
-    )
-    if ours is not None:
-        clients.append(Program("our", tuple(ours)))
-    if len(servers) + len(clients) < 4:
-        notes.append(
-            "Ours are not beside the kit: give --our-server CMD and --our-client CMD for the whole table."
-        )
-    started, began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), time.monotonic()
-    outcomes: list[Outcome] = []
-    until = began + (args.limit or LIMIT_SECONDS)
-    for one, other in itertools.product(servers, clients):
-        timeout = args.timeout or WAIT_SECONDS
-        pair = Pair(
-            one,
-            other,
-            args.seed,
-            args.account,
-            timeout,
-            keep=args.transcripts,
-            again=_again(args),
-            until=until,
-        )
-        for outcome in pair.run():
-            outcomes.append(outcome)
-            if on_outcome is not None:
-                on_outcome(outcome)
-    target = f"{shlex.join(servers[0].command)} with {shlex.join(clients[0].command)}"
-    return Report(
-        target=target,
-        mode="matrix",
-        level="full",
-        seed=args.seed,
-        started=started,
-        seconds=round(time.monotonic() - began, 3),
-        outcomes=tuple(outcomes),
-        notes=tuple(notes),
-        points=args.points or {},
-    )
-
-
-def _again(args: argparse.Namespace) -> str:
-    """The command line that runs all of it again, with the same names and texts; passwords are to
-    be put in."""
-    options = ["--seed", str(args.seed)]
-    for name in ("timeout", "driver", "our_server", "our_client"):
-        given = getattr(args, name)
-        options += (
-            [
-                f"--{name.replace('_', '-')}",
-                f"{given:g}" if isinstance(given, float) else str(given),
-            ]
-            if given
-            else []
-        )
-    for account in args.account or ():
-        options += ["--account", f"{account.partition(':')[0]}:PASSWORD"]
-    server, client = args.commands
-    return shlex.join(
-        ["python", "-m", "conformance", "matrix", *options, "--", *server, "--", *client]
-    )
-
-
-def _ours(given: str | None, name: str, options: Sequence[str]) -> list[str] | None:
-    if given is not None:
-        return split_command([given])
-    found = beside_the_kit(name)
-    return None if found is None else [*found, *options]
-
-
-# --- Between client and server --------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A packet that passed: which client's, whether the client sent it, and itself."""
-
-    who: str
-    from_client: bool
-    packet: Packet
-
-
-class Relay:
-    """Hands the bytes of one client's connections on to the server and back as they come, and takes
-    the frames down."""
-
-    def __init__(
-        self, who: str, port: int, transcript: Transcript, seen: queue.Queue[Seen]
-    ) -> None:
-        self._who, self._target, self._transcript, self._seen = who, port, transcript, seen
-        self._lock = threading.Lock()  # guards the list of sockets
-        self._sockets: list[socket.socket] = []
-        self._listener = socket.create_server((HOST, 0))
-        self._listener.settimeout(0.1)
-        self.port = int(self._listener.getsockname()[1])
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._accept, name="relay-accept", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """End all connections."""
-        self._ended.set()
-        self._thread.join(2.0)
-        self._listener.close()
-        with self._lock:
-            for sock in self._sockets:
-                _shut(sock)
-                sock.close()
-
-    def _accept(self) -> None:
-        while not self._ended.is_set():
-            try:
-                inner, _ = self._listener.accept()
-            except TimeoutError:
-                continue
-            except OSError:
-                return
-            try:
-                outer = socket.create_connection((HOST, self._target), timeout=CONNECT_SECONDS)
-            except OSError:
-                inner.close()
-                continue
-            with self._lock:
-                self._sockets += [inner, outer]
-            for source, sink, from_client in ((inner, outer, True), (outer, inner, False)):
-                source.settimeout(None)
-                threading.Thread(
-                    target=self._carry, args=(source, sink, from_client), name="relay", daemon=True
-                ).start()
-
-    def _carry(self, source: socket.socket, sink: socket.socket, from_client: bool) -> None:
-        buffer, broken = bytearray(), False
-        while True:
-            try:
-                data = source.recv(65_536)
-                sink.sendall(data)
-            except OSError:
-                data = b""
-            if not data:
-                _shut(sink)
-                return
-            buffer += data
-            broken = broken or not self._cut(buffer, from_client)
-
-    def _cut(self, buffer: bytearray, from_client: bool) -> bool:
-        """Take down the whole frames; False where they can't be read any more."""
-        while len(buffer) >= 4:
-            (length,) = struct.unpack_from(">I", buffer)
-            if not 1 <= length <= MAX_FRAME:
-                self._transcript.add(
-                    ">" if from_client else "<", text_of(bytes(buffer[:64])), "no frame", self._who
-                )
-                return False
-            if len(buffer) < 4 + length:
-                return True
-            header, payload = bytes(buffer[:4]), bytes(buffer[4 : 4 + length])
-            del buffer[: 4 + length]
-            self._transcript.add(
-                ">" if from_client else "<", text_of(payload), "", self._who, header.hex(" ")
-            )
-            with contextlib.suppress(Unreadable):
-                self._seen.put(Seen(self._who, from_client, decode(payload)))
-        return True
-
-
-def _shut(sock: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        sock.shutdown(socket.SHUT_RDWR)
-
-
-# --- One pair -------------------------------------------------------------------------------------
 
 
 class Pair:

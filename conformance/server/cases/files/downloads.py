@@ -1,0 +1,145 @@
+"""Cases for the chapter Files: downloads, beside the chat too."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+
+from conformance.packets import shown
+from conformance.server.cases.files.steps import big_file, narrow_reader, same_bytes
+from conformance.server.cases.steps import (
+    download,
+    uploaded,
+)
+from conformance.server.context import ServerContext
+from conformance.server.registry import case
+
+
+@case(
+    rules=["R-FILE-19"],
+    title="a download is `file_down_meta`, then chunks numbered from 1, then `file_down_fin`",
+)
+def numbered_from_one(context: ServerContext) -> None:
+    sender, reader = context.users(2)
+    room, content = (
+        context.room_id(),
+        context.random.randbytes(context.random.randrange(300_000, 310_000)),
+    )
+    name = uploaded(context, sender, room, "steps.bin", content, chunk=30_000)
+    actual = download(context, reader, room, name)
+    context.equal(
+        context.get(actual.meta, "data.file_size", int),
+        len(content),
+        "`file_size` of `file_down_meta`",
+    )
+    total = context.get(actual.meta, "data.total_packets", int)
+    context.equal(actual.numbers, list(range(1, total + 1)), "the numbers of the chunks")
+    same_bytes(context, actual.content, content)
+    for packet in actual.packets:
+        context.equal(
+            context.get(packet, "data.room_id", str), room, f"`room_id` of `{packet['action']}`"
+        )
+        context.equal(
+            context.get(packet, "data.file_path", str), name, f"`file_path` of `{packet['action']}`"
+        )
+
+
+@case(
+    rules=["R-FILE-19"],
+    level="full",
+    offers="sha256",
+    title="`file_down_meta` carries the SHA-256 of the file",
+)
+def digest_of_a_download(context: ServerContext) -> None:
+    user = context.user()
+    room, content = context.room_id(), context.random.randbytes(2000)
+    uploaded(context, user, room, "digest.bin", content)
+    actual = download(context, user, room, "digest.bin")
+    context.equal(
+        context.get(actual.meta, "data.sha256", str).lower(),
+        hashlib.sha256(content).hexdigest(),
+        "`sha256`",
+    )
+
+
+@case(
+    rules=["R-FILE-20", "R-LIM-12"],
+    level="robust",
+    title="messages pass between the chunks of a download, and nobody waits for a reader that is slow",
+)
+def chat_beside_a_download(context: ServerContext) -> None:
+    sender, reader = context.user(), narrow_reader(context)
+    room = context.room_id()
+    content = big_file(context, sender, room)
+    meta = reader.ask("file_down_req", {"room_id": room, "file_path": "big.bin"})
+    said, own = context.text(), context.text()
+    sender.say(room, said)
+    reader.send("send_message", {"room_id": room, "content": own})
+    order: list[str] = []
+    parts: list[bytes] = []
+    while "file_down_fin" not in order:
+        packet = reader.wire.receive_where(lambda each: True, "the next packet of the download")
+        order.append(context.get(packet, "action", str))
+        if order[-1] == "file_down_data":
+            parts.append(base64.b64decode(context.get(packet, "data.file_data", str)))
+            if len(parts) < 20:
+                sender.fence()
+    for action in ("receive_message", "character_count"):
+        context.check(
+            action in order,
+            f"`{action}` before the end of the download",
+            f"these came: {shown(sorted(set(order)))}",
+        )
+    context.equal(
+        context.get(meta, "data.file_size", int), len(content), "`file_size`", "R-FILE-19"
+    )
+    same_bytes(context, b"".join(parts), content, "R-LIM-12")
+
+
+@case(
+    rules=["R-FILE-20"],
+    level="robust",
+    title="one download runs and 16 wait; the next is `too_many_pending`",
+)
+def waiting_downloads(context: ServerContext) -> None:
+    sender, reader = context.user(), narrow_reader(context)
+    room = context.room_id()
+    big_file(context, sender, room)
+    asked = {"room_id": room, "file_path": "big.bin"}
+    reader.ask("file_down_req", asked)
+    reader.wire.send_together([reader.packet("file_down_req", asked) for _ in range(17)])
+    reply = reader.wire.receive_where(
+        lambda packet: packet.get("action") in ("error", "file_down_fin"),
+        "`error` for the 18th download",
+    )
+    context.refused(reply, "too_many_pending", original="file_down_req")
+
+
+@case(
+    rules=["R-FILE-21"],
+    level="full",
+    offers="from_sequence",
+    title="`from_sequence` begins a download with that chunk",
+)
+def from_a_chunk_on(context: ServerContext) -> None:
+    user = context.user()
+    room, content = context.room_id(), context.random.randbytes(700_000)
+    uploaded(context, user, room, "long.bin", content, chunk=100_000)
+    whole = download(context, user, room, "long.bin")
+    total = context.get(whole.meta, "data.total_packets", int)
+    for start in sorted({1, max(1, total // 2), total, total + 1}):
+        actual = download(context, user, room, "long.bin", from_sequence=start)
+        context.equal(actual.numbers, list(range(start, total + 1)), f"the numbers from {start} on")
+        same_bytes(context, actual.content, b"".join(whole.parts[start - 1 :]))
+        context.equal(
+            context.get(actual.meta, "data.total_packets", int),
+            total,
+            "`total_packets` of the whole file",
+        )
+        context.equal(
+            context.get(actual.meta, "data.file_size", int),
+            len(content),
+            "`file_size` of the whole file",
+        )
+    asked = {"room_id": room, "file_path": "long.bin", "from_sequence": total + 2}
+    context.refused(user.request("file_down_req", asked), "bad_packet", original="file_down_req")

@@ -1,0 +1,122 @@
+"""Cases for the chapter Files: the names under which files are stored."""
+
+from __future__ import annotations
+
+from conformance.server.cases.files.steps import _after_fence, fetch
+from conformance.server.cases.steps import (
+    Upload,
+    uploaded,
+)
+from conformance.server.context import ServerContext
+from conformance.server.registry import case
+
+
+@case(
+    rules=["R-FILE-17"],
+    level="full",
+    title="of `file_path` only what stands behind the last slash is the name",
+)
+def only_the_name(context: ServerContext) -> None:
+    sender = context.user()
+    room = context.room_id()
+    for path, name in (
+        ("../../etc/passwd.txt", "passwd.txt"),
+        ("C:\\work\\report.pdf", "report.pdf"),
+        ("/a/ü 漢.txt", "ü 漢.txt"),
+    ):
+        content = context.random.randbytes(300)
+        Upload(context, sender, room, path, content).run()
+        fetch(context, sender, room, name, content, "R-FILE-17")
+    reply = sender.ask("file_list_req", {"room_id": room})
+    context.equal(
+        context.get(reply, "data.file_list", str), "passwd.txt, report.pdf, ü 漢.txt", "`file_list`"
+    )
+
+
+@case(
+    rules=["R-FILE-17"],
+    level="full",
+    title="an empty name, `.`, `..`, control characters, names that Windows reserves and names over 255 bytes are refused",
+)
+def names_that_are_none(context: ServerContext) -> None:
+    sender = context.user()
+    room = context.room_id()
+    wrong = [
+        "",
+        "folder/",
+        ".",
+        "..",
+        "a/..",
+        "a\\..",
+        "a\nb.txt",
+        "a\x1b[2J.txt",
+        "nul\0.txt",
+        "CON",
+        "nul.txt",
+        "COM1",
+        "x" * 256,
+        "é" * 128,
+    ]
+    for path in wrong:
+        reply = sender.request("file_send_init", Upload(context, sender, room, path, b"x").init())
+        context.refused(reply, "bad_packet", original="file_send_init")
+    longest = "x" * 251 + ".txt"
+    Upload(context, sender, room, longest, b"the longest name").run()
+    fetch(context, sender, room, longest, b"the longest name", "R-FILE-17")
+
+
+@case(
+    rules=["R-FILE-18", "R-FILE-19"],
+    level="full",
+    title="the same user's next file of a name is its newest version",
+)
+def newest_version(context: ServerContext) -> None:
+    sender, reader = context.users(2)
+    room = context.room_id()
+    old, new = context.random.randbytes(2500), context.random.randbytes(1200)
+    uploaded(context, sender, room, "draft.txt", old)
+    reply = Upload(context, sender, room, "draft.txt", new).run()
+    context.equal(
+        reply["data"].get("stored_as", "draft.txt"),
+        "draft.txt",
+        "`stored_as` of the second version",
+    )
+    fetch(context, reader, room, "draft.txt", new)
+    reply = reader.ask("file_list_req", {"room_id": room})
+    context.equal(
+        context.get(reply, "data.file_list", str), "draft.txt", "`file_list`, each name once"
+    )
+
+
+@case(
+    rules=["R-FILE-18"],
+    level="full",
+    title="another user's file of a name is stored under `name (2).ext`",
+)
+def second_name(context: ServerContext) -> None:
+    users = context.users(3)
+    room = context.room_id()
+    contents = [context.random.randbytes(600) for _ in users]
+    names = ["essay.txt", "essay (2).txt", "essay (3).txt"]
+    for user, content, name in zip(users, contents, names):
+        reply = Upload(context, user, room, "essay.txt", content).run()
+        if context.offers("sha256"):
+            context.equal(context.get(reply, "data.stored_as", str), name, "`stored_as`")
+    told = [context.get(packet, "data.file_path", str) for packet in _after_fence(users[0], room)]
+    context.equal(told, names[1:], "`file_path` of the `receive_file` that the first user got")
+    for content, name in zip(contents, names):
+        fetch(context, users[0], room, name, content, "R-FILE-18")
+
+
+@case(
+    rules=["R-FILE-18"],
+    level="full",
+    title="the stem of a second name is cut so that the whole keeps to 255 bytes",
+)
+def second_name_of_a_long_one(context: ServerContext) -> None:
+    first, second = context.users(2)
+    room, long = context.room_id(), "x" * 251 + ".txt"
+    uploaded(context, first, room, long, b"first")
+    uploaded(context, second, room, long, b"second")
+    listed = context.get(first.ask("file_list_req", {"room_id": room}), "data.file_list", str)
+    context.equal(listed, f"{long}, {'x' * 247} (2).txt", "`file_list`")
