@@ -20,11 +20,10 @@ __all__ = [
     "clock_high",
     "get",
     "insert",
-    "last_id",
     "page",
+    "page_within_second",
     "put_back",
     "renumber",
-    "second",
     "since",
 ]
 
@@ -162,7 +161,7 @@ _BEFORE_TIME = "(SELECT id - 1 FROM messages WHERE room_pk = ? AND clock_high >=
 _SECOND = f"{_SELECT} WHERE m.room_pk = ? AND m.sent_at = ? AND m.id > ? ORDER BY m.id LIMIT ?"
 
 
-def second(
+def page_within_second(
     connection: sqlite3.Connection, room_pk: int, sent_at: int, after_id: int, limit: int
 ) -> Iterator[Message]:
     """Yield up to `limit` messages of the room sent in exactly this second with an id above
@@ -199,11 +198,6 @@ def clock_high(connection: sqlite3.Connection) -> int:
     """The highest `sent_at` of the whole server; 0 where nothing was ever sent."""
     row = connection.execute("SELECT clock_high FROM messages ORDER BY id DESC LIMIT 1").fetchone()
     return int(row[0]) if row else 0
-
-
-def last_id(connection: sqlite3.Connection) -> int:
-    """The highest message id; 0 where nothing was ever sent."""
-    return int(connection.execute("SELECT COALESCE(MAX(id), 0) FROM messages").fetchone()[0])
 
 
 def put_back(connection: sqlite3.Connection, message: Message) -> bool:

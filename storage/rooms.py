@@ -11,12 +11,11 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from storage import accounts, shares
+from storage import shares
 from storage.errors import NameTaken
 
 __all__ = [
     "ADVANCE_MARK",
-    "LOBBY",
     "Overview",
     "Room",
     "add_member",
@@ -31,7 +30,6 @@ __all__ = [
     "find_for",
     "mark_deleted",
     "member_chatids",
-    "member_count",
     "member_ids",
     "overview",
     "rejoin",
@@ -40,9 +38,6 @@ __all__ = [
     "restore",
     "visible",
 ]
-
-LOBBY = "lobby"
-"""The room that every database has from its first step on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,23 +234,6 @@ def member_chatids(
     )
     for row in rows:
         yield row[0]
-
-
-def member_count(connection: sqlite3.Connection, room: Room, living: int | None = None) -> int:
-    """How many accounts belong to the room. Who asks for many rooms counts the `living` accounts
-    once and hands the number in."""
-    if room.private:
-        return int(
-            connection.execute(f"SELECT COUNT(*) {_MEMBERS_OF_PRIVATE}", (room.pk,)).fetchone()[0]
-        )
-    if living is None:
-        living = accounts.count(connection)
-    departed = connection.execute(
-        """SELECT COUNT(*) FROM departures d JOIN accounts a ON a.id = d.account_id
-           WHERE d.room_pk = ? AND a.deleted_at IS NULL""",
-        (room.pk,),
-    ).fetchone()[0]
-    return living - int(departed)
 
 
 def visible(

@@ -14,7 +14,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -115,16 +115,6 @@ class UploadFiles:
             if not os.path.lexists(part) and os.path.lexists(whole):
                 os.replace(whole, part)
             return PartFile(portable.open_own(part, os.O_RDWR))
-
-    def write_at(self, disk_name: str, offset: int, data: bytes | bytearray | memoryview) -> None:
-        """`PartFile.write_at` for one chunk alone, opening and closing the file."""
-        with closing(self.resume(disk_name)) as part:
-            part.write_at(offset, data)
-
-    def sync(self, disk_name: str) -> None:
-        """`PartFile.sync`, opening and closing the file."""
-        with closing(self.resume(disk_name)) as part:
-            part.sync()
 
     def finish(self, disk_name: str) -> None:
         """The file is complete and survives a power cut under its final name; only then may its row

@@ -51,7 +51,11 @@ def _page_by_time(context: Context, room: RoomState, from_time: int) -> tuple[li
         # One second holds more than a page: it comes whole, as far as a frame goes. No message is
         # smaller than its frame's share of 64 bytes, so this bounds what is read.
         most = frame_room(context.settings) // 64 + 1
-        found = list(messages.second(reader, room.room.pk, found[0].sent_at, found[0].id - 1, most))
+        found = list(
+            messages.page_within_second(
+                reader, room.room.pk, found[0].sent_at, found[0].id - 1, most
+            )
+        )
         after = messages.page(
             reader, room.room.pk, from_time=from_time, after_id=found[-1].id, limit=1
         )

@@ -57,13 +57,8 @@ def test_a_new_file_is_marked_as_ours_and_has_the_lobby(database: Database) -> N
     assert header is not None and header.application_id == schema.APPLICATION_ID
     with database.reading() as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (len(schema.MIGRATIONS),)
-        lobby = rooms.find(connection, rooms.LOBBY)
-    assert (
-        lobby is not None
-        and not lobby.private
-        and lobby.name == rooms.LOBBY
-        and lobby.owner is None
-    )
+        lobby = rooms.find(connection, "lobby")
+    assert lobby is not None and not lobby.private and lobby.name == "lobby" and lobby.owner is None
 
 
 @pytest.mark.parametrize(

@@ -253,8 +253,10 @@ def test_a_file_grows_in_any_order_and_is_then_complete(tmp_path: Path, files: U
     part.sync()
     part.close()
     part.close()
-    files.write_at(name, 6, b"ghi")
-    files.sync(name)
+    part = files.resume(name)
+    part.write_at(6, b"ghi")
+    part.sync()
+    part.close()
     assert names(tmp_path) == {f"{name}.part"}
     with files.open_part(name) as reader:
         assert reader.read() == b"abcdefghi"
