@@ -1,13 +1,16 @@
-"""Entry point of the client: options, settings, standard streams and the exit status. Nobody imports
-it.
+"""Entry point of the client: options, settings, standard streams and the exit status. Nobody
+imports it.
 
 python chat_client.py [HOST[:PORT]] [OPTIONS]              talks, in a terminal
-python chat_client.py [HOST[:PORT]] [OPTIONS] COMMAND …    does one thing, for scripts; a first word that is a command is no host
+python chat_client.py [HOST[:PORT]] [OPTIONS] COMMAND …    does one thing, for scripts
+
+A first word that is a command is no host.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import getpass
 import io
@@ -40,8 +43,8 @@ from client.terminal.screens import open_screen
 
 
 def read_password(name: str, *, as_bytes: bool = False) -> str:
-    """The first line of a file, or of standard input for `-`; `as_bytes` where bytes will be read
-    behind it, as by `send ROOM -`."""
+    """Return the first line of a file, or of standard input for `-`; `as_bytes` where bytes will be
+    read behind it, as by `send ROOM -`."""
     if name == "-":
         line = sys.stdin.buffer.readline().decode("utf-8") if as_bytes else sys.stdin.readline()
         return line.rstrip("\r\n")
@@ -52,7 +55,7 @@ def read_password(name: str, *, as_bytes: bool = False) -> str:
 def talk(
     settings: ClientSettings, given: argparse.Namespace, password: str | None, store: Store
 ) -> int:
-    """The dialogue of the line client."""
+    """Run the dialogue of the line client; return its exit status."""
     host, port = settings.server
     chat = line_client.connection_for(host, port, tls=settings.tls, cafile=settings.cafile)
     options = line_client.Options(
@@ -85,7 +88,8 @@ def talk(
             f" --cafile {settings.cafile}" if settings.cafile is not None else ""
         )
         print(
-            f"To look closer: python {PROGRAM} doctor {visible(joined(settings.server))}{visible(encrypted)}",
+            f"To look closer: python {PROGRAM} doctor "
+            f"{visible(joined(settings.server))}{visible(encrypted)}",
             file=sys.stderr,
         )
     return status
@@ -97,7 +101,7 @@ def do_command(
     password: str | None,
     parser: argparse.ArgumentParser,
 ) -> int:
-    """One command for scripts."""
+    """Do one command for scripts; return its exit status."""
     host, port = settings.server
     asks = sys.stdin.isatty() and not given.no_input
     user = settings.user
@@ -138,18 +142,19 @@ def do_command(
 
 
 def prepare_streams() -> bool:
-    """Characters that a console can't show are written as escapes, and bytes that are no text read
-    as U+FFFD.
+    """Make the standard streams show and read anything: characters that a console can't show are
+    written as escapes, and bytes that are no text are read as U+FFFD.
 
     Where a descriptor is closed (`>&-`) Python has no stream, and the next file opened would take
     its number: the null device stands in. False where that is stdout, which nobody reads then.
     """
     good = sys.stdout is not None
+    # in this order each gets its own number back
     for name, mode in (
         ("stdin", "r"),
         ("stdout", "w"),
         ("stderr", "w"),
-    ):  # in this order each gets its own number back
+    ):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
     for stream, errors in (
@@ -171,17 +176,16 @@ def flush_streams() -> bool:
             stream.flush()
         except (OSError, ValueError):
             good = False
-            try:
+            # it has no descriptor that could complain
+            with contextlib.suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-            except (OSError, ValueError):
-                pass  # it has no descriptor that could complain
     return good
 
 
 def password_from(
     given: argparse.Namespace, parser: argparse.ArgumentParser, user: str | None
 ) -> str | None:
-    """What `--password-file` names; None where it is not given."""
+    """Return the password that `--password-file` names; None where it is not given."""
     name = given.password_file
     if name is None:
         return None
@@ -198,7 +202,7 @@ def password_from(
 
 
 def start(arguments: list[str]) -> int:
-    """Do what the command line says; returns the exit status."""
+    """Do what the command line says; return the exit status."""
     given = parse(arguments)
     parser = main_parser() if given.command is None else command_parser(given.command)
     store = place_of_settings(given)
@@ -207,7 +211,8 @@ def start(arguments: list[str]) -> int:
         settings = settings_from(given, values)
         if settings.stay and store.is_portable and given.command is None:
             raise BadSettings(
-                "--stay is not possible with settings beside the program: others could read the key of the session"
+                "--stay is not possible with settings beside the program: others could read the "
+                "key of the session"
             )
         if given.show_settings:
             show_settings(store, values, settings, given)
@@ -229,7 +234,7 @@ def start(arguments: list[str]) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the client; returns the exit status."""
+    """Run the client; return the exit status."""
     is_read = prepare_streams()
     try:
         status = start(sys.argv[1:] if arguments is None else arguments)

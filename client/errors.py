@@ -74,7 +74,8 @@ class LetterDifference:
     counted: int
 
     def __str__(self) -> str:
-        return f"'{visible(self.letter)}' was meant {_times(self.meant)} and counted {_times(self.counted)}"
+        letter, meant, counted = visible(self.letter), _times(self.meant), _times(self.counted)
+        return f"'{letter}' was meant {meant} and counted {counted}"
 
 
 def _times(count: int) -> str:

@@ -160,9 +160,8 @@ class Arrivals:
 
     def __init__(self, most: int = MAX_WAITING_EVENTS) -> None:
         self._most = most
-        self._changed = (
-            threading.Condition()
-        )  # guards the three below; notified at each put and at close
+        # guards the three below; notified at each put and at close
+        self._changed = threading.Condition()
         self._events: deque[Event] = deque()
         self._dropped = 0
         self._end: tuple[ChatError | None] | None = None
@@ -177,7 +176,7 @@ class Arrivals:
             self._changed.notify()
 
     def get(self, timeout: float) -> Event | None:
-        """The next event, or None after `timeout` seconds or where the queue has ended."""
+        """Return the next event, or None after `timeout` seconds or where the queue has ended."""
         deadline = time.monotonic() + timeout
         with self._changed:
             while not self._events:
@@ -191,12 +190,12 @@ class Arrivals:
             return self._events.popleft()
 
     def reopen(self) -> None:
-        """A new session begins: take away the end of the one before."""
+        """Take away the end of the session before: a new one begins."""
         with self._changed:
             self._end = None
 
     def close(self, error: ChatError | None = None) -> None:
-        """No more events will come; `error` is why, None where the user closed."""
+        """End the queue: no more events will come; `error` is why, None where the user closed."""
         with self._changed:
             if self._end is None:
                 self._end = (error,)

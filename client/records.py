@@ -82,45 +82,45 @@ class SharedFile:
 
 
 def as_object(value: Any) -> Mapping[str, Any]:
-    """The value where it is an object, else an empty one."""
+    """Return the value where it is an object, else an empty one."""
     return value if isinstance(value, dict) else {}
 
 
 def as_list(value: Any) -> list[Any]:
-    """The value where it is a list, else an empty one."""
+    """Return the value where it is a list, else an empty one."""
     return value if isinstance(value, list) else []
 
 
 def as_objects(value: Any) -> list[Mapping[str, Any]]:
-    """The objects in a list."""
+    """Return the objects in a list."""
     return [item for item in as_list(value) if isinstance(item, dict)]
 
 
 def as_text(value: Any) -> str:
-    """The value where it is text, else ""."""
+    """Return the value where it is text, else ""."""
     return value if isinstance(value, str) else ""
 
 
 def as_number(value: Any) -> int:
-    """The value where it is a whole number, else 0."""
+    """Return the value where it is a whole number, else 0."""
     return value if type(value) is int else 0
 
 
 def as_id(value: Any) -> int | None:
-    """The value where it is a whole number, else None."""
+    """Return the value where it is a whole number, else None."""
     return value if type(value) is int else None
 
 
 def code_and_message(packet: Mapping[str, Any], otherwise: str) -> tuple[str, str]:
-    """Code and message of an error; `otherwise` is the code where a server sends none, as those of
-    the 24 packets alone do."""
+    """Return code and message of an error; `otherwise` is the code where a server sends none, as
+    those of the 24 packets alone do."""
     return as_text(packet.get("code")) or otherwise, as_text(
         packet.get("message")
     ) or "the server gave no reason"
 
 
 def room_from(item: Mapping[str, Any]) -> Room:
-    """One room of `rooms_list`."""
+    """Return one room of `rooms_list`."""
     owner, members = item.get("owner"), item.get("members")
     room_id = as_text(item.get("id"))
     return Room(
@@ -136,7 +136,7 @@ def room_from(item: Mapping[str, Any]) -> Room:
 
 
 def file_from(item: Mapping[str, Any]) -> SharedFile:
-    """One file of `file_list_req`'s reply."""
+    """Return one file of `file_list_req`'s reply."""
     return SharedFile(
         as_text(item.get("file_path")),
         as_number(item.get("file_size")),
@@ -148,7 +148,7 @@ def file_from(item: Mapping[str, Any]) -> SharedFile:
 
 
 def page_from(reply: Mapping[str, Any], room_id: str) -> Page:
-    """The data of `messages_list`."""
+    """Return the data of `messages_list`."""
     messages = tuple(
         Message(
             room_id,
@@ -163,7 +163,7 @@ def page_from(reply: Mapping[str, Any], room_id: str) -> Page:
 
 
 def session_from(reply: Mapping[str, Any], chatid: str) -> Session:
-    """The data of `login_success`; `chatid` is the name that was asked for."""
+    """Return the data of `login_success`; `chatid` is the name that was asked for."""
     limits = reply.get("limits")
     numbers = {
         name: as_number(as_object(limits).get(name))

@@ -8,6 +8,7 @@ the connection's reading thread.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import mimetypes
@@ -59,9 +60,8 @@ class _Transfer:
         self.name = name
         self.cancel = cancel
         self.patience = patience
-        self.changed = (
-            threading.Condition()
-        )  # guards the fields below and those of the subclasses; notified at every change
+        # guards the fields below and those of the subclasses; notified at every change
+        self.changed = threading.Condition()
         self.failure: ChatError | None = None
         self.moved_at = time.monotonic()
 
@@ -82,7 +82,7 @@ class _Transfer:
         )
 
     def wait(self, ready: Callable[[], bool]) -> None:
-        """Wait for `ready`, which is asked under the condition; raises what stops the transfer."""
+        """Wait for `ready`, which is asked under the condition; raise what stops the transfer."""
         with self.changed:
             while not ready():
                 if self.failure is not None:
@@ -98,8 +98,8 @@ class _Transfer:
             raise TransferFailed(f"nothing moved for {self.patience:.0f} seconds")
 
     def wait_for_connection(self, chat: Connection, error: ConnectionLost) -> None:
-        """After `error`: wait until the connection is back; raises `TransferFailed` where it does
-        not come."""
+        """Wait after `error` until the connection is back; raise `TransferFailed` where it does not
+        come."""
         while not chat.wait_until_online(0.2):
             self.check()
             if chat.session is None:
@@ -114,12 +114,10 @@ class _Transfer:
         """Tell the server that we don't go on; it may be gone, or have ended the transfer
         itself."""
         chat.drop_chunks()
-        try:
+        with contextlib.suppress(ChatError):
             chat.request(
                 "file_cancel", {"room_id": self.room_id, "file_path": self.name}, timeout=5.0
             )
-        except ChatError:
-            pass
 
 
 # --- Sending --------------------------------------------------------------------------------------
@@ -133,9 +131,8 @@ class _Upload(_Transfer):
         self.acknowledged: set[int] = set()
 
     def wants(self, packet: Mapping[str, Any]) -> bool:
-        if (
-            packet["action"] == "error"
-        ):  # answers to chunks carry no request_id; one upload runs at a time
+        # answers to chunks carry no request_id; one upload runs at a time
+        if packet["action"] == "error":
             return packet.get("original_action") == "file_send_data"
         return packet["action"] == "file_send_data" and self.is_ours(packet)
 
@@ -149,9 +146,8 @@ class _Upload(_Transfer):
             self.changed.notify_all()
 
 
-_one_upload: Final = (
-    threading.Lock()
-)  # held while an upload runs: an error to a chunk names no file
+# held while an upload runs: an error to a chunk names no file
+_one_upload: Final = threading.Lock()
 
 
 def upload(
@@ -163,11 +159,11 @@ def upload(
     cancel: threading.Event | None = None,
     patience: float = PATIENCE_SECONDS,
 ) -> Uploaded:
-    """Send the file at `path` to a room; returns when the server has it whole on disk with the
-    right SHA-256.
+    """Send the file at `path` to a room; return when the server has it whole on disk with the right
+    SHA-256.
 
     Goes on where it was after a lost connection, and gives up after `patience` seconds without
-    progress. Setting `cancel` stops it. Raises `TransferFailed`; the cause is a `ServerError` where
+    progress. Setting `cancel` stops it. Raise `TransferFailed`; the cause is a `ServerError` where
     the server refused.
     """
     source = Path(path)
@@ -302,7 +298,7 @@ class _Sending:
 
 
 def _numbers(ranges: Any, most: int) -> set[int]:
-    """The chunk numbers of a `received` list; what is no range of numbers is passed over."""
+    """Return the chunk numbers of a `received` list; what is no range of numbers is passed over."""
     numbers: set[int] = set()
     for item in ranges if isinstance(ranges, list) else []:
         if (
@@ -431,7 +427,7 @@ def download(
     cancel: threading.Event | None = None,
     patience: float = PATIENCE_SECONDS,
 ) -> Path:
-    """Fetch a file of a room into `folder`, which is made where it is missing; returns where it
+    """Fetch a file of a room into `folder`, which is made where it is missing; return where it
     lies.
 
     It gets its name only when it is whole and its SHA-256 right, and never replaces another file:

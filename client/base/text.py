@@ -19,8 +19,8 @@ _SHORT: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def visible(text: str) -> str:
-    """`text` as one line that can't drive a terminal: what would act, or not be seen, is shown as
-    an escape such as `\\x1b`."""
+    """Return `text` as one line that can't drive a terminal: what would act, or not be seen, is
+    shown as an escape such as `\\x1b`."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(
@@ -31,24 +31,22 @@ def visible(text: str) -> str:
 
 def _is_hidden(text: str, position: int) -> bool:
     character = text[position]
-    if (
-        character in _JOINERS
-    ):  # Persian, the Indic scripts and joined emoji need them between their own signs
+    # Persian, the Indic scripts and joined emoji need them between their own signs
+    if character in _JOINERS:
         return not (
             0 < position < len(text) - 1
             and _joins(text[position - 1])
             and _joins(text[position + 1])
         )
-    if _is_selector(
-        character
-    ):  # changes how a symbol looks, as in ❤️; behind a letter it would only hide
+    # changes how a symbol looks, as in ❤️; behind a letter it would only hide
+    if _is_selector(character):
         keycap = text[position + 1 : position + 2] == "\u20e3"
         return not (keycap or (position > 0 and _joins(text[position - 1])))
     return character in _BLANK or unicodedata.category(character) in _HIDDEN_CATEGORIES
 
 
 def _is_selector(character: str) -> bool:
-    """A variation selector (Unicode, section 23.4)."""
+    """Return whether this is a variation selector (Unicode, section 23.4)."""
     return (
         "\ufe00" <= character <= "\ufe0f"
         or "\u180b" <= character <= "\u180f"
@@ -86,15 +84,15 @@ _KEYCAP: Final = "\u20e3"
 
 
 def cells(text: str) -> int:
-    """How many columns a terminal needs for `text`, which is `visible` already (Unicode, UAX #11);
-    colours need none."""
+    """Return how many columns a terminal needs for `text`, which is `visible` already (Unicode, UAX
+    #11); colours need none."""
     if text.isascii() and text.isprintable():
         return len(text)
     return sum(width for _, width in _pieces(text))
 
 
 def _pieces(text: str) -> Iterator[tuple[str, int]]:
-    """The characters of `text`, each with its columns; colours, and signs that change the one
+    """Yield the characters of `text`, each with its columns; colours, and signs that change the one
     before, are not torn off."""
     at = 0
     while at < len(text):
@@ -104,9 +102,8 @@ def _pieces(text: str) -> Iterator[tuple[str, int]]:
             at = sequence.end()
             continue
         piece, width = text[at], _width(text[at])
-        if (
-            text[at + 1 : at + 2] == _EMOJI_FORM
-        ):  # makes a symbol of one column a picture of two (UTS #51)
+        # makes a symbol of one column a picture of two (UTS #51)
+        if text[at + 1 : at + 2] == _EMOJI_FORM:
             piece = text[at : at + 3] if text[at + 2 : at + 3] == _KEYCAP else text[at : at + 2]
             width = max(width, 2 if width else 0)
         yield piece, width
@@ -122,8 +119,8 @@ def _width(character: str) -> int:
 
 
 def end_of(text: str, columns: int) -> tuple[int, int]:
-    """The row and column, from 0, in which the next character after `text` stands on a terminal
-    that wraps at `columns`."""
+    """Return the row and column, from 0, in which the next character after `text` stands on a
+    terminal that wraps at `columns`."""
     if text.isascii() and text.isprintable():
         return divmod(len(text), columns)
     row = column = 0
@@ -135,8 +132,8 @@ def end_of(text: str, columns: int) -> tuple[int, int]:
 
 
 def wrap(text: str, columns: int, indent: str = "    ") -> list[str]:
-    """`text` in rows of at most `columns`, the second and later ones indented, so that no row of a
-    chat line begins like another line."""
+    """Return `text` in rows of at most `columns`, the second and later ones indented, so that no
+    row of a chat line begins like another line."""
     if cells(text) <= columns or columns < 3:
         return [text]
     if columns <= len(indent) + 2:
@@ -158,28 +155,12 @@ def wrap(text: str, columns: int, indent: str = "    ") -> list[str]:
     return [*rows, row]
 
 
-def shorten(text: str, columns: int) -> str:
-    """`text` cut to one row of at most `columns`; of colours the ends are kept."""
-    if cells(text) <= columns:
-        return text
-    kept, used = "", 0
-    for piece, width in _pieces(text):
-        used += width
-        if used <= columns or piece.startswith("\x1b"):
-            kept += piece
-    return kept
-
-
 def size_in_words(count: int) -> str:
-    """A number of bytes for people, in powers of 1024."""
+    """Return a number of bytes as people read it, in powers of 1024."""
     if count < 1024:
         return f"{count} bytes"
-    size = float(count)
-    for unit in ("KiB", "MiB", "GiB"):
-        size /= 1024
-        if size < 1024:
-            break
-    return f"{size:.1f} {unit}"
+    power = min(3, (count.bit_length() - 1) // 10)
+    return f"{count / 1024**power:.1f} {('KiB', 'MiB', 'GiB')[power - 1]}"
 
 
 MAX_NAME_BYTES: Final = 200  # most systems take 255; this leaves room for " (2)"
@@ -190,8 +171,8 @@ _DEVICES: Final = re.compile(
 
 
 def local_file_name(name: str) -> str:
-    """A name under which a file called `name` by somebody else can be kept here, on every system,
-    without leaving its folder.
+    """Return a name under which a file called `name` by somebody else can be kept here, on every
+    system, without leaving its folder.
 
     Directories are cut off; what Windows forbids, control and invisible characters become `_`; a
     leading dot, which hides files and would let `.profile` be placed, and device names get a `_` in
@@ -213,7 +194,8 @@ def local_file_name(name: str) -> str:
 
 
 def numbered(name: str, number: int) -> str:
-    """`name` for the `number`-th file of that name: itself, `name (2).ext`, `name (3).ext` …"""
+    """Return the name for the `number`-th file called `name`: `name` itself, `name (2).ext`, `name
+    (3).ext` …"""
     if number == 1:
         return name
     stem, dot, ending = name.rpartition(".")

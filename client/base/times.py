@@ -17,8 +17,8 @@ SLEEP_SECONDS: Final = 5.0
 
 
 def local_time(timestamp: str) -> str:
-    """A time of the protocol by this machine's clock and zone; with its date where that is not
-    today's."""
+    """Return a time of the protocol by this machine's clock and zone; with its date where that is
+    not today's."""
     try:
         moment = time.localtime(protocol.parse_time(timestamp))
     except (ValueError, OverflowError, OSError):
@@ -28,7 +28,7 @@ def local_time(timestamp: str) -> str:
 
 
 def day() -> str:
-    """Today by this machine's clock and zone, as `Tuesday, 2026-11-24`."""
+    """Return today by this machine's clock and zone, as `Tuesday, 2026-11-24`."""
     return time.strftime("%A, %Y-%m-%d", time.localtime())
 
 
@@ -54,7 +54,7 @@ class SleepWatch:
         self._seen = monotonic(), wall()
 
     def has_slept(self) -> bool:
-        """Whether the machine slept since the last call."""
+        """Return whether the machine slept since the last call."""
         before, self._seen = self._seen, (self._monotonic(), self._wall())
         steady, shown = self._seen[0] - before[0], self._seen[1] - before[1]
         return max(steady, shown) - self._expected > SLEEP_SECONDS

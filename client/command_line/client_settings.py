@@ -37,7 +37,7 @@ class ClientSettings:
 
 
 def settings_from(given: argparse.Namespace, values: Mapping[str, Value]) -> ClientSettings:
-    """Flags beat variables, which beat the file. Raises `BadSettings`."""
+    """Put together what holds: flags beat variables, which beat the file. Raise `BadSettings`."""
     found: dict[str, Any] = {}
     for key, value in values.items():
         if key == "server":
@@ -51,7 +51,8 @@ def settings_from(given: argparse.Namespace, values: Mapping[str, Value]) -> Cli
             found[key.replace("-", "_")] = value.text
     if found.get("color", "auto") not in COLOURS:
         raise BadSettings(
-            f"{values['color'].origin}: color is {found['color']!r}; expected one of {', '.join(COLOURS)}"
+            f"{values['color'].origin}: color is {found['color']!r}; expected one of "
+            f"{', '.join(COLOURS)}"
         )
     if given.server is not None and found.get("server") not in (None, given.server):
         found.pop("tls", None)  # those are another server's
@@ -68,7 +69,7 @@ def settings_from(given: argparse.Namespace, values: Mapping[str, Value]) -> Cli
 
 
 def to_save(settings: ClientSettings, given: argparse.Namespace) -> dict[str, str]:
-    """What `--save` writes: what was given, and the server."""
+    """Return what `--save` writes: what was given, and the server."""
     values = {"server": joined(settings.server)}
     for key in preferences.KEYS:
         value = getattr(given, key.replace("-", "_"), None)
@@ -100,16 +101,16 @@ def show_settings(
 
 
 def place_of_settings(given: argparse.Namespace) -> Store:
-    """Beside the program where asked for, or where such a file lies there already; else the
-    system's own place."""
+    """Return the place beside the program where asked for, or where such a file lies there already;
+    else the system's own place."""
     beside = Path(sys.argv[0]).resolve().parent
     portable = given.portable or (beside / preferences.PORTABLE_NAME).is_file()
     return Store(beside if portable else None)
 
 
 def kept_session(settings: ClientSettings, store: Store) -> KeptSession | None:
-    """The session to be taken up. Taken away from the file: in two windows at once each would take
-    the other's place, for ever."""
+    """Take the session that is to be taken up out of the file, or return None. (Two windows that
+    both took it up would throw each other out for ever.)"""
     kept = store.kept_session()
     if kept is None or kept.server != joined(settings.server) or kept.tls != settings.tls:
         return None

@@ -53,7 +53,7 @@ def address(text: str) -> tuple[str, int]:
 
 
 def joined(server: tuple[str, int]) -> str:
-    """The address as it is typed."""
+    """Return the address as it is typed."""
     host, port = server
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
@@ -69,8 +69,8 @@ def _seconds(text: str) -> float:
 
 
 def general_options() -> argparse.ArgumentParser:
-    """What may stand before a command and after it. No defaults: what is not given may be set
-    otherwise."""
+    """Return the parser of what may stand before a command and after it. No defaults: what is not
+    given may be set otherwise."""
     result = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     result.add_argument(
         "-u", "--user", metavar="NAME", help="log in with this name, without asking for it"
@@ -104,7 +104,7 @@ def general_options() -> argparse.ArgumentParser:
 
 
 def main_parser() -> argparse.ArgumentParser:
-    """What stands before a command."""
+    """Return the parser of what stands before a command."""
     width = max(map(len, COMMANDS))
     listed = "\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())
     result = argparse.ArgumentParser(
@@ -113,16 +113,18 @@ def main_parser() -> argparse.ArgumentParser:
         parents=[general_options()],
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage=f"{PROGRAM} [HOST[:PORT]] [OPTIONS] [COMMAND ...]",
-        description="Talk on a chat server. Asks for name and password; then type to talk, and /help for what else there is.",
-        epilog=f"commands for scripts ({PROGRAM} COMMAND --help says more):\n{listed}\n\nexit status:\n  "
-        + STATUSES.replace(", 4", ",\n  4").replace(", 6", ",\n  6"),
+        description="Talk on a chat server. Asks for name and password; then type to talk, and "
+        "/help for what else there is.",
+        epilog=f"commands for scripts ({PROGRAM} COMMAND --help says more):\n{listed}\n\n"
+        "exit status:\n  " + STATUSES.replace(", 4", ",\n  4").replace(", 6", ",\n  6"),
     )
     result.add_argument(
         "server",
         nargs="?",
         metavar="HOST[:PORT]",
         type=address,
-        help=f"the server's address, IPv6 in brackets; {joined(DEFAULT_SERVER)} unless given or saved",
+        help=f"the server's address, IPv6 in brackets; {joined(DEFAULT_SERVER)} unless given or "
+        "saved",
     )
     result.add_argument("--room", metavar="ROOM", help="the room to begin in (lobby)")
     result.add_argument(
@@ -160,7 +162,7 @@ def main_parser() -> argparse.ArgumentParser:
 
 
 def command_parser(name: str) -> argparse.ArgumentParser:
-    """What stands behind a command."""
+    """Return the parser of what stands behind a command."""
     result = argparse.ArgumentParser(
         prog=f"{PROGRAM} [HOST[:PORT]] {name}",
         description=COMMANDS[name][0].upper() + COMMANDS[name][1:] + ".",
@@ -204,7 +206,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def _split(arguments: list[str]) -> tuple[list[str], str | None, list[str]]:
-    """What stands before the command, the command, and what stands behind it."""
+    """Return what stands before the command, the command, and what stands behind it."""
     takes_value = {
         name
         for action in main_parser()._actions

@@ -4,7 +4,7 @@ key of a session that is kept.
 Owns the places and forms of both files. Never asks the user anything and knows no network. For the
 main thread; the key may be kept by any, one at a time.
 
-    Linux      $XDG_CONFIG_HOME/classroom-chat/client.ini, usually ~/.config/classroom-chat/client.ini
+    Linux      $XDG_CONFIG_HOME/classroom-chat/client.ini, usually below ~/.config
     macOS      ~/Library/Application Support/classroom-chat/client.ini
     Windows    %LOCALAPPDATA%\\classroom-chat\\client.ini
     portable   chat-client.ini beside the program
@@ -16,6 +16,7 @@ since others read there.
 from __future__ import annotations
 
 import configparser
+import contextlib
 import io
 import os
 import secrets
@@ -64,7 +65,7 @@ class KeptSession:
 def own_folder(
     environ: Mapping[str, str] = os.environ, platform: str = sys.platform, home: Path | None = None
 ) -> Path:
-    """The system's own place for the settings of this account."""
+    """Return the system's own place for the settings of this account."""
     home = home or Path(os.path.expanduser("~"))
     if platform == "win32":
         return Path(environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / FOLDER
@@ -76,12 +77,12 @@ def own_folder(
 
 
 def variable(key: str) -> str:
-    """The environment variable of a setting."""
+    """Return the environment variable of a setting."""
     return "CHAT_" + key.replace("-", "_").upper()
 
 
 def as_flag(value: Value, key: str) -> bool:
-    """Yes or no; raises `BadSettings` for anything else."""
+    """Return whether a setting says yes; raise `BadSettings` where it says neither yes nor no."""
     word = value.text.strip().lower()
     if word not in _YES | _NO:
         raise BadSettings(f"{value.origin}: {key} is {value.text!r}; expected yes or no")
@@ -104,7 +105,7 @@ class Store:
     # --- Settings ---
 
     def load(self) -> dict[str, Value]:
-        """What is set, by key: variables beat the file. Raises `BadSettings`."""
+        """Return what is set, by key: variables beat the file. Raise `BadSettings`."""
         values = {key: Value(text, str(self.path)) for key, text in self._read().items()}
         for key in KEYS:
             text = self._environ.get(variable(key))
@@ -135,8 +136,8 @@ class Store:
         return found
 
     def save(self, values: Mapping[str, str]) -> None:
-        """Remember these settings, and those of the file that `values` does not name. Raises
-        OSError or `BadSettings`."""
+        """Remember these settings, and those of the file that `values` does not name. Raise OSError
+        or `BadSettings`."""
         together = {**self._read(), **values}
         file = configparser.ConfigParser(interpolation=None)
         file[SECTION] = {key: together[key] for key in KEYS if key in together}
@@ -145,8 +146,8 @@ class Store:
     # --- The key of a session ---
 
     def kept_session(self) -> KeptSession | None:
-        """The session that can be taken up, if one is kept and nobody else could have read its
-        key."""
+        """Return the session that can be taken up, if one is kept and nobody else could have read
+        its key."""
         if self.is_portable or not _is_private(self._session_path):
             return None
         file = configparser.ConfigParser(interpolation=None)
@@ -181,10 +182,9 @@ class Store:
 
     def forget_session(self) -> None:
         """Remove the key."""
-        try:
+        # a key that could not be removed has ended on the server
+        with contextlib.suppress(OSError):
             self._session_path.unlink(missing_ok=True)
-        except OSError:
-            pass  # a key that could not be removed has ended on the server
 
     def _write(self, path: Path, file: configparser.ConfigParser) -> None:
         """Replace a file as a whole; it is readable for this account alone from its first
@@ -208,7 +208,8 @@ class Store:
 
 
 def _text_of(path: Path) -> str | None:
-    """The text of a file; None where there is none. Raises `BadSettings` where it can't be read."""
+    """Return the text of a file; None where there is none. Raise `BadSettings` where it can't be
+    read."""
     try:
         with open(
             path, encoding="utf-8-sig"
@@ -225,12 +226,12 @@ def _text_of(path: Path) -> str | None:
 
 
 def _is_private(path: Path) -> bool:
-    """Whether a file is this account's alone. (On Windows %LOCALAPPDATA% is, by the system's own
-    rules.)"""
+    """Return whether a file is this account's alone. (On Windows %LOCALAPPDATA% is, by the system's
+    own rules.)"""
     try:
         found = os.lstat(path)
     except OSError:
         return False
-    if os.name != "posix":
+    if sys.platform == "win32":
         return True
     return found.st_uid == os.getuid() and found.st_mode & 0o170077 == 0o100000

@@ -11,6 +11,7 @@ for ever.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import re
 import selectors
@@ -32,9 +33,8 @@ MAX_WAITING_BYTES: Final = 64 * 1024 * 1024
 SEND_SECONDS: Final = 30.0
 RECEIVE_BYTES: Final = 256 * 1024
 
-_LOOKS_LIKE: Final = re.compile(
-    "look like (.+), but this is"
-)  # how `FrameReader` names it, speaking as a server
+# how `FrameReader` names it, speaking as a server
+_LOOKS_LIKE: Final = re.compile("look like (.+), but this is")
 
 Trace = Callable[[str, bytes], None]
 """Called with "sent" or "received" and the payload of each frame; for showing packets."""
@@ -43,8 +43,8 @@ Trace = Callable[[str, bytes], None]
 def open_link(
     host: str, port: int, timeout: float, trace: Trace | None = None, trust: Trust | None = None
 ) -> Link:
-    """Connect within `timeout` seconds for each address of `host`; raises `CannotConnect` with
-    plain words.
+    """Connect within `timeout` seconds for each address of `host`; raise `CannotConnect` with plain
+    words.
 
     With `trust` by TLS, whose handshake may take `timeout` seconds more.
     """
@@ -78,26 +78,29 @@ _NO_ROUTE: Final = {
     10051,
 }
 _THIS_MACHINE: Final = {"127.0.0.1", "::1", "localhost"}
+# the Windows numbers, which `errno` names otherwise there
 _REFUSED: Final = {
     errno.ECONNREFUSED,
     10061,
-}  # the Windows numbers, which `errno` names otherwise there
+}
 _TIMED_OUT: Final = {errno.ETIMEDOUT, 10060}
 _RESET: Final = {errno.ECONNRESET, errno.EPIPE, 10054}
 
 
 def in_plain_words(error: Exception, host: str, port: int, timeout: float) -> CannotConnect:
-    """What a failure to connect means, and the next thing to try."""
+    """Return what a failure to connect means, and the next thing to try."""
     number = error.errno if isinstance(error, OSError) else None
     if isinstance(error, (socket.gaierror, UnicodeError)):
         return CannotConnect(
             f"No machine called {host!r} was found.",
-            "Check the spelling, or use the number that the server's first screen shows, such as 192.168.1.20.",
+            "Check the spelling, or use the number that the server's first screen shows, such as "
+            "192.168.1.20.",
         )
     if isinstance(error, TimeoutError) or number in _TIMED_OUT:
         return CannotConnect(
             f"{host} did not answer on port {port} within {timeout:g} seconds.",
-            "Check the address, that both machines are in the same network, and that the firewall of the server's machine lets "
+            "Check the address, that both machines are in the same network, and that the firewall "
+            "of the server's machine lets "
             f"port {port} in.",
         )
     if number in _REFUSED:
@@ -110,7 +113,8 @@ def in_plain_words(error: Exception, host: str, port: int, timeout: float) -> Ca
     if number in _NO_ROUTE:
         return CannotConnect(
             f"There is no way from here to {host}.",
-            "Check that this machine is in the same network (Wi-Fi on, no guest network). On macOS allow the terminal under "
+            "Check that this machine is in the same network (Wi-Fi on, no guest network). On macOS "
+            "allow the terminal under "
             "System Settings, Privacy & Security, Local Network.",
         )
     if number in _RESET:
@@ -141,9 +145,8 @@ class Link:
         """When the last byte came, by the monotonic clock."""
         self.heard_a_frame = False
         self.heard_a_byte = bool(early)
-        self._changed = (
-            threading.Condition()
-        )  # guards what is below; notified when there is something to send, or an end
+        # guards what is below; notified when there is something to send, or an end
+        self._changed = threading.Condition()
         self._urgent: deque[bytes] = deque()
         self._bulk: deque[bytes] = deque()
         self._waiting_bytes = 0
@@ -153,8 +156,8 @@ class Link:
         self._sender.start()
 
     def send(self, frame: bytes, *, bulk: bool = False) -> None:
-        """Queue a frame, without waiting; `bulk` frames let all others pass. Raises
-        `ConnectionLost` on a link that ended."""
+        """Queue a frame, without waiting; `bulk` frames let all others pass. Raise `ConnectionLost`
+        on a link that ended."""
         with self._changed:
             if self._end is None and self._waiting_bytes > MAX_WAITING_BYTES:
                 self._finish("the server takes nothing any more")
@@ -171,8 +174,8 @@ class Link:
             self._bulk.clear()
 
     def receive(self, timeout: float) -> bytes | None:
-        """The payload of the next frame, or None after `timeout` seconds. Raises `ConnectionLost`
-        at the end of the stream, `ProtocolBroken` where what comes is no frame."""
+        """Return the payload of the next frame, or None after `timeout` seconds. Raise
+        `ConnectionLost` at the end of the stream, `ProtocolBroken` where what comes is no frame."""
         deadline = time.monotonic() + timeout
         left = timeout
         while True:
@@ -250,10 +253,8 @@ class Link:
         # another's hands by then.
         if self._end is None:
             self._end = reason
-            try:
+            with contextlib.suppress(OSError):  # not connected any more
                 self._sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # not connected any more
         self._changed.notify_all()
 
     def _send_all(self) -> None:

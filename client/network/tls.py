@@ -8,6 +8,7 @@ sends, as those of `client.network.link`; any may shut it down.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import selectors
 import socket
@@ -30,9 +31,8 @@ LOOK_SECONDS: Final = 3.0
 """For a second look at a server, to tell what went wrong at the first."""
 MOST_NAMES: Final = 5
 
-_RECORD_TYPES: Final = frozenset(
-    (0x14, 0x15, 0x16, 0x17)
-)  # with which a server's answer in TLS begins (RFC 8446, section 5.1)
+# with which a server's answer in TLS begins (RFC 8446, section 5.1)
+_RECORD_TYPES: Final = frozenset((0x14, 0x15, 0x16, 0x17))
 _FRAME_BEGINS: Final = (
     0  # the first byte of every frame under 16 MiB: a chat server that speaks plain TCP
 )
@@ -61,14 +61,16 @@ class Trust:
                 else None
             )
             raise CannotConnect(
-                f"The certificate file {cafile} can't be used: {reason or 'there is no certificate in it'}.",
-                "Expected is the teacher's certificate, a text file that begins with -----BEGIN CERTIFICATE-----.",
+                f"The certificate file {cafile} can't be used: "
+                f"{reason or 'there is no certificate in it'}.",
+                "Expected is the teacher's certificate, a text file that begins with -----BEGIN "
+                "CERTIFICATE-----.",
             ) from error
 
 
 def _context(cafile: str | None) -> ssl.SSLContext:
-    """TLS 1.2 at least; certificate and name are checked. (Not `create_default_context`: its
-    strictness differs by Python.)"""
+    """Return the settings of a handshake: TLS 1.2 at least; certificate and name are checked. (Not
+    `create_default_context`: its strictness differs by Python.)"""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
@@ -91,18 +93,16 @@ class TlsSocket:
         self._sock = sock
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
-        self._lock = (
-            threading.Lock()
-        )  # guards the three above; may be taken by who holds the next one
-        self._sends = (
-            threading.Lock()
-        )  # held from encrypting to sending, so that records leave in their order
+        # guards the three above; may be taken by who holds the next one
+        self._lock = threading.Lock()
+        # held from encrypting to sending, so that records leave in their order
+        self._sends = threading.Lock()
 
     def handshake(self, deadline: float) -> bytes:
         """Agree on keys by `deadline` of the monotonic clock; what the server has already said
         after that.
 
-        Raises OSError, or `NotTls` where something else answers.
+        Raise OSError, or `NotTls` where something else answers.
         """
         heard = False
         while True:
@@ -126,17 +126,18 @@ class TlsSocket:
             _limit(self._sock, deadline)
 
     def getpeercert(self) -> Mapping[str, Any]:
-        """The server's certificate as `ssl` tells it; after the handshake."""
+        """Return the server's certificate as `ssl` tells it; after the handshake."""
         return self._tls.getpeercert() or {}
 
     def fileno(self) -> int:
-        """For a selector. Readable means that bytes came, not that they make a whole record."""
+        """Return the number of the socket, for a selector. Readable means that bytes came, not that
+        they make a whole record."""
         return self._sock.fileno()
 
     def recv(self, size: int) -> bytes:
-        """All that one read of the socket gave, decrypted; b"" after the server's goodbye.
+        """Return all that one read of the socket gave, decrypted; b"" after the server's goodbye.
 
-        Raises `ssl.SSLWantReadError` where it was no whole record, and OSError where the stream
+        Raise `ssl.SSLWantReadError` where it was no whole record, and OSError where the stream
         ended without a goodbye: the rest was cut off, or somebody cut it off.
         """
         data = self._sock.recv(size)
@@ -144,9 +145,8 @@ class TlsSocket:
             if data:
                 self._incoming.write(data)
             try:
-                return self._decrypt() or self._tls.read(
-                    RECORD_BYTES
-                )  # b"" may stand for "nothing yet" and for "no more"
+                # b"" may stand for "nothing yet" and for "no more"
+                return self._decrypt() or self._tls.read(RECORD_BYTES)
             except ssl.SSLZeroReturnError:
                 return b""
             except ssl.SSLWantReadError:
@@ -156,11 +156,9 @@ class TlsSocket:
 
     def _decrypt(self) -> bytes:
         pieces: list[bytes] = []
-        try:
+        with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLZeroReturnError):
             while piece := self._tls.read(RECORD_BYTES):
                 pieces.append(piece)
-        except (ssl.SSLWantReadError, ssl.SSLZeroReturnError):
-            pass
         return b"".join(pieces)
 
     def sendall(self, data: bytes) -> None:
@@ -177,9 +175,8 @@ class TlsSocket:
     def shutdown(self, how: int) -> None:
         """End the connection without waiting; says goodbye first, so that the server knows nothing
         was cut off."""
-        if self._sends.acquire(
-            blocking=False
-        ):  # else: in the midst of a record, and what ends there is cut off
+        # Otherwise it is in the midst of a record, and what ends there is cut off.
+        if self._sends.acquire(blocking=False):
             try:
                 self._say_goodbye()
             except (OSError, ValueError):
@@ -190,10 +187,9 @@ class TlsSocket:
 
     def _say_goodbye(self) -> None:
         with self._lock:
-            try:
+            # It wants to wait for the goodbye of the server; we do not.
+            with contextlib.suppress(ssl.SSLError):
                 self._tls.unwrap()
-            except ssl.SSLError:
-                pass  # waits for the server's goodbye, for which we don't
             goodbye = self._outgoing.read()
         with selectors.DefaultSelector() as selector:
             selector.register(self._sock, selectors.EVENT_WRITE)
@@ -236,7 +232,7 @@ def secure(
     """Make the connected `sock` one of TLS, within `timeout` seconds, and what came already behind
     the handshake.
 
-    Raises `CannotConnect` with plain words; `sock` is the caller's to close.
+    Raise `CannotConnect` with plain words; `sock` is the caller's to close.
     """
     deadline = time.monotonic() + timeout
     try:
@@ -249,7 +245,8 @@ def secure(
     except TimeoutError as error:
         raise CannotConnect(
             f"{host} did not finish the TLS handshake on port {port} within {timeout:g} seconds.",
-            "Check that the port is the chat server's, and that the server was started with --certfile; then try again.",
+            "Check that the port is the chat server's, and that the server was started with "
+            "--certfile; then try again.",
         ) from error
     except ssl.SSLError as error:
         raise CannotConnect(
@@ -259,12 +256,13 @@ def secure(
     except (OSError, ValueError) as error:
         raise CannotConnect(
             f"{host} hung up during the TLS handshake on port {port}.",
-            "Check that the port is the chat server's, and that the server was started with --certfile; then try again.",
+            "Check that the port is the chat server's, and that the server was started with "
+            "--certfile; then try again.",
         ) from error
 
 
 def speaks_tls(host: str, port: int, seconds: float = LOOK_SECONDS) -> bool:
-    """Whether a server answers a TLS hello in TLS within some seconds, to tell why a plain
+    """Return whether a server answers a TLS hello in TLS within some seconds, to tell why a plain
     connection failed. Trusts nothing and sends nothing else."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -280,9 +278,8 @@ def speaks_tls(host: str, port: int, seconds: float = LOOK_SECONDS) -> bool:
 
 
 def _certificate_name(host: str) -> str:
-    return host.partition("%")[
-        0
-    ]  # an IPv6 address may name the interface, which no certificate knows
+    # an IPv6 address may name the interface, which no certificate knows
+    return host.partition("%")[0]
 
 
 def _no_tls(
@@ -298,15 +295,16 @@ def _no_tls(
         return CannotConnect(f"The server is full: {message}.", "Try again in a while.")
     return CannotConnect(
         f"The server on {host} port {port} speaks plain TCP, without TLS.",
-        "Ask the teacher: if the lines on the server's first screen have no --tls, leave it out here, too; nothing is encrypted then.",
+        "Ask the teacher: if the lines on the server's first screen have no --tls, leave it out "
+        "here, too; nothing is encrypted then.",
     )
 
 
 def _refusal(sock: socket.socket, data: bytes, deadline: float) -> tuple[str, str]:
-    """Code and message of a plain error packet; guesses of ours where none comes. Nothing of it is
+    """Read code and message of a plain error packet; both are "" where none comes. Nothing of it is
     certain: anybody may have sent it."""
     frames = FrameReader(RAW_READ_BYTES)
-    try:
+    with contextlib.suppress(OSError, ValueError, RecursionError, BadFrame):
         while data:
             frames.feed(data)
             payload = frames.next_frame()
@@ -314,8 +312,6 @@ def _refusal(sock: socket.socket, data: bytes, deadline: float) -> tuple[str, st
                 return code_and_message(as_object(json.loads(payload)), "error")
             _limit(sock, min(deadline, time.monotonic() + LOOK_SECONDS))
             data = sock.recv(RAW_READ_BYTES)
-    except (OSError, ValueError, RecursionError, BadFrame):
-        pass
     return "", ""
 
 
@@ -331,19 +327,24 @@ def _not_accepted(
     if code in _UNTRUSTED:
         return CannotConnect(
             f"The certificate of {host} is another than the one in {trust.cafile}.",
-            "Perhaps the teacher has made a new one: get that file. Otherwise somebody else answers there; don't log in.",
+            "Perhaps the teacher has made a new one: get that file. Otherwise somebody else "
+            "answers there; don't log in.",
         )
     if code in _OTHER_NAME:
         names = _names(trust, host, port)
         return CannotConnect(
-            f"The certificate of the server is not for {host}{f', but for {names}' if names else ''}.",
-            f"Use a name or address that it is for, or ask the teacher for a certificate that has {host}, too.",
+            "The certificate of the server is not for "
+            f"{host}{f', but for {names}' if names else ''}.",
+            "Use a name or address that it is for, or ask the teacher for a certificate that has "
+            f"{host}, too.",
         )
     if code in (_NOT_YET_VALID, _EXPIRED):
         state = "has expired" if code == _EXPIRED else "is not valid yet"
         return CannotConnect(
-            f"The certificate of {host} {state}; the clock of this machine says {time.strftime('%Y-%m-%d %H:%M')}.",
-            "Set the clock if it is wrong. If it is right, the teacher has to make a new certificate.",
+            f"The certificate of {host} {state}; the clock of this machine says "
+            f"{time.strftime('%Y-%m-%d %H:%M')}.",
+            "Set the clock if it is wrong. If it is right, the teacher has to make a new "
+            "certificate.",
         )
     return CannotConnect(
         f"The certificate of {host} can't be accepted: {error.verify_message}.",
@@ -352,8 +353,8 @@ def _not_accepted(
 
 
 def certificate_of(trust: Trust, host: str, port: int) -> Mapping[str, Any]:
-    """The server's certificate as `ssl` tells it, by a handshake of its own that checks all but the
-    name. Sends nothing else.
+    """Return the server's certificate as `ssl` tells it, by a handshake of its own that checks all
+    but the name. Sends nothing else.
 
     (`ssl` shows no certificate of a handshake that has failed.) Raises OSError or ValueError.
     """
@@ -368,7 +369,7 @@ def certificate_of(trust: Trust, host: str, port: int) -> Mapping[str, Any]:
 
 
 def _names(trust: Trust, host: str, port: int) -> str:
-    """The names in the server's certificate; "" where it can't be looked at."""
+    """Return the names in the server's certificate; "" where it can't be looked at."""
     try:
         found = certificate_of(trust, host, port)
     except (OSError, ValueError):

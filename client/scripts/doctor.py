@@ -40,7 +40,7 @@ TEXT: Final = "The doctor was here: ÄÖÜ 你好 🙂"
 
 @dataclass(frozen=True)
 class DoctorOptions:
-    """Whom to look at."""
+    """Which server to look at, and as whom."""
 
     host: str
     port: int
@@ -64,7 +64,7 @@ class Finding:
 
 
 def run(options: DoctorOptions, out: Output) -> int:
-    """Walk until a step fails; returns the exit status."""
+    """Walk until a step fails; return the exit status."""
     status = OK
     for finding in examine(options):
         failed = finding.status is not None
@@ -83,13 +83,14 @@ def run(options: DoctorOptions, out: Output) -> int:
         out.talk(
             "All is well."
             if options.password is not None
-            else "All is well up to the login. With -u NAME the doctor logs in, too, and says a message to itself."
+            else "All is well up to the login. With -u NAME the doctor logs in, too, and says a "
+            "message to itself."
         )
     return status
 
 
 def _text(finding: Finding) -> str:
-    """A finding as lines for people, the state in words."""
+    """Return a finding as lines for people, the state in words."""
     failed = finding.status is not None
     label = f"{'FAILED' if failed else 'ok'}"
     text = textwrap.fill(
@@ -109,7 +110,7 @@ def _text(finding: Finding) -> str:
 
 
 def examine(options: DoctorOptions) -> Iterator[Finding]:
-    """The findings, in the order of the steps; the last may be a failure."""
+    """Yield the findings, in the order of the steps; the last may be a failure."""
     try:
         addresses = _look_up(options)
         yield _named(options, addresses)
@@ -207,7 +208,10 @@ def _other_network(own: str, there: ipaddress.IPv4Address | ipaddress.IPv6Addres
         and there.is_private
         and here.packed[:2] != there.packed[:2]
     ):
-        return "The two look like addresses of different networks; machines of different networks often can't reach each other."
+        return (
+            "The two look like addresses of different networks; machines of different networks "
+            "often can't reach each other."
+        )
     return ""
 
 
@@ -225,7 +229,8 @@ def _reach(options: DoctorOptions, addresses: list[Any]) -> Finding:
         taken = (time.monotonic() - begun) * 1000
         return Finding(
             "tcp",
-            f"Port {options.port} of {visible(str(target[0]))} takes connections, after {taken:.0f} ms.",
+            f"Port {options.port} of {visible(str(target[0]))} takes connections, after "
+            f"{taken:.0f} ms.",
         )
     assert first is not None
     words = in_plain_words(first, options.host, options.port, options.timeout)
@@ -233,9 +238,12 @@ def _reach(options: DoctorOptions, addresses: list[Any]) -> Finding:
 
 
 def _hint(options: DoctorOptions, target: Any) -> str:
-    """What else could be meant, where nothing was reached."""
+    """Return what else could be meant, where nothing was reached."""
     if options.port != protocol.DEFAULT_PORT and _is_open(str(target[0]), protocol.DEFAULT_PORT):
-        return f"Something listens there on port {protocol.DEFAULT_PORT}, which is the usual one: try {visible(options.host)} without a port."
+        return (
+            f"Something listens there on port {protocol.DEFAULT_PORT}, which is the usual one: "
+            f"try {visible(options.host)} without a port."
+        )
     return ""
 
 
@@ -270,7 +278,8 @@ def _talk(options: DoctorOptions, chat: Connection) -> Iterator[Finding]:
             _failure(
                 "login",
                 error,
-                f"Check name and password. If {visible(options.user)} is on from another window: --take-over ends that session.",
+                f"Check name and password. If {visible(options.user)} is on from another window: "
+                "--take-over ends that session.",
             )
         ) from error
     yield Finding("login", f"{visible(session.chatid)} is logged in. {_limits(session.limits)}")
@@ -292,7 +301,8 @@ def _encryption(options: DoctorOptions) -> Finding:
         return Finding("tls", "Encrypted, and the certificate is trusted.")
     return Finding(
         "tls",
-        f"Encrypted; the certificate is trusted, for {visible(options.host)}, and ends in {left:.0f} days.",
+        f"Encrypted; the certificate is trusted, for {visible(options.host)}, and ends in "
+        f"{left:.0f} days.",
     )
 
 
@@ -316,7 +326,8 @@ def _say(chat: Connection) -> Iterator[Finding]:
         chat.delete_room(room)
     yield Finding(
         "message",
-        f"A message of {len(TEXT)} letters was counted alike and stored, in {taken * 1000:.0f} ms, in a private room that is deleted again.",
+        f"A message of {len(TEXT)} letters was counted alike and stored, in {taken * 1000:.0f} ms, "
+        "in a private room that is deleted again.",
     )
     if sent.timestamp is None:
         return
@@ -326,8 +337,10 @@ def _say(chat: Connection) -> Iterator[Finding]:
     else:
         yield Finding(
             "time",
-            f"The server's clock is {_span(abs(apart))} {'ahead of' if apart > 0 else 'behind'} this machine's.",
-            "Set the one that is wrong: messages carry the server's time, and certificates are checked by this machine's.",
+            f"The server's clock is {_span(abs(apart))} {'ahead of' if apart > 0 else 'behind'} "
+            "this machine's.",
+            "Set the one that is wrong: messages carry the server's time, and certificates are "
+            "checked by this machine's.",
         )
 
 

@@ -6,6 +6,7 @@ the main thread; progress comes from the thread that transfers, which is the sam
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -54,13 +55,12 @@ class Output:
 
     def talk(self, text: str) -> None:
         """Say a line to people; it is no loss where nobody reads it."""
-        try:
+        with contextlib.suppress(OSError, ValueError):
             print(text, file=self._stderr, flush=True)
-        except (OSError, ValueError):
-            pass
 
     def progress(self, verb: str, name: str) -> Callable[[int, int], None]:
-        """Return a function that shows how far a file is, in one line, where stderr is a terminal."""
+        """Return a function that shows how far a file is, in one line, where stderr is a
+        terminal."""
 
         def show(done: int, total: int) -> None:
             now = time.monotonic()

@@ -174,9 +174,8 @@ def _standard_input() -> str:
     for encoding in ("utf-8-sig", sys.stdin.encoding or "utf-8"):
         try:
             text = data.decode(encoding)
-            return (
-                text.replace("\r\n", "\n") if os.linesep == "\r\n" else text
-            )  # a pipe of that system ends lines so
+            # a pipe of that system ends lines so
+            return text.replace("\r\n", "\n") if os.linesep == "\r\n" else text
         except UnicodeDecodeError:
             pass
     raise WrongUse("standard input is no UTF-8 text")

@@ -59,7 +59,7 @@ class CatchUp:
     # --- At login, and what the user does ---
 
     def start(self, ask: Ask) -> None:
-        """Right after a login: what there is now was not missed."""
+        """Take note of what there is right after a login: it was not missed."""
         rooms = all_rooms(ask)
         with self._lock:
             self._start_at = {room.room_id: room.last_message_id for room in rooms}
@@ -74,19 +74,19 @@ class CatchUp:
                 self._files = found
 
     def forget(self) -> None:
-        """Another user logs in: nothing of the one before is theirs."""
+        """Forget everything: another user logs in."""
         with self._lock:
             self._start_at = self._files = None
             self._left.clear()
             self._marks.clear()
 
     def leave(self, room_id: str) -> None:
-        """The user does not want this room's messages."""
+        """Stop fetching this room's messages: the user does not want them."""
         with self._lock:
             self._left.add(room_id)
 
     def come(self, room_id: str) -> None:
-        """The user wants them (again)."""
+        """Fetch what is missed of this room again: the user wants it."""
         with self._lock:
             self._left.discard(room_id)
 
@@ -125,7 +125,8 @@ class CatchUp:
         self._page = PAGE
 
     def broke(self) -> None:
-        """The attempt to come back failed; what was kept back will be fetched by the next one."""
+        """Take note that the attempt to come back failed; what was kept back will be fetched by the
+        next one."""
         self._held = None
         self._page = max(5, self._page // 2)
 

@@ -55,7 +55,7 @@ class Outgoing:
         self.confirmed = False
 
     def wait(self, timeout: float = SEND_SECONDS) -> Outgoing:
-        """Wait until the message is stored. Raises the error that stopped it, or `ConnectionLost`
+        """Wait until the message is stored. Raise the error that stopped it, or `ConnectionLost`
         after `timeout` seconds."""
         if not self.done.wait(timeout):
             raise ConnectionLost(
@@ -66,7 +66,7 @@ class Outgoing:
         return self
 
     def snapshot(self) -> OwnMessage:
-        """The event that tells of the present state."""
+        """Return the event that tells of the present state."""
         return OwnMessage(
             self.transaction_id,
             self.room_id,
@@ -97,9 +97,8 @@ class OwnMessages:
         # halved by each loss, grown by each end: on a bad network few go out, but they get through
         self._window = MAX_IN_FLIGHT
         self._queued: deque[Outgoing] = deque()
-        self._sent: OrderedDict[str, Outgoing] = (
-            OrderedDict()
-        )  # by our transaction_id, oldest first
+        # by our transaction_id, oldest first
+        self._sent: OrderedDict[str, Outgoing] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._queued) + len(self._sent)
@@ -111,12 +110,12 @@ class OwnMessages:
         self._send()
 
     def begin(self, link: Link, chatid: str) -> None:
-        """A session is there: send what waits."""
+        """Take on a session, and send what waits."""
         self._link, self._chatid = link, chatid
         self._send()
 
     def lost(self) -> None:
-        """The link or the session is gone: what was not acknowledged waits for the next."""
+        """Keep what was not acknowledged for the next link: the present link or session is gone."""
         self._link = None
         self._window = max(1, self._window // 2)
         for message in reversed(list(self._sent.values())):
@@ -198,9 +197,9 @@ class OwnMessages:
     }
 
     def _find(self, packet: Mapping[str, Any], key: str, *, fresh: bool = False) -> Outgoing | None:
-        """The message that a packet speaks of. A server of the 24 packets alone names it by a key
-        of its own, or not at all: then it is the oldest that was sent, and is `fresh`: not yet
-        counted."""
+        """Return the message that a packet speaks of. A server of the 24 packets alone names it by
+        a key of its own, or not at all: then it is the oldest that was sent, and is `fresh`: not
+        yet counted."""
         if key in self._sent:
             return self._sent[key]
         request_id = packet.get("request_id")
@@ -214,7 +213,7 @@ class OwnMessages:
         )
 
     def _put_back(self, message: Outgoing) -> None:
-        """To the front of those that wait, to be started over."""
+        """Put a message to the front of those that wait, to be started over."""
         del self._sent[message.transaction_id]
         message.request_id = message.server_key = None
         message.confirmed = False
@@ -254,7 +253,7 @@ class OwnMessages:
 def differences_between(
     meant: Mapping[str, int], counted: Mapping[str, Any]
 ) -> list[LetterDifference]:
-    """The characters of which not as many were counted as were meant."""
+    """Return the characters of which not as many were counted as were meant."""
     if meant == counted:
         return []
     pairs = (
@@ -265,6 +264,6 @@ def differences_between(
 
 
 def letters_between(first: str, second: str) -> tuple[LetterDifference, ...]:
-    """The characters of which `second` has another number than `first`: `meant` is that of
+    """Return the characters of which `second` has another number than `first`: `meant` is that of
     `second`."""
     return tuple(differences_between(protocol.count_letters(second), protocol.count_letters(first)))

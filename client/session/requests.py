@@ -36,8 +36,8 @@ def all_pages(
     key: Callable[[Any], str],
     also: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> list[Any]:
-    """All items of the list `name` that comes in pages; `key` gives the word by which the page
-    after an item is asked for."""
+    """Return all items of the list `name` that comes in pages; `key` gives the word by which the
+    page after an item is asked for."""
     items: list[Any] = []
     more = dict(data)
     while True:
@@ -52,7 +52,7 @@ def all_pages(
 
 
 def all_rooms(ask: Callable[[str, Mapping[str, Any]], Mapping[str, Any]]) -> list[Room]:
-    """All rooms of the session's user, sorted by id."""
+    """Return all rooms of the session's user, sorted by id."""
     items = all_pages(
         ask, "get_rooms", {}, "rooms", lambda item: as_text(as_object(item).get("id"))
     )
@@ -62,7 +62,7 @@ def all_rooms(ask: Callable[[str, Mapping[str, Any]], Mapping[str, Any]]) -> lis
 def all_files(
     ask: Callable[[str, Mapping[str, Any]], Mapping[str, Any]], room_id: str
 ) -> list[SharedFile]:
-    """All files of a room, oldest first."""
+    """Return all files of a room, oldest first."""
     reply = ask("file_list_req", {"room_id": room_id})
     if "files" not in reply:
         names = as_text(reply.get("file_list"))
@@ -98,11 +98,11 @@ class Requests(abc.ABC):
         *,
         from_time: str | None = None,
         after_id: int | None = None,
-        before_id: int | None | Literal[False] = False,
+        before_id: int | Literal[False] | None = False,
         limit: int | None = None,
     ) -> Page:
-        """A page of a room's messages, oldest first. `before_id=None` is the newest page; without
-        anything, from the beginning."""
+        """Return a page of a room's messages, oldest first. `before_id=None` is the newest page;
+        without anything, from the beginning."""
         data: dict[str, Any] = {"room_id": room_id}
         if from_time is not None:
             data["from_time"] = from_time
@@ -121,11 +121,11 @@ class Requests(abc.ABC):
         return page
 
     def rooms(self) -> list[Room]:
-        """All rooms of this user, sorted by id."""
+        """Return all rooms of this user, sorted by id."""
         return all_rooms(self.request)
 
     def create_room(self, room_name: str, participants: Sequence[str] = ()) -> str:
-        """Make a private room with these members; returns its id."""
+        """Make a private room with these members; return its id."""
         reply = self.request(
             "create_room", {"room_name": room_name, "participants": list(participants)}
         )
@@ -156,12 +156,12 @@ class Requests(abc.ABC):
         self.request("delete_room", {"room_id": room_id})
 
     def room_users(self, room_id: str) -> tuple[str, ...]:
-        """The members of a room."""
+        """Return the members of a room."""
         items = all_pages(self.request, "get_room_users", {"room_id": room_id}, "users", str)
         return tuple(item for item in items if isinstance(item, str))
 
     def users(self) -> Users:
-        """All accounts, and who is on."""
+        """Return all accounts, and who is on."""
         online: list[Any] = []
         items = all_pages(
             self.request,
@@ -177,7 +177,7 @@ class Requests(abc.ABC):
         )
 
     def files(self, room_id: str) -> list[SharedFile]:
-        """The files of a room, oldest first."""
+        """Return the files of a room, oldest first."""
         return all_files(self.request, room_id)
 
     def _extended(self) -> bool:

@@ -15,14 +15,13 @@ from typing import Final, TextIO
 
 from client.terminal.console import understands_sequences
 
-CHOICES: Final = ("auto", "always", "never")
 Tone = Callable[[str], str]
 """A colour: gives a harmless text back with the sequences around it."""
 
 
 def wanted(choice: str, stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether to colour what goes to `stream`: `choice` is that of `--color`, and `auto` asks the
-    environment, then the stream.
+    """Return whether to colour what goes to `stream`: `choice` is that of `--color`, and `auto`
+    asks the environment, then the stream.
 
     `NO_COLOR` beats `CLICOLOR_FORCE` and `FORCE_COLOR` beat `CLICOLOR=0` beats whether `stream` is
     a terminal (no-color.org, bixense.com/clicolors).
@@ -53,39 +52,39 @@ class Palette:
         self.on = on
 
     def time(self, text: str) -> str:
-        """When something was said."""
+        """Colour the time at which something was said."""
         return self._paint("2", text)
 
     def name(self, text: str) -> str:
-        """Who said it: always the same colour for the same name."""
+        """Colour the name of who said it: the same name always has the same colour."""
         return self._paint(self._NAMES[zlib.crc32(text.encode()) % len(self._NAMES)], text)
 
     def good(self, text: str) -> str:
-        """Something is done."""
+        """Colour words about something that is done."""
         return self._paint("32", text)
 
     def bad(self, text: str) -> str:
-        """Something failed."""
+        """Colour words about something that failed."""
         return self._paint("1;31", text)
 
     def warn(self, text: str) -> str:
-        """Something needs patience."""
+        """Colour words about something that needs patience."""
         return self._paint("31", text)
 
     def quiet(self, text: str) -> str:
-        """Something to be read once."""
+        """Colour words that need to be read once only."""
         return self._paint("2", text)
 
     def strong(self, text: str) -> str:
-        """Something for this user in particular."""
+        """Make words stand out that are for this user in particular."""
         return self._paint("1", text)
 
     def mark(self, text: str) -> str:
-        """A few letters that are to be seen from afar."""
+        """Mark a few letters that are to be seen from afar."""
         return self._paint("1;7", text)
 
     def plain(self, text: str) -> str:
-        """No colour at all."""
+        """Return the text as it is."""
         return text
 
     def _paint(self, codes: str, text: str) -> str:

@@ -1,8 +1,8 @@
 """The commands of the line client: what is typed after a slash.
 
 Owns the table of commands, with usage and help, and what each does. Never reads or draws the screen
-itself: a `CommandContext` does. Runs in the thread that reads what is typed; a command may wait for the
-server.
+itself: a `CommandContext` does. Runs in the thread that reads what is typed; a command may wait for
+the server.
 """
 
 from __future__ import annotations
@@ -46,28 +46,28 @@ class CommandContext(Protocol):
         """Say something in this room."""
 
     def name_of(self, room_id: str) -> str:
-        """A room as people call it, harmless to show."""
+        """Return a room as people call it, harmless to show."""
 
     def find_room(self, word: str) -> str:
-        """The id of the room that is meant by a name, an id or a number of the last list."""
+        """Return the id of the room that is meant by a name, an id or a number of the last list."""
 
     def is_known(self, room_id: str) -> bool:
-        """Whether the room was listed, made, or spoken in."""
+        """Return whether the room was listed, made, or spoken in."""
 
     def room_count(self) -> int:
-        """How many rooms have a number."""
+        """Return how many rooms have a number."""
 
     def remember_rooms(self, rooms: list[Room]) -> None:
-        """The rooms, in the order of their numbers."""
+        """Remember the rooms, in the order of their numbers."""
 
     def unread_in_words(self, room_id: str) -> str:
-        """What in a room was not looked at; "" for nothing."""
+        """Return what in a room was not looked at; "" for nothing."""
 
     def remember_people(self, names: list[str]) -> None:
-        """Names that can be completed."""
+        """Remember names that can be completed."""
 
     def remember_files(self, names: list[str]) -> None:
-        """Names that can be completed."""
+        """Remember names that can be completed."""
 
     def enter(self, room_id: str, *, note: str = "") -> None:
         """Make this the room in which is spoken, and show the end of its history."""
@@ -94,10 +94,10 @@ class CommandContext(Protocol):
         """Show each packet from now on, `brief` or `full`, or none: `off`."""
 
     def packets_shown(self) -> str:
-        """How packets are shown."""
+        """Return how packets are shown: a word of `MODES`."""
 
     def status_lines(self) -> list[str]:
-        """What goes on in this client."""
+        """Return what goes on in this client, line by line."""
 
 
 class Quit(Exception):
@@ -118,10 +118,11 @@ class Command:
 
 
 def run_line(context: CommandContext, line: str) -> str | None:
-    """Do what a typed line asks for; returns the text to say in the room, or None where it was a
+    """Do what a typed line asks for; return the text to say in the room, or None where it was a
     command.
 
-    A line that begins with two slashes is text that begins with one. Errors are told on the context.
+    A line that begins with two slashes is text that begins with one. Errors are shown by the
+    context.
     """
     if not line.startswith("/"):
         return line
@@ -131,7 +132,8 @@ def run_line(context: CommandContext, line: str) -> str | None:
     command = COMMANDS.get(word.lower())
     if command is None:
         context.say(
-            f"There is no command /{visible(word)}. There are: {' '.join('/' + name for name in COMMANDS)}"
+            f"There is no command /{visible(word)}. There are: "
+            f"{' '.join('/' + name for name in COMMANDS)}"
         )
         return None
     try:
@@ -213,7 +215,8 @@ def _room(context: CommandContext, argument: str) -> None:
         count = context.room_count()
         there = "there is 1 room" if count == 1 else f"there are {count} rooms"
         raise WrongUse(
-            f"No room has the number {argument}; {there}: /rooms lists them, /join {argument} enters an open room of that name"
+            f"No room has the number {argument}; {there}: /rooms lists them, /join {argument} "
+            "enters an open room of that name"
         )
     context.enter(room_id)
 
@@ -269,8 +272,8 @@ def _msg(context: CommandContext, argument: str) -> None:
 
 
 def _is_room_of(two: list[str], room: Room) -> bool:
-    """Whether a room is that of these two: theirs alone, and called after them, which a club of two
-    members is not."""
+    """Return whether a room is that of these two: theirs alone, and called after them, which a club
+    of two members is not."""
     members = {protocol.fold_chatid(name) for name in room.member_names}
     is_theirs = members == {protocol.fold_chatid(name) for name in two}
     return is_theirs and protocol.fold_chatid(room.name) == protocol.fold_chatid(_name_for(two))
@@ -355,7 +358,8 @@ def _files(context: CommandContext, argument: str) -> None:
     context.say(
         "\n".join(
             [
-                f"Files of {context.name_of(context.room)} ({len(files)}); fetch one with /get NAME:",
+                f"Files of {context.name_of(context.room)} ({len(files)}); fetch one with /get "
+                "NAME:",
                 *lines,
             ]
         )
@@ -382,7 +386,8 @@ def _packets(context: CommandContext, argument: str) -> None:
     context.say(
         {
             "off": "Packets are not shown.",
-            "brief": "Each packet is shown in a line: direction, time, bytes, the four length bytes, action, transaction.",
+            "brief": "Each packet is shown in a line: direction, time, bytes, the four length "
+            "bytes, action, transaction.",
             "full": "Each packet is shown whole. Passwords and keys are hidden, long packets cut.",
         }[context.packets_shown()]
     )

@@ -79,8 +79,8 @@ class KnownNames:
 
 
 def completions(before: str, words: Words) -> list[str]:
-    """What may stand in place of the last word of `before`, sorted; only what a terminal can be
-    shown."""
+    """Return what may stand in place of the last word of `before`, sorted; only what a terminal can
+    be shown."""
     command, space, rest = before.partition(" ")
     kind = _TAKES.get(command.lower()) if space else "commands" if before.startswith("/") else None
     last = before.rpartition(" ")[2]
@@ -95,15 +95,15 @@ def completions(before: str, words: Words) -> list[str]:
 
 
 def _fitting(names: Iterable[str], typed: str, done: int) -> list[str]:
-    """Those that begin with what is typed, without the `done` characters that stand there already:
-    names may hold spaces."""
+    """Return those that begin with what is typed, without the `done` characters that stand there
+    already: names may hold spaces."""
     return sorted(
         {name[done:] for name in names if name.startswith(typed) and visible(name) == name}
     )[:MAX_FOUND]
 
 
 def _paths(typed: str) -> list[str]:
-    """The files and folders in the folder that `typed` names, in its own words."""
+    """Return the files and folders in the folder that `typed` names, in its own words."""
     folder, name = os.path.split(typed)
     try:
         found = [

@@ -13,19 +13,20 @@ _SEQUENCES: Final = 0x0004  # ENABLE_VIRTUAL_TERMINAL_PROCESSING
 
 
 def understands_sequences(stream: TextIO) -> bool:
-    """Whether the terminal behind `stream` understands VT sequences; on Windows they are switched
-    on, which old ones can't."""
+    """Return whether the terminal behind `stream` understands VT sequences; on Windows they are
+    switched on, which old ones can't."""
     if sys.platform != "win32":
         return True
     import ctypes
 
     try:
         return switch_sequences_on(ctypes.windll.kernel32, stream.fileno())
+    # a stream without a number; a Python without ctypes' Windows part
     except (
         OSError,
         ValueError,
         AttributeError,
-    ):  # a stream without a number; a Python without ctypes' Windows part
+    ):
         return False
 
 

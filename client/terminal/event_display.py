@@ -10,6 +10,7 @@ can't begin a row.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import threading
@@ -83,7 +84,7 @@ class EventDisplay:
         )
 
     def name_of(self, room_id: str) -> str:
-        """A room as people call it, harmless to show."""
+        """Return a room as people call it, harmless to show."""
         return self.rooms.name_of(room_id)
 
     def take_refused(self) -> events.OwnMessage | None:
@@ -123,7 +124,7 @@ class EventDisplay:
         self._quitting.set()
 
     def _tick(self, now: float) -> None:
-        """What time brings by itself; cheap where nothing is due."""
+        """Do what time brings by itself; cheap where nothing is due."""
         if now < self._next_tick:
             return
         self._next_tick = now + TICK_SECONDS
@@ -166,10 +167,9 @@ class EventDisplay:
         is_talk = bool(typed.strip()) and (not typed.startswith("/") or typed.startswith("//"))
         if changed and is_talk and now - self._told_typing_at >= TYPING_PAUSE_SECONDS:
             self._told_typing_at = now
-            try:
+            # the connection is going; nobody needs to know that we type
+            with contextlib.suppress(ChatError):
                 self._chat.typing(self.room)
-            except ChatError:
-                pass  # the connection is going; nobody needs to know that we type
 
     # --- Each event ---
 
@@ -200,7 +200,8 @@ class EventDisplay:
         self.names.add_file(event.file_path)
         name, room = visible(event.file_path), self.name_of(event.room_id)
         self.say(
-            f"{visible(event.sender)} put the file {name} ({size_in_words(event.file_size)}) into {room}; "
+            f"{visible(event.sender)} put the file {name} ({size_in_words(event.file_size)}) into "
+            f"{room}; "
             f"fetch it there with /get {name}"
         )
 
@@ -238,7 +239,8 @@ class EventDisplay:
             )
         elif not self._screen.can_replace:
             self.say(
-                f"Attempt {event.attempt} in {event.retry_seconds:g} seconds: {visible(event.reason)}"
+                f"Attempt {event.attempt} in {event.retry_seconds:g} seconds: "
+                f"{visible(event.reason)}"
             )
         self._next_tick = 0.0
 
@@ -257,7 +259,8 @@ class EventDisplay:
         self._screen.notice("", "retry")
         self.say(f"You are logged out: {visible(event.reason)}", self._palette.bad)
         self.say(
-            "Your place was taken by another session with your name, or your password was changed. This client does not "
+            "Your place was taken by another session with your name, or your password was changed. "
+            "This client does not "
             "take it back by itself: type /login to log in again, or /quit."
         )
 

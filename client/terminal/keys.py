@@ -8,6 +8,7 @@ the keys.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import os
 import select
 import sys
@@ -40,11 +41,11 @@ class Keys(Protocol):
         """From now on keys are taken, and the terminal does not show them by itself."""
 
     def next_key(self) -> str:
-        """Wait for a key: a character, or a key's name as `left`; "" for an unknown one. Raises
+        """Wait for a key: a character, or a key's name as `left`; "" for an unknown one. Raise
         `EOFError` at the end."""
 
     def end(self) -> None:
-        """The terminal edits lines by itself again."""
+        """Give the terminal back as it was before `begin`."""
 
 
 class Echo:
@@ -54,29 +55,26 @@ class Echo:
     def __init__(self, stdin: TextIO) -> None:
         self._number: int | None = None
         if sys.platform != "win32":
-            try:
+            with contextlib.suppress(OSError, ValueError):
                 self._number = stdin.fileno() if stdin.isatty() else None
-            except (OSError, ValueError):
-                pass
 
     def set(self, on: bool) -> None:
         """Switch it; what was typed ahead is kept."""
         if sys.platform != "win32" and self._number is not None:
             import termios
 
-            try:
+            # the terminal was closed; who reads it will hear so
+            with contextlib.suppress(termios.error):
                 settings = termios.tcgetattr(self._number)
                 settings[3] = settings[3] | termios.ECHO if on else settings[3] & ~termios.ECHO
                 termios.tcsetattr(self._number, termios.TCSADRAIN, settings)
-            except termios.error:
-                pass  # the terminal was closed; who reads it will hear so
 
 
 class ConsoleKeys:
     """The keys of a Windows console."""
 
     def begin(self) -> None:
-        """Nothing to do: `msvcrt` sets up the console for each key."""
+        """Do nothing: `msvcrt` sets up the console for each key."""
 
     def next_key(self) -> str:
         """Wait for a key."""
@@ -87,7 +85,7 @@ class ConsoleKeys:
         return name_key(msvcrt.getwch)
 
     def end(self) -> None:
-        """Nothing to do."""
+        """Do nothing: there is nothing to give back."""
 
 
 class TerminalKeys:
@@ -109,7 +107,7 @@ class TerminalKeys:
             tty.setcbreak(self._number, termios.TCSADRAIN)
 
     def end(self) -> None:
-        """As it was before `begin`."""
+        """Give the terminal back as it was before `begin`."""
         if sys.platform != "win32" and self._before is not None:
             import termios
 
@@ -130,7 +128,7 @@ class TerminalKeys:
                 return character
 
     def _waits(self) -> bool:
-        """Whether more comes at once, as after the first byte of a sequence."""
+        """Return whether more comes at once, as after the first byte of a sequence."""
         return bool(select.select([self._number], [], [], ESCAPE_SECONDS)[0])
 
 
@@ -211,7 +209,7 @@ class LineEditor:
         self._at = len(self._history)
 
     def press(self, key: str, *, keep: bool = True) -> str | None:
-        """Do what a key does; returns the line where it is finished, kept in the history where
+        """Do what a key does; return the line where it is finished, kept in the history where
         `keep`. Ctrl-C raises `KeyboardInterrupt`, Ctrl-D or Ctrl-Z on an empty line `EOFError`."""
         self.choices = []
         self._tabs = self._tabs + 1 if key == "\t" else 0
@@ -307,7 +305,7 @@ class LineEditor:
         found = self.complete(self.text[: self.cursor])
         if not found:
             return
-        new = os.path.commonprefix(found)
+        new = os.path.commonprefix(found)  # noqa: RUF071 (words, of which it is right)
         if len(found) == 1 and not new.endswith(("/", "\\")):
             new += " "
         if self._tabs > 1 and len(found) > 1:

@@ -1,13 +1,14 @@
 """The line client: type to talk, with commands after a slash.
 
 Owns the course of the dialogue: what is typed, which room is spoken in, the way from the login to
-the goodbye. What is shown of events is `client.terminal.event_display`'s, the screen `client.terminal.screens`'s, the network
-`client.connection`'s. Three threads: the one that reads what is typed, "chat-screen", which shows
-events, and "chat-transfer".
+the goodbye. What is shown of events is `client.terminal.event_display`'s, the screen
+`client.terminal.screens`'s, the network `client.connection`'s. Three threads: the one that reads
+what is typed, "chat-screen", which shows events, and "chat-transfer".
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
@@ -58,8 +59,8 @@ class Options:
 def connection_for(
     host: str, port: int, *, tls: bool = False, cafile: str | None = None
 ) -> Connection:
-    """A connection for somebody at a keyboard: told who types, and which files came meanwhile.
-    Raises as `Connection` does."""
+    """Return a connection for somebody at a keyboard: told who types, and which files came
+    meanwhile. Raise as `Connection` does."""
     return Connection(
         host, port, features=("events", "typing"), watch_files=True, tls=tls, cafile=cafile
     )
@@ -107,7 +108,7 @@ class LineClient:
     # --- From the beginning to the end ---
 
     def run(self) -> int:
-        """Talk until the user goes; returns the exit status."""
+        """Talk until the user goes; return the exit status."""
         try:
             self.chat.connect()
             status = (
@@ -124,7 +125,8 @@ class LineClient:
             if self._screen.is_terminal:
                 return OK
             print(
-                "Nobody is logged in: the input ended before that. Without a terminal: -u NAME --password-file FILE.",
+                "Nobody is logged in: the input ended before that. Without a terminal: -u NAME "
+                "--password-file FILE.",
                 file=sys.stderr,
             )
             return LOGIN_REFUSED
@@ -162,7 +164,7 @@ class LineClient:
         return status
 
     def _read_lines(self) -> int:
-        """Do what is typed until the end; returns the exit status."""
+        """Do what is typed until the end; return the exit status."""
         while not self._screen.broken:
             try:
                 line = self._screen.read_line(f"[{self.name_of(self.room)}] ")
@@ -222,10 +224,8 @@ class LineClient:
         ):
             return
         if self.chat.online:
-            try:
+            with contextlib.suppress(ChatError):  # then the key dies by itself after a day
                 self.chat.request("logout", timeout=2.0)
-            except ChatError:
-                pass  # then the key dies by itself after a day
 
     # --- Logging in ---
 
@@ -244,7 +244,7 @@ class LineClient:
         return True
 
     def _log_in(self, user: str | None, password: str | None) -> int:
-        """Returns an exit status."""
+        """Ask for what is not given, and log in; return an exit status."""
         if not self._login.run(user, password, take_over=self._options.take_over):
             return LOGIN_REFUSED
         self._logged_in()
@@ -272,13 +272,12 @@ class LineClient:
         if session is None:  # the server has ended it already; the event says why
             return
         self.say(
-            f"You are {visible(session.chatid)} on {visible(self.chat.host)} port {self.chat.port}. Type to talk, /help for help."
+            f"You are {visible(session.chatid)} on {visible(self.chat.host)} port "
+            f"{self.chat.port}. Type to talk, /help for help."
         )
         if session.extended:
-            try:
+            with contextlib.suppress(ChatError):  # their names come with /rooms
                 self.display.rooms.remember(self.chat.rooms())
-            except ChatError:
-                pass  # their names come with /rooms
             unread = self.display.rooms.all_unread()
             if unread:
                 self.say(f"Waiting for you: {', '.join(unread)}.")
@@ -287,31 +286,31 @@ class LineClient:
     # --- Rooms ---
 
     def find_room(self, word: str) -> str:
-        """The id of the room that is meant by a name, an id or a number of the last list."""
+        """Return the id of the room that is meant by a name, an id or a number of the last list."""
         return self.display.rooms.find(word)
 
     def is_known(self, room_id: str) -> bool:
-        """Whether the room was listed, made, or spoken in."""
+        """Return whether the room was listed, made, or spoken in."""
         return self.display.rooms.is_known(room_id)
 
     def room_count(self) -> int:
-        """How many rooms have a number."""
+        """Return how many rooms have a number."""
         return len(self.display.rooms.all())
 
     def remember_rooms(self, rooms: list[Room]) -> None:
-        """The rooms, in the order of their numbers."""
+        """Remember the rooms, in the order of their numbers."""
         self.display.rooms.remember(rooms)
 
     def unread_in_words(self, room_id: str) -> str:
-        """What in a room was not looked at; "" for nothing."""
+        """Return what in a room was not looked at; "" for nothing."""
         return self.display.rooms.unread_in_words(room_id)
 
     def remember_files(self, names: list[str]) -> None:
-        """Names that can be completed."""
+        """Remember names that can be completed."""
         self.display.names.set_files(names)
 
     def remember_people(self, names: list[str]) -> None:
-        """Names that can be completed."""
+        """Remember names that can be completed."""
         for name in names:
             self.display.names.meet(name)
 
@@ -329,7 +328,8 @@ class LineClient:
         except ChatError as error:
             if getattr(error, "code", "") == "room_not_found" and not room_id.startswith("p-"):
                 self.say(
-                    "There is no such room yet: the first message that you type makes it. /rooms lists those that there are."
+                    "There is no such room yet: the first message that you type makes it. /rooms "
+                    "lists those that there are."
                 )
             else:
                 self.say(f"There is no history: {visible(str(error))}")
@@ -376,13 +376,14 @@ class LineClient:
         self.chat.trace_packets(None if mode == "off" else self._packets)
 
     def packets_shown(self) -> str:
-        """How packets are shown."""
+        """Return how packets are shown: a word of `MODES`."""
         return self._packets.mode
 
     def status_lines(self) -> list[str]:
-        """What goes on in this client."""
+        """Return what goes on in this client, line by line."""
         session = self.chat.session
-        where = f"{visible(self.chat.host)} port {self.chat.port}, {'encrypted' if self.chat.encrypted else 'not encrypted'}"
+        encrypted = "encrypted" if self.chat.encrypted else "not encrypted"
+        where = f"{visible(self.chat.host)} port {self.chat.port}, {encrypted}"
         try:
             answer = (
                 f"answers in {self.chat.ping() * 1000:.1f} ms"
@@ -408,7 +409,9 @@ class LineClient:
         return [
             f"Server {where}: {answer}.{kind}",
             f"You are {who}.{features}",
-            f"You speak in {self.name_of(self.room)}; {rooms} rooms known, unread: {', '.join(unread) or 'nothing'}.",
-            f"Own messages on their way: {self.chat.pending}. Packets shown: {self.packets_shown()}.",
+            f"You speak in {self.name_of(self.room)}; {rooms} rooms known, unread: "
+            f"{', '.join(unread) or 'nothing'}.",
+            f"Own messages on their way: {self.chat.pending}. Packets shown: "
+            f"{self.packets_shown()}.",
             self._transfers.status(),
         ]

@@ -65,12 +65,13 @@ class LoginDialogue:
             self._say("Please type login or register.")
 
     def _takes_over(self) -> bool:
-        """Whether the next attempt is to end another session. Only the words offered are taken:
+        """Ask whether the next attempt is to end another session. Only the words offered are taken:
         many type the password again here."""
         while True:
             answer = (
                 self._screen.ask(
-                    "Try again, or take the place of a session of yours that is still open? [try/take] "
+                    "Try again, or take the place of a session of yours that is still open? "
+                    "[try/take] "
                 )
                 .strip()
                 .lower()
@@ -82,8 +83,8 @@ class LoginDialogue:
             self._say("Please type try or take; the password is asked for after that.")
 
     def _ask_password(self, new: bool) -> str | None:
-        """A password, typed twice where it is new; None, after saying why, where there is none to
-        go on with."""
+        """Ask for a password, twice where it is new; return None, after saying why, where there is
+        none to go on with."""
         secret = self._screen.ask_hidden("Password: ")
         problem = protocol.password_problem(secret)
         if problem is not None:

@@ -41,8 +41,8 @@ class PacketView:
 
 
 def in_words(direction: str, payload: bytes, *, full: bool, at: float | None = None) -> str:
-    """A frame in one line, and its packet below where `full`; harmless, without secrets. `at` is
-    the time, now unless given."""
+    """Return a frame in one line, and its packet below where `full`; harmless, without secrets.
+    `at` is the time, now unless given."""
     moment = time.time() if at is None else at
     clock = f"{time.strftime('%H:%M:%S', time.localtime(moment))}.{int(moment % 1 * 1000):03d}"
     length = len(payload).to_bytes(4, "big").hex(" ")
@@ -58,7 +58,7 @@ def in_words(direction: str, payload: bytes, *, full: bool, at: float | None = N
 
 
 def _what(packet: Mapping[str, Any]) -> str:
-    """Action, status and transaction."""
+    """Return action, status and transaction."""
     words = [visible(str(packet.get("action"))[:64])]
     data = packet.get("data")
     transaction = data.get("transaction_id") if isinstance(data, dict) else None
@@ -72,14 +72,15 @@ def _what(packet: Mapping[str, Any]) -> str:
 
 
 def _below(packet: Mapping[str, Any]) -> str:
-    """The packet, indented; what fits into a row stands in one."""
+    """Return the packet, indented; what fits into a row stands in one."""
     text = "\n".join(_rows(_hidden(packet), "", "", 1))
     cut = f"\n... and {len(text) - MAX_SHOWN} characters more" if len(text) > MAX_SHOWN else ""
     return "\n".join(f"    {visible(row)}" for row in (text[:MAX_SHOWN] + cut).split("\n"))
 
 
 def _rows(value: Any, before: str, after: str, least: int) -> list[str]:
-    """A value as JSON, in one row where it is short, but opened for `least` levels in any case."""
+    """Return a value as JSON, in one row where it is short, but opened for `least` levels in any
+    case."""
     text = json.dumps(value, ensure_ascii=False)
     if (
         not isinstance(value, (dict, list))
@@ -98,7 +99,7 @@ def _rows(value: Any, before: str, after: str, least: int) -> list[str]:
 
 
 def _hidden(value: Any, key: str = "") -> Any:
-    """The value without secrets, and without the bulk of a file."""
+    """Return the value without secrets, and without the bulk of a file."""
     if any(secret in key.casefold() for secret in _SECRETS):
         return "(hidden)"
     if isinstance(value, dict):

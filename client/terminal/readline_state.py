@@ -30,9 +30,10 @@ class ReadlineState:
             pass  # then nobody knows
 
     def cursor(self) -> int | None:
-        """The cursor's place in the line, in bytes; None where it can't be had."""
+        """Return the cursor's place in the line, in bytes; None where it can't be had."""
         return None if self._point is None else int(self._point.value)
 
     def is_finished(self) -> bool:
-        """Whether Enter was pressed, so that the screen's cursor stands below the line already."""
+        """Return whether Enter was pressed, so that the screen's cursor stands below the line
+        already."""
         return self._done is not None and bool(self._done.value)

@@ -26,11 +26,11 @@ class RoomList:
         self._named: Counter[str] = Counter()  # those of them that name the user
 
     def remember(self, rooms: Sequence[Room]) -> None:
-        """The list that the server has just given; its counts are taken for rooms that are new
+        """Take the list that the server has just given; its counts are taken for rooms that are new
         here.
 
-        Later only what arrives is counted: for the server a message is read when
-        this client has it, for its user when the room is entered.
+        Later only what arrives is counted: for the server a message is read when this client has
+        it, for its user when the room is entered.
         """
         with self._lock:
             self._rooms = list(rooms)
@@ -40,7 +40,7 @@ class RoomList:
                     self._unread[room.room_id] = max(room.unread, self._unread[room.room_id])
 
     def begin(self, room_id: str, name: str) -> None:
-        """A room was made or has another name; its number, if it has one, stays."""
+        """Take note that a room was made or has another name; its number, if it has one, stays."""
         with self._lock:
             new = Room(
                 room_id, name, None, room_id.startswith(protocol.PRIVATE_ROOM_PREFIX), 0, 0, 0
@@ -53,20 +53,20 @@ class RoomList:
             self._rooms.append(new)
 
     def arrived(self, room_id: str, *, names_user: bool) -> None:
-        """A message came into a room that is not being looked at."""
+        """Take note of a message in a room that is not being looked at."""
         with self._lock:
             self._unread[room_id] += 1
             self._named[room_id] += names_user
 
     def looked_at(self, room_id: str) -> int:
-        """The room is entered; returns how much was unread."""
+        """Take note that the room is entered; return how much was unread."""
         with self._lock:
             self._counted.add(room_id)
             self._named.pop(room_id, None)
             return self._unread.pop(room_id, 0)
 
     def forget(self) -> None:
-        """Another user logs in."""
+        """Forget everything: another user logs in."""
         with self._lock:
             self._rooms.clear()
             self._counted.clear()
@@ -74,19 +74,19 @@ class RoomList:
             self._named.clear()
 
     def all(self) -> list[Room]:
-        """The rooms in the order of their numbers."""
+        """Return the rooms in the order of their numbers."""
         with self._lock:
             return list(self._rooms)
 
     def name_of(self, room_id: str) -> str:
-        """A room as people call it, harmless to show."""
+        """Return a room as people call it, harmless to show."""
         with self._lock:
             names = [room.name for room in self._rooms if room.room_id == room_id]
         return visible(names[0] if names else room_id)
 
     def find(self, word: str) -> str:
-        """The id of the room that is meant by an id, a name or a number; a word that means none is
-        given back."""
+        """Return the id of the room that is meant by an id, a name or a number; a word that means
+        none is given back."""
         rooms = self.all()
         for room in rooms:
             if room.room_id == word:
@@ -99,7 +99,7 @@ class RoomList:
         return word
 
     def is_known(self, room_id: str) -> bool:
-        """Whether the room was listed, made, looked at, or something came from it."""
+        """Return whether the room was listed, made, looked at, or something came from it."""
         with self._lock:
             return (
                 room_id in self._counted
@@ -108,7 +108,7 @@ class RoomList:
             )
 
     def number_of(self, room_id: str) -> int | None:
-        """By which number the room can be called; None where it has none."""
+        """Return by which number the room can be called; None where it has none."""
         with self._lock:
             return next(
                 (number for number, room in enumerate(self._rooms, 1) if room.room_id == room_id),
@@ -116,13 +116,13 @@ class RoomList:
             )
 
     def unread_in_words(self, room_id: str) -> str:
-        """As `3 unread, 1 to you`; "" where there is nothing."""
+        """Return what is unread, as `3 unread, 1 to you`; "" where there is nothing."""
         with self._lock:
             count, named = self._unread[room_id], self._named[room_id]
         return "" if not count else f"{count} unread" + (f", {named} to you" if named else "")
 
     def all_unread(self) -> list[str]:
-        """Each room with something unread, as `maths (3 unread)`."""
+        """Return each room with something unread, as `maths (3 unread)`."""
         with self._lock:
             known = [room.room_id for room in self._rooms]
             room_ids = [*known, *(room_id for room_id in self._unread if room_id not in known)]

@@ -39,7 +39,7 @@ Complete = Callable[[str], list[str]]
 
 
 def open_screen() -> PlainScreen:
-    """The best screen for where standard input and output go."""
+    """Return the best screen for where standard input and output go."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return PlainScreen(sys.stdin, sys.stdout)
     if os.environ.get("TERM") == "dumb" or not understands_sequences(sys.stdout):
@@ -57,8 +57,10 @@ def open_screen() -> PlainScreen:
 
 
 def locale_reads_as(encoding: str) -> bool:
-    """Whether the locale, by which readline goes, means the same characters as Python does, which
-    says UTF-8 where it is C."""
+    """Return whether the locale, by which readline goes, means the same characters as Python does,
+    which says UTF-8 where it is C."""
+    if sys.platform == "win32":
+        return False
     try:
         return codecs.lookup(locale.nl_langinfo(locale.CODESET)) == codecs.lookup(encoding)
     except (AttributeError, LookupError):
@@ -77,9 +79,8 @@ class PlainScreen:
     def __init__(self, stdin: TextIO, stdout: TextIO) -> None:
         self._stdin = stdin
         self._stdout = stdout
-        self._lock = (
-            threading.Lock()
-        )  # held while something is written; guards the fields of the subclasses
+        # held while something is written; guards the fields of the subclasses
+        self._lock = threading.Lock()
         self.broken = False
         """Whether nobody reads our output any more."""
 
@@ -96,7 +97,7 @@ class PlainScreen:
         """Ring the bell, where there is one."""
 
     def ask(self, question: str) -> str:
-        """Ask for a line; raises `EOFError` at the end of input."""
+        """Ask for a line; raise `EOFError` at the end of input."""
         return self.read_line(question)
 
     def ask_hidden(self, question: str) -> str:
@@ -104,18 +105,18 @@ class PlainScreen:
         return self.read_line(question)
 
     def read_line(self, prompt: str) -> str:
-        """The next line, without its end; raises `EOFError` at the end of input."""
+        """Return the next line, without its end; raise `EOFError` at the end of input."""
         line = self._stdin.readline()
         if not line:
             raise EOFError
         return line.rstrip("\r\n")
 
     def typed(self) -> str:
-        """What stood in the line that Ctrl-C has just broken off."""
+        """Return what stood in the line that Ctrl-C has just broken off."""
         return ""
 
     def being_typed(self) -> str:
-        """What stands in the line that is being typed; "" where nobody knows."""
+        """Return what stands in the line that is being typed; "" where nobody knows."""
         return ""
 
     def complete_with(self, complete: Complete) -> None:
@@ -128,7 +129,9 @@ class PlainScreen:
         try:
             self._stdout.write(text)
             self._stdout.flush()
-        except OSError:  # a pipe that nobody reads (EPIPE, on Windows EINVAL), or a terminal that was closed (EIO)
+        except OSError:
+            # A pipe that nobody reads (EPIPE, on Windows EINVAL), or a terminal that was closed
+            # (EIO).
             self.broken = True
 
 
@@ -160,13 +163,13 @@ class _Terminal(PlainScreen):
         return columns or 80  # a terminal may not know its size
 
     def _rows(self, text: str, columns: int) -> list[str]:
-        """The text in rows, never as wide as the terminal: some go to the next row at the last
-        column, others wait."""
+        """Return the text in rows, never as wide as the terminal: some go to the next row at the
+        last column, others wait."""
         return [row for line in self._as_shown(text).split("\n") for row in wrap(line, columns - 1)]
 
     def _as_shown(self, text: str) -> str:
-        """With what stands for the characters that this terminal's encoding lacks, so that they are
-        measured right."""
+        """Return the text with what stands for the characters that this terminal's encoding lacks,
+        so that they are measured right."""
         encoding = getattr(self._stdout, "encoding", None) or "utf-8"
         return (
             text if text.isascii() else text.encode(encoding, "backslashreplace").decode(encoding)
@@ -271,14 +274,14 @@ class _RedrawingScreen(_Terminal):
                 self._deferred = []
 
     def _raw_line(self) -> str:
-        """What has been typed so far."""
+        """Return what has been typed so far."""
         raise NotImplementedError
 
     def _raw_before_cursor(self) -> str:
         return self._raw_line()
 
     def _is_finished(self) -> bool:
-        """Whether Enter was pressed and the prompt is about to be taken for gone."""
+        """Return whether Enter was pressed and the prompt is about to be taken for gone."""
         return False
 
     def _line(self) -> str:
@@ -288,7 +291,7 @@ class _RedrawingScreen(_Terminal):
         return self._as_shown(visible(self._raw_before_cursor()))
 
     def _taken_away(self, columns: int) -> str:
-        """The sequence that clears notices, prompt and the typed line, from where the cursor
+        """Return the sequence that clears notices, prompt and the typed line, from where the cursor
         stands."""
         rows = end_of(self._prompt + self._before_cursor(), columns)[0] + self._standing
         self._standing = 0
@@ -300,9 +303,8 @@ class _RedrawingScreen(_Terminal):
         at = end_of(self._prompt + self._before_cursor(), columns)
         if text and not end[1]:
             text += " \r"  # at the last column a terminal stays in the row until something follows
-        if (
-            at != end
-        ):  # up and to the column: one step left at a time would stop at the beginning of a row
+        # up and to the column: one step left at a time would stop at the beginning of a row
+        if at != end:
             up = f"\x1b[{end[0] - at[0]}A" if end[0] > at[0] else ""
             text += up + "\r" + (f"\x1b[{at[1]}C" if at[1] else "")
         rows = [row for notice in self._notices.values() for row in self._rows(notice, columns)]
@@ -332,9 +334,8 @@ class ReadlineScreen(_RedrawingScreen):
     def read_line(self, prompt: str) -> str:
         line = self._read(prompt)
         if self._keeps_history and line.strip() and line != self._last:
-            with contextlib.suppress(
-                UnicodeError
-            ):  # what the locale does not know can't be fetched back, but it is said all the same
+            # what the locale does not know can't be fetched back, but it is said all the same
+            with contextlib.suppress(UnicodeError):
                 self._library.add_history(line)
             self._last = line
         return line
@@ -445,7 +446,7 @@ class KeyScreen(_RedrawingScreen):
             return line
 
     def _choices(self, columns: int) -> str:
-        """The words among which a second Tab could not decide, in rows above the line."""
+        """Return the words among which a second Tab could not decide, in rows above the line."""
         if not self._editor.choices:
             return ""
         self._key = ""
@@ -454,7 +455,7 @@ class KeyScreen(_RedrawingScreen):
         )
 
     def _end_line(self) -> None:
-        """A line is broken off: leave the cursor at its end, as readline does."""
+        """Leave the cursor at the end of a line that is broken off, as readline does."""
         with self._lock:
             if self._reading:
                 self._write(self._taken_away(self._columns()) + self._prompt + self._line())

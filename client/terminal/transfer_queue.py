@@ -85,7 +85,7 @@ class Transfers:
             time.sleep(0.02)
 
     def status(self) -> str:
-        """The running job in a line."""
+        """Return the running job in a line."""
         with self._lock:
             if self._running is None:
                 return "No file is being sent or fetched."
@@ -116,7 +116,10 @@ class Transfers:
     def _do(self, job: Job, cancel: threading.Event, progress: Progress) -> str:
         if job.kind == "send":
             sent = upload(self._chat, job.room, job.what, progress=progress, cancel=cancel)
-            return f"{visible(sent.stored_as)} is sent, {size_in_words(sent.size)}, SHA-256 {sent.sha256[:16]}... agrees."
+            return (
+                f"{visible(sent.stored_as)} is sent, {size_in_words(sent.size)}, "
+                f"SHA-256 {sent.sha256[:16]}... agrees."
+            )
         path = download(
             self._chat, job.room, job.what, self._folder, progress=progress, cancel=cancel
         )
@@ -156,7 +159,7 @@ class Progress:
             self._screen.show("* " + self.text(self._job))
 
     def text(self, job: Job) -> str:
-        """Bytes, rate and time left in words."""
+        """Return bytes, rate and time left in words."""
         verb = "Sending" if job.kind == "send" else "Fetching"
         percent = (
             self._done * 100 // self._total
@@ -165,7 +168,8 @@ class Progress:
             if self._begin is not None
             else 0
         )
-        text = f"{verb} {visible(job.name)}: {percent} %, {size_in_words(self._done)} of {size_in_words(self._total)}"
+        sizes = f"{size_in_words(self._done)} of {size_in_words(self._total)}"
+        text = f"{verb} {visible(job.name)}: {percent} %, {sizes}"
         seconds = time.monotonic() - self._begin if self._begin is not None else 0.0
         moved = self._done - self._first
         if seconds > 0.5 and moved:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from client.base.text import cells, end_of, shorten, visible, wrap
+from client.base.text import cells, end_of, visible, wrap
 from client.terminal import colours, console
 from client.terminal.colours import Palette, wanted
 
@@ -79,7 +79,6 @@ def test_colours_need_no_columns_and_are_never_torn() -> None:
         "12:00 one two three four five six", 16
     )
     assert "".join(rows).count("\x1b[1m") == "".join(rows).count("\x1b[0m") == 1
-    assert shorten(painted, 7) == "\x1b[1mone two\x1b[0m"
     assert end_of(painted, 10) == (2, 7)
 
 
@@ -100,7 +99,6 @@ def test_colours_need_no_columns_and_are_never_torn() -> None:
 )
 def test_a_terminals_columns_are_counted(text: str, columns: int) -> None:
     assert cells(text) == columns
-    assert shorten(text + "x" * 9, columns) == text
 
 
 def test_a_wide_character_that_does_not_fit_goes_to_the_next_row() -> None:

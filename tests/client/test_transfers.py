@@ -12,7 +12,7 @@ import pytest
 from support.client_fakes import FakeServer, Packet, Peer, good
 
 from client import transfers
-from client.base.text import local_file_name, numbered, shorten, size_in_words, visible, wrap
+from client.base.text import local_file_name, numbered, size_in_words, visible, wrap
 from client.connection import Connection
 from client.errors import ConnectionLost, ServerError, TransferFailed
 from client.transfers import download, upload
@@ -454,7 +454,6 @@ def test_long_lines_are_wrapped_with_an_indent() -> None:
     assert all(
         row.startswith("    ") for row in wrap("a: " + " " * 60 + "* the server says", 30)[1:]
     )
-    assert shorten("日本e\u0301x", 5) == "日本e\u0301"
     assert [size_in_words(count) for count in (5, 2048, 3 * 2**30, 2**44)] == [
         "5 bytes",
         "2.0 KiB",

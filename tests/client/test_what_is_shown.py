@@ -18,7 +18,7 @@ from support.raw_client import RawClient, error_code
 from support.server_process import ServerProcess
 
 from client import events
-from client.base.text import cells, local_file_name, shorten, visible, wrap
+from client.base.text import cells, local_file_name, visible, wrap
 from client.connection import Connection
 from client.errors import ChatError
 from client.terminal.line_client import LineClient, Options
@@ -319,7 +319,6 @@ def test_no_row_of_a_wrapped_chat_line_begins_like_another_line() -> None:
             assert first.startswith("12:00 eve:")
             assert all(row.startswith("    ") and cells(row) <= columns for row in others)
             assert cells(first) <= columns
-            assert cells(shorten(line, columns)) <= columns
 
 
 # --- The line client as a whole -------------------------------------------------------------------

@@ -7,6 +7,7 @@ fails makes the test fail.
 
 from __future__ import annotations
 
+import contextlib
 import base64
 import hashlib
 import itertools
@@ -475,10 +476,8 @@ class FakeServer:
         except BaseException as error:  # noqa: BLE001 (the test's own thread raises it again)
             self.errors.append(error)
         finally:
-            try:
+            with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
             sock.close()
 
     def __enter__(self) -> FakeServer:  # noqa: PYI034
@@ -487,16 +486,12 @@ class FakeServer:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        try:
+        with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
         self._listener.close()
         for peer in self.peers:
-            try:
+            with contextlib.suppress(OSError):
                 peer.sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
         for thread in self._threads:
             thread.join(SECONDS)
         if self.errors and kind is None:
