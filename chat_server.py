@@ -100,7 +100,8 @@ def serve(settings: Settings) -> int:
             settings.shutdown_timeout,
             ", ".join(still_ran + _threads_still_running()),
         )
-    log.info("closed")
+    turn = 1000 * service.writer.longest_turn_seconds
+    log.info("closed; the writer's longest turn took %.1f ms", turn)
     stop_logging()
     return _fail(failure[0]) if failure else 0
 

@@ -91,7 +91,7 @@ class Database:
         self, path: str | Path, *, readers: int = 4, on_busy: Callable[[], None] | None = None
     ) -> None:
         self.path = Path(path)
-        self._on_busy = on_busy
+        self.on_busy = on_busy
         self._refuse_if_not_ours()
         self._lock = threading.Lock()  # guards the five below; held for the whole of a transaction
         self._owner: int | None = None  # ident of the thread that has the writing connection
@@ -327,8 +327,8 @@ class Database:
             except sqlite3.OperationalError as error:
                 if _code(error) & 0xFF not in _BUSY or time.monotonic() > deadline:
                     raise
-                if self._on_busy is not None:
-                    self._on_busy()
+                if self.on_busy is not None:
+                    self.on_busy()
 
     def _connect(self, busy_seconds: float) -> sqlite3.Connection:
         connection = sqlite3.connect(

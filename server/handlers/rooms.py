@@ -45,11 +45,12 @@ def create_room(context: Context, session: Session, request: CreateRoom) -> byte
     """Make a private room, with an id nobody can guess."""
     room_id = protocol.PRIVATE_ROOM_PREFIX + secrets.token_hex(16)  # 128 random bits
 
+    with context.database.reading() as reader:
+        invited = _account_ids(reader, request.participants)
+    members = frozenset({session.account_id, *invited})
+
     def change(connection: sqlite3.Connection) -> frozenset[int]:
         check_room_share(connection, context.settings.max_rooms, session.account_id)
-        members = {session.account_id} | {
-            _account_id(connection, name, "data.participants") for name in request.participants
-        }
         context.rooms.begin_change(room_id)
         rooms.create_private(
             connection,
@@ -59,7 +60,7 @@ def create_room(context: Context, session: Session, request: CreateRoom) -> byte
             members,
             context.wall_clock.seconds(),
         )
-        return frozenset(members)
+        return members
 
     def tell(members: frozenset[int], delivery: Delivery) -> None:
         delivery.event("room_created", members, room_id=room_id, name=request.room_name)
@@ -67,6 +68,17 @@ def create_room(context: Context, session: Session, request: CreateRoom) -> byte
     context.writer.run(change, tell)
     log.info("room made: %s by %s", room_id, printable(session.chatid))
     return protocol.build("room_created", {"room_id": room_id}, request_id=request.request_id)
+
+
+def _account_ids(reader: sqlite3.Connection, chatids: Iterable[str]) -> list[int]:
+    """Return the accounts of these names. They hold on the writer's thread, too: a name is never
+    given to another account, and the rooms of a deleted one don't count it."""
+    folded = {protocol.fold_chatid(chatid): chatid for chatid in chatids}
+    found = accounts.active_ids(reader, folded)
+    for name, chatid in folded.items():
+        if name not in found:
+            raise Refusal("user_not_found", f"data.participants: there is no user {chatid!r}")
+    return list(found.values())
 
 
 def _account_id(connection: sqlite3.Connection, chatid: str, path: str) -> int:

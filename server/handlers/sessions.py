@@ -28,6 +28,11 @@ from storage.errors import StorageError, StorageFailed
 
 log: Final = logging.getLogger("server.sessions")
 
+MARKS_AT_ONCE: Final = 500
+"""Marks stored in one transaction at most, which takes some 5 ms: more would hold up every message
+that waits for the writer."""
+Mark = tuple[Session, int, int]
+"""A session, a room's `pk`, and the message up to which the session's user has read it."""
 PREDECESSOR_SECONDS: Final = 5.0
 """How long a session waits at most for the one whose place it took."""
 
@@ -40,7 +45,7 @@ def end_session(context: Context, session: Session, *, drop_key: bool = False) -
     """
 
     def change(connection: sqlite3.Connection) -> None:
-        write_marks(connection, [session])
+        write_marks(connection, take_marks([session]))
         if held_place and drop_key:
             accounts.drop_key(connection, session.account_id)
         elif held_place:
@@ -87,25 +92,40 @@ def wait_for_predecessor(session: Session, clock: Clock) -> None:
 
 
 def save_marks(writer: Writer, session: Session) -> None:
-    """Store how far the user has read, and wait for it."""
-    if session.marks_changed:
+    """Store how far the user has read, and wait for it. Any thread but the writer's."""
+    while session.unsaved_marks:
+        taken = take_marks([session])
         try:
-            writer.run(lambda connection: write_marks(connection, [session]))
+            writer.run(lambda connection, marks=taken: write_marks(connection, marks))  # type: ignore[misc]
         except Refusal:
             # The disk is full. Reading goes on, with what was unread at the last success.
-            session.marks_changed = True
+            put_marks_back(taken)
+            return
 
 
-def write_marks(connection: sqlite3.Connection, sessions: Iterable[Session]) -> None:
-    """Store how far these sessions' users have read, where that has changed. The writer's thread
-    only."""
+def take_marks(sessions: Iterable[Session]) -> list[Mark]:
+    """Take out of these sessions what is not stored yet, `MARKS_AT_ONCE` at most."""
+    taken: list[Mark] = []
     for session in sessions:
-        if session.marks_changed:
-            session.marks_changed = False  # first: what changes from here on is found next time
-            rooms.advance_marks(
-                connection,
-                [(session.account_id, pk, mark) for pk, mark in list(session.marks.items())],
-            )
+        while session.unsaved_marks and len(taken) < MARKS_AT_ONCE:
+            try:
+                taken.append((session, *session.unsaved_marks.popitem()))
+            except KeyError:  # another thread has taken the last one
+                break
+    return taken
+
+
+def put_marks_back(marks: Iterable[Mark]) -> None:
+    """Have these stored the next time, where nothing newer is there by now."""
+    for session, room_pk, message_id in marks:
+        session.unsaved_marks.setdefault(room_pk, message_id)
+
+
+def write_marks(connection: sqlite3.Connection, marks: Iterable[Mark]) -> None:
+    """Store these marks. The writer's thread only."""
+    rooms.advance_marks(
+        connection, [(session.account_id, pk, message_id) for session, pk, message_id in marks]
+    )
 
 
 # What has arrived of uploads

@@ -13,14 +13,13 @@ from typing import Final
 from server.base.limits import Clock
 from server.base.logs import printable
 from server.base.wall_clock import WallClock
-from server.handlers.sessions import write_marks
+from server.handlers.sessions import MARKS_AT_ONCE, Mark, put_marks_back, take_marks, write_marks
 from server.state.registry import Registry
 from server.state.room_directory import RoomDirectory
-from server.state.session import Session
 from server.writing.journaling import JournalKeeper
 from storage import accounts
 from storage.database import Database
-from storage.errors import StorageFull
+from storage.errors import StorageError
 
 log: Final = logging.getLogger("server.housekeeping")
 
@@ -49,8 +48,9 @@ class Housekeeping:
     ) -> None:
         self._database, self._registry, self._rooms = database, registry, rooms
         self._journal, self._clock, self._wall_clock = journal, clock, wall_clock
-        self._marking: list[Session] = []
-        """Whose marks the open transaction stores."""
+        self._marking: list[Mark] = []
+        """The marks that the open transaction stores."""
+        self._is_busy_told = False
         self._marks_saved_at = self._keys_kept_at = self._looked_at = clock()
 
     def check_external_changes(self) -> None:
@@ -62,50 +62,64 @@ class Housekeeping:
             if self._database.changed_elsewhere():
                 self._close_changed_accounts()
 
-    def periodic_work(self, connection: sqlite3.Connection | None) -> None:
+    def database_is_busy(self) -> None:
+        """Say once that another process keeps the database locked. Called each second of it."""
+        if not self._is_busy_told:
+            self._is_busy_told = True
+            log.warning(
+                "another process keeps the database locked, as a backup or a database browser may: "
+                "what is sent waits for it"
+            )
+
+    def periodic_work(self, connection: sqlite3.Connection | None) -> bool:
         """Store progress whose time has come: inside the open transaction, or in one of its own
-        where there was nothing to write (None)."""
+        where there was nothing to write (None). Return whether more is to be done at once."""
         now = self._clock()
-        marked: list[Session] = []
+        is_more = False
         if now >= self._marks_saved_at + MARKS_EVERY_SECONDS:
-            self._marks_saved_at = now
-            marked = [session for session in self._registry.sessions() if session.marks_changed]
-            self._marking = marked
+            self._marking = take_marks(self._registry.sessions())
+            is_more = len(self._marking) == MARKS_AT_ONCE
+            if not is_more:
+                self._marks_saved_at = now
         keeps_keys = now >= self._keys_kept_at + KEYS_EVERY_SECONDS
         if keeps_keys:
             self._keys_kept_at = now
         if connection is not None:
-            self._store_progress(connection, marked, keeps_keys, is_idle=False)
-            return
-        if marked or keeps_keys or self._journal.is_behind or self._journal.is_due:
+            self._store_progress(connection, keeps_keys, is_idle=False)
+            return is_more
+        if self._marking or keeps_keys or self._journal.is_behind or self._journal.is_due:
             try:
                 with self._database.transaction() as own:
-                    self._store_progress(own, marked, keeps_keys, is_idle=True)
-            except StorageFull:
+                    self._store_progress(own, keeps_keys, is_idle=True)
+            except StorageError:
                 self.transaction_ended(False)
+                raise
+            self.transaction_ended(True)
         elif self._database.wal_bytes() > WAL_BYTES:
             self._database.checkpoint(truncate=True)
+        return is_more
 
     def transaction_ended(self, committed: bool) -> None:
         """Let everybody read rooms from storage again; after a rollback, keep the marks for the
         next transaction."""
         self._rooms.end_changes()
         if not committed:
-            for session in self._marking:
-                session.marks_changed = True
+            put_marks_back(self._marking)
         self._marking = []
+        if committed and self._is_busy_told:
+            self._is_busy_told = False
+            log.info("the database is free again: what waited for it is stored")
 
     def _store_progress(
         self,
         connection: sqlite3.Connection,
-        marked: list[Session],
         keeps_keys: bool,
         *,
         is_idle: bool,
     ) -> None:
-        self._journal.save_position(connection, is_idle=is_idle or bool(marked))
+        self._journal.save_position(connection, is_idle=is_idle or bool(self._marking))
         self._journal.catch_up(connection)
-        write_marks(connection, marked)
+        write_marks(connection, self._marking)
         if keeps_keys:
             for account_id in self._registry.online_ids():
                 accounts.touch_key(connection, account_id, self._wall_clock.seconds())

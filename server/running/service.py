@@ -119,6 +119,7 @@ class Service:
         housekeeping = Housekeeping(
             self.database, self.registry, self._rooms, self._journal, clock, self._wall_clock
         )
+        self.database.on_busy = housekeeping.database_is_busy
         self.writer = Writer(
             self.database,
             Delivery(self.registry, self._journal),

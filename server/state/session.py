@@ -38,9 +38,10 @@ class Session:
     """What the session's last `file_send_fin` or `file_send_init` of a room and name found stored;
     None after a cancel."""
     marks: dict[int, int] = field(default_factory=dict)
-    """The newest message acknowledged, sent or read, by room (`pk`). The writer copies it."""
-    marks_changed: bool = False
-    """Set by the session's thread after a change, cleared by the writer before it copies."""
+    """The newest message acknowledged, sent or read, by room (`pk`)."""
+    unsaved_marks: dict[int, int] = field(default_factory=dict)
+    """Those of `marks` that are not stored yet: the session's thread puts in, the writer takes out,
+    each by a single operation on the dictionary."""
     resent: dict[int, int] = field(default_factory=dict)
     """How often a message was sent again after a wrong count, by message."""
     predecessor: Session | None = None
@@ -55,7 +56,7 @@ class Session:
         """Remember that the user has everything of the room up to this message."""
         if message_id > self.marks.get(room_pk, 0):
             self.marks[room_pk] = message_id
-            self.marks_changed = True
+            self.unsaved_marks[room_pk] = message_id
 
 
 class Connection:

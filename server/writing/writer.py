@@ -84,7 +84,8 @@ class Writer:
     """The writer thread and its bounded queue.
 
     The four functions run on its thread. `check_external_changes` runs between two transactions;
-    `periodic_work` inside each one, and with None when there was nothing to write;
+    `periodic_work` inside each one, and with None when there was nothing to write (it returns
+    whether it has more to do at once);
     `transaction_ended` after each one, with whether it was committed; `give_up` when nothing can be
     promised any more (it may run on another thread too, see `disk_failed`).
     """
@@ -105,7 +106,7 @@ class Writer:
         delivery: Delivery,
         *,
         check_external_changes: Callable[[], None],
-        periodic_work: Callable[[sqlite3.Connection | None], None],
+        periodic_work: Callable[[sqlite3.Connection | None], bool],
         transaction_ended: Callable[[bool], None],
         give_up: Callable[[str], None],
     ) -> None:
@@ -119,6 +120,12 @@ class Writer:
         self._wanted = 1
         """How many changes must wait before whoever brings one wakes the writer."""
         self._group_commit = GroupCommit()
+        self._is_behind = False
+        """Whether the periodic work has more to do at once."""
+        self._last_said = ""
+        self.longest_turn_seconds = 0.0
+        """The longest time from taking changes to having told of them: no message waits longer for
+        the writer, but for those in front of it."""
         self._stopping = False
         self._broken: StorageError | None = None
         """Why nothing is written any more. Set once, read by the writer before and after each
@@ -211,21 +218,24 @@ class Writer:
                     begun = time.monotonic()
                     self._write(batch)
                     under_way = len(batch) + len(self._queue)
-                    self._group_commit.committed(under_way, begun, time.monotonic())
+                    ended = time.monotonic()
+                    self._group_commit.committed(under_way, begun, ended)
+                    self.longest_turn_seconds = max(self.longest_turn_seconds, ended - begun)
                 elif self._stopping:
                     return
                 else:
-                    self._periodic_work(None)
+                    self._is_behind = self._periodic_work(None)
             except StorageFailed as error:
                 self.disk_failed(error)
             except StorageError as error:
-                log.error("the writer could not look after the database: %s", error)
+                self._is_behind = False
+                self._say(f"the writer could not look after the database: {error}")
             except Exception:  # the writer's thread begins here: it must outlive a defect
                 log.exception("the writer met a defect")
 
     def _take(self) -> list[Change]:
         with self._lock:
-            if not self._queue and not self._stopping:
+            if not self._queue and not self._stopping and not self._is_behind:
                 self._has_work.wait(self.TICK_SECONDS)
             seconds = 0.0
             if not self._stopping:
@@ -247,14 +257,14 @@ class Writer:
         try:
             try:
                 with self._database.transaction() as connection:
-                    self._periodic_work(connection)
+                    self._is_behind = self._periodic_work(connection)
                     for change in batch:
                         self._apply(change, connection, refused)
                 committed = True
             finally:
                 self._transaction_ended(committed)
         except StorageFull as error:
-            log.error("the disk is full: %s", error)
+            self._say(f"the disk is full: {error}")
             self._fail(batch, STORAGE_FULL)
             return
         except StorageFailed as error:
@@ -262,13 +272,20 @@ class Writer:
             self._fail(batch, StorageError("nothing was stored: the disk failed"))
             return
         except StorageError as error:
-            log.error("nothing of %d changes was stored: %s", len(batch), error)
+            self._say(f"nothing of what was sent is stored: {error}")
             self._fail(batch, error)
             return
         except Exception as error:
             self._fail(batch, error)
             raise
+        self._last_said = ""
         self._tell_all(batch, lambda change: self._broken or refused.get(change))
+
+    def _say(self, trouble: str) -> None:
+        """Log a trouble once, not with each commit that meets it."""
+        if trouble != self._last_said:
+            self._last_said = trouble
+            log.error("%s", trouble)
 
     def _tell_all(self, batch: list[Change], refusal: Callable[[Change], Exception | None]) -> None:
         try:
