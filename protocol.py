@@ -27,7 +27,7 @@ import sys
 import typing
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from enum import Enum
@@ -43,6 +43,8 @@ MAX_FRAME_BEFORE_LOGIN: Final = 64 * 1024
 DEFAULT_PORT: Final = 9876
 MAX_DEPTH: Final = 32
 MAX_ELEMENTS: Final = 10_000
+MAX_LETTERS: Final = 9_900
+"""Different characters of a message: their counts leave room for the other keys of a packet."""
 MAX_INTEGER: Final = 2**53 - 1
 """The largest whole number that every JSON reader keeps exactly (RFC 8259, section 6)."""
 MAX_NUMBER_CHARACTERS: Final = 1_000
@@ -562,6 +564,7 @@ _A_LISTED_ROOM: Final = _object_of(
     owner=_A_TEXT_OR_NULL,
     private=_A_FLAG,
     members=_NAMES,
+    has_more=_A_FLAG,
     unread=_A_NUMBER,
     last_message_id=_A_NUMBER,
 )
@@ -684,7 +687,7 @@ _reply(
     "File list",
     file_list=_A_TEXT,
     files=_added(_list_of(_A_LISTED_FILE)),
-    has_more=_optional(_A_FLAG),
+    has_more=_added(_A_FLAG),
 )
 _reply(
     "file_down_meta",
@@ -862,6 +865,8 @@ def _read_room(value: Any) -> str:
 def _read_content(value: Any) -> str:
     if type(value) is not str or not value or "\0" in value:
         raise ValueError
+    if len(value) > MAX_LETTERS and len(set(value)) > MAX_LETTERS:
+        raise ValueError(f"at most {MAX_LETTERS} different characters")
     return value
 
 
@@ -1238,6 +1243,20 @@ _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), al
 """Made once: `json.dumps` makes an encoder for every packet, which is a third of its time."""
 
 
+def encode_text(text: str) -> bytes:
+    """Return `text` as a JSON string in UTF-8."""
+    return _ENCODER.encode(text).encode()
+
+
+def count_elements(value: object) -> int:
+    """Return how many keys and elements `value` holds, counted as R-JSON-4 does."""
+    if isinstance(value, dict):
+        return len(value) + sum(map(count_elements, value.values()))
+    if isinstance(value, (list, tuple)):
+        return len(value) + sum(map(count_elements, value))
+    return 0
+
+
 def encode_object(packet: Mapping[str, Any]) -> bytes:
     """Return `packet` as compact UTF-8 JSON, without its length."""
     return _ENCODER.encode(packet).encode()
@@ -1574,6 +1593,26 @@ def build_request(action: str, data: Mapping[str, Any] | None = None, **top: Any
     if data is not None:
         packet["data"] = data
     return frame(encode_object(packet))
+
+
+def build_list(
+    action: str,
+    data: Mapping[str, Any],
+    name: str,
+    entries: Sequence[bytes],
+    *,
+    message: str | None = None,
+    request_id: str | None = None,
+) -> bytes:
+    """Return the frame of one of the server's packets whose `data` is `data` and, under `name`, a
+    list of `entries`, each of them JSON already: what was encoded to be measured is not encoded
+    again."""
+    head = build(action, {**data, name: []}, message=message)[HEADER_BYTES:-3]  # without ]}}
+    beside = b"" if request_id is None else b',"request_id":' + encode_text(request_id)
+    payload = b"".join((head, b",".join(entries), b"]}", beside, b"}"))
+    if CHECKS_REPLIES:
+        check_sent(json.loads(payload))
+    return frame(payload)
 
 
 def _frame_of_reply(packet: Mapping[str, Any]) -> bytes:

@@ -56,7 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "server": set(),
     "server.base": BASE,
     "server.base.locks": set(),
-    "server.base.limits": {"server.base.locks"},
+    "server.base.limits": {"server.base.locks", "server.base.fair_line"},
     "server.base.refusals": {"protocol", "storage.errors"},
     "server.command_line": {"server.command_line", "server.base", "protocol", "storage"},
     "server.net": NET,

@@ -15,8 +15,14 @@ HEAD_BYTES: Final = 1_024
 """Kept free in a frame for everything around a list: action, message, request_id, room."""
 REPLY_FRAME_BYTES: Final = 1024 * 1024
 """The largest frame of a reply where --max-frame sets no limit."""
-PAGE_ENTRIES: Final = 10_000
-"""Entries of a list in one reply, where the request names no limit and the frame has room."""
+HEAD_ELEMENTS: Final = 32
+"""Kept free of the 10,000 keys and elements of a packet (R-JSON-4) for everything around a list."""
+MEMBERS_NAMED: Final = 1_000
+"""Members of a room that a list of rooms names; `get_room_users` pages through all."""
+MEMBER_BYTES: Final = 4 * protocol.MAX_CHATID_CHARACTERS + 3
+"""The most that one name takes in a list."""
+RECEIVED_BYTES: Final = 40
+"""The most that one range of received chunks takes in a list; its elements are 3."""
 DOWNLOAD_CHUNK_BYTES: Final = 64 * 1024
 CHUNK_HEAD_BYTES: Final = 2_048
 """Kept free in a frame for everything around the base64 of a chunk."""
@@ -38,16 +44,24 @@ def frame_room(settings: Settings) -> int:
 def max_content(settings: Settings) -> int:
     """Return the longest content of a message, in bytes of UTF-8; 0 means no limit.
 
-    It is bounded so that the counts of the content's letters fit into a frame. The worst content
-    has letters of 2 bytes, each of them once: a count takes 7 bytes then, as in `"é":1,`.
+    It is bounded so that every packet about it fits into a frame. The worst content is of control
+    characters: each byte takes 6 as JSON, as in `\\u0001`. (The counts of its letters take 3.5 for
+    each byte, where letters of 2 bytes stand once each, as in `"é":1,`.)
     """
-    most, fits = settings.max_content, (settings.max_frame - HEAD_BYTES) * 2 // 7
+    most, fits = settings.max_content, (settings.max_frame - HEAD_BYTES) // 6
     return min(most or fits, fits) if settings.max_frame else most
 
 
-def page_length(limit: int | None) -> int:
-    """Return how many entries of a list one reply holds at most, for a request with this limit."""
-    return limit or PAGE_ENTRIES
+def members_named(settings: Settings) -> int:
+    """Return how many members of a room a list of rooms names at most: so many fit beside all else
+    that is said of the room."""
+    return min(MEMBERS_NAMED, (frame_room(settings) - 2 * HEAD_BYTES) // MEMBER_BYTES)
+
+
+def ranges_named(settings: Settings) -> int:
+    """Return how many ranges of received chunks one reply names at most."""
+    fits = (frame_room(settings) - 2 * HEAD_BYTES) // RECEIVED_BYTES
+    return min((protocol.MAX_ELEMENTS - HEAD_ELEMENTS) // 3, fits)
 
 
 def max_chunk(settings: Settings) -> int:

@@ -13,9 +13,9 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Final, TypeVar
 
+from server.base.fair_line import FairLine, LineClosed
 from server.base.locks import Rank, RankedLock
 
 Clock = Callable[[], float]
@@ -23,8 +23,8 @@ T = TypeVar("T")
 
 
 class RateLimit:
-    """A token bucket for one connection: `rate` requests/s after a burst (docs/PROTOCOL.md R-LIM).
-    Used by one thread."""
+    """A token bucket: `rate` requests/s after a burst (docs/PROTOCOL.md R-LIM-3). Not safe for
+    several threads."""
 
     __slots__ = ("_burst", "_clock", "_rate", "_since", "_tokens")
 
@@ -32,15 +32,63 @@ class RateLimit:
         self._rate, self._burst, self._clock = rate, max(burst, 1.0), clock
         self._tokens, self._since = self._burst, clock()
 
-    def charge(self) -> float:
-        """Count one request; return the seconds for which the next is to be left unread. A rate of
-        0 never limits."""
+    def charge(self, requests: int = 1) -> float:
+        """Count so many requests; return the seconds for which the next is to be left unread. A
+        rate of 0 never limits."""
         if not self._rate:
             return 0.0
         now = self._clock()
-        self._tokens = min(self._burst, self._tokens + (now - self._since) * self._rate) - 1.0
+        earned = (now - self._since) * self._rate
+        self._tokens = min(self._burst, self._tokens + earned) - requests
         self._since = now
         return max(0.0, -self._tokens / self._rate)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the whole burst is there, so that the bucket is like a new one."""
+        return self._tokens + (self._clock() - self._since) * self._rate >= self._burst
+
+
+class RateLimits:
+    """The buckets of accounts and of addresses, which outlive their connections: who comes back has
+    no new burst.
+
+    An account has one for whatever it does, on whichever connection and from wherever. The
+    connections of one address on which nobody is logged in share one, `CROWD` times as large: a
+    whole class may stand behind one address. Any thread.
+    """
+
+    CROWD: Final = 20
+    MORE: Final = 1_024
+    """Those that are full again are forgotten when so many more are held than the last time."""
+
+    def __init__(self, rate: float, burst: float, clock: Clock) -> None:
+        self._rate, self._burst, self._clock = rate, burst, clock
+        self._lock = RankedLock(Rank.BUDGET, "rates")
+        self._buckets: dict[int | str, RateLimit] = {}
+        self._most = self.MORE
+
+    def charge_account(self, account_id: int, requests: int = 1) -> float:
+        """Count so many requests of an account; return the seconds for which its next is to be left
+        unread, with 0 requests as well."""
+        with self._lock:
+            return self._find(account_id, 1).charge(requests)
+
+    def charge_address(self, address: str) -> float:
+        """Count a request of somebody at the address who is not logged in, as `charge_account`
+        does."""
+        with self._lock:
+            return self._find(address, self.CROWD).charge()
+
+    def _find(self, key: int | str, size: int) -> RateLimit:
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            if len(self._buckets) >= self._most:
+                self._buckets = {k: one for k, one in self._buckets.items() if not one.is_full}
+                self._most = len(self._buckets) + self.MORE
+            bucket = RateLimit(self._rate * size, self._burst * size, self._clock)
+            self._buckets[key] = bucket
+        return bucket
 
 
 class LoginThrottle:
@@ -60,6 +108,7 @@ class LoginThrottle:
         self._allowed, self._clock = failures_allowed, clock
         self._failures: OrderedDict[tuple[str, str], list[float]] = OrderedDict()
         self._under_way: dict[tuple[str, str], int] = {}
+        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._lock = RankedLock(Rank.BUDGET, "login throttle")
 
     def delay(self, address: str, account: str) -> float:
@@ -107,9 +156,23 @@ class LoginThrottle:
                 self._failures.popitem(last=False)
 
     def succeeded(self, address: str, account: str) -> None:
-        """Forget the failures of this pair."""
+        """Forget the failures of this pair, and know it from now on."""
         with self._lock:
             self._failures.pop((address, account), None)
+            self._known[address, account] = None
+            self._known.move_to_end((address, account))
+            while len(self._known) > self.REMEMBERED:
+                self._known.popitem(last=False)
+
+    def who(self, address: str, account: str) -> tuple[str, str]:
+        """Return who stands in the line for a password hash: at each address, every account that
+        has logged in from there for itself, and all others together.
+
+        So a crowd that tries names waits for itself alone, at its own address, too, and what stands
+        in the line tells nobody elsewhere which names there are.
+        """
+        with self._lock:
+            return (address, account if (address, account) in self._known else "")
 
     def _recent(self, address: str, account: str) -> list[float]:
         earliest = self._clock() - self.WINDOW_SECONDS
@@ -119,47 +182,62 @@ class LoginThrottle:
 
 
 class HashGate:
-    """The threads in which passwords are hashed, as many as there are cores; whoever wants one
-    hashed waits and holds nothing.
+    """The threads in which passwords are hashed, as many as there are cores, and the line in front
+    of them.
 
     In threads of their own because scrypt takes 16 MiB and the system's allocator keeps what a
     thread has once used: hashed in the clients' threads, a class that logs in together left 93 MiB
     behind (measured, 2 cores).
     """
 
-    PATIENCE_SECONDS: Final = 120.0
-
     def __init__(self, at_once: int | None = None) -> None:
         count = at_once or os.cpu_count() or 1
+        self.line = FairLine(count, "password hashes")
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="hash")
         all_there = threading.Barrier(count)
         for _ in range(
             count
         ):  # all threads from the start: what the server holds does not grow with the first logins
-            self._pool.submit(all_there.wait, self.PATIENCE_SECONDS)
+            self._pool.submit(all_there.wait, self.line.PATIENCE_SECONDS)
 
-    def run(self, function: Callable[..., T], *arguments: object) -> T:
-        """Run `function` on a thread of the gate; return its result. Raises TimeoutError where no
-        core comes free for `PATIENCE_SECONDS`."""
-        try:
-            return self._pool.submit(function, *arguments).result(self.PATIENCE_SECONDS)
-        except FutureTimeout:
-            raise TimeoutError(
-                f"no core was free to check a password for {self.PATIENCE_SECONDS:.0f} s"
-            ) from None
+    def run(self, who: tuple[str, str], function: Callable[..., T], *arguments: object) -> T:
+        """Return what `function` gives. `who` (an address, and who there) waits in line for a core,
+        holding nothing: TimeoutError where none comes free for `FairLine.PATIENCE_SECONDS`,
+        LineClosed where the server closes."""
+        with self.line.place(*who):
+            try:
+                future = self._pool.submit(function, *arguments)
+            except RuntimeError as error:  # it was shut down since the place was given
+                raise LineClosed(str(error)) from None
+            return future.result(self.line.PATIENCE_SECONDS)
 
     def close(self) -> None:
-        """Hash nothing more; give up what waits."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Hash nothing more; who waits is sent away at once."""
+        self.line.close()
+        self._pool.shutdown(wait=False)
 
 
 class MemoryBudget:
-    """Counts the bytes held for clients in outboxes and open transactions; `over` wakes who closes
-    the largest holder."""
+    """Counts the bytes held for clients, from the first that arrives to the last that is sent.
+
+    What a client's own thread is about to take for it, it reserves, and waits while there is no
+    room; what others cause is added at once. `over` wakes who closes the largest holder. Any
+    thread.
+    """
+
+    SOON_SECONDS: Final = 0.1
+    """Memory that clients take off the server's hands by themselves comes back sooner than this;
+    after it, somebody is closed."""
+    PATIENCE_SECONDS: Final = 10.0
+    """Who has waited for so long goes on all the same: no limit may be smaller than what is always
+    held."""
 
     def __init__(self, most: int) -> None:
         self._most, self._held = most, 0
         self._lock = RankedLock(Rank.BUDGET, "memory budget")
+        self._freed = threading.Condition(self._lock)  # type: ignore[arg-type]  # has a lock's methods
+        self._waiting = 0
+        self._wanted = 0
         self.over = threading.Event()
 
     @property
@@ -167,11 +245,52 @@ class MemoryBudget:
         """Bytes held now."""
         return self._held
 
+    @property
+    def excess(self) -> int:
+        """Bytes that must be freed, for what is held and for those who have waited too long."""
+        with self._lock:
+            return self._held + self._wanted - self._most if self._most else 0
+
+    def share(self, most: int, parts: int) -> int:
+        """Return the bytes that a memory of the server's own may take: `most`, but not more than
+        one of so many `parts` of the whole budget."""
+        return min(most, self._most // parts) if self._most else most
+
     def add(self, size: int) -> None:
         """Count `size` more bytes (or fewer, where negative)."""
         with self._lock:
             self._held += size
-            if self._most and self._held > self._most:
+            if size < 0 and self._waiting:
+                self._freed.notify_all()
+            self._set_over()
+
+    def reserve(self, size: int, gone: Callable[[], bool]) -> None:
+        """Count `size` more bytes once there is room for them. Returns early when `gone()`, or
+        after `PATIENCE_SECONDS`: they are counted then, too."""
+        with self._lock:
+            if self._most and size > 0 and self._held + size > self._most:
+                self._wait(size, gone)
+            self._held += size
+            self._set_over()
+
+    def _wait(self, size: int, gone: Callable[[], bool]) -> None:
+        is_urgent, self._waiting = False, self._waiting + 1
+        try:
+            for _ in range(round(self.PATIENCE_SECONDS / self.SOON_SECONDS)):
+                if self._freed.wait_for(lambda: self._held + size <= self._most, self.SOON_SECONDS):
+                    return
+                if gone():
+                    return
+                if not is_urgent:
+                    is_urgent, self._wanted = True, self._wanted + size
                 self.over.set()
-            else:
-                self.over.clear()
+        finally:
+            self._waiting -= 1
+            self._wanted -= size if is_urgent else 0
+
+    def _set_over(self) -> None:
+        assert self._lock.held_here()
+        if self._most and self._held + self._wanted > self._most:
+            self.over.set()
+        else:
+            self.over.clear()

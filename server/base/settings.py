@@ -173,7 +173,7 @@ class Settings:
     )
     max_frame: int = _option(
         1024**2,
-        _bytes(1024, 2**32 - 1),
+        _bytes(8 * 1024, 2**32 - 1),  # the longest entry of a list of files takes 4 KiB
         "bytes of one frame after login (before it at most 64K)",
         "only the 4 GiB that the frame's length can say",
     )

@@ -45,7 +45,7 @@ def register(context: Context, connection: Connection, request: Register) -> byt
             request,
         )
     try:
-        account = _create(context, request.chatid, request.password)
+        account = _create(context, connection.address, request.chatid, request.password)
     except NameTaken:
         return _register_fail("name_taken", "This name is taken: choose another.", request)
     log.info("account made: %s from %s", printable(account.chatid), connection.address)
@@ -60,12 +60,15 @@ def _register_fail(code: str, message: str, request: Register) -> bytes:
     )
 
 
-def _create(context: Context, chatid: str, password: str) -> Account:
+def _create(context: Context, address: str, chatid: str, password: str) -> Account:
     folded, now = protocol.fold_chatid(chatid), context.wall_clock.seconds()
-    record = context.hash_gate.run(_hash_for_new, context, folded, password)
-    return context.writer.run(
+    who = context.throttle.who(address, folded)
+    record = context.hash_gate.run(who, _hash_for_new, context, folded, password)
+    account = context.writer.run(
         lambda connection: accounts.create(connection, chatid, folded, record, now)
     )
+    context.throttle.succeeded(address, folded)
+    return account
 
 
 def _hash_for_new(context: Context, folded: str, password: str) -> str:
@@ -248,7 +251,7 @@ def _by_password(context: Context, connection: Connection, request: Login) -> Ac
         if problem is not None:
             raise Refusal("bad_packet", f"data.chatid: {problem}")
         try:
-            return _create(context, request.chatid, password)
+            return _create(context, connection.address, request.chatid, password)
         except NameTaken:
             return None
     return account if is_right else None
@@ -262,7 +265,8 @@ def _attempt(
     delay = context.throttle.begin(connection.address, folded)
     try:
         context.shutdown.pause(delay, lambda: connection.ended)
-        account, is_right = context.hash_gate.run(_check, context, folded, password)
+        who = context.throttle.who(connection.address, folded)
+        account, is_right = context.hash_gate.run(who, _check, context, folded, password)
         if is_right:
             context.throttle.succeeded(connection.address, folded)
         elif account is not None or context.settings.registration != "first-login":
@@ -312,8 +316,9 @@ def change_password(context: Context, session: Session, request: ChangePassword)
     _, is_right = _attempt(context, session.connection, session.folded, request.password)
     if not is_right:
         raise Refusal("forbidden", "data.password: this is not your password")
+    who = context.throttle.who(session.connection.address, session.folded)
     record = context.hash_gate.run(
-        hash_password, request.new_password, context.settings.password_cost
+        who, hash_password, request.new_password, context.settings.password_cost
     )
 
     def change(connection: sqlite3.Connection) -> None:

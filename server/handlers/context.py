@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from server.base.fair_line import FairLine
 from server.base.limits import Clock, HashGate, LoginThrottle, MemoryBudget
 from server.base.settings import Settings
 from server.base.shutdown import Shutdown
@@ -32,6 +33,8 @@ class Context:
     budget: MemoryBudget
     throttle: LoginThrottle
     hash_gate: HashGate
+    page_line: FairLine
+    """Who reads a page of a list waits here: fewer places than connections to read with."""
     registry: Registry
     rooms: RoomDirectory
     recent: RecentMessages

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any
 
 import protocol
 from protocol import FileDownReq, FileListReq, Refusal
-from server.base.frame_sizes import download_chunk, page_length
+from server.base.frame_sizes import download_chunk
 from server.handlers.context import Context
-from server.handlers.pages import page_of
+from server.handlers.pages import Page, answer_page, readable_room
 from server.handlers.table import handles_for_session
 from server.state.downloads import Download
 from server.state.session import Session
@@ -19,28 +20,26 @@ from storage.uploads import StoredFile
 @handles_for_session(FileListReq)
 def file_list_req(context: Context, session: Session, request: FileListReq) -> bytes:
     """Answer the newest version of every file of the room, oldest first."""
-    room = context.rooms.visible(request.room_id, session.account_id).room
-    with context.database.reading() as reader:
-        found = list(
-            uploads.listing(reader, room.pk, request.after, page_length(request.limit) + 1)
+
+    def make(reader: sqlite3.Connection) -> bytes:
+        room = readable_room(reader, request.room_id, session.account_id)
+        names: list[str] = []
+        page = Page(context.settings, request.limit)
+        for file in uploads.listing(reader, room.pk, request.after, protocol.MAX_ELEMENTS):
+            if not page.add(_listed(file), file.stored_as):
+                break
+            names.append(file.stored_as)
+        data = {"file_list": ", ".join(names), "has_more": page.has_more}
+        return protocol.build_list(
+            "file_list_req",
+            data,
+            "files",
+            page.entries,
+            message=f"File list for room {room.room_id}",
+            request_id=request.request_id,
         )
-    # The name stands in the seed's list, too.
-    page, has_more = page_of(
-        context.settings,
-        found,
-        request.limit,
-        lambda file: (
-            len(protocol.encode_object(_listed(file))) + 2 * len(file.stored_as.encode()) + 2
-        ),
-    )
-    data: dict[str, Any] = {
-        "file_list": ", ".join(file.stored_as for file in page),
-        "files": [_listed(file) for file in page],
-    }
-    if has_more:
-        data["has_more"] = True
-    message = f"File list for room {room.room_id}"
-    return protocol.build("file_list_req", data, message=message, request_id=request.request_id)
+
+    return answer_page(context, session, make)
 
 
 def _listed(file: StoredFile) -> dict[str, Any]:

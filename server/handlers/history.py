@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import protocol
 from protocol import ABSENT, MAX_PAGE, GetMessages, Refusal
-from server.base.frame_sizes import HEAD_BYTES, frame_room
 from server.handlers.context import Context
+from server.handlers.pages import Page, answer_page, readable_room
 from server.handlers.table import handles_for_session
-from server.state.room_directory import RoomState
 from server.state.session import Session
 from storage import messages
 from storage.messages import Message
@@ -16,101 +17,106 @@ from storage.messages import Message
 @handles_for_session(GetMessages)
 def get_messages(context: Context, session: Session, request: GetMessages) -> bytes:
     """Answer a page of messages, oldest first, as many as were asked for and fit into a frame."""
-    room = context.rooms.visible(request.room_id, session.account_id)
-    from_time = None
-    if request.from_time is not None:
-        try:
-            from_time = protocol.parse_time(request.from_time)
-        except (ValueError, OverflowError) as error:
-            came = protocol.describe(request.from_time)
-            expected = "expected ISO 8601 with date, time and zone, as 2024-01-01T12:00:00Z"
-            raise Refusal("bad_time", f"data.from_time: {expected}, got {came} ({error})") from None
-    if request.after_id is None and request.before_id is ABSENT and request.limit is None:
-        assert from_time is not None, "checked by protocol.read_request"
-        found, has_more = _page_by_time(context, room, from_time)
-    else:
-        found, has_more = _page_by_id(context, room, from_time, request)
-    page, cut = _fit(context, found, from_the_end=request.before_id is not ABSENT)
-    if cut and request.after_id is None and request.before_id is ABSENT and request.limit is None:
-        page = _whole_seconds(page, found[len(page)].sent_at) or page
-    if page:
-        session.mark(room.room.pk, page[-1].id)
-    return _reply(request, page, has_more or cut)
 
-
-def _page_by_time(context: Context, room: RoomState, from_time: int) -> tuple[list[Message], bool]:
-    """Return a page for a client that knows only `from_time`: whole seconds, so that it can go on
-    from the last one it saw."""
-    with context.database.reading() as reader:
-        found = list(messages.page(reader, room.room.pk, from_time=from_time, limit=MAX_PAGE + 1))
-        if len(found) <= MAX_PAGE:
-            return found, False
-        whole = _whole_seconds(found[:MAX_PAGE], found[MAX_PAGE].sent_at)
-        if whole:
-            return whole, True
-        # One second holds more than a page: it comes whole, as far as a frame goes. No message is
-        # smaller than its frame's share of 64 bytes, so this bounds what is read.
-        most = frame_room(context.settings) // 64 + 1
-        found = list(
-            messages.page_within_second(
-                reader, room.room.pk, found[0].sent_at, found[0].id - 1, most
-            )
+    def make(reader: sqlite3.Connection) -> bytes:
+        room = readable_room(reader, request.room_id, session.account_id)
+        from_time = _from_time(request)
+        if request.after_id is None and request.before_id is ABSENT and request.limit is None:
+            assert from_time is not None, "checked by protocol.read_request"
+            page = Page(context.settings, MAX_PAGE)
+            last_id = _read_seconds(reader, room.pk, from_time, page)
+        else:
+            page = Page(context.settings, request.limit or MAX_PAGE)
+            last_id = _read(reader, room.pk, from_time, request, page)
+        if last_id is not None:
+            session.mark(room.pk, last_id)
+        data = {"room_id": request.room_id, "has_more": page.has_more}
+        return protocol.build_list(
+            "messages_list", data, "messages", page.entries, request_id=request.request_id
         )
-        after = messages.page(
-            reader, room.room.pk, from_time=from_time, after_id=found[-1].id, limit=1
-        )
-        return found, any(True for _ in after)
+
+    return answer_page(context, session, make)
 
 
-def _whole_seconds(page: list[Message], next_second: int) -> list[Message]:
-    """Return the page without the messages at its end that share the second of the first one left
-    out."""
-    end = len(page)
-    while end and page[end - 1].sent_at == next_second:
-        end -= 1
-    return page[:end]
+def _from_time(request: GetMessages) -> int | None:
+    if request.from_time is None:
+        return None
+    try:
+        return protocol.parse_time(request.from_time)
+    except (ValueError, OverflowError) as error:
+        came = protocol.describe(request.from_time)
+        expected = "expected ISO 8601 with date, time and zone, as 2024-01-01T12:00:00Z"
+        raise Refusal("bad_time", f"data.from_time: {expected}, got {came} ({error})") from None
 
 
-def _page_by_id(
-    context: Context, room: RoomState, from_time: int | None, request: GetMessages
-) -> tuple[list[Message], bool]:
-    limit = request.limit or MAX_PAGE
+def _read(
+    reader: sqlite3.Connection,
+    room_pk: int,
+    from_time: int | None,
+    request: GetMessages,
+    page: Page,
+) -> int | None:
+    """Fill the page that the request names; return the highest id on it."""
+    assert page.most is not None
     backwards = request.before_id is not ABSENT
-    before_id = request.before_id if isinstance(request.before_id, int) else None
-    with context.database.reading() as reader:
-        found = list(
-            messages.page(
-                reader,
-                room.room.pk,
-                from_time=from_time,
-                after_id=request.after_id,
-                before_id=before_id,
-                newest=backwards,
-                limit=limit + 1,
-            )
-        )
-    if backwards:
-        found.reverse()
-    if len(found) <= limit:
-        return found, False
-    return (found[1:] if backwards else found[:limit]), True
-
-
-def _fit(
-    context: Context, found: list[Message], *, from_the_end: bool
-) -> tuple[list[Message], bool]:
-    """Return as many of `found` as fit into a frame, at least one, from the end that was asked for;
-    and whether any were cut off."""
-    room = frame_room(context.settings) - HEAD_BYTES
-    count = 0
-    for message in reversed(found) if from_the_end else found:
-        room -= len(protocol.encode_object(_entry(message))) + 1
-        if room < 0 and count:
+    found = messages.page(
+        reader,
+        room_pk,
+        from_time=from_time,
+        after_id=request.after_id,
+        before_id=request.before_id if isinstance(request.before_id, int) else None,
+        newest=backwards,
+        limit=page.most + 1,
+    )
+    last_id = None
+    for message in found:
+        if not page.add(_entry(message)):
             break
-        count += 1
-    if count == len(found):
-        return found, False
-    return (found[-count:] if from_the_end else found[:count]), True
+        last_id = max(message.id, last_id or 0)
+    if backwards:
+        page.entries.reverse()
+    return last_id
+
+
+def _read_seconds(
+    reader: sqlite3.Connection, room_pk: int, from_time: int, page: Page
+) -> int | None:
+    """Fill the page with whole seconds, for a client that knows only `from_time` and goes on with
+    the second after the last one it saw; return the highest id on it."""
+    read: list[tuple[int, int]] = []  # id and second
+    for message in messages.page(reader, room_pk, from_time=from_time, limit=MAX_PAGE + 1):
+        if not page.add(_entry(message)):
+            whole = len(read)
+            while whole and read[whole - 1][1] == message.sent_at:
+                whole -= 1
+            if whole:
+                page.cut(whole)
+                return read[whole - 1][0]
+            break
+        read.append((message.id, message.sent_at))
+    if page.has_more and len(read) == MAX_PAGE:
+        return _read_on_in_second(reader, room_pk, from_time, *read[-1], page)
+    return read[-1][0] if read else None
+
+
+def _read_on_in_second(
+    reader: sqlite3.Connection,
+    room_pk: int,
+    from_time: int,
+    last_id: int,
+    second: int,
+    page: Page,
+) -> int:
+    """Add the rest of a second that has more messages than a page: it comes whole, as far as the
+    frame goes."""
+    page.most, page.has_more = None, False
+    for message in messages.second(reader, room_pk, second, last_id, protocol.MAX_ELEMENTS):
+        if not page.add(_entry(message)):
+            return last_id
+        last_id = message.id
+    following = messages.page(reader, room_pk, from_time=from_time, after_id=last_id, limit=1)
+    page.has_more = any(True for _ in following)
+    return last_id
 
 
 def _entry(message: Message) -> dict[str, object]:
@@ -120,12 +126,3 @@ def _entry(message: Message) -> dict[str, object]:
         "content": message.content,
         "timestamp": protocol.format_time(message.sent_at),
     }
-
-
-def _reply(request: GetMessages, page: list[Message], has_more: bool) -> bytes:
-    data = {
-        "room_id": request.room_id,
-        "messages": [_entry(message) for message in page],
-        "has_more": has_more,
-    }
-    return protocol.build("messages_list", data, request_id=request.request_id)

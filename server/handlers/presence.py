@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import protocol
 from protocol import GetUsers, Ping, Refusal, Typing
-from server.base.frame_sizes import page_length
 from server.handlers.context import Context
-from server.handlers.pages import page_of
+from server.handlers.pages import Page, answer_page
 from server.handlers.table import handles, handles_for_session
 from server.state.session import Connection, Session
 from server.writing.delivery import Delivery
@@ -21,23 +22,23 @@ def ping(context: Context, connection: Connection, request: Ping) -> bytes:
 
 @handles_for_session(GetUsers)
 def get_users(context: Context, session: Session, request: GetUsers) -> bytes:
-    """Answer every account, and which of them are online."""
-    with context.database.reading() as reader:
-        found = list(accounts.page(reader, request.after, page_length(request.limit) + 1))
-    # `online` repeats at most every name, so each name is reckoned twice.
-    page, has_more = page_of(
-        context.settings,
-        found,
-        request.limit,
-        lambda account: 2 * len(protocol.encode_object({"": account.chatid})),
-    )
-    online = context.registry.online_ids()
-    data = {
-        "users": [account.chatid for account in page],
-        "online": [account.chatid for account in page if account.id in online],
-        "has_more": has_more,
-    }
-    return protocol.build("users_list", data, request_id=request.request_id)
+    """Every account, and which of them are on."""
+
+    def make(reader: sqlite3.Connection) -> bytes:
+        online_ids, online = context.registry.online_ids(), []
+        page = Page(context.settings, request.limit)
+        for account in accounts.page(reader, request.after, protocol.MAX_ELEMENTS):
+            is_on = account.id in online_ids
+            if not page.add(account.chatid, account.chatid if is_on else None):
+                break
+            if is_on:
+                online.append(account.chatid)
+        data = {"online": online, "has_more": page.has_more}
+        return protocol.build_list(
+            "users_list", data, "users", page.entries, request_id=request.request_id
+        )
+
+    return answer_page(context, session, make)
 
 
 @handles_for_session(Typing)

@@ -21,10 +21,10 @@ from protocol import (
     RemoveUserFromRoom,
     RenameRoom,
 )
-from server.base.frame_sizes import HEAD_BYTES, frame_room, page_length
+from server.base.frame_sizes import members_named
 from server.base.logs import printable
 from server.handlers.context import Context
-from server.handlers.pages import page_of
+from server.handlers.pages import Page, answer_page, readable_room
 from server.handlers.room_access import check_room_share
 from server.handlers.sessions import save_marks, wait_for_predecessor
 from server.handlers.table import handles_for_session
@@ -34,10 +34,6 @@ from server.writing.delivery import Delivery
 from storage import accounts, rooms
 
 log: Final = logging.getLogger("server.rooms")
-
-MEMBER_BYTES: Final = 4 * protocol.MAX_CHATID_CHARACTERS + 3
-"""The most that one name takes in a list: so many of a room's members are named that the room fits
-into a frame."""
 
 
 @handles_for_session(CreateRoom)
@@ -93,33 +89,54 @@ def get_rooms(context: Context, session: Session, request: GetRooms) -> bytes:
     """Answer every room that exists for the user, with what is unread in it."""
     wait_for_predecessor(session, context.clock)  # what was read there counts
     save_marks(context.writer, session)
-    with context.database.reading() as reader:
-        found = rooms.visible(
-            reader, session.account_id, request.after, page_length(request.limit) + 1
+
+    def make(reader: sqlite3.Connection) -> bytes:
+        names = _Names(reader, members_named(context.settings))
+        page = Page(context.settings, request.limit)
+        for room in rooms.visible(reader, session.account_id, request.after, protocol.MAX_ELEMENTS):
+            if not page.add(_described(reader, session.account_id, room, names)):
+                break
+        return protocol.build_list(
+            "rooms_list",
+            {"has_more": page.has_more},
+            "rooms",
+            page.entries,
+            request_id=request.request_id,
         )
-        page, has_more = page_of(
-            context.settings,
-            (_described(context, reader, session, room) for room in found),
-            request.limit,
-            lambda entry: len(protocol.encode_object(entry)),
-        )
-    return protocol.build(
-        "rooms_list", {"rooms": page, "has_more": has_more}, request_id=request.request_id
-    )
+
+    return answer_page(context, session, make)
+
+
+class _Names:
+    """The first members of rooms, as many as a list of rooms names, and one more. Those of an open
+    room that nobody has left are everybody's, read once for all rooms."""
+
+    def __init__(self, reader: sqlite3.Connection, most: int) -> None:
+        self._reader, self.most = reader, most
+        self._everybody: list[str] | None = None
+
+    def of(self, room: rooms.Room) -> list[str]:
+        """Return the names of the room's first members, sorted."""
+        if room.private or rooms.departed_ids(self._reader, room.pk):
+            return list(rooms.member_chatids(self._reader, room, None, self.most + 1))
+        if self._everybody is None:
+            first = accounts.page(self._reader, None, self.most + 1)
+            self._everybody = [account.chatid for account in first]
+        return self._everybody
 
 
 def _described(
-    context: Context, reader: sqlite3.Connection, session: Session, room: rooms.Room
+    reader: sqlite3.Connection, account_id: int, room: rooms.Room, names: _Names
 ) -> dict[str, Any]:
     owner = None if room.owner is None else accounts.by_id(reader, room.owner)
-    most = (frame_room(context.settings) - 2 * HEAD_BYTES) // MEMBER_BYTES
-    overview = rooms.overview(reader, room.pk, session.account_id)
+    overview, members = rooms.overview(reader, room.pk, account_id), names.of(room)
     return {
         "id": room.room_id,
         "name": room.name,
         "owner": None if owner is None else owner.chatid,
         "private": room.private,
-        "members": list(rooms.member_chatids(reader, room, None, most)),
+        "members": members[: names.most],
+        "has_more": len(members) > names.most,
         "unread": overview.unread,
         "last_message_id": overview.last_message_id,
     }
@@ -127,20 +144,20 @@ def _described(
 
 @handles_for_session(GetRoomUsers)
 def get_room_users(context: Context, session: Session, request: GetRoomUsers) -> bytes:
-    """Answer who is in a room, page by page."""
-    room = context.rooms.visible(request.room_id, session.account_id).room
-    with context.database.reading() as reader:
-        found = list(
-            rooms.member_chatids(reader, room, request.after, page_length(request.limit) + 1)
+    """Who is in a room, page by page."""
+
+    def make(reader: sqlite3.Connection) -> bytes:
+        room = readable_room(reader, request.room_id, session.account_id)
+        page = Page(context.settings, request.limit)
+        for chatid in rooms.member_chatids(reader, room, request.after, protocol.MAX_ELEMENTS):
+            if not page.add(chatid):
+                break
+        data = {"room_id": room.room_id, "room_name": room.name, "has_more": page.has_more}
+        return protocol.build_list(
+            "room_users_list", data, "users", page.entries, request_id=request.request_id
         )
-    page, has_more = page_of(
-        context.settings,
-        found,
-        request.limit,
-        lambda chatid: len(protocol.encode_object({"": chatid})),
-    )
-    data = {"room_id": room.room_id, "room_name": room.name, "users": page, "has_more": has_more}
-    return protocol.build("room_users_list", data, request_id=request.request_id)
+
+    return answer_page(context, session, make)
 
 
 @handles_for_session(JoinRoom)

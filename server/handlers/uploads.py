@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import protocol
 from protocol import FileCancel, FileSendData, FileSendFin, FileSendInit, Refusal
+from server.base.frame_sizes import ranges_named
 from server.base.logs import printable
 from server.handlers.context import Context
 from server.handlers.room_access import check_may_write, room_to_write
@@ -127,15 +128,16 @@ def _check_share(
             "too_large", f"data.file_size: expected at most {settings.max_file} bytes, got {size}"
         )
     freed = 0 if replaced is None else replaced.file_size
+    counted = uploads.counted_bytes(size)
     with context.database.reading() as reader:
         used = (
             uploads.used_bytes(reader, session.account_id)
             + uploads.declared_bytes(reader, session.account_id)
-            - freed
+            - (0 if replaced is None else uploads.counted_bytes(replaced.file_size))
         )
         begun = uploads.declared_bytes_total(reader) - freed
         is_one_more = uploads.count_open(reader, session.account_id) - (replaced is not None)
-    if settings.quota and used + size > settings.quota:
+    if settings.quota and used + counted > settings.quota:
         left = max(0, settings.quota - used)
         raise Refusal(
             "quota_exceeded", f"data.file_size: your share has {left} bytes left, got {size}"
@@ -198,7 +200,8 @@ def _take_up(context: Context, session: Session, row: OpenUpload, request: FileS
     if upload.chunk_size is None:
         upload.chunk_size = request.chunk_size
     save_progress(context.writer, context.wall_clock, upload, wait=True)
-    return _init_reply(request, {"received": upload.received_numbers()})
+    received = upload.received_numbers(ranges_named(context.settings))
+    return _init_reply(request, {"received": received})
 
 
 def _init_reply(request: FileSendInit, more: dict[str, Any]) -> bytes:

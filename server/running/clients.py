@@ -72,6 +72,7 @@ class Clients:
             address,
             stream,
             Outbox(stream, self._drain, context.budget, settings.max_waiting, context.clock),
+            context.budget,
             RateLimit(settings.rate_limit, settings.rate_burst, context.clock),
             login_deadline(settings, context.clock),
         )

@@ -14,6 +14,7 @@ from typing import Final
 
 import protocol
 from protocol import BadFrame, BadJson, Envelope, FrameReader, ProtocolError, Refusal, Request
+from server.base.fair_line import LineClosed
 from server.base.frame_sizes import max_content, max_frame
 from server.base.limits import Clock
 from server.base.logs import printable
@@ -155,6 +156,8 @@ class Conversation:
                 if len(reply) > REPLIES_AT_ONCE_BYTES or len(connection.replies) > 256:
                     connection.flush()
                     self._wait_for_reader()
+            if connection.reply_held:
+                connection.hold_reply(0)
             most = self._context.settings.max_bad_json
             if most and connection.bad_json_frames >= most:
                 raise LostStream(f"{most} frames that were no JSON")
@@ -221,6 +224,8 @@ class Conversation:
         except ProtocolError as error:
             self._charge()
             return protocol.build_error(kind.ACTION, error.code, error.message, request.request_id)
+        except LineClosed as error:
+            return self._refusal(request, error)
         except StorageError as error:
             if not isinstance(error, StorageFull):
                 log.error("%s of %s failed: %s", kind.ACTION, connection.name, error)
@@ -290,6 +295,7 @@ class Conversation:
                 connection.flush()
                 self._finish_sending(lambda seconds: connection.outbox.wait_below(0, seconds))
         finally:
+            connection.hold_reply(0)
             self._context.registry.remove_connection(connection)
             why = connection.outbox.broken or "closed by the client"
             connection.outbox.discard()

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Final
 
 from server.base.deadline import Deadline
+from server.base.fair_line import FairLine
 from server.base.limits import Clock, HashGate, LoginThrottle, MemoryBudget
 from server.base.settings import Settings
 from server.base.shutdown import Shutdown
@@ -44,6 +45,9 @@ log: Final = logging.getLogger("server.service")
 
 ANNOUNCE_SECONDS: Final = 2.0
 """How long stopping waits at most for the announcement that the server closes."""
+PAGES_AT_ONCE: Final = 2
+"""Pages that are read at a time: half of the connections that read, so that the short reads of
+everybody's messages never wait for a page."""
 LAST_SECONDS: Final = 0.5
 """Kept back of the time for stopping: for closing clients that have not left by themselves."""
 
@@ -83,6 +87,7 @@ class Service:
                 budget=self.budget,
                 throttle=LoginThrottle(settings.login_failures, clock),
                 hash_gate=HashGate(),
+                page_line=FairLine(PAGES_AT_ONCE, "pages"),
                 registry=self.registry,
                 rooms=self._rooms,
                 recent=RecentMessages(),
@@ -144,9 +149,11 @@ class Service:
         self._announce_closing()
         # Only now: a client's thread ends when it sees this, and its client would not be told.
         self.shutdown.begin(deadline)
+        self.context.hash_gate.close()  # who waits there is sent away at once
         for connection in self.registry.connections():
             connection.stream.shut(socket.SHUT_RD)  # its thread answers what it has read, and ends
         self._wait_until_empty(lambda: deadline.left() <= LAST_SECONDS)
+        self.context.page_line.close()
         for connection in self.registry.connections():
             connection.close("the server is closing")
         self._wait_until_empty(lambda: deadline.has_passed)
@@ -173,7 +180,6 @@ class Service:
             time.sleep(0.02)
 
     def _close_storage(self, *, in_time: bool) -> None:
-        self.context.hash_gate.close()
         self._journal.close()
         if not self.writer.is_alive:
             try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from server.base.limits import RateLimit
+from server.base.limits import MemoryBudget, RateLimit
 from server.net.outbox import Outbox
 from server.net.sockets import Stream
 from server.state.downloads import Downloads
@@ -63,6 +63,7 @@ class Connection:
     """One accepted socket: its stream, its outbox, its limits, and the session on it, if any."""
 
     __slots__ = (
+        "_budget",
         "address",
         "bad_json_frames",
         "ended",
@@ -72,6 +73,7 @@ class Connection:
         "outbox",
         "rate",
         "replies",
+        "reply_held",
         "session",
         "stream",
     )
@@ -82,10 +84,14 @@ class Connection:
         address: str,
         stream: Stream,
         outbox: Outbox,
+        budget: MemoryBudget,
         rate: RateLimit,
         login_deadline: float | None,
     ) -> None:
         self.name = name
+        self._budget = budget
+        self.reply_held = 0
+        """Bytes reserved for the answer that is being made."""
         self.address = address
         self.stream = stream
         self.outbox = outbox
@@ -114,6 +120,15 @@ class Connection:
         if self.replies:
             self.outbox.put(self.replies[0] if len(self.replies) == 1 else b"".join(self.replies))
             self.replies.clear()
+
+    def hold_reply(self, size: int) -> None:
+        """Hold so many bytes for the answer that is being made, instead of those held before. Waits
+        for room where they are more. The client's own thread only."""
+        change, self.reply_held = size - self.reply_held, size
+        if change > 0:
+            self._budget.reserve(change, lambda: self.ended)
+        elif change < 0:
+            self._budget.add(change)
 
     @property
     def held(self) -> int:

@@ -163,10 +163,11 @@ class Upload:
             1 if self.first_number is None else self.first_number
         )
 
-    def received_numbers(self) -> list[list[int]]:
-        """Return the ranges as the sender counts."""
+    def received_numbers(self, most: int) -> list[list[int]]:
+        """Return the first `most` ranges as the sender counts; what they don't name is sent
+        again."""
         offset = 1 if self.first_number is None else self.first_number
-        return [[first + offset, last + offset] for first, last in self.received.pairs()]
+        return [[first + offset, last + offset] for first, last in self.received.pairs()[:most]]
 
     @property
     def digest(self) -> str | None:

@@ -576,6 +576,7 @@ class World:
                 "owner": room.owner,
                 "private": room.private,
                 "members": sorted(room.members),
+                "has_more": False,
                 "unread": room.unread(name),
                 "last_message_id": newest,
             }
@@ -687,7 +688,7 @@ class World:
             )
             for file in due
         ]
-        assert data.get("has_more", False) is has_more
+        assert data["has_more"] is has_more
 
     def do_download(self) -> None:
         name, room_id = self.who(), self.room_id()

@@ -69,6 +69,7 @@ def test_a_fresh_server_has_one_room(start_server: Start, user: User) -> None:
         "owner",
         "private",
         "members",
+        "has_more",
         "unread",
         "last_message_id",
     }

@@ -38,7 +38,7 @@ EXTRA_KEYS = {
     "ack": {"data.message_id", "data.timestamp"},
     "file_send_init": {"data.received", "data.done"},
     "file_send_fin": {"data.sha256", "data.stored_as"},
-    "file_list_req": {"data.files"},
+    "file_list_req": {"data.files", "data.has_more"},
     "file_down_meta": {"data.sha256"},
 }
 CONTENT = "Hello everyone! é 👍"

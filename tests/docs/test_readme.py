@@ -593,7 +593,7 @@ def test_every_table_of_the_database_has_its_row() -> None:
 
 
 def test_the_numbers_in_prose_are_those_of_the_code() -> None:
-    from server.base.limits import HashGate
+    from server.base.fair_line import FairLine
     from server.base.locks import PATIENCE_SECONDS
     from server.state.downloads import DOWNLOAD_AHEAD_BYTES
     from server.writing.writer import Writer
@@ -605,7 +605,7 @@ def test_the_numbers_in_prose_are_those_of_the_code() -> None:
         f"over {DOWNLOAD_AHEAD_BYTES // 1024} KiB wait",
         f"a client for the writer {Writer.PATIENCE_SECONDS:.0f} s",
         f"for a reading connection {database.READER_WAIT_SECONDS:.0f} s",
-        f"{HashGate.PATIENCE_SECONDS:.0f} s; any thread for a lock {PATIENCE_SECONDS:.0f} s",
+        f"{FairLine.PATIENCE_SECONDS:.0f} s; any thread for a lock {PATIENCE_SECONDS:.0f} s",
         f"server) {database.BUSY_SECONDS:.0f} s",
     ):
         assert words in " ".join(ARCHITECTURE.split()), words

@@ -126,6 +126,13 @@ def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
     )
 
 
+def test_empty_files_count_against_the_share(serve: Serve) -> None:
+    client = member(serve(quota=10_000), "ada")
+    for name in ("a", "b"):
+        Upload(client, "lobby", name, b"").run()
+    assert is_refused(Upload(client, "lobby", "c", b"").init(), "quota_exceeded")
+
+
 @limit("min_free", 20)
 def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
     service = serve(**chosen)
