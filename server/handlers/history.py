@@ -110,7 +110,9 @@ def _read_on_in_second(
     """Add the rest of a second that has more messages than a page: it comes whole, as far as the
     frame goes."""
     page.most, page.has_more = None, False
-    for message in messages.second(reader, room_pk, second, last_id, protocol.MAX_ELEMENTS):
+    for message in messages.page_within_second(
+        reader, room_pk, second, last_id, protocol.MAX_ELEMENTS
+    ):
         if not page.add(_entry(message)):
             return last_id
         last_id = message.id
