@@ -5,7 +5,7 @@ VENV ?= .venv
 IN_VENV := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run pyz demo test test-all coverage check bench clean kit grade
+.PHONY: help run pyz demo test test-all coverage check figures bench clean kit grade
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ coverage: $(VENV)/ready ## run the quick tests and show which lines no test reac
 
 check: ## ruff and mypy (for Linux, Windows and macOS), in an environment of their own
 	@$(PYTHON) tools/check.py
+
+figures: ## print how large functions, files and classes are
+	@$(PYTHON) tools/figures.py
 
 kit: ## pack the conformance kit into build/conformance.pyz
 	rm -rf build/kit && mkdir -p build/kit && cp -R conformance build/kit/conformance

@@ -22,8 +22,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from benchmarks.wire_formats import WIRE_FORMATS, Heard, content_of
 from benchmarks.machine import raise_open_files
+from benchmarks.wire_formats import WIRE_FORMATS, Heard, content_of
 
 HOST: Final = "127.0.0.1"
 PATIENCE_SECONDS: Final = 60.0

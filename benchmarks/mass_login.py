@@ -13,9 +13,9 @@ import sys
 import time
 from typing import Any
 
-from benchmarks.wire_formats import WIRE_FORMATS, PASSWORD, packet
 from benchmarks.machine import raise_open_files
 from benchmarks.scripts import PATIENCE_SECONDS, Client
+from benchmarks.wire_formats import PASSWORD, WIRE_FORMATS, packet
 
 JSON = WIRE_FORMATS["json"]
 

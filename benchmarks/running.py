@@ -19,8 +19,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from benchmarks.peers import ROOT, Peer, Running
 from benchmarks.load import BUCKET_NS, Plan
+from benchmarks.peers import ROOT, Peer, Running
 
 __all__ = ["PERCENTS", "Crowd", "LoadFailed", "crowd", "percentile", "run_load"]
 

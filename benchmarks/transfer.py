@@ -14,8 +14,8 @@ import sys
 import time
 from typing import Any, Final
 
-from benchmarks.wire_formats import frame
 from benchmarks.scripts import Client, client
+from benchmarks.wire_formats import frame
 
 ROOM: Final = "lobby"
 FILE: Final = "benchmark.bin"

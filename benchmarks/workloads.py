@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import history, machine
-from benchmarks.peers import PEERS, FOR_LOADS, OURS, ROOT, Peer, Running, serving
 from benchmarks.load import Plan
+from benchmarks.peers import FOR_LOADS, OURS, PEERS, ROOT, Peer, Running, serving
 from benchmarks.running import LoadFailed, crowd, run_load
 from benchmarks.scripts import client
 

@@ -18,9 +18,9 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks import page, plots, targets, workloads
-from benchmarks.wire_formats import WIRE_FORMATS, WireFormat, content_of
 from benchmarks.load import Plan
 from benchmarks.running import _parts, percentile
+from benchmarks.wire_formats import WIRE_FORMATS, WireFormat, content_of
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = workloads.Sizes(
@@ -40,7 +40,7 @@ TINY = workloads.Sizes(
 
 @pytest.fixture(scope="module")
 def measured() -> dict[str, Any]:
-    """One workload, run in earnest: two servers after each other, each with a load of two processes."""
+    """Run one workload in earnest: two servers in turn, each with a load of two processes."""
     return workloads.both(TINY)
 
 
