@@ -1,11 +1,9 @@
 # `make` or `make help` says what there is. Nothing here is needed to run the chat: `python chat_server.py` is all of it.
 
 PYTHON ?= $(shell command -v python3 || command -v python)
-VENV ?= .venv
-IN_VENV := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run pyz demo test test-all coverage check figures bench clean kit grade
+.PHONY: help run pyz demo test quick test-all coverage check figures bench clean kit grade
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,19 +17,17 @@ pyz: ## build chat.pyz: client and server in one file
 demo: ## record the session that README shows, and draw its picture
 	@$(PYTHON) docs/demo/record.py
 
-$(VENV)/ready: Makefile
-	$(PYTHON) -m venv --clear $(VENV)
-	$(IN_VENV) -m pip install --quiet --disable-pip-version-check pytest "coverage>=7.10"
-	@touch $@
+test: ## run every quick test, and hold the floor of branch coverage
+	@$(PYTHON) tests/run.py
 
-test: $(VENV)/ready ## run every quick test, and hold the floor of branch coverage
-	@$(IN_VENV) tests/run.py
+quick: ## run the tests of what has changed, or of one layer (LAYER=storage)
+	@$(PYTHON) tests/run.py --quick $(LAYER)
 
 test-all: ## the same and the long tests, on every Python from 3.10 that is found
 	@$(PYTHON) tests/run_all.py
 
-coverage: $(VENV)/ready ## run the quick tests and show which lines no test reaches
-	@$(IN_VENV) tests/run.py --report
+coverage: ## run the quick tests and show which lines no test reaches
+	@$(PYTHON) tests/run.py --report
 
 check: ## ruff and mypy (for Linux, Windows and macOS), in an environment of their own
 	@$(PYTHON) tools/check.py

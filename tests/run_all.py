@@ -14,7 +14,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from run import ROOT, environment
+
+RUN = ROOT / "tests" / "run.py"
 FIRST_MINOR = 10
 LAST_MINOR = 20
 ASK_VERSION = "import sys; print('%d.%d' % sys.version_info[:2])"
@@ -54,36 +56,15 @@ def pythons() -> dict[str, str]:
     return dict(sorted(found.items(), key=lambda item: int(item[0].split(".")[1])))
 
 
-def prepare(version: str, program: str) -> Path:
-    """The Python of a virtual environment with pytest and coverage."""
-    folder = ROOT / f".venv-{version}"
-    python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
-    if not (folder / "ready").exists():
-        subprocess.run([program, "-m", "venv", "--clear", folder], check=True)
-        install = [
-            python,
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "pytest",
-            "coverage>=7.10",
-        ]
-        subprocess.run(install, check=True)
-        (folder / "ready").touch()
-    return python
-
-
 def main(arguments: list[str]) -> int:
+    """Run the quick tests as `make test` does, then the long ones alone, on each Python."""
     failed = 0
     for version, program in pythons().items():
         print(f"== Python {version} ({program})", flush=True)
-        python = prepare(version, program)
-        status = subprocess.run(
-            [python, "-m", "pytest", "-m", "long or not long", *arguments], cwd=ROOT, check=False
-        ).returncode
-        failed = failed or status
+        python = environment(ROOT / f".venv-{version}", program)
+        for command in ([python, str(RUN)], [python, "-m", "pytest", "-m", "long"]):
+            status = subprocess.run([*command, *arguments], cwd=ROOT, check=False).returncode
+            failed = failed or status
     return failed
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support import fresh_name, needs_time
+from support import fresh_name
 from support.raw_client import (
     ClosedByServer,
     NothingCame,
@@ -793,7 +793,7 @@ def test_a_mutated_packet_never_harms(user: Connect, seed: int) -> None:
     client.close()
 
 
-@needs_time
+@pytest.mark.long
 def test_a_connection_that_does_not_log_in_is_closed(client_factory: Connect) -> None:
     silent, pinging, slow = client_factory(), client_factory(), client_factory()
     slow.send_bytes(b"\x00\x00")
@@ -810,7 +810,7 @@ def test_a_connection_that_does_not_log_in_is_closed(client_factory: Connect) ->
         client.expect_closed(10)
 
 
-@needs_time
+@pytest.mark.long
 def test_a_frame_begun_and_not_finished_closes(user: Connect) -> None:
     silent, dripping = user(), user()
     data = encode({"action": "ping", "padding": "x" * 100})

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import fresh_name, needs_time
+from support import fresh_name
 from support.files import Upload
 from support.raw_client import ClosedByServer, NothingCame, RawClient, encode, error_code
 from support.server_process import REPOSITORY, ServerProcess, server_command, server_environment
@@ -277,7 +277,7 @@ def test_talk_goes_on_while_a_class_logs_in(
     assert all(client.session_key for client in clients)
 
 
-@needs_time
+@pytest.mark.long
 def test_a_reader_has_30_seconds_to_take_something(start_server: Start, user: User) -> None:
     process = start_server("--rate-limit", "0", "--max-waiting", "0")
     speaker, gone = user(server=process), user(server=process, receive_buffer=16384)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support import needs_time
 from support.raw_client import Packet, RawClient, encode, error_code, fence, letter_frequencies
 from support.server_process import ServerProcess
 
@@ -630,7 +629,7 @@ def test_a_large_room_gets_every_message(user: User, room: str) -> None:
         ] == expected
 
 
-@needs_time
+@pytest.mark.long
 def test_an_unconfirmed_transaction_dies_after_60_seconds(user: User, room: str) -> None:
     alice, bob = user(), user()
     transaction = alice.propose(room, "too late")["data"]["transaction_id"]

@@ -48,7 +48,8 @@ def test_the_workflow_runs_the_commands_of_readme() -> None:
 
 
 @pytest.fixture
-def check() -> ModuleType:
+def check(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
     spec = importlib.util.spec_from_file_location("check", ROOT / "tools" / "check.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -62,17 +63,17 @@ def test_where_the_tools_cannot_be_installed_the_check_fails_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def no_network(python: Path) -> None:
-        raise subprocess.CalledProcessError(1, "pip", "", "WARNING: tried\nERROR: no route\n")
+    def no_network(*command: str) -> None:
+        if "pip" in command:
+            raise subprocess.CalledProcessError(1, command, "WARNING: tried\nERROR: no route\n")
 
     monkeypatch.setattr(check, "FOLDER", tmp_path / "environment")
-    monkeypatch.setattr(check.venv, "create", lambda *_, **__: None)
-    monkeypatch.setattr(check, "_install", no_network)
+    monkeypatch.setattr("environments._run", no_network)
     assert check.main() == 2
     shown = capsys.readouterr()
     assert re.fullmatch(
         r"make check: cannot install ruff==\S+ and mypy==\S+; is there a network\?"
-        r" pip: ERROR: no route\n",
+        r" ERROR: no route\n",
         shown.err,
     )
     assert not (tmp_path / "environment" / "ready").exists()
@@ -87,7 +88,7 @@ def test_a_check_that_fails_is_named_and_the_others_run(
         run.append(" ".join(command[2:]))
         return subprocess.CompletedProcess(command, int("win32" in command))
 
-    monkeypatch.setattr(check, "prepare", lambda folder: sys.executable)
+    monkeypatch.setattr(check, "prepare", lambda *_: sys.executable)
     monkeypatch.setattr(check.subprocess, "run", one_fails)
     assert check.main() == 1
     assert run == [

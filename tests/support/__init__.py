@@ -6,14 +6,7 @@ Nothing here imports the product, so that a mistake in it cannot hide itself.
 from __future__ import annotations
 
 import itertools
-import os
 import secrets
-
-import pytest
-
-needs_time = pytest.mark.skipif(
-    not os.environ.get("CHAT_SLOW_TESTS"), reason="takes over 30 s; set CHAT_SLOW_TESTS=1"
-)
 
 _numbers = itertools.count(1)
 

@@ -1,0 +1,185 @@
+"""tests/run.py, on a small project of its own: what it counts, shows and returns."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from run import TIMES, UNMEASURED
+from support.patience import patience
+from workers import groups_of
+
+ROOT = Path(__file__).resolve().parent.parent
+COPIED = (
+    "tests/run.py",
+    "tests/workers.py",
+    "tests/support/__init__.py",
+    "tests/support/patience.py",
+    "tests/support/seed.py",
+    "tools/environments.py",
+)
+SETTINGS = """
+[tool.pytest.ini_options]
+pythonpath = [".", "tests"]
+addopts = "--import-mode=importlib"
+
+[tool.coverage.run]
+branch = true
+parallel = true
+patch = ["subprocess"]
+source = ["protocol"]
+
+[tool.coverage.report]
+fail_under = 96
+"""
+PROTOCOL = """
+def answer(asked):
+    if asked:
+        return 42
+    return None
+"""
+GOOD = "import protocol\n\ndef test_it():\n    assert protocol.answer(True) == 42\n"
+OTHER = "import protocol\n\ndef test_it():\n    assert protocol.answer(False) is None\n"
+FAILING = "def test_it():\n    assert list(range(90)) == list(range(1, 91))\n"
+BROKEN = "import no_such_module\n"
+SKIPPED = "import pytest\n\ndef test_it():\n    pytest.skip('not here')\n"
+CRASHING = "import os\n\ndef test_it():\n    os._exit(7)\n"
+EMPTY = ""
+HANGING = """
+import subprocess, sys
+
+def test_it(request):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    (request.config.rootpath / "child").write_text(str(child.pid))
+    child.wait()
+"""
+
+
+class Project:
+    """A folder with a copy of tests/run.py, and test files of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in COPIED:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+        (folder / "pyproject.toml").write_text(SETTINGS, "utf-8")
+        (folder / "protocol.py").write_text(PROTOCOL, "utf-8")
+
+    def start(self, *words: str, **files: str) -> subprocess.Popen[str]:
+        for name, text in files.items():
+            (self.folder / "tests" / f"test_{name}.py").write_text(text, "utf-8")
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("COV")}
+        return subprocess.Popen(
+            [sys.executable, "tests/run.py", "--jobs", "9", *words],
+            cwd=self.folder,
+            env=kept,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+        )
+
+    def run(self, *words: str, **files: str) -> tuple[int, str]:
+        """Return the exit status and all that was printed."""
+        with self.start(*words, **files) as process:
+            try:
+                printed, _ = process.communicate(timeout=patience(60))
+            finally:
+                process.kill()
+        return process.returncode, printed
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended, though perhaps not been waited for."""
+    try:
+        os.kill(pid, 0)
+        return "State:\tZ" in Path(f"/proc/{pid}/status").read_text("utf-8")
+    except OSError:
+        return True
+
+
+def test_what_passes_under_full_coverage_ends_with_one_line_and_0(project: Project) -> None:
+    status, printed = project.run(good=GOOD, other=OTHER, skipped=SKIPPED)
+    assert status == 0, printed
+    assert printed.splitlines()[-2:] == ["coverage: 100 %", "2 passed, 0 failed, 1 skipped"]
+    assert printed.count("\n") == 6, "a line that says what is run, and one for each group"
+
+
+def test_under_the_floor_the_report_precedes_the_closing_line(project: Project) -> None:
+    status, printed = project.run(good=GOOD)
+    assert status == 2, printed
+    assert "Coverage failure: total of" in printed
+    assert printed.splitlines()[-1] == "1 passed, 0 failed"
+
+
+def test_each_way_to_fail_is_counted_and_shown_whole(project: Project) -> None:
+    status, printed = project.run(
+        good=GOOD, failing=FAILING, broken=BROKEN, crashing=CRASHING, empty=EMPTY
+    )
+    assert status != 0
+    assert printed.splitlines()[-1] == "1 passed, 4 failed", printed
+    assert all(f" {number},\n" in printed for number in range(91)), "no difference is cut short"
+    assert "No module named 'no_such_module'" in printed
+    assert "FAILED as a whole: it ended with status 7 and left no report" in printed
+    assert "FAILED as a whole: it found no test" in printed
+
+
+def test_what_hangs_is_ended_with_all_that_it_has_started(project: Project) -> None:
+    status, printed = project.run("--deadline", "3", hanging=HANGING)
+    assert status != 0
+    assert printed.splitlines()[-1] == "0 passed, 1 failed", printed
+    assert f"FAILED as a whole: it did not end within {patience(3):.0f} s" in printed
+    child = project.folder / "child"
+    assert not child.exists() or is_gone(int(child.read_text("utf-8")))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C can't be sent to one process there")
+def test_ctrl_c_ends_all_that_was_started(project: Project) -> None:
+    with project.start(good=GOOD, hanging=HANGING) as process:
+        try:
+            child, deadline = project.folder / "child", time.monotonic() + patience(30)
+            while not child.exists() or not child.read_text("utf-8"):
+                assert time.monotonic() < deadline, "no test has begun"
+                time.sleep(0.02)
+            process.send_signal(signal.SIGINT)
+            printed, _ = process.communicate(timeout=patience(30))
+        finally:
+            process.kill()
+    assert process.returncode == 130, printed
+    assert "\ninterrupted\n" in printed
+    assert is_gone(int(child.read_text("utf-8")))
+
+
+def test_arguments_choose_tests_and_nothing_chosen_is_no_success(project: Project) -> None:
+    assert project.run("tests/test_good.py", "-k", "it", good=GOOD, failing=FAILING)[0] == 0
+    status, printed = project.run("-k", "none_is_called_so")
+    assert (status, printed.splitlines()[-1]) == (5, "0 passed, 0 failed")
+
+
+def test_groups_hold_each_file_once_and_the_longest_is_first() -> None:
+    seconds = {"tests/long.py": 30.0, "tests/conformance/b.py": 5.0}
+    seconds |= {f"tests/{number}.py": 1.0 for number in range(20)}
+    groups = groups_of(seconds, UNMEASURED, workers=2)
+    assert groups[0].targets == ("tests/long.py",)
+    assert sorted(name for group in groups for name in group.targets) == sorted(seconds)
+    assert [group.targets for group in groups if not group.is_measured] == [
+        ("tests/conformance/b.py",)
+    ]
+
+
+def test_the_recorded_seconds_are_of_files_that_exist() -> None:
+    missing = [name for name in json.loads(TIMES.read_text("utf-8")) if not (ROOT / name).exists()]
+    assert missing == [], "python tests/run.py --record"

@@ -1,0 +1,232 @@
+"""Run groups of test files as pytest processes side by side, and count what they say.
+
+Owns the processes and their folders of results; nothing outlives `Workers`. Knows nothing of
+coverage beyond the command that it is given, and imports neither pytest nor the product. One
+thread uses it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+POLL_SECONDS = 0.05
+ENDING_SECONDS = 15.0
+NOTHING_COLLECTED = 5  # pytest's exit status
+GROUPS_A_WORKER = 3
+LINE_OF_A_GOOD_TEST = re.compile(r"^tests/\S.* (?:PASSED|SKIPPED|XFAIL)\b.*\n", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Targets of one pytest process: files, folders or ids of tests; `seconds` is a guess."""
+
+    targets: tuple[str, ...]
+    seconds: float
+    is_measured: bool
+
+
+@dataclass
+class Outcome:
+    """What a group came to: counts of tests, seconds of each file, and pytest's output without the
+    lines of tests that passed."""
+
+    group: Group
+    seconds: float = 0.0
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    times: dict[str, float] = field(default_factory=dict)
+    text: str = ""
+
+
+def groups_of(seconds: dict[str, float], unmeasured: Sequence[str], workers: int) -> list[Group]:
+    """Pack files into groups, the longest first, so that no long one begins when others end.
+
+    `seconds` holds each file's guess. A group never mixes files that coverage measures with such
+    as begin with one of `unmeasured`.
+    """
+    size = sum(seconds.values()) / (workers * GROUPS_A_WORKER)
+    groups: list[Group] = []
+    for is_measured in (True, False):
+        waiting: list[str] = []
+        for file in sorted(seconds, key=lambda file: (-seconds[file], file)):
+            if file.startswith(tuple(unmeasured)) is is_measured:
+                continue
+            waiting.append(file)
+            if sum(seconds[name] for name in waiting) >= size:
+                groups.append(_group(waiting, seconds, is_measured))
+                waiting = []
+        if waiting:
+            groups.append(_group(waiting, seconds, is_measured))
+    return sorted(groups, key=lambda group: -group.seconds)
+
+
+def _group(files: list[str], seconds: dict[str, float], is_measured: bool) -> Group:
+    return Group(tuple(files), sum(seconds[name] for name in files), is_measured)
+
+
+class _Worker:
+    """One pytest process with its files: `output` for all it writes, `report` in JUnit's XML."""
+
+    def __init__(
+        self,
+        group: Group,
+        command: Sequence[str],
+        environment: dict[str, str],
+        folder: Path,
+        root: Path,
+    ) -> None:
+        self.group = group
+        self._started = time.monotonic()
+        self._output = folder / "output"
+        self._report = folder / "report.xml"
+        folder.mkdir()
+        with open(self._output, "wb") as output:
+            # a file and not a pipe: a process that a test left behind could hold a pipe open
+            self._process = _start(
+                [*command, f"--junitxml={self._report}", *group.targets], environment, root, output
+            )
+
+    def poll(self) -> int | None:
+        """Return the exit status, or None while it runs."""
+        return self._process.poll()
+
+    def seconds(self) -> float:
+        """Return how long it has been running."""
+        return time.monotonic() - self._started
+
+    def interrupt(self) -> None:
+        """Ask it to end, so that fixtures end what they have started; Windows has no such way."""
+        if os.name == "nt":
+            self.kill()
+        else:
+            self._process.send_signal(signal.SIGINT)
+
+    def kill(self) -> None:
+        """End it and all that it has started, and wait for it."""
+        if os.name == "nt":
+            if self._process.poll() is None:
+                command = ["taskkill", "/T", "/F", "/PID", str(self._process.pid)]
+                subprocess.run(command, capture_output=True, check=False)
+        else:
+            with suppress(ProcessLookupError, PermissionError):  # nothing of it is left
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(ENDING_SECONDS)
+
+    def outcome(self, trouble: str, may_be_empty: bool) -> Outcome:
+        """Return the counts; what `trouble`, the exit status or the report tell is a failure."""
+        outcome = Outcome(self.group, self.seconds())
+        status = self._process.returncode
+        try:
+            _count(self._report, outcome)
+        except (OSError, ElementTree.ParseError):
+            trouble = trouble or f"it ended with status {status} and left no report"
+        if not trouble and status == NOTHING_COLLECTED:
+            if not may_be_empty and not outcome.skipped:
+                trouble = "it found no test"
+        elif not trouble and status != 0 and not outcome.failed:
+            trouble = f"it ended with status {status}, though no test failed"
+        if trouble:
+            outcome.failed += 1
+        text = LINE_OF_A_GOOD_TEST.sub("", self._output.read_text("utf-8", "replace"))
+        outcome.text = f"{text.strip()}\n{trouble and f'FAILED as a whole: {trouble}'}".strip()
+        return outcome
+
+
+def _start(
+    command: list[str], environment: dict[str, str], root: Path, output: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    """Start a process that leads a group of its own, so that all of the group can be ended."""
+    is_windows = sys.platform == "win32"
+    return subprocess.Popen(
+        command,
+        cwd=root,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=not is_windows,
+        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+    )
+
+
+def _count(report: Path, outcome: Outcome) -> None:
+    """Add what a report in JUnit's XML says; a test with a failure or an error has failed."""
+    for case in ElementTree.parse(report).iter("testcase"):
+        found = {child.tag for child in case}
+        if found & {"failure", "error"}:
+            outcome.failed += 1
+        elif "skipped" in found:
+            outcome.skipped += 1
+        else:
+            outcome.passed += 1
+        file = case.get("file", "").replace("\\", "/")
+        outcome.times[file] = outcome.times.get(file, 0.0) + float(case.get("time", 0))
+
+
+class Workers:
+    """Runs groups, `count` at a time; a context manager that ends what still runs.
+
+    `seconds` is the deadline of each group: one that passes it is ended and has failed.
+    """
+
+    def __init__(self, count: int, seconds: float, folder: Path, root: Path) -> None:
+        self._count = count
+        self._seconds = seconds
+        self._folder = folder
+        self._root = root
+        self._running: list[_Worker] = []
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        try:
+            for worker in self._running:
+                worker.interrupt()
+            deadline = time.monotonic() + ENDING_SECONDS
+            while time.monotonic() < deadline and any(one.poll() is None for one in self._running):
+                time.sleep(POLL_SECONDS)
+        finally:  # also after a second Ctrl-C
+            for worker in self._running:
+                worker.kill()
+
+    def run(
+        self,
+        jobs: Iterable[tuple[Group, Sequence[str], dict[str, str]]],
+        may_be_empty: bool = False,
+    ) -> Iterator[Outcome]:
+        """Run each group by its command and environment; yield what comes of it when it ends."""
+        waiting = iter(list(jobs))
+        number = 0
+        while True:
+            while len(self._running) < self._count:
+                job = next(waiting, None)
+                if job is None:
+                    break
+                number += 1
+                folder = self._folder / str(number)
+                self._running.append(_Worker(*job, folder, self._root))
+            if not self._running:
+                return
+            for worker in list(self._running):
+                trouble = ""
+                if worker.poll() is None:
+                    if worker.seconds() < self._seconds:
+                        continue
+                    trouble = f"it did not end within {self._seconds:.0f} s"
+                worker.kill()  # what it left behind, too
+                self._running.remove(worker)
+                yield worker.outcome(trouble, may_be_empty)
+            time.sleep(POLL_SECONDS)
