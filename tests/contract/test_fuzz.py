@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 from support import fresh_name
-from support.document import REPLIES, REQUESTS
+from support.document import REPLIES, REQUESTS, example_data
 from support.files import encoded
 from support.raw_client import (
     ClosedByServer,
@@ -627,6 +627,7 @@ class Actor:
                     "file_send_fin", room_id=self.room_id, file_path=name, total_packets=2
                 )
         self.values = {
+            **example_data(),
             "chatid": self.client.chatid,
             "chat_id": self.client.chatid,
             "password": "password",
