@@ -98,7 +98,7 @@ class ErrorCode(str, Enum):
 class ProtocolError(Exception):
     """A mistake of the peer, with the `code` and the `message` of the `error` packet for it."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
@@ -1546,7 +1546,7 @@ def build(
     *,
     message: str | None = None,
     request_id: str | None = None,
-    code: ErrorCode | str | None = None,
+    code: ErrorCode | None = None,
     status: str | None = None,
 ) -> bytes:
     """Return the frame of one of the server's packets; status and message are the catalogue's
@@ -1566,7 +1566,7 @@ def build(
 
 
 def build_error(
-    original_action: str, code: str, message: str, request_id: str | None = None
+    original_action: str, code: ErrorCode, message: str, request_id: str | None = None
 ) -> bytes:
     """Return the frame of the seed's `error` packet, with its `code`."""
     packet = {

@@ -149,7 +149,10 @@ class Connection(Requests):
             ):
                 return False
             raise self._no_chat_server(error) from None
-        if isinstance(request.error, ServerError) and request.error.code == "server_full":
+        if (
+            isinstance(request.error, ServerError)
+            and request.error.code == protocol.ErrorCode.SERVER_FULL
+        ):
             link.close()
             raise server_full(request.error.message)
         return True
@@ -270,7 +273,7 @@ class Connection(Requests):
             or any("\ud800" <= character <= "\udfff" for character in content)
         ):
             raise ServerError(
-                "bad_packet",
+                protocol.ErrorCode.BAD_PACKET,
                 "a message needs at least one character, and none that is NUL or half a surrogate "
                 "pair",
             )

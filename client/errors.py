@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from client.base.text import visible
+from protocol import ErrorCode
 
 
 class ChatError(Exception):
@@ -89,5 +90,5 @@ class CountsDiffer(ServerError):
     def __init__(self, differences: Sequence[LetterDifference]) -> None:
         shown = "; ".join(str(difference) for difference in differences[:5])
         more = f"; and {len(differences) - 5} more" if len(differences) > 5 else ""
-        super().__init__("not_confirmed", f"the letter counts differ: {shown}{more}")
+        super().__init__(ErrorCode.NOT_CONFIRMED, f"the letter counts differ: {shown}{more}")
         self.differences = tuple(differences)

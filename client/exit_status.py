@@ -18,6 +18,7 @@ from client.errors import (
     ServerError,
     TransferFailed,
 )
+from protocol import ErrorCode
 
 OK: Final = 0
 FAILED: Final = 1
@@ -45,7 +46,7 @@ def explain(error: ChatError, broken: str = "") -> tuple[int, str]:
     if isinstance(error, (CountsDiffer, HashDiffers)):
         return DISAGREE, f"Not done: {visible(str(error))}."
     if isinstance(error, ProtocolBroken) or (
-        isinstance(error, ServerError) and error.code == "unknown_action"
+        isinstance(error, ServerError) and error.code == ErrorCode.UNKNOWN_ACTION
     ):
         return PROTOCOL_BROKEN, f"The server does not keep to the protocol: {visible(str(error))}."
     if isinstance(error, ServerError):

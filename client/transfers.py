@@ -230,7 +230,10 @@ class _Sending:
             except ServerError as error:
                 # Begun anew, the server says what it is missing; where it forgot all of it,
                 # everything is sent again.
-                if error.code not in ("incomplete_file", "file_not_found"):
+                if error.code not in (
+                    protocol.ErrorCode.INCOMPLETE_FILE,
+                    protocol.ErrorCode.FILE_NOT_FOUND,
+                ):
                     raise TransferFailed(error.message) from error
                 self.transfer.check()
             except (TransferFailed, KeyboardInterrupt):

@@ -66,10 +66,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "server.running": RUNNING,
     # The client from below: each row may use those above it.
     "client.base": {"client.base", "protocol"},
-    "client.errors": {"client.base"},
+    "client.errors": {"client.base", "protocol"},
     "client.events": {"client.errors"},
     "client.records": {"client.events"},
-    "client.exit_status": {"client.base", "client.errors"},
+    "client.exit_status": {"client.base", "client.errors", "protocol"},
     "client.network": {"client.network", "client.base", *CLIENT_DATA, "protocol"},
     "client.session": {"client.session", "client.network", "client.base", *CLIENT_DATA, "protocol"},
     "client.connection": {*CLIENT_INSIDE, "protocol"},

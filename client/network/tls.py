@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from client.errors import CannotConnect
 from client.records import as_object, code_and_message
-from protocol import BadFrame, FrameReader
+from protocol import BadFrame, ErrorCode, FrameReader
 
 RAW_READ_BYTES: Final = 64 * 1024
 RECORD_BYTES: Final = 16 * 1024
@@ -291,7 +291,7 @@ def _no_tls(
             "Check that the port is the one the server's first screen shows.",
         )
     code, message = _refusal(sock, data, deadline)
-    if code == "server_full":  # a server that is full refuses before any handshake
+    if code == ErrorCode.SERVER_FULL:  # a server that is full refuses before any handshake
         return CannotConnect(f"The server is full: {message}.", "Try again in a while.")
     return CannotConnect(
         f"The server on {host} port {port} speaks plain TCP, without TLS.",

@@ -170,7 +170,9 @@ class OwnMessages:
         if message is None:
             return True  # it had ended before, by counts that differ
         if packet.get("status") == "error":
-            self._end(message, ServerError(*code_and_message(packet, "not_confirmed")))
+            self._end(
+                message, ServerError(*code_and_message(packet, protocol.ErrorCode.NOT_CONFIRMED))
+            )
         else:
             message.message_id = as_id(data.get("message_id"))
             message.timestamp = as_text(data.get("timestamp")) or None
@@ -183,7 +185,10 @@ class OwnMessages:
         if message is None or action not in ("send_message", "confirm_count"):
             return False
         code, text = code_and_message(packet, "error")
-        if code in ("transaction_not_found", "too_many_pending") and message.starts < MAX_STARTS:
+        if (
+            code in (protocol.ErrorCode.TRANSACTION_NOT_FOUND, protocol.ErrorCode.TOO_MANY_PENDING)
+            and message.starts < MAX_STARTS
+        ):
             self._put_back(message)
             self._send()
         else:

@@ -229,7 +229,9 @@ def _join(context: CommandContext, argument: str) -> None:
     except ServerError as error:
         session = context.chat.session
         extended = session is not None and session.extended
-        if extended and (error.code != "room_not_found" or room_id.startswith("p-")):
+        if extended and (
+            error.code != protocol.ErrorCode.ROOM_NOT_FOUND or room_id.startswith("p-")
+        ):
             raise
         note = "The first message that you type makes this room." if extended else ""
     context.enter(room_id, note=note)

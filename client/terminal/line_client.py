@@ -31,6 +31,7 @@ from client.terminal.login import LoginDialogue
 from client.terminal.packet_view import MODES, PacketView
 from client.terminal.screens import PlainScreen
 from client.terminal.transfer_queue import Job, Transfers
+from protocol import ErrorCode
 
 FIRST_MESSAGES: Final = 10
 MOST_FIRST_MESSAGES: Final = 100
@@ -326,7 +327,9 @@ class LineClient:
                 room_id, before_id=None, limit=min(max(FIRST_MESSAGES, unread), MOST_FIRST_MESSAGES)
             )
         except ChatError as error:
-            if getattr(error, "code", "") == "room_not_found" and not room_id.startswith("p-"):
+            if getattr(error, "code", "") == ErrorCode.ROOM_NOT_FOUND and not room_id.startswith(
+                "p-"
+            ):
                 self.say(
                     "There is no such room yet: the first message that you type makes it. /rooms "
                     "lists those that there are."

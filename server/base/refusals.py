@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from typing import Final
 
-from protocol import Refusal
+from protocol import ErrorCode, Refusal
 from storage.errors import StorageError, StorageFull
 
 STORAGE_FULL: Final = Refusal(
-    "storage_full", "the server's disk is full: nothing was stored; try again when there is room"
+    ErrorCode.STORAGE_FULL,
+    "the server's disk is full: nothing was stored; try again when there is room",
 )
 
 
 def no_such_room(room_id: str) -> Refusal:
     """Return the one answer for a room that is not there, is deleted, or is private and not the
     user's: nobody can tell which of them it is (R-ROOM-6)."""
-    return Refusal("room_not_found", f"data.room_id: there is no room {room_id!r} for you")
+    return Refusal(ErrorCode.ROOM_NOT_FOUND, f"data.room_id: there is no room {room_id!r} for you")
 
 
 def as_refusal(error: Exception) -> Refusal:
@@ -29,5 +30,9 @@ def as_refusal(error: Exception) -> Refusal:
     if isinstance(error, StorageFull):
         return STORAGE_FULL
     if isinstance(error, (StorageError, TimeoutError)):
-        return Refusal("internal_error", "the server could not do this now; its log says why")
-    return Refusal("internal_error", "the server met a defect of its own; its log says which")
+        return Refusal(
+            ErrorCode.INTERNAL_ERROR, "the server could not do this now; its log says why"
+        )
+    return Refusal(
+        ErrorCode.INTERNAL_ERROR, "the server met a defect of its own; its log says which"
+    )

@@ -11,7 +11,7 @@ import time
 from typing import Any, Final
 
 import protocol
-from protocol import ChangePassword, Login, Logout, Refusal, Register
+from protocol import ChangePassword, ErrorCode, Login, Logout, Refusal, Register
 from server.base.deadline import Deadline
 from server.base.frame_sizes import max_chunk, max_content
 from server.base.logs import printable
@@ -40,21 +40,21 @@ def register(context: Context, connection: Connection, request: Register) -> byt
     """Make an account."""
     if context.settings.registration == "closed":
         return _register_fail(
-            "registration_closed",
+            ErrorCode.REGISTRATION_CLOSED,
             "Accounts are made by the teacher on this server: ask for one.",
             request,
         )
     try:
         account = _create(context, connection.address, request.chatid, request.password)
     except NameTaken:
-        return _register_fail("name_taken", "This name is taken: choose another.", request)
+        return _register_fail(ErrorCode.NAME_TAKEN, "This name is taken: choose another.", request)
     log.info("account made: %s from %s", printable(account.chatid), connection.address)
     return protocol.build(
         "register_success", {"chatid": account.chatid}, request_id=request.request_id
     )
 
 
-def _register_fail(code: str, message: str, request: Register) -> bytes:
+def _register_fail(code: ErrorCode, message: str, request: Register) -> bytes:
     return protocol.build(
         "register_fail", code=code, message=message, request_id=request.request_id
     )
@@ -86,7 +86,7 @@ def login(context: Context, connection: Connection, request: Login) -> bytes | N
     its rooms."""
     if connection.session is not None:
         raise Refusal(
-            "forbidden", f"you are logged in as {connection.session.chatid}: log out first"
+            ErrorCode.FORBIDDEN, f"you are logged in as {connection.session.chatid}: log out first"
         )
     account = (
         _by_key(context, request)
@@ -249,7 +249,7 @@ def _by_password(context: Context, connection: Connection, request: Login) -> Ac
     if account is None and context.settings.registration == "first-login":
         problem = protocol.chatid_problem(request.chatid)
         if problem is not None:
-            raise Refusal("bad_packet", f"data.chatid: {problem}")
+            raise Refusal(ErrorCode.BAD_PACKET, f"data.chatid: {problem}")
         try:
             return _create(context, connection.address, request.chatid, password)
         except NameTaken:
@@ -315,7 +315,7 @@ def change_password(context: Context, session: Session, request: ChangePassword)
     """Set a new password; every session key of the account dies, this session goes on."""
     _, is_right = _attempt(context, session.connection, session.folded, request.password)
     if not is_right:
-        raise Refusal("forbidden", "data.password: this is not your password")
+        raise Refusal(ErrorCode.FORBIDDEN, "data.password: this is not your password")
     who = context.throttle.who(session.connection.address, session.folded)
     record = context.hash_gate.run(
         who, hash_password, request.new_password, context.settings.password_cost
@@ -325,7 +325,7 @@ def change_password(context: Context, session: Session, request: ChangePassword)
         accounts.set_password(connection, session.account_id, record)
         changed = accounts.by_id(connection, session.account_id)
         if changed is None or changed.deleted:
-            raise Refusal("forbidden", "this account was deleted")
+            raise Refusal(ErrorCode.FORBIDDEN, "this account was deleted")
         session.credential_version = changed.credential_version
 
     context.writer.run(change)

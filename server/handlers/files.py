@@ -6,7 +6,7 @@ import sqlite3
 from typing import Any
 
 import protocol
-from protocol import FileDownReq, FileListReq, Refusal
+from protocol import ErrorCode, FileDownReq, FileListReq, Refusal
 from server.base.frame_sizes import download_chunk
 from server.handlers.context import Context
 from server.handlers.pages import Page, answer_page, readable_room
@@ -61,13 +61,13 @@ def file_down_req(context: Context, session: Session, request: FileDownReq) -> N
         file = uploads.newest(reader, room.pk, request.file_path)
     if file is None:
         raise Refusal(
-            "file_not_found",
+            ErrorCode.FILE_NOT_FOUND,
             f"data.file_path: this room has no file {protocol.describe(request.file_path)}",
         )
     total = -(-file.file_size // download_chunk(context.settings))
     if request.from_sequence > total + 1:
         raise Refusal(
-            "bad_packet",
+            ErrorCode.BAD_PACKET,
             f"data.from_sequence: expected 1 to {total + 1}, got {request.from_sequence}",
         )
     session.connection.flush()  # what was asked for earlier is answered earlier

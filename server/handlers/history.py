@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 import protocol
-from protocol import ABSENT, MAX_PAGE, GetMessages, Refusal
+from protocol import ABSENT, MAX_PAGE, ErrorCode, GetMessages, Refusal
 from server.handlers.context import Context
 from server.handlers.pages import Page, answer_page, readable_room
 from server.handlers.table import handles_for_session
@@ -46,7 +46,9 @@ def _from_time(request: GetMessages) -> int | None:
     except (ValueError, OverflowError) as error:
         came = protocol.describe(request.from_time)
         expected = "expected ISO 8601 with date, time and zone, as 2024-01-01T12:00:00Z"
-        raise Refusal("bad_time", f"data.from_time: {expected}, got {came} ({error})") from None
+        raise Refusal(
+            ErrorCode.BAD_TIME, f"data.from_time: {expected}, got {came} ({error})"
+        ) from None
 
 
 def _read(

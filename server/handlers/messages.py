@@ -6,7 +6,7 @@ import sqlite3
 from typing import Final
 
 import protocol
-from protocol import Ack, CharacterCount, ConfirmCount, Refusal, SendMessage
+from protocol import Ack, CharacterCount, ConfirmCount, ErrorCode, Refusal, SendMessage
 from server.base.refusals import as_refusal
 from server.handlers.context import Context
 from server.handlers.room_access import check_may_write, room_to_write
@@ -37,7 +37,8 @@ def send_message(context: Context, session: Session, request: SendMessage) -> by
             request.content,
         ):
             raise Refusal(
-                "transaction_mismatch", "data.transaction_id: this key is open for another message"
+                ErrorCode.TRANSACTION_MISMATCH,
+                "data.transaction_id: this key is open for another message",
             )
         if already is None:
             with context.database.reading() as reader:
@@ -58,7 +59,7 @@ def send_message(context: Context, session: Session, request: SendMessage) -> by
     if not session.transactions.open(transaction):
         most = context.settings.max_pending
         raise Refusal(
-            "too_many_pending",
+            ErrorCode.TOO_MANY_PENDING,
             f"{most} of your messages wait to be confirmed or stored: confirm some first",
         )
     data = {
@@ -76,7 +77,7 @@ def confirm_count(context: Context, session: Session, request: ConfirmCount) -> 
     transaction = session.transactions.take(request.transaction_id, to_store=request.confirm)
     if transaction is None:
         raise Refusal(
-            "transaction_not_found",
+            ErrorCode.TRANSACTION_NOT_FOUND,
             f"data.transaction_id: {protocol.describe(request.transaction_id)} is not open; "
             "it may have been confirmed, or died "
             f"after {context.settings.transaction_timeout:.0f} s",
@@ -89,7 +90,7 @@ def confirm_count(context: Context, session: Session, request: ConfirmCount) -> 
         "ack",
         {"transaction_id": request.transaction_id},
         status="error",
-        code="not_confirmed",
+        code=ErrorCode.NOT_CONFIRMED,
         message="You did not confirm the counts: the message was dropped.",
         request_id=request.request_id,
     )
@@ -184,7 +185,7 @@ def check_same_message(known: Message, room: RoomState | None, content: str) -> 
     """Raise `transaction_mismatch` where a key was used before for another room or content."""
     if room is None or room.room.pk != known.room_pk or known.content != content:
         raise Refusal(
-            "transaction_mismatch",
+            ErrorCode.TRANSACTION_MISMATCH,
             "data.transaction_id: this key was used for another message; expected a new key "
             "for a new message",
         )
@@ -227,7 +228,7 @@ def find_delivered(context: Context, session: Session, transaction_id: str) -> D
         if room is not None and room.admits(session.account_id):
             return message
     raise Refusal(
-        "transaction_not_found",
+        ErrorCode.TRANSACTION_NOT_FOUND,
         "data.transaction_id: you have no message of transaction "
         f"{protocol.describe(transaction_id)} to answer for",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 import protocol
-from protocol import GetUsers, Ping, Refusal, Typing
+from protocol import ErrorCode, GetUsers, Ping, Refusal, Typing
 from server.handlers.context import Context
 from server.handlers.pages import Page, answer_page
 from server.handlers.table import handles, handles_for_session
@@ -45,7 +45,9 @@ def get_users(context: Context, session: Session, request: GetUsers) -> bytes:
 def typing(context: Context, session: Session, request: Typing) -> None:
     """Tell those in the room who asked for events; no reply."""
     if "typing" not in session.features:
-        raise Refusal("forbidden", 'typing: expected a login that was granted the feature "typing"')
+        raise Refusal(
+            ErrorCode.FORBIDDEN, 'typing: expected a login that was granted the feature "typing"'
+        )
     room = context.rooms.visible(request.room_id, session.account_id)
 
     def tell(_: None, delivery: Delivery) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 
 import protocol
-from protocol import Refusal
+from protocol import ErrorCode, Refusal
 from server.base.refusals import no_such_room
 from server.base.settings import Settings
 from server.handlers.context import Context
@@ -77,6 +77,6 @@ def check_room_share(connection: sqlite3.Connection, most: int, account_id: int)
     limit)."""
     if most and rooms.count_made_by(connection, account_id) >= most:
         raise Refusal(
-            "quota_exceeded",
+            ErrorCode.QUOTA_EXCEEDED,
             f"data.room_id: you have made {most} rooms, which is the most a user may make",
         )

@@ -13,6 +13,7 @@ from protocol import (
     AddUserToRoom,
     CreateRoom,
     DeleteRoom,
+    ErrorCode,
     GetRooms,
     GetRoomUsers,
     JoinRoom,
@@ -73,14 +74,16 @@ def _account_ids(reader: sqlite3.Connection, chatids: Iterable[str]) -> list[int
     found = accounts.active_ids(reader, folded)
     for name, chatid in folded.items():
         if name not in found:
-            raise Refusal("user_not_found", f"data.participants: there is no user {chatid!r}")
+            raise Refusal(
+                ErrorCode.USER_NOT_FOUND, f"data.participants: there is no user {chatid!r}"
+            )
     return list(found.values())
 
 
 def _account_id(connection: sqlite3.Connection, chatid: str, path: str) -> int:
     account = accounts.find(connection, protocol.fold_chatid(chatid))
     if account is None or account.deleted:
-        raise Refusal("user_not_found", f"{path}: there is no user {chatid!r}")
+        raise Refusal(ErrorCode.USER_NOT_FOUND, f"{path}: there is no user {chatid!r}")
     return account.id
 
 
@@ -186,7 +189,7 @@ def leave_room(context: Context, session: Session, request: LeaveRoom) -> bytes:
             rooms.depart(connection, state.room.pk, session.account_id)
         elif state.room.owner == session.account_id:
             raise Refusal(
-                "forbidden",
+                ErrorCode.FORBIDDEN,
                 "data.room_id: the owner can't leave a private room, only delete it (delete_room)",
             )
         else:
@@ -236,12 +239,14 @@ def remove_user_from_room(context: Context, session: Session, request: RemoveUse
         account_id = _account_id(connection, removed, "data.user_to_remove")
         if account_id == session.account_id:
             raise Refusal(
-                "forbidden",
+                ErrorCode.FORBIDDEN,
                 "data.user_to_remove: the owner can't be removed, only delete the room "
                 "(delete_room)",
             )
         if account_id not in state.members:
-            raise Refusal("user_not_found", f"data.user_to_remove: {removed!r} is not in this room")
+            raise Refusal(
+                ErrorCode.USER_NOT_FOUND, f"data.user_to_remove: {removed!r} is not in this room"
+            )
         rooms.remove_member(connection, state.room.pk, account_id)
         return state.members
 
@@ -300,10 +305,11 @@ def delete_room(context: Context, session: Session, request: DeleteRoom) -> byte
 def _check_owner(session: Session, state: RoomState) -> None:
     if not state.room.private:
         raise Refusal(
-            "forbidden", "data.room_id: an open room belongs to nobody, so nobody can change it"
+            ErrorCode.FORBIDDEN,
+            "data.room_id: an open room belongs to nobody, so nobody can change it",
         )
     if state.room.owner != session.account_id:
-        raise Refusal("forbidden", "data.room_id: only the room's owner may do this")
+        raise Refusal(ErrorCode.FORBIDDEN, "data.room_id: only the room's owner may do this")
 
 
 def _shown_name(context: Context, session: Session, room_id: str, chatid: str, path: str) -> str:
@@ -313,7 +319,7 @@ def _shown_name(context: Context, session: Session, room_id: str, chatid: str, p
     with context.database.reading() as reader:
         account = accounts.find(reader, protocol.fold_chatid(chatid))
     if account is None or account.deleted:
-        raise Refusal("user_not_found", f"{path}: there is no user {chatid!r}")
+        raise Refusal(ErrorCode.USER_NOT_FOUND, f"{path}: there is no user {chatid!r}")
     return account.chatid
 
 

@@ -7,7 +7,7 @@ import sqlite3
 from typing import Any, Final
 
 import protocol
-from protocol import FileCancel, FileSendData, FileSendFin, FileSendInit, Refusal
+from protocol import ErrorCode, FileCancel, FileSendData, FileSendFin, FileSendInit, Refusal
 from server.base.frame_sizes import ranges_named
 from server.base.logs import printable
 from server.handlers.context import Context
@@ -71,7 +71,7 @@ def _check_numbers(request: FileSendInit) -> None:
     size, total = request.file_size, request.total_packets
     if (size == 0) != (total == 0) or total > size:
         raise Refusal(
-            "bad_packet",
+            ErrorCode.BAD_PACKET,
             f"data.total_packets: {total} packets can't make {size} bytes of data.file_size",
         )
     if request.chunk_size is not None and total:
@@ -79,7 +79,7 @@ def _check_numbers(request: FileSendInit) -> None:
     elif total and -(-size // total) > protocol.MAX_CHUNK_BYTES:
         least = -(-size // protocol.MAX_CHUNK_BYTES)
         raise Refusal(
-            "bad_packet",
+            ErrorCode.BAD_PACKET,
             f"data.total_packets: expected at least {least} packets for {size} bytes, since a "
             "chunk has at most "
             f"{protocol.MAX_CHUNK_BYTES}; got {total}",
@@ -88,14 +88,14 @@ def _check_numbers(request: FileSendInit) -> None:
         total and -(-size // -(-size // total)) != total
     ):  # the smallest chunk that does not make more makes fewer
         raise Refusal(
-            "bad_packet",
+            ErrorCode.BAD_PACKET,
             f"data.total_packets: no size of chunks makes {total} packets of {size} bytes",
         )
 
 
 def _other_file() -> Refusal:
     return Refusal(
-        "transaction_mismatch",
+        ErrorCode.TRANSACTION_MISMATCH,
         "data.transaction_id: this key was used for another file; expected a new key",
     )
 
@@ -125,7 +125,8 @@ def _check_share(
     settings, size = context.settings, request.file_size
     if settings.max_file and size > settings.max_file:
         raise Refusal(
-            "too_large", f"data.file_size: expected at most {settings.max_file} bytes, got {size}"
+            ErrorCode.TOO_LARGE,
+            f"data.file_size: expected at most {settings.max_file} bytes, got {size}",
         )
     freed = 0 if replaced is None else replaced.file_size
     counted = uploads.counted_bytes(size)
@@ -140,17 +141,18 @@ def _check_share(
     if settings.quota and used + counted > settings.quota:
         left = max(0, settings.quota - used)
         raise Refusal(
-            "quota_exceeded", f"data.file_size: your share has {left} bytes left, got {size}"
+            ErrorCode.QUOTA_EXCEEDED,
+            f"data.file_size: your share has {left} bytes left, got {size}",
         )
     if settings.max_pending and is_one_more >= settings.max_pending:
         raise Refusal(
-            "too_many_pending",
+            ErrorCode.TOO_MANY_PENDING,
             f"{settings.max_pending} of your uploads are open: finish or cancel some first",
         )
     free, total = context.files.free()
     if settings.min_free and free - begun - size < total * settings.min_free / 100:
         raise Refusal(
-            "storage_full",
+            ErrorCode.STORAGE_FULL,
             f"the server's disk must keep {settings.min_free} % free: there is no room for "
             f"{size} bytes",
         )
@@ -271,7 +273,7 @@ def file_send_data(context: Context, session: Session, request: FileSendData) ->
 
 def _no_upload(file_path: str) -> Refusal:
     return Refusal(
-        "file_not_found",
+        ErrorCode.FILE_NOT_FOUND,
         f"data.file_path: no upload of {protocol.describe(file_path)} is open: begin with "
         "file_send_init",
     )
@@ -287,14 +289,14 @@ def file_send_fin(context: Context, session: Session, request: FileSendFin) -> b
         return _fin_again(context, session, request)
     if request.total_packets != upload.row.total_packets:
         raise Refusal(
-            "bad_packet",
+            ErrorCode.BAD_PACKET,
             f"data.total_packets: expected {upload.row.total_packets} as in file_send_init, "
             f"got {request.total_packets}",
         )
     if not upload.is_complete:
         missing = upload.row.total_packets - upload.received.count
         raise Refusal(
-            "incomplete_file",
+            ErrorCode.INCOMPLETE_FILE,
             f"{missing} chunks are missing, first number {upload.first_missing()}: send them, "
             "then fin again",
         )
@@ -387,6 +389,7 @@ def file_cancel(context: Context, session: Session, request: FileCancel) -> byte
     elif not session.downloads.cancel(request.room_id, request.file_path):
         path = protocol.describe(request.file_path)
         raise Refusal(
-            "file_not_found", f"data.file_path: no upload or download of {path} is under way"
+            ErrorCode.FILE_NOT_FOUND,
+            f"data.file_path: no upload or download of {path} is under way",
         )
     return protocol.build("file_cancelled", _head(request), request_id=request.request_id)

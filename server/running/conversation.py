@@ -13,7 +13,16 @@ from collections.abc import Callable
 from typing import Final
 
 import protocol
-from protocol import BadFrame, BadJson, Envelope, FrameReader, ProtocolError, Refusal, Request
+from protocol import (
+    BadFrame,
+    BadJson,
+    Envelope,
+    ErrorCode,
+    FrameReader,
+    ProtocolError,
+    Refusal,
+    Request,
+)
 from server.base.fair_line import LineClosed
 from server.base.frame_sizes import max_content, max_frame
 from server.base.limits import Clock
@@ -198,7 +207,7 @@ class Conversation:
         session, entry = self._connection.session, envelope.type
         if session is None and not entry.before_login:
             raise Refusal(
-                "not_logged_in",
+                ErrorCode.NOT_LOGGED_IN,
                 f"{entry.action} needs a login first; before it only login, register "
                 "and ping are heard",
             )
@@ -208,7 +217,7 @@ class Conversation:
             named = getattr(request, identity)
             if named != session.chatid and protocol.fold_chatid(named) != session.folded:
                 raise Refusal(
-                    "forbidden",
+                    ErrorCode.FORBIDDEN,
                     f"data.{identity}: expected your own name {session.chatid!r}, got "
                     f"{protocol.describe(named)}",
                 )

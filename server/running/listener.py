@@ -110,7 +110,9 @@ class Listener(socketserver.ThreadingTCPServer):
 
     def _refuse(self, request: socket.socket, address: str, reason: str) -> None:
         log.warning("refused a connection from %s: %s", address, reason)
-        self._lingering.refuse(request, protocol.build_error("unknown", "server_full", reason))
+        self._lingering.refuse(
+            request, protocol.build_error("unknown", protocol.ErrorCode.SERVER_FULL, reason)
+        )
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Log what went wrong while accepting, instead of printing it."""
@@ -135,7 +137,9 @@ class Listener(socketserver.ThreadingTCPServer):
             time.sleep(0.1)  # nothing to be freed: look again in a while, not at once
         else:
             reason = protocol.build_error(
-                "unknown", "server_full", "the server has no descriptor left; try again later"
+                "unknown",
+                protocol.ErrorCode.SERVER_FULL,
+                "the server has no descriptor left; try again later",
             )
             try:
                 request.setblocking(False)

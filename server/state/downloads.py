@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import protocol
-from protocol import Refusal
+from protocol import ErrorCode, Refusal
 from server.base import frame_sizes
 from server.base.locks import Rank, RankedLock
 from server.base.logs import printable
@@ -89,7 +89,7 @@ class Downloads:
             most = self._settings.max_downloads
             if most and len(self._queue) + (self._running is not None) > most:
                 raise Refusal(
-                    "too_many_pending",
+                    ErrorCode.TOO_MANY_PENDING,
                     f"{most} downloads wait already: wait for one, or file_cancel it",
                 )
             self._queue.append(download)
@@ -104,7 +104,8 @@ class Downloads:
                 self._has_thread = False
                 self._queue.remove(download)
             raise Refusal(
-                "too_many_pending", "the server can't run one more download now: try again later"
+                ErrorCode.TOO_MANY_PENDING,
+                "the server can't run one more download now: try again later",
             ) from None
 
     def cancel(self, room_id: str, file_path: str) -> bool:
@@ -180,7 +181,7 @@ class Downloads:
             message = "the server can't read this file; its log says why"
             outbox.put(
                 protocol.build_error(
-                    "file_down_req", "internal_error", message, download.request_id
+                    "file_down_req", ErrorCode.INTERNAL_ERROR, message, download.request_id
                 )
             )
             return

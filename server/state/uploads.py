@@ -11,7 +11,7 @@ from bisect import bisect_right
 from typing import Any, Final
 
 import protocol
-from protocol import Refusal
+from protocol import ErrorCode, Refusal
 from storage.upload_files import PartFile
 from storage.uploads import OpenUpload, StoredFile
 
@@ -104,7 +104,7 @@ class Upload:
         if not 0 <= index < total:
             last = first_number + total - 1
             raise Refusal(
-                "bad_packet",
+                ErrorCode.BAD_PACKET,
                 f"data.sequence_number: expected {first_number} to {last}, got {number}",
             )
         chunk_size = self.chunk_size
@@ -114,12 +114,12 @@ class Upload:
         expected = self.row.file_size - chunk_size * (total - 1) if is_last else chunk_size
         if len(chunk) != expected:
             raise Refusal(
-                "bad_packet",
+                ErrorCode.BAD_PACKET,
                 f"data.file_data: expected {expected} bytes in chunk {number}, got {len(chunk)}",
             )
         if len(self.received) >= MOST_RANGES and index not in self.received:
             raise Refusal(
-                "too_many_pending",
+                ErrorCode.TOO_MANY_PENDING,
                 f"data.sequence_number: too many gaps; send {self.first_missing()} first",
             )
         self.part.write_at(index * chunk_size, chunk)
@@ -139,12 +139,12 @@ class Upload:
         total = self.row.total_packets
         if size > protocol.MAX_CHUNK_BYTES:
             raise Refusal(
-                "bad_packet",
+                ErrorCode.BAD_PACKET,
                 f"data.file_data: expected at most {protocol.MAX_CHUNK_BYTES} bytes, got {size}",
             )
         if total > 1 and index == total - 1:
             raise Refusal(
-                "bad_packet",
+                ErrorCode.BAD_PACKET,
                 "data.sequence_number: the last chunk can't come first, since the first one "
                 "tells the size of "
                 "all; or give chunk_size in file_send_init",
@@ -182,7 +182,7 @@ def check_chunk_size(size: int, file_size: int, total: int, path: str) -> None:
     `file_size` bytes."""
     if size == 0 or not (total - 1) * size < file_size <= total * size:
         raise Refusal(
-            "bad_packet",
+            ErrorCode.BAD_PACKET,
             f"{path}: {total} chunks of {size} bytes, the last one shorter, can't make the "
             f"{file_size} bytes of "
             "data.file_size: expected all chunks but the last to have the same size",
