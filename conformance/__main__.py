@@ -39,9 +39,12 @@ KIND_OF_NAME = {
 }
 EXAMPLES = """examples:
   python -m conformance server localhost:9876
-  python -m conformance server localhost:9876 --level seed --account anna:secret --account ben:secret --account carl:secret
-  python -m conformance server localhost:0 --level robust --start-cmd "python my_server.py --port {port} --data {data}"
-  python -m conformance server localhost:9876 --report text --report html -o report.html --report gradescope -o results.json
+  python -m conformance server localhost:9876 --level seed --account anna:secret \
+--account ben:secret --account carl:secret
+  python -m conformance server localhost:0 --level robust \
+--start-cmd "python my_server.py --port {port} --data {data}"
+  python -m conformance server localhost:9876 --report text --report html \
+-o report.html --report gradescope -o results.json
   python -m conformance server localhost:9876 --rules "R-MSG-*" --list
   python -m conformance client -- python my_client.py
   python -m conformance matrix -- python my_server.py --port {port} -- python my_client.py
@@ -284,7 +287,7 @@ class _Progress:
         if self._path:
             if self._file is None:
                 Path(self._path).parent.mkdir(parents=True, exist_ok=True)
-                self._file = open(self._path, "w", encoding="utf-8")  # noqa: SIM115  it stays open for the run
+                self._file = open(self._path, "w", encoding="utf-8")  # noqa: SIM115  open for the run
             self._file.write(outcome_to_line(outcome) + "\n")
             self._file.flush()
         if self._shows:

@@ -1,7 +1,7 @@
 """`make grade`: the server and the client beside the kit, or anybody's server at HOST:PORT.
 
-    python -m conformance.grade                 ours: chat_server.py and chat_client.py in the project's folder, at the level robust
-    python -m conformance.grade HOST:PORT       anybody's server that runs already, at the level full
+    python -m conformance.grade             ours, in the project's folder, at the level robust
+    python -m conformance.grade HOST:PORT   anybody's server that runs already, at the level full
 
 Further options go to the kit (`--level seed`, `--report html -o report.html`, `--account
 NAME:PASSWORD` …). Owns nothing but the command lines; the exit status is the worse of both.

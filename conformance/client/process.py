@@ -8,15 +8,15 @@ A driver file says how a client is used; every value is optional, and those of o
 stand where one is missing:
 
     [driver]
-    login =             # lines typed after the start, one below the other; unless said those of {user} and {password} that the
-        {user}          # client's command does not hold
+    login =             # lines typed after the start, one below the other; by default those of
+        {user}          # {user} and {password} that the client's command does not hold
         {password}
     say = {text}        # say something in the room
     send = /send {file} # send a file: {file} is its path, {name} its name
     get = /get {name}   # fetch a file of the room
     quit =              # typed at the end; where it is empty, the end of the input has to do
     room = lobby        # the room in which the client speaks
-    downloads =         # folders in which fetched files appear, {folder} and ./downloads unless said
+    downloads =         # folders in which fetched files appear; by default these two:
         {folder}
         downloads
 """
@@ -24,6 +24,7 @@ stand where one is missing:
 from __future__ import annotations
 
 import configparser
+import contextlib
 import os
 import shlex
 import signal
@@ -199,10 +200,8 @@ class ClientProgram:
 
     def end_input(self) -> None:
         """Let it see the end of its input."""
-        try:
+        with contextlib.suppress(OSError):
             self._stdin.close()
-        except OSError:
-            pass
 
     @property
     def status(self) -> int | None:
@@ -252,10 +251,8 @@ class ClientProgram:
     def remove_files(self, name: str) -> None:
         """Remove fetched files of this name."""
         for path in self._fetched(name):
-            try:
+            with contextlib.suppress(OSError):
                 path.unlink()
-            except OSError:
-                pass
 
     def close(self) -> None:
         """End it."""

@@ -118,7 +118,7 @@ def run_case(each: Case, setting: Setting, until: float, *, keep: bool = False) 
         verdict, expected, actual = Verdict.NOT_REACHED, problem.expected, problem.actual
     except NotOffered as problem:
         verdict, expected, actual = Verdict.NOT_OFFERED, problem.expected, problem.actual
-    except Exception as problem:  # noqa: BLE001 - whatever it is, the other cases must be run and the report written
+    except Exception as problem:
         verdict, expected, actual = (
             Verdict.KIT_ERROR,
             "the kit to work",

@@ -9,6 +9,7 @@ the queue.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import queue
@@ -81,7 +82,7 @@ class Peer:
     def send(self, *packets: Packet, note: str = "") -> None:
         """Send packets, all in one piece."""
         frames = [encode(packet) for packet in packets]
-        for frame, packet in zip(frames, packets):
+        for frame, packet in zip(frames, packets, strict=True):
             self._note(
                 frame, packet, note or ("in one piece with the others" if len(packets) > 1 else "")
             )
@@ -99,7 +100,7 @@ class Peer:
         """Send packets in one piece, but for the last so many bytes, which follow after a
         moment."""
         frames = [encode(packet) for packet in packets]
-        for frame, packet in zip(frames, packets):
+        for frame, packet in zip(frames, packets, strict=True):
             self._note(
                 frame,
                 packet,
@@ -117,18 +118,14 @@ class Peer:
         if not self.closed:
             self._transcript.note(note, self.who)
         self.closed = True
-        try:
+        with contextlib.suppress(OSError):  # it is gone already
             self._sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # it is gone already
 
     def dispose(self) -> None:
         """End the connection without a word in the transcript, and give the socket back."""
         self.closed = True
-        try:
+        with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
         self._sock.close()
 
     def _note(self, frame: bytes, packet: Packet, note: str) -> None:
@@ -278,7 +275,7 @@ class ScriptedServer:
         self._thread = threading.Thread(target=self._accept, name="scripted-accept", daemon=True)
         self._thread.start()
 
-    def __enter__(self) -> ScriptedServer:  # noqa: PYI034 (Self needs Python 3.11)
+    def __enter__(self) -> ScriptedServer:
         return self
 
     def __exit__(self, *exc_info: object) -> None:

@@ -128,7 +128,7 @@ class Pair:
             )
         except NotReached as problem:
             verdict, expected, actual = Verdict.NOT_REACHED, problem.expected, problem.actual
-        except Exception as problem:  # noqa: BLE001 - the other pairs must be tried all the same
+        except Exception as problem:
             verdict, expected, actual = (
                 Verdict.KIT_ERROR,
                 "the kit to work",
@@ -203,14 +203,16 @@ class Pair:
         except WireProblem as problem:
             raise Failed(
                 "an account",
-                f"{problem.actual}; where a server knows no register, give --account NAME:PASSWORD twice",
+                f"{problem.actual}; where a server knows no register, give --account "
+                "NAME:PASSWORD twice",
             ) from problem
         finally:
             wire.close()
         if reply.get("action") != "register_success":
             raise Failed(
                 "`register_success`",
-                f"{shown(reply)}; where a server knows no register, give --account NAME:PASSWORD twice",
+                f"{shown(reply)}; where a server knows no register, give --account "
+                "NAME:PASSWORD twice",
             )
         return name, password
 

@@ -95,7 +95,8 @@ def run(args: argparse.Namespace, on_outcome: Callable[[Outcome], None] | None =
         clients.append(Program("our", tuple(ours)))
     if len(servers) + len(clients) < 4:
         notes.append(
-            "Ours are not beside the kit: give --our-server CMD and --our-client CMD for the whole table."
+            "Ours are not beside the kit: give --our-server CMD and --our-client CMD for the "
+            "whole table."
         )
     started, began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), time.monotonic()
     outcomes: list[Outcome] = []

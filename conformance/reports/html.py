@@ -41,7 +41,10 @@ _LABELS: Final = {
 def render(report: Report) -> str:
     """The page."""
     digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    policy = (
+        f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
     title = _text(f"Conformance of {report.target}")
     results = report.rule_results()
     return "\n".join(
@@ -110,7 +113,8 @@ def _head(report: Report) -> list[str]:
         f"<h1>Conformance of <code>{_text(report.target)}</code></h1>",
         f'<p class="sum">{_text(in_short(report))}</p>',
         (
-            f'<div class="bar" role="img" aria-label="{percent:.0f} percent"><i class="{"pass" if holds else "fail"}" '
+            f'<div class="bar" role="img" aria-label="{percent:.0f} percent">'
+            f'<i class="{"pass" if holds else "fail"}" '
             f'style="width:{percent:.1f}%"></i></div>'
         ),
         '<dl class="facts">'
@@ -130,7 +134,7 @@ def _head(report: Report) -> list[str]:
 
 def _pairs(report: Report) -> list[str]:
     """The table of a matrix run: each server with each client. Cases of such a run are called
-    `SERVER × CLIENT: WHAT`."""
+    `SERVER-server+CLIENT-client/STEP`."""
     if report.mode != "matrix":
         return []
     cells: dict[tuple[str, str], list[Outcome]] = {}
@@ -146,7 +150,8 @@ def _pairs(report: Report) -> list[str]:
         for client in clients:
             outcomes = cells.get((server, client), [])
             words = "".join(
-                f'<li><a href="#case-{_id(outcome.case_id)}">{_badge(outcome.verdict)} {_text(outcome.title)}</a></li>'
+                f'<li><a href="#case-{_id(outcome.case_id)}">{_badge(outcome.verdict)} '
+                f"{_text(outcome.title)}</a></li>"
                 for outcome in outcomes
             )
             lines.append(f"<td><ul>{words}</ul></td>")
@@ -163,16 +168,21 @@ def _matrix(results: list[RuleResult]) -> list[str]:
         got, points = sum(result.got for result in members), _possible(members)
         cells = "".join(
             f'<a class="cell {_KINDS[result.verdict]}" href="#rule-{_id(result.rule.id)}" '
-            f'title="{_text(f"{result.rule.id}: {_LABELS[result.verdict]}. {result.rule.sentence}")}">'
-            f"{SIGNS[result.verdict]}<small>{_text(result.rule.id.rpartition('-')[2])}</small></a>"
+            f'title="{_text(_hint(result))}">{SIGNS[result.verdict]}'
+            f"<small>{_text(result.rule.id.rpartition('-')[2])}</small></a>"
             for result in members
         )
         lines.append(
-            f'<tr><th scope="row">{_text(group)}</th><td class="points">{number(got)}/{number(points)}</td>'
+            f'<tr><th scope="row">{_text(group)}</th>'
+            f'<td class="points">{number(got)}/{number(points)}</td>'
             f'<td class="cells">{cells}</td></tr>'
         )
     legend = " ".join(_badge(verdict) for verdict in Verdict)
     return [*lines, "</table>", f'<p class="legend">{legend}</p>', "</section>"]
+
+
+def _hint(result: RuleResult) -> str:
+    return f"{result.rule.id}: {_LABELS[result.verdict]}. {result.rule.sentence}"
 
 
 def _possible(results: Iterable[RuleResult]) -> float:
@@ -184,7 +194,8 @@ def _filters(results: list[RuleResult]) -> list[str]:
     for verdict in Verdict:
         count = sum(result.verdict is verdict for result in results)
         boxes.append(
-            f'<label><input type="checkbox" data-kind="{_KINDS[verdict]}" checked> {SIGNS[verdict]} {_LABELS[verdict]} ({count})</label>'
+            f'<label><input type="checkbox" data-kind="{_KINDS[verdict]}" checked> '
+            f"{SIGNS[verdict]} {_LABELS[verdict]} ({count})</label>"
         )
     groups = "".join(
         f"<option>{_text(group)}</option>"
@@ -195,7 +206,10 @@ def _filters(results: list[RuleResult]) -> list[str]:
         '<label>Find <input type="search" id="find" placeholder="rule, word, code …"></label>',
         f'<label>Chapter <select id="group"><option value="">all</option>{groups}</select></label>',
         *boxes,
-        '<button type="button" id="open">Open all</button> <button type="button" id="close">Close all</button>',
+        (
+            '<button type="button" id="open">Open all</button> '
+            '<button type="button" id="close">Close all</button>'
+        ),
         '<output id="shown"></output>',
         "</nav>",
     ]
@@ -224,11 +238,13 @@ def _rule(result: RuleResult, outcomes: list[Outcome], report: Report) -> list[s
     rule, bad = result.rule, result.verdict in (Verdict.FAIL, Verdict.KIT_ERROR)
     lines = [
         (
-            f'<details class="rule" id="rule-{_id(rule.id)}" data-kind="{_KINDS[result.verdict]}" data-group="{_text(rule.group)}"'
+            f'<details class="rule" id="rule-{_id(rule.id)}" '
+            f'data-kind="{_KINDS[result.verdict]}" data-group="{_text(rule.group)}"'
             f"{' open' if bad else ''}>"
         ),
         (
-            f'<summary>{_badge(result.verdict)} <b>{_text(rule.id)}</b> <span class="level">{_text(rule.level)}</span> '
+            f"<summary>{_badge(result.verdict)} <b>{_text(rule.id)}</b> "
+            f'<span class="level">{_text(rule.level)}</span> '
             f'<span class="points">{number(result.got)}/{number(result.points)}</span> '
             f'<span class="sentence">{_sentence(rule.sentence)}</span></summary>'
         ),
@@ -244,7 +260,8 @@ def _rule(result: RuleResult, outcomes: list[Outcome], report: Report) -> list[s
                 else ""
             )
             lines.append(
-                f'<p class="elsewhere">{_badge(verdict)} <a href="#case-{_id(outcome.case_id)}">{_text(outcome.title)}</a>'
+                f'<p class="elsewhere">{_badge(verdict)} '
+                f'<a href="#case-{_id(outcome.case_id)}">{_text(outcome.title)}</a>'
                 f"{_text(why)}</p>"
             )
     return [*lines, "</details>"]
@@ -272,7 +289,10 @@ def _without_case(report: Report) -> list[str]:
         for rule_id, why in report.rules_without_case.items()
     )
     return [
-        f'<details class="without"><summary>{len(report.rules_without_case)} rules that no case looks at here</summary><ul>{items}</ul></details>'
+        (
+            f'<details class="without"><summary>{len(report.rules_without_case)} rules that no '
+            f"case looks at here</summary><ul>{items}</ul></details>"
+        )
     ]
 
 
@@ -280,7 +300,8 @@ def _case(outcome: Outcome, report: Report) -> list[str]:
     lines = [
         f'<article class="case {_KINDS[outcome.verdict]}" id="case-{_id(outcome.case_id)}">',
         (
-            f"<h3>{_badge(outcome.verdict)} {_text(outcome.title)} <small>{_text(outcome.case_id)}, {outcome.level_set}, "
+            f"<h3>{_badge(outcome.verdict)} {_text(outcome.title)} "
+            f"<small>{_text(outcome.case_id)}, {outcome.level_set}, "
             f"{outcome.seconds:.2f} s</small></h3>"
         ),
     ]
@@ -312,7 +333,8 @@ def _diagram(transcript: tuple[Line, ...], report: Report) -> list[str]:
     )
     lines = [
         (
-            f'<div class="scroll"><table class="wire" style="--columns:{len(columns)}"><thead><tr><th>s</th>'
+            '<div class="scroll"><table class="wire" '
+            f'style="--columns:{len(columns)}"><thead><tr><th>s</th>'
             f'<th class="lane">{heads}</th><th>length</th><th>JSON</th></tr></thead><tbody>'
         )
     ]
@@ -320,7 +342,8 @@ def _diagram(transcript: tuple[Line, ...], report: Report) -> list[str]:
     left = len(transcript) - SHOWN_LINES
     if left > 0:
         lines.append(
-            f"<tr><td></td><td></td><td></td><td>… {left} more lines are in the JSON report</td></tr>"
+            f"<tr><td></td><td></td><td></td><td>… {left} more lines are in the JSON "
+            "report</td></tr>"
         )
     return [*lines, "</tbody></table></div>"]
 
@@ -341,12 +364,16 @@ def _row(line: Line, columns: list[str], report: Report) -> str:
     note = f'<em class="note">{_text(whose + line.note)}</em>' if line.note else ""
     if line.direction in "<>":
         sign = "right" if to_right else "left"
-        arrow = f'<b class="{sign}" style="left:{ends[0]:.2f}%;width:{ends[1] - ends[0]:.2f}%"><span>{_text(_label(line))}</span></b>'
+        arrow = (
+            f'<b class="{sign}" style="left:{ends[0]:.2f}%;width:{ends[1] - ends[0]:.2f}%">'
+            f"<span>{_text(_label(line))}</span></b>"
+        )
         payload = f"<code>{_text(line.payload)}</code>{note}"
     else:
         arrow, payload = "", note or f"<code>{_text(line.payload)}</code>"
     return (
-        f'<tr class="{"frame" if arrow else "remark"}"><td>{line.at:.3f}</td><td class="lane">{life}{arrow}</td>'
+        f'<tr class="{"frame" if arrow else "remark"}"><td>{line.at:.3f}</td>'
+        f'<td class="lane">{life}{arrow}</td>'
         f"<td><code>{_text(line.length_hex)}</code></td><td>{payload}</td></tr>"
     )
 

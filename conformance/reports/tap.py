@@ -15,7 +15,10 @@ def render(report: Report) -> str:
     ok."""
     lines = [
         "TAP version 14",
-        f"# conformance of {report.mode} {harmless(report.target)}, level {report.level}, seed {report.seed}",
+        (
+            f"# conformance of {report.mode} {harmless(report.target)}, level {report.level}, "
+            f"seed {report.seed}"
+        ),
     ]
     if not report.outcomes:
         lines.append("1..0 # SKIP no case was run")

@@ -73,14 +73,20 @@ def _plain(text: str, verdict: Verdict) -> str:
 
 def _rule(result: RuleResult, paint: Paint) -> str:
     points = f"{number(result.got)}/{number(result.points)}"
-    head = f"  {paint(f'{WORDS[result.verdict]:<11}', result.verdict)}  {result.rule.id:<11} {points:>7}  "
+    head = (
+        f"  {paint(f'{WORDS[result.verdict]:<11}', result.verdict)}  {result.rule.id:<11} "
+        f"{points:>7}  "
+    )
     return head + textwrap.shorten(result.rule.sentence, WIDTH - 36, placeholder=" …")
 
 
 def _case(outcome: Outcome, report: Report, paint: Paint) -> list[str]:
     rule = RULES.get(outcome.rule_id)
     lines = [
-        f"{paint(WORDS[outcome.verdict], outcome.verdict)}  {harmless(outcome.title)}  ({harmless(outcome.case_id)})"
+        (
+            f"{paint(WORDS[outcome.verdict], outcome.verdict)}  {harmless(outcome.title)}  "
+            f"({harmless(outcome.case_id)})"
+        )
     ]
     if rule is not None:
         lines += textwrap.wrap(

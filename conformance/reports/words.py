@@ -121,6 +121,7 @@ def in_short(report: Report) -> str:
         if report.count(verdict)
     )
     return (
-        f"{number(report.points_got)} of {number(report.points_possible)} points ({report.percent:.1f} %); "
+        f"{number(report.points_got)} of {number(report.points_possible)} points "
+        f"({report.percent:.1f} %); "
         f"cases: {counts or 'none'}"
     )

@@ -25,8 +25,10 @@ SEED_ACTIONS = frozenset(
         "ack",
         "file_send_init",
         "file_send_data",
+        "file_send_fin",
+        "file_list_req",
+        "file_down_req",
     ]
-    + ["file_send_fin", "file_list_req", "file_down_req"]
 )
 FEATURES = ("events", "typing")
 """Words of `features`; `typing` is an action too, and is offered where the feature is granted."""

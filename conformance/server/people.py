@@ -224,11 +224,13 @@ class People:
                 self.target.account_source = "none"
                 if not self.target.has_given:
                     self.target.note(
-                        "the server makes no accounts that the kit could use: give some (--account NAME:PASSWORD …)"
+                        "the server makes no accounts that the kit could use: give some "
+                        "(--account NAME:PASSWORD …)"
                     )
             raise NotReached(
                 "an account",
-                "the server knows no `register` and no login with a new name: use --account NAME:PASSWORD",
+                "the server knows no `register` and no login with a new name: use --account "
+                "NAME:PASSWORD",
             )
         if not self.target.account_source:
             self.target.account_source = "first-login"

@@ -14,6 +14,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -132,7 +133,8 @@ class ServerCommand:
             )
         self.kill()
         raise NotStarted(
-            f"nobody listened on {self.host}:{self.port} for {self._start_seconds:g} s\n{self.output()}"
+            f"nobody listened on {self.host}:{self.port} for {self._start_seconds:g} "
+            f"s\n{self.output()}"
         )
 
     def _collect(self, stream: IO[str]) -> None:
@@ -169,7 +171,7 @@ class ServerCommand:
 
     @staticmethod
     def _endings(process: subprocess.Popen[str]) -> Iterator[Callable[[], None]]:
-        if os.name != "nt":
+        if sys.platform != "win32":
             yield lambda: os.killpg(process.pid, signal.SIGKILL)
         if process.poll() is None:
             yield process.kill

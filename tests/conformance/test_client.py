@@ -255,7 +255,10 @@ def test_a_planted_fault_breaks_exactly_its_rules(
         ("import time; time.sleep(600)", "nothing came in time"),
         ("raise SystemExit('I give up')", "nothing came in time"),
         (
-            "import os, socket; s = socket.create_connection((os.environ['CHAT_HOST'], int(os.environ['CHAT_PORT'])))",
+            (
+                "import os, socket; s = socket.create_connection((os.environ['CHAT_HOST'], "
+                "int(os.environ['CHAT_PORT'])))"
+            ),
             "closed the connection",
         ),
     ],
@@ -311,7 +314,8 @@ def test_levels_and_rules_choose_cases() -> None:
 def test_a_driver_file_says_what_is_typed(tmp_path: Path) -> None:
     path = tmp_path / "driver.ini"
     path.write_text(
-        "[driver]\nlogin =\n    connect\n    {user} # the name\nsay = say {text}\nquit = bye\ndownloads = here\n",
+        "[driver]\nlogin =\n    connect\n    {user} # the name\nsay = say {text}\nquit = "
+        "bye\ndownloads = here\n",
         "utf-8",
     )
     driver = read_driver(str(path))

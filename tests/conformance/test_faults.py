@@ -147,7 +147,10 @@ def told(report: Report) -> str:
         if outcome.verdict not in (Verdict.PASS, Verdict.NOT_OFFERED)
     ]
     lines = [
-        f"{one.verdict.value} {one.case_id} {one.rule_id}: expected {one.expected[:200]}; {one.actual[-300:]}"
+        (
+            f"{one.verdict.value} {one.case_id} {one.rule_id}: expected {one.expected[:200]}; "
+            f"{one.actual[-300:]}"
+        )
         for one in bad
     ]
     return "\n".join([*report.notes, *lines])

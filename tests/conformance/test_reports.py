@@ -21,7 +21,10 @@ from conformance.rules import RULES
 from conformance.transcript import Line
 from conformance.verdicts import Outcome, Report, Verdict
 
-HOSTILE = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>]]>&lt;\x1b[31m\u202e\ud800\x00\r\n# SKIP ok 1"
+HOSTILE = (
+    "</script><script>alert(1)</script>\"'><img src=x "
+    "onerror=alert(2)>]]>&lt;\x1b[31m\u202e\ud800\x00\r\n# SKIP ok 1"
+)
 VERDICTS = tuple(Verdict)
 VOID = frozenset(["meta", "link", "br", "hr", "img", "input"])
 
@@ -246,7 +249,9 @@ def test_tap_can_be_parsed_and_says_the_same(any_report: Report) -> None:
     plan, points, bailed = read_tap(reports.render(any_report, "tap"))
     assert plan == len(points) == len(any_report.outcomes)
     assert bool(bailed) == any_report.no_server
-    for (ok, description, directive, diagnostics), each in zip(points, any_report.outcomes):
+    for (ok, description, directive, diagnostics), each in zip(
+        points, any_report.outcomes, strict=True
+    ):
         assert ok == (each.verdict not in (Verdict.FAIL, Verdict.KIT_ERROR))
         assert (directive == "SKIP") == (each.verdict in (Verdict.NOT_OFFERED, Verdict.NOT_REACHED))
         assert description.startswith("part.case_")

@@ -29,6 +29,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
+import contextlib
 
 Packet = dict[str, Any]
 
@@ -443,10 +444,8 @@ class Connection:
 
     def close(self) -> None:
         self.over = True
-        try:
+        with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
         with self.wake:
             self.wake.notify_all()
 

@@ -90,7 +90,8 @@ def come_back(context: ClientContext) -> None:
 @case(
     rules=["R-MSG-8"],
     level="full",
-    title="a message whose ack was lost goes out again with the same key, where the client makes keys",
+    title="a message whose ack was lost goes out again with the same key, where the client "
+    "makes keys",
 )
 def repeats_with_the_same_key(context: ClientContext) -> None:
     context.log_in()

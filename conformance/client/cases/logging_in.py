@@ -31,7 +31,8 @@ def logs_in(context: ClientContext) -> None:
 @case(
     rules=["R-JSON-10"],
     level="seed",
-    title="every packet has a string `action` and its keys, of the right types, in an object `data`",
+    title="every packet has a string `action` and its keys, of the right types, in an object "
+    "`data`",
 )
 def packets_are_whole(context: ClientContext) -> None:
     converse(context)

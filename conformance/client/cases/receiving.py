@@ -75,7 +75,8 @@ def acknowledges(context: ClientContext) -> None:
 @case(
     rules=["R-MSG-18"],
     level="seed",
-    title="counts that the server does not confirm are followed by `ack` with `status` error, and the copy that comes is counted anew",
+    title="counts that the server does not confirm are followed by `ack` with `status` "
+    "error, and the copy that comes is counted anew",
 )
 def acknowledges_a_failure(context: ClientContext) -> None:
     context.log_in()

@@ -109,7 +109,8 @@ def good_names(context: ServerContext) -> None:
     rules=["R-ACC-5"],
     level="full",
     offers="register",
-    title="names that are empty, too long, or hold blanks, slashes or something invisible are bad_packet",
+    title="names that are empty, too long, or hold blanks, slashes or something invisible "
+    "are bad_packet",
 )
 def bad_names(context: ServerContext) -> None:
     guest = context.guest()

@@ -140,7 +140,8 @@ def byte_by_byte(context: ServerContext) -> None:
 
 @case(
     rules=["R-FRAME-2"],
-    title="a frame that is split anywhere is understood: in the length, behind it, in the middle of a character",
+    title="a frame that is split anywhere is understood: in the length, behind it, in the "
+    "middle of a character",
 )
 def split_anywhere(context: ServerContext) -> None:
     sender, hearer = context.users(2)

@@ -42,7 +42,8 @@ def spoken(context: ServerContext, user: User, room: str, count: int) -> list[in
 
 @case(
     rules=["R-HIST-1"],
-    title="`get_messages` tells the messages of a room, oldest first, with id, sender, content and time",
+    title="`get_messages` tells the messages of a room, oldest first, with id, sender, "
+    "content and time",
 )
 def messages_of_a_room(context: ServerContext) -> None:
     first, second = context.users(2)
@@ -84,7 +85,8 @@ def as_the_ack_said(context: ServerContext) -> None:
 
 @case(
     rules=["R-HIST-2"],
-    title="with `from_time` the list holds what was said at that time or later, and nothing earlier",
+    title="with `from_time` the list holds what was said at that time or later, and nothing "
+    "earlier",
 )
 def from_a_time_on(context: ServerContext) -> None:
     user, reader = context.users(2)
@@ -189,7 +191,8 @@ def no_time(context: ServerContext) -> None:
     rules=["R-HIST-4", "R-HIST-6", "R-HIST-7"],
     level="full",
     offers="after_id",
-    title="`after_id` gives what has a greater id, `limit` bounds the page, `has_more` says whether more follows",
+    title="`after_id` gives what has a greater id, `limit` bounds the page, `has_more` says "
+    "whether more follows",
 )
 def after_an_id(context: ServerContext) -> None:
     user, reader = context.users(2)
@@ -360,7 +363,8 @@ def moment_of(context: ServerContext, stamp: str) -> datetime:
     rules=["R-HIST-8", "R-HIST-6"],
     level="robust",
     offers="limits",
-    title="who reads on from the last timestamp of each page misses nothing; a page holds whole seconds",
+    title="who reads on from the last timestamp of each page misses nothing; a page holds "
+    "whole seconds",
 )
 def page_by_page_by_time(context: ServerContext) -> None:
     users = context.users(3, own=True)

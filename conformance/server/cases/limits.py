@@ -30,7 +30,8 @@ def collected(context: ServerContext, user: User, count: int, *actions: str) -> 
     rules=["R-LIM-1", "R-LIM-3"],
     level="full",
     offers="limits",
-    title="130 requests at once are all answered, none is refused, and another client is heard meanwhile",
+    title="130 requests at once are all answered, none is refused, and another client is "
+    "heard meanwhile",
 )
 def burst(context: ServerContext) -> None:
     fast, other = context.user(own=True), context.user()
@@ -191,7 +192,8 @@ def open_uploads(context: ServerContext) -> None:
     rules=["R-LIM-9"],
     level="robust",
     offers="limits",
-    title="after 5 wrong passwords the next is answered late, and other accounts and keys are not slowed",
+    title="after 5 wrong passwords the next is answered late, and other accounts and keys "
+    "are not slowed",
 )
 def failed_logins(context: ServerContext) -> None:
     user, other = context.user(own=True), context.user(own=True)

@@ -108,7 +108,12 @@ def heard_by(user: User, room: str) -> tuple[str, str]:
 def difference(actual: list[tuple[str, str]], expected: list[tuple[str, str]]) -> str:
     """The first place at which two orders differ."""
     place = next(
-        (place for place, pair in enumerate(zip(actual, expected)) if pair[0] != pair[1]), 0
+        (
+            place
+            for place, pair in enumerate(zip(actual, expected, strict=False))
+            if pair[0] != pair[1]
+        ),
+        0,
     )
     return f"at place {place + 1} {actual[place]} came, where the history has {expected[place]}"
 

@@ -75,7 +75,8 @@ def stopped_in_the_middle(context: ServerContext) -> None:
 @case(
     rules=["R-MSG-21", "R-LIM-11"],
     level="robust",
-    title="a reader that stops reading keeps nobody waiting, and finds all it missed in the history",
+    title="a reader that stops reading keeps nobody waiting, and finds all it missed in the "
+    "history",
 )
 def a_reader_that_stops(context: ServerContext) -> None:
     senders, hearer, stopped = (
@@ -145,7 +146,8 @@ def _all_of(context: ServerContext, user: User, room: str) -> list[str]:
 @case(
     rules=["R-SESS-1"],
     level="robust",
-    title="connections that come and go, with and without a reset, keep nobody from logging in and talking",
+    title="connections that come and go, with and without a reset, keep nobody from logging "
+    "in and talking",
 )
 def connect_and_close(context: ServerContext) -> None:
     sender, hearer = context.users(2)

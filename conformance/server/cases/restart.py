@@ -51,7 +51,8 @@ def back(context: ServerContext, user: User) -> User:
     rules=["R-ORDER-1", "R-ORDER-3"],
     level="robust",
     early=last,
-    title="what was acknowledged before a kill is there after it, once and in order, with its id and time",
+    title="what was acknowledged before a kill is there after it, once and in order, with "
+    "its id and time",
 )
 def acked_messages(context: ServerContext) -> None:
     sender, reader = context.users(2, own=True)
@@ -227,7 +228,7 @@ def finished_files(context: ServerContext) -> None:
     reader = back(context, sender)
     listed = context.get(reader.ask("file_list_req", {"room_id": room}), "data.file_list", str)
     context.equal(listed, ", ".join(names), "`file_list` after the restart")
-    for name, content in zip(names, contents):
+    for name, content in zip(names, contents, strict=True):
         context.check(
             download(context, reader, room, name).content == content,
             f"the bytes of {name}",

@@ -282,7 +282,8 @@ def key_takes_over(context: ServerContext) -> None:
     rules=["R-SESS-8"],
     level="full",
     offers="take_over",
-    title="a login with the right password and take_over does, too; with a wrong one nothing happens",
+    title="a login with the right password and take_over does, too; with a wrong one nothing "
+    "happens",
 )
 def password_takes_over(context: ServerContext) -> None:
     first = context.user(own=True)

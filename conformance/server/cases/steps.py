@@ -34,8 +34,6 @@ SEED_PACKETS = frozenset(
         "receive_file",
         "get_messages",
         "messages_list",
-    ]
-    + [
         "error",
         "character_count",
         "confirm_count",
@@ -44,8 +42,11 @@ SEED_PACKETS = frozenset(
         "file_send_data",
         "file_send_fin",
         "file_list_req",
+        "file_down_req",
+        "file_down_meta",
+        "file_down_data",
+        "file_down_fin",
     ]
-    + ["file_down_req", "file_down_meta", "file_down_data", "file_down_fin"]
 )
 """The actions of the course's 24 packets."""
 

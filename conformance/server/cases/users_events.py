@@ -81,7 +81,8 @@ def only_the_24(context: ServerContext) -> None:
     rules=["R-EVT-2"],
     level="full",
     offers="events",
-    title="`features` of the login are granted as far as they are known; unknown words are no error",
+    title="`features` of the login are granted as far as they are known; unknown words are "
+    "no error",
 )
 def features(context: ServerContext) -> None:
     account = context.account()

@@ -65,7 +65,8 @@ def digest_of_a_download(context: ServerContext) -> None:
 @case(
     rules=["R-FILE-20", "R-LIM-12"],
     level="robust",
-    title="messages pass between the chunks of a download, and nobody waits for a reader that is slow",
+    title="messages pass between the chunks of a download, and nobody waits for a reader "
+    "that is slow",
 )
 def chat_beside_a_download(context: ServerContext) -> None:
     sender, reader = context.user(), narrow_reader(context)

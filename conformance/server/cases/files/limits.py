@@ -49,7 +49,8 @@ def too_large(context: ServerContext) -> None:
     rules=["R-FILE-22"],
     level="robust",
     offers=["limits", "file_cancel"],
-    title="what a user has begun counts at its declared size: over the share it is `quota_exceeded`",
+    title="what a user has begun counts at its declared size: over the share it is "
+    "`quota_exceeded`",
 )
 def over_the_quota(context: ServerContext) -> None:
     user = context.user(fresh=True)
@@ -172,10 +173,10 @@ def list_of_files(context: ServerContext) -> None:
     first, second = context.users(2)
     room = context.room_id()
     contents = {"a.txt": context.random.randbytes(700), "b.txt": context.random.randbytes(900)}
-    for user, (name, content) in zip((first, second), contents.items()):
+    for user, (name, content) in zip((first, second), contents.items(), strict=True):
         Upload(context, user, room, name, content, file_type="text/x-kit").run()
     for entry, user, (name, content) in zip(
-        files_of(context, first, room), (first, second), contents.items()
+        files_of(context, first, room), (first, second), contents.items(), strict=False
     ):
         expected: dict[str, Any] = {
             "file_path": name,

@@ -36,7 +36,8 @@ def only_the_name(context: ServerContext) -> None:
 @case(
     rules=["R-FILE-17"],
     level="full",
-    title="an empty name, `.`, `..`, control characters, names that Windows reserves and names over 255 bytes are refused",
+    title="an empty name, `.`, `..`, control characters, names that Windows reserves and "
+    "names over 255 bytes are refused",
 )
 def names_that_are_none(context: ServerContext) -> None:
     sender = context.user()
@@ -98,13 +99,13 @@ def second_name(context: ServerContext) -> None:
     room = context.room_id()
     contents = [context.random.randbytes(600) for _ in users]
     names = ["essay.txt", "essay (2).txt", "essay (3).txt"]
-    for user, content, name in zip(users, contents, names):
+    for user, content, name in zip(users, contents, names, strict=True):
         reply = Upload(context, user, room, "essay.txt", content).run()
         if context.offers("sha256"):
             context.equal(context.get(reply, "data.stored_as", str), name, "`stored_as`")
     told = [context.get(packet, "data.file_path", str) for packet in _after_fence(users[0], room)]
     context.equal(told, names[1:], "`file_path` of the `receive_file` that the first user got")
-    for content, name in zip(contents, names):
+    for content, name in zip(contents, names, strict=True):
         fetch(context, users[0], room, name, content, "R-FILE-18")
 
 

@@ -28,7 +28,8 @@ def same_bytes(context: ServerContext, actual: bytes, sent: bytes, rule: str = "
     """Fail unless a file came back as it was sent."""
     if actual != sent:
         place = next(
-            (i for i, (a, b) in enumerate(zip(actual, sent)) if a != b), min(len(actual), len(sent))
+            (i for i, (a, b) in enumerate(zip(actual, sent, strict=False)) if a != b),
+            min(len(actual), len(sent)),
         )
         context.fail(
             f"the {len(sent)} bytes that were sent",

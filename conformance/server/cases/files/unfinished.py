@@ -56,13 +56,14 @@ def uploads_side_by_side(context: ServerContext) -> None:
     names = ["same.bin", "same (2).bin", "same.bin"]
     for upload in uploads:
         upload.finish()
-    for upload, name in zip(uploads, names):
+    for upload, name in zip(uploads, names, strict=True):
         fetch(context, second, upload.room_id, name, upload.content, "R-FILE-9")
 
 
 @case(
     rules=["R-FILE-11"],
-    title="chunks and ends of an upload that is not open, and downloads of a file that is not there, are refused",
+    title="chunks and ends of an upload that is not open, and downloads of a file that is "
+    "not there, are refused",
 )
 def no_such_file(context: ServerContext) -> None:
     user = context.user()
@@ -87,7 +88,8 @@ def no_such_file(context: ServerContext) -> None:
     rules=["R-FILE-12"],
     level="full",
     offers="sha256",
-    title="`file_send_fin` answers with the SHA-256 of the whole file and the name it is stored under",
+    title="`file_send_fin` answers with the SHA-256 of the whole file and the name it is "
+    "stored under",
 )
 def what_the_end_tells(context: ServerContext) -> None:
     sender = context.user()
@@ -129,7 +131,8 @@ def incomplete(context: ServerContext) -> None:
 
 @case(
     rules=["R-FILE-14"],
-    title="after `file_send_fin` every other member who is on gets one `receive_file`, and the sender none",
+    title="after `file_send_fin` every other member who is on gets one `receive_file`, and "
+    "the sender none",
 )
 def everybody_is_told(context: ServerContext) -> None:
     sender, first, second = context.users(3)
@@ -188,7 +191,8 @@ def end_again(context: ServerContext) -> None:
     rules=["R-FILE-15"],
     level="full",
     offers="received",
-    title="an upload is taken up again after a lost connection: `received` tells the chunks that are there",
+    title="an upload is taken up again after a lost connection: `received` tells the chunks "
+    "that are there",
 )
 def taken_up_again(context: ServerContext) -> None:
     sender = context.user(own=True)

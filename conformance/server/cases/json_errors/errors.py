@@ -18,16 +18,12 @@ CODES = frozenset(
         "forbidden",
         "room_not_found",
         "user_not_found",
-    ]
-    + [
         "file_not_found",
         "transaction_not_found",
         "transaction_mismatch",
         "too_many_pending",
         "bad_time",
         "incomplete_file",
-    ]
-    + [
         "too_large",
         "quota_exceeded",
         "storage_full",
@@ -35,8 +31,8 @@ CODES = frozenset(
         "internal_error",
         "not_confirmed",
         "name_taken",
+        "registration_closed",
     ]
-    + ["registration_closed"]
 )
 """The words of the table in the chapter on errors."""
 
@@ -193,7 +189,8 @@ def order_of_the_checks(context: ServerContext) -> None:
 @case(
     rules=["R-ERR-4"],
     level="full",
-    title="an action that nobody knows, or that only servers send, is `unknown_action`, before login too",
+    title="an action that nobody knows, or that only servers send, is `unknown_action`, "
+    "before login too",
 )
 def unknown_actions(context: ServerContext) -> None:
     user = context.user()
@@ -206,7 +203,8 @@ def unknown_actions(context: ServerContext) -> None:
 @case(
     rules=["R-ERR-5"],
     level="full",
-    title="before login every known action but `login`, `register` and `ping` is `not_logged_in`, whatever its fields hold",
+    title="before login every known action but `login`, `register` and `ping` is "
+    "`not_logged_in`, whatever its fields hold",
 )
 def before_login(context: ServerContext) -> None:
     wire = context.connect()

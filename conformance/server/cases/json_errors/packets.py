@@ -68,7 +68,8 @@ def actions_that_are_none(context: ServerContext) -> None:
 @case(
     rules=["R-JSON-11"],
     level="full",
-    title="a key that is missing, of a wrong type, empty, too long or with NUL is `bad_packet`, and the message names its path",
+    title="a key that is missing, of a wrong type, empty, too long or with NUL is "
+    "`bad_packet`, and the message names its path",
 )
 def wrong_fields(context: ServerContext) -> None:
     user = context.user(own=True)
@@ -98,7 +99,8 @@ def data_that_is_no_object(context: ServerContext) -> None:
 @case(
     rules=["R-JSON-12"],
     level="full",
-    title="`chatid` and `chat_id` are taken for one another in requests; both with different values are `bad_packet`",
+    title="`chatid` and `chat_id` are taken for one another in requests; both with different "
+    "values are `bad_packet`",
 )
 def two_spellings(context: ServerContext) -> None:
     user = context.user()
@@ -252,7 +254,8 @@ def request_ids_of_long_answers(context: ServerContext) -> None:
 
 @case(
     rules=["R-JSON-16"],
-    title="every packet of the server has `status` and `message`, but for the four that have none in the packet list",
+    title="every packet of the server has `status` and `message`, but for the four that have "
+    "none in the packet list",
 )
 def status_and_message(context: ServerContext) -> None:
     user, hearer = context.users(2)
@@ -284,7 +287,8 @@ def status_and_message(context: ServerContext) -> None:
 @case(
     rules=["R-JSON-16"],
     level="full",
-    title="every extension request but `ping` needs `chatid`, and its reply has `status` and `message`",
+    title="every extension request but `ping` needs `chatid`, and its reply has `status` and "
+    "`message`",
 )
 def extensions_name_the_user(context: ServerContext) -> None:
     user = context.user()

@@ -99,7 +99,8 @@ def many_elements(context: ServerContext) -> None:
 @case(
     rules=["R-JSON-5"],
     level="robust",
-    title="`NaN`, infinities, numbers that overflow and numbers of more than 1,000 characters are `bad_json`",
+    title="`NaN`, infinities, numbers that overflow and numbers of more than 1,000 "
+    "characters are `bad_json`",
 )
 def numbers_that_are_none(context: ServerContext) -> None:
     long = "0." + "1" * 999

@@ -79,7 +79,8 @@ def key_of_another_message(context: ServerContext) -> None:
     rules=["R-MSG-10"],
     level="full",
     offers="transaction_id",
-    title="a key that is still open starts over; with another content or room it is transaction_mismatch",
+    title="a key that is still open starts over; with another content or room it is "
+    "transaction_mismatch",
 )
 def open_key(context: ServerContext) -> None:
     sender, key = context.user(), context.key()

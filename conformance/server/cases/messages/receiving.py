@@ -50,7 +50,8 @@ def answered_later(context: ServerContext) -> None:
 
 @case(
     rules=["R-MSG-16"],
-    title="right counts of a receiver are answered by confirm_count true, with the same transaction_id",
+    title="right counts of a receiver are answered by confirm_count true, with the same "
+    "transaction_id",
 )
 def right_counts(context: ServerContext) -> None:
     sender, hearer = context.users(2)
@@ -146,7 +147,8 @@ def ack_has_no_reply(context: ServerContext) -> None:
 
 @case(
     rules=["R-MSG-18"],
-    title="after confirm false and an ack with status error the message comes again, with the same transaction_id",
+    title="after confirm false and an ack with status error the message comes again, with "
+    "the same transaction_id",
 )
 def comes_again(context: ServerContext) -> None:
     sender, hearer = context.users(2)

@@ -90,7 +90,8 @@ def stored_once(context: ServerContext) -> None:
 
 @case(
     rules=["R-MSG-4"],
-    title="every other member who is on gets receive_message with room, sender, content and timestamp",
+    title="every other member who is on gets receive_message with room, sender, content and "
+    "timestamp",
 )
 def reaches_the_others(context: ServerContext) -> None:
     sender, first, second = context.users(3)
@@ -105,7 +106,8 @@ def reaches_the_others(context: ServerContext) -> None:
 
 @case(
     rules=["R-MSG-4"],
-    title="the content arrives as it was sent: blanks at both ends, doubled ones, tabs and line ends too",
+    title="the content arrives as it was sent: blanks at both ends, doubled ones, tabs and "
+    "line ends too",
 )
 def blanks_arrive(context: ServerContext) -> None:
     sender, hearer = context.users(2)

@@ -201,7 +201,8 @@ def leave_and_join(context: ServerContext) -> None:
     rules=["R-ROOM-5"],
     level="full",
     offers=["leave_room"],
-    title="who left an open room hears nothing of it in later sessions; a message to it brings it back",
+    title="who left an open room hears nothing of it in later sessions; a message to it "
+    "brings it back",
 )
 def leaving_outlives_the_session(context: ServerContext) -> None:
     sender, hearer = context.user(), context.user(own=True)

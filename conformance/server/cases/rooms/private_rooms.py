@@ -77,7 +77,8 @@ def a_stranger_finds_no_room(context: ServerContext) -> None:
     rules=["R-ROOM-6"],
     level="full",
     offers=["create_room", "get_rooms"],
-    title="a private room is not in a stranger's list, and its messages and files reach no stranger",
+    title="a private room is not in a stranger's list, and its messages and files reach no "
+    "stranger",
 )
 def a_stranger_hears_nothing(context: ServerContext) -> None:
     owner, member, stranger = context.users(3)
@@ -160,7 +161,8 @@ def shape_of_a_name(context: ServerContext) -> None:
     rules=["R-ROOM-8"],
     level="full",
     offers="create_room",
-    title="`create_room` makes a private room of the sender and the participants, with an id of 128 random bits",
+    title="`create_room` makes a private room of the sender and the participants, with an id "
+    "of 128 random bits",
 )
 def a_private_room(context: ServerContext) -> None:
     owner, member = context.users(2)
@@ -342,7 +344,8 @@ def remove_a_member(context: ServerContext) -> None:
     rules=["R-ROOM-14"],
     level="full",
     offers=["create_room", "leave_room", "add_user_to_room"],
-    title="leaving a private room is for good until the owner adds one again; the owner can't leave",
+    title="leaving a private room is for good until the owner adds one again; the owner "
+    "can't leave",
 )
 def leave_a_private_room(context: ServerContext) -> None:
     owner, member = context.users(2)
