@@ -172,9 +172,11 @@ PEERS: Final = {
 
 
 @contextlib.contextmanager
-def serving(peer: Peer, *options: str, folder: Path | None = None) -> Iterator[Running]:
-    """The peer, running; ours with `options`. With a folder given, that one is used and
-    stays."""
+def serving(
+    peer: Peer, *options: str, folder: Path | None = None, log: Path | None = None
+) -> Iterator[Running]:
+    """Run the peer; ours with `options`. With a folder given, that one is used and stays; what it
+    says on stderr goes to the file `log`."""
     with contextlib.ExitStack() as stack:
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chat-bench-")))
@@ -184,7 +186,7 @@ def serving(peer: Peer, *options: str, folder: Path | None = None) -> Iterator[R
             [*peer.command(folder, port), *options],
             cwd=ROOT,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL if log is None else stack.enter_context(open(log, "wb")),
             text=True,
         )
         try:

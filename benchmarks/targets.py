@@ -122,6 +122,7 @@ _TABLE = (
         _AT_MOST,
         "rest/ratios/asyncio/p99_ms/median",
     ),
+    ("writer", "longest turn of the writer", 50.0, "ms", _AT_MOST, "writer/longest_turn_ms"),
     ("idle", "memory of one idle client", 25.0, "KiB", _AT_MOST, "idle/kib_each"),
     ("idle", "a message to all of them", 300.0, "ms", _AT_MOST, "idle/to_all_ms"),
     ("idle", "threads a client", 1.0, "", _AT_MOST, "idle/threads_each"),

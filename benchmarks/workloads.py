@@ -11,6 +11,7 @@ import concurrent.futures
 import dataclasses
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -204,6 +205,20 @@ def silent(sizes: Sizes) -> Figures:
         "ratios": {},
         "skipped": {},
     }
+
+
+def writer(sizes: Sizes) -> Figures:
+    """How long the writer's longest turn takes while a full room talks and reads: nobody's message
+    waits longer for those in front of it."""
+    with tempfile.TemporaryDirectory(prefix="chat-bench-") as name:
+        log = Path(name) / "log"
+        with serving(OURS, *FOR_LOADS, "--log-level", "info", log=log) as server:
+            plan = Plan(0, "m", sizes.members, senders=4, window=4, answers="same")
+            run_load(OURS, server, plan, sizes.seconds, sizes.processes, sizes.warm)
+        said = re.search(r"longest turn took ([0-9.]+) ms", log.read_text("utf-8"))
+    longest = float(said[1]) if said else None
+    sizes.say(f"    longest turn of the writer: {longest} ms")
+    return {"members": sizes.members, "longest_turn_ms": longest}
 
 
 def growth(sizes: Sizes) -> Figures:
@@ -486,6 +501,7 @@ WORKLOADS: Final = tuple(
         ("room of 200, one message on the way", one),
         ("room of 200, 5 messages a second", rest),
         ("room of 50, one member never reads", silent),
+        ("the writer's longest turn in a full room", writer),
         ("clients that are only there", idle),
         ("students log in at once", mass_login),
         ("history of a huge room, and a start on it", past),

@@ -94,6 +94,7 @@ def made_up() -> dict[str, Any]:
             name: {**room, "ratios": dict.fromkeys(plots.NAMES, ratio)}
             for name in ("room", "both", "varied", "one", "rest")
         },
+        "writer": {"members": 4, "longest_turn_ms": 12.5},
         "idle": {
             "rows": idle,
             "clients": 8,
