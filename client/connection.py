@@ -105,7 +105,7 @@ class Connection(Requests):
 
     # --- Opening and closing ---
 
-    def __enter__(self) -> Connection:  # noqa: PYI034 (Self needs Python 3.11)
+    def __enter__(self) -> Connection:
         self.connect()
         return self
 

@@ -6,12 +6,12 @@ Owns the event types and the queue. Never opens a socket. Any thread may put and
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from client.base.deadline import Deadline
 from client.errors import ChatError, LetterDifference
 
 MAX_WAITING_EVENTS: Final = 10_000
@@ -177,11 +177,11 @@ class Arrivals:
 
     def get(self, timeout: float) -> Event | None:
         """Return the next event, or None after `timeout` seconds or where the queue has ended."""
-        deadline = time.monotonic() + timeout
+        deadline = Deadline(timeout)
         with self._changed:
             while not self._events:
-                left = deadline - time.monotonic()
-                if left <= 0 or self._end is not None:
+                left = deadline.left()
+                if not left or self._end is not None:
                     return None
                 self._changed.wait(left)
             if self._dropped:

@@ -67,7 +67,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # The client from below: each row may use those above it.
     "client.base": {"client.base", "protocol"},
     "client.errors": {"client.base", "protocol"},
-    "client.events": {"client.errors"},
+    "client.events": {"client.errors", "client.base"},
     "client.records": {"client.events"},
     "client.exit_status": {"client.base", "client.errors", "protocol"},
     "client.network": {"client.network", "client.base", *CLIENT_DATA, "protocol"},

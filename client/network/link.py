@@ -23,6 +23,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from client.base.deadline import Deadline
 from client.errors import CannotConnect, ConnectionLost, ProtocolBroken
 from client.network.tls import TlsSocket, Trust, secure
 from protocol import BadFrame, FrameReader
@@ -176,8 +177,7 @@ class Link:
     def receive(self, timeout: float) -> bytes | None:
         """Return the payload of the next frame, or None after `timeout` seconds. Raise
         `ConnectionLost` at the end of the stream, `ProtocolBroken` where what comes is no frame."""
-        deadline = time.monotonic() + timeout
-        left = timeout
+        deadline = Deadline(timeout)
         while True:
             try:
                 payload = self._frames.next_frame()
@@ -187,7 +187,7 @@ class Link:
                     if trace is not None:
                         trace("received", payload)
                     return payload
-                if left < 0 or not self._selector.select(left):
+                if not self._selector.select(deadline.left()):
                     return None
                 data = self._sock.recv(RECEIVE_BYTES)
             except BadFrame as error:
@@ -200,12 +200,9 @@ class Link:
                 raise ProtocolBroken(self._end or "") from None
             except ssl.SSLWantReadError:  # no whole record yet
                 self.heard_at = time.monotonic()
-                left = deadline - self.heard_at
                 continue
-            except (
-                OSError,
-                ValueError,
-            ) as error:  # ValueError: the socket was closed under the selector
+            except (OSError, ValueError) as error:
+                # ValueError: the socket was closed under the selector.
                 data = b""
                 self.close(f"the connection broke: {error}")
             if not data:
@@ -214,7 +211,6 @@ class Link:
             self.heard_at = time.monotonic()
             self.heard_a_byte = True
             self._frames.feed(data)
-            left = deadline - time.monotonic()
 
     def silent_for(self, seconds: float) -> bool:
         """Wait some seconds for the end of the link; False where it came."""

@@ -18,6 +18,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
+from client.base.deadline import Deadline
 from client.errors import CannotConnect
 from client.records import as_object, code_and_message
 from protocol import BadFrame, ErrorCode, FrameReader
@@ -98,9 +99,8 @@ class TlsSocket:
         # held from encrypting to sending, so that records leave in their order
         self._sends = threading.Lock()
 
-    def handshake(self, deadline: float) -> bytes:
-        """Agree on keys by `deadline` of the monotonic clock; what the server has already said
-        after that.
+    def handshake(self, deadline: Deadline) -> bytes:
+        """Agree on keys by `deadline`; return what the server has already said after that.
 
         Raise OSError, or `NotTls` where something else answers.
         """
@@ -200,7 +200,7 @@ class TlsSocket:
         """Give the socket back to the system."""
         self._sock.close()
 
-    def _push(self, deadline: float) -> None:
+    def _push(self, deadline: Deadline) -> None:
         data = self._outgoing.read()
         if data:
             _limit(self._sock, deadline)
@@ -208,9 +208,11 @@ class TlsSocket:
         _limit(self._sock, deadline)
 
 
-def _limit(sock: socket.socket, deadline: float) -> None:
-    left = deadline - time.monotonic()
-    if left <= 0:
+def _limit(sock: socket.socket, deadline: Deadline) -> None:
+    """Let the next step of `sock` wait no longer than the deadline; raise TimeoutError where it is
+    over."""
+    left = deadline.left()
+    if not left:
         raise TimeoutError
     sock.settimeout(left)
 
@@ -234,7 +236,7 @@ def secure(
 
     Raise `CannotConnect` with plain words; `sock` is the caller's to close.
     """
-    deadline = time.monotonic() + timeout
+    deadline = Deadline(timeout)
     try:
         result = TlsSocket(sock, trust.context, _certificate_name(host))
         return result, result.handshake(deadline)
@@ -269,7 +271,7 @@ def speaks_tls(host: str, port: int, seconds: float = LOOK_SECONDS) -> bool:
     context.verify_mode = ssl.CERT_NONE
     try:
         with socket.create_connection((host, port), seconds) as sock:
-            TlsSocket(sock, context, _certificate_name(host)).handshake(time.monotonic() + seconds)
+            TlsSocket(sock, context, _certificate_name(host)).handshake(Deadline(seconds))
     except ssl.SSLError:
         pass  # it did answer in TLS, for otherwise this would be `NotTls`
     except (OSError, ValueError):
@@ -283,7 +285,7 @@ def _certificate_name(host: str) -> str:
 
 
 def _no_tls(
-    sock: socket.socket, data: bytes, host: str, port: int, deadline: float
+    sock: socket.socket, data: bytes, host: str, port: int, deadline: Deadline
 ) -> CannotConnect:
     if data[0] != _FRAME_BEGINS:
         return CannotConnect(
@@ -300,7 +302,7 @@ def _no_tls(
     )
 
 
-def _refusal(sock: socket.socket, data: bytes, deadline: float) -> tuple[str, str]:
+def _refusal(sock: socket.socket, data: bytes, deadline: Deadline) -> tuple[str, str]:
     """Read code and message of a plain error packet; both are "" where none comes. Nothing of it is
     certain: anybody may have sent it."""
     frames = FrameReader(RAW_READ_BYTES)
@@ -310,7 +312,7 @@ def _refusal(sock: socket.socket, data: bytes, deadline: float) -> tuple[str, st
             payload = frames.next_frame()
             if payload is not None:
                 return code_and_message(as_object(json.loads(payload)), "error")
-            _limit(sock, min(deadline, time.monotonic() + LOOK_SECONDS))
+            _limit(sock, deadline.within(LOOK_SECONDS))
             data = sock.recv(RAW_READ_BYTES)
     return "", ""
 
@@ -362,7 +364,7 @@ def certificate_of(trust: Trust, host: str, port: int) -> Mapping[str, Any]:
     context.check_hostname = False
     with socket.create_connection((host, port), LOOK_SECONDS) as sock:
         tls = TlsSocket(sock, context, _certificate_name(host))
-        tls.handshake(time.monotonic() + LOOK_SECONDS)
+        tls.handshake(Deadline(LOOK_SECONDS))
         found = tls.getpeercert()
         tls.shutdown(socket.SHUT_RDWR)
     return found

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from client.base.deadline import Deadline
 from client.base.text import visible
 from client.connection import Connection
 from client.errors import CannotConnect, ChatError, ConnectionLost, LoginRefused
@@ -211,8 +212,8 @@ class LineClient:
     def _say_goodbye(self, *, patient: bool) -> None:
         """Wait for what is on its way, then end the session, so that nobody can use its key, unless
         it is to be kept."""
-        deadline = time.monotonic() + (GRACE_SECONDS if patient else 0.0)
-        while self.chat.pending and self.chat.session is not None and time.monotonic() < deadline:
+        deadline = Deadline(GRACE_SECONDS if patient else 0.0)
+        while self.chat.pending and self.chat.session is not None and not deadline.is_over():
             time.sleep(0.02)
         if self.chat.pending:
             self._failed = True

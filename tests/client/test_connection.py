@@ -126,7 +126,7 @@ def test_a_silent_server_that_does_not_answer_the_login_either_is_no_chat_server
     monkeypatch.setattr("client.connection.PROBE_SECONDS", 0.05)
     with FakeServer(lambda peer: peer.get("ping") and peer.get("login")) as fake:
         chat = connection(fake)
-        with pytest.raises(CannotConnect, match="no chat server|does not answer as a chat server"):
+        with pytest.raises(CannotConnect, match=r"no chat server|does not answer as a chat server"):
             chat.login("ada", "secret")
         chat.close()
 

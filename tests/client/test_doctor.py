@@ -338,7 +338,8 @@ def test_a_server_for_remote_login() -> None:
         _, steps, last = examine(f"127.0.0.1:{port}")
     assert result.status == 3
     assert result.err.startswith(
-        f"What answers on 127.0.0.1 port {port} is no chat server, but a server for remote login (SSH).\n"
+        f"What answers on 127.0.0.1 port {port} is no chat server, "
+        "but a server for remote login (SSH).\n"
     )
     assert steps[-1] == ("protocol", False) and "SSH" in last["said"]
 

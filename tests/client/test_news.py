@@ -385,8 +385,8 @@ def test_a_disagreement_names_the_letters_of_an_own_message(server: FakeServer) 
     server.handlers["confirm_count"] = lambda peer, packet: server.handlers.pop("confirm_count")
     status, text = talk(server, "héé é", ["Type /retry"], "/retry", ["stored as message 1"])
     assert (
-        "the letter counts differ: ' ' was meant once and counted never; 'x' was meant never and counted once; 'é' was meant 3 times and counted twice"
-        in text
+        "the letter counts differ: ' ' was meant once and counted never; 'x' was meant never and "
+        "counted once; 'é' was meant 3 times and counted twice" in text
     )
     assert status == 1 and server.history[-1][3] == "héé é"
 

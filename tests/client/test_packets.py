@@ -24,7 +24,8 @@ def test_a_packet_is_a_line_with_direction_time_length_bytes_action_and_transact
     )
     line = in_words("sent", payload, full=False, at=0.25)
     assert re.fullmatch(
-        rf"sent \d\d:\d\d:00\.250 {len(payload)} bytes \(00 00 00 {len(payload):02x}\) confirm_count, transaction 01234567\.\.",
+        rf"sent \d\d:\d\d:00\.250 {len(payload)} bytes \(00 00 00 {len(payload):02x}\) "
+        r"confirm_count, transaction 01234567\.\.",
         line,
     )
     assert in_words("received", payload, full=False).startswith("got  ")

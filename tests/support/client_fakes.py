@@ -7,8 +7,8 @@ fails makes the test fail.
 
 from __future__ import annotations
 
-import contextlib
 import base64
+import contextlib
 import hashlib
 import itertools
 import json
@@ -473,14 +473,14 @@ class FakeServer:
             script(peer)
         except Hangup:
             pass
-        except BaseException as error:  # noqa: BLE001 (the test's own thread raises it again)
+        except BaseException as error:  # the test's own thread raises it again
             self.errors.append(error)
         finally:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
             sock.close()
 
-    def __enter__(self) -> FakeServer:  # noqa: PYI034
+    def __enter__(self) -> FakeServer:
         self._acceptor = threading.Thread(target=self._accept, name="fake-accept", daemon=True)
         self._acceptor.start()
         return self

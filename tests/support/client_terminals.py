@@ -26,7 +26,10 @@ ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 15.0
 # Ctrl-C reaches a program only from its controlling terminal; the program makes it so itself,
 # before it becomes the client.
-_TAKE_TERMINAL = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+_TAKE_TERMINAL = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+)
 _SEQUENCE = re.compile(r"\x1b\[([?\d;]*)([A-Za-z@])|\x1b[=>]|\x1b\][^\x07]*\x07")
 _BEGUN = re.compile(r"\x1b(\[[?\d;]*)?|\x1b\][^\x07]*")
 
@@ -160,7 +163,10 @@ class PtyClient:
         self.model = TerminalModel(columns)
         program = [str(ROOT / "chat_client.py")]
         if before:
-            start = f"import sys; sys.path.insert(0, {str(ROOT)!r}); {before}; import chat_client; sys.exit(chat_client.main())"
+            start = (
+                f"import sys; sys.path.insert(0, {str(ROOT)!r}); {before}; "
+                "import chat_client; sys.exit(chat_client.main())"
+            )
             program = ["-c", start]
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._seen = 0
@@ -271,7 +277,7 @@ class PtyClient:
             assert time.monotonic() < deadline, f"it does not end; screen:\n{self.screen()}"
         return self.process.wait(SECONDS)
 
-    def __enter__(self) -> PtyClient:  # noqa: PYI034 (Self needs Python 3.11)
+    def __enter__(self) -> PtyClient:
         return self
 
     def __exit__(self, *exc_info: object) -> None:

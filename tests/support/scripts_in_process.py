@@ -1,4 +1,5 @@
-"""The client's commands for scripts, run in the test's own process, away from the machine's settings."""
+"""The client's commands for scripts, run in the test's own process, away from the machine's
+settings."""
 
 from __future__ import annotations
 
