@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 from support import fresh_name
-from support.bad_inputs import House, Place, Row, Table, house, play, rows_of, until
+from support.bad_inputs import House, Place, Row, Table, house, play, rows_of
 from support.document import REQUESTS, example_data
 from support.files import Upload, encoded
+from support.patience import patience, until
 from support.raw_client import Packet, RawClient, encode, error_code
 from support.server_process import REPOSITORY, server_environment
 
@@ -330,7 +331,7 @@ def _(place: Place) -> None:
         env=server_environment(),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=patience(30),
         check=False,
     )
     assert done.returncode == 0, done.stderr

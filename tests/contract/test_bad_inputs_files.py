@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 from support import fresh_name, tls
-from support.bad_inputs import House, Place, Row, Table, check_data, house, play, rows_of, until
+from support.bad_inputs import House, Place, Row, Table, check_data, house, play, rows_of
 from support.files import Upload, download, encoded
+from support.patience import until
 from support.raw_client import RawClient, error_code
 from support.server_process import ServerProcess
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from support import fresh_name, tls
 from support.bad_inputs import LINUX, House, Place, Row, Table, Watched, cut_off, held, house, play
+from support.patience import patience
 from support.raw_client import ClosedByServer, NothingCame, RawClient, encode, error_code, frame
 from support.tls import Certificate
 
@@ -47,7 +48,7 @@ def _(place: Place) -> None:
 
 def connect_and_close(place: Place, times: int) -> None:
     for _ in range(times):
-        socket.create_connection(("127.0.0.1", place.main.process.port), 10).close()
+        socket.create_connection(("127.0.0.1", place.main.process.port), patience(10)).close()
 
 
 @TABLE.row(2, "connect, close at once, 200 times")
@@ -84,7 +85,7 @@ def _(place: Place) -> None:
             client.send_bytes(frame(b"x" * 1000)[at : at + 1])
             with pytest.raises(NothingCame):
                 client.receive(0.1)
-    assert time.monotonic() - begun < 8, "a byte now and then keeps a frame open"
+    assert time.monotonic() - begun < patience(8), "a byte now and then keeps a frame open"
 
 
 # --- Lengths --------------------------------------------------------------------------------------
@@ -213,7 +214,7 @@ def over_tls(place: Place, *options: str) -> tuple[Watched, Certificate]:
 
 
 def plain_socket(watched: Watched) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", watched.process.port), 10)
+    return socket.create_connection(("127.0.0.1", watched.process.port), patience(10))
 
 
 def ends(sock: socket.socket) -> bool:
@@ -309,7 +310,7 @@ def pipelined(place: Place, requests: int) -> None:
     for _ in range(1000):
         assert client.receive()["action"] == "pong"
     for number in range(requests):
-        reply = client.receive(30)
+        reply = client.receive(patience(30))
         assert (reply["action"], reply["request_id"]) == ("users_list", f"{number}")
     assert time.monotonic() - begun > (requests - 100) / 20 / 2, "it was not slowed"
 

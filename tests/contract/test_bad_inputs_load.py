@@ -31,9 +31,9 @@ from support.bad_inputs import (
     house,
     play,
     rows_of,
-    until,
 )
 from support.files import Upload
+from support.patience import patience, until
 from support.proxy import TO_CLIENT, TO_SERVER, Proxy
 from support.raw_client import ClosedByServer, NothingCame, RawClient, encode, error_code
 from support.server_process import REPOSITORY, ServerProcess, server_command, server_environment
@@ -88,7 +88,7 @@ def connect_at_once(place: Place, count: int) -> None:
         sock.connect_ex(address)
         crowd.append(sock)
     for sock in crowd:
-        sock.settimeout(20)
+        sock.settimeout(patience(20))
         sock.sendall(encode({"action": "ping"}))
     for sock in crowd:
         assert b"pong" in sock.recv(4096)
@@ -242,7 +242,7 @@ def too_slow(place: Place, read: Callable[[RawClient], None]) -> None:
         speaker.say(room_id, content)
         begun = time.monotonic()
         listener.receive_message(content, room_id)
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < patience(5)
         read(slow)
         if (
             number % 10 == 9
@@ -285,9 +285,9 @@ def flood(place: Place, messages: int) -> None:
     }
     fast.send_bytes(encode(packet) * messages)
     chat(watched, 5)
-    assert time.monotonic() - begun < 5, "others wait for the fast one"
+    assert time.monotonic() - begun < patience(5), "others wait for the fast one"
     for _ in range(messages):
-        assert fast.receive(30)["action"] == "character_count"
+        assert fast.receive(patience(30))["action"] == "character_count"
     assert time.monotonic() - begun > (messages - 60) / 20 / 2, "it was not slowed"
 
 
@@ -336,7 +336,7 @@ def guesses(place: Place, wrong: int) -> None:
         assert many.login(f"nobody{number}", "guess")["action"] == "login_fail", (
             "slowed by account and address together, not refused"
         )
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < patience(5)
 
 
 @TABLE.row(104, "wrong passwords on one name, and on many")
@@ -406,9 +406,9 @@ def _(place: Place) -> None:
     clients = logins_at_once(place, watched)
     begun = time.monotonic()
     chat(watched, 3)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < patience(5)
     for client in clients:
-        assert client.receive(30)["action"] == "login_fail"
+        assert client.receive(patience(30))["action"] == "login_fail"
 
 
 @TABLE.row(106, "30 logins at once keep no memory")
@@ -419,7 +419,7 @@ def _(place: Place) -> None:
     )  # 4 MiB a hash, and as many hashes at once as there are cores
     before = held(watched.process.pid)
     for client in logins_at_once(place, watched):
-        assert client.receive(30)["action"] == "login_fail"
+        assert client.receive(patience(30))["action"] == "login_fail"
     grown = held(watched.process.pid).resident_kib - before.resident_kib
     assert grown < 1024 * (16 + 8 * (os.cpu_count() or 1)), (
         f"{grown} KiB more while 30 are connected"
@@ -499,8 +499,8 @@ def locked_out(place: Place, seconds: float) -> None:
         )
         begun = time.monotonic()
         if seconds > 5:
-            assert error_code(client.receive(20)) == "internal_error"
-            assert time.monotonic() - begun < 15, "a bounded wait"
+            assert error_code(client.receive(patience(20))) == "internal_error"
+            assert time.monotonic() - begun < patience(15), "a bounded wait"
         else:
             with pytest.raises(NothingCame):
                 client.receive(seconds)
@@ -532,7 +532,7 @@ def started_in_vain(data_dir: Path, *options: str) -> str:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=patience(20),
         check=False,
     )
     lines = [line for line in done.stderr.splitlines() if line.strip()]
@@ -651,7 +651,7 @@ def killed_while_all_post(place: Place, clients: int, seconds: float) -> None:
     threading.Event().wait(seconds)
     watched.process.kill()
     for thread in threads:
-        thread.join(20)
+        thread.join(patience(20))
     watched.process.start()
     watched.restarted()
     stored = dict(rows_of(watched.process.data_dir, "SELECT id, content FROM messages"))
@@ -696,7 +696,7 @@ def _(place: Place, name: str) -> None:
         os.kill(process.pid, getattr(signal, name))
         told.receive_event("server_closing")
         until(lambda: not process.is_running(), "it goes on", 15)
-        assert time.monotonic() - begun < 10, "5 s are promised; twice that is a hang"
+        assert time.monotonic() - begun < patience(10), "5 s are promised; twice that is a hang"
         assert process.stop() == 0
         for client in (told, stuck, silent):
             client.close()
@@ -745,7 +745,7 @@ def _(place: Place, is_closed: bool) -> None:
             server.send_signal(signal.SIGTERM)
             server.stdout.close()
             server.stderr.close()
-            assert server.wait(15) in (0, 1, 120), (
+            assert server.wait(patience(15)) in (0, 1, 120), (
                 "120: Python could not flush its own stdout at the end"
             )
         finally:
@@ -763,7 +763,7 @@ def _(place: Place) -> None:
         hosts.append("::1")
     for host in hosts:
         with ServerProcess(place.tmp_path / f"data-{len(host)}", "--host", host) as process:
-            with socket.create_connection((host, process.port), 10) as sock:
+            with socket.create_connection((host, process.port), patience(10)) as sock:
                 sock.sendall(encode({"action": "ping"}))
                 assert b"pong" in sock.recv(4096)
             assert process.stop() == 0
@@ -797,8 +797,8 @@ def come_back_all_at_once(place: Place, clients: int) -> None:
             {"action": "login", "data": {"chatid": old.chatid, "session_key": old.session_key}}
         )
     for client in back:
-        assert client.receive(20)["action"] == "login_success"
-    assert time.monotonic() - begun < 20
+        assert client.receive(patience(20))["action"] == "login_success"
+    assert time.monotonic() - begun < patience(20)
 
 
 @TABLE.row(117, "50 devices of one account; 50 clients back at once after a restart")
@@ -909,7 +909,7 @@ def long_reader(place: Place, messages: int, most_bytes: int) -> None:
                     }
                 )
             for _ in keys:
-                assert client.receive_action("ack", timeout=20)["status"] == "success"
+                assert client.receive_action("ack", timeout=patience(20))["status"] == "success"
             client._aside.clear()
 
     say_many(messages)

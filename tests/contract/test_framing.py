@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from support import fresh_name
+from support.patience import patience
 from support.raw_client import (
     ClosedByServer,
     NothingCame,
@@ -807,7 +808,7 @@ def test_a_connection_that_does_not_log_in_is_closed(client_factory: Connect) ->
     else:
         raise AssertionError("it is open after 40 s")
     for client in (silent, slow):
-        client.expect_closed(10)
+        client.expect_closed(patience(10))
 
 
 @pytest.mark.long
@@ -823,5 +824,5 @@ def test_a_frame_begun_and_not_finished_closes(user: Connect) -> None:
             continue
         except ClosedByServer:
             break
-    silent.expect_closed(5)
-    dripping.expect_closed(5)
+    silent.expect_closed(patience(5))
+    dripping.expect_closed(patience(5))

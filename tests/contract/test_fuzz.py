@@ -23,6 +23,7 @@ import pytest
 from support import fresh_name
 from support.document import REPLIES, REQUESTS, example_data
 from support.files import encoded
+from support.patience import patience
 from support.raw_client import (
     ClosedByServer,
     Packet,
@@ -979,7 +980,7 @@ def run(server: ServerProcess, numbers: range) -> None:
     assert server.is_running()
     assert "Traceback" not in server.log(), server.log()[-5000:]
     assert " ERROR " not in server.log(), server.log()[-5000:]
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + patience(10)
     while held_by(server)[1] > threads + MORE_THREADS and time.monotonic() < deadline:
         time.sleep(0.05)
     memory_after, threads_after = held_by(server)

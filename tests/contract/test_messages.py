@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from support.patience import patience
 from support.raw_client import Packet, RawClient, encode, error_code, fence, letter_frequencies
 from support.server_process import ServerProcess
 
@@ -596,7 +597,7 @@ def test_what_was_acknowledged_survives_a_kill(
         for client in clients:
             pool.submit(talk, client)
         for _ in range(200):
-            assert enough.acquire(timeout=20)
+            assert enough.acquire(timeout=patience(20))
         process.kill()
     process.start()
     again = client_factory(process)

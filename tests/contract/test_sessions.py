@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from support import fresh_name
+from support.patience import patience
 from support.raw_client import Packet, RawClient, encode, error_code
 from support.server_process import ServerProcess
 
@@ -37,7 +38,7 @@ def is_logged_in(client: RawClient) -> bool:
 
 def wait_until_offline(watcher: RawClient, chatid: str) -> None:
     """Return once the server has seen the end of a user's connection."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + patience(10)
     while chatid in watcher.ask("get_users")["data"]["online"]:
         assert time.monotonic() < deadline, f"{chatid} stays online"
 

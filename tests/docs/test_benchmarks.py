@@ -16,6 +16,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from support.patience import patience
 
 from benchmarks import page, plots, targets, workloads
 from benchmarks.load import Plan
@@ -149,7 +150,7 @@ def test_the_help_names_every_measurement() -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patience(60),
         check=True,
     )
     for name in (
@@ -166,7 +167,7 @@ def test_the_help_names_every_measurement() -> None:
 def test_a_measurement_that_does_not_exist_is_named() -> None:
     command = [sys.executable, "-m", "benchmarks", "--only", "nothing"]
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=ROOT, capture_output=True, text=True, timeout=patience(60), check=False
     )
     assert done.returncode == 2
     assert "invalid choice: 'nothing'" in done.stderr
@@ -206,7 +207,7 @@ def test_the_command_writes_figures_page_and_plots(tmp_path: Path) -> None:
         str(tmp_path / "plots"),
     ]
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+        command, cwd=ROOT, capture_output=True, text=True, timeout=patience(300), check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((tmp_path / "all.json").read_text("utf-8"))

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from support.patience import patience
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs pseudo-terminals")
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,7 +84,7 @@ def test_a_recording_of_today_shows_the_same_lines_of_the_programs(tmp_path: Pat
     subprocess.run(
         [sys.executable, str(ROOT / "docs" / "demo" / "record.py"), str(tmp_path)],
         check=True,
-        timeout=120,
+        timeout=patience(120),
         stdout=subprocess.DEVNULL,
     )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from support.patience import patience
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
@@ -70,6 +71,8 @@ def test_only_the_protocol_has_a_file_over_500_lines() -> None:
 
 def test_the_script_prints_every_package() -> None:
     command = [sys.executable, str(ROOT / "tools" / "figures.py")]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    shown = subprocess.run(
+        command, capture_output=True, text=True, check=True, timeout=patience(60)
+    ).stdout
     for package in bounds():
         assert re.search(rf"^{re.escape(package)} +\d+ +\d+ +\d+ ", shown, re.MULTILINE)

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import pytest
 from support.files import Upload
+from support.patience import patience
 from support.raw_client import RawClient
 from support.tls import needs_openssl
 
@@ -43,7 +44,7 @@ PAGES = [
     "SECURITY.md",
     *(f"docs/{file.name}" for file in sorted((ROOT / "docs").glob("*.md"))),
 ]
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = patience(30.0)
 
 
 def section(page: str, heading: str) -> str:

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support.patience import patience
 from support.raw_client import RawClient, encode
 from support.server_process import ServerProcess
 
 SERVER_OPTIONS = ("--rate-limit", "0")
-SETTLED_SECONDS = 10.0
+SETTLED_SECONDS = patience(10.0)
 KIB_EACH = 1.0
 """Memory that a connect may leave behind, in KiB; the allocator's own rounding is some of it. A
 leaked connection holds over 20."""
@@ -47,7 +48,7 @@ def held(pid: int) -> Held:
 
 def comes_and_goes(port: int, number: int) -> None:
     """One connect, and one of the ways to drop it."""
-    sock = socket.create_connection(("127.0.0.1", port), 10)
+    sock = socket.create_connection(("127.0.0.1", port), patience(10))
     way = number % 6
     if way == 1:
         sock.sendall(b"\0\0")  # half a length

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 from support.files import download
+from support.patience import patience
 from support.proxy import DIRECTIONS, TO_CLIENT, TO_SERVER, Proxy, Treatment, frame_ends
 from support.raw_client import RawClient
 from support.server_process import ServerProcess
@@ -55,7 +56,7 @@ class Crossing:
     def settle(self) -> None:
         """Wait until the client is back and nothing is under way; it may be about to notice only
         now that it was cut."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + patience(20)
         while True:
             assert time.monotonic() < deadline, "the client did not come back"
             try:
@@ -121,7 +122,9 @@ def every(length: int, ends: list[int]) -> list[int]:
 def rows(server: ServerProcess, sql: str, *values: Any) -> list[tuple[Any, ...]]:
     """What the database holds, without asking the server."""
     connection = sqlite3.connect(
-        f"{(server.data_dir / 'chat.db').resolve().as_uri()}?mode=ro", uri=True, timeout=10
+        f"{(server.data_dir / 'chat.db').resolve().as_uri()}?mode=ro",
+        uri=True,
+        timeout=patience(10),
     )
     try:
         return connection.execute(sql, values).fetchall()
@@ -166,7 +169,7 @@ def cut_messages(
     stored: dict[str, int | None] = {}
 
     def say(content: str) -> None:
-        stored[content] = user.chat.send(room, content, timeout=20).message_id
+        stored[content] = user.chat.send(room, content, timeout=patience(20)).message_id
 
     cuts = 0
     for direction in DIRECTIONS:
@@ -346,7 +349,7 @@ class Parrot:
         except OSError:
             pass
         self._listener.close()
-        self._acceptor.join(5)
+        self._acceptor.join(patience(5))
 
 
 @pytest.mark.parametrize("reset", [False, True])

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 from support import fresh_name
 from support.files import Upload, download
+from support.patience import patience
 from support.raw_client import ClosedByServer, NothingCame, Packet, RawClient, error_code
 from support.server_process import ServerProcess
 from support.trouble import (
@@ -308,7 +309,7 @@ def test_a_journal_that_could_not_be_written_gets_what_it_lacks(
         )
     talk.say()
     in_the_way.unlink()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + patience(10)
     expected = sorted([*talk.acknowledged, *other.acknowledged])
     while sorted(journal_contents(server)) != expected:
         assert time.monotonic() < deadline, (
@@ -343,8 +344,8 @@ def test_a_database_locked_for_a_while_delays_and_loses_nothing(
         assert speaker.is_alive(), "acknowledged while nothing could be stored"
         begin = time.monotonic()
         assert len(history(eve, "lobby")) == 1, "reads go on"
-        assert time.monotonic() - begin < 0.5
-    speaker.join(10)
+        assert time.monotonic() - begin < patience(0.5)
+    speaker.join(patience(10))
     assert len(talk.acknowledged) == 2
     talk.check(eve)
 
@@ -370,7 +371,7 @@ def test_a_database_locked_for_longer_refuses_and_goes_on(
 
 def end_of(server: ServerProcess) -> int:
     """Its exit status, when it ends by itself."""
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + patience(15)
     while server.is_running():
         assert time.monotonic() < deadline, f"it was to end\n{server.log()}"
         time.sleep(0.05)
@@ -526,7 +527,7 @@ def test_a_disk_that_is_too_slow_keeps_nobody_from_stopping_the_server(
         os.kill(server.pid, signal.SIGTERM)
         begin = time.monotonic()
         # The log, and not the end of the process, which strace holds back until its delay is over.
-        while not server.log().endswith("closed") and time.monotonic() < begin + 10:
+        while not server.log().endswith("closed") and time.monotonic() < begin + patience(10):
             time.sleep(0.05)
         seconds = time.monotonic() - begin
     assert seconds < 6.5, f"stopping took {seconds:.1f} s"

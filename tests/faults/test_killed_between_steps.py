@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from support.files import Upload, download
+from support.patience import patience
 from support.raw_client import ClosedByServer, NothingCame, RawClient
 from support.server_process import ServerProcess
 from support.trouble import failing_calls, needs_strace
@@ -81,7 +82,7 @@ def killed_at(folder: Path, calls: str, number: int) -> bool:
 def has_died(server: ServerProcess) -> bool:
     """Whether it ended; a process is only buried a moment after its connections, when all of its
     threads are."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + patience(5)
     while server.is_running() and time.monotonic() < deadline:
         time.sleep(0.01)
     return not server.is_running()

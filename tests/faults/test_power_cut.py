@@ -24,6 +24,7 @@ from pathlib import Path
 import pytest
 from support import fresh_name
 from support.files import Upload, download
+from support.patience import patience
 from support.raw_client import RawClient
 from support.server_process import ServerProcess
 from support.trouble import mounted, needs_mount, run
@@ -69,7 +70,7 @@ class Load:
     def stop(self) -> None:
         self._stop.set()
         for thread in self._threads:
-            thread.join(20)
+            thread.join(patience(20))
         assert not self.failures, self.failures
 
     def _guard(self, work: Callable[[RawClient], None], port: int) -> None:

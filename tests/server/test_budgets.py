@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 
 import pytest
-from support.in_process import Clock, eventually
+from support.in_process import Clock
+from support.patience import until
 
 from server.base.limits import LoginThrottle, MemoryBudget, RateLimits
 
@@ -72,7 +73,7 @@ def test_who_is_gone_waits_for_no_room() -> None:
     budget, gone = MemoryBudget(1_000), threading.Event()
     budget.add(900)
     waiting = in_thread(budget, 500, gone)
-    eventually(budget.over.is_set, "nobody is asked to make room")
+    until(budget.over.is_set, "nobody is asked to make room")
     gone.set()
     waiting.join(10)
     assert not waiting.is_alive() and budget.held == 1_400

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from support.in_process import eventually
+from support.patience import until
 
 from server.base.fair_line import FairLine, LineClosed, Turns
 
@@ -51,7 +51,7 @@ class Line:
         self.threads: list[threading.Thread] = []
         self.go = threading.Event()
         self._take(("first", "first"), self.go.wait)
-        eventually(lambda: self.served == ["first"], "the place is not taken")
+        until(lambda: self.served == ["first"], "the place is not taken")
 
     def _take(self, who: tuple[str, str], then: Callable[[], object]) -> None:
         def run() -> None:
@@ -70,7 +70,7 @@ class Line:
         """Let somebody stand in the line."""
         before = self.line.waiting
         self._take((group, member), lambda: None)
-        eventually(lambda: self.line.waiting == before + 1, "nobody stands in the line")
+        until(lambda: self.line.waiting == before + 1, "nobody stands in the line")
 
     def finish(self) -> list[str]:
         self.go.set()

@@ -11,7 +11,8 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 from support.files import Upload
-from support.in_process import Clock, Serve, eventually, member
+from support.in_process import Clock, Serve, member
+from support.patience import until
 from support.raw_client import RawClient, encode, error_code
 
 import protocol
@@ -186,7 +187,7 @@ def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
     if chosen["max_connections"]:
         assert [error_code(packet) for packet in more.expect_closed()] == ["server_full"]
         inside.pop().close()
-        eventually(lambda: len(service.registry.connections()) < most, "a place does not come free")
+        until(lambda: len(service.registry.connections()) < most, "a place does not come free")
         more = RawClient(service.listener.port)
     assert more.request({"action": "ping", "request_id": "1"})["action"] == "pong"
     for client in (*inside, more):
@@ -197,7 +198,7 @@ def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
 def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
     service = serve(**chosen)
     inside = [RawClient(service.listener.port) for _ in range(most)]
-    eventually(lambda: len(service.registry.connections()) == most, "they are not counted")
+    until(lambda: len(service.registry.connections()) == most, "they are not counted")
     address = service.registry.connections()[0].address
     assert service.registry.refuses(address, is_loopback=True) is None, "loopback is free of it"
     reason = service.registry.refuses(address, is_loopback=False)
@@ -206,7 +207,7 @@ def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
         "another address has places of its own"
     )
     inside.pop().close()
-    eventually(
+    until(
         lambda: service.registry.refuses(address, is_loopback=False) is None,
         "a place does not come free",
     )
@@ -328,7 +329,7 @@ def closed_after(service: Service, clock: Clock, limit_seconds: float, is_on: bo
     clock.now += 0.001 if is_on else 1e6
     service.watch.look()
     if is_on:
-        eventually(lambda: not service.registry.connections(), "it is not closed")
+        until(lambda: not service.registry.connections(), "it is not closed")
     else:
         assert [connection.ended for connection in service.registry.connections()] == [False]
 
@@ -338,7 +339,7 @@ def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
     clock = Clock(1_000.0)
     service = serve(clock=clock, frame_timeout=0.0, login_timeout=float(chosen["login_timeout"]))
     silent = RawClient(service.listener.port)
-    eventually(lambda: len(service.registry.connections()) == 1, "it is not taken")
+    until(lambda: len(service.registry.connections()) == 1, "it is not taken")
     closed_after(service, clock, most, bool(chosen["login_timeout"]))
     silent.close()
 
@@ -352,7 +353,7 @@ def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
     slow.send_bytes(
         packet[:3]
     )  # a byte now and then makes no difference: the frame has its time as a whole
-    eventually(
+    until(
         lambda: any(c.frame_begun_at for c in service.registry.connections()), "no frame is begun"
     )
     clock.now += most / 2
@@ -410,7 +411,7 @@ def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
     upload.init()
     upload.send(1)
     ada.close()
-    eventually(lambda: not service.registry.connections(), "a connection stays")
+    until(lambda: not service.registry.connections(), "a connection stays")
 
     def count() -> int:
         return len(list((Path(service.settings.data) / "uploads").iterdir()))
@@ -434,7 +435,7 @@ def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
     def back(after: float) -> dict[str, Any]:
         nonlocal ada
         ada.close()
-        eventually(lambda: not service.registry.connections(), "a connection stays")
+        until(lambda: not service.registry.connections(), "a connection stays")
         wall.now += after
         ada = RawClient(service.listener.port)
         return ada.login("ada", None, session_key=key)

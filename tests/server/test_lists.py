@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from support.in_process import Serve, eventually, member
+from support.in_process import Serve, member
+from support.patience import until
 from support.raw_client import RawClient
 
 import protocol
@@ -187,7 +188,7 @@ def test_a_page_is_read_row_by_row_until_the_frame_is_full(
     shown = len(page["messages"])
     assert page["has_more"] is True and 60 <= shown <= 65
     assert read == shown + 1, "the first row that does not fit is the last one that is read"
-    eventually(lambda: service.budget.held == 0, "what was reserved is not given back")
+    until(lambda: service.budget.held == 0, "what was reserved is not given back")
 
 
 def test_who_asks_for_pages_waits_in_turn_and_messages_do_not(serve: Serve) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from support.files import Upload, download
-from support.in_process import Clock, Serve, eventually, member
+from support.in_process import Clock, Serve, member
+from support.patience import until
 from support.raw_client import RawClient, error_code
 
 import protocol
@@ -30,7 +31,7 @@ def test_everything_works_with_and_without_msg_dontwait(serve: Serve, force_fall
     bob.receive_event("user_offline", chatid="ada")
     bob.close()
     ada.close()
-    eventually(lambda: not service.registry.connections(), "a connection stays")
+    until(lambda: not service.registry.connections(), "a connection stays")
     assert service.budget.held == 0
 
 
@@ -45,8 +46,8 @@ def test_a_deaf_client_is_closed_and_gives_its_memory_back(serve: Serve) -> None
         talker.say("lobby", f"{number}" + "x" * 8000)
         for other in others:
             other.receive_message(f"{number}" + "x" * 8000)
-    eventually(lambda: len(service.registry.connections()) == 4, "the deaf one keeps its place")
-    eventually(lambda: service.budget.held == 0, "its memory is not given back")
+    until(lambda: len(service.registry.connections()) == 4, "the deaf one keeps its place")
+    until(lambda: service.budget.held == 0, "its memory is not given back")
 
 
 def test_who_takes_nothing_for_the_stall_time_is_closed(serve: Serve) -> None:
@@ -58,12 +59,12 @@ def test_who_takes_nothing_for_the_stall_time_is_closed(serve: Serve) -> None:
     deaf.login("deaf")
     for number in range(100):
         talker.say("lobby", f"{number}" + "x" * 16000)
-    eventually(lambda: service.budget.held > 0, "nothing waits")
+    until(lambda: service.budget.held > 0, "nothing waits")
     clock.now += 29
     talker.say("lobby", "29 s")
     assert len(service.registry.connections()) == 2
     clock.now += 2
-    eventually(lambda: len(service.registry.connections()) == 1, "it is not closed")
+    until(lambda: len(service.registry.connections()) == 1, "it is not closed")
 
 
 def test_over_the_memory_bound_the_largest_holder_goes(serve: Serve) -> None:
@@ -74,9 +75,9 @@ def test_over_the_memory_bound_the_largest_holder_goes(serve: Serve) -> None:
     deaf.login("deaf")
     for number in range(100):
         talker.say("lobby", f"{number}" + "x" * 16000)
-    eventually(lambda: len(service.registry.connections()) == 1, "nobody is closed")
+    until(lambda: len(service.registry.connections()) == 1, "nobody is closed")
     talker.say("lobby", "goes on")
-    eventually(lambda: service.budget.held == 0, "its memory is not given back")
+    until(lambda: service.budget.held == 0, "its memory is not given back")
 
 
 def test_open_transactions_count_against_the_memory_and_die_in_time(serve: Serve) -> None:
@@ -94,7 +95,7 @@ def test_open_transactions_count_against_the_memory_and_die_in_time(serve: Serve
     assert client.confirm(tags[0])["status"] == "success"
     clock.now += 2
     assert error_code(client.confirm(tags[1])) == "transaction_not_found"
-    eventually(lambda: service.budget.held == 0, "the others are held on to")
+    until(lambda: service.budget.held == 0, "the others are held on to")
 
 
 @pytest.mark.parametrize(
@@ -144,9 +145,7 @@ def test_who_takes_a_download_slowly_can_talk_meanwhile(serve: Serve) -> None:
             "data": {"chat_id": "slow", "room_id": "lobby", "file_path": "zeros"},
         }
     )
-    eventually(
-        lambda: service.budget.held > 256 * 1024, "the download does not run ahead of its reader"
-    )
+    until(lambda: service.budget.held > 256 * 1024, "the download does not run ahead of its reader")
     for word in ("one", "two", "three"):
         said = {"chatid": "slow", "room_id": "lobby", "content": word, "transaction_id": word}
         slow.send({"action": "send_message", "data": said})
@@ -213,7 +212,7 @@ def test_an_upload_left_alone_for_its_lifetime_is_removed_with_its_file(
     upload.init()
     upload.send(1)
     ada.close()
-    eventually(lambda: not service.registry.connections(), "a connection stays")
+    until(lambda: not service.registry.connections(), "a connection stays")
     service.watch.remove_stale_uploads()
     assert len(list((tmp_path / "data" / "uploads").iterdir())) == 1
     wall.now += 86_401

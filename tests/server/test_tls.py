@@ -27,7 +27,7 @@ from support.tls import Certificate, TlsSocket, make_certificate, make_certifica
 from client import transfers
 from client.connection import Connection
 from client.errors import CannotConnect, ConnectionLost
-from client.events import Reconnected, Message
+from client.events import Message, Reconnected
 from client.network import tls
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -28,15 +28,16 @@ from typing import Any
 import pytest
 
 from support import fresh_name
+from support.patience import patience, until
 from support.raw_client import RawClient, error_code
 from support.server_process import ServerProcess
 from support.tls import Certificate
 
 BASE = ("--rate-limit", "0", "--login-failures", "0", "--min-free", "0", "--log-level", "debug")
-SERVED_SECONDS = 10.0
+SERVED_SECONDS = patience(10.0)
 """The bound for a bystander: far above what it takes, to find hangs; figures belong to
 benchmarks."""
-SETTLED_SECONDS = 10.0
+SETTLED_SECONDS = patience(10.0)
 MORE_MIB = 16
 """What one row may leave behind in memory: the frame of 1 MiB, what decoding it took, and the
 allocator's own ways."""
@@ -158,20 +159,12 @@ def held(pid: int) -> Held:
 def rows_of(data_dir: Path, sql: str, *values: Any) -> list[tuple[Any, ...]]:
     """What the database holds, without asking the server."""
     connection = sqlite3.connect(
-        f"{(data_dir / 'chat.db').resolve().as_uri()}?mode=ro", uri=True, timeout=10
+        f"{(data_dir / 'chat.db').resolve().as_uri()}?mode=ro", uri=True, timeout=patience(10)
     )
     try:
         return connection.execute(sql, values).fetchall()
     finally:
         connection.close()
-
-
-def until(true: Callable[[], bool], what: str, seconds: float = SETTLED_SECONDS) -> None:
-    """Wait for something that has no event to wait for."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
 
 
 class Watched:

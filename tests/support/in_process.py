@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +11,6 @@ from server.running.service import Service
 from support.raw_client import RawClient
 
 Serve = Callable[..., Service]
-
-EVENTUALLY_SECONDS = 10.0
 
 
 class Clock:
@@ -67,12 +64,3 @@ def member(service: Service, name: str, **login: object) -> RawClient:
     client.register(name)
     assert client.login(name, **login)["action"] == "login_success"
     return client
-
-
-def eventually(holds: Callable[[], bool], what: str) -> None:
-    """Wait for something that has no event to wait for; `what` says what is wrong where it never
-    comes."""
-    deadline = time.monotonic() + EVENTUALLY_SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.005)

@@ -11,6 +11,7 @@ from client.connection import Connection
 from client.terminal.line_client import LineClient, Options
 from client.terminal.screens import PlainScreen
 from support.client_fakes import FakeServer
+from support.patience import patience
 
 Step = str | Callable[[], object] | BaseException
 
@@ -61,7 +62,7 @@ class ScriptedScreen(PlainScreen):
         """A step that waits until something is shown."""
 
         def wait() -> None:
-            deadline = time.monotonic() + 8
+            deadline = time.monotonic() + patience(8)
             while words not in self.text():
                 assert time.monotonic() < deadline, f"{words!r} was not shown, but:\n{self.text()}"
                 time.sleep(0.005)

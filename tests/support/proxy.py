@@ -13,6 +13,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Final, final
 
+from support.patience import patience
+
 TO_SERVER: Final = "to server"
 TO_CLIENT: Final = "to client"
 DIRECTIONS: Final = (TO_SERVER, TO_CLIENT)
@@ -120,10 +122,10 @@ class Proxy:
         self._listener.close()
         for pair in pairs:
             self._end(pair, reset=False)
-        self._acceptor.join(5)
+        self._acceptor.join(patience(5))
         for pair in pairs:
             for thread in pair.threads:
-                thread.join(5)
+                thread.join(patience(5))
 
     def _accept(self) -> None:
         while True:
@@ -132,7 +134,7 @@ class Proxy:
             except OSError:
                 return
             try:
-                server = socket.create_connection(("127.0.0.1", self.server_port), 5)
+                server = socket.create_connection(("127.0.0.1", self.server_port), patience(5))
             except OSError:
                 client.close()
                 continue

@@ -15,10 +15,11 @@ from collections.abc import Callable
 from typing import Any
 
 from support import tls
+from support.patience import patience
 
 Packet = dict[str, Any]
 
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = patience(10.0)
 MAX_FRAME_BYTES = 1024 * 1024
 
 

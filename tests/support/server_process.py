@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import IO, final
 
 from support import tls
+from support.patience import patience
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LISTENING = re.compile(r"listening on (\S+):(\d+)")
-START_SECONDS = 20.0
-STOP_SECONDS = 15.0
+START_SECONDS = patience(20.0)
+STOP_SECONDS = patience(15.0)
 
 
 def server_command(data_dir: Path, *options: str) -> list[str]:

@@ -22,6 +22,8 @@ from typing import Any
 
 import pytest
 
+from support.patience import patience
+
 EVERYWHERE = os.environ.get("CHAT_TEST_TLS") == "1"
 NAMES = "IP:127.0.0.1,DNS:localhost"
 
@@ -51,7 +53,11 @@ class Certificate:
 
 def openssl(*arguments: str | Path) -> None:
     done = subprocess.run(
-        ["openssl", *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False
+        ["openssl", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=patience(60),
+        check=False,
     )
     assert done.returncode == 0, done.stderr
 

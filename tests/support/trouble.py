@@ -21,6 +21,8 @@ from typing import Any, cast
 
 import pytest
 
+from support.patience import patience
+
 try:
     import resource
 except ImportError:  # Windows
@@ -43,7 +45,11 @@ needs_strace = pytest.mark.skipif(
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, timeout=60, check=False
+        [str(part) for part in command],
+        capture_output=True,
+        text=True,
+        timeout=patience(60),
+        check=False,
     )
 
 
@@ -58,7 +64,7 @@ def mounted(folder: Path, *options: str | Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + patience(10)
         while (
             run("umount", folder).returncode != 0
         ):  # busy as long as a server that was just killed is being buried
@@ -118,10 +124,10 @@ def failing_calls(pid: int, calls: str, fault: str) -> Iterator[None]:
     listener = threading.Thread(target=lambda: said.extend(tracer.stderr or ()), daemon=True)
     listener.start()
     try:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + patience(10)
         while not _is_traced(pid):
             if tracer.poll() is not None:
-                listener.join(5)
+                listener.join(patience(5))
                 pytest.skip(f"strace can't attach here: {' '.join(said).strip()}")
             assert time.monotonic() < deadline, "strace did not attach"
             time.sleep(0.01)
@@ -134,11 +140,11 @@ def failing_calls(pid: int, calls: str, fault: str) -> Iterator[None]:
         else:
             tracer.send_signal(signal.SIGINT)
         try:
-            tracer.wait(5)
+            tracer.wait(patience(5))
         except subprocess.TimeoutExpired:
             tracer.kill()
-            tracer.wait(10)
-        listener.join(5)
+            tracer.wait(patience(10))
+        listener.join(patience(5))
 
 
 def _is_traced(pid: int) -> bool:
@@ -183,5 +189,5 @@ def locked_by_another_process(database: Path) -> Iterator[None]:
         yield
     finally:
         holder.stdin.close()
-        holder.wait(10)
+        holder.wait(patience(10))
         holder.stdout.close()
