@@ -25,7 +25,7 @@ from conformance.verdicts import Outcome, Report, Verdict
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = [
     sys.executable,
-    str(ROOT / "tests" / "support" / "conformance_client_reference.py"),
+    str(ROOT / "tests" / "support" / "client_with_faults.py"),
     "{host}",
     "{port}",
     "{folder}",

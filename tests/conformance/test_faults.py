@@ -14,12 +14,11 @@ import itertools
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
-from support.conformance_faults import FAULTS, Fault
-from support.conformance_reference import ReferenceServer
-from support.conformance_reference_client import PlainClient
+from support.planted_faults import FAULTS, Fault
+from support.reference_client import PlainClient
+from support.reference_server import ReferenceServer
 
 from conformance import rule_dependencies
 from conformance.__main__ import make_parser
@@ -31,7 +30,6 @@ from conformance.server import cases, runner
 from conformance.server.registry import Case
 from conformance.verdicts import Outcome, Report, Verdict
 
-TESTS = Path(__file__).resolve().parents[1] / "support"
 AT_ONCE = 6
 QUICK_SECONDS = 1.5
 """How long the quick runs wait for what does not come. On a busy machine that is too short at
@@ -70,18 +68,13 @@ def grade_server(
         server.stop()
 
 
-@pytest.fixture(autouse=True)
-def support_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the programs under test find `support`, as pytest does."""
-    monkeypatch.setenv("PYTHONPATH", str(TESTS.parent))
-
-
 def grade_client(
-    script: str, words: Iterable[str] = (), ids: Iterable[str] = (), wait: float = PATIENT_SECONDS
+    module: str, words: Iterable[str] = (), ids: Iterable[str] = (), wait: float = PATIENT_SECONDS
 ) -> Report:
     command = [
         sys.executable,
-        str(TESTS / script),
+        "-m",
+        module,
         *words,
         "{host}",
         "{port}",
@@ -127,7 +120,7 @@ def quick_client_cases() -> list[str]:
 def grade(fault: Fault, ids: Iterable[str] = (), wait: float = PATIENT_SECONDS) -> Report:
     """The report on one fault: on these cases, or on all."""
     if fault.is_client:
-        return grade_client("conformance_faults.py", [fault.name], ids, wait)
+        return grade_client("support.planted_faults", [fault.name], ids, wait)
     return grade_server(fault.kind, ids, wait)
 
 
@@ -184,7 +177,7 @@ def quick(pool: ThreadPoolExecutor) -> dict[str, Future[Report]]:
     begun = sorted(FAULTS.values(), key=lambda fault: (not fault.waits, not fault.is_client))
     futures = {"the reference server": pool.submit(grade_server, ReferenceServer, quick_cases())}
     futures["the reference client"] = pool.submit(
-        grade_client, "conformance_reference_client.py", (), quick_client_cases()
+        grade_client, "support.reference_client", (), quick_client_cases()
     )
     return futures | {fault.name: pool.submit(grade_quickly, fault) for fault in begun}
 
@@ -285,7 +278,7 @@ def test_the_table_of_dependencies_names_rules() -> None:
 
 @pytest.mark.long
 def test_references_pass_every_case() -> None:
-    for report in (grade_server(ReferenceServer), grade_client("conformance_reference_client.py")):
+    for report in (grade_server(ReferenceServer), grade_client("support.reference_client")):
         assert report.count(Verdict.PASS) + report.count(Verdict.NOT_OFFERED) == len(
             report.outcomes
         ), told(report)

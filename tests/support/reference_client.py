@@ -1,9 +1,10 @@
 """A plain line client, written from docs/PROTOCOL.md alone, to test the conformance kit with.
 
 Owns one connection: it imports nothing of the product and nothing of the kit. Each duty of a client
-stands in a method of its own, so that tests/support/conformance_faults.py can break one by overriding one.
-`python tests/support/conformance_reference_client.py HOST PORT USER PASSWORD FOLDER`: lines of the standard
-input are said in the lobby, `/send FILE` and `/get NAME` move files.
+stands in a method of its own, so that tests/support/planted_faults can break one by overriding one.
+Lines of the standard input are said in the lobby, `/send FILE` and `/get NAME` move files:
+
+    python -m support.reference_client HOST PORT USER PASSWORD FOLDER
 
 Threads: the main thread reads the input, one reads the connection and handles what comes.
 """

@@ -1,7 +1,7 @@
 """A small chat client of the 24 packets, for testing the conformance kit, and faults that can be
 planted in it one at a time.
 
-Run as a program: `python conformance_client_reference.py HOST PORT FOLDER [FAULT]`. It reads name
+Run as a program: `python client_with_faults.py HOST PORT FOLDER [FAULT]`. It reads name
 and password from standard input, then lines to say, `/send FILE` and `/get NAME`. Two threads: one
 reads what is typed, one reads the server.
 """

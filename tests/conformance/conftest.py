@@ -1,0 +1,19 @@
+"""What all tests of the conformance kit need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def support_can_be_imported() -> Iterator[None]:
+    """Let what the kit starts (`python -m support.planted_faults`) find `support`, as pytest does.
+
+    For the whole session, since runs go on in threads between two tests.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[1]))
+        yield

@@ -1,0 +1,25 @@
+"""Servers and clients with one planted fault each, as variations of the two references, and the
+rules that each breaks.
+
+Owns the table `FAULTS`, which a module for each chapter fills. tests/conformance/test_faults.py
+runs the kit against each and expects exactly the declared rules to fail.
+"""
+
+from __future__ import annotations
+
+from support.planted_faults import (
+    clients,
+    errors,
+    files,
+    frames,
+    history,
+    messages,
+    packets,
+    rooms,
+    sessions,
+)
+from support.planted_faults.plant import FAULTS, Fault
+
+CHAPTERS = (frames, packets, errors, sessions, messages, history, files, rooms, clients)
+
+__all__ = ["CHAPTERS", "FAULTS", "Fault"]

@@ -1,0 +1,142 @@
+"""Logins, sessions, accounts."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import secrets
+import time
+
+from support.reference_server.connection import Connection
+from support.reference_server.fields import (
+    folded,
+    is_chatid,
+)
+from support.reference_server.records import Account
+from support.reference_server.state import State
+from support.reference_server.words import (
+    MAX_CHUNK,
+    MAX_CONTENT,
+    MAX_FILE,
+    MAX_FRAME,
+    LoginRefusal,
+    Packet,
+    Refusal,
+    RegisterRefusal,
+)
+
+
+class Sessions(State):
+    """Logins, sessions, accounts."""
+
+    def do_ping(self, connection: Connection, data: Packet) -> None:
+        self.reply(connection, "pong", "pong", None)
+
+    def do_register(self, connection: Connection, data: Packet) -> None:
+        name = data["chatid"]
+        if not is_chatid(name):
+            raise Refusal("bad_packet", "data.chatid: expected letters, digits, '_', '-' and '.'")
+        if folded(name) in self.accounts:
+            raise RegisterRefusal("name_taken", "This name is taken: choose another.")
+        account = self.accounts[folded(name)] = Account(name)
+        self.set_password(account, data["password"])
+        self.reply(connection, "register_success", "Registration successful", {"chatid": name})
+
+    def set_password(self, account: Account, password: str) -> None:
+        account.salt = secrets.token_bytes(16)
+        account.password_hash = hashlib.pbkdf2_hmac("sha256", password.encode(), account.salt, 100)
+
+    def password_is_right(self, account: Account, password: str) -> bool:
+        return (
+            hashlib.pbkdf2_hmac("sha256", password.encode(), account.salt, 100)
+            == account.password_hash
+        )
+
+    def note_failure(self, connection: Connection, name: str) -> None:
+        self.failures.setdefault((folded(name), connection.sock.getpeername()[0]), []).append(
+            time.monotonic()
+        )
+
+    def do_login(self, connection: Connection, data: Packet) -> None:
+        if "password" not in data and "session_key" not in data:
+            raise Refusal("bad_packet", "data: expected password or session_key")
+        account = self.accounts.get(folded(data["chatid"]))
+        key = data.get("session_key")
+        if key is not None:
+            if account is None or not self.key_is_alive(account, key):
+                raise LoginRefusal
+        else:
+            if account is None or not self.password_is_right(account, data["password"]):
+                self.note_failure(connection, data["chatid"])
+                raise LoginRefusal
+            self.check_place(account, data.get("take_over", False))
+            account.key_hashes.clear()
+            key = self.new_session_key(account)
+            account.key_hashes.add(hashlib.sha256(key.encode()).digest())
+        self.begin_session(connection, account, data.get("features"))
+        answer: Packet = {"chatid": account.name, "session_key": key, "limits": self.limits()}
+        if "features" in data:
+            answer["features"] = connection.features
+        self.reply(connection, "login_success", "Login successful", answer)
+
+    def check_place(self, account: Account, take_over: bool) -> None:
+        if account.connection is not None and not take_over:
+            raise LoginRefusal
+
+    def key_is_alive(self, account: Account, key: str) -> bool:
+        return hashlib.sha256(key.encode()).digest() in account.key_hashes
+
+    def new_session_key(self, account: Account) -> str:
+        return secrets.token_urlsafe(24)
+
+    def limits(self) -> Packet:
+        return {
+            "max_frame": MAX_FRAME,
+            "max_content": MAX_CONTENT,
+            "max_file": MAX_FILE,
+            "max_chunk": MAX_CHUNK,
+        }
+
+    def begin_session(
+        self, connection: Connection, account: Account, features: list[str] | None
+    ) -> None:
+        other = account.connection
+        if other is not None:
+            self.end_session(other)
+            other.close()
+        account.connection, connection.account = connection, account
+        connection.login_deadline = math.inf
+        connection.features = [word for word in ("events", "typing") if word in (features or [])]
+        self.tell(self.all_but(account), "user_online", chatid=account.name)
+
+    def end_session(self, connection: Connection) -> None:
+        account = connection.account
+        if account is None:
+            return
+        connection.account = account.connection = None
+        connection.features = []
+        connection.transactions.clear()
+        with connection.wake:
+            connection.downloads.clear()
+        connection.login_deadline = time.monotonic() + self.LOGIN_SECONDS
+        self.tell(self.all_but(account), "user_offline", chatid=account.name)
+
+    def do_logout(self, connection: Connection, data: Packet) -> None:
+        account = self.me(connection)
+        account.key_hashes.clear()
+        self.end_session(connection)
+        self.reply(connection, "logout_ack", "Logout successful", {"chatid": account.name})
+
+    def do_change_password(self, connection: Connection, data: Packet) -> None:
+        account = self.me(connection)
+        if not self.password_is_right(account, data["password"]):
+            self.note_failure(connection, account.name)
+            raise Refusal("forbidden", "data.password: this is not your password")
+        self.set_password(account, data["new_password"])
+        account.key_hashes.clear()
+        self.reply(
+            connection,
+            "password_changed",
+            "Password changed successfully.",
+            {"chatid": account.name},
+        )
