@@ -24,7 +24,7 @@ from pathlib import Path
 import pytest
 from support import fresh_name
 from support.files import Upload, download
-from support.patience import patience
+from support.patience import patience, until
 from support.raw_client import RawClient
 from support.server_process import ServerProcess
 from support.trouble import mounted, needs_mount, run
@@ -221,6 +221,7 @@ def cut_power(disk: tuple[Path, Path], folder: Path, rounds: int) -> tuple[int, 
     while done < rounds:
         with ServerProcess(data / "data", *OPTIONS) as server:
             load = Load(server.port)
+            until(lambda: all(load.acknowledged()), "nothing is acknowledged")
             for _ in range(
                 min(10, rounds - done)
             ):  # then a new server: its restart is part of the trial
