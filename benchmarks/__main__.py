@@ -18,11 +18,12 @@ from typing import Any
 
 from benchmarks import machine, page, plots, targets
 from benchmarks.running import LoadFailed
-from benchmarks.workloads import FULL, SHORT, WORKLOADS, Sizes
+from benchmarks.sizes import FULL, SHORT, Sizes
+from benchmarks.workloads import WORKLOADS
 
 
 def main() -> int:
-    """Measure what the options ask for; the exit status."""
+    """Measure what the options ask for; return the exit status."""
     options = _options()
     if options.again:
         report = json.loads(Path(options.again).read_text("utf-8"))
@@ -35,8 +36,8 @@ def main() -> int:
 
 
 def measure(names: list[str], sizes: Sizes) -> tuple[dict[str, Any], list[str]]:
-    """Measure the workloads of these names in turn; the report, and which of them could not be
-    measured."""
+    """Measure the workloads of these names in turn. Return the report, and the names of those that
+    could not be measured."""
     about = machine.description()
     print(
         f"{about['python']} on {about['system']}, {about['cores']} cores of {about['processor']}",
@@ -50,7 +51,8 @@ def measure(names: list[str], sizes: Sizes) -> tuple[dict[str, Any], list[str]]:
             continue
         if time.time() - begun > sizes.budget_seconds:
             print(
-                f"{workload.name}: left out, to end within two minutes; --only {workload.name} measures it",
+                f"{workload.name}: left out, to end within two minutes; --only {workload.name} "
+                "measures it",
                 flush=True,
             )
             continue
@@ -75,16 +77,17 @@ def measure(names: list[str], sizes: Sizes) -> tuple[dict[str, Any], list[str]]:
 
 
 def print_table(found: list[targets.Row]) -> None:
-    """The targets that were measured, on stdout."""
+    """Print the targets that were measured."""
     measured = [row for row in found if row.measured is not None]
     if not measured:
         return
-    print(f"\n{'':<8} {'':<54} {'measured':>14} {'target':>20}")
+    print(f"\n{'':<10} {'':<54} {'measured':>14} {'target':>20}")
     for row in measured:
         limit = ("at least " if row.at_least else "at most ") + targets.shown(row.limit, row.unit)
         mark = "" if row.reached else "   not reached"
         print(
-            f"{row.workload:<8} {row.what:<54} {targets.shown(row.measured, row.unit):>14} {limit:>20}{mark}"
+            f"{row.workload:<10} {row.what:<54} {targets.shown(row.measured, row.unit):>14} "
+            f"{limit:>20}{mark}"
         )
 
 
@@ -92,7 +95,8 @@ def _options() -> argparse.Namespace:
     names = [workload.name for workload in WORKLOADS]
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Measure the server on this machine, beside its peers where they are installed.",
+        description="Measure the server on this machine, beside its peers where they are"
+        " installed.",
         epilog="Measurements: "
         + "; ".join(f"{workload.name} ({workload.title})" for workload in WORKLOADS)
         + ".",

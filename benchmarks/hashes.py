@@ -13,7 +13,7 @@ import time
 
 
 def main() -> int:
-    """Hash for so long."""
+    """Hash for the seconds of the first argument, and print the rate as JSON."""
     begun, count = time.perf_counter(), 0
     while time.perf_counter() - begun < float(sys.argv[1]):
         hashlib.scrypt(

@@ -23,12 +23,18 @@ FIRST_TIME: Final = 1_600_000_000
 SECONDS_BETWEEN: Final = 20
 PAGE: Final = 50
 PAGES: Final = ("newest", "from_time", "after_id")
-INSERT: Final = "INSERT INTO messages(room_pk, room_number, sender_id, content, sent_at, clock_high) VALUES (?, ?, ?, ?, ?, ?)"
+INSERT: Final = (
+    "INSERT INTO messages(room_pk, room_number, sender_id, content, sent_at, clock_high)"
+    " VALUES (?, ?, ?, ?, ?, ?)"
+)
+TEXT: Final = (
+    "message {} of a class that has talked for years, each about as long as people write them"
+)
 
 
 def fill(database: Path, account: str, rooms: dict[str, int]) -> None:
-    """Make open rooms with so many messages each, said by `account`, in turn, as if all were used
-    during the same time."""
+    """Make open rooms with so many messages each, sent by `account`. The rooms take turns, as if
+    all were used during the same time."""
     connection = sqlite3.connect(database, isolation_level=None)
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute("BEGIN")
@@ -69,15 +75,15 @@ def _rows(
                 said[room_id] * most <= turn * count and said[room_id] < count
             ):  # each room's messages over the whole time
                 said[room_id] += 1
-                content = f"message {said[room_id]} of a class that has talked for years, each about as long as people write them"
+                content = TEXT.format(said[room_id])
                 yield numbers[room_id], said[room_id], sender, content, at, at
 
 
 def page_times(
     port: int, account: str, rooms: dict[str, int], requests: int
 ) -> dict[str, dict[str, float]]:
-    """For each kind of page and each room: the median of so many requests, in ms, the rooms asked
-    in turn."""
+    """Return, for each kind of page and each room, the median of so many requests in ms. The rooms
+    are asked in turn."""
     chance = random.Random(5)
     with client(port, account, register=False) as one:
         span = max(rooms.values()) * SECONDS_BETWEEN

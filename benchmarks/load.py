@@ -126,7 +126,7 @@ class Load:
     # --- Coming in
 
     def come_in(self) -> float:
-        """All members log in; the seconds it took."""
+        """Log all members in; return the seconds it took."""
         begun = time.perf_counter()
         for start in range(0, self.plan.members, WAVE):
             wave = [
@@ -135,9 +135,9 @@ class Load:
             ]
             scripts = [self.wire_format.steps(member.name, self.plan.register) for member in wave]
             for step in range(len(scripts[0])):
-                for member, script in zip(wave, scripts):
+                for member, script in zip(wave, scripts, strict=True):
                     member.socket.sendall(script[step][0])
-                for member, script in zip(wave, scripts):
+                for member, script in zip(wave, scripts, strict=True):
                     member.await_answer(script[step][1])
             self.members += wave
         seconds = time.perf_counter() - begun
@@ -151,7 +151,7 @@ class Load:
         return seconds
 
     def _let_rest_arrive(self) -> None:
-        """Drop what coming in has brought, as who else joined."""
+        """Drop the packets that the logins caused, such as who else joined."""
         while ready := self.selector.select(QUIET_SECONDS):
             for key, _ in ready:
                 if not key.data.socket.recv(READ_BYTES):
@@ -254,7 +254,7 @@ class Load:
     # --- Sending
 
     def send(self, member: Member, data: bytes) -> None:
-        """Send, or keep what the socket would not take."""
+        """Send, and keep the bytes that the socket does not take."""
         member.unsent += data
         had = len(member.unsent) > len(data)
         try:
@@ -268,7 +268,7 @@ class Load:
             self.selector.modify(member.socket, events, member)
 
     def speak(self, member: Member) -> None:
-        """One more message on the way."""
+        """Send one more message."""
         self.number += 1
         self.sent += self.measuring
         member.outstanding += 1
@@ -282,14 +282,14 @@ class Load:
     # --- The run
 
     def listen_for_others(self, listener: socket.socket) -> None:
-        """Let the other processes call."""
+        """Accept a connection from each other process."""
         for _ in range(self.plan.others):
             link, _ = listener.accept()
             self.links.append(link)
             self.selector.register(link, selectors.EVENT_READ, None)
 
     def call_first(self) -> None:
-        """Call the first process."""
+        """Connect to the first process."""
         assert self.plan.first_port is not None
         link = socket.create_connection((HOST, self.plan.first_port), timeout=PATIENCE_SECONDS)
         link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -329,7 +329,7 @@ class Load:
             self._all_here_have(number)
 
     def figures(self) -> dict[str, Any]:
-        """What was seen."""
+        """Return what this process has seen, ready for JSON."""
         return {
             "deliveries": len(self.latencies),
             "histogram": dict(Counter(value // BUCKET_NS for value in self.latencies)),
@@ -345,12 +345,12 @@ class Load:
 
 
 def say(word: str, value: Any) -> None:
-    """One line to who started this process."""
+    """Write one line of JSON to the process that started this one."""
     print(json.dumps({word: value}), flush=True)
 
 
 def main() -> int:
-    """A plan as JSON in the first argument; then `go BEGIN END` on stdin."""
+    """Run the plan in the first argument (JSON), once `go BEGIN END` comes on stdin."""
     plan = Plan(**json.loads(sys.argv[1]))
     raise_open_files()
     load = Load(plan)

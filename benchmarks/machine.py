@@ -17,7 +17,8 @@ __all__ = ["cpu_seconds", "description", "memory_kib", "raise_open_files", "thre
 
 
 def cpu_seconds(pid: int) -> float | None:
-    """CPU time that a process has used, in seconds; None where the system doesn't tell."""
+    """Return the CPU time that a process has used, in seconds; None where the system doesn't
+    tell."""
     if not sys.platform.startswith("linux"):
         return None
     try:
@@ -30,13 +31,13 @@ def cpu_seconds(pid: int) -> float | None:
 
 
 def memory_kib(pid: int) -> float | None:
-    """Memory of a process in KiB: its proportional set size, so that what it shares with others
-    counts by its part."""
+    """Return the memory of a process in KiB: its proportional set size, in which shared memory
+    counts by its share. None where the system doesn't tell."""
     return _number_after(f"/proc/{pid}/smaps_rollup", "Pss:")
 
 
 def thread_count(pid: int) -> int | None:
-    """How many threads a process has."""
+    """Return how many threads a process has; None where the system doesn't tell."""
     count = _number_after(f"/proc/{pid}/status", "Threads:")
     return None if count is None else int(count)
 
@@ -50,8 +51,8 @@ def _number_after(path: str, word: str) -> float | None:
 
 
 def raise_open_files() -> int | None:
-    """Allow this process, and what it starts, as many open files as it may have; how many that is,
-    None where nobody counts."""
+    """Raise the limit of open files for this process and its children as far as allowed. Return the
+    limit, or None where the system has none."""
     try:
         import resource
     except ImportError:  # Windows
@@ -67,7 +68,7 @@ def raise_open_files() -> int | None:
 
 
 def description() -> dict[str, Any]:
-    """Python, system, processor and cores, for the head of a report."""
+    """Describe Python, system, processor and cores, for the head of a report."""
     return {
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "system": f"{platform.system()} {platform.release()}",

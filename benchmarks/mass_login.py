@@ -21,7 +21,7 @@ JSON = WIRE_FORMATS["json"]
 
 
 def mass_login(port: int, count: int, how: str, keys: dict[str, str]) -> dict[str, Any]:
-    """All at once; when each had its answer, and the session keys."""
+    """Send all requests at once. Return the seconds until the last answer, and the session keys."""
     begun = time.perf_counter()
     selector = selectors.DefaultSelector()
     waiting: dict[str, Client] = {}
@@ -62,7 +62,7 @@ def mass_login(port: int, count: int, how: str, keys: dict[str, str]) -> dict[st
 
 
 def main() -> int:
-    """One mass_login."""
+    """Run one mass login."""
     port, count, how = sys.argv[1:]
     raise_open_files()
     print(json.dumps(mass_login(int(port), int(count), how, json.loads(sys.stdin.read() or "{}"))))

@@ -21,7 +21,7 @@ from typing import Final
 
 from benchmarks import machine
 
-__all__ = ["PEERS", "OURS", "Peer", "Running", "serving"]
+__all__ = ["OURS", "PEERS", "Peer", "Running", "serving"]
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 HOST: Final = "127.0.0.1"
@@ -42,11 +42,11 @@ class Running:
 
     @property
     def pid(self) -> int:
-        """Its process."""
+        """Return the id of its process."""
         return self.process.pid
 
     def cpu(self) -> float | None:
-        """Its CPU seconds so far."""
+        """Return its CPU seconds so far."""
         return machine.cpu_seconds(self.pid)
 
 
@@ -111,9 +111,11 @@ INSPIRCD_SETTINGS: Final = """<config format="xml">
 <server name="bench.local" description="benchmark" network="bench" id="1AB">
 <admin name="nobody" nick="nobody" email="nobody@bench.local">
 <bind address="127.0.0.1" port="{port}" type="clients">
-<connect name="all" allow="*" timeout="120" pingfreq="36000" hardsendq="64M" softsendq="32M" recvq="1M" threshold="1000000"
- commandrate="100000000" fakelag="no" localmax="100000" globalmax="100000" maxconnwarn="no" resolvehostnames="no" limit="20000">
-<performance netbuffersize="65534" somaxconn="1024" softlimit="20000" clonesonconnect="no" quietbursts="yes">
+<connect name="all" allow="*" timeout="120" pingfreq="36000" hardsendq="64M" softsendq="32M"
+ recvq="1M" threshold="1000000" commandrate="100000000" fakelag="no" localmax="100000"
+ globalmax="100000" maxconnwarn="no" resolvehostnames="no" limit="20000">
+<performance netbuffersize="65534" somaxconn="1024" softlimit="20000" clonesonconnect="no"
+ quietbursts="yes">
 <options defaultmodes="nt">
 <files motd="{folder}/motd.txt">
 <log method="file" type="* -USERINPUT -USEROUTPUT" level="default" target="{folder}/log.txt">
@@ -175,8 +177,8 @@ PEERS: Final = {
 def serving(
     peer: Peer, *options: str, folder: Path | None = None, log: Path | None = None
 ) -> Iterator[Running]:
-    """Run the peer; ours with `options`. With a folder given, that one is used and stays; what it
-    says on stderr goes to the file `log`."""
+    """Run a server, ours with `options`, and end it. A folder that is given is used and stays; what
+    the server writes on stderr goes to the file `log`."""
     with contextlib.ExitStack() as stack:
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chat-bench-")))

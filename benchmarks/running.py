@@ -1,12 +1,13 @@
 """Runs a load: starts its processes, lets them begin together, reads the server's CPU meanwhile,
 puts their figures together.
 
-Knows nothing of what a load says (`wire_formats`) or is for (`workloads`). Bounded in time: a load that
-hangs is ended, and said so.
+Knows nothing of what a load says (`wire_formats`) or is for (`workloads`). Bounded in time: a load
+that hangs is ended, and the error says so.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import json
@@ -21,8 +22,19 @@ from typing import Any, Final
 
 from benchmarks.load import BUCKET_NS, Plan
 from benchmarks.peers import ROOT, Peer, Running
+from benchmarks.sizes import Figures
 
-__all__ = ["PERCENTS", "Crowd", "LoadFailed", "crowd", "percentile", "run_load"]
+__all__ = [
+    "PERCENTS",
+    "Crowd",
+    "LoadFailed",
+    "beside",
+    "chat_figures",
+    "crowd",
+    "percentile",
+    "run_load",
+    "run_script",
+]
 
 WARM_SECONDS: Final = 0.5
 START_SECONDS: Final = 240.0
@@ -43,8 +55,8 @@ class Crowd:
     login_seconds: float
 
     def go(self, seconds: float, warm: float = WARM_SECONDS) -> dict[str, Any]:
-        """Let them chat, measure for so many seconds; what all saw together, and what the server
-        used meanwhile."""
+        """Let them chat, and measure for so many seconds. Return what all saw together, and what
+        the server used meanwhile."""
         begin = time.perf_counter() + 0.1 + warm
         for process in self.processes:
             assert process.stdin is not None
@@ -65,8 +77,8 @@ class Crowd:
 
 @contextlib.contextmanager
 def crowd(peer: Peer, server: Running, plan: Plan, processes: int = 2) -> Iterator[Crowd]:
-    """The plan's members in so many processes, logged in. `plan` is of the whole; the first process
-    has all that speak."""
+    """Log the plan's members in, in so many processes, and end them. The first process has all that
+    speak."""
     started: list[subprocess.Popen[str]] = []
 
     def end_all() -> None:
@@ -97,7 +109,7 @@ def crowd(peer: Peer, server: Running, plan: Plan, processes: int = 2) -> Iterat
 
 
 def _parts(plan: Plan, processes: int) -> list[Plan]:
-    """The plan cut into parts of nearly the same size."""
+    """Cut the plan into parts of nearly the same size."""
     processes = max(1, min(processes, plan.members // max(2, plan.senders + plan.silent + 1)))
     share = plan.members // processes
     parts = [
@@ -129,7 +141,8 @@ def _line(process: subprocess.Popen[str], word: str) -> Any:
         assert process.stderr is not None
         process.kill()
         raise LoadFailed(
-            f"a process of the load ended before it said {word!r}: {process.stderr.read()[-600:].strip() or 'no reason given'}"
+            f"a process of the load ended before it said {word!r}: "
+            f"{process.stderr.read()[-600:].strip() or 'no reason given'}"
         )
     said = json.loads(line)
     if word not in said:
@@ -138,7 +151,7 @@ def _line(process: subprocess.Popen[str], word: str) -> Any:
 
 
 def _together(parts: list[dict[str, Any]], seconds: float, cpu: float | None) -> dict[str, Any]:
-    """The figures of all processes as one."""
+    """Add the figures of all processes up."""
     latencies: Counter[int] = Counter()
     for part in parts:
         latencies.update({int(bucket): count for bucket, count in part["histogram"].items()})
@@ -149,7 +162,8 @@ def _together(parts: list[dict[str, Any]], seconds: float, cpu: float | None) ->
     if sums["errors"] or sums["refused"] or sums["lost"]:
         reason = next((part["first_error"] for part in parts if part["first_error"]), "no word")
         raise LoadFailed(
-            f"{sums['errors']} errors, {sums['refused']} refused, {sums['lost']} connections lost: {reason}"
+            f"{sums['errors']} errors, {sums['refused']} refused, {sums['lost']} connections "
+            f"lost: {reason}"
         )
     per_second = sums["deliveries"] / seconds
     return {
@@ -167,7 +181,7 @@ def _together(parts: list[dict[str, Any]], seconds: float, cpu: float | None) ->
 
 
 def percentile(latencies: Counter[int], percent: float) -> float:
-    """So many percent of the latencies are at most this, in ms."""
+    """Return the latency in ms that so many percent of the deliveries do not exceed."""
     rank, seen = percent / 100 * sum(latencies.values()), 0
     for bucket in sorted(latencies):
         seen += latencies[bucket]
@@ -184,10 +198,42 @@ def run_load(
     processes: int = 2,
     warm: float = WARM_SECONDS,
 ) -> dict[str, Any]:
-    """Come in, chat for so many measured seconds, leave; the figures."""
+    """Log in, chat for so many measured seconds, leave; return the figures."""
     with crowd(peer, server, plan, processes) as members:
         return {
             "members": plan.members,
             "login_seconds": members.login_seconds,
             **members.go(seconds, warm),
         }
+
+
+def beside() -> concurrent.futures.ThreadPoolExecutor:
+    return concurrent.futures.ThreadPoolExecutor(1, "beside")
+
+
+def chat_figures(talk: Figures) -> Figures:
+    return {
+        f"chat_{key}": talk[key]
+        for key in ("p50_ms", "p99_ms", "max_ms", "deliveries", "percentiles_ms")
+    }
+
+
+def run_script(module: str, *arguments: object, given: str = "") -> Figures:
+    """Run one of our scripts in a process of its own; return the figures that it prints."""
+    command = [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=SCRIPT_SECONDS,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise LoadFailed(f"{module} failed: {done.stderr.strip()[-600:]}")
+    figures: Figures = json.loads(done.stdout)
+    return figures
+
+
+SCRIPT_SECONDS: Final = 180.0

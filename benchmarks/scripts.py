@@ -29,7 +29,7 @@ class Client:
         self.socket.sendall(frame(packet(action, data)))
 
     def next_payload(self) -> bytes:
-        """The next packet's bytes."""
+        """Return the next packet's bytes."""
         held = self.held
         while len(held) < 4 or len(held) < 4 + int.from_bytes(held[:4], "big"):
             data = self.socket.recv(1 << 20)
@@ -42,13 +42,12 @@ class Client:
         return payload
 
     def ask(self, action: str, data: dict[str, Any], answer: str) -> dict[str, Any]:
-        """Send a request and wait for the packet of the action `answer`; what else comes is passed
-        over."""
+        """Send a request; return the next packet whose action is `answer`, and skip all others."""
         self.send(action, data)
         return self.expect(answer)
 
     def expect(self, answer: str) -> dict[str, Any]:
-        """The next packet of this action."""
+        """Return the next packet of this action, and skip all others."""
         while True:
             said: dict[str, Any] = json.loads(self.next_payload())
             if said["action"] == answer:
@@ -66,7 +65,7 @@ class Client:
 
 @contextlib.contextmanager
 def client(port: int, name: str, *, register: bool = True) -> Iterator[Client]:
-    """A client that is logged in."""
+    """Make a client that is logged in, and close it at the end."""
     one = Client(port)
     try:
         one.enter(name, register=register)

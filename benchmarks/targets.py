@@ -22,24 +22,24 @@ class Row:
 
     @property
     def reached(self) -> bool | None:
-        """Whether the measured figure is on the right side."""
+        """Return whether the measured figure is on the right side; None where it was not
+        measured."""
         if self.measured is None:
             return None
         return self.measured >= self.limit if self.at_least else self.measured <= self.limit
 
     @property
     def share(self) -> float | None:
-        """How far along the way to the limit it is, for a bar: 1 is the limit; under 1 is good
-        where less is better."""
+        """Return the measured figure as a share of the limit, for a bar: 1 is the limit."""
         return None if self.measured is None else self.measured / self.limit
 
     def as_json(self) -> dict[str, Any]:
-        """For the file of figures."""
+        """Return the row for the file of figures."""
         return {**vars(self), "reached": self.reached}
 
 
 def shown(value: float | None, unit: str) -> str:
-    """A figure for people."""
+    """Write a figure for people."""
     if value is None:
         return "not measured"
     digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3
@@ -159,7 +159,7 @@ _TABLE = (
     ("files", "p99 of the chat meanwhile", 50.0, "ms", _AT_MOST, "files/chat_p99_ms"),
     (
         "growth",
-        "dearest room's CPU a delivery, by the cheapest's",
+        "CPU a delivery in the costliest room, by the cheapest",
         1.5,
         "x",
         _AT_MOST,
@@ -169,7 +169,7 @@ _TABLE = (
 
 
 def rows(results: dict[str, Any]) -> list[Row]:
-    """Every target with what `results` has of it: figures by the names of the workloads."""
+    """Return every target with what `results` has of it: figures by the names of the workloads."""
     return [
         Row(workload, what, limit, unit, at_least, _find(results, path))
         for workload, what, limit, unit, at_least, path in _TABLE

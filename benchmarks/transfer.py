@@ -22,8 +22,8 @@ FILE: Final = "benchmark.bin"
 
 
 def upload(one: Client, name: str, size: int, chunk: int, window: int) -> float:
-    """Send a file of `size` bytes with `window` chunks on the way; the seconds until it is finished
-    and on disk."""
+    """Send a file of `size` bytes with at most `window` unanswered chunks; return the seconds until
+    it is finished and on disk."""
     total = -(-size // chunk)
     about = {"chat_id": name, "room_id": ROOM, "file_path": FILE}
     bodies = [
@@ -62,7 +62,7 @@ def _chunk_frame(about: dict[str, str], number: int, size: int) -> bytes:
 
 
 def download(one: Client, name: str, size: int) -> float:
-    """Fetch the file again; the seconds from the request to the last packet."""
+    """Fetch the file again; return the seconds from the request to the last packet."""
     begun = time.perf_counter()
     one.send("file_down_req", {"chat_id": name, "room_id": ROOM, "file_path": FILE})
     meta = one.expect("file_down_meta")["data"]
@@ -75,13 +75,14 @@ def download(one: Client, name: str, size: int) -> float:
             fetched += len(payload)
     if chunks != meta["total_packets"] or meta["file_size"] != size or fetched < size * 4 // 3:
         raise ConnectionError(
-            f"expected {meta['total_packets']} chunks of {size} bytes, got {chunks} of {fetched} bytes of JSON"
+            f"expected {meta['total_packets']} chunks of {size} bytes, got {chunks} of {fetched} "
+            "bytes of JSON"
         )
     return time.perf_counter() - begun
 
 
 def main() -> int:
-    """One transfer, up or down."""
+    """Run one transfer, up or down."""
     port, name, size, chunk, window, way = sys.argv[1:]
     with client(int(port), name, register=way == "up") as one:
         seconds = (

@@ -1,9 +1,10 @@
 """What the load speaks: our frames of JSON, and for peers JSON over WebSocket, IRC, and MQTT 3.1.1.
 
-Pure: bytes in, bytes out; no socket. A wire_format logs a member in, says something to the room, cuts
-what came into messages, and reads each into a `Heard`. A message of the load begins with `~@`, its
-number (8 hex digits) and when it was sent (16 hex digits, nanoseconds of `time.perf_counter_ns`,
-which all processes of one machine share), so that any process can measure it.
+Pure: bytes in, bytes out; no socket. A wire format logs a member in, says something to the room,
+cuts what came into messages, and reads each into a `Heard`. A message of the load begins with `~@`,
+its number (8 hex digits) and when it was sent (16 hex digits, nanoseconds of
+`time.perf_counter_ns`, which all processes of one machine share), so that any process can measure
+it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-__all__ = ["WIRE_FORMATS", "WireFormat", "Heard", "content_of", "frame"]
+__all__ = ["WIRE_FORMATS", "Heard", "WireFormat", "content_of", "frame"]
 
 ROOM: Final = "lobby"
 PASSWORD: Final = "load"
@@ -40,18 +41,18 @@ class Heard:
 
 
 def content_of(number: int, sent_ns: int, length: int) -> str:
-    """The text of a message: its stamp, and chat up to `length` characters."""
+    """Return the text of a message: its stamp, and chat up to `length` characters."""
     head = f"~@{number:08x}{sent_ns:016x} "
     return (head + FILL * (length // len(FILL) + 1))[: max(length, len(head))]
 
 
 def packet(action: str, data: dict[str, Any], **top: str) -> bytes:
-    """A packet's JSON."""
+    """Return a packet's JSON."""
     return json.dumps({"action": action, **top, "data": data}, separators=(",", ":")).encode()
 
 
 def frame(payload: bytes) -> bytes:
-    """The payload with its length before it."""
+    """Return the payload with its length before it."""
     return len(payload).to_bytes(4, "big") + payload
 
 
@@ -59,7 +60,7 @@ class WireFormat:
     """Our own wire, and what the others share."""
 
     def steps(self, name: str, register: bool) -> list[tuple[bytes, bytes]]:
-        """How a member comes in: what it sends, and what the answer must hold, in order."""
+        """Return how a member logs in: what it sends, and what the answer must hold, in order."""
         secret = {"chatid": name, "password": PASSWORD}
         login = (self.wrap(packet("login", secret)), b"login_success")
         return (
@@ -69,17 +70,17 @@ class WireFormat:
         )
 
     def wrap(self, payload: bytes) -> bytes:
-        """A packet's bytes on the wire."""
+        """Return a packet's bytes on the wire."""
         return frame(payload)
 
     def say(self, name: str, content: str) -> bytes:
-        """One message to the room."""
+        """Return the bytes of one message to the room."""
         return self.wrap(
             packet("send_message", {"chatid": name, "room_id": ROOM, "content": content})
         )
 
     def cut(self, data: bytes) -> tuple[list[bytes], int]:
-        """The whole payloads at the beginning of `data`, and how many bytes they took."""
+        """Return the whole payloads at the beginning of `data`, and how many bytes they took."""
         payloads, at, size = [], 0, len(data)
         while size - at >= 4:
             end = at + 4 + int.from_bytes(data[at : at + 4], "big")
@@ -90,7 +91,7 @@ class WireFormat:
         return payloads, at
 
     def read(self, payload: bytes) -> Heard:
-        """What a payload means; the answer to it, if all clients give the same."""
+        """Parse a payload; give the answer to it, if all clients give the same."""
         try:
             said = json.loads(payload)
         except ValueError:
@@ -136,8 +137,8 @@ class WireFormat:
         return Heard("message", int(stamp[1], 16), int(stamp[2], 16), answer, tid, written)
 
     def answer_of(self, member: int, name: str, heard: Heard) -> bytes:
-        """An answer that no other client gives: a request_id of its own, the keys in another order,
-        the letters begun elsewhere."""
+        """Return an answer that no other client gives: a request_id of its own, the keys in another
+        order, the letters begun elsewhere."""
         if heard.kind == "verdict":
             parts = [
                 '"action":"ack"',
@@ -149,11 +150,12 @@ class WireFormat:
             cut = member * 7 % len(heard.letters)
             mixed = ",".join(heard.letters[cut:] + heard.letters[:cut])
             parts = ['"action":"character_count"']
-            data = (
-                f'"data":{{"transaction_id":"{heard.tid}","letter_frequencies":{{{mixed}}},"original_action":"receive_message"}}'
-                if member & 1
-                else f'"data":{{"original_action":"receive_message","letter_frequencies":{{{mixed}}},"transaction_id":"{heard.tid}"}}'
-            )
+            fields = [
+                f'"transaction_id":"{heard.tid}"',
+                f'"letter_frequencies":{{{mixed}}}',
+                '"original_action":"receive_message"',
+            ]
+            data = f'"data":{{{",".join(fields if member & 1 else fields[::-1])}}}'
         keys = [f'"request_id":"{name}"', *parts, data]
         turn = member % len(keys)
         return self.wrap(("{" + ",".join(keys[turn:] + keys[:turn]) + "}").encode())

@@ -57,7 +57,7 @@ if __name__ == "__main__":
 
 
 def build(target: Path) -> None:
-    """Write the archive; a file of that name is replaced as a whole."""
+    """Write the archive; replace a file of that name as a whole."""
     with tempfile.TemporaryDirectory(prefix="chat-pyz-") as temporary:
         stage, result = Path(temporary) / "stage", Path(temporary) / "chat.pyz"
         stage.mkdir()

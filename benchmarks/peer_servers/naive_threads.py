@@ -3,6 +3,7 @@ member in turn."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import socketserver
@@ -38,7 +39,7 @@ class Client(socketserver.StreamRequestHandler):
                 members.pop(self.name, None)
 
     def answer(self, action: str, data: dict[str, Any]) -> None:
-        """One packet."""
+        """Answer one packet."""
         if action in ("register", "login"):
             self.put(welcome(action, data["chatid"]))
             if action == "login":
@@ -50,14 +51,12 @@ class Client(socketserver.StreamRequestHandler):
             with members_lock:
                 others = [member for member in members.values() if member is not self]
             for other in others:
-                try:
+                with contextlib.suppress(OSError):  # it is leaving; its own thread notices
                     other.put(message)
-                except OSError:
-                    pass  # it is leaving; its own thread notices
             self.put(acknowledged())
 
     def put(self, packet: dict[str, Any]) -> None:
-        """Encode and send: afresh for every receiver, which is what makes it naive."""
+        """Encode and send. Every receiver costs an encoding, which is what makes it naive."""
         with self.sending:
             self.request.sendall(encoded(packet))
 

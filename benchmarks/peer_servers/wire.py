@@ -11,13 +11,13 @@ _transactions = itertools.count(1)
 
 
 def encoded(packet: dict[str, Any]) -> bytes:
-    """A packet with its length before it."""
+    """Return a packet with its length before it."""
     payload = json.dumps(packet).encode()
     return len(payload).to_bytes(4, "big") + payload
 
 
 def welcome(action: str, name: str) -> dict[str, Any]:
-    """What a register or login is answered with."""
+    """Return the answer to a register or login."""
     return {
         "action": f"{action}_success",
         "status": "success",
@@ -27,7 +27,7 @@ def welcome(action: str, name: str) -> dict[str, Any]:
 
 
 def forwarded(sender: str, asked: dict[str, Any]) -> dict[str, Any]:
-    """What the others receive of a `send_message`."""
+    """Return what the other members receive of a `send_message`."""
     data = {
         "transaction_id": f"t{next(_transactions)}",
         "room_id": asked["room_id"],
@@ -44,7 +44,7 @@ def forwarded(sender: str, asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def acknowledged() -> dict[str, Any]:
-    """What the sender receives."""
+    """Return what the sender receives."""
     data = {"transaction_id": f"t{next(_transactions)}"}
     return {
         "action": "ack",

@@ -35,7 +35,10 @@ SECONDS: Final = 30.0
 SHOWN: Final = ("192.168.1.20", "9876")
 # Ctrl-C reaches a program only from its controlling terminal; the program makes it so itself,
 # before it becomes what it shall be.
-_TAKE_TERMINAL: Final = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+_TAKE_TERMINAL: Final = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+    " os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+)
 
 
 # --- A terminal's screen --------------------------------------------------------------------------
@@ -51,7 +54,7 @@ class Style:
     inverse: bool = False
 
     def after(self, codes: str) -> Style:
-        """The style that a sequence makes of this one."""
+        """Return the style that a control sequence makes of this one."""
         style = self
         for code in (int(word) for word in (codes or "0").split(";")):
             if code == 0:
@@ -104,7 +107,7 @@ class Screen:
             at = found.end()
 
     def filled(self) -> list[list[Cell]]:
-        """The rows, without the empty ones at the end."""
+        """Return the rows without the empty ones at the end."""
         rows = [list(row) for row in self.rows]
         while rows and not "".join(letter for letter, _ in rows[-1]).strip():
             rows.pop()
@@ -248,8 +251,8 @@ class Window:
         self._seen = _plain(self.output).index(words, self._seen) + len(words)
 
     def shot(self, replaced: list[tuple[str, str]]) -> list[list[Cell]]:
-        """The rows of its screen now; all of `replaced` (pattern, text) is done to the output
-        first."""
+        """Return the rows of its screen now, after all of `replaced` (pattern, text) is done to the
+        output."""
         text = self.output
         for pattern, instead in replaced:
             text = re.sub(pattern, instead, text)
@@ -276,8 +279,8 @@ def _plain(text: str) -> str:
 
 
 def record() -> list[tuple[str, list[list[Cell]]]]:
-    """The session: each window's title and rows, in the moment when a line comes in above one that
-    is being typed."""
+    """Play the session. Return each window's title and rows, in the moment when a line arrives
+    above one that is being typed."""
     with tempfile.TemporaryDirectory(prefix="chat-demo-") as temporary:
         folders = {name: Path(temporary) / name for name in ("teacher", "ada", "grace")}
         for folder in folders.values():
@@ -325,7 +328,7 @@ def record() -> list[tuple[str, list[list[Cell]]]]:
 
 
 def _act(ada: Window, grace: Window, teacher: Window) -> None:
-    """Who says what."""
+    """Play the script: who says what."""
     for name, window in (("ada", ada), ("grace", grace)):
         window.answer("[login/register] ", "register")
         window.answer("Name: ", name)
@@ -359,7 +362,7 @@ def _act(ada: Window, grace: Window, teacher: Window) -> None:
 
 
 def as_text(rows: list[list[Cell]]) -> str:
-    """The rows without their colours."""
+    """Return the rows without their colours."""
     return "".join("".join(letter for letter, _ in row).rstrip() + "\n" for row in rows)
 
 
@@ -391,8 +394,8 @@ INK: Final = "#e6e6e6"
 
 
 def as_svg(windows: list[tuple[str, list[list[Cell]]]]) -> str:
-    """The windows one above the other. Each run of letters has its width written down, so that the
-    columns stand in any font."""
+    """Draw the windows one above the other. Each run of letters has its width written down, so that
+    the columns stand in any font."""
     width = max(len(row) for _, rows in windows for row in rows) * CELL + 2 * PAD
     parts: list[str] = []
     top = 0
@@ -402,11 +405,12 @@ def as_svg(windows: list[tuple[str, list[list[Cell]]]]) -> str:
     height = top - GAP
     names = ", ".join(title for title, _ in windows)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height}" width="{width:.0f}" height="{height}" role="img">\n'
-        f"<title>Three terminal windows: {escape(names)}</title>\n<desc>The same session stands as text in session.txt.</desc>\n"
-        f'<g font-family="ui-monospace, Menlo, Consolas, \'DejaVu Sans Mono\', monospace" font-size="13" fill="{INK}">\n'
-        + "\n".join(parts)
-        + "\n</g>\n</svg>\n"
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height}" '
+        f'width="{width:.0f}" height="{height}" role="img">\n'
+        f"<title>Three terminal windows: {escape(names)}</title>\n<desc>The same session stands "
+        "as text in session.txt.</desc>\n"
+        "<g font-family=\"ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace\" "
+        f'font-size="13" fill="{INK}">\n' + "\n".join(parts) + "\n</g>\n</svg>\n"
     )
 
 
@@ -418,7 +422,8 @@ def _window(title: str, rows: list[list[Cell]], width: float) -> str:
         for number in range(3)
     ]
     out.append(
-        f'<text x="{width / 2:.0f}" y="{BAR - 9}" text-anchor="middle" fill="#a9abb8">{escape(title)}</text>'
+        f'<text x="{width / 2:.0f}" y="{BAR - 9}" text-anchor="middle" '
+        f'fill="#a9abb8">{escape(title)}</text>'
     )
     for number, row in enumerate(rows):
         baseline = BAR + PAD + number * ROW + 12
@@ -428,8 +433,8 @@ def _window(title: str, rows: list[list[Cell]], width: float) -> str:
 
 
 def _runs(row: list[Cell]) -> list[tuple[int, str, int, Style]]:
-    """Where each stretch of one style begins, its letters and its width in cells; blank ones left
-    out."""
+    """Return where each run of one style begins, its letters and its width in cells; blank ones are
+    left out."""
     runs: list[tuple[int, str, int, Style]] = []
     at = 0
     while at < len(row):
@@ -459,11 +464,14 @@ def _run(x: float, y: float, text: str, cells: int, style: Style) -> str:
         paint = f' fill="{PAPER}"' + ' font-weight="bold"' * style.bold
     else:
         box = ""
-    return f'{box}<text x="{x:.1f}" y="{y}" textLength="{width:.1f}" lengthAdjust="spacingAndGlyphs" xml:space="preserve"{paint}>{escape(text)}</text>'
+    return (
+        f'{box}<text x="{x:.1f}" y="{y}" textLength="{width:.1f}" '
+        f'lengthAdjust="spacingAndGlyphs" xml:space="preserve"{paint}>{escape(text)}</text>'
+    )
 
 
 def _into_readme(*blocks: str) -> None:
-    """Put these in the place of README's first blocks of text."""
+    """Replace README's first blocks of text with these."""
     page = ROOT / "README.md"
     rest = iter(blocks)
     text = re.sub(
@@ -477,7 +485,7 @@ def _into_readme(*blocks: str) -> None:
 
 
 def main() -> int:
-    """Record, and write both files."""
+    """Record the session, and write both files."""
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE
     windows = record()
     text = "\n".join(f"--- {title} ---\n{as_text(rows)}" for title, rows in windows)

@@ -18,13 +18,13 @@ from xml.etree import ElementTree
 import pytest
 from support.patience import patience
 
-from benchmarks import page, plots, targets, workloads
+from benchmarks import page, plots, rooms, sizes, targets, workloads
 from benchmarks.load import Plan
 from benchmarks.running import _parts, percentile
 from benchmarks.wire_formats import WIRE_FORMATS, WireFormat, content_of
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = workloads.Sizes(
+TINY = sizes.Sizes(
     seconds=0.2,
     warm=0.05,
     members=6,
@@ -42,7 +42,7 @@ TINY = workloads.Sizes(
 @pytest.fixture(scope="module")
 def measured() -> dict[str, Any]:
     """Run one workload in earnest: two servers in turn, each with a load of two processes."""
-    return workloads.both(TINY)
+    return rooms.both(TINY)
 
 
 def report_of(results: dict[str, Any]) -> dict[str, Any]:
@@ -335,6 +335,6 @@ def test_every_figure_of_the_targets_has_its_place_in_the_results() -> None:
 
 
 def test_the_full_form_is_the_larger_one() -> None:
-    assert workloads.FULL.idle == 10_000
-    assert workloads.FULL.repeat == 5
-    assert dataclasses.replace(workloads.SHORT, say=workloads.FULL.say) != workloads.FULL
+    assert sizes.FULL.idle == 10_000
+    assert sizes.FULL.repeat == 5
+    assert dataclasses.replace(sizes.SHORT, say=sizes.FULL.say) != sizes.FULL
