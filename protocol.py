@@ -1562,7 +1562,7 @@ def build(
         packet["data"] = data
     if request_id is not None:
         packet["request_id"] = request_id
-    return _frame_of_reply(packet)
+    return _frame_of_reply(_ENCODER.encode(packet).encode())
 
 
 def build_error(
@@ -1578,7 +1578,7 @@ def build_error(
     }
     if request_id is not None:
         packet["request_id"] = request_id
-    return _frame_of_reply(packet)
+    return _frame_of_reply(_ENCODER.encode(packet).encode())
 
 
 def build_event(kind: str, **data: str) -> bytes:
@@ -1609,16 +1609,15 @@ def build_list(
     again."""
     head = build(action, {**data, name: []}, message=message)[HEADER_BYTES:-3]  # without ]}}
     beside = b"" if request_id is None else b',"request_id":' + encode_text(request_id)
-    payload = b"".join((head, b",".join(entries), b"]}", beside, b"}"))
-    if CHECKS_REPLIES:
-        check_sent(json.loads(payload))
-    return frame(payload)
+    return _frame_of_reply(b"".join((head, b",".join(entries), b"]}", beside, b"}")))
 
 
-def _frame_of_reply(packet: Mapping[str, Any]) -> bytes:
-    payload = _ENCODER.encode(packet).encode()
+def _frame_of_reply(payload: bytes) -> bytes:
     if CHECKS_REPLIES:
-        check_sent(json.loads(payload))
+        try:
+            check_sent(decode_object(payload))
+        except BadJson as error:
+            raise AssertionError(f"no client could read this reply: {error}") from None
     return len(payload).to_bytes(HEADER_BYTES, "big") + payload
 
 

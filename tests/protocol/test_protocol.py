@@ -859,6 +859,8 @@ def test_what_is_built_is_compared_with_the_catalogue_in_tests() -> None:
         protocol.build_error("login", "nonsense", "m")
     with pytest.raises(AssertionError, match=r"event\.data\.chatid is missing"):
         protocol.build_event("user_online")
+    with pytest.raises(AssertionError, match=r"no client could read .* 10000 keys and elements"):
+        protocol.build("users_list", {"users": ["x"] * 10_000, "online": [], "has_more": False})
 
 
 # --- Secrets, and codes ---------------------------------------------------------------------------
