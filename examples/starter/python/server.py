@@ -1,25 +1,28 @@
-"""A chat server to begin with: it knows login and send_message, and nothing else yet. The protocol is in docs/PROTOCOL.md.
+"""A chat server to begin with: it knows login and send_message, and nothing else yet.
 
     python server.py [PORT]
 
-One thread for each client. Everything that the threads share is guarded by one lock. What is missing is marked with TODO.
+The protocol is in docs/PROTOCOL.md. Each client has a thread; one lock guards what they share.
+What is missing is marked with TODO.
 """
 
 import contextlib
+import itertools
 import json
 import secrets
 import socket
 import sys
 import threading
 import time
+from collections import Counter
 
-ACCOUNTS = {"anna": "pw-anna", "ben": "pw-ben", "carla": "pw-carla", "dora": "pw-dora", "emil": "pw-emil", "fay": "pw-fay"}
+ACCOUNTS = {name: f"pw-{name}" for name in ("anna", "ben", "carla", "dora", "emil", "fay")}
 MAX_FRAME = 1_048_576
 
 lock = threading.Lock()  # guards all of these:
-clients = {}             # who is on: name -> Client
-rooms = {"lobby": []}    # room_id -> its messages
-next_message_id = 1
+clients = {}  # who is on: name -> Client
+rooms = {"lobby": []}  # room_id -> its messages
+message_ids = itertools.count(1)
 
 
 class Client:
@@ -27,18 +30,24 @@ class Client:
 
     def __init__(self, sock):
         self.sock = sock
-        self.name = None         # set by login
-        self.transactions = {}   # transaction_id -> (room_id, content), while they wait for confirm_count
-        self.sending = threading.Lock()
+        self.name = None  # set by login
+        self.transactions = {}  # transaction_id -> (room_id, content): waits for confirm_count
+        self.sending = threading.Lock()  # two threads must not mix their bytes
 
     def send(self, packet):
-        """One packet as one frame: 4 bytes of length, big-endian, then the JSON."""
+        """Send one packet as one frame: 4 bytes of length, big-endian, then the JSON."""
         payload = json.dumps(packet, ensure_ascii=False).encode("utf-8")
-        with self.sending, contextlib.suppress(OSError):  # two threads must not mix their bytes; who is gone misses it
+        with self.sending, contextlib.suppress(OSError):  # who is gone misses it
             self.sock.sendall(len(payload).to_bytes(4, "big") + payload)
 
+    def reply(self, action, message, status="success", **more):
+        self.send({"action": action, "status": status, "message": message, **more})
+
+    def error(self, original_action, code, message):
+        self.reply("error", message, "error", original_action=original_action, code=code)
+
     def receive(self):
-        """The next packet. TCP may hand over half a frame or three: so we read until the frame is whole."""
+        """Return the next packet. TCP may hand over half a frame or three, so read it whole."""
         length = int.from_bytes(self.read(4), "big")
         if not 1 <= length <= MAX_FRAME:
             self.error("unknown", "bad_frame", f"a frame of length {length} can't be read")
@@ -53,9 +62,6 @@ class Client:
                 raise ConnectionError("the client closed the connection")
             data += some
         return data
-
-    def error(self, original_action, code, message):
-        self.send({"action": "error", "original_action": original_action, "status": "error", "message": message, "code": code})
 
 
 def handle(client, packet):
@@ -79,70 +85,64 @@ def login(client, data):
     if client.name is not None:
         return client.error("login", "forbidden", "this connection is logged in already")
     with lock:
-        is_right = ACCOUNTS.get(name) == password and name not in clients
-        if is_right:
-            clients[name] = client
-            client.name = name
-    if not is_right:
-        return client.send({"action": "login_fail", "status": "error", "message": "Invalid credentials or user already logged in"})
-    answer = {"chatid": name, "session_key": secrets.token_urlsafe(24)}  # TODO: login with the key (R-SESS-8)
-    client.send({"action": "login_success", "status": "success", "message": "Login successful", "data": answer})
+        if ACCOUNTS.get(name) != password or name in clients:
+            why = "Invalid credentials or user already logged in"
+            return client.reply("login_fail", why, "error")
+        clients[name] = client
+    client.name = name
+    key = secrets.token_urlsafe(24)  # TODO: a login with the key (R-SESS-8)
+    client.reply("login_success", "Login successful", data={"chatid": name, "session_key": key})
 
 
 def send_message(client, data):
-    """The first handshake: tell the sender which letters arrived, and store nothing yet."""
-    transaction_id = "t-" + secrets.token_hex(8)  # TODO: another's name in chatid is forbidden (R-SESS-7)
-    client.transactions[transaction_id] = (data["room_id"], data["content"])
-    counts = {}
-    for character in data["content"]:
-        counts[character] = counts.get(character, 0) + 1
-    answer = {"transaction_id": transaction_id, "letter_frequencies": counts, "original_action": "send_message"}
-    client.send({"action": "character_count", "data": answer})
+    """Begin the first handshake: tell the sender which letters arrived; store nothing yet."""
+    key = "t-" + secrets.token_hex(8)  # TODO: another's name in chatid is forbidden (R-SESS-7)
+    client.transactions[key] = (data["room_id"], data["content"])
+    counts = Counter(data["content"])
+    told = {"transaction_id": key, "letter_frequencies": counts, "original_action": "send_message"}
+    client.send({"action": "character_count", "data": told})
 
 
 def confirm_count(client, data):
-    """The sender says whether these are the letters that it meant: store the message and hand it on, or drop it."""
-    global next_message_id
-    answer = {"transaction_id": data["transaction_id"]}
-    room_id, content = client.transactions.pop(data["transaction_id"], (None, None))
+    """End it: the sender says whether the letters are right. Store and hand on, or drop."""
+    key, confirm = data["transaction_id"], data["confirm"]
+    room_id, content = client.transactions.pop(key, (None, None))
     if room_id is None:
         return client.error("confirm_count", "transaction_not_found", "no such transaction is open")
-    if data["confirm"] is not True:
-        message = "You did not confirm the counts: the message was dropped."
-        return client.send({"action": "ack", "status": "error", "message": message, "code": "not_confirmed", "data": answer})
+    if confirm is not True:
+        why = "You did not confirm the counts: the message was dropped."
+        return client.reply("ack", why, "error", code="not_confirmed", data={"transaction_id": key})
     timestamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    with lock:  # everybody gets the messages in the order of their numbers, so numbering and sending are one step
-        number = {"message_id": next_message_id, "timestamp": timestamp}
-        next_message_id += 1
-        message = {"room_id": room_id, "sender_chatid": client.name, "content": content, **number}
+    with lock:  # numbering and sending are one step, so everybody gets them in the same order
+        stamp = {"message_id": next(message_ids), "timestamp": timestamp}
+        message = {"room_id": room_id, "sender_chatid": client.name, "content": content, **stamp}
         rooms.setdefault(room_id, []).append(message)  # TODO: get_messages (R-HIST-1)
-        client.send({"action": "ack", "status": "success", "message": "Action processed successfully.", "data": {**answer, **number}})
+        client.reply("ack", "Action processed successfully.", data={"transaction_id": key, **stamp})
         message = {"transaction_id": "r-" + secrets.token_hex(8), **message}
-        for name, other in clients.items():
-            if name != client.name:  # TODO: a client that does not read makes everybody wait here: give each a thread that sends
-                other.send({"action": "receive_message", "status": "success", "message": "New message received.", "data": message})
-    # TODO: the second handshake: each receiver counts too, and we say whether it is right (R-MSG-16 to R-MSG-18).
+        for other in clients.values():
+            if other is not client:  # TODO: who does not read makes all wait: a thread for each
+                other.reply("receive_message", "New message received.", data=message)
+    # TODO: the second handshake: each receiver counts too (R-MSG-16 to R-MSG-18)
 
 
 HANDLERS = {"login": login, "send_message": send_message, "confirm_count": confirm_count}
 
 
 def serve(client):
-    """One client from its first packet to its last."""
+    """Serve one client from its first packet to its last."""
     try:
-        while True:
-            handle(client, client.receive())
-    except (OSError, ValueError):  # the connection is over, or what came is no JSON. TODO: answer bad_json and go on (R-JSON-9)
-        pass
+        with client.sock, contextlib.suppress(OSError, ValueError):  # the end, or no JSON
+            while True:  # TODO: answer bad_json, and go on (R-JSON-9)
+                handle(client, client.receive())
     finally:
         with lock:
             clients.pop(client.name, None)
-        client.sock.close()
 
 
 if __name__ == "__main__":
     try:
-        listener = socket.create_server(("127.0.0.1", int(sys.argv[1]) if len(sys.argv) > 1 else 9876))
+        address = ("127.0.0.1", int(sys.argv[1]) if len(sys.argv) > 1 else 9876)
+        listener = socket.create_server(address)
     except (OSError, ValueError, OverflowError) as error:
         sys.exit(f"cannot listen: {error}")
     print(f"listening on 127.0.0.1:{listener.getsockname()[1]}", flush=True)
