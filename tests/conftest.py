@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ os.environ["PROTOCOL_CHECK_REPLIES"] = "1"  # read when protocol.py is imported,
 from support import fresh_name
 from support.in_process import Serve, Services
 from support.raw_client import RawClient
+from support.seed import SEED
 from support.server_process import ServerProcess
 
 
@@ -25,6 +26,20 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def pytest_report_header() -> str:
+    """Show the seed above all tests."""
+    return f"CHAT_TEST_SEED={SEED}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the seed in the report of each test that fails."""
+    report = yield
+    if report.failed:
+        report.sections.append(("to draw the same again", f"CHAT_TEST_SEED={SEED}"))
+    return report
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import random
 import socket
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.seed import drawn, some_bytes
 from support.server_process import ServerProcess
 
 from client.connection import Connection
@@ -31,7 +31,7 @@ class BreakingNetwork:
         self.breaks = 0
         self.stable = False
         self._server = port
-        self._random = random.Random(seed)
+        self._random = drawn("breaks", seed)
         self._mean_bytes = mean_bytes
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -144,7 +144,7 @@ def test_files_arrive_whole_over_a_network_that_keeps_breaking(
 ) -> None:
     account(real, "giver")
     account(real, "taker")
-    content = random.Random(3).randbytes(3_000_000)
+    content = some_bytes(3_000_000)
     (tmp_path / "big.bin").write_bytes(content)
     network = BreakingNetwork(real.port, seed=5, mean_bytes=1_500_000)
     giver, taker = through(network, "giver"), through(network, "taker")
@@ -321,7 +321,7 @@ def test_a_server_killed_in_mid_transfer_gets_and_gives_the_file_whole(
     mortal: list[ServerProcess], tmp_path: Path
 ) -> None:
     account(mortal[0], "ada")
-    content = random.Random(8).randbytes(4_000_000)
+    content = some_bytes(4_000_000)
     (tmp_path / "big.bin").write_bytes(content)
     killer = Killer("received", "file_send_data", 20)
     chat = steady(mortal[0].port, "ada", killer)

@@ -23,6 +23,7 @@ from support import fresh_name
 from support.client_fakes import FakeServer, Packet, Peer
 from support.raw_client import RawClient
 from support.scripts_in_process import Result, alone, call
+from support.seed import some_bytes
 from support.server_process import ServerProcess
 
 from client.command_line.options import COMMANDS, parse
@@ -336,7 +337,7 @@ def test_tail_gives_up_where_a_time_is_named() -> None:
 
 
 def test_a_file_goes_there_and_comes_back(ada: User, room: str) -> None:
-    content = os.urandom(150_000)
+    content = some_bytes(150_000)
     digest = hashlib.sha256(content).hexdigest()
     Path("tides.bin").write_bytes(content)
     item = ada.does("put", room, "tides.bin", "--new-room", "--json").items()[0]

@@ -18,6 +18,7 @@ from support.bad_inputs import House, Place, Row, Table, check_data, house, play
 from support.files import Upload, download, encoded
 from support.patience import until
 from support.raw_client import RawClient, error_code
+from support.seed import some_bytes
 from support.server_process import ServerProcess
 
 from client import transfers
@@ -506,7 +507,7 @@ def _(place: Place) -> None:
     process = ServerProcess(
         place.tmp_path / "data", "--rate-limit", "0", "--min-free", "0", "--password-cost", "4"
     )
-    data = os.urandom(1_000_000)
+    data = some_bytes(1_000_000)
     process.start()
     first = RawClient(process.port)
     first.register("ada")

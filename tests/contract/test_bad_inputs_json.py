@@ -4,7 +4,6 @@ dear."""
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from support import fresh_name
 from support.bad_inputs import House, Place, Row, Table, house, play, refused
 from support.document import REQUESTS
 from support.raw_client import Packet, RawClient, error_code, frame
+from support.seed import drawn
 
 TABLE = Table()
 __all__ = ["house"]
@@ -366,7 +366,7 @@ def valid_bodies(name: str) -> list[bytes]:
 
 def mutations(bodies: list[bytes]) -> Iterator[bytes]:
     """Each body with each byte changed, lost, and one put in before it."""
-    rng = random.Random(48)
+    rng = drawn("mutations")
     for body in bodies:
         for at in range(len(body)):
             yield body[:at] + body[at + 1 :]
@@ -398,7 +398,7 @@ def mutated_user(place: Place) -> str:
 def _(place: Place) -> None:
     name = mutated_user(place)
     play_mutations(
-        place, random.Random(48).sample(list(mutations(valid_bodies(name))), 1_000), name
+        place, drawn("mutations").sample(list(mutations(valid_bodies(name))), 1_000), name
     )
 
 

@@ -4,7 +4,6 @@ and what happens around a server."""
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import signal
 import socket
@@ -36,6 +35,7 @@ from support.files import Upload
 from support.patience import patience, until
 from support.proxy import TO_CLIENT, TO_SERVER, Proxy
 from support.raw_client import ClosedByServer, NothingCame, RawClient, encode, error_code
+from support.seed import drawn
 from support.server_process import REPOSITORY, ServerProcess, server_command, server_environment
 from support.trouble import (
     failing_calls,
@@ -357,7 +357,7 @@ def failed_logins(place: Place, watched: Watched, times: int) -> tuple[list[floa
     took: dict[bool, list[float]] = {True: [], False: []}
     said = set()
     order = [True, False] * times
-    random.Random(105).shuffle(order)
+    drawn("names of logins").shuffle(order)
     for is_known in order:
         name = known if is_known else fresh_name("known")
         packet = encode({"action": "login", "data": {"chatid": name, "password": "wrong password"}})

@@ -3,7 +3,6 @@ restart in between."""
 
 from __future__ import annotations
 
-import random
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ if sys.platform == "win32":
     pytest.skip("Windows has no pseudo-terminals", allow_module_level=True)
 
 from support.client_terminals import PtyClient
+from support.seed import some_bytes
 from support.server_process import ServerProcess
 
 FILE_BYTES = 10 * 1024 * 1024
@@ -24,7 +24,7 @@ def client(server: ServerProcess, folder: Path) -> PtyClient:
 
 
 def test_two_people_talk_share_a_file_and_find_all_after_a_restart(tmp_path: Path) -> None:
-    content = random.Random(7).randbytes(FILE_BYTES)
+    content = some_bytes(FILE_BYTES)
     (tmp_path / "lecture notes.bin").write_bytes(content)
     with ServerProcess(tmp_path / "data") as server:
         with client(server, tmp_path / "ada") as ada, client(server, tmp_path / "bob") as bob:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from support.files import Upload, download, read_download
 from support.raw_client import Packet, RawClient, encode, error_code, fence
+from support.seed import some_bytes
 from support.server_process import ServerProcess
 
 User = Callable[..., RawClient]
@@ -52,7 +53,7 @@ def test_a_file_comes_back_byte_for_byte(
     user: User, room: str, size: int, chunk: int, first: int
 ) -> None:
     alice, bob = user(), user()
-    data = os.urandom(size)
+    data = some_bytes(size)
     finished = Upload(alice, room, "data.bin", data, chunk, first).run()
     digest = hashlib.sha256(data).hexdigest()
     assert (finished["sha256"], finished["stored_as"]) == (digest, "data.bin")
@@ -152,7 +153,7 @@ def test_two_uploads_of_one_user_go_side_by_side(user: User, room: str) -> None:
 
 
 def test_after_the_first_chunks_come_in_any_order_and_more_than_once(user: User, room: str) -> None:
-    alice, data = user(), os.urandom(9500)
+    alice, data = user(), some_bytes(9500)
     upload = Upload(alice, room, "shuffled", data)
     upload.init()
     for number in (2, 10, 7, 7, 1, 3, 9, 10, 4, 2, 8, 5, 6):
@@ -163,7 +164,7 @@ def test_after_the_first_chunks_come_in_any_order_and_more_than_once(user: User,
 
 
 def test_any_order_holds_for_thousands_of_chunks(user: User, room: str) -> None:
-    alice, data = user(), os.urandom(9000)
+    alice, data = user(), some_bytes(9000)
     upload = Upload(alice, room, "every other", data, chunk=1)
     upload.init()
     order = [*range(1, 9001, 2), *range(2, 9001, 2)]
@@ -179,7 +180,7 @@ def test_any_order_holds_for_thousands_of_chunks(user: User, room: str) -> None:
 
 
 def test_with_a_chunk_size_the_last_chunk_may_come_first(user: User, room: str) -> None:
-    alice, data = user(), os.urandom(2500)
+    alice, data = user(), some_bytes(2500)
     upload = Upload(alice, room, "backwards", data)
     assert upload.init(chunk_size=1000)["status"] == "success"
     for number in (3, 2, 1):
@@ -192,7 +193,7 @@ def test_with_a_chunk_size_the_last_chunk_may_come_first(user: User, room: str) 
 def test_without_a_chunk_size_the_last_of_several_cannot_come_first(
     user: User, room: str, size: int
 ) -> None:
-    alice, data = user(), os.urandom(size)
+    alice, data = user(), some_bytes(size)
     upload = Upload(alice, room, "file", data)
     upload.init()
     assert error_code(upload.send(3)) == "bad_packet"
@@ -234,7 +235,7 @@ def test_a_number_outside_the_range_is_a_bad_packet(user: User, room: str) -> No
 def test_a_chunk_of_a_wrong_size_changes_nothing(
     user: User, room: str, number: int, data: bytes
 ) -> None:
-    alice, right = user(), os.urandom(2500)
+    alice, right = user(), some_bytes(2500)
     upload = Upload(alice, room, "file", right)
     upload.init()
     assert upload.send(1)["status"] == "success"
@@ -342,7 +343,7 @@ def test_a_repeated_fin_succeeds_and_tells_nobody_twice(user: User, room: str) -
 
 
 def test_chunks_and_fin_may_be_sent_without_waiting(user: User, room: str) -> None:
-    alice, data = user(), os.urandom(50_000)
+    alice, data = user(), some_bytes(50_000)
     upload = Upload(alice, room, "pipelined", data)
     init = {
         **alice.identity("file_"),
@@ -387,7 +388,7 @@ def check_ranges(received: Any, sent: set[int]) -> None:
 def test_an_upload_is_taken_up_after_a_lost_connection(
     user: User, client_factory: User, room: str, key: str | None
 ) -> None:
-    alice, data = user(), os.urandom(9500)
+    alice, data = user(), some_bytes(9500)
     extra = {} if key is None else {"transaction_id": key}
     upload = Upload(alice, room, "resumed", data)
     upload.init(**extra)
@@ -413,7 +414,7 @@ def test_an_upload_is_taken_up_after_a_restart(
     start_server: Start, user: User, client_factory: User, how: str
 ) -> None:
     process = start_server("--rate-limit", "0")
-    alice, data = user("alice", process), os.urandom(10 * CHUNK_LIMIT)
+    alice, data = user("alice", process), some_bytes(10 * CHUNK_LIMIT)
     upload = Upload(alice, "lobby", "resumed", data, CHUNK_LIMIT)
     upload.init(chunk_size=CHUNK_LIMIT)
     for number in range(1, 8):
@@ -434,7 +435,7 @@ def test_an_upload_is_taken_up_after_a_restart(
 def test_an_upload_counted_from_0_is_taken_up_in_its_own_numbers(
     user: User, client_factory: User, room: str, when: str
 ) -> None:
-    alice, watcher, data = user(), user(features=["events"]), os.urandom(5500)
+    alice, watcher, data = user(), user(features=["events"]), some_bytes(5500)
     upload = Upload(alice, room, "from zero", data, first=0)
     upload.init()
     for number in (0, 1, 4):
@@ -700,7 +701,7 @@ def test_files_come_in_pages_by_age(user: User, room: str) -> None:
 
 def test_files_survive_a_kill(start_server: Start, user: User, client_factory: User) -> None:
     process = start_server()
-    alice, data = user("alice", process), os.urandom(300_000)
+    alice, data = user("alice", process), some_bytes(300_000)
     Upload(alice, "lobby", "kept", data, 100_000).run()
     listed = files_of(alice, "lobby")
     process.kill()
@@ -733,7 +734,7 @@ def test_a_cancelled_upload_is_gone(user: User, room: str) -> None:
 
 def big_file(user: User, room: str, size: int = 12 * 1024 * 1024) -> bytes:
     """Put a file into a room that no socket can swallow whole."""
-    data = os.urandom(1024) * (size // 1024)
+    data = some_bytes(1024) * (size // 1024)
     Upload(user(), room, "big", data, CHUNK_LIMIT).run()
     return data
 
@@ -810,7 +811,7 @@ def test_who_goes_away_amid_a_download_harms_nobody(user: User, room: str) -> No
 
 @pytest.mark.parametrize("from_sequence", [1, 2, 3])
 def test_a_download_starts_where_it_is_asked_to(user: User, room: str, from_sequence: int) -> None:
-    alice, data = user(), os.urandom(2 * CHUNK_LIMIT + 10_000)
+    alice, data = user(), some_bytes(2 * CHUNK_LIMIT + 10_000)
     Upload(alice, room, "file", data, CHUNK_LIMIT).run()
     whole, meta = download(alice, room, "file")
     assert whole == data
@@ -833,7 +834,7 @@ def test_a_bad_from_sequence_is_a_bad_packet(user: User, room: str, from_sequenc
 
 def test_downloads_of_a_session_run_one_after_the_other(user: User, room: str) -> None:
     alice = user()
-    files = {f"file{number}": os.urandom(1000 + number) for number in range(17)}
+    files = {f"file{number}": some_bytes(1000 + number) for number in range(17)}
     for name, data in files.items():
         Upload(alice, room, name, data).run()
     packets = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import socket
 import struct
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from support.raw_client import (
     error_code,
     frame,
 )
+from support.seed import drawn
 from support.server_process import ServerProcess
 
 Connect = Callable[..., RawClient]
@@ -760,10 +760,10 @@ def test_many_connections_that_end_at_once_leave_the_server_well(
     assert client_factory().nothing_before_pong() == []
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_a_mutated_packet_never_harms(user: Connect, seed: int) -> None:
+@pytest.mark.parametrize("number", range(4))
+def test_a_mutated_packet_never_harms(user: Connect, number: int) -> None:
     """Bytes changed, lost and put in: each frame gets an answer or none, and the server lives."""
-    generator = random.Random(seed)
+    generator = drawn("mutated", number)
     client = user()
     data = {"chatid": client.chatid, "room_id": "lobby", "content": "aé👍", "transaction_id": "t"}
     body = json.dumps(

@@ -2,7 +2,7 @@
 the others.
 
 Every case is drawn from its seed and number alone, and a failure names both. To see one again:
-`CHAT_FUZZ_SEED=1 CHAT_FUZZ_CASES=1234:1235 pytest tests/contract/test_fuzz.py`; a single number is a count.
+`CHAT_TEST_SEED=1 CHAT_FUZZ_CASES=1234:1235 pytest tests/contract/test_fuzz.py`; a single number is a count.
 (What the server makes up, as ids and keys, differs from run to run, but has the same length.)
 """
 
@@ -33,6 +33,7 @@ from support.raw_client import (
     frame,
     letter_frequencies,
 )
+from support.seed import SEED, drawn
 from support.server_process import ServerProcess
 
 SERVER_OPTIONS = (
@@ -46,7 +47,6 @@ SERVER_OPTIONS = (
     "0",
 )
 
-SEED = int(os.environ.get("CHAT_FUZZ_SEED", "1"))
 LIMITS = {"before login": 65_536, "after login": 1_048_576}
 MAX_INTEGER = 2**53 - 1
 REFRESH_CASES = 25
@@ -597,7 +597,7 @@ class Actor:
             counted = bystander.propose(self.room_id, word)
         assert bystander.confirm(counted["data"]["transaction_id"])["action"] == "ack"
         message = self.client.receive_message(word)
-        key = f"key-{random.Random(word).randrange(10**9):09}"
+        key = f"key-{drawn(word).randrange(10**9):09}"
         self.client.propose(self.room_id, LETTERS, transaction_id=key)
         numbers = {
             "file_size": 2000,
@@ -788,10 +788,10 @@ class Fuzz:
         self.outside_since = time.monotonic()
         return RawClient(self.server.port)
 
-    def run(self, seed: int, numbers: range) -> None:
+    def run(self, numbers: range) -> None:
         actions = sorted(REQUESTS)
         for number in numbers:
-            rng = random.Random(f"{seed}/{number}")
+            rng = drawn("fuzz", number)
             if number % NEW_USER_CASES == NEW_USER_CASES - 1:
                 self.actor.become_new()
             elif number % REFRESH_CASES == 0:
@@ -815,11 +815,11 @@ class Fuzz:
                     (self.member_case if manner == "member" else self.outside_case)(body)
             except AssertionError as error:
                 raise AssertionError(
-                    f"seed {seed}, case {number} ({manner}, {action}, {what}): {error}\n{self.server.log()[-3000:]}"
+                    f"seed {SEED}, case {number} ({manner}, {action}, {what}): {error}\n{self.server.log()[-3000:]}"
                 ) from error
             except ConnectionError as error:
                 raise AssertionError(
-                    f"seed {seed}, case {number} ({manner}, {action}, {what}): {error!r}"
+                    f"seed {SEED}, case {number} ({manner}, {action}, {what}): {error!r}"
                 ) from error
 
     def member_case(self, body: bytes) -> None:
@@ -964,7 +964,7 @@ def run(server: ServerProcess, numbers: range) -> None:
     fuzz = Fuzz(server)
     memory, threads = held_by(server)
     try:
-        fuzz.run(SEED, numbers)
+        fuzz.run(numbers)
         word = f"still served {fresh_name()}"
         listener = RawClient(server.port)
         assert listener.register(name := fresh_name())["action"] == "register_success"

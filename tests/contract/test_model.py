@@ -2,7 +2,7 @@
 a small model.
 
 The model knows who is on, which rooms there are, who is in them and owns them, what was said and
-read, and which files there are. A run is drawn from its seed: `CHAT_MODEL_SEED=3
+read, and which files there are. A run is drawn from its seed: `CHAT_TEST_SEED=3
 CHAT_MODEL_STEPS=500 pytest tests/contract/test_model.py`. A failure prints the last steps.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import random
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from typing import Any
 import pytest
 from support.files import Upload, download
 from support.raw_client import Packet, RawClient, letter_frequencies
+from support.seed import drawn
 from support.server_process import ServerProcess
 
 SERVER_OPTIONS = (
@@ -32,7 +32,6 @@ SERVER_OPTIONS = (
     "0",
 )
 
-SEED = int(os.environ.get("CHAT_MODEL_SEED", "1"))
 STEPS = os.environ.get("CHAT_MODEL_STEPS")
 USERS = ("anna", "Bob", "çelik", "dave.d", "eve_e")
 OPEN_ROOMS = ("lobby", "room a", "Room A", "räum", "z")
@@ -124,9 +123,9 @@ def page_behind(entries: list[Any], limit: int) -> tuple[list[Any], bool]:
 class World:
     """A server, its users, and the model of both. Each `do_…` is one kind of step."""
 
-    def __init__(self, server: ServerProcess, seed: int) -> None:
-        self.server, self.seed = server, seed
-        self.rng = random.Random(seed)
+    def __init__(self, server: ServerProcess, name: str) -> None:
+        self.server, self.name = server, name
+        self.rng = drawn("model", name)
         self.steps: deque[str] = deque(maxlen=LAST_STEPS)
         self.on: dict[str, RawClient] = {}
         self.keys: dict[str, str] = {}
@@ -194,7 +193,7 @@ class World:
             except AssertionError as error:
                 done = "\n".join(self.steps)
                 raise AssertionError(
-                    f"seed {self.seed}, step {step}: {error}\nthe last steps:\n{done}\n{self.server.log()[-2000:]}"
+                    f"step {step}: {error}\nthe last steps:\n{done}\n{self.server.log()[-2000:]}"
                 ) from error
 
     def note(self, *words: object) -> None:
@@ -294,7 +293,7 @@ class World:
         if room is None and (room_id in self.rooms or room_id.startswith("p-")):
             self.expect(name, "send_message", "room_not_found", room_id=room_id, content=content)
             return
-        key = f"{self.seed}-{next(self.numbers)}" if self.rng.random() < 0.5 else None
+        key = f"{self.name}-{next(self.numbers)}" if self.rng.random() < 0.5 else None
         counted = self.expect(
             name,
             "send_message",
@@ -739,13 +738,13 @@ class World:
 def test_the_server_does_what_a_small_model_says(
     start_server: Callable[..., ServerProcess],
 ) -> None:
-    run(start_server(*SERVER_OPTIONS), SEED, int(STEPS or 300))
+    run(start_server(*SERVER_OPTIONS), "short", int(STEPS or 300))
 
 
 def test_what_was_read_in_a_place_that_was_taken_over_is_read(
     start_server: Callable[..., ServerProcess],
 ) -> None:
-    world = World(start_server(*SERVER_OPTIONS), SEED)
+    world = World(start_server(*SERVER_OPTIONS), "taken-over")
     try:
         for _ in range(20):
             world.on["anna"].say("lobby", "hi")
@@ -759,13 +758,13 @@ def test_what_was_read_in_a_place_that_was_taken_over_is_read(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", [SEED, SEED + 1])
-def test_ten_thousand_steps(start_server: Callable[..., ServerProcess], seed: int) -> None:
-    run(start_server(*SERVER_OPTIONS), seed, int(STEPS or 10_000))
+@pytest.mark.parametrize("name", ["long", "longer"])
+def test_ten_thousand_steps(start_server: Callable[..., ServerProcess], name: str) -> None:
+    run(start_server(*SERVER_OPTIONS), name, int(STEPS or 10_000))
 
 
-def run(server: ServerProcess, seed: int, steps: int) -> None:
-    world = World(server, seed)
+def run(server: ServerProcess, name: str, steps: int) -> None:
+    world = World(server, name)
     try:
         world.run(steps)
     finally:

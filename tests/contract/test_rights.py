@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from support import fresh_name
 from support.document import COLUMNS, ERROR_CODES, REPLIES, REQUESTS, RIGHTS, example_data
 from support.files import Upload, encoded
 from support.raw_client import Packet, RawClient, error_code, letter_frequencies
+from support.seed import drawn
 from support.server_process import ServerProcess
 
 SERVER_OPTIONS = ("--rate-limit", "0", "--max-rooms", "0", "--login-failures", "0")
@@ -281,7 +281,7 @@ def no_rooms_of_mine(cast: Cast) -> dict[str, Place]:
                 "remove_user_from_room", room_id=room_id, user_to_remove=cast.stranger.chatid
             )
             assert removed["action"] == "user_removed"
-    never = f"p-{secrets.token_hex(16)}"
+    never = f"p-{drawn('no room').randrange(16**32):032x}"
     places["never was"] = Place(never, "notes.txt", "m999999999", "begun.txt", "no such key")
     return places
 

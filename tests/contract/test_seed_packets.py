@@ -6,7 +6,6 @@ import base64
 import copy
 import hashlib
 import json
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 from support import fresh_name
 from support.raw_client import Packet, RawClient, fence, letter_frequencies
+from support.seed import drawn
 from support.server_process import ServerProcess
 
 SERVER_OPTIONS = ()
@@ -419,6 +419,6 @@ def test_the_conversation_works_whatever_the_order_of_keys(
     client.send(packet)
     assert client.receive()["action"] == "character_count"
     shuffled = list(packet["data"].items())  # type: ignore[attr-defined]
-    random.Random(1).shuffle(shuffled)
+    drawn("order of packets").shuffle(shuffled)
     client.send({"action": "send_message", "data": dict(shuffled)})
     assert client.receive()["action"] == "character_count"

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import random
 import shutil
 import signal
 import threading
@@ -26,6 +25,7 @@ from support import fresh_name
 from support.files import Upload, download
 from support.patience import patience, until
 from support.raw_client import RawClient
+from support.seed import drawn
 from support.server_process import ServerProcess
 from support.trouble import mounted, needs_mount, run
 
@@ -87,10 +87,10 @@ class Load:
             client.close()
 
     def _talk(self, client: RawClient) -> None:
-        number = 0
+        number, chance = 0, drawn("talk", client.chatid)
         while not self._stop.is_set():
             number += 1
-            content = f"{client.chatid} {number} ".ljust(random.choice((20, 200, 3000)), "m")
+            content = f"{client.chatid} {number} ".ljust(chance.choice((20, 200, 3000)), "m")
             message_id = client.say("lobby", content, transaction_id=own_key(content))["data"][
                 "message_id"
             ]
@@ -99,11 +99,11 @@ class Load:
             client.nothing_before_pong()  # reads what the others say
 
     def _give(self, client: RawClient) -> None:
-        number = 0
+        number, chance = 0, drawn("files", client.chatid)
         while not self._stop.is_set():
             number += 1
             name = f"{client.chatid}-{number}.bin"
-            data = random.randbytes(random.choice((100, 5_000, 60_000)))
+            data = chance.randbytes(chance.choice((100, 5_000, 60_000)))
             result = Upload(client, "lobby", name, data, chunk=8192).run()
             assert result["sha256"] == hashlib.sha256(data).hexdigest()
             with self._lock:
@@ -192,7 +192,7 @@ def check_copy(copy: Path, folder: Path, messages: dict[str, int], files: dict[s
                 ), f"{name} is broken"
         finally:
             client.close()
-        for content in random.sample(sorted(messages), min(3, len(messages))):
+        for content in drawn("sent again").sample(sorted(messages), min(3, len(messages))):
             send_again(server.port, content, messages[content])
         assert server.stop() == 0
         assert "Traceback" not in server.log(), server.log()
@@ -217,7 +217,7 @@ def cut_power(disk: tuple[Path, Path], folder: Path, rounds: int) -> tuple[int, 
     checked."""
     image, data = disk
     checked = (0, 0)
-    done = 0
+    done, chance = 0, drawn("cuts")
     while done < rounds:
         with ServerProcess(data / "data", *OPTIONS) as server:
             load = Load(server.port)
@@ -226,7 +226,7 @@ def cut_power(disk: tuple[Path, Path], folder: Path, rounds: int) -> tuple[int, 
                 min(10, rounds - done)
             ):  # then a new server: its restart is part of the trial
                 done += 1
-                time.sleep(random.uniform(0.1, 0.6))
+                time.sleep(chance.uniform(0.1, 0.6))
                 os.kill(server.pid, signal.SIGSTOP)
                 try:
                     snapshot(image, folder / "copy.img")

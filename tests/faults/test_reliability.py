@@ -11,7 +11,6 @@ import bisect
 import copy
 import itertools
 import os
-import random
 import struct
 import threading
 import time
@@ -22,6 +21,7 @@ import pytest
 from support.history_checker import Ack, Observed, Seen, faults
 from support.patience import patience
 from support.raw_client import ClosedByServer, RawClient, letter_frequencies
+from support.seed import drawn
 from support.server_process import ServerProcess
 
 ROUNDS = int(os.environ.get("CHAT_ROUNDS", "500"))
@@ -114,7 +114,7 @@ def run_rounds(tmp_path: Path, rounds: int) -> Observed:
     observed, guard, chance, known = (
         Observed(),
         threading.Lock(),
-        random.Random(rounds),
+        drawn("rounds", rounds),
         dict[Seen, Seen](),
     )
     for number in range(SENDERS):  # made before any thread looks

@@ -21,6 +21,7 @@ from support import tls as support_tls
 from support.files import Upload, download
 from support.proxy import TO_CLIENT, TO_SERVER, Proxy
 from support.raw_client import ClosedByServer, RawClient, encode, error_code, frame
+from support.seed import some_bytes
 from support.server_process import ServerProcess, server_command, server_environment
 from support.tls import Certificate, TlsSocket, make_certificate, make_certificate_of, openssl
 
@@ -108,7 +109,7 @@ def test_both_handshakes_over_tls(join: Join) -> None:
 
 def test_a_file_goes_up_and_down_over_tls(join: Join) -> None:
     ada, grace = join(), join()
-    data = os.urandom(1_000_003)
+    data = some_bytes(1_000_003)
     Upload(ada, "lobby", "tides.bin", data, chunk=100_000).run()
     assert download(grace, "lobby", "tides.bin")[0] == data
 
@@ -118,7 +119,7 @@ def test_two_threads_share_a_connection(
 ) -> None:
     """While one thread of the client and the server decrypts a stream of chunks, another encrypts
     messages and chunks."""
-    (tmp_path / "up.bin").write_bytes(os.urandom(3_000_000))
+    (tmp_path / "up.bin").write_bytes(some_bytes(3_000_000))
     (tmp_path / "down").mkdir()
     listener = join()
     done: list[int] = []

@@ -4,12 +4,12 @@ behind each."""
 from __future__ import annotations
 
 import itertools
-import random
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.seed import drawn
 
 from storage import accounts, messages, rooms, sequences
 from storage.database import Database
@@ -96,7 +96,7 @@ def test_a_clock_that_jumps_changes_no_order_and_loses_no_message_from_a_page(
 def test_every_combination_of_filters_gives_what_a_plain_search_gives(database: Database) -> None:
     """Against a model: 120 messages in two rooms by a clock that jumps, all filters at and around
     the edges."""
-    chance = random.Random(4)
+    chance = drawn("reading marks")
     with database.transaction() as connection:
         for _ in range(120):
             say(

@@ -16,3 +16,8 @@ SEED: Final = int(os.environ.get("CHAT_TEST_SEED") or 1)
 def drawn(*names: object) -> random.Random:
     """Return a generator of random numbers that is the same for the same seed and names."""
     return random.Random("/".join(map(str, (SEED, *names))))
+
+
+def some_bytes(size: int) -> bytes:
+    """Return the content of a file that looks like chance, and is the same for the same size."""
+    return drawn("bytes", size).randbytes(size)
