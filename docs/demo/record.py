@@ -470,20 +470,6 @@ def _run(x: float, y: float, text: str, cells: int, style: Style) -> str:
     )
 
 
-def _into_readme(*blocks: str) -> None:
-    """Replace README's first blocks of text with these."""
-    page = ROOT / "README.md"
-    rest = iter(blocks)
-    text = re.sub(
-        r"(?<=^```text\n).*?(?=\n```$)",
-        lambda _: next(rest),
-        page.read_text("utf-8"),
-        count=len(blocks),
-        flags=re.MULTILINE | re.DOTALL,
-    )
-    page.write_text(text, "utf-8")
-
-
 def main() -> int:
     """Record the session, and write both files."""
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE
@@ -491,8 +477,6 @@ def main() -> int:
     text = "\n".join(f"--- {title} ---\n{as_text(rows)}" for title, rows in windows)
     (target / "session.txt").write_text(text, "utf-8")
     (target / "session.svg").write_text(as_svg(windows), "utf-8")
-    if target == HERE:
-        _into_readme(*(as_text(rows).rstrip() for _, rows in windows[:2]))
     print(f"{target / 'session.txt'} and {target / 'session.svg'} are written.")
     return 0
 
