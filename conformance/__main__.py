@@ -82,7 +82,7 @@ class _Output(argparse.Action):
 
 
 def account(text: str) -> tuple[str, str]:
-    """NAME:PASSWORD; a password may hold colons."""
+    """Read NAME:PASSWORD; a password may hold colons."""
     name, colon, password = text.partition(":")
     if not colon or not name or not password:
         raise argparse.ArgumentTypeError(f"{text!r}: expected NAME:PASSWORD")
@@ -90,7 +90,7 @@ def account(text: str) -> tuple[str, str]:
 
 
 def address(text: str) -> tuple[str, int]:
-    """HOST:PORT, also [::1]:9876."""
+    """Read HOST:PORT, also [::1]:9876."""
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdecimal() or int(port) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r}: expected HOST:PORT, as localhost:9876")
@@ -98,7 +98,7 @@ def address(text: str) -> tuple[str, int]:
 
 
 def seconds(text: str) -> float:
-    """A time above 0."""
+    """Read a time above 0."""
     try:
         value = float(text)
     except ValueError:
@@ -109,7 +109,7 @@ def seconds(text: str) -> float:
 
 
 def _choosing() -> argparse.ArgumentParser:
-    """What chooses among cases."""
+    """Return the options that choose among cases."""
     choosing = argparse.ArgumentParser(add_help=False)
     choosing.add_argument(
         "--level",
@@ -177,7 +177,7 @@ def _shared() -> argparse.ArgumentParser:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+    """Return the parser of the whole command line."""
     parser = argparse.ArgumentParser(
         prog="python -m conformance",
         description="Grade a chat server or client of docs/PROTOCOL.md.",
@@ -236,7 +236,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def split_commands(words: Sequence[str]) -> list[list[str]]:
-    """The words before, between and behind each `--`."""
+    """Return the words before, between and behind each `--`."""
     parts: list[list[str]] = [[]]
     for word in words:
         if word == "--":
@@ -297,7 +297,7 @@ class _Progress:
             sys.stderr.flush()
 
     def done(self, *, keep: bool) -> None:
-        """The whole report is written (or, with `keep`, was not to be)."""
+        """End the partial results: remove them, or with `keep` leave them there."""
         if self._shows and self._count:
             sys.stderr.write("\r\x1b[K")
         if self._file is not None:

@@ -76,8 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _beside(words: Sequence[str]) -> list[str]:
-    """The options for the client's run: its reports must not be written over the server's, so they
-    go beside, as client-NAME."""
+    """Return the options for the client's run.
+
+    Its reports must not be written over the server's, so they go beside, as client-NAME.
+    """
     result = list(words)
     for at, word in enumerate(result[:-1]):
         if word == "-o" and result[at + 1] != "-":

@@ -76,7 +76,7 @@ def key_of(packet: Packet) -> str:
 
 
 def encode(packet: Packet) -> bytes:
-    """The frame of a packet: 4-byte big-endian length, then UTF-8 JSON."""
+    """Return the frame of a packet: 4-byte big-endian length, then UTF-8 JSON."""
     return frame(
         json.dumps(packet, ensure_ascii=False, separators=(",", ":")).encode(
             "utf-8", "surrogatepass"
@@ -85,23 +85,23 @@ def encode(packet: Packet) -> bytes:
 
 
 def frame(body: bytes) -> bytes:
-    """The frame of any bytes."""
+    """Return the frame of any bytes."""
     return struct.pack(">I", len(body)) + body
 
 
 def shown(packet: Any, limit: int = 300) -> str:
-    """A packet as one short line of JSON, for `came`."""
+    """Return a packet as one short line of JSON, for `actual`."""
     text = json.dumps(packet, ensure_ascii=False)
     return text if len(text) <= limit else f"{text[:limit]}…"
 
 
 def hex_of(data: bytes, limit: int = 64) -> str:
-    """Bytes as "00 00 00 11", shortened."""
+    """Return bytes as "00 00 00 11", shortened."""
     return data[:limit].hex(" ") + (f" … ({len(data)} bytes)" if len(data) > limit else "")
 
 
 def text_of(body: bytes) -> str:
-    """A payload as it is shown: its text, or hex where it is no UTF-8."""
+    """Return a payload as it is shown: its text, or hex where it is no UTF-8."""
     try:
         return body.decode("utf-8")
     except UnicodeDecodeError:

@@ -21,7 +21,7 @@ class BadPoints(ValueError):
 
 
 def read(path: str) -> dict[str, float]:
-    """Points by rule id; rules that the file does not name keep their own."""
+    """Read points by rule id; rules that the file does not name keep their own."""
     try:
         text = Path(path).read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

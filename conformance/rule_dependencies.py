@@ -1,6 +1,6 @@
-"""Which rules a rule stands on, so that one mistake costs the points of one rule.
+"""Which rules a rule depends on, so that one mistake costs the points of one rule.
 
-Owns one table. Where a case fails over a rule, and another rule that it stands on failed in the
+Owns one table. Where a case fails over a rule, and another rule that it depends on failed in the
 same run, nobody can say whose fault it was: the case was not reached. The table holds what
 tests/conformance/test_faults.py has shown to be needed, and no more.
 """
@@ -56,13 +56,13 @@ DEPENDS_ON: tuple[tuple[str, str], ...] = (
 )
 """Globs of rules ("-" before one takes out), and the rules that their cases use as tools.
 
-Two rules may stand on each other: then what failed first is to blame.
+Two rules may depend on each other: then what failed first is to blame.
 """
 
 
 @cache
 def needed(rule_id: str) -> frozenset[str]:
-    """The rules that a rule stands on, never itself."""
+    """Return the rules that a rule depends on, never itself."""
     found: set[str] = set()
     for globs, rules in DEPENDS_ON:
         out = any(fnmatchcase(rule_id, glob[1:]) for glob in globs.split() if glob.startswith("-"))
@@ -72,8 +72,10 @@ def needed(rule_id: str) -> frozenset[str]:
 
 
 def judged(outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:
-    """The outcomes of a run, in the order of the run: those that failed over a rule that stands on
-    a broken one were not reached."""
+    """Return the outcomes of a run, in the order of the run.
+
+    Those that failed over a rule that depends on a broken one were not reached.
+    """
     first: dict[str, int] = {}
     for place, outcome in enumerate(outcomes):
         if outcome.verdict is Verdict.FAIL:
@@ -83,8 +85,8 @@ def judged(outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:
 
 
 def _blamed(rule_id: str, first: dict[str, int], asked: frozenset[str]) -> str:
-    """The broken rule because of which this one could not hold; "" where it is broken itself.
-    `asked` ends circles."""
+    """Return the broken rule because of which this one could not hold; "" where it is broken
+    itself. `asked` ends circles."""
     asked = asked | {rule_id}
     for other in sorted(needed(rule_id) & first.keys() - asked, key=lambda each: first[each]):
         is_before = rule_id not in needed(other) or first[other] < first[rule_id]

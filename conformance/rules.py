@@ -46,7 +46,7 @@ RULES: dict[str, Rule] = _read()
 
 
 def matching(globs: list[str]) -> set[str]:
-    """The numbers that one of the globs names (`R-MSG-*`); ValueError for a glob that names
+    """Return the numbers that one of the globs names (`R-MSG-*`); ValueError for a glob that names
     none."""
     found: set[str] = set()
     for glob in globs:

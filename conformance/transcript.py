@@ -74,7 +74,7 @@ class Transcript:
         self.add(NOTE, note=text, who=who)
 
     def lines(self) -> tuple[Line, ...]:
-        """All lines that are kept, oldest first."""
+        """Return all lines that are kept, oldest first."""
         with self._lock:
             between = (
                 [Line(NOTE, self._tail[0].at, "", "", f"{self._left_out} lines left out")]

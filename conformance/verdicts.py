@@ -96,11 +96,11 @@ class Report:
     no_server: bool = False
 
     def count(self, verdict: Verdict) -> int:
-        """How many cases had this verdict."""
+        """Return how many cases had this verdict."""
         return sum(outcome.verdict is verdict for outcome in self.outcomes)
 
     def rule_results(self) -> list[RuleResult]:
-        """One entry for each rule that a case of this run looks at, in the order of
+        """Return one entry for each rule that a case of this run looks at, in the order of
         docs/PROTOCOL.md."""
         by_rule: dict[str, list[Outcome]] = {}
         for outcome in self.outcomes:
@@ -164,8 +164,8 @@ class Report:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """This report as JSON objects, which `from_json` reads back; the derived values are in it
-        under `summary`."""
+        """Return this report as JSON objects, which `from_json` reads back; the derived values are
+        in it under `summary`."""
         whole = dataclasses.asdict(self)
         whole["outcomes"] = [_outcome_to_json(outcome) for outcome in self.outcomes]
         whole["summary"] = {
@@ -189,7 +189,7 @@ class Report:
 
     @staticmethod
     def from_json(whole: Mapping[str, Any]) -> Report:
-        """The report that `to_json` gave, also after a journey through `json.dumps`."""
+        """Return the report that `to_json` gave, also after a journey through `json.dumps`."""
         known = {entry.name for entry in dataclasses.fields(Report)}
         values = {key: value for key, value in whole.items() if key in known}
         values["outcomes"] = tuple(outcome_from_json(outcome) for outcome in values["outcomes"])
@@ -198,7 +198,7 @@ class Report:
 
 
 def outcome_to_line(outcome: Outcome) -> str:
-    """One outcome as one line of JSON, as partial results are written."""
+    """Return one outcome as one line of JSON, as partial results are written."""
     return json.dumps(_outcome_to_json(outcome), ensure_ascii=True)
 
 
@@ -209,7 +209,7 @@ def _outcome_to_json(outcome: Outcome) -> dict[str, Any]:
 
 
 def outcome_from_json(whole: Mapping[str, Any]) -> Outcome:
-    """The outcome that `outcome_to_line` or `Report.to_json` wrote."""
+    """Return the outcome that `outcome_to_line` or `Report.to_json` wrote."""
     values = dict(whole)
     values["verdict"] = Verdict(values["verdict"])
     values["actual"] = values.pop("came")
@@ -219,15 +219,15 @@ def outcome_from_json(whole: Mapping[str, Any]) -> Outcome:
 
 
 def verdict_on(rule_id: str, outcome: Outcome) -> Verdict:
-    """What one outcome says of one rule: a case that failed over another rule did not reach this
-    one."""
+    """Return what one outcome says of one rule: a case that failed over another rule did not reach
+    this one."""
     if outcome.verdict is Verdict.FAIL and outcome.rule_id != rule_id:
         return Verdict.NOT_REACHED
     return outcome.verdict
 
 
 def combined(verdicts: Iterable[Verdict]) -> Verdict:
-    """The verdict on a rule: a failure counts most, then what passed, then why nothing did."""
+    """Return the verdict on a rule: a failure counts most, then a pass, then why nothing passed."""
     found = set(verdicts)
     ranked = (
         Verdict.FAIL,

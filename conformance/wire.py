@@ -92,7 +92,7 @@ class Wire:
         timeout: float = 5.0,
         until: float | None = None,
     ) -> Wire:
-        """A new connection; Refused where nobody is there."""
+        """Make a new connection; Refused where nobody is there."""
         try:
             sock = socket.create_connection((host, port), timeout=max(0.001, _left(timeout, until)))
         except OSError as error:
@@ -161,7 +161,7 @@ class Wire:
     # --- receiving
 
     def receive(self, timeout: float | None = None) -> Packet:
-        """The next packet, one that was kept aside first; Closed, Silence or BrokenFrame."""
+        """Wait for the next packet, first those kept aside; Closed, Silence or BrokenFrame."""
         if self._aside:
             return self._aside.popleft()
         return self._read(self._deadline(timeout), "a packet")
@@ -169,8 +169,8 @@ class Wire:
     def receive_where(
         self, wanted: Callable[[Packet], bool], what: str, timeout: float | None = None
     ) -> Packet:
-        """The first packet that is wanted, the others kept aside; `what` names it in the
-        complaint."""
+        """Wait for the first packet that is wanted; the others are kept aside. `what` names it in
+        the complaint."""
         for index, packet in enumerate(self._aside):
             if wanted(packet):
                 del self._aside[index]
@@ -183,8 +183,8 @@ class Wire:
             self._aside.append(packet)
 
     def expect(self, *actions: str, timeout: float | None = None) -> Packet:
-        """The first packet with one of these actions, others kept aside; an `error` that is not
-        asked for is Unexpected at once."""
+        """Wait for the first packet with one of these actions; others are kept aside. An `error`
+        that is not asked for is Unexpected at once."""
         what = " or ".join(f"`{action}`" for action in actions)
         packet = self.receive_where(
             lambda each: each.get("action") in (*actions, "error"), what, timeout
@@ -204,7 +204,7 @@ class Wire:
                 return self.take_aside()
 
     def take_aside(self) -> list[Packet]:
-        """What was kept aside so far, which is then forgotten."""
+        """Return what was kept aside so far, and forget it."""
         packets = list(self._aside)
         self._aside.clear()
         return packets
@@ -223,7 +223,7 @@ class Wire:
                 self._buffer += data
 
     def aside(self) -> list[Packet]:
-        """What was kept aside so far."""
+        """Return what was kept aside so far."""
         return list(self._aside)
 
     def _deadline(self, timeout: float | None) -> float:

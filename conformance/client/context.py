@@ -148,21 +148,21 @@ class ClientContext:
     # --- Names and texts ---
 
     def name(self) -> str:
-        """A fresh name of a user."""
+        """Return a fresh name of a user."""
         return f"{self.random.choice(WORDS)}-{self.random.randrange(10_000)}"
 
     def text(self, words: int = 3) -> str:
-        """A fresh text of plain words."""
+        """Return a fresh text of plain words."""
         return " ".join(
             f"{self.random.choice(WORDS)}{self.random.randrange(1_000)}" for _ in range(words)
         )
 
     def content(self, size: int) -> bytes:
-        """The content of a file."""
+        """Return the content of a file."""
         return self.random.randbytes(size)
 
     def make_file(self, size: int) -> Path:
-        """A fresh file on disk."""
+        """Make a fresh file on disk."""
         path = self.folder / f"{self.random.choice(WORDS)}{self.random.randrange(100_000)}.bin"
         path.write_bytes(self.content(size))
         return path
@@ -219,7 +219,7 @@ class ClientContext:
     # --- Out ---
 
     def send(self, *packets: Packet) -> None:
-        """Send packets to the client as this stage delivers."""
+        """Send packets to the client as this context delivers."""
         if self.peer is not None and packets:
             self.deliver(self.peer, list(packets))
 
@@ -228,8 +228,9 @@ class ClientContext:
     def expect(
         self, *actions: str, what: str = "", where: Callable[[Packet], bool] | None = None
     ) -> Packet:
-        """The next packet of one of these actions (for which `where` holds); everything else
-        meanwhile gets its standard answer.
+        """Wait for the next packet of one of these actions (for which `where` holds).
+
+        Everything else meanwhile gets its default answer.
 
         Fails where the client closes, sends what is no frame, or lets the deadline pass.
         """
@@ -259,8 +260,8 @@ class ClientContext:
                 self.send(*self.default_server.answer(packet))
 
     def expect_connection(self, seconds: float) -> Peer | None:
-        """The next connection that the client makes within so many seconds; None where it makes
-        none or has ended."""
+        """Wait so many seconds for the client's next connection; None where it makes none or has
+        ended."""
         deadline = min(self.until, time.monotonic() + seconds)
         while True:
             arrival = self._next(min(deadline, time.monotonic() + 0.2))
@@ -291,7 +292,7 @@ class ClientContext:
         self.expect_confirmed(packet)
 
     def expect_confirmed(self, message: Packet) -> Packet:
-        """The `confirm_count` for a message whose counts went out; it gets its answer."""
+        """Wait for the `confirm_count` of a message whose counts went out, and answer it."""
         keys = [key for key, sent in self.default_server.sent.items() if sent is message]
         packet = self.expect(
             "confirm_count",
@@ -330,8 +331,8 @@ class ClientContext:
                 self.send(*self.default_server.answer(arrival.packet))
 
     def _next(self, deadline: float) -> Arrival | None:
-        """The next thing that came; None at the deadline, or where the client has ended without a
-        connection."""
+        """Wait for the next thing that comes; None at the deadline, or where the client has ended
+        and has no connection."""
         while True:
             left = deadline - time.monotonic()
             arrival = self.server.next(min(left, GONE_SECONDS))
@@ -407,7 +408,8 @@ class ClientContext:
 
     @contextlib.contextmanager
     def given(self, what: str) -> Iterator[None]:
-        """Inside, what goes wrong makes the case NOT REACHED, but for bytes that are no frames.
+        """Make the case NOT REACHED where something goes wrong inside, but for bytes that are no
+        frames.
 
         What failed so in several cases is not waited for again.
         """
@@ -429,14 +431,14 @@ class ClientContext:
 
     @contextlib.contextmanager
     def rule(self, rule_id: str) -> Iterator[None]:
-        """Inside, what goes wrong is a failure of this rule."""
+        """Count what goes wrong inside as a failure of this rule."""
         try:
             yield
         except Failed as problem:
             raise Failed(problem.expected, problem.actual, problem.rule or rule_id) from problem
 
     def fail(self, expected: str, actual: str, rule: str = "") -> NoReturn:
-        """The rule, by default the first of the case, does not hold."""
+        """Say that the rule, by default the first of the case, does not hold."""
         raise Failed(expected, actual, rule)
 
     def check(self, holds: bool, expected: str, actual: str, rule: str = "") -> None:
@@ -445,7 +447,7 @@ class ClientContext:
             self.fail(expected, actual, rule)
 
     def not_offered(self, expected: str, actual: str) -> NoReturn:
-        """The client does not do what the case is about, and need not."""
+        """Say that the client does not do what the case is about, and need not."""
         raise NotOffered(expected, actual)
 
     def no_remarks(self, *rules: str) -> None:
@@ -469,32 +471,32 @@ def _only(others: list[str]) -> str:
 
 
 def said(packet: Packet, text: str) -> bool:
-    """Whether `send_message` says a text; the line end that was typed with it may be there."""
+    """Return whether `send_message` says a text; the line end that was typed may be there."""
     content = value(packet, "content")
     return isinstance(content, str) and content.rstrip("\r\n") == text
 
 
 def agrees(packet: Packet, content: str) -> bool:
-    """Whether `character_count` has the counts of a text, as integers."""
+    """Return whether `character_count` has the counts of a text, as integers."""
     counts = value(packet, "letter_frequencies")
     return counts == letters(content) and all(type(count) is int for count in counts.values())
 
 
-# --- How a stage delivers -------------------------------------------------------------------------
+# --- How a context delivers -----------------------------------------------------------------------
 
 
 def deliver_whole(peer: Peer, packets: list[Packet]) -> None:
-    """Each packet in a piece of its own."""
+    """Send each packet in a piece of its own."""
     for packet in packets:
         peer.send(packet)
 
 
 def deliver_together(peer: Peer, packets: list[Packet]) -> None:
-    """All packets of one answer in one piece."""
+    """Send all packets of one answer in one piece."""
     peer.send(*packets)
 
 
 def deliver_in_pieces(peer: Peer, packets: list[Packet]) -> None:
-    """The length bytes one by one, the JSON in a few pieces, cut within a character too."""
+    """Send the length bytes one by one and the JSON in a few pieces, cut within a character too."""
     for packet in packets:
         peer.send_in_pieces(packet, [1, 2, 3, 4, 5, 11, 23, 47, 95, 191])

@@ -40,7 +40,7 @@ class Upload:
     """`total_packets` of `file_send_fin`."""
 
     def content(self) -> bytes:
-        """All chunks, in the order of their numbers."""
+        """Return all chunks, in the order of their numbers."""
         return b"".join(self.chunks[number] for number in sorted(self.chunks))
 
 
@@ -81,18 +81,18 @@ class DefaultServer:
     # --- Packets that the server sends by itself ---
 
     def new_key(self) -> str:
-        """A transaction's key of the server's own."""
+        """Return a transaction's key of the server's own."""
         return f"t{self._random.getrandbits(64):016x}"
 
     def message(self, content: str, **extra: Any) -> Packet:
-        """A new message of the other user: `receive_message`."""
+        """Make a new message of the other user: `receive_message`."""
         key, number = self.new_key(), self._number()
         self.delivered[key] = content
         self._remember(self.other, content, number)
         return self.copy(key, content, number, **extra)
 
     def copy(self, key: str, content: str, number: int | None = None, **extra: Any) -> Packet:
-        """`receive_message` for a message that was delivered before."""
+        """Make `receive_message` for a message that was delivered before."""
         data = {
             "transaction_id": key,
             "room_id": self.room,
@@ -111,8 +111,10 @@ class DefaultServer:
         }
 
     def counts(self, packet: Packet, counted: dict[str, int] | None = None, **extra: Any) -> Packet:
-        """`character_count` for a `send_message`, with its own counts unless told others; opens the
-        transaction."""
+        """Make `character_count` for a `send_message`, and open the transaction.
+
+        The counts are right unless others are given.
+        """
         key = (key_of(packet) if self.extended else "") or self.new_key()
         self.sent[key] = packet
         content = value(packet, "content")
@@ -131,11 +133,11 @@ class DefaultServer:
         return self._to(packet, reply)
 
     def confirmation(self, key: str, confirm: bool) -> Packet:
-        """`confirm_count` for a delivered message."""
+        """Make `confirm_count` for a delivered message."""
         return {"action": "confirm_count", "data": {"transaction_id": key, "confirm": confirm}}
 
     def error(self, packet: Packet, code: str, message: str) -> Packet:
-        """`error` for a request."""
+        """Make `error` for a request."""
         reply: Packet = {
             "action": "error",
             "original_action": str(packet.get("action", "unknown"))[:64],
@@ -149,7 +151,7 @@ class DefaultServer:
     # --- Answers ---
 
     def answer(self, packet: Packet) -> list[Packet]:
-        """What the server sends for a packet, in order."""
+        """Return what the server sends for a packet, in order."""
         action = packet.get("action")
         handler = self._SEED.get(str(action)) or (
             self._EXTENSIONS.get(str(action)) if self.extended else None

@@ -60,7 +60,7 @@ class Driver:
     downloads: tuple[str, ...] = ("{folder}", "downloads")
 
     def login_lines(self, command: Sequence[str]) -> tuple[str, ...]:
-        """The lines that log in: those of the file, else name and password, without what the
+        """Return the lines that log in: those of the file, else name and password, without what the
         command says already."""
         if self.login is not None:
             return self.login
@@ -71,7 +71,7 @@ class Driver:
 
 
 def read_driver(path: str | None) -> Driver:
-    """The driver in a file, or that of our own client; raises `BadDriver`."""
+    """Read the driver in a file, or take that of our own client; raises `BadDriver`."""
     if path is None:
         return Driver()
     parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=("#",))
@@ -107,14 +107,14 @@ def _lines(text: str) -> tuple[str, ...]:
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:
-    """`text` with each `{name}` of `values` filled in; other braces stay as they are."""
+    """Return `text` with each `{name}` of `values` filled in; other braces stay as they are."""
     for name, value in values.items():
         text = text.replace("{" + name + "}", value)
     return text
 
 
 def split_command(words: Sequence[str]) -> list[str]:
-    """A command as words; one word with blanks in it is taken apart as a shell would."""
+    """Split a command into words; one word with spaces in it is split as a shell would."""
     if len(words) != 1 or " " not in words[0] or os.path.exists(words[0]):
         return list(words)
     if sys.platform != "win32":
@@ -213,16 +213,6 @@ class ClientProgram:
         """What it has printed."""
         with self._changed:
             return self._output
-
-    def wait_for_output(self, text: str, timeout: float) -> bool:
-        """Wait until it has printed `text`."""
-        with self._changed:
-            return (
-                self._changed.wait_for(
-                    lambda: text in self._output or not self._open_streams, timeout
-                )
-                and text in self._output
-            )
 
     def find_file(
         self, name: str, content: bytes, timeout: float, meanwhile: Callable[[], None]

@@ -37,7 +37,7 @@ RUN_SECONDS = 480.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that only this mode has."""
+    """Add the options that only this mode has."""
     parser.add_argument(
         "--driver",
         metavar="FILE",

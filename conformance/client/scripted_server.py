@@ -227,7 +227,7 @@ class Unreadable(Exception):
 
 
 def decode(payload: bytes) -> Packet:
-    """The packet in a payload; raises `Unreadable`."""
+    """Return the packet in a payload; raises `Unreadable`."""
     try:
         text = payload.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -282,7 +282,7 @@ class ScriptedServer:
         self.close()
 
     def next(self, timeout: float) -> Arrival | None:
-        """The next thing that came; None after `timeout` seconds."""
+        """Wait for the next thing that comes; None after `timeout` seconds."""
         try:
             return self._arrivals.get(timeout=max(0.0, timeout))
         except queue.Empty:

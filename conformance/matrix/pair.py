@@ -85,7 +85,7 @@ class Pair:
         self._port = 0
 
     def run(self) -> Iterator[Outcome]:
-        """All steps of this pair, each of which needs the one before."""
+        """Take all steps of this pair, each of which needs the one before."""
         why_not = ""
         try:
             for step, rules, title in self._STEPS:
@@ -345,9 +345,9 @@ class Pair:
         *,
         errors_of: Sequence[str] = (),
     ) -> Packet:
-        """The next packet of this kind that passes, or passed since the pair began and was not
-        waited for yet; or an error of one of these requests (other errors answer something
-        else)."""
+        """Wait for the next packet of this kind that passes, or that passed since the pair began
+        and was not waited for yet; or for an error of one of these requests (other errors answer
+        something else)."""
         deadline = time.monotonic() + self._timeout
 
         def fits(seen: Seen) -> bool:

@@ -32,7 +32,7 @@ LIMIT_SECONDS: Final = 480.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that only this mode has."""
+    """Add the options that only this mode has."""
     parser.add_argument(
         "--our-server",
         metavar="CMD",
@@ -56,8 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def beside_the_kit(name: str) -> list[str] | None:
-    """The command of one of our programs, where the kit lies in the project's folder, as a folder
-    or packed (also in build/)."""
+    """Return the command of one of our programs, where the kit lies in the project's folder, as a
+    folder or packed (also in build/)."""
     home = Path(__file__).resolve().parents[2]
     folders = [home.parent, home.parent.parent] if home.is_file() else [home]
     for folder in folders:
@@ -132,8 +132,8 @@ def run(args: argparse.Namespace, on_outcome: Callable[[Outcome], None] | None =
 
 
 def _again(args: argparse.Namespace) -> str:
-    """The command line that runs all of it again, with the same names and texts; passwords are to
-    be put in."""
+    """Return the command line that runs all of it again, with the same names and texts; passwords
+    are to be put in."""
     options = ["--seed", str(args.seed)]
     for name in ("timeout", "driver", "our_server", "our_client"):
         given = getattr(args, name)

@@ -28,7 +28,7 @@ KINDS: Final = tuple(_RENDERERS)
 
 
 def render(report: Report, kind: str) -> str:
-    """A report of one of `KINDS`, without colour."""
+    """Return a report of one of `KINDS`, without colour."""
     return _RENDERERS[kind](report)
 
 

@@ -18,13 +18,15 @@ MAX_OUTPUT_CHARACTERS: Final = 20_000
 
 
 def render(report: Report) -> str:
-    """`results.json`, ready for /autograder/results."""
+    """Return `results.json`, ready for /autograder/results."""
     return json.dumps(results(report), indent=1) + "\n"
 
 
 def results(report: Report) -> dict[str, Any]:
-    """The object of `results.json`. `score` is the sum of the tests, said once more so that a run
-    without any is 0, not an error."""
+    """Return the object of `results.json`.
+
+    `score` is the sum of the tests, said once more so that a run without any is 0, not an error.
+    """
     return {
         "score": _points(report.points_got),
         "execution_time": max(0, round(report.seconds)),
@@ -79,7 +81,7 @@ def _test(result: RuleResult, report: Report) -> dict[str, Any]:
 
 
 def _visibility(result: RuleResult, report: Report) -> str:
-    """A failure of the kit's own is the teacher's to see; all else the student's."""
+    """Return who sees a test: a failure of the kit is the teacher's, all else the student's."""
     return "hidden" if result.verdict is Verdict.KIT_ERROR else "visible"
 
 

@@ -39,7 +39,7 @@ _LABELS: Final = {
 
 
 def render(report: Report) -> str:
-    """The page."""
+    """Return the page."""
     digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
     policy = (
         f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
@@ -82,7 +82,7 @@ def _text(text: str) -> str:
 
 
 def _id(text: str) -> str:
-    """A text as an id that needs no escaping, different for different texts."""
+    """Return a text as an id that needs no escaping, different for different texts."""
     plain = re.sub(r"[^A-Za-z0-9_-]", "-", text)
     return (
         plain
@@ -133,8 +133,10 @@ def _head(report: Report) -> list[str]:
 
 
 def _pairs(report: Report) -> list[str]:
-    """The table of a matrix run: each server with each client. Cases of such a run are called
-    `SERVER-server+CLIENT-client/STEP`."""
+    """Return the table of a matrix run: each server with each client.
+
+    Cases of such a run are called `SERVER-server+CLIENT-client/STEP`.
+    """
     if report.mode != "matrix":
         return []
     cells: dict[tuple[str, str], list[Outcome]] = {}
@@ -219,7 +221,7 @@ def _filters(results: list[RuleResult]) -> list[str]:
 
 
 def _home(outcome: Outcome) -> str:
-    """The rule under which a case is told: the one that it failed over, else its first."""
+    """Return the rule under which a case is told: the one that it failed over, else its first."""
     return next((rule_id for rule_id in (outcome.rule_id, *outcome.rules) if rule_id in RULES), "")
 
 
@@ -379,7 +381,7 @@ def _row(line: Line, columns: list[str], report: Report) -> str:
 
 
 def _label(line: Line) -> str:
-    """What stands on an arrow: the action, where it can be read."""
+    """Return what stands on an arrow: the action, where it can be read."""
     match = re.search(r'"action"\s*:\s*("(?:[^"\\]|\\.)*")', line.payload)
     if match is None:
         return "bytes"

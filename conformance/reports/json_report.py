@@ -8,6 +8,6 @@ from conformance.verdicts import Report
 
 
 def render(report: Report) -> str:
-    """The report and its summary; only ASCII, so that half a surrogate pair of a peer can't spoil
-    the file."""
+    """Return the report and its summary; only ASCII, so that half a surrogate pair of a peer can't
+    spoil the file."""
     return json.dumps(report.to_json(), indent=1) + "\n"

@@ -37,7 +37,7 @@ def render(report: Report) -> str:
 
 
 def by_group(report: Report) -> dict[str, list[Outcome]]:
-    """The cases by the chapter of their rule, in the order of the run."""
+    """Return the cases by the chapter of their rule, in the order of the run."""
     groups: dict[str, list[Outcome]] = {}
     for outcome in report.outcomes:
         home = next(
@@ -95,7 +95,8 @@ def _case(suite: ElementTree.Element, group: str, outcome: Outcome, report: Repo
 
 
 def _nobody(root: ElementTree.Element, report: Report) -> None:
-    """Without this a run that met nobody would look like one in which nothing failed."""
+    """Return the error without which a run that met nobody would look like one in which nothing
+    failed."""
     who = peer_of(report)
     suite = ElementTree.SubElement(
         root,

@@ -11,8 +11,10 @@ from conformance.verdicts import Outcome, Report, Verdict
 
 
 def render(report: Report) -> str:
-    """A test point for each case; not offered and not reached are skipped, a kit error is not
-    ok."""
+    """Return a test point for each case.
+
+    Not offered and not reached are skipped, a kit error is not ok.
+    """
     lines = [
         "TAP version 14",
         (
@@ -46,12 +48,12 @@ def _point(place: int, outcome: Outcome, report: Report) -> list[str]:
 
 
 def _described(text: str) -> str:
-    """Text in which nothing reads as a directive."""
+    """Return a text in which nothing reads as a directive."""
     return harmless(text).replace("\\", "\\\\").replace("#", "\\#")
 
 
 def _diagnostics(outcome: Outcome, report: Report) -> list[str]:
-    """A YAML block; its values are written as JSON, which YAML 1.2 holds."""
+    """Return a YAML block; its values are written as JSON, which YAML 1.2 holds."""
     rule = RULES.get(outcome.rule_id)
     entries = {
         "verdict": outcome.verdict.value,

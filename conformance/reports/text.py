@@ -24,13 +24,13 @@ _COLOURS: Final = {
 
 
 def wants_colour(stream: TextIO) -> bool:
-    """Whether a stream is a terminal that shows colours (https://no-color.org)."""
+    """Return whether a stream is a terminal that shows colours (https://no-color.org)."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def render(report: Report, colour: bool = False) -> str:
-    """Head, every rule in a line, every case that did not pass, and the sum at the end, where the
-    eye is."""
+    """Return head, every rule in a line, every case that did not pass, and the sum at the end,
+    where the eye is."""
     paint: Paint = _paint if colour else _plain
     lines = [
         f"Conformance of {report.mode} {harmless(report.target)}",

@@ -32,8 +32,8 @@ _ALLOWED: Final = frozenset("\u200d\ufe0f")
 
 
 def harmless(text: str) -> str:
-    """`text` as one line in which everything that acts or is not seen is shown as an escape such as
-    `\\x1b`."""
+    """Return `text` as one line in which everything that acts or is not seen is shown as an escape
+    such as `\x1b`."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(_escape(character) if _acts(character) else character for character in text)
@@ -57,18 +57,20 @@ def _escape(character: str) -> str:
 
 
 def number(points: float) -> str:
-    """Points without needless zeros."""
+    """Return points without needless zeros."""
     return f"{points:.2f}".rstrip("0").rstrip(".")
 
 
 def peer_of(report: Report) -> str:
-    """What is graded, in a word."""
+    """Return what is graded, in a word."""
     return "client" if report.mode == "client" else "server"
 
 
 def arrow(line: Line, report: Report) -> str:
-    """Who sent a line: `kit -> server`, `kit <- server`, or blanks for a note. Where the kit only
-    listens, a client is on the left."""
+    """Return who sent a line: `kit -> server`, `kit <- server`, or spaces for a note.
+
+    Where the kit only listens, a client is on the left.
+    """
     left, peer = "client" if report.mode == "matrix" else "kit", peer_of(report)
     return {">": f"{left} -> {peer}", "<": f"{left} <- {peer}"}.get(
         line.direction, " " * len(f"{left} -> {peer}")
@@ -76,8 +78,8 @@ def arrow(line: Line, report: Report) -> str:
 
 
 def transcript_lines(outcome: Outcome, report: Report) -> list[str]:
-    """The transcript of a case, one harmless line of text each: time, connection, direction, length
-    bytes, JSON, note."""
+    """Return the transcript of a case, one harmless line of text each: time, connection, direction,
+    length bytes, JSON, note."""
     width = max((len(line.who) for line in outcome.transcript), default=0)
     lines = []
     for line in outcome.transcript:
@@ -97,8 +99,8 @@ def transcript_lines(outcome: Outcome, report: Report) -> list[str]:
 
 
 def story(outcome: Outcome, report: Report) -> list[str]:
-    """What a case that did not pass has to say: expected, came, transcript and the command that
-    runs it again."""
+    """Return what a case that did not pass has to say: expected, came, transcript and the command
+    that runs it again."""
     lines = []
     if outcome.expected:
         lines.append(f"expected: {harmless(outcome.expected)}")
@@ -112,7 +114,7 @@ def story(outcome: Outcome, report: Report) -> list[str]:
 
 
 def in_short(report: Report) -> str:
-    """The whole result in a sentence."""
+    """Return the whole result in a sentence."""
     if report.no_server:
         return f"no {peer_of(report)} there: {number(report.points_got)} points"
     counts = ", ".join(

@@ -32,7 +32,7 @@ class NotStarted(Exception):
 
 
 def free_port(host: str) -> int:
-    """A port that nobody listens on just now."""
+    """Return a port that nobody listens on just now."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]
@@ -76,7 +76,7 @@ class ServerCommand:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def words(self) -> list[str]:
-        """The command as it is started."""
+        """Return the command as it is started."""
         values = {
             "{port}": str(self.port),
             "{host}": self.host,
@@ -146,7 +146,7 @@ class ServerCommand:
         stream.close()
 
     def is_running(self) -> bool:
-        """Whether the process that was started last has not ended."""
+        """Return whether the process that was started last has not ended."""
         return self._process is not None and self._process.poll() is None
 
     @property
@@ -197,12 +197,13 @@ class ServerCommand:
         self.start()
 
     def output(self) -> str:
-        """The last lines that it printed since it was started."""
+        """Return the last lines that it printed since it was started."""
         with self._changed:
             return "\n".join(self._lines)
 
     def wait_for_line(self, pattern: re.Pattern[str], seconds: float) -> str:
-        """The first of these lines that the pattern is found in, "" where none comes in time."""
+        """Wait for the first of these lines in which the pattern is found; "" where none comes in
+        time."""
         deadline = time.monotonic() + seconds
         with self._changed:
             while True:

@@ -128,7 +128,7 @@ class _Run:
         """Users that the cases share, free just now."""
 
     def nobody_there(self, why: str) -> Report:
-        """The report of a run that never began."""
+        """Return the report of a run that never began."""
         self.target.note(why)
         self.stopped = why
         for this in self.cases:
@@ -136,7 +136,7 @@ class _Run:
         return self._report(no_server=True)
 
     def go(self) -> Report:
-        """Everything."""
+        """Run everything and return the report."""
         try:
             Wire.connect(
                 self.target.host, self.target.port, Transcript(), "first", self.options.timeout
@@ -176,9 +176,11 @@ class _Run:
     def _begin(
         self, this: Case, *, holds: bool = False
     ) -> tuple[ServerContext | None, Outcome | None]:
-        """Call what a case has to begin early; an outcome where that already ended it. No bench
-        where the case would keep given accounts from all others unless it `holds` them: it begins
-        in its turn then."""
+        """Call what a case has to begin early; return its context, and an outcome where it ended.
+
+        No context where the case would keep given accounts from all others, unless it `holds`
+        them: it begins in its turn then.
+        """
         context = self._context(this)
         if self.stopped or this.early is None:
             return context, None
@@ -246,7 +248,7 @@ class _Run:
             self.stopped = f"the server did not start again: {error}"
 
     def _consider(self, this: Case, outcome: Outcome, received: int) -> None:
-        """Whether the run should go on after this."""
+        """Decide whether the run should go on after this."""
         self.received += received
         bad = outcome.verdict in (Verdict.FAIL, Verdict.NOT_REACHED)
         self.unanswered = self.unanswered + 1 if bad and not received else 0
@@ -260,7 +262,7 @@ class _Run:
                 self.stopped = f"the server stopped answering ({this.id} was the last case)"
 
     def _answers(self) -> bool:
-        """Whether the server still says anything to a login."""
+        """Ask whether the server still says anything to a login."""
         transcript = Transcript()
         until = min(self.until, time.monotonic() + self.options.timeout)
         try:
@@ -404,6 +406,6 @@ _VERDICTS: dict[type, Verdict] = {
 
 
 def run_tag() -> str:
-    """A few characters that tell this run's names from those of another run."""
+    """Return a few characters that tell this run's names from those of another run."""
     alphabet = "0123456789abcdefghijklmnopqrstuvwxyz"
     return "".join(random.SystemRandom().choices(alphabet, k=5))

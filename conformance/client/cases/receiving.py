@@ -155,7 +155,7 @@ def ignores_unknown_keys(context: ClientContext) -> None:
 
 
 def with_more_keys(packet: Packet) -> Packet:
-    """The packet, with keys that nobody knows in it and in its `data`."""
+    """Return the packet with keys that nobody knows, in it and in its `data`."""
     more: dict[str, Any] = {"x_colour": "blue", "x_list": [1, {"deep": None}], "x_flag": False}
     return {
         "x_first": 1,

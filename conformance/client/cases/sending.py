@@ -32,7 +32,7 @@ def confirms_counts_that_agree(context: ClientContext) -> None:
 
 
 def wrong_counts(text: str) -> list[tuple[str, dict[str, int]]]:
-    """Counts that are not those of a text which has an `A` and two `a`, and in what they differ."""
+    """Return wrong counts of a text with an `A` and two `a`: each with what is wrong in it."""
     right = letters(text)
     return [
         ("one `a` less", {**right, "a": right["a"] - 1}),

@@ -22,7 +22,7 @@ TWO_CHUNKS: Final = 300_000
 
 
 def open_message(context: ClientContext, text: str) -> Packet:
-    """The user types a text; its `send_message`, to which no answer went yet."""
+    """Let the user type a text; return its `send_message`, which is not answered yet."""
     context.say(text)
     return context.expect(
         "send_message",
@@ -48,7 +48,7 @@ def count_message(
 
 
 def hear_counts(context: ClientContext, message: Packet) -> Packet:
-    """The client's `character_count` for a message that went out to it; no answer went yet."""
+    """Wait for the `character_count` of a delivered message; it is not answered yet."""
     key = message["data"]["transaction_id"]
     return context.expect(
         "character_count",
@@ -77,8 +77,8 @@ def check_counts(context: ClientContext, packet: Packet, content: str, rule: str
 
 
 def upload(context: ClientContext, size: int) -> tuple[Upload, bytes, list[Packet]]:
-    """The user sends a file; the upload that came of it, the file's content, and the packets with
-    its chunks."""
+    """Let the user send a file; return the upload, the file's content, and the packets with its
+    chunks."""
     path = context.make_file(size)
     context.type_line(context.setting.driver.send, file=str(path), name=path.name)
     context.send(*context.default_server.answer(context.expect("file_send_init")))
@@ -96,7 +96,7 @@ def upload(context: ClientContext, size: int) -> tuple[Upload, bytes, list[Packe
 
 
 def download(context: ClientContext, content: bytes) -> None:
-    """The user fetches a file; fails unless it lies on disk with this content."""
+    """Let the user fetch a file; fail unless it lies on disk with this content."""
     name = ask_for_file(context, content)
     packet = context.expect("file_down_req", where=lambda each: value(each, "file_path") == name)
     context.send(*context.default_server.answer(packet))
@@ -124,8 +124,10 @@ def check_fetched(context: ClientContext, name: str, content: bytes) -> None:
 def sound(
     context: ClientContext, content: str = "", *, sends: bool = True, hears: bool = True
 ) -> None:
-    """Given: a client that logs in, sends a message and answers one (with this content), when
-    nothing is out of the ordinary."""
+    """Check first that the client logs in, sends a message and answers one (with this content).
+
+    A precondition, when nothing is out of the ordinary.
+    """
     if context.peer is None:
         context.log_in()
     if sends:
@@ -144,7 +146,7 @@ def sound(
 
 
 def hear_one(context: ClientContext, content: str) -> None:
-    """A message of another user, to the end: its counts are right, and an `ack` follows."""
+    """Deliver a message to the end: its counts are right, and an `ack` follows."""
     message = context.default_server.message(content)
     context.send(message)
     check_counts(context, hear_counts(context, message), content)
@@ -154,8 +156,10 @@ def hear_one(context: ClientContext, content: str) -> None:
 
 
 def converse(context: ClientContext) -> None:
-    """A conversation with one of each packet of a client, as far as this one gets; NOT REACHED
-    where it does not even log in."""
+    """Have a conversation with one of each packet of a client, as far as this one gets.
+
+    NOT REACHED where it does not even log in.
+    """
     context.log_in()
     message = context.default_server.message(context.text())
     context.send(message)

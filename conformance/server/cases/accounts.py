@@ -12,7 +12,7 @@ from conformance.server.target import Account
 
 
 def register(context: ServerContext, name: Any, password: Any) -> Packet:
-    """Try to register on a new connection; whatever is answered."""
+    """Try to register on a new connection; return whatever is answered."""
     guest = context.guest()
     reply = guest.request("register", {"chatid": name, "password": password})
     guest.close()

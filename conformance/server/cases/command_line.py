@@ -15,7 +15,7 @@ LISTENING = re.compile(r"listening on (\S+):(\d+)")
 
 
 def process_of(context: ServerContext) -> ServerCommand:
-    """The server's process; NOT OFFERED where the kit did not start it."""
+    """Return the server's process; NOT OFFERED where the kit did not start it."""
     if context.target.process is None:
         raise NotOffered("a server that the kit starts", "use --start-cmd")
     return context.target.process

@@ -57,7 +57,8 @@ DOWN: Packet = {"chat_id": "@", "room_id": ROOM, "file_path": "a.txt"}
 
 
 def client_actions() -> list[tuple[str, Packet]]:
-    """One request of each action that needs a login; an extension may be unknown to a server."""
+    """Return one request of each action that needs a login; an extension may be unknown to a
+    server."""
     who: Packet = {"chatid": "anna"}
     room: Packet = {**who, "room_id": ROOM}
     return [

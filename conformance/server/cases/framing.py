@@ -22,7 +22,7 @@ LATE_SECONDS = 15.0
 
 
 def probe(**more: object) -> Packet:
-    """A request that everybody may send before login: its answer is `error`, `not_logged_in`
+    """Return a request that everybody may send before login: its answer is `error`, `not_logged_in`
     (R-ERR-5)."""
     return {
         "action": "get_messages",
@@ -32,7 +32,7 @@ def probe(**more: object) -> Packet:
 
 
 def filled(packet: Packet, size: int) -> bytes:
-    """The payload of a packet, made exactly so many bytes long by a key that nobody knows
+    """Return the payload of a packet, made exactly so many bytes long by a key that nobody knows
     (R-JSON-13)."""
     empty = len(encode({**packet, "filling": ""})) - 4
     return encode({**packet, "filling": "x" * (size - empty)})[4:]
@@ -50,8 +50,8 @@ def understood(context: ServerContext, wire: Wire, what: str) -> None:
 
 
 def read_as(reply: Packet) -> object:
-    """The action that an answer shows to have been read: an error that names a request of ours
-    answers it as well as its reply does.
+    """Return the action that an answer shows to have been read: an error that names a request of
+    ours answers it as well as its reply does.
 
     What a server does not know yet (`get_messages`, in a starter) is the fault of another rule; the
     frame was understood.
@@ -71,7 +71,7 @@ def is_read(context: ServerContext, user: User, action: str, what: str) -> None:
 
 
 def max_frame(user: User) -> int:
-    """The most bytes of a frame after login."""
+    """Return the most bytes of a frame after login."""
     data = user.login_success.get("data")
     limits = data.get("limits") if isinstance(data, dict) else None
     told = limits.get("max_frame") if isinstance(limits, dict) else None
@@ -348,13 +348,13 @@ def not_closed_yet(context: ServerContext, wire: Wire, began: float, what: str) 
 
 
 def half_a_frame(context: ServerContext) -> tuple[Wire, float] | None:
-    """Somebody who is logged in sends the beginning of a frame, when the run begins; None where
+    """Send the beginning of a frame as somebody who is logged in, when the run begins; None where
     accounts are few."""
     return None if context.people.accounts_are_few() else half_a_frame_now(context)
 
 
 def half_a_frame_now(context: ServerContext) -> tuple[Wire, float]:
-    """Somebody who is logged in sends the beginning of a frame; the connection, and when."""
+    """Send the beginning of a frame as a user who is logged in; return the connection and when."""
     user = context.user(own=True)
     data = encode(user.packet("get_messages", {"room_id": "lobby", "from_time": FUTURE}))
     user.wire.send_raw(data[:-5], "a frame without its last five bytes")
@@ -362,7 +362,7 @@ def half_a_frame_now(context: ServerContext) -> tuple[Wire, float]:
 
 
 def nobody_logs_in(context: ServerContext) -> tuple[Wire, Wire, float]:
-    """Two connections that do not log in, one silent and one that asks, when the run begins."""
+    """Make two connections that do not log in: one is silent, one asks. Return both, and when."""
     silent, asking = context.connect("silent"), context.connect("asking")
     asking.send(probe())
     asking.receive()
@@ -396,13 +396,13 @@ def no_login(context: ServerContext) -> None:
 
 
 def logged_out(context: ServerContext) -> tuple[Wire, float] | None:
-    """Somebody logs out and says nothing more, when the run begins; None where accounts are few."""
+    """Log somebody out who says nothing more, when the run begins; None where accounts are few."""
     context.people.release(keep=True)
     return None if context.people.accounts_are_few() else logged_out_now(context)
 
 
 def logged_out_now(context: ServerContext) -> tuple[Wire, float]:
-    """Somebody logs out and says nothing more; the connection, and when."""
+    """Log somebody out who says nothing more; return the connection, and when."""
     user = context.user(own=True)
     with context.given("a logout"):
         user.ask("logout")

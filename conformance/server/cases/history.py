@@ -12,12 +12,12 @@ from conformance.server.user import User
 
 
 def contents(messages: list[Packet]) -> list[str]:
-    """What was said, oldest first."""
+    """Return what was said, oldest first."""
     return [message["content"] for message in messages]
 
 
 def page(context: ServerContext, user: User, room: str, **data: object) -> tuple[list[int], bool]:
-    """The ids of one page and its `has_more`."""
+    """Return the ids of one page and its `has_more`."""
     reply = user.ask("get_messages", {"room_id": room, **data})
     messages = context.get(reply, "data.messages", list)
     return [context.get(message, "message_id", int) for message in messages], context.get(
@@ -326,7 +326,7 @@ def talk(context: ServerContext, users: list[User], room: str, each: int) -> set
 
 
 def pages_by_time(context: ServerContext, reader: User, room: str) -> list[list[Packet]]:
-    """Every page of a room, read on from the last timestamp of each.
+    """Return every page of a room, read on from the last timestamp of each.
 
     Where such a page brings nothing new, although more follows, its seconds are whole, so the next
     second is asked for.
@@ -352,7 +352,7 @@ def pages_by_time(context: ServerContext, reader: User, room: str) -> list[list[
 
 
 def moment_of(context: ServerContext, stamp: str) -> datetime:
-    """The time that a `timestamp` means."""
+    """Return the time that a `timestamp` means."""
     try:
         return datetime.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
     except ValueError:

@@ -18,7 +18,7 @@ FAILURES = 6
 
 
 def collected(context: ServerContext, user: User, count: int, *actions: str) -> list[Packet]:
-    """So many replies of these actions, or `error`."""
+    """Wait for so many replies of these actions, or `error`."""
     wanted = (*actions, "error")
     return [
         user.wire.receive_where(lambda each: each.get("action") in wanted, " or ".join(wanted))
@@ -221,7 +221,7 @@ def failed_logins(context: ServerContext) -> None:
 
 
 def wrong(context: ServerContext, account: Account) -> None:
-    """One failed login; a precondition."""
+    """Fail one login; a precondition."""
     with context.given("`login_fail` for a wrong password"):
         guest = context.guest(account)
         context.equal(

@@ -100,13 +100,13 @@ def one_order(context: ServerContext) -> None:
 
 
 def heard_by(user: User, room: str) -> tuple[str, str]:
-    """Sender and content of the next message of a room."""
+    """Wait for the next message of a room; return its sender and content."""
     data = user.hear(room)["data"]
     return data["sender_chatid"], data["content"]
 
 
 def difference(actual: list[tuple[str, str]], expected: list[tuple[str, str]]) -> str:
-    """The first place at which two orders differ."""
+    """Return the first place at which two orders differ."""
     place = next(
         (
             place
@@ -210,7 +210,7 @@ def replies_in_order(context: ServerContext) -> None:
 
 
 def sum_of(context: ServerContext, reply: Packet) -> int:
-    """How many characters were counted in all."""
+    """Return how many characters were counted in all."""
     counts = context.get(reply, "data.letter_frequencies", dict)
     return sum(count for count in counts.values() if isinstance(count, int))
 
@@ -261,7 +261,7 @@ def acks_in_order(context: ServerContext) -> None:
 
 
 def upload(context: ServerContext, user: User, room: str) -> tuple[str, bytes]:
-    """A stored file of three chunks: its name and bytes; a precondition."""
+    """Store a file of three chunks; return its name and bytes. A precondition."""
     path, size = f"{context.room_id('file')}.bin", 200_000
     body = context.random.randbytes(2 * size + 17)
     about = {"room_id": room, "file_path": path}
@@ -278,7 +278,7 @@ def upload(context: ServerContext, user: User, room: str) -> tuple[str, bytes]:
 
 
 def download(context: ServerContext, user: User, room: str, path: str) -> list[Packet]:
-    """The packets of a download from `file_down_meta` to `file_down_fin`; an assertion."""
+    """Download a file; return its packets, `file_down_meta` to `file_down_fin` (an assertion)."""
     user.send("file_down_req", {"room_id": room, "file_path": path})
     packets: list[Packet] = []
     actions = ("file_down_meta", "file_down_data", "file_down_fin")
@@ -292,7 +292,7 @@ def download(context: ServerContext, user: User, room: str, path: str) -> list[P
 
 
 def is_base64(text: str) -> bool:
-    """Whether a text is base64 with padding and without line breaks."""
+    """Return whether a text is base64 with padding and without line breaks."""
     try:
         base64.b64decode(text, validate=True)
     except ValueError:

@@ -111,7 +111,7 @@ def a_reader_that_stops(context: ServerContext) -> None:
 
 
 def _read_what_is_left(context: ServerContext, user: User, room: str, count: int) -> list[str]:
-    """What still comes, up to the end of the connection or of the messages."""
+    """Read what still comes, up to the end of the connection or of the messages."""
     heard: list[str] = []
     try:
         while len(heard) < count:
@@ -130,7 +130,7 @@ def _read_what_is_left(context: ServerContext, user: User, room: str, count: int
 
 
 def _all_of(context: ServerContext, user: User, room: str) -> list[str]:
-    """The whole history of a room whose messages fill more than one frame."""
+    """Return the whole history of a room whose messages fill more than one frame."""
     reply = user.ask("get_messages", {"room_id": room, "from_time": PAST})
     found: list[str] = []
     for _ in range(100):

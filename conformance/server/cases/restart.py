@@ -29,14 +29,16 @@ from conformance.wire import Closed
 
 
 def last(context: ServerContext) -> None:
-    """Nothing to begin early: puts the case behind all others, NOT OFFERED where the kit has no
-    process to kill."""
+    """Begin nothing early: put the case behind all others.
+
+    NOT OFFERED where the kit has no process to kill.
+    """
     context.people.release(keep=True)
     own_process(context)
 
 
 def back(context: ServerContext, user: User) -> User:
-    """The user, logged in again after the restart (an assertion, since accounts must survive)."""
+    """Log the user in again after the restart (an assertion, since accounts must survive)."""
     again = context.guest(user.account)
     reply = again.login()
     context.check(

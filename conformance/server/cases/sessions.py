@@ -15,7 +15,7 @@ MAX_CHUNK_BYTES = 262144
 
 
 def log_in(context: ServerContext, account: Account, **data: object) -> User:
-    """A user of this account on a new connection, logged in; an assertion."""
+    """Log a user of this account in on a new connection; an assertion."""
     user = context.guest(account)
     reply = user.login(**data)
     context.check(user.is_on, f"`login_success` for {account.chatid}", f"this came: {shown(reply)}")
@@ -302,8 +302,8 @@ def password_takes_over(context: ServerContext) -> None:
 
 
 def comes_free(context: ServerContext, account: Account) -> User:
-    """The user, whose connection ended just now, in a new session; fails where there is none. Asks
-    a few times, as news of the end may take a moment."""
+    """Log the user in again whose connection ended just now; fails where that is impossible. Asks a
+    few times, as news of the end may take a moment."""
     guest = context.guest(account)
     reply: Packet = {}
     for pause in (0.0, 0.1, 0.5, 2.0):

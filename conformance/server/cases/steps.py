@@ -55,7 +55,7 @@ SEED_PACKETS = frozenset(
 
 
 def private_room(context: ServerContext, owner: User, *members: User, name: str = "") -> str:
-    """The id of a new private room (a precondition)."""
+    """Make a private room and return its id (a precondition)."""
     with context.given("a private room", remember="private room"):
         participants = [member.chatid for member in members]
         reply = owner.ask(
@@ -73,8 +73,8 @@ def pages(
     data: Packet | None = None,
     mark: str = "",
 ) -> Iterator[list[Any]]:
-    """Every page of a list: `key` is that of the entries, `mark` the key of an entry that `after`
-    wants ("": the entry itself)."""
+    """Return every page of a list: `key` is that of the entries, `mark` the key of an entry that
+    `after` wants ("": the entry itself)."""
     asked = dict(data or {})
     for _ in range(MOST_PAGES):
         reply = user.ask(action, asked)
@@ -88,7 +88,7 @@ def pages(
 
 
 def rooms_of(context: ServerContext, user: User) -> dict[str, Packet]:
-    """Every room that exists for the user, by id (an assertion)."""
+    """Return every room that exists for the user, by id (an assertion)."""
     rooms: dict[str, Packet] = {}
     for page in pages(context, user, "get_rooms", "rooms", mark="id"):
         for room in page:
@@ -100,7 +100,7 @@ def rooms_of(context: ServerContext, user: User) -> dict[str, Packet]:
 
 
 def everybody_in(context: ServerContext, user: User, room_id: str) -> list[str]:
-    """Every name that `get_room_users` tells, in its order (an assertion)."""
+    """Return every name that `get_room_users` tells, in its order (an assertion)."""
     return [
         name
         for page in pages(context, user, "get_room_users", "users", {"room_id": room_id})
@@ -109,7 +109,7 @@ def everybody_in(context: ServerContext, user: User, room_id: str) -> list[str]:
 
 
 def in_room(packets: list[Packet], room_id: str) -> list[Packet]:
-    """Those of the packets that are about a room."""
+    """Return those of the packets that are about a room."""
     return [
         packet
         for packet in packets
@@ -143,7 +143,7 @@ class Upload:
         return {"room_id": self.room_id, "file_path": self.file_path, **more}
 
     def init(self, **more: Any) -> Packet:
-        """The `data` of `file_send_init`."""
+        """Return the `data` of `file_send_init`."""
         sizes = {
             "file_size": len(self.content),
             "file_type": self.file_type,
@@ -152,14 +152,14 @@ class Upload:
         return self._data(**{**sizes, **more})
 
     def piece(self, place: int) -> Packet:
-        """The `data` of the chunk in this place, counted from 0."""
+        """Return the `data` of the chunk in this place, counted from 0."""
         part = self.content[place * self.chunk : (place + 1) * self.chunk]
         return self._data(
             sequence_number=place + self.first, file_data=base64.b64encode(part).decode("ascii")
         )
 
     def fin(self) -> Packet:
-        """The `data` of `file_send_fin`."""
+        """Return the `data` of `file_send_fin`."""
         return self._data(total_packets=self.total)
 
     def begin(self, **more: Any) -> Packet:
@@ -191,7 +191,7 @@ class Upload:
         return reply
 
     def run(self, **more: Any) -> Packet:
-        """The whole upload; the last reply."""
+        """Upload the whole file; return the last reply."""
         self.begin(**more)
         if self.total:
             self.send()
@@ -240,7 +240,7 @@ def download(
 
 
 def take_download(context: ServerContext, user: User, meta: Packet) -> Download:
-    """Everything that follows a `file_down_meta`, up to `file_down_fin`."""
+    """Take everything that follows a `file_down_meta`, up to `file_down_fin`."""
     actual = Download(meta, packets=[meta])
     while True:
         packet = user.wire.expect("file_down_data", "file_down_fin")
@@ -261,7 +261,7 @@ def _bytes_of(context: ServerContext, text: str) -> bytes:
 
 
 def files_of(context: ServerContext, user: User, room_id: str) -> list[Packet]:
-    """The entries of `files` of a room (an assertion)."""
+    """Return the entries of `files` of a room (an assertion)."""
     found: list[Packet] = []
     for page in pages(
         context, user, "file_list_req", "files", {"room_id": room_id}, mark="file_path"
@@ -278,7 +278,7 @@ def files_of(context: ServerContext, user: User, room_id: str) -> list[Packet]:
 
 
 def another_session(context: ServerContext, user: User) -> User:
-    """The same user on a new connection, the old one closed without a word (a precondition).
+    """Log the same user in on a new connection, the old one closed without a word (a precondition).
 
     A server may need a moment to see that the old connection is gone; four attempts are no flood of
     failed logins (R-LIM-9).
@@ -303,8 +303,8 @@ def another_session(context: ServerContext, user: User) -> User:
 
 
 def own_process(context: ServerContext) -> ServerCommand:
-    """The server's process, where the kit may end it; NOT OFFERED where it was not started by the
-    kit."""
+    """Return the server's process, where the kit may end it; NOT OFFERED where it was not started
+    by the kit."""
     if context.target.process is None:
         raise NotOffered(
             "a server that the kit may kill and start again", "give its command with --start-cmd"

@@ -14,8 +14,7 @@ from conformance.server.user import User
 
 
 def event(context: ServerContext, user: User, kind: str, **expected: object) -> Packet:
-    """The next `event` of this type about these things; all its other keys are looked at by the
-    caller (an assertion)."""
+    """Wait for the next `event` of this type about these things (an assertion)."""
 
     def wanted(packet: Packet) -> bool:
         data = packet.get("data")
@@ -32,7 +31,7 @@ def event(context: ServerContext, user: User, kind: str, **expected: object) -> 
 
 
 def events_of(user: User) -> list[Packet]:
-    """The `event` packets that wait and have an object `data`."""
+    """Return the `event` packets that wait and have an object `data`."""
     return [
         packet
         for packet in user.wire.aside()

@@ -52,12 +52,12 @@ def fetch(
 
 
 def ranges(context: ServerContext, reply: Packet) -> list[list[int]]:
-    """`received` of a `file_send_init`."""
+    """Return `received` of a `file_send_init`."""
     return context.get(reply, "data.received", list)
 
 
 def files_told(user: User, room: str) -> list[Packet]:
-    """The `receive_file` of a room that wait."""
+    """Return the `receive_file` of a room that wait."""
     return [
         packet
         for packet in in_room(user.wire.aside(), room)
@@ -71,8 +71,7 @@ def _after_fence(user: User, room: str) -> list[Packet]:
 
 
 def narrow_reader(context: ServerContext) -> User:
-    """A user of this case whose socket takes little at a time, so that a download waits for the
-    reading."""
+    """Log in a user whose socket takes little at a time, so that a download waits for it."""
     account = context.account()
     sock = socket.socket(socket.AF_INET6 if ":" in context.target.host else socket.AF_INET)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32_768)

@@ -16,7 +16,7 @@ BAD_JSON_PER_CONNECTION = 10
 
 
 def bodies(context: ServerContext, wrong: dict[str, bytes]) -> Iterator[tuple[Wire, str, bytes]]:
-    """Each payload with a connection that has room for one more mistake (R-JSON-9)."""
+    """Return each payload with a connection that has room for one more mistake (R-JSON-9)."""
     wire = context.connect()
     for count, (what, body) in enumerate(wrong.items(), 1):
         yield wire, what, body
@@ -50,6 +50,6 @@ def are_read(context: ServerContext, right: dict[str, bytes]) -> None:
 
 
 def text_with(value: str, key: str = "extra") -> bytes:
-    """A probe with one more key, whose value is written as given."""
+    """Return a probe with one more key, whose value is written as given."""
     start = json.dumps(probe())[:-1]
     return f'{start}, "{key}": {value}}}'.encode("utf-8", "surrogatepass")

@@ -269,7 +269,7 @@ def unread(context: ServerContext) -> None:
 
 
 def unread_of(context: ServerContext, user: User, room: str) -> int:
-    """`unread` of a room in `get_rooms`, which is paged through."""
+    """Return `unread` of a room in `get_rooms`, which is paged through."""
     after: dict[str, str] = {}
     for _ in range(50):
         reply = user.ask("get_rooms", after)

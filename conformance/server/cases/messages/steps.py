@@ -40,19 +40,19 @@ def open_message(
 
 
 def opened(context: ServerContext, user: User, room: str, content: str, **data: Any) -> str:
-    """The transaction of a message that waits for its confirmation; a precondition."""
+    """Open a transaction and return it; a precondition."""
     with context.given("`character_count` for a message"):
         return open_message(context, user, room, content, **data)[0]
 
 
 def contents(context: ServerContext, user: User, room: str) -> list[str]:
-    """What the history of a room holds, as far as one page goes; a precondition."""
+    """Return what the history of a room holds, as far as one page goes; a precondition."""
     with context.given("the room's history"):
         return [message["content"] for message in user.history(room)]
 
 
 def heard_message(context: ServerContext, hearer: User, said: Said) -> Packet:
-    """The `receive_message` of this message; a precondition."""
+    """Wait for the `receive_message` of this message; a precondition."""
     with context.given("`receive_message` for a receiver"):
         return hearer.hear_this(said.room_id, said.content)
 

@@ -35,7 +35,7 @@ def list_of_rooms(context: ServerContext) -> None:
 
 
 def listed(context: ServerContext, user: User, room_id: str) -> Packet:
-    """A room as the user's list has it."""
+    """Return a room as the user's list has it."""
     rooms = rooms_of(context, user)
     context.check(
         room_id in rooms, f"the room {room_id} in the list", f"the rooms are {shown(sorted(rooms))}"

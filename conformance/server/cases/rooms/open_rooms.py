@@ -13,8 +13,8 @@ from conformance.server.registry import case
 
 
 def lobby_alone(context: ServerContext) -> list[str] | None:
-    """Asked when the run begins: the rooms of a fresh server, those of this run left out; None
-    where it may not be fresh."""
+    """Return the rooms of a fresh server, when the run begins, without those of this run; None
+    where the server may not be fresh."""
     process = context.target.process
     found = None
     if process is not None and any("conformance-" in word for word in process.words()):

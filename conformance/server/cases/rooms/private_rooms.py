@@ -26,7 +26,7 @@ UNPRINTABLE = {
 
 
 def tries(room: str) -> list[tuple[str, Packet]]:
-    """What a stranger may try with a room."""
+    """Return what a stranger may try with a room."""
     upload = {
         "room_id": room,
         "file_path": "a.txt",
@@ -44,7 +44,7 @@ def tries(room: str) -> list[tuple[str, Packet]]:
 
 
 def extension_tries(room: str, name: str) -> list[tuple[str, Packet]]:
-    """The same with requests that not every server knows."""
+    """Return the same with requests that not every server knows."""
     return [
         ("join_room", {"room_id": room}),
         ("leave_room", {"room_id": room}),
@@ -268,7 +268,7 @@ OWNERS = ["create_room", "add_user_to_room", "remove_user_from_room", "rename_ro
 
 
 def owner_requests(room: str, name: str) -> list[tuple[str, Packet]]:
-    """What only an owner may ask for."""
+    """Return what only an owner may ask for."""
     return [each for each in extension_tries(room, name) if each[0] in OWNERS]
 
 
