@@ -743,6 +743,7 @@ _reply(
     chatid=_optional(_A_TEXT),
     room_id=_optional(_A_TEXT),
     name=_optional(_A_TEXT),
+    reason=_optional(_A_TEXT),
 )
 
 EVENT_TYPES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -754,6 +755,8 @@ EVENT_TYPES: Final[Mapping[str, tuple[str, ...]]] = {
     "user_added": ("room_id", "chatid"),
     "user_removed": ("room_id", "chatid"),
     "typing": ("room_id", "chatid"),
+    "taken_over": (),
+    "session_ended": ("reason",),
     "server_closing": (),
 }
 """By type of an event: the keys of its `data` besides `type`."""

@@ -16,7 +16,7 @@ from server.base.deadline import Deadline
 from server.base.frame_sizes import max_chunk, max_content
 from server.base.logs import printable
 from server.handlers.context import Context
-from server.handlers.sessions import end_session
+from server.handlers.sessions import SessionEnd, check_current, end_for, end_session
 from server.handlers.table import handles, handles_for_session
 from server.state.downloads import Downloads
 from server.state.open_transactions import Transactions
@@ -97,16 +97,14 @@ def login(context: Context, connection: Connection, request: Login) -> bytes | N
     if account is None:
         log.info("login refused: %s from %s", printable(request.chatid), connection.address)
         return fail
-    displaced = context.registry.holder(account.id)
-    if displaced is not None and not _may_displace(displaced, request):
-        if not _leaves(context, displaced):
-            log.info(
-                "login refused: %s is on already, asked from %s",
-                printable(account.chatid),
-                connection.address,
-            )
-            return fail
-        displaced = context.registry.holder(account.id)
+    holder = context.registry.holder(account.id)
+    if holder is not None and not _may_displace(holder, request) and not _leaves(context, holder):
+        log.info(
+            "login refused: %s is on already, asked from %s",
+            printable(account.chatid),
+            connection.address,
+        )
+        return fail
     key = request.session_key or secrets.token_urlsafe(KEY_BYTES)
     granted = (
         frozenset(request.features) & frozenset(protocol.FEATURES)
@@ -126,12 +124,21 @@ def login(context: Context, connection: Connection, request: Login) -> bytes | N
             connection.name, connection.outbox, connection.close, context.files, context.settings
         ),
     )
-    while not context.registry.claim(session, displaced):  # it left, or somebody was quicker
-        displaced = context.registry.holder(account.id)
-        if displaced is not None and not _may_displace(displaced, request):
-            return fail
-    _go_online(context, session, displaced, key, request)
+    try:
+        _go_online(context, session, key, request)
+    except _Overtaken as why:
+        log.info(
+            "login refused: %s from %s: %s", printable(account.chatid), connection.address, why
+        )
+        return fail
     return None
+
+
+class _Overtaken(Refusal):
+    """What this login was granted for was ended while it waited to be stored."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(ErrorCode.FORBIDDEN, f"{what} meanwhile")
 
 
 def _may_displace(holder: Session, request: Login) -> bool:
@@ -159,44 +166,42 @@ def _leaves(context: Context, holder: Session) -> bool:
     return True
 
 
-def _go_online(
-    context: Context, session: Session, displaced: Session | None, key: str, request: Login
-) -> None:
+def _go_online(context: Context, session: Session, key: str, request: Login) -> None:
+    """Take the account's place, once that is stored; raises `_Overtaken`. What the login relies on
+    was checked by other threads, earlier, so it is checked again in the transaction (R-SESS-15),
+    and until that is committed nobody loses a place (R-SESS-17)."""
     success = _login_success(context, session, key, request)
-    is_known_key = request.session_key is not None
-    taken_over = "its place was taken over by a newer login"
+    account_id, connection = session.account_id, session.connection
 
-    def store(connection: sqlite3.Connection) -> None:
+    def store(database: sqlite3.Connection) -> None:
         now = context.wall_clock.seconds()
-        if is_known_key:
-            accounts.touch_key(connection, session.account_id, now)
-        elif (
-            context.registry.holder(session.account_id) is session
-        ):  # else a newer login has ended this key already
-            accounts.store_key(connection, session.account_id, session.key_hash, now)
+        if not accounts.is_current(database, account_id, session.credential_version):
+            raise _Overtaken("the account was deleted, or its password changed,")
+        if request.session_key is None:
+            accounts.store_key(database, account_id, session.key_hash, now)
+        elif not accounts.use_key(database, account_id, session.key_hash, now):
+            raise _Overtaken("its key was ended")
+        if not context.registry.promise(session, lambda holder: _may_displace(holder, request)):
+            raise _Overtaken("somebody else logged in")
 
     def tell(_: None, delivery: Delivery) -> None:
         delivery.settle()
-        is_online = context.registry.go_online(session)
-        delivery.reply(session.connection.outbox, success)
-        if not is_online:
-            delivery.close(session.connection, taken_over)
-        elif displaced is None:
-            delivery.event("user_online", None, session.account_id, chatid=session.chatid)
-        if displaced is not None:
-            delivery.close(displaced.connection, taken_over)
+        displaced = context.registry.go_online(session)
+        if not session.is_online:
+            return
+        delivery.reply(connection.outbox, success)
+        if displaced is None:
+            delivery.event("user_online", None, account_id, chatid=session.chatid)
+        else:
+            delivery.end(displaced, "its place was taken over by a newer login", "taken_over")
 
-    connection = session.connection
     connection.flush()  # what was asked for earlier is answered earlier
     connection.session = session
-    session.predecessor = displaced
     try:
         context.writer.run(store, tell)
     except BaseException:
         connection.session = None
         context.registry.release(session)
-        if displaced is not None:
-            displaced.connection.close(taken_over)
         raise
     log.info(
         "login: %s from %s (%s)", printable(session.chatid), connection.address, connection.name
@@ -321,14 +326,20 @@ def change_password(context: Context, session: Session, request: ChangePassword)
         who, hash_password, request.new_password, context.settings.password_cost
     )
 
-    def change(connection: sqlite3.Connection) -> None:
+    def change(connection: sqlite3.Connection) -> int:
+        check_current(connection, session)  # the old password was checked earlier
         accounts.set_password(connection, session.account_id, record)
         changed = accounts.by_id(connection, session.account_id)
-        if changed is None or changed.deleted:
-            raise Refusal(ErrorCode.FORBIDDEN, "this account was deleted")
-        session.credential_version = changed.credential_version
+        assert changed is not None, "it is current"
+        return changed.credential_version
 
-    context.writer.run(change)
+    def tell(credential_version: int, delivery: Delivery) -> None:
+        session.credential_version = credential_version
+        holder = context.registry.holder(session.account_id)
+        if holder is not None and holder is not session:
+            end_for(delivery, holder, SessionEnd.PASSWORD_CHANGED)
+
+    context.writer.run(change, tell)
     log.info("password changed: %s", printable(session.chatid))
     return protocol.build(
         "password_changed", {"chatid": session.chatid}, request_id=request.request_id

@@ -10,6 +10,7 @@ from protocol import ErrorCode, FileDownReq, FileListReq, Refusal
 from server.base.frame_sizes import download_chunk
 from server.handlers.context import Context
 from server.handlers.pages import Page, answer_page, readable_room
+from server.handlers.sessions import reading_for
 from server.handlers.table import handles_for_session
 from server.state.downloads import Download
 from server.state.session import Session
@@ -56,8 +57,8 @@ def _listed(file: StoredFile) -> dict[str, Any]:
 @handles_for_session(FileDownReq)
 def file_down_req(context: Context, session: Session, request: FileDownReq) -> None:
     """Send a file when its turn comes; its packets come from a thread of their own."""
-    room = context.rooms.visible(request.room_id, session.account_id).room
-    with context.database.reading() as reader:
+    with reading_for(context, session) as reader:
+        room = readable_room(reader, request.room_id, session.account_id)
         file = uploads.newest(reader, room.pk, request.file_path)
     if file is None:
         raise Refusal(
@@ -70,9 +71,19 @@ def file_down_req(context: Context, session: Session, request: FileDownReq) -> N
             ErrorCode.BAD_PACKET,
             f"data.from_sequence: expected 1 to {total + 1}, got {request.from_sequence}",
         )
+
+    def check() -> None:
+        with reading_for(context, session) as reader:
+            readable_room(reader, request.room_id, session.account_id)
+
     session.connection.flush()  # what was asked for earlier is answered earlier
     session.downloads.add(
         Download(
-            file, request.room_id, request.file_path, request.from_sequence, request.request_id
+            file,
+            request.room_id,
+            request.file_path,
+            request.from_sequence,
+            request.request_id,
+            check,
         )
     )

@@ -10,6 +10,7 @@ from protocol import Ack, CharacterCount, ConfirmCount, ErrorCode, Refusal, Send
 from server.base.refusals import as_refusal
 from server.handlers.context import Context
 from server.handlers.room_access import check_may_write, room_to_write
+from server.handlers.sessions import check_current
 from server.handlers.table import handles_for_session
 from server.state.open_transactions import Transaction
 from server.state.recent_messages import Delivered, delivered
@@ -120,6 +121,7 @@ class StoreMessage(Change):
 
     def apply(self, connection: sqlite3.Connection) -> None:
         session, transaction = self._session, self._transaction
+        check_current(connection, session)
         key = transaction.transaction_id if transaction.own_key else None
         if key is not None:
             known = messages.by_transaction(connection, session.account_id, key)

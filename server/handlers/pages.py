@@ -16,6 +16,7 @@ from server.base import frame_sizes
 from server.base.refusals import no_such_room
 from server.base.settings import Settings
 from server.handlers.context import Context
+from server.handlers.sessions import check_current
 from server.state.session import Session
 from storage import rooms
 from storage.rooms import Room
@@ -62,7 +63,9 @@ class Page:
 def answer_page(
     context: Context, session: Session, make: Callable[[sqlite3.Connection], bytes]
 ) -> bytes:
-    """Return the reply that `make` reads and builds in one snapshot of the database.
+    """Return the reply that `make` reads and builds in one snapshot of the database. `make` asks
+    for the user's rights in that snapshot, too: what was so before a wait need not be so after it
+    (R-ROOM-22). Raises `not_logged_in` where the session has ended meanwhile.
 
     Accounts take turns (`Context.page_line`), so that nobody waits for all the pages of another,
     and short reads always find a connection. The memory is reserved before the first row is read.
@@ -74,6 +77,7 @@ def answer_page(
         size = 0
         try:
             with context.database.reading() as reader:
+                check_current(reader, session)
                 reply = make(reader)
             size = len(reply)
         finally:

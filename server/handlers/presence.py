@@ -8,7 +8,9 @@ import protocol
 from protocol import ErrorCode, GetUsers, Ping, Refusal, Typing
 from server.handlers.context import Context
 from server.handlers.pages import Page, answer_page
+from server.handlers.sessions import check_current
 from server.handlers.table import handles, handles_for_session
+from server.state.room_directory import RoomState
 from server.state.session import Connection, Session
 from server.writing.delivery import Delivery
 from storage import accounts
@@ -48,12 +50,15 @@ def typing(context: Context, session: Session, request: Typing) -> None:
         raise Refusal(
             ErrorCode.FORBIDDEN, 'typing: expected a login that was granted the feature "typing"'
         )
-    room = context.rooms.visible(request.room_id, session.account_id)
 
-    def tell(_: None, delivery: Delivery) -> None:
+    def look(connection: sqlite3.Connection) -> RoomState:
+        check_current(connection, session)
+        return context.rooms.visible(request.room_id, session.account_id, connection)
+
+    def tell(room: RoomState, delivery: Delivery) -> None:
         hearers = [hearer.account_id for hearer in context.registry.audience(room)]
         delivery.event(
             "typing", hearers, session.account_id, room_id=request.room_id, chatid=session.chatid
         )
 
-    context.writer.run(lambda connection: None, tell)
+    context.writer.run(look, tell)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import secrets
 import sqlite3
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeVar
 
 import protocol
 from protocol import (
@@ -27,14 +27,16 @@ from server.base.logs import printable
 from server.handlers.context import Context
 from server.handlers.pages import Page, answer_page, readable_room
 from server.handlers.room_access import check_room_share
-from server.handlers.sessions import save_marks, wait_for_predecessor
+from server.handlers.sessions import check_current, save_marks, wait_for_predecessors
 from server.handlers.table import handles_for_session
 from server.state.room_directory import RoomState
 from server.state.session import Session
 from server.writing.delivery import Delivery
 from storage import accounts, rooms
+from storage.accounts import Account
 
 log: Final = logging.getLogger("server.rooms")
+T = TypeVar("T")
 
 
 @handles_for_session(CreateRoom)
@@ -47,6 +49,7 @@ def create_room(context: Context, session: Session, request: CreateRoom) -> byte
     members = frozenset({session.account_id, *invited})
 
     def change(connection: sqlite3.Connection) -> frozenset[int]:
+        check_current(connection, session)
         check_room_share(connection, context.settings.max_rooms, session.account_id)
         context.rooms.begin_change(room_id)
         rooms.create_private(
@@ -80,17 +83,17 @@ def _account_ids(reader: sqlite3.Connection, chatids: Iterable[str]) -> list[int
     return list(found.values())
 
 
-def _account_id(connection: sqlite3.Connection, chatid: str, path: str) -> int:
+def _account(connection: sqlite3.Connection, chatid: str, path: str) -> Account:
     account = accounts.find(connection, protocol.fold_chatid(chatid))
     if account is None or account.deleted:
         raise Refusal(ErrorCode.USER_NOT_FOUND, f"{path}: there is no user {chatid!r}")
-    return account.id
+    return account
 
 
 @handles_for_session(GetRooms)
 def get_rooms(context: Context, session: Session, request: GetRooms) -> bytes:
     """Answer every room that exists for the user, with what is unread in it."""
-    wait_for_predecessor(session, context.clock)  # what was read there counts
+    wait_for_predecessors(session, context.clock)  # what was read there counts
     save_marks(context.writer, session)
 
     def make(reader: sqlite3.Connection) -> bytes:
@@ -209,22 +212,24 @@ def leave_room(context: Context, session: Session, request: LeaveRoom) -> bytes:
 @handles_for_session(AddUserToRoom)
 def add_user_to_room(context: Context, session: Session, request: AddUserToRoom) -> bytes:
     """Take somebody into a private room, for its owner."""
-    added = request.user_to_add
+    added: Account
 
-    def change(connection: sqlite3.Connection, state: RoomState) -> set[int]:
+    def change(connection: sqlite3.Connection, state: RoomState) -> set[int] | None:
+        nonlocal added
         _check_owner(session, state)
-        account_id = _account_id(connection, added, "data.user_to_add")
-        rooms.add_member(connection, state.room.pk, account_id)
-        return {*state.members, account_id}
+        added = _account(connection, request.user_to_add, "data.user_to_add")
+        if added.id in state.members:
+            return None
+        rooms.add_member(connection, state.room.pk, added.id)
+        return {*state.members, added.id}
 
     def tell(members: Iterable[int], delivery: Delivery) -> None:
-        delivery.event("user_added", members, room_id=request.room_id, chatid=added)
+        delivery.event("user_added", members, room_id=request.room_id, chatid=added.chatid)
 
-    added = _shown_name(context, session, request.room_id, added, "data.user_to_add")
     _change_room(context, session, request.room_id, change, tell)
     return protocol.build(
         "user_added",
-        {"room_id": request.room_id, "user_added": added},
+        {"room_id": request.room_id, "user_added": added.chatid},
         request_id=request.request_id,
     )
 
@@ -232,32 +237,33 @@ def add_user_to_room(context: Context, session: Session, request: AddUserToRoom)
 @handles_for_session(RemoveUserFromRoom)
 def remove_user_from_room(context: Context, session: Session, request: RemoveUserFromRoom) -> bytes:
     """Take somebody out of a private room, for its owner."""
-    removed = request.user_to_remove
+    removed: Account
 
     def change(connection: sqlite3.Connection, state: RoomState) -> Iterable[int]:
+        nonlocal removed
         _check_owner(session, state)
-        account_id = _account_id(connection, removed, "data.user_to_remove")
-        if account_id == session.account_id:
+        removed = _account(connection, request.user_to_remove, "data.user_to_remove")
+        if removed.id == session.account_id:
             raise Refusal(
                 ErrorCode.FORBIDDEN,
                 "data.user_to_remove: the owner can't be removed, only delete the room "
                 "(delete_room)",
             )
-        if account_id not in state.members:
+        if removed.id not in state.members:
             raise Refusal(
-                ErrorCode.USER_NOT_FOUND, f"data.user_to_remove: {removed!r} is not in this room"
+                ErrorCode.USER_NOT_FOUND,
+                f"data.user_to_remove: {removed.chatid!r} is not in this room",
             )
-        rooms.remove_member(connection, state.room.pk, account_id)
+        rooms.remove_member(connection, state.room.pk, removed.id)
         return state.members
 
     def tell(members: Iterable[int], delivery: Delivery) -> None:
-        delivery.event("user_removed", members, room_id=request.room_id, chatid=removed)
+        delivery.event("user_removed", members, room_id=request.room_id, chatid=removed.chatid)
 
-    removed = _shown_name(context, session, request.room_id, removed, "data.user_to_remove")
     _change_room(context, session, request.room_id, change, tell)
     return protocol.build(
         "user_removed",
-        {"room_id": request.room_id, "user_removed": removed},
+        {"room_id": request.room_id, "user_removed": removed.chatid},
         request_id=request.request_id,
     )
 
@@ -267,8 +273,10 @@ def rename_room(context: Context, session: Session, request: RenameRoom) -> byte
     """Give a private room another name, for its owner; its id stays."""
     name = request.new_room_name
 
-    def change(connection: sqlite3.Connection, state: RoomState) -> Iterable[int]:
+    def change(connection: sqlite3.Connection, state: RoomState) -> Iterable[int] | None:
         _check_owner(session, state)
+        if state.room.name == name:
+            return None
         rooms.rename(connection, state.room.pk, name)
         return state.members
 
@@ -312,31 +320,29 @@ def _check_owner(session: Session, state: RoomState) -> None:
         raise Refusal(ErrorCode.FORBIDDEN, "data.room_id: only the room's owner may do this")
 
 
-def _shown_name(context: Context, session: Session, room_id: str, chatid: str, path: str) -> str:
-    """Return the user's name as registered. Checks the rights first, so that the order of checks
-    holds."""
-    _check_owner(session, context.rooms.visible(room_id, session.account_id))
-    with context.database.reading() as reader:
-        account = accounts.find(reader, protocol.fold_chatid(chatid))
-    if account is None or account.deleted:
-        raise Refusal(ErrorCode.USER_NOT_FOUND, f"{path}: there is no user {chatid!r}")
-    return account.chatid
-
-
 def _change_room(
-    context: Context, session: Session, room_id: str, change: Any, tell: Any = None
+    context: Context,
+    session: Session,
+    room_id: str,
+    change: Callable[[sqlite3.Connection, RoomState], T | None],
+    tell: Callable[[T, Delivery], None] | None = None,
 ) -> None:
     """Change a room that exists for the user, on the writer's thread, and tell of it in the order
-    of all changes."""
+    of all changes. All rights are checked in there (R-ROOM-22), and nowhere earlier.
 
-    def apply(connection: sqlite3.Connection) -> Any:
+    `tell` is called with what `change` returns, but for None: nothing has changed then, so that
+    there is nothing to tell (R-EVT-6).
+    """
+
+    def apply(connection: sqlite3.Connection) -> T | None:
+        check_current(connection, session)
         state = context.rooms.visible(room_id, session.account_id, connection)
         context.rooms.begin_change(room_id)
         return change(connection, state)
 
-    def after(result: Any, delivery: Delivery) -> None:
+    def after(result: T | None, delivery: Delivery) -> None:
         delivery.settle()
-        if tell is not None:
+        if tell is not None and result is not None:
             tell(result, delivery)
 
     context.writer.run(apply, after)

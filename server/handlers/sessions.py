@@ -10,10 +10,11 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
-from protocol import Refusal
+from protocol import ErrorCode, Refusal
 from server.base.deadline import Deadline
 from server.base.limits import Clock
 from server.base.logs import printable
@@ -34,7 +35,20 @@ that waits for the writer."""
 Mark = tuple[Session, int, int]
 """A session, a room's `pk`, and the message up to which the session's user has read it."""
 PREDECESSOR_SECONDS: Final = 5.0
-"""How long a session waits at most for the one whose place it took."""
+"""How long a session waits at most for the user's earlier ones."""
+
+
+class SessionEnd:
+    """Why a session is ended from outside: the `reason` of its `session_ended` (R-EVT-8)."""
+
+    ACCOUNT_DELETED: Final = "account_deleted"
+    PASSWORD_CHANGED: Final = "password_changed"
+
+
+def end_for(delivery: Delivery, session: Session, reason: str) -> None:
+    """End a session from outside, and tell its client why. The writer's thread only."""
+    log.info("ending the session of %s: %s", printable(session.chatid), reason)
+    delivery.end(session, f"ended: {reason}", "session_ended", reason=reason)
 
 
 def end_session(context: Context, session: Session, *, drop_key: bool = False) -> None:
@@ -47,12 +61,13 @@ def end_session(context: Context, session: Session, *, drop_key: bool = False) -
     def change(connection: sqlite3.Connection) -> None:
         write_marks(connection, take_marks([session]))
         if held_place and drop_key:
-            accounts.drop_key(connection, session.account_id)
+            accounts.end_key(connection, session.account_id, session.key_hash)
         elif held_place:
             accounts.touch_key(connection, session.account_id, context.wall_clock.seconds())
 
     def tell(_: None, delivery: Delivery) -> None:
-        if held_place:
+        # (who has come back meanwhile was told of as online, and is)
+        if held_place and context.registry.online(session.account_id) is None:
             delivery.event("user_offline", chatid=session.chatid)
 
     # Before the place is free: the next session finds all of its uploads.
@@ -65,7 +80,7 @@ def end_session(context: Context, session: Session, *, drop_key: bool = False) -
         name = printable(session.chatid)
         log.error("the end of %s's session was not stored: %s", name, error)
     finally:
-        session.has_ended = True
+        context.registry.has_ended(session)
 
 
 def _keep_uploads(context: Context, session: Session) -> None:
@@ -78,14 +93,39 @@ def _keep_uploads(context: Context, session: Session) -> None:
             context.writer.disk_failed(error)
 
 
-def wait_for_predecessor(session: Session, clock: Clock) -> None:
-    """Wait until the session whose place this one took has saved what it has of uploads, or
+def wait_for_predecessors(session: Session, clock: Clock) -> None:
+    """Wait until the user's earlier sessions have saved what they have of uploads and marks, or
     `PREDECESSOR_SECONDS` have passed."""
-    if session.predecessor is not None:
+    if session.predecessors:
         deadline = Deadline(PREDECESSOR_SECONDS, clock)
-        while not session.predecessor.has_ended and not deadline.has_passed:
-            time.sleep(0.005)
-        session.predecessor = None
+        for earlier in session.predecessors:
+            while not earlier.has_ended and not deadline.has_passed:
+                time.sleep(0.005)
+        session.predecessors = ()
+
+
+def check_current(connection: sqlite3.Connection, session: Session) -> None:
+    """Raise `not_logged_in` where the session's account was deleted, or given another password,
+    since its login (R-SESS-16).
+
+    To be asked in the transaction that writes for the session, and in the snapshot that is read
+    for it: what was true before a wait need not be true after it.
+    """
+    if not accounts.is_current(connection, session.account_id, session.credential_version):
+        raise Refusal(
+            ErrorCode.NOT_LOGGED_IN,
+            "your account was deleted or has a new password: this session has ended",
+        )
+
+
+@contextmanager
+def reading_for(context: Context, session: Session) -> Iterator[sqlite3.Connection]:
+    """Give a snapshot in which the session is current, to read for it. What its user may read is
+    to be asked in this snapshot, not before: a free connection may be long in coming (R-ROOM-22).
+    Raises `not_logged_in` and StorageError."""
+    with context.database.reading() as reader:
+        check_current(reader, session)
+        yield reader
 
 
 # How far the user has read

@@ -12,7 +12,7 @@ from server.base.frame_sizes import ranges_named
 from server.base.logs import printable
 from server.handlers.context import Context
 from server.handlers.room_access import check_may_write, room_to_write
-from server.handlers.sessions import save_progress, wait_for_predecessor
+from server.handlers.sessions import check_current, save_progress, wait_for_predecessors
 from server.handlers.table import handles_for_session
 from server.state.room_directory import RoomState
 from server.state.session import Session
@@ -29,7 +29,7 @@ def file_send_init(context: Context, session: Session, request: FileSendInit) ->
     """Open an upload, or take one up again."""
     room = check_may_write(context, session.account_id, request.room_id)
     _check_numbers(request)
-    wait_for_predecessor(session, context.clock)
+    wait_for_predecessors(session, context.clock)
     key = request.transaction_id
     with context.database.reading() as reader:
         stored = None if key is None else uploads.by_transaction(reader, session.account_id, key)
@@ -167,6 +167,7 @@ def _open(
     part = context.files.create(disk_name)
 
     def change(connection: sqlite3.Connection) -> OpenUpload:
+        check_current(connection, session)
         if replaced is not None:
             uploads.close_upload(connection, replaced.id)
         return uploads.open_upload(
@@ -243,7 +244,7 @@ def _open_upload(context: Context, session: Session, room_id: str, file_path: st
 def _open_row(
     context: Context, session: Session, room_id: str, file_path: str
 ) -> OpenUpload | None:
-    wait_for_predecessor(session, context.clock)
+    wait_for_predecessors(session, context.clock)
     with context.database.reading() as reader:
         return uploads.find_open(reader, session.account_id, room_id, file_path)
 
@@ -336,6 +337,7 @@ def _fin_reply(request: FileSendFin, stored: StoredFile) -> bytes:
 
 def _store(context: Context, session: Session, row: OpenUpload, digest: str) -> StoredFile:
     def change(connection: sqlite3.Connection) -> tuple[StoredFile, RoomState, bool]:
+        check_current(connection, session)
         now = context.wall_clock.seconds()
         room, is_new = room_to_write(
             connection, context.rooms, context.settings, session.account_id, row.room_id, now

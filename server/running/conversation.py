@@ -48,7 +48,7 @@ WAITING_BYTES: Final = 512 * 1024
 keeps waiting (256 KiB and a chunk), or whoever has a slow line could not talk until its download
 has ended."""
 LINGER_SECONDS: Final = 1.5
-"""How long a client whose stream can't be read any more has to take the reply that says why."""
+"""How long a client that is not served any more has to take what says why."""
 
 NOT_RATE_LIMITED: Final = frozenset(
     {
@@ -175,7 +175,9 @@ class Conversation:
         """Read nothing more from a client that does not take its answers; the drain closes it if it
         takes none at all."""
         outbox, shutdown = self._connection.outbox, self._context.shutdown
-        while outbox.waiting > WAITING_BYTES and not shutdown.is_over():
+        while (
+            outbox.waiting > WAITING_BYTES and not self._connection.ended and not shutdown.is_over()
+        ):
             if outbox.wait_below(WAITING_BYTES, 1.0):
                 return
 
@@ -282,8 +284,7 @@ class Conversation:
             self._context.shutdown.pause(wait, lambda: self._connection.ended)
 
     def _part(self) -> None:
-        """Let the reply arrive that says why the stream has lost its place, whatever the client
-        still sends."""
+        """Let what the client was told arrive, whatever it still sends: nothing of that is read."""
         connection = self._connection
         connection.flush()
         connection.outbox.wait_below(0, LINGER_SECONDS)
@@ -295,18 +296,22 @@ class Conversation:
         connection.login_deadline = connection.frame_begun_at = None
         try:
             if session is not None:
+                if connection.parting is not None:
+                    session.downloads.cancel_all()
                 # What was confirmed is stored and acknowledged when this returns.
                 end_session(self._context, session)
                 if not connection.ended:
                     self._finish_sending(session.downloads.wait_idle)
                 session.downloads.cancel_all()
+            if connection.parting is not None:
+                self._part()
             if not connection.ended:
                 connection.flush()
                 self._finish_sending(lambda seconds: connection.outbox.wait_below(0, seconds))
         finally:
             connection.hold_reply(0)
             self._context.registry.remove_connection(connection)
-            why = connection.outbox.broken or "closed by the client"
+            why = connection.parting or connection.outbox.broken or "closed by the client"
             connection.outbox.discard()
             connection.stream.shut()
             connection.stream.socket.close()

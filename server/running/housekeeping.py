@@ -11,11 +11,19 @@ import sqlite3
 from typing import Final
 
 from server.base.limits import Clock
-from server.base.logs import printable
 from server.base.wall_clock import WallClock
-from server.handlers.sessions import MARKS_AT_ONCE, Mark, put_marks_back, take_marks, write_marks
+from server.handlers.sessions import (
+    MARKS_AT_ONCE,
+    Mark,
+    SessionEnd,
+    end_for,
+    put_marks_back,
+    take_marks,
+    write_marks,
+)
 from server.state.registry import Registry
 from server.state.room_directory import RoomDirectory
+from server.writing.delivery import Delivery
 from server.writing.journaling import JournalKeeper
 from storage import accounts
 from storage.database import Database
@@ -41,12 +49,14 @@ class Housekeeping:
         self,
         database: Database,
         registry: Registry,
+        delivery: Delivery,
         rooms: RoomDirectory,
         journal: JournalKeeper,
         clock: Clock,
         wall_clock: WallClock,
     ) -> None:
         self._database, self._registry, self._rooms = database, registry, rooms
+        self._delivery = delivery
         self._journal, self._clock, self._wall_clock = journal, clock, wall_clock
         self._marking: list[Mark] = []
         """The marks that the open transaction stores."""
@@ -60,7 +70,7 @@ class Housekeeping:
         if now >= self._looked_at + LOOK_EVERY_SECONDS:
             self._looked_at = now
             if self._database.changed_elsewhere():
-                self._close_changed_accounts()
+                self._end_sessions()
 
     def database_is_busy(self) -> None:
         """Say once that another process keeps the database locked. Called each second of it."""
@@ -100,9 +110,10 @@ class Housekeeping:
         return is_more
 
     def transaction_ended(self, committed: bool) -> None:
-        """Let everybody read rooms from storage again; after a rollback, keep the marks for the
-        next transaction."""
+        """Let everybody read rooms from storage again, and forget who was promised a place; after
+        a rollback, keep the marks for the next transaction."""
         self._rooms.end_changes()
+        self._registry.forget_promises()
         if not committed:
             put_marks_back(self._marking)
         self._marking = []
@@ -124,14 +135,15 @@ class Housekeeping:
             for account_id in self._registry.online_ids():
                 accounts.touch_key(connection, account_id, self._wall_clock.seconds())
 
-    def _close_changed_accounts(self) -> None:
-        """Close the sessions of accounts that were deleted or have a new password."""
+    def _end_sessions(self) -> None:
+        """End the sessions of accounts that were deleted or have a new password."""
         self._rooms.forget_all()
         with self._database.reading() as reader:
             versions = accounts.credential_versions(reader)
         for session in self._registry.sessions():
-            if versions.get(session.account_id) != session.credential_version:
-                name = printable(session.chatid)
-                reason = "its account was deleted or its password changed"
-                log.info("closing the session of %s: %s", name, reason)
-                session.connection.close(reason)
+            version = versions.get(session.account_id)
+            if version is None:
+                end_for(self._delivery, session, SessionEnd.ACCOUNT_DELETED)
+            elif version != session.credential_version:
+                end_for(self._delivery, session, SessionEnd.PASSWORD_CHANGED)
+        self._delivery.flush()

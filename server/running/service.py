@@ -121,13 +121,20 @@ class Service:
         self.budget = MemoryBudget(settings.max_memory)
         self.registry = Registry(settings.max_connections, settings.max_per_address)
         self._rooms = RoomDirectory(self.database)
+        delivery = Delivery(self.registry, self._journal)
         housekeeping = Housekeeping(
-            self.database, self.registry, self._rooms, self._journal, clock, self._wall_clock
+            self.database,
+            self.registry,
+            delivery,
+            self._rooms,
+            self._journal,
+            clock,
+            self._wall_clock,
         )
         self.database.on_busy = housekeeping.database_is_busy
         self.writer = Writer(
             self.database,
-            Delivery(self.registry, self._journal),
+            delivery,
             check_external_changes=housekeeping.check_external_changes,
             periodic_work=housekeeping.periodic_work,
             transaction_ended=housekeeping.transaction_ended,

@@ -29,6 +29,9 @@ DOWNLOAD_AHEAD_BYTES: Final = 256 * 1024
 """A download adds its next chunk when no more than this waits in the outbox."""
 CANCEL_SECONDS: Final = 30.0
 """How long a cancel waits for the running download to stop, where --stall-timeout sets no bound."""
+UNREADABLE: Final = Refusal(
+    ErrorCode.INTERNAL_ERROR, "the server can't read this file; its log says why"
+)
 
 
 @dataclass(eq=False)
@@ -41,6 +44,9 @@ class Download:
     """As the client asked for it."""
     from_sequence: int
     request_id: str | None
+    check: Callable[[], None]
+    """Raises Refusal where its user may read the file no more: asked again when its turn comes,
+    which may be long after the request (R-ROOM-22)."""
     is_cancelled: bool = False
 
 
@@ -170,20 +176,15 @@ class Downloads:
         head = {"room_id": download.room_id, "file_path": download.file_path}
         extra = {} if download.request_id is None else {"request_id": download.request_id}
         try:
+            download.check()
             source = self._files.open_file(file.disk_name)
+        except Refusal as refusal:
+            self._refuse(download, refusal)
+            return
         except StorageError as error:
-            log.error(
-                "the file %s (%s) can't be read: %s",
-                printable(file.stored_as),
-                file.disk_name,
-                error,
-            )
-            message = "the server can't read this file; its log says why"
-            outbox.put(
-                protocol.build_error(
-                    "file_down_req", ErrorCode.INTERNAL_ERROR, message, download.request_id
-                )
-            )
+            name = printable(file.stored_as)
+            log.error("the file %s (%s) can't be read: %s", name, file.disk_name, error)
+            self._refuse(download, UNREADABLE)
             return
         meta = {**head, "file_size": file.file_size, "total_packets": total, "sha256": file.sha256}
         outbox.put(protocol.build("file_down_meta", meta, request_id=download.request_id))
@@ -200,6 +201,13 @@ class Downloads:
                 )
         if not download.is_cancelled:
             outbox.put(protocol.build("file_down_fin", head, request_id=download.request_id))
+
+    def _refuse(self, download: Download, refusal: Refusal) -> None:
+        self._outbox.put(
+            protocol.build_error(
+                "file_down_req", refusal.code, refusal.message, download.request_id
+            )
+        )
 
     def _wait_for_room(self, download: Download) -> bool:
         outbox = self._outbox

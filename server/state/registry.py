@@ -7,7 +7,7 @@ thread.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from server.base.locks import Rank, RankedLock
 from server.state.room_directory import RoomState
@@ -24,6 +24,11 @@ class Registry:
         self._connections: set[Connection] = set()
         self._by_address: Counter[str] = Counter()
         self._sessions: dict[int, Session] = {}
+        self._promised: dict[int, Session] = {}
+        """By account: the newest login in the open transaction."""
+        self._leaving: dict[int, list[Session]] = {}
+        """By account: sessions that have lost or left their place, and still save what they
+        have."""
         self._audiences: dict[int, tuple[RoomState, tuple[Session, ...]]] = {}
         self._listeners: tuple[Session, ...] | None = None
 
@@ -72,38 +77,71 @@ class Registry:
         with self._lock:
             return self._sessions.get(account_id)
 
-    def claim(self, session: Session, displaces: Session | None) -> bool:
-        """Take the account's place; return False where another session than `displaces` holds it.
-        The session is not yet online."""
+    def promise(self, session: Session, may_displace: Callable[[Session], bool]) -> bool:
+        """Promise the account's place to a login that the open transaction stores; False where
+        somebody has it, or was promised it, whom `may_displace` spares. The writer's thread."""
         with self._lock:
-            holder = self._sessions.get(session.account_id)
-            if holder is not None and holder is not displaces:
-                return False
-            self._sessions[session.account_id] = session
-            if holder is not None:
-                holder.is_online = False
-            self._forget_audiences()
+            holder = self._promised.get(session.account_id) or self._sessions.get(
+                session.account_id
+            )
+        if holder is not None and not may_displace(holder):
+            return False
+        with self._lock:
+            self._promised[session.account_id] = session
         return True
 
-    def go_online(self, session: Session) -> bool:
-        """Let the session hear its rooms from now on; return False where it has lost its place
-        meanwhile. The writer's thread calls this."""
+    def forget_promises(self) -> None:
+        """Forget all promises: the transaction has ended, and its logins take their places now, or
+        never. The writer's thread."""
         with self._lock:
-            if self._sessions.get(session.account_id) is not session:
-                return False
+            self._promised.clear()
+
+    def go_online(self, session: Session) -> Session | None:
+        """Give the session its account's place, and let it hear its rooms from now on; return the
+        session whose place that was. The writer's thread.
+
+        Nothing happens where its login was given up meanwhile: `is_online` then stays False.
+        """
+        with self._lock:
+            if session.has_left:
+                return None
+            displaced = self._sessions.get(session.account_id)
+            if displaced is not None:
+                displaced.is_online = False
+                self._leaving.setdefault(session.account_id, []).append(displaced)
+            session.predecessors = tuple(self._leaving.get(session.account_id, ()))
+            self._sessions[session.account_id] = session
             session.is_online = True
             self._forget_audiences()
-        return True
+        return displaced
+
+    def silence(self, session: Session) -> None:
+        """Let it hear nothing more; it keeps its place until its thread has ended."""
+        with self._lock:
+            session.is_online = False
+            self._forget_audiences()
 
     def release(self, session: Session) -> bool:
         """Give the place up, if it is still this session's own; return whether it was."""
         with self._lock:
-            session.is_online = False
+            session.is_online, session.has_left = False, True
             self._forget_audiences()
             if self._sessions.get(session.account_id) is not session:
                 return False
             del self._sessions[session.account_id]
+            self._leaving.setdefault(session.account_id, []).append(session)
         return True
+
+    def has_ended(self, session: Session) -> None:
+        """Note that the session has saved everything: nobody waits for it any more."""
+        with self._lock:
+            session.has_ended = True
+            session.predecessors = ()
+            leaving = self._leaving.get(session.account_id, [])
+            if session in leaving:
+                leaving.remove(session)
+            if not leaving:
+                self._leaving.pop(session.account_id, None)
 
     def sessions(self) -> list[Session]:
         """Return all sessions, as a copy."""

@@ -7,6 +7,7 @@ only the client's own thread touches it.
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass, field
 
 from server.base.limits import MemoryBudget, RateLimit
@@ -44,11 +45,13 @@ class Session:
     each by a single operation on the dictionary."""
     resent: dict[int, int] = field(default_factory=dict)
     """How often a message was sent again after a wrong count, by message."""
-    predecessor: Session | None = None
-    """The session whose place this one took, while its thread may still have to save what it has of
-    uploads."""
+    predecessors: tuple[Session, ...] = ()
+    """The user's earlier sessions whose threads may still have to save what they have, as of the
+    login."""
     has_ended: bool = False
     """Whether its thread has saved everything. Set once, by that thread."""
+    has_left: bool = False
+    """Whether it has left, or its login was given up. Belongs to the registry's lock."""
     is_online: bool = False
     """Whether messages are delivered to it. Belongs to the registry's lock."""
 
@@ -71,6 +74,7 @@ class Connection:
         "login_deadline",
         "name",
         "outbox",
+        "parting",
         "rate",
         "replies",
         "reply_held",
@@ -107,13 +111,23 @@ class Connection:
         """Monotonic time since which the thread waits for the rest of a frame. The watch reads
         it."""
         self.ended = False
-        """Whether the client is to be served no more. Any thread may set it, by `close`."""
+        """Whether the client is to be served no more. Any thread may set it, by `close` or
+        `part`."""
+        self.parting: str | None = None
+        """Why it is closed, where the client is to have first what it was told."""
 
     def close(self, why: str) -> None:
         """End it from any thread: the client's own thread wakes, cleans up and closes the
         socket."""
         self.ended = True
         self.outbox.close(why)
+
+    def part(self, why: str) -> None:
+        """End it from any thread, as `close` does, but let the client have what waits for it: its
+        own thread sends that, for a moment at most."""
+        self.parting = why
+        self.ended = True
+        self.stream.shut(socket.SHUT_RD)
 
     def flush(self) -> None:
         """Send the answers gathered so far. The client's own thread only."""

@@ -32,7 +32,7 @@ class Delivery:
             Outbox, tuple[list[bytes], list[bytes]]
         ] = {}  # frames forwarded, replies
         self._records: dict[tuple[int, int], list[bytes]] = {}
-        self._closing: list[tuple[Connection, str]] = []
+        self._parting: list[tuple[Connection, str]] = []
 
     def reply(self, outbox: Outbox, frame: bytes) -> None:
         """Queue an answer to the client's own request."""
@@ -76,9 +76,14 @@ class Delivery:
             if session.account_id != besides:
                 self.to_session(session, frame)
 
-    def close(self, connection: Connection, why: str) -> None:
-        """Close the connection once what it is told before has been sent."""
-        self._closing.append((connection, why))
+    def end(self, session: Session, why: str, kind: str, **data: str) -> None:
+        """End a session: tell its client by this event, if it asked for events, then close its
+        connection, once that is on its way. `why` is for the log."""
+        self.settle()
+        self._registry.silence(session)
+        if "events" in session.features:
+            self.to_session(session, build_event(kind, **data))
+        self._parting.append((session.connection, why))
 
     def settle(self) -> None:
         """Fix who gets what was said so far. To be called before anybody comes, goes, or a room
@@ -108,9 +113,9 @@ class Delivery:
                 told = b"".join(replies)
                 data = b"".join((told, *forwarded))
                 outbox.put(data, len(data) - len(told))
-        closing, self._closing = self._closing, []
-        for connection, why in closing:
-            connection.close(why)
+        parting, self._parting = self._parting, []
+        for connection, why in parting:
+            connection.part(why)
         records, self._records = self._records, {}
         for (room_pk, day), frames in records.items():
             self._journal.append(room_pk, day, b"".join(frames))

@@ -131,6 +131,51 @@ def test_who_is_added_or_removed_is_told_with_the_members(user: User) -> None:
         assert about_rooms(came, private) == []
 
 
+def test_nobody_is_told_of_a_request_that_changes_nothing(user: User) -> None:
+    owner, member, newcomer = user(), user(features=["events"]), user()
+    private = make_private(owner, member)
+    member.receive_event("room_created", room_id=private)
+    again = owner.ask("add_user_to_room", room_id=private, user_to_add=member.chatid.upper())
+    assert again["data"] == {"room_id": private, "user_added": member.chatid}
+    same = owner.ask("rename_room", room_id=private, new_room_name="Private")
+    assert same["action"] == "room_renamed"
+    owner.ask("add_user_to_room", room_id=private, user_to_add=newcomer.chatid)
+    owner.ask("add_user_to_room", room_id=private, user_to_add=newcomer.chatid)
+    [came] = fence(owner, member)
+    assert about_rooms(came, private) == [
+        {"type": "user_added", "room_id": private, "chatid": newcomer.chatid}
+    ]
+
+
+@pytest.mark.parametrize("by", ["session_key", "take_over"])
+def test_who_is_displaced_is_told_before_the_close(
+    user: User, client_factory: User, by: str
+) -> None:
+    first = user(features=["events"])
+    first.nothing_before_pong()
+    second = client_factory()
+    if by == "session_key":
+        second.login(first.chatid, None, session_key=first.session_key)
+    else:
+        second.login(first.chatid, take_over=True)
+    assert [packet["data"] for packet in first.expect_closed()] == [{"type": "taken_over"}]
+
+
+def test_who_is_displaced_in_the_midst_of_sending_is_told(user: User, client_factory: User) -> None:
+    first = user(features=["events"])
+    first.send_bytes(encode({"action": "ping"}) * 200)
+    client_factory().login(first.chatid, take_over=True)
+    came = first.expect_closed()
+    assert came[-1]["data"] == {"type": "taken_over"}
+
+
+def test_who_is_displaced_without_events_is_told_nothing(user: User, client_factory: User) -> None:
+    first = user(features=["typing"])
+    first.nothing_before_pong()
+    client_factory().login(first.chatid, take_over=True)
+    assert first.expect_closed() == []
+
+
 def test_who_leaves_a_private_room_is_told_as_removed(user: User) -> None:
     owner, leaver = user(features=["events"]), user()
     private = make_private(owner, leaver)

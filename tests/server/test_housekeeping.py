@@ -18,6 +18,7 @@ from server.running.housekeeping import MARKS_EVERY_SECONDS, Housekeeping
 from server.state.registry import Registry
 from server.state.room_directory import RoomDirectory
 from server.state.session import Session
+from server.writing.delivery import Delivery
 from server.writing.journaling import JournalKeeper
 from storage import accounts, rooms
 from storage.database import Database
@@ -56,9 +57,11 @@ class House:
         (folder / "journal").mkdir()
         journal = JournalKeeper(self.database, Journal(folder / "journal"), self.clock)
         self.session = session_of(ann.id)
+        registry = FakeRegistry(self.session)
         self.keeping = Housekeeping(
             self.database,
-            FakeRegistry(self.session),
+            registry,
+            Delivery(registry, journal),
             RoomDirectory(self.database),
             journal,
             self.clock,

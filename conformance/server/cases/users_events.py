@@ -204,6 +204,49 @@ def who_joins_a_room(context: ServerContext) -> None:
 
 
 @case(
+    rules=["R-EVT-6"],
+    level="full",
+    offers=["events", "create_room", "add_user_to_room"],
+    title="nobody is told of a request that changes nothing",
+)
+def nothing_changed(context: ServerContext) -> None:
+    owner, member = context.user(), context.user(features=["events"])
+    newcomer, old = context.user(), context.room_id("team")
+    room = private_room(context, owner, member, name=old)
+    event(context, member, "room_created", room_id=room)
+    reply = owner.ask("add_user_to_room", {"room_id": room, "user_to_add": member.chatid})
+    context.equal(reply.get("action"), "user_added", "the reply for somebody who is a member")
+    if context.offers("rename_room"):
+        reply = owner.ask("rename_room", {"room_id": room, "new_room_name": old})
+        context.equal(reply.get("action"), "room_renamed", "the reply for the name that it has")
+    owner.ask("add_user_to_room", {"room_id": room, "user_to_add": newcomer.chatid})
+    event(context, member, "user_added", room_id=room, chatid=newcomer.chatid)
+    told = in_room(events_of(member), room)
+    context.check(
+        not told, "no event about what was so before", f"this came: {shown(told)}", "R-EVT-6"
+    )
+
+
+@case(
+    rules=["R-EVT-7"],
+    level="full",
+    offers=["events", "session_key"],
+    title="a session whose place is taken is told, and then closed",
+)
+def taken_over(context: ServerContext) -> None:
+    first = context.guest(context.account())
+    with context.given("a user who asked for events"):
+        first.login(features=["events"])
+        context.check(first.is_on, "`login_success`", "the login failed")
+    second = context.guest(first.account)
+    with context.given("a login with the session's key"):
+        second.login(session_key=first.session_key)
+        context.check(second.is_on, "`login_success`", "the login failed")
+    event(context, first, "taken_over")
+    first.wire.wait_closed()
+
+
+@case(
     rules=["R-EVT-4", "R-EVT-3"],
     level="full",
     offers=["events", "typing"],

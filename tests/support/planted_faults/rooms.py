@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from support.planted_faults.plant import plant
@@ -112,6 +112,34 @@ class EventsForAll(ReferenceServer):
 
     def hears_events(self, connection: Connection) -> bool:
         return True
+
+
+@plant("R-EVT-6")
+class TellsAgain(ReferenceServer):
+    """Who is a member already is added once more, and everybody told."""
+
+    def do_add_user_to_room(self, connection: Connection, data: Packet) -> None:
+        room, added = self.owned(connection, data), self.account_of(data["user_to_add"])
+        room.members.discard(added.name)
+        super().do_add_user_to_room(connection, data)
+
+
+@plant("R-EVT-7")
+class TakesOverInSilence(ReferenceServer):
+    """Who is displaced hears nothing of it."""
+
+    def tell_of_take_over(self, account: Account) -> None:
+        pass
+
+
+@plant("R-ROOM-22")
+class DownloadsWhatIsLost(ReferenceServer):
+    """A download that waited is not checked again."""
+
+    def if_still_there(
+        self, account: Account, room: Room, request_id: str | None, packets: Iterator[Packet]
+    ) -> Iterator[Packet]:
+        return packets
 
 
 @plant("R-EVT-4")

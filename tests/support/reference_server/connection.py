@@ -81,13 +81,17 @@ class Connection:
     def say_last(self) -> None:
         """What waits is still written, then nothing: reads on for a moment, so that it arrives
         (R-FRAME-5)."""
-        with self.wake:
-            self.last_word = True
-            self.wake.notify_all()
+        self.finish()
         deadline = time.monotonic() + 2
         while time.monotonic() < deadline:
             self.receive(65_536, deadline)
         raise Gone
+
+    def finish(self) -> None:
+        """What waits is still written, then nothing."""
+        with self.wake:
+            self.last_word = True
+            self.wake.notify_all()
 
     # ---- writing
 

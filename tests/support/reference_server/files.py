@@ -299,9 +299,31 @@ class Files(State):
         with connection.wake:
             if len(connection.downloads) > 16:
                 raise Refusal("too_many_pending", "16 downloads wait already")
-            packets = self.download(room.room_id, stored, total, begin, connection.request_id)
+            packets = self.if_still_there(
+                self.me(connection),
+                room,
+                connection.request_id,
+                self.download(room.room_id, stored, total, begin, connection.request_id),
+            )
             connection.downloads.append(((room.room_id, stored.name), packets))
             connection.wake.notify_all()
+
+    def if_still_there(
+        self, account: Account, room: Room, request_id: str | None, packets: Iterator[Packet]
+    ) -> Iterator[Packet]:
+        """The packets of a download, or its refusal where the room is lost when its turn comes
+        (R-ROOM-22)."""
+        if self.may_read(account, room):
+            yield from packets
+            return
+        yield {
+            "action": "error",
+            "original_action": "file_down_req",
+            "status": "error",
+            "message": "there is no such room for you",
+            "code": "room_not_found",
+            **({} if request_id is None else {"request_id": request_id}),
+        }
 
     def chunk_size_of_downloads(self) -> int:
         return 65_536

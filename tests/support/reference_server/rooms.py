@@ -143,10 +143,11 @@ class Rooms(State):
 
     def do_rename_room(self, connection: Connection, data: Packet) -> None:
         room = self.owned(connection, data)
-        room.name = data["new_room_name"]
+        is_new, room.name = room.name != data["new_room_name"], data["new_room_name"]
         answer = {"room_id": room.room_id, "new_room_name": room.name}
         self.reply(connection, "room_renamed", "Room renamed.", answer)
-        self.tell(self.in_room(room), "room_renamed", room_id=room.room_id, name=room.name)
+        if is_new:
+            self.tell(self.in_room(room), "room_renamed", room_id=room.room_id, name=room.name)
 
     def do_delete_room(self, connection: Connection, data: Packet) -> None:
         room = self.owned(connection, data)

@@ -102,12 +102,16 @@ class Sessions(State):
     ) -> None:
         other = account.connection
         if other is not None:
+            self.tell_of_take_over(account)
             self.end_session(other)
-            other.close()
+            other.finish()
         account.connection, connection.account = connection, account
         connection.login_deadline = math.inf
         connection.features = [word for word in ("events", "typing") if word in (features or [])]
         self.tell(self.all_but(account), "user_online", chatid=account.name)
+
+    def tell_of_take_over(self, account: Account) -> None:
+        self.tell([account], "taken_over")
 
     def end_session(self, connection: Connection) -> None:
         account = connection.account

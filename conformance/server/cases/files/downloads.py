@@ -7,10 +7,7 @@ import hashlib
 
 from conformance.packets import shown
 from conformance.server.cases.files.steps import big_file, narrow_reader, same_bytes
-from conformance.server.cases.steps import (
-    download,
-    uploaded,
-)
+from conformance.server.cases.steps import download, in_room, private_room, uploaded
 from conformance.server.context import ServerContext
 from conformance.server.registry import case
 
@@ -114,6 +111,38 @@ def waiting_downloads(context: ServerContext) -> None:
         "`error` for the 18th download",
     )
     context.refused(reply, "too_many_pending", original="file_down_req")
+
+
+@case(
+    rules=["R-ROOM-22"],
+    level="full",
+    offers=["create_room", "remove_user_from_room"],
+    title="a download that waited its turn is refused to who was taken out of the room meanwhile",
+)
+def waiting_download_of_a_lost_room(context: ServerContext) -> None:
+    owner, reader = context.user(), narrow_reader(context)
+    everybodys, private = context.room_id(), private_room(context, owner, reader)
+    big_file(context, owner, everybodys)
+    uploaded(context, owner, private, "private.bin", context.random.randbytes(1000))
+    reader.wire.send_together(
+        [
+            reader.packet("file_down_req", {"room_id": everybodys, "file_path": "big.bin"}),
+            reader.packet("file_down_req", {"room_id": private, "file_path": "private.bin"}),
+        ]
+    )
+    with context.given("the first chunk of a long download"):
+        reader.wire.receive_where(
+            lambda packet: packet.get("action") == "file_down_data", "`file_down_data`"
+        )
+    owner.ask("remove_user_from_room", {"room_id": private, "user_to_remove": reader.chatid})
+    reply = reader.wire.receive_where(
+        lambda packet: (
+            packet.get("action") == "error"
+            or (bool(in_room([packet], private)) and packet.get("action") == "file_down_meta")
+        ),
+        "`error` for the download that waited",
+    )
+    context.refused(reply, "room_not_found", original="file_down_req")
 
 
 @case(
