@@ -8,8 +8,7 @@ that has a connection may call it; what changes something takes the connection o
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from storage.errors import NameTaken
@@ -67,7 +66,7 @@ def _account(row: tuple[int, str, str, str, int, int]) -> Account:
 
 
 def find(connection: sqlite3.Connection, folded: str) -> Account | None:
-    """The account with this folded name, a deleted one too."""
+    """Return the account with this folded name, a deleted one too."""
     row = connection.execute(
         f"SELECT {_COLUMNS} FROM accounts a WHERE a.folded = ?", (folded,)
     ).fetchone()
@@ -91,7 +90,7 @@ def active_ids(connection: sqlite3.Connection, folded: Iterable[str]) -> dict[st
 
 
 def by_id(connection: sqlite3.Connection, account_id: int) -> Account | None:
-    """The account with this id, a deleted one too."""
+    """Return the account with this id, a deleted one too."""
     row = connection.execute(
         f"SELECT {_COLUMNS} FROM accounts a WHERE a.id = ?", (account_id,)
     ).fetchone()
@@ -101,7 +100,7 @@ def by_id(connection: sqlite3.Connection, account_id: int) -> Account | None:
 def create(
     connection: sqlite3.Connection, chatid: str, folded: str, password_hash: str, now: int
 ) -> Account:
-    """A new account. Raises NameTaken where the name is in use, or was by an account that is
+    """Store a new account. Raises NameTaken where the name is in use, or was by an account that is
     deleted."""
     try:
         cursor = connection.execute(
@@ -117,20 +116,22 @@ def create(
 
 
 def set_password(connection: sqlite3.Connection, account_id: int, password_hash: str) -> None:
-    """A new password: sessions that logged in with the old one are to end, and the session key is
-    gone."""
+    """Give the account a new password, and drop its session key: sessions that logged in with the
+    old one are to end."""
     connection.execute(
-        "UPDATE accounts SET password_hash = ?, credential_version = credential_version + 1 WHERE id = ?",
+        "UPDATE accounts SET password_hash = ?, credential_version = credential_version + 1 "
+        "WHERE id = ?",
         (password_hash, account_id),
     )
     drop_key(connection, account_id)
 
 
 def mark_deleted(connection: sqlite3.Connection, account_id: int, now: int) -> None:
-    """The account is deleted, its name reserved, its session key gone. Deleting it again changes
-    nothing."""
+    """Delete the account: its name stays reserved, its session key is gone. Deleting it again
+    changes nothing."""
     connection.execute(
-        "UPDATE accounts SET deleted_at = ?, credential_version = credential_version + 1 WHERE id = ? AND deleted_at IS NULL",
+        "UPDATE accounts SET deleted_at = ?, credential_version = credential_version + 1 "
+        "WHERE id = ? AND deleted_at IS NULL",
         (now, account_id),
     )
     drop_key(connection, account_id)
@@ -140,7 +141,8 @@ def page(connection: sqlite3.Connection, after: str | None, limit: int) -> Itera
     """Yield up to `limit` accounts that are not deleted, sorted by the code points of `chatid`,
     beginning behind `after`; read as they are taken: keep the connection until the end."""
     rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM accounts a WHERE a.deleted_at IS NULL AND a.chatid > ? ORDER BY a.chatid LIMIT ?",
+        f"SELECT {_COLUMNS} FROM accounts a WHERE a.deleted_at IS NULL AND a.chatid > ? ORDER "
+        "BY a.chatid LIMIT ?",
         (after or "", limit),
     )
     for row in rows:
@@ -148,15 +150,15 @@ def page(connection: sqlite3.Connection, after: str | None, limit: int) -> Itera
 
 
 def count(connection: sqlite3.Connection) -> int:
-    """How many accounts are not deleted."""
+    """Return how many accounts are not deleted."""
     return int(
         connection.execute("SELECT COUNT(*) FROM accounts WHERE deleted_at IS NULL").fetchone()[0]
     )
 
 
 def credential_versions(connection: sqlite3.Connection) -> dict[int, int]:
-    """Of every account that is not deleted, by its id: what a session compares its own with, to
-    know that it must end."""
+    """Return the credential version of every account that is not deleted, by its id: what a session
+    compares its own with, to know that it must end."""
     return dict(
         connection.execute(
             "SELECT id, credential_version FROM accounts WHERE deleted_at IS NULL"
@@ -174,19 +176,21 @@ def is_current(connection: sqlite3.Connection, account_id: int, credential_versi
 
 
 def store_key(connection: sqlite3.Connection, account_id: int, key_hash: bytes, now: int) -> None:
-    """The account's session key, as a hash; the one before is gone."""
+    """Store the account's session key, as a hash; the one before is gone."""
     connection.execute(
         """INSERT INTO session_keys(account_id, key_hash, last_used) VALUES (?, ?, ?)
-           ON CONFLICT (account_id) DO UPDATE SET key_hash = excluded.key_hash, last_used = excluded.last_used""",
+           ON CONFLICT (account_id)
+           DO UPDATE SET key_hash = excluded.key_hash, last_used = excluded.last_used""",
         (account_id, key_hash, now),
     )
 
 
 def find_key(connection: sqlite3.Connection, key_hash: bytes) -> tuple[Account, int] | None:
-    """The account, if not deleted, whose session key has this hash, and when that was last used.
-    What is too old, the caller says."""
+    """Return the account, if not deleted, whose session key has this hash, and when the key was
+    last used. The caller decides what is too old."""
     row = connection.execute(
-        f"""SELECT {_COLUMNS}, k.last_used FROM session_keys k JOIN accounts a ON a.id = k.account_id
+        f"""SELECT {_COLUMNS}, k.last_used
+            FROM session_keys k JOIN accounts a ON a.id = k.account_id
             WHERE k.key_hash = ? AND a.deleted_at IS NULL""",
         (key_hash,),
     ).fetchone()
@@ -194,7 +198,7 @@ def find_key(connection: sqlite3.Connection, key_hash: bytes) -> tuple[Account, 
 
 
 def touch_key(connection: sqlite3.Connection, account_id: int, now: int) -> None:
-    """The account's session key was used now. Without a key nothing happens."""
+    """Note that the account's session key was used now. Without a key nothing happens."""
     connection.execute(
         "UPDATE session_keys SET last_used = ? WHERE account_id = ?", (now, account_id)
     )
@@ -217,5 +221,5 @@ def end_key(connection: sqlite3.Connection, account_id: int, key_hash: bytes) ->
 
 
 def drop_key(connection: sqlite3.Connection, account_id: int) -> None:
-    """The account has no session key any more."""
+    """Delete the account's session key, if it has one."""
     connection.execute("DELETE FROM session_keys WHERE account_id = ?", (account_id,))

@@ -69,8 +69,8 @@ _CODE_OF_TEXT = (
 
 
 def _code(error: sqlite3.Error) -> int:
-    """SQLite's extended result code of `error`; 0 where Python kept none and the text tells
-    none."""
+    """Return the extended SQLite result code of `error`; 0 where Python kept none and the text
+    tells none."""
     code = getattr(error, "sqlite_errorcode", None)
     if code is not None:
         return int(code)
@@ -83,8 +83,9 @@ class Database:
     write.
 
     `readers` connections serve `reading()`. `on_busy` is called, on the waiting thread, when a
-    transaction has waited a second for another process, and again each second. Raises FolderUnusable, with the file untouched, where
-    it is somebody else's, damaged beyond opening, or made by a newer version.
+    transaction has waited a second for another process, and again each second. Raises
+    FolderUnusable, with the file untouched, where it is somebody else's, damaged beyond opening, or
+    made by a newer version.
     """
 
     def __init__(
@@ -121,11 +122,11 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """One change, all or nothing: leaving the block normally means that it survives a power
-        cut.
+        """Make one change, all or nothing: leaving the block normally means that it survives a
+        power cut.
 
         Blocks until other transactions are through (30 s in this process, 5 s for other processes,
-        then StorageError). Any exception out of the block rolls back; sqlite3's come out as
+        then StorageError). Any exception out of the block rolls back; those of sqlite3 come out as
         StorageFull, StorageFailed or StorageError.
         """
         with self._holding_writer() as connection, self._translated():
@@ -145,8 +146,8 @@ class Database:
 
     @contextmanager
     def savepoint(self, connection: sqlite3.Connection) -> Iterator[None]:
-        """Inside a transaction, a part of it that can fail alone: an exception undoes only what the
-        block did, and goes on up.
+        """Make a part of a transaction that can fail alone: an exception undoes only what the block
+        did, and goes on up.
 
         Some failures (a full disk, say) make SQLite roll the whole transaction back. Then every
         further savepoint and the commit raise that same error, so that nothing of the batch is
@@ -168,7 +169,7 @@ class Database:
                 raise
 
     def changed_elsewhere(self) -> bool:
-        """Whether another process has committed a change since this was last asked, or since
+        """Return whether another process has committed a change since the last call, or since
         opening."""
         with self._holding_writer(), self._translated():
             before, self._data_version = self._data_version, self._read_data_version()
@@ -195,7 +196,7 @@ class Database:
             return not was_busy and in_log == moved
 
     def wal_bytes(self) -> int:
-        """Size of the write-ahead log in bytes; 0 where there is none."""
+        """Return the size of the write-ahead log in bytes; 0 where there is none."""
         try:
             return os.stat(f"{self.path}-wal").st_size
         except FileNotFoundError:
@@ -205,11 +206,11 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection that can't write, on which all selects see one and the same state of the
-        database.
+        """Lend a connection that can't write, on which all selects see one and the same state of
+        the database.
 
-        Waits at most 10 s for one to be free, then StorageError. Keep the block short: the log
-        can't shrink meanwhile.
+        Waits at most 10 s for one to be free, then raises StorageError. Keep the block short: the
+        log can't shrink meanwhile.
         """
         try:
             connection = self._readers.get(timeout=READER_WAIT_SECONDS)
@@ -247,7 +248,7 @@ class Database:
 
     @contextmanager
     def _holding_writer(self) -> Iterator[sqlite3.Connection]:
-        """The writing connection, for one thread at a time."""
+        """Lend the writing connection, to one thread at a time."""
         me = threading.get_ident()
         if self._owner == me:
             raise RuntimeError(
@@ -267,8 +268,8 @@ class Database:
             self._lock.release()
 
     def _refuse_if_lost(self, connection: sqlite3.Connection) -> None:
-        """Without this a statement after SQLite's own rollback would run, and commit, outside of
-        any transaction."""
+        """Raise where SQLite has rolled the transaction back by itself: a further statement would
+        run, and commit, outside of any transaction."""
         if not connection.in_transaction:
             raise self._lost or StorageError(
                 "there is no transaction: SQLite rolled it back, or none was begun"
@@ -288,14 +289,15 @@ class Database:
             return StorageFull(f"no room left for the database {self.path}: {error}")
         if primary in _BUSY:
             return StorageError(
-                f"the database {self.path} was kept busy by another process for over {BUSY_SECONDS:g} s: {error}"
+                f"the database {self.path} was kept busy by another process for over "
+                f"{BUSY_SECONDS:g} s: {error}"
             )
         if primary in _FAILED and code != _IOERR_NOMEM:
             return StorageFailed(f"the database {self.path} failed: {error}")
         return StorageError(f"the database {self.path} refused: {error}")
 
     def _is_short_of_room(self) -> bool:
-        """Whether a write as far out as the log's next one meets a full disk, a quota or a
+        """Return whether a write as far out as the log's next one meets a full disk, a quota or a
         file-size limit: tried on a file of its own."""
         probe = self.path.with_name(f"{self.path.name}-probe")
         try:
@@ -373,7 +375,8 @@ class Database:
             return
         if header.application_id is None:
             raise FolderUnusable(
-                f"{self.path} is not a chat database, nor any SQLite database; use --data with another folder"
+                f"{self.path} is not a chat database, nor any SQLite database; use --data "
+                "with another folder"
             )
         if header.application_id != schema.APPLICATION_ID:
             raise FolderUnusable(
@@ -384,12 +387,13 @@ class Database:
             version = self._version_with_log()
         if version > len(schema.MIGRATIONS):
             raise FolderUnusable(
-                f"the database {self.path} has version {version}, made by a newer server; this one knows up to {len(schema.MIGRATIONS)}"
+                f"the database {self.path} has version {version}, made by a newer server; "
+                f"this one knows up to {len(schema.MIGRATIONS)}"
             )
 
     def _version_with_log(self) -> int:
-        """user_version as the write-ahead log has it. Opened read-only, since a last close would
-        move the log into the file."""
+        """Return user_version as the write-ahead log has it. Opened read-only, since a last close
+        would move the log into the file."""
         try:
             connection = sqlite3.connect(
                 f"{self.path.resolve().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS
@@ -437,7 +441,8 @@ class Database:
                 time.sleep(0.02)
         if mode != "wal":
             raise FolderUnusable(
-                f"the file system of {self.path} can't do SQLite's write-ahead log; use --data with a local folder"
+                f"the file system of {self.path} can't do SQLite's write-ahead log; use "
+                "--data with a local folder"
             )
 
     def _close_all(self, deadline: float) -> None:

@@ -4,10 +4,10 @@ Owns no state. Any thread may use it.
 
     StorageError              this change was not stored; the server may go on
         StorageFull           there is no room; it may work again when there is
-        StorageFailed         the disk failed; what it holds can't be trusted until a restart has looked at it
+        StorageFailed         the disk failed; a restart must look at what it holds
         FileMissing           a flat file that should be there is gone
         NameTaken             the name, id or key is in use
-        FolderUnusable        the data folder can't be used; the text is one line for the person at the keyboard
+        FolderUnusable        the data folder can't be used; the text is one line for the user
             FolderInUse       another server has it
 """
 
@@ -86,13 +86,13 @@ _WINDOWS_BROKEN = frozenset({19, 21, 23, 29, 30, 31, 55, 433, 483, 1117, 1167, 1
 
 
 def means_no_room(error: OSError) -> bool:
-    """Whether the error says that disk, quota or file-size limit is used up."""
+    """Return whether the error says that disk, quota or file-size limit is used up."""
     return error.errno in _NO_ROOM or getattr(error, "winerror", None) in _WINDOWS_NO_ROOM
 
 
 def from_os_error(error: OSError, doing: str) -> StorageError:
-    """The storage error that stands for `error`; `doing` says what was attempted, as in "writing an
-    upload"."""
+    """Return the storage error that stands for `error`; `doing` says what was attempted, as in
+    "writing an upload"."""
     reason = error.strerror or str(error)
     if means_no_room(error):
         return StorageFull(f"{doing}: no room left ({reason})")

@@ -36,8 +36,8 @@ class DataFolder:
         self._lock_descriptor: int | None = None
 
     def prepare(self) -> None:
-        """The folder is there, ours, private (folders 0700, files 0600) and complete; else
-        FolderUnusable, and nothing is changed."""
+        """Make the folder where there is none; make sure that it is ours, private (folders 0700,
+        files 0600) and complete. Raises FolderUnusable, and changes nothing, where it can't be."""
         try:
             self._refuse_network()
             is_new = not os.path.lexists(self.path)
@@ -87,7 +87,8 @@ class DataFolder:
         kind = portable.network_file_system(self.path)
         if kind is not None:
             raise self._unusable(
-                f"lies on a network file system ({kind}), where WAL isn't safe: use --data with a local folder"
+                f"lies on a network file system ({kind}), where WAL isn't safe: use --data "
+                "with a local folder"
             )
 
     def _refuse_unsuitable(self) -> None:
@@ -109,12 +110,13 @@ class DataFolder:
             )
         if self._holds_our_data() and portable.others_may_look_in(status):
             raise self._unusable(
-                f"can be read by other accounts of this machine: chmod 700 {shlex.quote(_shown(self.path))}"
+                "can be read by other accounts of this machine: chmod 700 "
+                f"{shlex.quote(_shown(self.path))}"
             )
 
     def _holds_our_data(self) -> bool:
-        """False where the folder is empty. Raises FolderUnusable where it is somebody else's, or
-        ours with the database missing."""
+        """Return False where the folder is empty. Raises FolderUnusable where it is somebody
+        else's, or ours with the database missing."""
         names = set(os.listdir(self.path)) - _CLUTTER
         header = read_header(self.database_path)
         if header is not None:
@@ -126,13 +128,15 @@ class DataFolder:
         foreign = sorted(names - {_LOCK, _UPLOADS, _JOURNAL, *_DATABASE_FILES})
         if foreign:
             raise self._unusable(
-                f"holds other files ({_shown(foreign[0])}, …) and no chat.db; use --data with an empty folder"
+                f"holds other files ({_shown(foreign[0])}, …) and no chat.db; use --data with "
+                "an empty folder"
             )
         for name in sorted(names & {_UPLOADS, _JOURNAL}):
             # Files without the database that knows them would be taken for orphans and removed.
             if os.listdir(self.path / name):
                 raise self._unusable(
-                    f"holds {name} but no chat.db that knows them: put it back, or use --data with an empty folder"
+                    f"holds {name} but no chat.db that knows them: put it back, or use --data "
+                    "with an empty folder"
                 )
         return bool(names)
 
@@ -144,7 +148,8 @@ class DataFolder:
         pid = os.read(descriptor, 32).strip()
         who = f" (process {int(pid)})" if pid.isdigit() else ""
         return FolderInUse(
-            f"data folder {_shown(self.path)} is in use by another server{who}; stop that one, or use --data with another folder"
+            f"data folder {_shown(self.path)} is in use by another server{who}; stop that "
+            "one, or use --data with another folder"
         )
 
     # -- making ------------------------------------------------------------------------------------
@@ -158,7 +163,8 @@ class DataFolder:
             if is_new:
                 os.rmdir(self.path)
             raise self._unusable(
-                "can't be kept from other accounts: its file system has no access rights; use --data with another folder"
+                "can't be kept from other accounts: its file system has no access rights; "
+                "use --data with another folder"
             )
         for folder in (self.uploads_path, self.journal_path):
             with suppress(FileExistsError):
@@ -173,5 +179,5 @@ class DataFolder:
 
 
 def _shown(path: str | Path) -> str:
-    """The path fit for a terminal: what isn't printable stands as an escape."""
+    """Return the path fit for a terminal: what isn't printable stands as an escape."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(path))

@@ -1,7 +1,7 @@
 """The flat-file journal: per room and day the very frames that its members received, as on the
 wire.
 
-    journal/room-000001/2026-11-23.frames      (4-byte big-endian length, then that many bytes), again and again
+    journal/room-000001/2026-11-23.frames     frames: 4-byte big-endian length, then that many bytes
 
 Owns the folder `journal`. The database is the truth, this is a copy to replay, grep and show; so
 nothing here syncs, and no failure here is fatal. Never looks into a payload. One thread at a time
@@ -54,7 +54,7 @@ class Journal:
         self._open: OrderedDict[Path, _OpenFile] = OrderedDict()  # least recently used first
 
     def path(self, room_pk: int, day: str) -> Path:
-        """Where the frames of a room and day ("2026-11-23", UTC) lie."""
+        """Return where the frames of a room and day ("2026-11-23", UTC) lie."""
         if not _DAY.fullmatch(day):
             raise ValueError(f"a day is YYYY-MM-DD, not {day!r}")
         return self._folder / f"room-{room_pk:06d}" / f"{day}{_SUFFIX}"
@@ -103,15 +103,15 @@ class Journal:
         return sorted(found)
 
     def read(self, path: Path) -> Iterator[bytes]:
-        """The payloads of a journal file in order, up to the first one that isn't whole."""
+        """Yield the payloads of a journal file in order, up to the first one that isn't whole."""
         with _translated(f"reading the journal {path.name}"), _opened_to_read(path) as file:
             for start, length in _frames(file):
                 file.seek(start + _PREFIX_BYTES)
                 yield file.read(length)
 
     def tail(self, room_pk: int, day: str, limit_bytes: int) -> list[bytes]:
-        """The last payloads of a room's day, oldest first: as many as fit into `limit_bytes`, but
-        at least one if there is any."""
+        """Return the last payloads of a room's day, oldest first: as many as fit into
+        `limit_bytes`, but at least one if there is any."""
         path = self.path(room_pk, day)
         if not path.exists():
             return []
@@ -136,7 +136,7 @@ class Journal:
             os.close(file.descriptor)
 
     def _opened(self, path: Path) -> _OpenFile:
-        """The file, open for appending; the one unused the longest is closed for it."""
+        """Return the file, open for appending; the one unused the longest is closed for it."""
         file = self._open.get(path)
         if file is not None:
             self._open.move_to_end(path)
@@ -170,8 +170,8 @@ def _opened_to_read(path: Path) -> Iterator[BinaryIO]:
 
 
 def _frames(file: BinaryIO) -> Iterator[tuple[int, int]]:
-    """(where it starts, length of its payload) of each whole frame from the file's start on; ends
-    at the first that isn't."""
+    """Yield (where it starts, length of its payload) of each whole frame from the file's start on;
+    end at the first that isn't whole."""
     size = os.fstat(file.fileno()).st_size
     start = 0
     while start + _PREFIX_BYTES < size:
@@ -184,8 +184,8 @@ def _frames(file: BinaryIO) -> Iterator[tuple[int, int]]:
 
 
 def _cut_to_whole_frames(path: Path) -> bool:
-    """Whether the file had to be cut: behind its last whole frame, or before a frame that a power
-    cut left as zeros."""
+    """Cut the file behind its last whole frame, or before a frame that a power cut left as zeros;
+    return whether that was needed."""
     try:
         with open(portable.open_own(path, os.O_RDWR), "r+b") as file:
             whole = 0

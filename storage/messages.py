@@ -43,11 +43,15 @@ class Message:
 
 # The name by a subselect, not a join: a join lets SQLite choose to walk the accounts once somebody
 # has run ANALYZE.
-_SELECT = """SELECT m.id, m.room_pk, m.sender_id, (SELECT chatid FROM accounts WHERE id = m.sender_id), m.content, m.sent_at
+_SELECT = """SELECT m.id, m.room_pk, m.sender_id,
+    (SELECT chatid FROM accounts WHERE id = m.sender_id), m.content, m.sent_at
     FROM messages m"""
 
-_INSERT = """INSERT INTO messages(room_pk, room_number, sender_id, content, sent_at, clock_high, transaction_id)
-    VALUES (?, 1 + COALESCE((SELECT room_number FROM messages WHERE room_pk = ? ORDER BY id DESC LIMIT 1), 0), ?, ?, ?, ?, ?)"""
+_INSERT = """INSERT INTO messages(
+    room_pk, room_number, sender_id, content, sent_at, clock_high, transaction_id)
+    VALUES (?, 1 + COALESCE(
+        (SELECT room_number FROM messages WHERE room_pk = ? ORDER BY id DESC LIMIT 1), 0),
+    ?, ?, ?, ?, ?)"""
 
 
 def insert(
@@ -83,7 +87,7 @@ def share_bytes(content: str) -> int:
 def by_transaction(
     connection: sqlite3.Connection, sender_id: int, transaction_id: str
 ) -> Message | None:
-    """The message that this account stored under its key, if it did."""
+    """Return the message that this account stored under its key, if it did."""
     row = connection.execute(
         f"{_SELECT} WHERE m.sender_id = ? AND m.transaction_id = ?", (sender_id, transaction_id)
     ).fetchone()
@@ -91,7 +95,7 @@ def by_transaction(
 
 
 def get(connection: sqlite3.Connection, message_id: int) -> Message | None:
-    """The message with this id."""
+    """Return the message with this id, or None."""
     row = connection.execute(f"{_SELECT} WHERE m.id = ?", (message_id,)).fetchone()
     return Message(*row) if row else None
 
@@ -127,8 +131,8 @@ def _page_query(
     backwards: bool,
     limit: int,
 ) -> tuple[str, list[int]]:
-    """The SQL and its values. Every form walks a range of `messages_by_room`, in the order of ids
-    or against it."""
+    """Return the SQL and its values. Every form walks a range of `messages_by_room`, in the order
+    of ids or against it."""
     conditions, values = ["m.room_pk = ?"], [room_pk]
     if from_time is not None:
         lower = _BEFORE_TIME
@@ -149,15 +153,14 @@ def _page_query(
         conditions.append("m.id < ?")
         values.append(before_id)
     values.append(limit)
-    return (
-        f"{_SELECT} WHERE {' AND '.join(conditions)} ORDER BY m.id {'DESC' if backwards else 'ASC'} LIMIT ?",
-        values,
-    )
+    where, order = " AND ".join(conditions), "DESC" if backwards else "ASC"
+    return f"{_SELECT} WHERE {where} ORDER BY m.id {order} LIMIT ?", values
 
 
 # The id below the first one of the room that can be of this time or later; NULL, which no id is
 # above, where there is none.
-_BEFORE_TIME = "(SELECT id - 1 FROM messages WHERE room_pk = ? AND clock_high >= ? ORDER BY clock_high, id LIMIT 1)"
+_BEFORE_TIME = """(SELECT id - 1 FROM messages WHERE room_pk = ? AND clock_high >= ?
+    ORDER BY clock_high, id LIMIT 1)"""
 _SECOND = f"{_SELECT} WHERE m.room_pk = ? AND m.sent_at = ? AND m.id > ? ORDER BY m.id LIMIT ?"
 
 
@@ -188,14 +191,14 @@ def place(connection: sqlite3.Connection, message_id: int) -> Place | None:
 
 
 def since(connection: sqlite3.Connection, message_id: int) -> Iterator[Message]:
-    """Every message of the server with an id above this one, in order, read as they are taken: keep
-    the connection until the end."""
+    """Yield every message of the server with an id above this one, in order, read as they are
+    taken: keep the connection until the end."""
     for row in connection.execute(f"{_SELECT} WHERE m.id > ? ORDER BY m.id", (message_id,)):
         yield Message(*row)
 
 
 def clock_high(connection: sqlite3.Connection) -> int:
-    """The highest `sent_at` of the whole server; 0 where nothing was ever sent."""
+    """Return the highest `sent_at` of the whole server; 0 where nothing was ever sent."""
     row = connection.execute("SELECT clock_high FROM messages ORDER BY id DESC LIMIT 1").fetchone()
     return int(row[0]) if row else 0
 

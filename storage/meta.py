@@ -13,15 +13,16 @@ __all__ = ["get", "put", "replace_all", "with_prefix"]
 
 
 def get(connection: sqlite3.Connection, key: str) -> str | None:
-    """The value under `key`; None where there is none."""
+    """Return the value under `key`; None where there is none."""
     row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
     return str(row[0]) if row else None
 
 
 def put(connection: sqlite3.Connection, key: str, value: str) -> None:
-    """From now on `key` has this value."""
+    """Store `value` under `key`, in the place of an older one."""
     connection.execute(
-        "INSERT INTO meta(key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        "INSERT INTO meta(key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = "
+        "excluded.value",
         (key, value),
     )
 

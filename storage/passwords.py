@@ -21,15 +21,15 @@ _SALT_BYTES, _HASH_BYTES = 16, 32
 
 
 def hash_password(password: str, cost: int) -> str:
-    """The record to store for `password`. Raises ValueError where `cost` (log2 of N) is not within
-    MIN_COST to MAX_COST."""
+    """Return the record to store for `password`. Raises ValueError where `cost` (log2 of N) is not
+    within MIN_COST to MAX_COST."""
     salt = secrets.token_bytes(_SALT_BYTES)
     return _record(cost, salt, _scrypt(password, salt, cost, _R, _P))
 
 
 def verify_password(password: str, record: str) -> bool:
-    """Whether `record` was made from `password`; a record that can't be read fits none. A wrong
-    password takes as long as the right."""
+    """Return whether `record` was made from `password`; a record that can't be read fits none. A
+    wrong password takes as long as the right one."""
     try:
         name, cost, r, p, salt, expected = record.split("$")
         if name != "scrypt":
@@ -41,13 +41,14 @@ def verify_password(password: str, record: str) -> bool:
 
 
 def dummy_record(cost: int) -> str:
-    """A record that no password fits: verifying against it makes an unknown name take as long as a
-    wrong password."""
+    """Return a record that no password fits: verifying against it makes an unknown name take as
+    long as a wrong password."""
     return _record(cost, secrets.token_bytes(_SALT_BYTES), secrets.token_bytes(_HASH_BYTES))
 
 
 def _record(cost: int, salt: bytes, digest: bytes) -> str:
-    return f"scrypt${cost}${_R}${_P}${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}"
+    shown = "$".join(base64.b64encode(part).decode() for part in (salt, digest))
+    return f"scrypt${cost}${_R}${_P}${shown}"
 
 
 def _scrypt(password: str, salt: bytes, cost: int, r: int, p: int) -> bytes:

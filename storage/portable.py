@@ -49,16 +49,16 @@ _LOCKED_BYTE = 1 << 20
 
 
 def open_own(path: Path, flags: int) -> int:
-    """A file descriptor for a file of ours: never through a symbolic link; a new file is for its
-    owner alone."""
+    """Open a file of ours: never through a symbolic link; a new file is for its owner alone. Return
+    the descriptor."""
     if not _O_NOFOLLOW and os.path.islink(path):
         raise OSError(errno.ELOOP, "it is a symbolic link", str(path))
     return os.open(path, flags | _O_NOFOLLOW | _O_BINARY, 0o600)
 
 
 def sync_file(descriptor: int) -> None:
-    """What was written survives a power cut. On macOS that takes F_FULLFSYNC: fsync leaves it in
-    the drive's cache (fsync(2))."""
+    """Make what was written survive a power cut. On macOS that takes F_FULLFSYNC: fsync leaves it
+    in the drive's cache (fsync(2))."""
     full = getattr(_fcntl, "F_FULLFSYNC", None)
     if _fcntl is not None and full is not None:
         try:
@@ -72,8 +72,8 @@ def sync_file(descriptor: int) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """The names in the folder survive a power cut. Where a folder can't be opened (Windows) the
-    system sees to it."""
+    """Make the names in the folder survive a power cut. Where a folder can't be opened (Windows)
+    the system sees to it."""
     if _O_DIRECTORY is None:
         return
     descriptor = os.open(path, os.O_RDONLY | _O_DIRECTORY)
@@ -84,8 +84,8 @@ def sync_folder(path: Path) -> None:
 
 
 def lock(descriptor: int) -> bool:
-    """Take the file's lock for this process, without waiting; False where another has it. It ends
-    with the process at the latest."""
+    """Take the file's lock for this process, without waiting; return False where another has it.
+    The lock ends with the process at the latest."""
     try:
         if _fcntl is not None:
             _fcntl.flock(descriptor, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
@@ -113,15 +113,15 @@ def unlock(descriptor: int) -> None:
 
 
 def owned_by_us(status: os.stat_result) -> bool:
-    """Whether the account that runs this process owns the file; True where files have no numbered
-    owner (Windows)."""
+    """Return whether the account that runs this process owns the file; True where files have no
+    numbered owner (Windows)."""
     if not hasattr(os, "geteuid"):
         return True
     return bool(status.st_uid == os.geteuid())
 
 
 def others_may_look_in(status: os.stat_result) -> bool:
-    """Whether other accounts have any right to the file; False where the mode doesn't tell
+    """Return whether other accounts have any right to the file; False where the mode doesn't tell
     (Windows)."""
     return hasattr(os, "geteuid") and bool(status.st_mode & 0o077)
 
@@ -167,8 +167,8 @@ _DRIVE_REMOTE = 4  # GetDriveTypeW, winbase.h
 
 
 def network_file_system(path: Path) -> str | None:
-    """The kind of network file system that `path` lies on (or would, once made), as "nfs4"; None
-    for a local or an unknown one."""
+    """Return the kind of network file system that `path` lies on (or would, once made), as "nfs4";
+    None for a local or an unknown one."""
     if _platform == "win32":
         return _remote_drive(path)
     try:
@@ -190,8 +190,8 @@ def network_file_system(path: Path) -> str | None:
 
 
 def _mounts_of_linux(text: str) -> list[tuple[str, str]]:
-    """(mount point, kind) for each line of /proc/self/mounts, in which blanks and the like stand as
-    octal escapes (fstab(5))."""
+    """Return (mount point, kind) for each line of /proc/self/mounts, in which blanks and the like
+    stand as octal escapes (fstab(5))."""
     lines = [line.split(" ") for line in text.splitlines()]
     return [
         (re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), line[1]), line[2])
@@ -201,15 +201,15 @@ def _mounts_of_linux(text: str) -> list[tuple[str, str]]:
 
 
 def _mounts_of_macos(text: str) -> list[tuple[str, str]]:
-    """(mount point, kind) for each line that `mount` prints: `server:/share on /Volumes/share (nfs,
-    nodev)`."""
+    """Return (mount point, kind) for each line that `mount` prints: `server:/share on
+    /Volumes/share (nfs, nodev)`."""
     found = (re.fullmatch(r".+? on (/.*) \(([^,)]+).*\)", line) for line in text.splitlines())
     return [(match[1], match[2]) for match in found if match]
 
 
 def _kind_at(path: str, mounts: list[tuple[str, str]]) -> str | None:
-    """The kind of the innermost mount that holds `path`; of two at one place the later one covers
-    the earlier."""
+    """Return the kind of the innermost mount that holds `path`; of two at one place the later one
+    covers the earlier."""
     best, kind = "", None
     for point, candidate in mounts:
         inside = path == point or path.startswith(point.rstrip("/") + "/")
@@ -219,7 +219,8 @@ def _kind_at(path: str, mounts: list[tuple[str, str]]) -> str | None:
 
 
 def _remote_drive(path: Path) -> str | None:
-    """Windows: a UNC path, or a drive letter that stands for one."""
+    """Return the kind of remote drive on Windows: a UNC path, or a drive letter that stands for
+    one; else None."""
     full = os.path.abspath(path)
     if full.startswith(("\\\\", "//")):
         return "network share"

@@ -73,7 +73,7 @@ def _room(row: tuple[int, str, str, int | None, int, int]) -> Room:
 
 
 def find(connection: sqlite3.Connection, room_id: str) -> Room | None:
-    """The room with this id, a deleted one too."""
+    """Return the room with this id, a deleted one too."""
     row = connection.execute(
         f"SELECT {_COLUMNS} FROM rooms r WHERE r.room_id = ?", (room_id,)
     ).fetchone()
@@ -81,7 +81,7 @@ def find(connection: sqlite3.Connection, room_id: str) -> Room | None:
 
 
 def by_pk(connection: sqlite3.Connection, pk: int) -> Room | None:
-    """The room with this number, a deleted one too."""
+    """Return the room with this number, a deleted one too."""
     row = connection.execute(f"SELECT {_COLUMNS} FROM rooms r WHERE r.pk = ?", (pk,)).fetchone()
     return _room(row) if row else None
 
@@ -101,7 +101,7 @@ def find_for(connection: sqlite3.Connection, room_id: str, account_id: int) -> R
 def create_open(
     connection: sqlite3.Connection, room_id: str, created_by: int | None, now: int
 ) -> Room:
-    """A new open room, to which every account belongs; its name is its id. Raises NameTaken where
+    """Make an open room, to which every account belongs; its name is its id. Raises NameTaken where
     the id was ever in use."""
     return _create(connection, room_id, room_id, None, created_by, False, now)
 
@@ -114,7 +114,7 @@ def create_private(
     member_ids: Iterable[int],
     now: int,
 ) -> Room:
-    """A new private room of these members and its owner. Raises NameTaken where the id was ever in
+    """Make a private room of these members and its owner. Raises NameTaken where the id was ever in
     use."""
     room = _create(connection, room_id, name, owner, owner, True, now)
     members = {owner, *member_ids}
@@ -136,7 +136,8 @@ def _create(
     if find(connection, room_id) is not None:
         raise NameTaken("a room with this id exists, or existed")
     cursor = connection.execute(
-        "INSERT INTO rooms(room_id, name, owner, made_by, private, created_at) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO rooms(room_id, name, owner, made_by, private, created_at) VALUES "
+        "(?, ?, ?, ?, ?, ?)",
         (room_id, name, owner, made_by, private, now),
     )
     assert cursor.lastrowid is not None
@@ -146,7 +147,7 @@ def _create(
 
 
 def count_made_by(connection: sqlite3.Connection, account_id: int) -> int:
-    """How many rooms, open and private, this account has made; deleted ones don't count."""
+    """Return how many rooms, open and private, this account has made; deleted ones don't count."""
     row = connection.execute(
         "SELECT COUNT(*) FROM rooms WHERE made_by = ? AND deleted_at IS NULL", (account_id,)
     ).fetchone()
@@ -154,24 +155,24 @@ def count_made_by(connection: sqlite3.Connection, account_id: int) -> int:
 
 
 def rename(connection: sqlite3.Connection, pk: int, name: str) -> None:
-    """The room is shown under this name; its id stays."""
+    """Give the room another name; its id stays."""
     connection.execute("UPDATE rooms SET name = ? WHERE pk = ?", (name, pk))
 
 
 def mark_deleted(connection: sqlite3.Connection, pk: int, now: int) -> None:
-    """The room is out of reach, with all that is in it, until `restore`."""
+    """Put the room out of reach, with all that is in it, until `restore`."""
     connection.execute(
         "UPDATE rooms SET deleted_at = ? WHERE pk = ? AND deleted_at IS NULL", (now, pk)
     )
 
 
 def restore(connection: sqlite3.Connection, pk: int) -> None:
-    """A deleted room is back as it was, members and messages included."""
+    """Bring a deleted room back as it was, members and messages included."""
     connection.execute("UPDATE rooms SET deleted_at = NULL WHERE pk = ?", (pk,))
 
 
 def member_ids(connection: sqlite3.Connection, pk: int) -> frozenset[int]:
-    """The members of a private room whose accounts are not deleted."""
+    """Return the members of a private room whose accounts are not deleted."""
     rows = connection.execute(
         """SELECT m.account_id FROM members m JOIN accounts a ON a.id = m.account_id
            WHERE m.room_pk = ? AND a.deleted_at IS NULL""",
@@ -181,7 +182,7 @@ def member_ids(connection: sqlite3.Connection, pk: int) -> frozenset[int]:
 
 
 def departed_ids(connection: sqlite3.Connection, pk: int) -> frozenset[int]:
-    """The accounts that left an open room and did not come back."""
+    """Return the accounts that left an open room and did not come back."""
     return frozenset(
         row[0]
         for row in connection.execute("SELECT account_id FROM departures WHERE room_pk = ?", (pk,))
@@ -189,7 +190,7 @@ def departed_ids(connection: sqlite3.Connection, pk: int) -> frozenset[int]:
 
 
 def add_member(connection: sqlite3.Connection, pk: int, account_id: int) -> None:
-    """The account is a member of the private room; it may be one already."""
+    """Make the account a member of the private room; it may be one already."""
     connection.execute(
         "INSERT INTO members(room_pk, account_id) VALUES (?, ?) ON CONFLICT DO NOTHING",
         (pk, account_id),
@@ -197,12 +198,12 @@ def add_member(connection: sqlite3.Connection, pk: int, account_id: int) -> None
 
 
 def remove_member(connection: sqlite3.Connection, pk: int, account_id: int) -> None:
-    """The account is no member of the private room; it may have been none."""
+    """End the membership of the account in the private room; it may have been no member."""
     connection.execute("DELETE FROM members WHERE room_pk = ? AND account_id = ?", (pk, account_id))
 
 
 def depart(connection: sqlite3.Connection, pk: int, account_id: int) -> None:
-    """The account is out of the open room until `rejoin`; it may have left before."""
+    """Take the account out of the open room until `rejoin`; it may have left before."""
     connection.execute(
         "INSERT INTO departures(room_pk, account_id) VALUES (?, ?) ON CONFLICT DO NOTHING",
         (pk, account_id),
@@ -210,7 +211,7 @@ def depart(connection: sqlite3.Connection, pk: int, account_id: int) -> None:
 
 
 def rejoin(connection: sqlite3.Connection, pk: int, account_id: int) -> None:
-    """The account is back in the open room; it may never have left."""
+    """Bring the account back into the open room; it may never have left."""
     connection.execute(
         "DELETE FROM departures WHERE room_pk = ? AND account_id = ?", (pk, account_id)
     )
@@ -219,7 +220,8 @@ def rejoin(connection: sqlite3.Connection, pk: int, account_id: int) -> None:
 _MEMBERS_OF_PRIVATE = """FROM members m JOIN accounts a ON a.id = m.account_id
     WHERE m.room_pk = ? AND a.deleted_at IS NULL"""
 _MEMBERS_OF_OPEN = """FROM accounts a
-    WHERE a.deleted_at IS NULL AND NOT EXISTS (SELECT 1 FROM departures d WHERE d.room_pk = ? AND d.account_id = a.id)"""
+    WHERE a.deleted_at IS NULL AND NOT EXISTS (
+        SELECT 1 FROM departures d WHERE d.room_pk = ? AND d.account_id = a.id)"""
 
 
 def member_chatids(
@@ -246,7 +248,8 @@ def visible(
     no deleted ones.
     """
     rows = connection.execute(
-        f"""SELECT {_COLUMNS} FROM rooms r WHERE r.private = 0 AND r.deleted_at IS NULL AND r.room_id > ?
+        f"""SELECT {_COLUMNS} FROM rooms r
+            WHERE r.private = 0 AND r.deleted_at IS NULL AND r.room_id > ?
             UNION ALL
             SELECT {_COLUMNS} FROM members m JOIN rooms r ON r.pk = m.room_pk
             WHERE m.account_id = ? AND r.private = 1 AND r.deleted_at IS NULL AND r.room_id > ?
@@ -258,7 +261,7 @@ def visible(
 
 
 def overview(connection: sqlite3.Connection, pk: int, account_id: int) -> Overview:
-    """The room's newest message and what this account has not read, as a difference of two
+    """Return the room's newest message and what this account has not read, as a difference of two
     room_numbers: nothing is scanned."""
     newest = connection.execute(
         "SELECT id, room_number FROM messages WHERE room_pk = ? ORDER BY id DESC LIMIT 1", (pk,)
@@ -267,7 +270,8 @@ def overview(connection: sqlite3.Connection, pk: int, account_id: int) -> Overvi
         return Overview(0, 0)
     read = connection.execute(
         """SELECT room_number FROM messages
-           WHERE room_pk = ? AND id <= (SELECT message_id FROM marks WHERE room_pk = ? AND account_id = ?)
+           WHERE room_pk = ? AND id <= (
+               SELECT message_id FROM marks WHERE room_pk = ? AND account_id = ?)
            ORDER BY id DESC LIMIT 1""",
         (pk, pk, account_id),
     ).fetchone()
@@ -275,11 +279,12 @@ def overview(connection: sqlite3.Connection, pk: int, account_id: int) -> Overvi
 
 
 ADVANCE_MARK = """INSERT INTO marks(account_id, room_pk, message_id) VALUES (?, ?, ?)
-    ON CONFLICT (room_pk, account_id) DO UPDATE SET message_id = excluded.message_id WHERE excluded.message_id > message_id"""
+    ON CONFLICT (room_pk, account_id)
+    DO UPDATE SET message_id = excluded.message_id WHERE excluded.message_id > message_id"""
 """(account id, room pk, message id): `messages.insert` runs it too."""
 
 
 def advance_marks(connection: sqlite3.Connection, marks: Iterable[tuple[int, int, int]]) -> None:
-    """Each (account id, room pk, message id): the account has read the room up to there. A mark
-    only ever rises."""
+    """Store for each (account id, room pk, message id) that the account has read the room up to
+    there. A mark only ever rises."""
     connection.executemany(ADVANCE_MARK, marks)

@@ -28,8 +28,8 @@ class Header:
 
 
 def read_header(path: Path) -> Header | None:
-    """The marks of the file at `path` without opening it as a database; None where it is missing,
-    empty or all zeros.
+    """Return the marks of the file at `path` without opening it as a database; None where it is
+    missing, empty or all zeros.
 
     SQLite is kept out of this on purpose: opening somebody's database could recover or checkpoint
     it, that is, change it. All zeros is what a power cut can leave of a file that was being made.
@@ -117,7 +117,8 @@ _STEP_1 = (
     "CREATE INDEX messages_by_room ON messages(room_pk, id, room_number, sent_at)",
     "CREATE INDEX messages_by_clock ON messages(room_pk, clock_high)",
     "CREATE INDEX messages_by_second ON messages(room_pk, sent_at)",
-    "CREATE UNIQUE INDEX messages_by_transaction ON messages(sender_id, transaction_id) WHERE transaction_id IS NOT NULL",
+    "CREATE UNIQUE INDEX messages_by_transaction ON messages(sender_id, transaction_id) "
+    "WHERE transaction_id IS NOT NULL",
     # room_id is text, not a rooms.pk: the first message or file makes an open room, so an upload
     # may begin without one.
     """CREATE TABLE open_uploads(
@@ -136,7 +137,8 @@ _STEP_1 = (
         touched_at INTEGER NOT NULL,
         UNIQUE (account_id, room_id, file_name)
     )""",
-    "CREATE UNIQUE INDEX open_uploads_by_transaction ON open_uploads(account_id, transaction_id) WHERE transaction_id IS NOT NULL",
+    "CREATE UNIQUE INDEX open_uploads_by_transaction ON open_uploads(account_id, "
+    "transaction_id) WHERE transaction_id IS NOT NULL",
     "CREATE INDEX open_uploads_by_touch ON open_uploads(touched_at)",
     """CREATE TABLE files(
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -156,13 +158,14 @@ _STEP_1 = (
     "CREATE INDEX files_by_name ON files(room_pk, stored_as, id)",
     "CREATE INDEX files_by_base ON files(room_pk, account_id, base_name, id)",
     "CREATE INDEX files_by_account ON files(account_id, file_size)",
-    "CREATE UNIQUE INDEX files_by_transaction ON files(account_id, transaction_id) WHERE transaction_id IS NOT NULL",
+    "CREATE UNIQUE INDEX files_by_transaction ON files(account_id, transaction_id) WHERE "
+    "transaction_id IS NOT NULL",
     """INSERT INTO rooms(room_id, name, private, created_at)
         VALUES ('lobby', 'lobby', 0, CAST(strftime('%s', 'now') AS INTEGER))""",
 )
 
-# How many bytes of the database an account has filled (storage/shares.py says what counts): kept, so
-# that a message need not add up all others.
+# How many bytes of the database an account has filled (storage/shares.py says what counts): kept,
+# so that a message need not add up all others.
 _STEP_2 = (
     """CREATE TABLE shares(
         account_id INTEGER PRIMARY KEY REFERENCES accounts(id),

@@ -32,7 +32,7 @@ _BLOCK_BYTES = 1024 * 1024
 
 
 def new_name() -> str:
-    """A name for a flat file that no other has: 128 random bits in hexadecimal."""
+    """Make a name for a flat file that no other has: 128 random bits in hexadecimal."""
     return secrets.token_hex(16)
 
 
@@ -62,7 +62,7 @@ class PartFile:
                 left = left[os.write(descriptor, left) :]
 
     def sync(self) -> None:
-        """What was written so far survives a power cut."""
+        """Make what was written so far survive a power cut."""
         with _translated("syncing an upload"):
             portable.sync_file(self._open_descriptor())
 
@@ -92,7 +92,7 @@ class UploadFiles:
     # -- growing files -----------------------------------------------------------------------------
 
     def create(self, disk_name: str) -> PartFile:
-        """A new part file, whose name survives a power cut; it must not exist."""
+        """Make a new part file, whose name survives a power cut; it must not exist."""
         with _translated("creating an upload"):
             part = PartFile(
                 portable.open_own(self._part(disk_name), os.O_RDWR | os.O_CREAT | os.O_EXCL)
@@ -105,8 +105,8 @@ class UploadFiles:
             return part
 
     def resume(self, disk_name: str) -> PartFile:
-        """The part file of an upload that is open in the database, to write on. Raises FileMissing
-        where it is gone.
+        """Open the part file of an upload that is open in the database, to write on. Raises
+        FileMissing where it is gone.
 
         A crash between `finish` and the commit leaves the finished name; it is taken back.
         """
@@ -117,8 +117,8 @@ class UploadFiles:
             return PartFile(portable.open_own(part, os.O_RDWR))
 
     def finish(self, disk_name: str) -> None:
-        """The file is complete and survives a power cut under its final name; only then may its row
-        be stored. Repeating it is fine."""
+        """Give the complete file its final name, under which it survives a power cut; only then may
+        its row be stored. Repeating it is fine."""
         part, whole = self._part(disk_name), self._whole(disk_name)
         with _translated("finishing an upload"):
             if os.path.lexists(part) or not os.path.lexists(whole):
@@ -133,16 +133,16 @@ class UploadFiles:
     # -- reading -----------------------------------------------------------------------------------
 
     def open_part(self, disk_name: str) -> BinaryIO:
-        """A growing file, to read; the caller closes it."""
+        """Open a growing file, to read; the caller closes it."""
         return self._reader(self._part(disk_name))
 
     def open_file(self, disk_name: str) -> BinaryIO:
-        """A complete file, to read; the caller closes it."""
+        """Open a complete file, to read; the caller closes it."""
         return self._reader(self._whole(disk_name))
 
     def sha256(self, disk_name: str, part: bool) -> str:
-        """The file's SHA-256 in hexadecimal, of the growing or of the complete one. Takes about a
-        second for 500 MB."""
+        """Return the file's SHA-256 in hexadecimal, of the growing or of the complete one. Takes
+        about a second for 500 MB."""
         digest = hashlib.sha256()
         with (
             self.open_part(disk_name) if part else self.open_file(disk_name) as file,
@@ -155,13 +155,13 @@ class UploadFiles:
     # -- housekeeping ------------------------------------------------------------------------------
 
     def remove(self, disk_name: str) -> None:
-        """Neither the growing nor the complete file is there any more; there may have been none."""
+        """Remove the growing and the complete file; there may be none."""
         with _translated("removing an upload"):
             self._part(disk_name).unlink(missing_ok=True)
             self._whole(disk_name).unlink(missing_ok=True)
 
     def part_names(self) -> list[str]:
-        """The names of the growing files that are there, in no order."""
+        """Return the names of the growing files that are there, in no order."""
         with _translated("listing the uploads"):
             entries = os.listdir(self._folder)
         return [
@@ -240,7 +240,7 @@ class UploadFiles:
         return removed
 
     def free(self) -> tuple[int, int]:
-        """(bytes that this account may still write, size of the disk in bytes)."""
+        """Return (bytes that this account may still write, size of the disk in bytes)."""
         with _translated("measuring the disk"):
             usage = shutil.disk_usage(self._folder)
         return usage.free, usage.total

@@ -100,8 +100,8 @@ class StoredFile:
 
 # -- uploads that are begun ------------------------------------------------------------------------
 
-_OPEN = """SELECT id, account_id, room_id, file_name, file_size, file_type, total_packets, chunk_size, first_number, transaction_id,
-    received, disk_name, touched_at FROM open_uploads"""
+_OPEN = """SELECT id, account_id, room_id, file_name, file_size, file_type, total_packets,
+    chunk_size, first_number, transaction_id, received, disk_name, touched_at FROM open_uploads"""
 
 
 def _upload(row: tuple[Any, ...]) -> OpenUpload:
@@ -140,8 +140,9 @@ def open_upload(
     )
     try:
         cursor = connection.execute(
-            """INSERT INTO open_uploads(account_id, room_id, file_name, file_size, file_type, total_packets, chunk_size, first_number,
-               transaction_id, received, disk_name, touched_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+            """INSERT INTO open_uploads(account_id, room_id, file_name, file_size, file_type,
+               total_packets, chunk_size, first_number, transaction_id, received, disk_name,
+               touched_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
             (*values, json.dumps(received), disk_name, touched_at),
         )
     except sqlite3.IntegrityError as error:
@@ -153,7 +154,7 @@ def open_upload(
 def find_open(
     connection: sqlite3.Connection, account_id: int, room_id: str, file_name: str
 ) -> OpenUpload | None:
-    """The account's open upload of this room and name."""
+    """Return the account's open upload of this room and name."""
     row = connection.execute(
         f"{_OPEN} WHERE account_id = ? AND room_id = ? AND file_name = ?",
         (account_id, room_id, file_name),
@@ -164,7 +165,7 @@ def find_open(
 def find_open_by_transaction(
     connection: sqlite3.Connection, account_id: int, transaction_id: str
 ) -> OpenUpload | None:
-    """The account's open upload under its own key."""
+    """Return the account's open upload under its own key."""
     row = connection.execute(
         f"{_OPEN} WHERE account_id = ? AND transaction_id = ?", (account_id, transaction_id)
     ).fetchone()
@@ -172,12 +173,12 @@ def find_open_by_transaction(
 
 
 def all_open(connection: sqlite3.Connection) -> list[OpenUpload]:
-    """Every open upload, oldest first."""
+    """Return every open upload, oldest first."""
     return [_upload(row) for row in connection.execute(f"{_OPEN} ORDER BY id")]
 
 
 def stale(connection: sqlite3.Connection, before: int) -> list[OpenUpload]:
-    """The open uploads to which nothing came since `before`, longest untouched first."""
+    """Return the open uploads to which nothing came since `before`, longest untouched first."""
     return [
         _upload(row)
         for row in connection.execute(
@@ -200,7 +201,8 @@ def save_progress(
     it.
     """
     cursor = connection.execute(
-        "UPDATE open_uploads SET chunk_size = ?, first_number = ?, received = ?, touched_at = ? WHERE id = ?",
+        "UPDATE open_uploads SET chunk_size = ?, first_number = ?, received = ?, touched_at "
+        "= ? WHERE id = ?",
         (chunk_size, first_number, json.dumps(received), now, upload_id),
     )
     return cursor.rowcount == 1
@@ -216,7 +218,7 @@ def close_upload(connection: sqlite3.Connection, upload_id: int) -> bool:
 
 
 def count_open(connection: sqlite3.Connection, account_id: int) -> int:
-    """How many uploads of this account are open."""
+    """Return how many uploads of this account are open."""
     return int(
         connection.execute(
             "SELECT COUNT(*) FROM open_uploads WHERE account_id = ?", (account_id,)
@@ -234,7 +236,7 @@ def declared_bytes(connection: sqlite3.Connection, account_id: int) -> int:
 
 
 def declared_bytes_total(connection: sqlite3.Connection) -> int:
-    """The sizes that all open uploads were announced with, summed."""
+    """Return the sizes that all open uploads were announced with, summed."""
     return int(
         connection.execute("SELECT CAST(TOTAL(file_size) AS INTEGER) FROM open_uploads").fetchone()[
             0
@@ -244,8 +246,9 @@ def declared_bytes_total(connection: sqlite3.Connection) -> int:
 
 # -- files that are complete -----------------------------------------------------------------------
 
-_FILES = """SELECT f.id, f.room_pk, f.account_id, (SELECT chatid FROM accounts WHERE id = f.account_id), f.base_name, f.stored_as,
-    f.file_size, f.file_type, f.sha256, f.sent_at, f.disk_name, f.total_packets, f.transaction_id FROM files f"""
+_FILES = """SELECT f.id, f.room_pk, f.account_id,
+    (SELECT chatid FROM accounts WHERE id = f.account_id), f.base_name, f.stored_as, f.file_size,
+    f.file_type, f.sha256, f.sent_at, f.disk_name, f.total_packets, f.transaction_id FROM files f"""
 
 
 def _one(
@@ -258,11 +261,7 @@ def _one(
 
 
 def free_name(connection: sqlite3.Connection, room_pk: int, account_id: int, base_name: str) -> str:
-    """The name that this account's next file called `base_name` gets in the room.
-
-    The one that its earlier file of this name has, else the first of "stem.ext", "stem (2).ext", …
-    that nobody's file there has.
-    """
+    """Return the name that this account's next file called `base_name` gets in the room."""
     earlier = last_of(connection, room_pk, account_id, base_name)
     if earlier is not None:
         return earlier.stored_as
@@ -272,8 +271,8 @@ def free_name(connection: sqlite3.Connection, room_pk: int, account_id: int, bas
 
 
 def _candidates(base_name: str) -> Iterator[str]:
-    """`base_name`, then numbered ones from 2 on, each at most 255 bytes of UTF-8: the stem is cut
-    between two characters."""
+    """Yield `base_name`, then numbered ones from 2 on, each at most 255 bytes of UTF-8: the stem is
+    cut between two characters."""
     yield base_name
     stem, dot, extension = base_name.rpartition(".")
     if (
@@ -304,15 +303,16 @@ def store(
     total_packets: int,
     transaction_id: str | None,
 ) -> StoredFile:
-    """A complete file, whose bytes are on disk under `disk_name` already, is the newest version of
-    `stored_as` in the room.
+    """Store a complete file, whose bytes are on disk under `disk_name` already, as the newest
+    version of `stored_as` in the room.
 
     Raises NameTaken where this account stored a file under the key before.
     """
     try:
         cursor = connection.execute(
-            """INSERT INTO files(room_pk, account_id, base_name, stored_as, file_size, file_type, sha256, sent_at, disk_name,
-               total_packets, transaction_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+            """INSERT INTO files(room_pk, account_id, base_name, stored_as, file_size, file_type,
+               sha256, sent_at, disk_name, total_packets, transaction_id)
+               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
             (
                 room_pk,
                 account_id,
@@ -336,14 +336,14 @@ def store(
 
 
 def newest(connection: sqlite3.Connection, room_pk: int, stored_as: str) -> StoredFile | None:
-    """The newest version of the file that the room knows as `stored_as`."""
+    """Return the newest version of the file that the room knows as `stored_as`."""
     return _one(connection, "f.room_pk = ? AND f.stored_as = ?", (room_pk, stored_as))
 
 
 def by_transaction(
     connection: sqlite3.Connection, account_id: int, transaction_id: str
 ) -> StoredFile | None:
-    """The file that this account stored under its own key, if it did."""
+    """Return the file that this account stored under its own key, if it did."""
     return _one(
         connection, "f.account_id = ? AND f.transaction_id = ?", (account_id, transaction_id)
     )
@@ -352,7 +352,7 @@ def by_transaction(
 def last_of(
     connection: sqlite3.Connection, room_pk: int, account_id: int, base_name: str
 ) -> StoredFile | None:
-    """The newest version of what this account uploaded to the room as `base_name`."""
+    """Return the newest version of what this account uploaded to the room as `base_name`."""
     return _one(
         connection,
         "f.room_pk = ? AND f.account_id = ? AND f.base_name = ?",
@@ -376,7 +376,8 @@ def listing(
         after_id = last_seen.id
     rows = connection.execute(
         f"""{_FILES} WHERE f.room_pk = ? AND f.id > ? AND NOT EXISTS (
-                SELECT 1 FROM files later WHERE later.room_pk = f.room_pk AND later.stored_as = f.stored_as AND later.id > f.id)
+                SELECT 1 FROM files later WHERE later.room_pk = f.room_pk
+                AND later.stored_as = f.stored_as AND later.id > f.id)
             ORDER BY f.id LIMIT ?""",
         (room_pk, after_id, limit),
     )
@@ -400,7 +401,7 @@ def used_bytes(connection: sqlite3.Connection, account_id: int) -> int:
 
 
 def disk_names(connection: sqlite3.Connection) -> set[str]:
-    """The flat files that must be there: of complete files and of open uploads."""
+    """Return the flat files that must be there: of complete files and of open uploads."""
     return {
         row[0]
         for row in connection.execute(
@@ -410,7 +411,7 @@ def disk_names(connection: sqlite3.Connection) -> set[str]:
 
 
 def is_stored(connection: sqlite3.Connection, disk_name: str) -> bool:
-    """Whether a complete file has this flat file."""
+    """Return whether a complete file has this flat file."""
     return (
         connection.execute("SELECT 1 FROM files WHERE disk_name = ?", (disk_name,)).fetchone()
         is not None
