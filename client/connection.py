@@ -22,7 +22,7 @@ from typing import Any, Final
 import protocol
 from client.base.deadline import Deadline
 from client.errors import CannotConnect, ConnectionLost, NoAnswer, ServerError
-from client.events import Arrivals, Event, Message
+from client.events import Arrivals, CatchUpFailed, Event, Message
 from client.network.first_contact import (
     hung_up,
     identify_service,
@@ -240,7 +240,9 @@ class Connection(Requests):
         session = session_from(reply, chatid)
         self._reader.begin_session(session, proof.get("password"))
         if session.extended:
-            self._catch_up.start(self.request)
+            problem = self._catch_up.start(self.request)
+            if problem:
+                self._arrivals.put(CatchUpFailed(problem))
         return session
 
     def _ask_first(self, action: str, data: Mapping[str, Any]) -> Mapping[str, Any]:

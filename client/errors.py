@@ -39,6 +39,11 @@ class ProtocolBroken(ConnectionLost):
     """What the server sent was no frame, so nothing behind it can be read."""
 
 
+class BadAnswer(ChatError):
+    """The server answered, but against the protocol: the reply can't be read, or a list that comes
+    in pages never ends."""
+
+
 class ServerError(ChatError):
     """The server refused a request: `code` is its stable word (docs/PROTOCOL.md), `message` says
     why.

@@ -132,6 +132,14 @@ class ProtocolViolation:
 
 
 @dataclass(frozen=True)
+class CatchUpFailed:
+    """What the server has could not be looked at whole, at a login or after coming back: something
+    that was missed may never be told. `reason` says why."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class PacketSeen:
     """A packet went over the wire; `text` shows it, harmless and without secrets. Only where
     somebody asked to see them."""
@@ -150,6 +158,7 @@ Event = (
     | ServerEvent
     | EventsDropped
     | ProtocolViolation
+    | CatchUpFailed
     | PacketSeen
 )
 

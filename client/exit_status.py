@@ -9,6 +9,7 @@ from typing import Final
 
 from client.base.text import visible
 from client.errors import (
+    BadAnswer,
     CannotConnect,
     ChatError,
     CountsDiffer,
@@ -45,7 +46,7 @@ def explain(error: ChatError, broken: str = "") -> tuple[int, str]:
         return LOGIN_REFUSED, f"The server refused: {visible(str(error).rstrip('.'))}."
     if isinstance(error, (CountsDiffer, HashDiffers)):
         return DISAGREE, f"Not done: {visible(str(error))}."
-    if isinstance(error, ProtocolBroken) or (
+    if isinstance(error, (BadAnswer, ProtocolBroken)) or (
         isinstance(error, ServerError) and error.code == ErrorCode.UNKNOWN_ACTION
     ):
         return PROTOCOL_BROKEN, f"The server does not keep to the protocol: {visible(str(error))}."

@@ -24,7 +24,14 @@ from typing import Any, BinaryIO, Final
 import protocol
 from client.base.text import local_file_name, numbered
 from client.connection import Connection
-from client.errors import ChatError, ConnectionLost, HashDiffers, ServerError, TransferFailed
+from client.errors import (
+    BadAnswer,
+    ChatError,
+    ConnectionLost,
+    HashDiffers,
+    ServerError,
+    TransferFailed,
+)
 
 CHUNK_BYTES: Final = 64 * 1024
 WINDOW: Final = 16
@@ -236,6 +243,8 @@ class _Sending:
                 ):
                     raise TransferFailed(error.message) from error
                 self.transfer.check()
+            except BadAnswer as error:
+                raise TransferFailed(str(error)) from error
             except (TransferFailed, KeyboardInterrupt):
                 self.transfer.give_up(self.chat)
                 raise

@@ -20,7 +20,7 @@ from typing import Final
 
 import protocol
 from client.base.text import local_file_name, size_in_words, visible
-from client.errors import ChatError, ConnectionLost, TransferFailed
+from client.errors import BadAnswer, ChatError, ConnectionLost, TransferFailed
 from client.events import (
     Disconnected,
     Event,
@@ -44,6 +44,7 @@ from client.scripts.output import (
 )
 from client.scripts.script_connection import DeadlineConnection, Login
 from client.scripts.script_options import HISTORY, Failure, WrongUse
+from client.session.paging import goes_back, goes_on
 from client.transfers import PATIENCE_SECONDS, download, upload
 
 PAGE: Final = 500
@@ -168,13 +169,20 @@ def _messages(
     wanted = HISTORY if number is None else number
     newest: list[Message] = []
     before: int | None = None
+    stopped: BadAnswer | None = None
     while len(newest) < wanted:
         page = chat.history(room_id, before_id=before, limit=min(PAGE, wanted - len(newest)))
         newest = [*page.messages, *newest]
-        if not page.has_more or not page.messages or page.messages[0].message_id is None:
+        try:
+            before = goes_back(page, before)
+        except BadAnswer as error:
+            stopped = error
             break
-        before = page.messages[0].message_id
+        if before is None:
+            break
     yield from newest[-wanted:] if wanted else []
+    if stopped is not None:  # after what did come has been shown
+        raise stopped
 
 
 def _since(chat: DeadlineConnection, room_id: str, since: str) -> Iterator[Message]:
@@ -182,9 +190,9 @@ def _since(chat: DeadlineConnection, room_id: str, since: str) -> Iterator[Messa
     while True:
         page = chat.history(room_id, from_time=since, after_id=after, limit=PAGE)
         yield from page.messages
-        if not page.has_more or not page.messages or page.messages[-1].message_id is None:
+        after = goes_on(page, after)
+        if after is None:
             return
-        after = page.messages[-1].message_id
 
 
 def _tail(work: Work) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Final
 import protocol
 from client.base.text import size_in_words, visible
 from client.connection import Connection
-from client.errors import CannotConnect, ChatError
+from client.errors import BadAnswer, CannotConnect, ChatError
 from client.exit_status import OK, explain
 from client.network.link import in_plain_words
 from client.network.tls import Trust, certificate_of
@@ -331,7 +331,11 @@ def _say(chat: Connection) -> Iterator[Finding]:
     )
     if sent.timestamp is None:
         return
-    apart = protocol.parse_time(sent.timestamp) - clock
+    try:
+        apart = protocol.parse_time(sent.timestamp) - clock
+    except (ValueError, OverflowError):
+        problem = BadAnswer(f"its time for a message is {sent.timestamp[:64]!r}, which is no time")
+        raise _Stopped(_failure("time", problem)) from None
     if abs(apart) <= MAX_CLOCK_SECONDS + taken:
         yield Finding("time", "The clocks of both machines agree.")
     else:

@@ -8,20 +8,26 @@ the one that reads.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import protocol
-from client.errors import ServerError
+from client.errors import BadAnswer, ChatError, ConnectionLost, NoAnswer, ServerError
 from client.events import Event, FileShared, Message
-from client.records import Room, Session, page_from
+from client.records import Room, Session, SharedFile, page_from
+from client.session.paging import goes_on
 from client.session.requests import all_files, all_rooms
 
 PAGE: Final = (
     200  # messages; halved after each attempt that broke, so that a bad network lets some through
 )
+MAX_FETCHED: Final = 100_000
+"""Missed messages of one room that are fetched at most."""
 MAX_WATCHED_ROOMS: Final = 50
 """In how many rooms, the liveliest, missed files are looked for: each costs a request at login and
 after each loss."""
@@ -35,6 +41,8 @@ class Missed:
 
     messages: int
     files: int
+    problem: str = ""
+    """Why there may be more; "" where that was all."""
 
 
 class CatchUp:
@@ -58,20 +66,28 @@ class CatchUp:
 
     # --- At login, and what the user does ---
 
-    def start(self, ask: Ask) -> None:
-        """Take note of what there is right after a login: it was not missed."""
-        rooms = all_rooms(ask)
-        with self._lock:
-            self._start_at = {room.room_id: room.last_message_id for room in rooms}
-        if self._wants_files:
-            found = {
-                room.room_id: {
-                    (file.file_path, file.timestamp) for file in _files_of(ask, room.room_id)
-                }
-                for room in _liveliest(rooms)
-            }
+    def start(self, ask: Ask) -> str:
+        """Take note of what there is right after a login: it was not missed.
+
+        Return why that could not be learned, "" where it was: nobody's login fails by it. Raise
+        `ConnectionLost` only where the connection is gone.
+        """
+        problem = _Problem()
+        with problem.noted():
+            rooms = all_rooms(ask)
             with self._lock:
-                self._files = found
+                self._start_at = {room.room_id: room.last_message_id for room in rooms}
+            if self._wants_files:
+                found = {
+                    room.room_id: {
+                        (file.file_path, file.timestamp)
+                        for file in _files_of(ask, room.room_id, problem)
+                    }
+                    for room in _liveliest(rooms)
+                }
+                with self._lock:
+                    self._files = found
+        return problem.text
 
     def forget(self) -> None:
         """Forget everything: another user logs in."""
@@ -131,69 +147,88 @@ class CatchUp:
         self._page = max(5, self._page // 2)
 
     def fetch(self, ask: Ask, session: Session) -> Missed:
-        """Hand on what was missed."""
-        rooms = all_rooms(ask)
-        with self._lock:
-            if self._start_at is None:  # lost before we knew: begin here
-                self._start_at = {room.room_id: room.last_message_id for room in rooms}
-            start_at, left = self._start_at, set(self._left)
-        # Rooms that we have not heard of are younger than everything that we have.
-        newest = max((*self._marks.values(), *start_at.values()), default=0)
-        missed = 0
-        wanted = [room for room in rooms if room.room_id not in left]
-        for room in wanted:
-            after = self._marks.get(room.room_id, start_at.get(room.room_id, newest))
-            if room.last_message_id > after:
-                missed += self._fetch_room(room.room_id, after, session, ask)
-        return Missed(missed, self._fetch_files(wanted, session, ask) if self._wants_files else 0)
+        """Hand on what was missed. Raise `ConnectionLost` only where the connection is gone; what
+        else goes wrong stands in the result."""
+        count, problem = Counter[str](), _Problem()
+        with problem.noted():
+            rooms = all_rooms(ask)
+            with self._lock:
+                if self._start_at is None:  # lost before we knew: begin here
+                    self._start_at = {room.room_id: room.last_message_id for room in rooms}
+                start_at, left = self._start_at, set(self._left)
+            # Rooms that we have not heard of are younger than everything that we have.
+            newest = max((*self._marks.values(), *start_at.values()), default=0)
+            wanted = [room for room in rooms if room.room_id not in left]
+            for room in wanted:
+                after = self._marks.get(room.room_id, start_at.get(room.room_id, newest))
+                if room.last_message_id > after:
+                    self._fetch_room(room, after, session, ask, count, problem)
+            if self._wants_files:
+                self._fetch_files(wanted, session, ask, count, problem)
+        return Missed(count["messages"], count["files"], problem.text)
 
-    def _fetch_room(self, room_id: str, after: int, session: Session, ask: Ask) -> int:
-        missed = 0
-        while True:
+    def _fetch_room(
+        self,
+        room: Room,
+        after: int,
+        session: Session,
+        ask: Ask,
+        count: Counter[str],
+        problem: _Problem,
+    ) -> None:
+        """Hand on what was said in a room after the message `after`, up to the one that was the
+        last when we came back: what is younger comes by itself."""
+        room_id, mark, most = room.room_id, after, MAX_FETCHED
+        while most > 0 and after < room.last_message_id:
+            data = {"room_id": room_id, "after_id": after, "limit": self._page}
             try:
-                page = page_from(
-                    ask(
-                        "get_messages", {"room_id": room_id, "after_id": after, "limit": self._page}
-                    ),
-                    room_id,
-                )
+                page = page_from(ask("get_messages", data), room_id)
             except ServerError:
-                return missed  # deleted, or we were taken out of it, a moment ago
+                return  # deleted, or we were taken out of it, a moment ago
+            except BadAnswer as error:
+                problem.note(error)
+                return
             for message in page.messages:
-                if message.message_id is None or message.message_id <= after:
+                if message.message_id is None or message.message_id <= mark:
                     continue
-                after = self._marks[room_id] = message.message_id
+                mark = self._marks[room_id] = message.message_id
+                most -= 1
                 if not _same(message.sender, session.chatid):
-                    missed += 1
-                    self._tell(
-                        Message(
-                            room_id,
-                            message.sender,
-                            message.content,
-                            message.timestamp,
-                            message.message_id,
-                            missed=True,
-                        )
-                    )
-            if not page.has_more or not page.messages:
-                return missed
+                    count["messages"] += 1
+                    self._tell(dataclasses.replace(message, missed=True))
+            try:
+                further = goes_on(page, after)
+            except BadAnswer as error:
+                problem.note(error)
+                return
+            if further is None:
+                return
+            after = further
+        if most <= 0:
+            problem.note(f"more than {MAX_FETCHED:,} messages in one room")
 
-    def _fetch_files(self, rooms: Sequence[Room], session: Session, ask: Ask) -> int:
+    def _fetch_files(
+        self,
+        rooms: Sequence[Room],
+        session: Session,
+        ask: Ask,
+        count: Counter[str],
+        problem: _Problem,
+    ) -> None:
         with self._lock:
             first_time = self._files is None
             known = self._files = self._files or {}
-        missed = 0
         for room in _liveliest(rooms):
             # Of a private room that is new here nobody knows which files were put into it before we
             # were taken in.
             silent = first_time or (room.private and room.room_id not in known)
-            for file in _files_of(ask, room.room_id):
+            for file in _files_of(ask, room.room_id, problem):
                 with self._lock:
                     before = known.setdefault(room.room_id, set())
                     is_new = (file.file_path, file.timestamp) not in before
                     before.add((file.file_path, file.timestamp))
                 if is_new and not silent and not _same(file.sender, session.chatid):
-                    missed += 1
+                    count["files"] += 1
                     self._tell(
                         FileShared(
                             room.room_id,
@@ -205,17 +240,44 @@ class CatchUp:
                             missed=True,
                         )
                     )
-        return missed
+
+
+class _Problem:
+    """The first thing that went wrong while one user's rooms were caught up with."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def note(self, error: ChatError | str) -> None:
+        """Take note, where it is the first."""
+        self.text = self.text or str(error)
+
+    @contextlib.contextmanager
+    def noted(self) -> Iterator[None]:
+        """End what stands below where the server refuses, is silent, or answers nonsense, and take
+        note; only a lost connection goes further."""
+        try:
+            yield
+        except ConnectionLost as error:
+            if not isinstance(error, NoAnswer):
+                raise
+            self.note(error)
+        except ChatError as error:
+            self.note(error)
 
 
 def _liveliest(rooms: Sequence[Room]) -> list[Room]:
     return sorted(rooms, key=lambda room: room.last_message_id, reverse=True)[:MAX_WATCHED_ROOMS]
 
 
-def _files_of(ask: Ask, room_id: str) -> Sequence[Any]:
+def _files_of(ask: Ask, room_id: str, problem: _Problem) -> Sequence[SharedFile]:
+    """Return the files of a room; none where the server refuses or its list can't be read."""
     try:
         return all_files(ask, room_id)
     except ServerError:
+        return ()
+    except BadAnswer as error:
+        problem.note(error)
         return ()
 
 

@@ -6,15 +6,19 @@ Any thread may send a request and wait; the thread that reads gives the answers.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 import protocol
-from client.errors import ChatError, ConnectionLost, LoginRefused, ServerError
+from client.errors import BadAnswer, ChatError, ConnectionLost, LoginRefused, ServerError
 from client.network.link import Link
 from client.records import as_object, code_and_message
+
+_OUR_ID: Final = re.compile(rb'(?<!\\)"request_id"\s*:\s*"(r\d+)"')
+"""As it stands in a packet; within a text the quotation marks have backslashes before them."""
 
 
 class PendingRequest:
@@ -91,6 +95,16 @@ class PendingRequests:
         if request is not None:
             request.finish(packet)
         return request
+
+    def fail_unreadable(self, payload: bytes, reason: str) -> None:
+        """Fail the request whose answer this packet, which can't be read, is meant to be. One that
+        has no answer after all this time would wait for nothing until its deadline."""
+        found = _OUR_ID.search(payload)
+        if found is not None:
+            with self._lock:
+                request = self._requests.pop(found[1].decode(), None)
+            if request is not None:
+                request.fail(BadAnswer(f"the answer to {request.action} can't be read: {reason}"))
 
     def fail_all(self, error: ChatError) -> None:
         """Give all of them up."""

@@ -22,9 +22,17 @@ from client.errors import (
     ChatError,
     ConnectionLost,
     LoginRefused,
+    NoAnswer,
     ProtocolBroken,
 )
-from client.events import Arrivals, Disconnected, LoggedOut, ProtocolViolation, Reconnected
+from client.events import (
+    Arrivals,
+    CatchUpFailed,
+    Disconnected,
+    LoggedOut,
+    ProtocolViolation,
+    Reconnected,
+)
 from client.network.link import Link, Trace, open_link
 from client.network.tls import Trust
 from client.records import Session, as_text, session_from
@@ -38,6 +46,9 @@ JOIN_SECONDS: Final = 10.0
 """How long a new link waits for the thread that clears up after the one before."""
 WAKE_SECONDS: Final = 3.0
 """After the machine has slept, a server that does not answer a ping within this counts as lost."""
+MAX_REPLY_ELEMENTS: Final = 1_000_000
+"""Keys and elements in one packet of a server. R-LIM-13 lets it send 10,000, as R-JSON-4 does a
+client; but a list that is too long must not keep anybody from logging in."""
 READ_SECONDS: Final = 1.0
 """How long the reading thread waits for a packet before it looks at the clock."""
 
@@ -334,10 +345,11 @@ class Reader:
     def _take(self, link: Link, payload: bytes) -> None:
         """Give one packet to whoever it is for."""
         try:
-            packet = protocol.decode_packet(payload)
+            packet = protocol.decode_packet(payload, MAX_REPLY_ELEMENTS)
             protocol.check_reply(packet)
         except protocol.ProtocolError as error:
             self._arrivals.put(ProtocolViolation(error.message))
+            self.pending.fail_unreadable(payload, error.message)
             return
         with self.changed:
             consumers = list(self._consumers)
@@ -393,6 +405,8 @@ class Reader:
                     link.dispose()
                     return None
                 missed = self._take_up(link, session)
+                if missed.problem:
+                    self._arrivals.put(CatchUpFailed(missed.problem))
                 self._arrivals.put(Reconnected(missed.messages, missed.files))
                 return link
             except ChatError as error:
@@ -453,12 +467,16 @@ class Reader:
         """Ask as `request` does, for the reading thread: it goes on reading until its answer is
         there."""
         request, deadline = PendingRequest(action), Deadline(ANSWER_SECONDS)
-        self.pending.send(link, request, data)
+        heard_before = link.heard_at
+        request_id = self.pending.send(link, request, data)
         while not request.done.is_set():
-            if deadline.is_over() or self._closing:
-                raise ConnectionLost(
-                    f"the server did not answer {action} within {ANSWER_SECONDS:g} s"
-                )
+            if self._closing:
+                raise ConnectionLost("closed")
+            if deadline.is_over():
+                self.pending.forget(request_id)
+                words = f"the server did not answer {action} within {ANSWER_SECONDS:g} s"
+                # A server that says other things is there, and only this goes unanswered.
+                raise (NoAnswer if link.heard_at > heard_before else ConnectionLost)(words)
             self._pump(link, 0.5)
         return request.data()
 

@@ -24,6 +24,7 @@ from client.records import (
     page_from,
     room_from,
 )
+from client.session.paging import PageWalk
 
 ANSWER_SECONDS: Final = 30.0
 
@@ -39,14 +40,16 @@ def all_pages(
     """Return all items of the list `name` that comes in pages; `key` gives the word by which the
     page after an item is asked for."""
     items: list[Any] = []
-    more = dict(data)
+    more, walk = dict(data), PageWalk(name)
     while True:
         reply = ask(action, more)
-        page = as_list(reply.get(name))
+        page, has_more = as_list(reply.get(name)), bool(reply.get("has_more"))
+        if page:
+            walk.take(page, map(key, page), has_more=has_more)
         items += page
         if also is not None:
             also(reply)
-        if not reply.get("has_more") or not page:
+        if not has_more or not page:
             return items
         more["after"] = key(page[-1])
 
@@ -67,14 +70,18 @@ def all_files(
     if "files" not in reply:
         names = as_text(reply.get("file_list"))
         return [SharedFile(name) for name in names.split(", ") if name]
-    found = [file_from(item) for item in as_objects(reply["files"])]
-    while reply.get("has_more") and found:
-        reply = ask("file_list_req", {"room_id": room_id, "after": found[-1].file_path})
-        more = [file_from(item) for item in as_objects(reply.get("files"))]
-        if not more:
-            break
-        found += more
-    return found
+    found: list[SharedFile] = []
+    walk = PageWalk("files")
+    while True:
+        page = [file_from(item) for item in as_objects(reply.get("files"))]
+        has_more = bool(reply.get("has_more"))
+        if not page:
+            return found
+        walk.take(page, (file.file_path for file in page), has_more=has_more)
+        found += page
+        if not has_more:
+            return found
+        reply = ask("file_list_req", {"room_id": room_id, "after": page[-1].file_path})
 
 
 class Requests(abc.ABC):

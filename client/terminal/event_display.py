@@ -302,6 +302,13 @@ class EventDisplay:
             self._palette.warn,
         )
 
+    def _on_catch_up_failed(self, event: events.CatchUpFailed) -> None:
+        self.say(
+            f"What you miss while you are away may not be shown: {visible(event.reason)}. "
+            "/history shows what was said.",
+            self._palette.warn,
+        )
+
     def _on_packet(self, event: events.PacketSeen) -> None:
         self.say(event.text, self._palette.quiet)
 
@@ -316,6 +323,7 @@ class EventDisplay:
         events.ServerEvent: _on_server_event,
         events.EventsDropped: _on_events_dropped,
         events.ProtocolViolation: _on_protocol_violation,
+        events.CatchUpFailed: _on_catch_up_failed,
         events.PacketSeen: _on_packet,
     }
 

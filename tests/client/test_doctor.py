@@ -229,7 +229,10 @@ def test_refused_where_the_usual_port_answers(monkeypatch: pytest.MonkeyPatch) -
     assert f"Something listens there on port {open_port}" in last["advice"]
 
 
-def test_refused_at_home_points_to_the_other_machine_and_to_the_doctor() -> None:
+def test_refused_at_home_points_to_the_other_machine_and_to_the_doctor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doctor.protocol, "DEFAULT_PORT", 1)  # a server may run on the usual one
     assert examine("127.0.0.1:1")[2]["advice"].endswith(
         "If it runs on another machine, add that one's address."
     )
@@ -485,6 +488,25 @@ def test_other_networks_are_told() -> None:
     assert doctor._other_network("192.168.1.7", ipaddress.ip_address("192.168.9.5")) == ""
     assert doctor._other_network("192.168.1.7", ipaddress.ip_address("93.184.216.34")) == ""
     assert doctor._other_network("fe80::1%eth0", ipaddress.ip_address("fe80::2")) == ""
+
+
+@pytest.mark.parametrize("time_of_server", ["yesterday", "9999999-01-01T00:00:00Z", "\x1b[2J", ""])
+def test_a_time_that_is_none_ends_the_doctor_with_a_sentence(time_of_server: str) -> None:
+    def wrong_time(peer: Peer, packet: Packet) -> None:
+        key = packet["data"]["transaction_id"]
+        data = {"transaction_id": key, "message_id": 1, "timestamp": time_of_server}
+        peer.reply(packet, "ack", data)
+
+    with FakeServer() as fake:
+        fake.handlers["confirm_count"] = wrong_time
+        status, steps, last = examine(
+            f"127.0.0.1:{fake.port}", "-u", "ada", "--password-file", "secret"
+        )
+    if not time_of_server:  # as from a server of the 24 packets alone, which sends none
+        assert status == 0 and steps[-1] == ("message", True)
+    else:
+        assert status == 6 and steps[-1] == ("time", False)
+        assert "which is no time" in last["said"] and "\x1b" not in last["said"]
 
 
 def test_words_fit_on_a_screen_and_each_failure_says_what_to_try() -> None:

@@ -439,7 +439,7 @@ def test_numbers_go_before_the_ending() -> None:
         ("\u200d", "\\u200d"),
         ("\U000e0041", "\\U000e0041"),
         ("\u3164", "\\u3164"),
-        ("می\u200cخواهم", "می\u200cخواهم"),  # noqa: RUF001 (Persian)
+        ("می\u200cخواهم", "می\u200cخواهم"),
     ],
 )
 def test_what_could_drive_a_terminal_is_shown_instead(text: str, shown: str) -> None:

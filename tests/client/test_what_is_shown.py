@@ -277,7 +277,7 @@ def test_lone_surrogates_can_be_written_to_a_terminal() -> None:
         "Grüße",
         "नमस्ते",
         "ไทย",
-        "می\u200cخواهم",  # noqa: RUF001 (Persian)
+        "می\u200cخواهم",
         "👩\u200d👩\u200d👧",
         "👍🏽",
         "❤\ufe0f",
@@ -376,6 +376,7 @@ def every_event(foreign: str) -> list[events.Event]:
         *told,
         events.EventsDropped(1),
         events.ProtocolViolation(foreign),
+        events.CatchUpFailed(foreign),
     ]
 
 
