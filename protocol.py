@@ -697,6 +697,7 @@ _reply(
     file_size=_A_NUMBER,
     total_packets=_A_NUMBER,
     sha256=_added(_A_SHA256),
+    chunk_size=_added(_A_NUMBER),
 )
 _reply(
     "file_down_data",

@@ -282,6 +282,15 @@ class Wire:
 
     # --- ending
 
+    def finish_sending(self) -> None:
+        """Close this side's direction only (a half-close): the peer may go on sending."""
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            self.transcript.note(f"no half-close possible: {error}", self.who)
+        else:
+            self.transcript.note("half-closed by the kit", self.who)
+
     def close(self) -> None:
         """Close it politely; closing twice does no harm."""
         if self._socket.fileno() != -1:

@@ -186,7 +186,13 @@ class Downloads:
             log.error("the file %s (%s) can't be read: %s", name, file.disk_name, error)
             self._refuse(download, UNREADABLE)
             return
-        meta = {**head, "file_size": file.file_size, "total_packets": total, "sha256": file.sha256}
+        meta = {
+            **head,
+            "file_size": file.file_size,
+            "total_packets": total,
+            "sha256": file.sha256,
+            "chunk_size": chunk_size,
+        }
         outbox.put(protocol.build("file_down_meta", meta, request_id=download.request_id))
         with source:
             source.seek((download.from_sequence - 1) * chunk_size)

@@ -39,7 +39,7 @@ EXTRA_KEYS = {
     "file_send_init": {"data.received", "data.done"},
     "file_send_fin": {"data.sha256", "data.stored_as"},
     "file_list_req": {"data.files", "data.has_more"},
-    "file_down_meta": {"data.sha256"},
+    "file_down_meta": {"data.sha256", "data.chunk_size"},
 }
 CONTENT = "Hello everyone! é 👍"
 FILE = bytes(range(256)) * 10

@@ -83,6 +83,7 @@ ADDED = {
     "has_more": False,
     "sha256": "0" * 64,
     "stored_as": "x",
+    "chunk_size": 1,
     "files": [],
 }
 

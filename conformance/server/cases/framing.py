@@ -419,3 +419,24 @@ def logged_out_now(context: ServerContext) -> tuple[Wire, float]:
 def no_second_login(context: ServerContext) -> None:
     wire, began = context.early or logged_out_now(context)
     closed_in_time(context, wire, began, "the connection after `logout`")
+
+
+@case(
+    rules=["R-FRAME-9"],
+    level="robust",
+    title="what came before a half-close is answered, then the server closes",
+)
+def answers_after_a_half_close(context: ServerContext) -> None:
+    user = context.user(own=True)
+    room = context.room_id()
+    for _ in range(3):
+        user.wire.send(
+            {
+                "action": "get_messages",
+                "data": {"chatid": user.chatid, "room_id": room, "from_time": FUTURE},
+            }
+        )
+    user.wire.finish_sending()
+    came = [packet for packet in user.wire.wait_closed() if packet["action"] != "receive_message"]
+    actions = [packet["action"] for packet in came]
+    context.equal(len(actions), 3, "how many replies came after the half-close, for 3 requests")

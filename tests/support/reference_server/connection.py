@@ -39,12 +39,13 @@ class Connection:
         self.wake = threading.Condition()
         self.last_word = False
         self.over = False
+        self.writer = threading.Thread(target=self.write_all, name="reference-writes", daemon=True)
         sock.settimeout(0.25)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def start(self) -> None:
+        self.writer.start()
         threading.Thread(target=self.read_all, name="reference-reads", daemon=True).start()
-        threading.Thread(target=self.write_all, name="reference-writes", daemon=True).start()
 
     # ---- reading
 
@@ -69,6 +70,7 @@ class Connection:
                     raise Gone from None
                 continue
             if not some:
+                self.write_the_rest()
                 raise Gone
             return some
 
@@ -77,6 +79,13 @@ class Connection:
         with self.wake:
             while self.waiting_bytes[False] > 262_144 and not self.over:
                 self.wake.wait(1)
+
+    def write_the_rest(self) -> None:
+        """The client sends no more, and still gets what waits (R-FRAME-9)."""
+        with self.wake:
+            self.last_word = True
+            self.wake.notify_all()
+        self.writer.join(self.server.STALL_SECONDS)
 
     def say_last(self) -> None:
         """What waits is still written, then nothing: reads on for a moment, so that it arrives
@@ -117,7 +126,7 @@ class Connection:
         more."""
         while True:
             with self.wake:
-                if self.over or (self.last_word and not self.waiting):
+                if self.over or (self.last_word and not self.waiting and not self.downloads):
                     return None
                 if self.waiting:
                     frame, forwarded = self.waiting.popleft()
