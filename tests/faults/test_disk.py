@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from support import fresh_name
 from support.files import Upload, download
-from support.patience import patience
+from support.patience import patience, until
 from support.raw_client import ClosedByServer, NothingCame, Packet, RawClient, error_code
 from support.server_process import ServerProcess
 from support.trouble import (
@@ -363,7 +363,7 @@ def test_a_database_locked_for_longer_refuses_and_goes_on(
         assert error_code(reply) == "internal_error", reply
     assert talk.say()["action"] == "ack"
     talk.check(eve)
-    assert "kept busy by another process" in server.log()
+    until(lambda: "kept busy by another process" in server.log(), "nothing is logged")
 
 
 # -- a disk that fails -----------------------------------------------------------------------------

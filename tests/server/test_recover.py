@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from support.patience import until
 from support.raw_client import RawClient
 from support.server_process import REPOSITORY, ServerProcess, server_environment
 
@@ -60,7 +61,7 @@ def test_messages_that_the_database_lost_come_back_out_of_the_journal(
     shutil.copy(older / "chat.db", server.data_dir / "chat.db")
 
     server.start()
-    assert "recover-messages" in server.log()
+    until(lambda: "recover-messages" in server.log(), "the way back is not told")
     ada = client_factory(server)
     ada.login("ada")
     newest = ada.say("lobby", "after the loss")["data"]["message_id"]
