@@ -177,6 +177,7 @@ def page_within_second(
 class Place:
     """Where a message is and who sent it, without its content."""
 
+    message_id: int
     room_pk: int
     sender_id: int
 
@@ -187,7 +188,7 @@ def place(connection: sqlite3.Connection, message_id: int) -> Place | None:
     row = connection.execute(
         "SELECT room_pk, sender_id FROM messages WHERE id = ?", (message_id,)
     ).fetchone()
-    return Place(*row) if row else None
+    return Place(message_id, *row) if row else None
 
 
 def since(connection: sqlite3.Connection, message_id: int) -> Iterator[Message]:

@@ -157,14 +157,14 @@ class Settings:
     rate_limit: int = _option(
         20,
         _whole(0, 1_000_000),
-        "requests a second of one session, after its burst; over it the session is "
-        "read more slowly",
+        "requests a second of one account, after its burst; over it the account is read more "
+        "slowly",
         _OFF,
     )
     rate_burst: int = _option(
         100,
         _whole(1, 1_000_000),
-        "requests that a session may send at once before --rate-limit counts",
+        "requests that an account may send at once before --rate-limit counts",
     )
     password_cost: int = _option(
         14,
@@ -187,11 +187,17 @@ class Settings:
         "bytes of all files of one user, begun uploads counted at their declared size",
         _OFF,
     )
+    message_quota: int = _option(
+        1024**3,
+        _bytes(1),
+        "bytes of the database that one user may fill with messages, rooms and entries of files",
+        _OFF,
+    )
     min_free: int = _option(
         5,
         _whole(0, 99, "PERCENT"),
-        "percent of the disk that uploads leave free",
-        "uploads may fill the disk",
+        "percent of the disk that uploads, messages, new rooms and accounts leave free",
+        "the disk may be filled",
     )
     max_waiting: int = _option(
         1024**2,

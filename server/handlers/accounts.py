@@ -16,7 +16,13 @@ from server.base.deadline import Deadline
 from server.base.frame_sizes import max_chunk, max_content
 from server.base.logs import printable
 from server.handlers.context import Context
-from server.handlers.sessions import SessionEnd, check_current, end_for, end_session
+from server.handlers.sessions import (
+    SessionEnd,
+    check_current,
+    end_for,
+    end_session,
+    tell_presence,
+)
 from server.handlers.table import handles, handles_for_session
 from server.state.downloads import Downloads
 from server.state.open_transactions import Transactions
@@ -62,6 +68,7 @@ def _register_fail(code: ErrorCode, message: str, request: Register) -> bytes:
 
 def _create(context: Context, address: str, chatid: str, password: str) -> Account:
     folded, now = protocol.fold_chatid(chatid), context.wall_clock.seconds()
+    context.disk_space.check()
     who = context.throttle.who(address, folded)
     record = context.hash_gate.run(who, _hash_for_new, context, folded, password)
     account = context.writer.run(
@@ -97,6 +104,9 @@ def login(context: Context, connection: Connection, request: Login) -> bytes | N
     if account is None:
         log.info("login refused: %s from %s", printable(request.chatid), connection.address)
         return fail
+    # Who comes back again and again waits here: logins count for the account's rate, too.
+    owed = context.rates.charge_account(account.id, 0)
+    context.shutdown.pause(owed, lambda: connection.ended)
     holder = context.registry.holder(account.id)
     if holder is not None and not _may_displace(holder, request) and not _leaves(context, holder):
         log.info(
@@ -191,7 +201,7 @@ def _go_online(context: Context, session: Session, key: str, request: Login) -> 
             return
         delivery.reply(connection.outbox, success)
         if displaced is None:
-            delivery.event("user_online", None, account_id, chatid=session.chatid)
+            tell_presence(context, delivery, session, is_online=True)
         else:
             delivery.end(displaced, "its place was taken over by a newer login", "taken_over")
 

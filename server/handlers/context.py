@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from server.base.fair_line import FairLine
-from server.base.limits import Clock, HashGate, LoginThrottle, MemoryBudget
+from server.base.limits import Clock, HashGate, LoginThrottle, MemoryBudget, RateLimits
 from server.base.settings import Settings
 from server.base.shutdown import Shutdown
 from server.base.wall_clock import WallClock
-from server.state.recent_messages import RecentMessages
+from server.state.disk_space import DiskSpace
+from server.state.presence import Presence
+from server.state.recent_messages import RecentMessages, Resends
 from server.state.registry import Registry
 from server.state.room_directory import RoomDirectory
 from server.writing.writer import Writer
@@ -31,6 +33,7 @@ class Context:
     wall_clock: WallClock
     shutdown: Shutdown
     budget: MemoryBudget
+    rates: RateLimits
     throttle: LoginThrottle
     hash_gate: HashGate
     page_line: FairLine
@@ -38,6 +41,10 @@ class Context:
     registry: Registry
     rooms: RoomDirectory
     recent: RecentMessages
+    resends: Resends
+    presence: Presence
+    """The writer's thread only."""
+    disk_space: DiskSpace
     database: Database
     files: UploadFiles
     writer: Writer

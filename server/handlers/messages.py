@@ -9,11 +9,11 @@ import protocol
 from protocol import Ack, CharacterCount, ConfirmCount, ErrorCode, Refusal, SendMessage
 from server.base.refusals import as_refusal
 from server.handlers.context import Context
-from server.handlers.room_access import check_may_write, room_to_write
+from server.handlers.room_access import check_may_write, check_share, room_to_write
 from server.handlers.sessions import check_current
 from server.handlers.table import handles_for_session
 from server.state.open_transactions import Transaction
-from server.state.recent_messages import Delivered, delivered
+from server.state.recent_messages import Delivered, confirmation, delivered, message_of
 from server.state.room_directory import RoomState
 from server.state.session import Session
 from server.writing.delivery import Delivery
@@ -21,8 +21,8 @@ from server.writing.writer import Change, Writer
 from storage import messages, rooms
 from storage.messages import Message
 
-MOST_RESENDS: Final = 3
-"""How often a receiver with wrong counts is sent a message again (R-MSG)."""
+FREE_SECONDS: Final = 60
+"""So long receivers' packets about a message are free of the rate limit in any case (R-LIM-4)."""
 
 
 @handles_for_session(SendMessage)
@@ -130,6 +130,9 @@ class StoreMessage(Change):
                 check_same_message(known, room, transaction.content)
                 self._stored, self._is_repeated = known, True
                 return
+        size = messages.share_bytes(transaction.content)
+        self._context.disk_space.check()
+        check_share(connection, self._context.settings, session.account_id, size)
         now = self._context.wall_clock.seconds()
         self._room, self._is_new_room = room_to_write(
             connection,
@@ -193,61 +196,76 @@ def check_same_message(known: Message, room: RoomState | None, content: str) -> 
         )
 
 
+# What receivers answer. Of a recent message everything is in memory. Of an older one the rights come
+# first and the work after, so that time tells a stranger nothing (R-MSG-12), and the packet counts for
+# the rate (R-LIM-4).
+
+
 @handles_for_session(CharacterCount)
 def character_count(context: Context, session: Session, request: CharacterCount) -> bytes:
     """Compare a receiver's counts with ours: confirm them, or not."""
-    message = find_delivered(context, session, request.transaction_id)
-    return message.verdict(request.letter_frequencies == message.counts, request.request_id)
+    recent = _recent(context, session, request.transaction_id)
+    if recent is not None:
+        agrees = request.letter_frequencies == recent.counts
+        return recent.verdict(agrees, request.request_id)
+    _, message = _read_back(context, session, request.transaction_id)
+    agrees = request.letter_frequencies == protocol.count_letters(message.content)
+    return confirmation(message.id, agrees, request.request_id)
 
 
 @handles_for_session(Ack)
 def ack(context: Context, session: Session, request: Ack) -> bytes | None:
     """Remember that the receiver has everything up to this message. Where its counts were wrong,
     send the message again."""
-    message = find_delivered(context, session, request.transaction_id)
+    recent = _recent(context, session, request.transaction_id)
+    if recent is None:
+        room_id, message = _read_back(context, session, request.transaction_id)
+        room_pk, message_id = message.room_pk, message.id
+    else:
+        room_pk, message_id = recent.room_pk, recent.message_id
     if request.status == "success":
-        session.mark(message.room_pk, message.message_id)
+        session.mark(room_pk, message_id)
         return None
-    times = session.resent.get(message.message_id, 0)
-    if times >= MOST_RESENDS:
+    if not context.resends.count(session.account_id, message_id):
         return None
-    if (
-        len(session.resent) >= protocol.MAX_PAGE
-    ):  # a client that never gets it right is not remembered for ever
-        session.resent.pop(next(iter(session.resent)))
-    session.resent[message.message_id] = times + 1
-    return message.frame
+    return recent.frame if recent is not None else delivered(room_id, message, {}).frame
 
 
-def find_delivered(context: Context, session: Session, transaction_id: str) -> Delivered:
-    """Return the message of a receivers' transaction, if it is one that the session's user
-    received; else raise `transaction_not_found`."""
+def _recent(context: Context, session: Session, transaction_id: str) -> Delivered | None:
+    """Return the message of a receivers' transaction, if it is in memory; raise
+    `transaction_not_found` where the session's user has no answer to give for it."""
     message = context.recent.get(transaction_id)
     if message is None:
-        message = _read_back(context, transaction_id)
-    if message is not None and message.sender_id != session.account_id:
-        room = context.rooms.find(message.room_id)
-        if room is not None and room.admits(session.account_id):
-            return message
-    raise Refusal(
+        return None
+    room = context.rooms.find(message.room_id)
+    is_readable = room is not None and room.admits(session.account_id)
+    if not is_readable or message.sender_id == session.account_id:
+        raise _no_transaction(transaction_id)
+    return message
+
+
+def _read_back(context: Context, session: Session, transaction_id: str) -> tuple[str, Message]:
+    """Return the room's id and the message of a receivers' transaction, from the database; raise
+    `transaction_not_found` as `_recent` does, before anything of the content is read."""
+    message_id = message_of(transaction_id)
+    with context.database.reading() as reader:
+        place = None if message_id is None else messages.place(reader, message_id)
+        room = None if place is None else rooms.by_pk(reader, place.room_pk)
+        if room is not None:
+            room = rooms.find_for(reader, room.room_id, session.account_id)
+        if place is None or room is None or place.sender_id == session.account_id:
+            raise _no_transaction(transaction_id)
+        message = messages.get(reader, place.message_id)
+    assert message is not None, "read in the same snapshot"
+    age = context.wall_clock.seconds() - message.sent_at
+    is_free = 0 <= age <= FREE_SECONDS and session.may_read_back(message.id)
+    session.connection.is_charged = not is_free
+    return room.room_id, message
+
+
+def _no_transaction(transaction_id: str) -> Refusal:
+    return Refusal(
         ErrorCode.TRANSACTION_NOT_FOUND,
         "data.transaction_id: you have no message of transaction "
         f"{protocol.describe(transaction_id)} to answer for",
     )
-
-
-def _read_back(context: Context, transaction_id: str) -> Delivered | None:
-    number = transaction_id[1:]
-    if (
-        transaction_id[0] != "m"
-        or not (number.isascii() and number.isdigit())
-        or number[0] == "0"
-        or len(number) > 15
-    ):
-        return None
-    with context.database.reading() as reader:
-        message = messages.get(reader, int(number))
-        room = None if message is None else rooms.by_pk(reader, message.room_pk)
-    if message is None or room is None:
-        return None
-    return delivered(room.room_id, message, protocol.count_letters(message.content))

@@ -15,7 +15,7 @@ from server.base.refusals import no_such_room
 from server.base.settings import Settings
 from server.handlers.context import Context
 from server.state.room_directory import RoomDirectory, RoomState
-from storage import rooms
+from storage import rooms, shares
 
 
 def check_may_write(context: Context, account_id: int, room_id: str) -> RoomState | None:
@@ -45,6 +45,7 @@ def room_to_write(
     state = directory.find(room_id, connection)
     if state is None:
         check_new_room(connection, settings, account_id, room_id)
+        check_share(connection, settings, account_id, shares.ROOM_BYTES)
         directory.begin_change(room_id)
         rooms.create_open(connection, room_id, account_id, now)
         return _found(connection, directory, room_id), True
@@ -70,6 +71,19 @@ def check_new_room(
     if room_id.startswith(protocol.PRIVATE_ROOM_PREFIX) or not settings.new_rooms:
         raise no_such_room(room_id)
     check_room_share(connection, settings.max_rooms, account_id)
+
+
+def check_share(
+    connection: sqlite3.Connection, settings: Settings, account_id: int, size: int
+) -> None:
+    """Raise `quota_exceeded` where `size` more bytes are over the account's share of the
+    database."""
+    most = settings.message_quota
+    if most and shares.used(connection, account_id) + size > most:
+        raise Refusal(
+            ErrorCode.QUOTA_EXCEEDED,
+            f"you have filled your share of the server's database, {most} bytes: nothing was stored",
+        )
 
 
 def check_room_share(connection: sqlite3.Connection, most: int, account_id: int) -> None:

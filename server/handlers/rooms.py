@@ -26,13 +26,13 @@ from server.base.frame_sizes import members_named
 from server.base.logs import printable
 from server.handlers.context import Context
 from server.handlers.pages import Page, answer_page, readable_room
-from server.handlers.room_access import check_room_share
+from server.handlers.room_access import check_room_share, check_share
 from server.handlers.sessions import check_current, save_marks, wait_for_predecessors
 from server.handlers.table import handles_for_session
 from server.state.room_directory import RoomState
 from server.state.session import Session
 from server.writing.delivery import Delivery
-from storage import accounts, rooms
+from storage import accounts, rooms, shares
 from storage.accounts import Account
 
 log: Final = logging.getLogger("server.rooms")
@@ -50,7 +50,10 @@ def create_room(context: Context, session: Session, request: CreateRoom) -> byte
 
     def change(connection: sqlite3.Connection) -> frozenset[int]:
         check_current(connection, session)
+        context.disk_space.check()
         check_room_share(connection, context.settings.max_rooms, session.account_id)
+        size = shares.ROOM_BYTES + len(members) * shares.MEMBER_BYTES
+        check_share(connection, context.settings, session.account_id, size)
         context.rooms.begin_change(room_id)
         rooms.create_private(
             connection,

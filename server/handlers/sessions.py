@@ -68,7 +68,7 @@ def end_session(context: Context, session: Session, *, drop_key: bool = False) -
     def tell(_: None, delivery: Delivery) -> None:
         # (who has come back meanwhile was told of as online, and is)
         if held_place and context.registry.online(session.account_id) is None:
-            delivery.event("user_offline", chatid=session.chatid)
+            tell_presence(context, delivery, session, is_online=False)
 
     # Before the place is free: the next session finds all of its uploads.
     _keep_uploads(context, session)
@@ -81,6 +81,31 @@ def end_session(context: Context, session: Session, *, drop_key: bool = False) -
         log.error("the end of %s's session was not stored: %s", name, error)
     finally:
         context.registry.has_ended(session)
+
+
+def tell_presence(
+    context: Context, delivery: Delivery, session: Session, *, is_online: bool
+) -> None:
+    """Tell who asked for events that the session's user came or went: now, or, where that was told
+    of this name lately, by `tell_due_presence`. The writer's thread only."""
+    if context.presence.change(session.account_id, session.chatid, is_online):
+        _tell_presence(delivery, session.account_id, session.chatid, is_online)
+
+
+def tell_due_presence(context: Context) -> None:
+    """Let the writer tell what `tell_presence` has put off, where its time has come."""
+
+    def tell(_: None, delivery: Delivery) -> None:
+        for news in context.presence.take_due():
+            _tell_presence(delivery, news.account_id, news.chatid, news.is_online)
+
+    if context.clock() >= context.presence.due_at:
+        context.writer.later(lambda connection: None, tell)
+
+
+def _tell_presence(delivery: Delivery, account_id: int, chatid: str, is_online: bool) -> None:
+    kind = "user_online" if is_online else "user_offline"
+    delivery.event(kind, None, account_id, chatid=chatid)
 
 
 def _keep_uploads(context: Context, session: Session) -> None:

@@ -11,14 +11,14 @@ from protocol import ErrorCode, FileCancel, FileSendData, FileSendFin, FileSendI
 from server.base.frame_sizes import ranges_named
 from server.base.logs import printable
 from server.handlers.context import Context
-from server.handlers.room_access import check_may_write, room_to_write
+from server.handlers.room_access import check_may_write, check_share, room_to_write
 from server.handlers.sessions import check_current, save_progress, wait_for_predecessors
 from server.handlers.table import handles_for_session
 from server.state.room_directory import RoomState
 from server.state.session import Session
 from server.state.uploads import SAVE_EVERY_BYTES, Upload, check_chunk_size, file_frame
 from server.writing.delivery import Delivery
-from storage import uploads
+from storage import shares, uploads
 from storage.uploads import OpenUpload, StoredFile
 
 log: Final = logging.getLogger("server.files")
@@ -137,6 +137,7 @@ def _check_share(
             - (0 if replaced is None else uploads.counted_bytes(replaced.file_size))
         )
         begun = uploads.declared_bytes_total(reader) - freed
+        check_share(reader, settings, session.account_id, shares.FILE_BYTES)
         is_one_more = uploads.count_open(reader, session.account_id) - (replaced is not None)
     if settings.quota and used + counted > settings.quota:
         left = max(0, settings.quota - used)
@@ -338,6 +339,7 @@ def _fin_reply(request: FileSendFin, stored: StoredFile) -> bytes:
 def _store(context: Context, session: Session, row: OpenUpload, digest: str) -> StoredFile:
     def change(connection: sqlite3.Connection) -> tuple[StoredFile, RoomState, bool]:
         check_current(connection, session)
+        check_share(connection, context.settings, session.account_id, shares.FILE_BYTES)
         now = context.wall_clock.seconds()
         room, is_new = room_to_write(
             connection, context.rooms, context.settings, session.account_id, row.room_id, now

@@ -14,7 +14,6 @@ import ssl
 import threading
 from typing import Final
 
-from server.base.limits import RateLimit
 from server.handlers.context import Context
 from server.net.outbox import Drain, Outbox
 from server.net.sockets import Stream, tune
@@ -73,7 +72,6 @@ class Clients:
             stream,
             Outbox(stream, self._drain, context.budget, settings.max_waiting, context.clock),
             context.budget,
-            RateLimit(settings.rate_limit, settings.rate_burst, context.clock),
             login_deadline(settings, context.clock),
         )
 

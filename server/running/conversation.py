@@ -59,7 +59,8 @@ NOT_RATE_LIMITED: Final = frozenset(
         protocol.FileSendData,
     }
 )
-"""Requests that the rate limit does not count where they succeed (R-LIM)."""
+"""Requests that the rate limit does not count where they succeed (R-LIM-4), unless the handler says
+so of one (`Connection.is_charged`)."""
 CACHEABLE: Final = frozenset({protocol.CharacterCount, protocol.Ack})
 """Packets that all receivers of a message send with mostly the same bytes: decoding them once saves
 12 µs a delivery."""
@@ -247,7 +248,8 @@ class Conversation:
         except Exception as error:
             log.exception("%s of %s failed", kind.ACTION, connection.name)
             return self._refusal(request, error)
-        if kind not in NOT_RATE_LIMITED:
+        if kind not in NOT_RATE_LIMITED or connection.is_charged:
+            connection.is_charged = False
             self._charge()
         return reply
 
@@ -278,7 +280,11 @@ class Conversation:
     def _charge(self) -> None:
         """Count a request; a client that is over its rate is read more slowly, and nothing is
         refused."""
-        wait = self._connection.rate.charge()
+        connection, rates = self._connection, self._context.rates
+        if connection.session is None:
+            wait = rates.charge_address(connection.address)
+        else:
+            wait = rates.charge_account(connection.session.account_id)
         if wait > 0:
             self._connection.flush()
             self._context.shutdown.pause(wait, lambda: self._connection.ended)

@@ -15,7 +15,7 @@ from typing import Final
 
 from server.base.deadline import Deadline
 from server.base.fair_line import FairLine
-from server.base.limits import Clock, HashGate, LoginThrottle, MemoryBudget
+from server.base.limits import Clock, HashGate, LoginThrottle, MemoryBudget, RateLimits
 from server.base.settings import Settings
 from server.base.shutdown import Shutdown
 from server.base.wall_clock import WallClock
@@ -27,7 +27,9 @@ from server.running.housekeeping import Housekeeping
 from server.running.listener import Listener
 from server.running.recovery import recover
 from server.running.watch import Watch
-from server.state.recent_messages import RecentMessages
+from server.state.disk_space import DiskSpace
+from server.state.presence import Presence
+from server.state.recent_messages import RecentMessages, Resends
 from server.state.registry import Registry
 from server.state.room_directory import RoomDirectory
 from server.writing.delivery import Delivery
@@ -85,12 +87,16 @@ class Service:
                 wall_clock=self._wall_clock,
                 shutdown=self.shutdown,
                 budget=self.budget,
+                rates=RateLimits(settings.rate_limit, settings.rate_burst, clock),
                 throttle=LoginThrottle(settings.login_failures, clock),
                 hash_gate=HashGate(),
                 page_line=FairLine(PAGES_AT_ONCE, "pages"),
                 registry=self.registry,
                 rooms=self._rooms,
                 recent=RecentMessages(),
+                resends=Resends(),
+                presence=Presence(clock),
+                disk_space=DiskSpace(lambda: self.files.free(), settings.min_free, clock),
                 database=self.database,
                 files=self.files,
                 writer=self.writer,

@@ -14,6 +14,7 @@ import threading
 from typing import Final
 
 from server.handlers.context import Context
+from server.handlers.sessions import tell_due_presence
 from storage import uploads
 from storage.errors import StorageError
 
@@ -93,6 +94,7 @@ class Watch:
                 connection.close("a frame was not finished in time")
             elif connection.session is not None and connection.session.transactions.held:
                 connection.session.transactions.expire(now)
+        tell_due_presence(context)
         if (
             self._uploads_seen_at is None
             or now > self._uploads_seen_at + self.UPLOADS_EVERY_SECONDS

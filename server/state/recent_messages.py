@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import protocol
+from server.base.locks import Rank, RankedLock
 from server.state.open_transactions import LETTER_BYTES
 from storage.messages import Message
 
@@ -41,7 +42,7 @@ class Delivered:
         """Return the `confirm_count` that answers a receiver."""
         if agrees and request_id is None:
             return self.confirmed
-        return _confirmation(self.message_id, agrees, request_id)
+        return confirmation(self.message_id, agrees, request_id)
 
 
 def receiver_transaction(message_id: int) -> str:
@@ -49,7 +50,15 @@ def receiver_transaction(message_id: int) -> str:
     return f"m{message_id}"
 
 
-def _confirmation(message_id: int, agrees: bool, request_id: str | None) -> bytes:
+def message_of(transaction_id: str) -> int | None:
+    """Return the id of the message whose receivers' transaction this is; None where it can be
+    none."""
+    number = transaction_id[1:]
+    is_id = number.isascii() and number.isdigit() and number[0] != "0" and len(number) <= 15
+    return int(number) if transaction_id[0] == "m" and is_id else None
+
+
+def confirmation(message_id: int, agrees: bool, request_id: str | None) -> bytes:
     """Build the `confirm_count` of a receivers' transaction. Put together by hand: with a
     request_id of each receiver's own this is once a delivery, 1 µs instead of 5."""
     beside = "" if request_id is None else f',"request_id":{json.dumps(request_id)}'
@@ -73,7 +82,7 @@ def delivered(room_id: str, message: Message, counts: Mapping[str, int]) -> Deli
             "message_id": message.id,
         },
     )
-    confirmed = _confirmation(message.id, True, None)
+    confirmed = confirmation(message.id, True, None)
     return Delivered(
         message.id, room_id, message.room_pk, message.sender_id, counts, frame, confirmed
     )
@@ -104,3 +113,37 @@ class RecentMessages:
     def get(self, transaction_id: str) -> Delivered | None:
         """Return the message of a receivers' transaction, if it is still held."""
         return self._messages.get(transaction_id)
+
+
+class Resends:
+    """How often each account was sent a message again after wrong counts: at most `MOST_TIMES` for
+    one message (R-MSG-18), also when it comes back. Any thread.
+
+    Of an account the newest messages are remembered. One older than all of those is not sent again,
+    so that nobody gets more copies by asking for many messages in turn.
+    """
+
+    MOST_TIMES: Final = 3
+    MESSAGES: Final = 256
+    ACCOUNTS: Final = 10_000
+
+    def __init__(self) -> None:
+        self._lock = RankedLock(Rank.BUDGET, "resends")
+        self._times: OrderedDict[int, dict[int, int]] = OrderedDict()
+        """By account and message."""
+
+    def count(self, account_id: int, message_id: int) -> bool:
+        """Count one more copy; False where the account is to get none."""
+        with self._lock:
+            times = self._times.setdefault(account_id, {})
+            self._times.move_to_end(account_id)
+            while len(self._times) > self.ACCOUNTS:
+                self._times.popitem(last=False)
+            if message_id not in times and len(times) >= self.MESSAGES:
+                oldest = min(times)
+                if message_id < oldest:
+                    return False
+                # Its place goes to the newer one: from now on it is older than all that are left.
+                del times[oldest]
+            times[message_id] = times.get(message_id, 0) + 1
+            return times[message_id] <= self.MOST_TIMES

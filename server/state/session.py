@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass, field
+from typing import Final
 
-from server.base.limits import MemoryBudget, RateLimit
+from server.base.limits import MemoryBudget
 from server.net.outbox import Outbox
 from server.net.sockets import Stream
 from server.state.downloads import Downloads
 from server.state.open_transactions import Transactions
 from server.state.uploads import Upload
 from storage.uploads import StoredFile
+
+
+FREE_READINGS: Final = 8
+READINGS_REMEMBERED: Final = 256
 
 
 @dataclass(eq=False, slots=True)
@@ -43,17 +48,26 @@ class Session:
     unsaved_marks: dict[int, int] = field(default_factory=dict)
     """Those of `marks` that are not stored yet: the session's thread puts in, the writer takes out,
     each by a single operation on the dictionary."""
-    resent: dict[int, int] = field(default_factory=dict)
-    """How often a message was sent again after a wrong count, by message."""
     predecessors: tuple[Session, ...] = ()
     """The user's earlier sessions whose threads may still have to save what they have, as of the
     login."""
+    read_back: dict[int, int] = field(default_factory=dict)
+    """How often a message that is not in memory any more was read for this receiver's answers."""
     has_ended: bool = False
     """Whether its thread has saved everything. Set once, by that thread."""
     has_left: bool = False
     """Whether it has left, or its login was given up. Belongs to the registry's lock."""
     is_online: bool = False
     """Whether messages are delivered to it. Belongs to the registry's lock."""
+
+    def may_read_back(self, message_id: int) -> bool:
+        """Count one more reading of a message; False where it is more than a receiver's answers
+        take: two packets for each of four copies."""
+        times = self.read_back.get(message_id, 0) + 1
+        if times > FREE_READINGS or (times == 1 and len(self.read_back) >= READINGS_REMEMBERED):
+            return False
+        self.read_back[message_id] = times
+        return True
 
     def mark(self, room_pk: int, message_id: int) -> None:
         """Remember that the user has everything of the room up to this message."""
@@ -71,11 +85,11 @@ class Connection:
         "bad_json_frames",
         "ended",
         "frame_begun_at",
+        "is_charged",
         "login_deadline",
         "name",
         "outbox",
         "parting",
-        "rate",
         "replies",
         "reply_held",
         "session",
@@ -89,7 +103,6 @@ class Connection:
         stream: Stream,
         outbox: Outbox,
         budget: MemoryBudget,
-        rate: RateLimit,
         login_deadline: float | None,
     ) -> None:
         self.name = name
@@ -99,11 +112,13 @@ class Connection:
         self.address = address
         self.stream = stream
         self.outbox = outbox
-        self.rate = rate
         self.session: Session | None = None
         self.replies: list[bytes] = []
         """Answers of the frames read at once, to be sent as one."""
         self.bad_json_frames = 0
+        self.is_charged = False
+        """Set by the handler of a packet that counts for the rate though others of its kind are
+        free."""
         self.login_deadline: float | None = login_deadline
         """Monotonic; None while logged in, or while the server itself takes its time over a login.
         The watch reads it."""

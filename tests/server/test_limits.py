@@ -22,6 +22,7 @@ from server.net.outbox import Drain, Outbox
 from server.net.sockets import Stream
 from server.running.service import Service
 from server.state import uploads
+from storage.shares import MESSAGE_BYTES
 
 HERE: Final = 1_700_000_000.0
 
@@ -125,6 +126,36 @@ def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
     assert is_refused(Upload(client, "lobby", "one", b"x").init(), "quota_exceeded") == bool(
         chosen["quota"]
     )
+
+
+@limit("message_quota", 5_000)
+def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
+    client = member(serve(**chosen), "ada")
+    client.say("lobby", "x" * (most - 2 * MESSAGE_BYTES - 1))
+    client.say("lobby", "x")
+    over = client.confirm(client.propose("lobby", "x")["data"]["transaction_id"])
+    assert is_refused(over, "quota_exceeded") == bool(chosen["message_quota"])
+    room = client.ask("create_room", participants=[], room_name="room")
+    assert is_refused(room, "quota_exceeded") == bool(chosen["message_quota"])
+    upload = Upload(client, "lobby", "a", b"").init()
+    assert is_refused(upload, "quota_exceeded") == bool(chosen["message_quota"])
+
+
+def test_all_that_is_stored_heeds_the_room_that_the_disk_is_to_keep(serve: Serve) -> None:
+    clock = Clock(1_000.0)
+    service = serve(min_free=20, clock=clock)
+    ada, guest = member(service, "ada"), RawClient(service.listener.port)
+    service.files.free = lambda: (399, 2_000)  # type: ignore[method-assign]
+    clock.now += 1.0
+    tag = ada.propose("lobby", "hello")["data"]["transaction_id"]
+    assert is_refused(ada.confirm(tag), "storage_full")
+    assert is_refused(ada.ask("create_room", participants=[], room_name="x"), "storage_full")
+    assert is_refused(guest.register("bob"), "storage_full")
+    service.files.free = lambda: (400, 2_000)  # type: ignore[method-assign]
+    assert is_refused(guest.register("bob"), "storage_full"), "it is looked at once a second"
+    clock.now += 1.0
+    assert guest.register("bob")["action"] == "register_success"
+    ada.say("lobby", "hello")
 
 
 def test_empty_files_count_against_the_share(serve: Serve) -> None:

@@ -13,6 +13,10 @@ from conformance.server.registry import case
 from conformance.server.user import User
 
 
+PRESENCE = ("user_online", "user_offline")
+PRESENCE_SECONDS = 5.0
+
+
 def event(context: ServerContext, user: User, kind: str, **expected: object) -> Packet:
     """Wait for the next `event` of this type about these things (an assertion)."""
 
@@ -27,7 +31,9 @@ def event(context: ServerContext, user: User, kind: str, **expected: object) -> 
         return all(data.get(key) == value for key, value in expected.items())
 
     about = "".join(f", {key} {value}" for key, value in expected.items())
-    return user.wire.receive_where(wanted, f"`event` of type {kind}{about}")
+    # Who is on is told of one name at most once in 5 s (R-EVT-9): the news may be as old as that.
+    patience = user.wire.timeout + (PRESENCE_SECONDS if kind in PRESENCE else 0.0)
+    return user.wire.receive_where(wanted, f"`event` of type {kind}{about}", patience)
 
 
 def events_of(user: User) -> list[Packet]:
