@@ -670,6 +670,19 @@ def test_links_lead_to_files_and_headings_that_exist(page: str) -> None:
             ], f"{page}: {target}"
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_tests_that_a_page_names_exist(page: str) -> None:
+    for name in re.findall(r"\btests/[\w/*]+\.py", (ROOT / page).read_text("utf-8")):
+        assert list(ROOT.glob(name)), f"{page}: {name}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_list_item_is_longer_than_a_reader_keeps_in_mind(page: str) -> None:
+    text = re.sub(r"^ *```.*?^ *```$", "", (ROOT / page).read_text("utf-8"), flags=re.M | re.S)
+    for item in re.findall(r"^ *(?:[*-]|\d+\.) .*(?:\n +(?![*-] |\d+\. ).+)*", text, re.MULTILINE):
+        assert len(item.split()) <= 80, item
+
+
 @pytest.mark.skipif(os.name == "nt", reason="make is not on Windows")
 def test_make_knows_every_target_that_a_page_names() -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
