@@ -341,6 +341,7 @@ def test_option_commands_are_taken(
 def test_every_option_that_a_page_names_exists() -> None:
     server_flags = {option.flag for option in OPTIONS.values()} | {
         "--help",
+        "--version",
         "--config",
         "--show-config",
         "--password-file",
