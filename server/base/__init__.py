@@ -1,1 +1,1 @@
-"""What every other part of the server stands on: settings, limits, locks, logs."""
+"""What all other parts of the server use: settings, limits, locks, logs."""

@@ -101,8 +101,8 @@ def _indented(block: str) -> str:
 
 
 class _QueueHandler(logging.Handler):
-    """Formats in the caller's thread (arguments may change later) and queues the line; full means
-    dropped."""
+    """Formats in the caller's thread (arguments may change later) and queues the line. When the
+    queue is full, the line is dropped: no backpressure here."""
 
     def __init__(self) -> None:
         super().__init__()

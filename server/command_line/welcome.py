@@ -147,8 +147,7 @@ def _local_lines(settings: Settings, host: str, port: int) -> list[str]:
 
 def _client_lines(settings: Settings, address: str, port: int) -> list[str]:
     where = _joined(address, port)
-    # each student needs the certificate's file; its name is all that this machine can know of the
-    # place
+    # Each student needs the certificate's file; where it will lie there, only its name can tell.
     if settings.certfile:
         where += f" --tls --cafile {printable(Path(settings.certfile).name, MAX_PATH_CHARACTERS)}"
     return [f"    python {CLIENT} {where}", f"    py {CLIENT} {where}      (on Windows)"]

@@ -1,4 +1,4 @@
-"""Is anybody there: ping, who is on, who types."""
+"""Who is there: ping, who is online, who types."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """What waits to be sent to one client, and the one thread that sends it on.
 
 An `Outbox` owns the bytes of one connection that its socket would not take at once; the `Drain`
-owns the selector over all such sockets. Neither ever blocks on a client: whoever has something to
-send tries once, and leaves the rest here. Any thread may call an outbox; only the drain thread
-touches the selector.
+owns the selector over all such sockets. Neither ever blocks on a client: a sender tries once, and
+leaves the rest here. A client that stops reading is disconnected; nobody else waits for it. Any
+thread may call an outbox; only the drain thread touches the selector.
 """
 
 from __future__ import annotations
@@ -49,20 +49,13 @@ class Outbox:
     def __init__(
         self, stream: Stream, drain: Drain, budget: MemoryBudget, max_waiting: int, clock: Clock
     ) -> None:
-        self._stream, self._drain, self._budget, self._max_waiting, self._clock = (
-            stream,
-            drain,
-            budget,
-            max_waiting,
-            clock,
-        )
+        self._stream, self._drain, self._budget = stream, drain, budget
+        self._max_waiting, self._clock = max_waiting, clock
         self._lock = RankedLock(Rank.OUTBOX, "outbox")
-        self._changed: threading.Condition | None = (
-            None  # made when somebody first waits; 10,000 idle clients need neither
-        )
-        self._pending: deque[tuple[memoryview, int]] | None = (
-            None  # bytes, and how many of them are forwarded
-        )
+        # Both are made when they are first needed: 10,000 idle clients need neither.
+        self._changed: threading.Condition | None = None
+        self._pending: deque[tuple[memoryview, int]] | None = None
+        """Bytes, and how many of them are forwarded."""
         self.waiting = 0
         """Bytes that wait, of both kinds."""
         self.forwarded = 0
@@ -196,9 +189,8 @@ class Drain:
         self._stall_seconds, self._clock = stall_seconds, clock
         self._selector = selectors.DefaultSelector()
         self._lock = RankedLock(Rank.DRAIN, "drain")
-        self._asked: deque[tuple[Outbox, threading.Event | None]] = (
-            deque()
-        )  # an event: forget it, then set
+        self._asked: deque[tuple[Outbox, threading.Event | None]] = deque()
+        """What to watch; with an event, what to forget: the event is set when that is done."""
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
@@ -283,9 +275,8 @@ class Drain:
             self._selector.unregister(outbox)
         except (KeyError, ValueError, OSError):
             return
-        if (
-            outbox.waiting and outbox.broken is None
-        ):  # something came between the last byte sent and this
+        # Something may have come between the last byte sent and this.
+        if outbox.waiting and outbox.broken is None:
             self.watch(outbox)
 
     def _close_stalled(self) -> None:

@@ -44,9 +44,9 @@ idle clients (measured)."""
 REPLIES_AT_ONCE_BYTES: Final = 64 * 1024
 """An answer of more than this is sent at once, not joined with those that follow."""
 WAITING_BYTES: Final = 512 * 1024
-"""Where more than this waits for the client, its next frame is not looked at. More than a download
-keeps waiting (256 KiB and a chunk), or whoever has a slow line could not talk until its download
-has ended."""
+"""While more than this waits for the client, its next frame is not read: backpressure. It is more
+than a download keeps waiting (256 KiB and a chunk); else a client on a slow line could not talk
+until its download has ended."""
 LINGER_SECONDS: Final = 1.5
 """How long a client that is not served any more has to take what says why."""
 

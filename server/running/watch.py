@@ -2,7 +2,8 @@
 
 Owns the time limits of connections (login, unfinished frame), of open transactions and of uploads
 nobody goes on with, the bound on memory, and how long a thread may compute before others get their
-turn. It closes by shutting a connection down; the client's own thread then cleans up.
+turn (the GIL's switch interval). It closes by shutting a connection down; the client's own thread
+then cleans up.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from storage.errors import StorageError
 log: Final = logging.getLogger("server.watch")
 
 SWITCH_SECONDS: Final = sys.getswitchinterval()
-"""Python's own: a thread that waits for its turn to compute wakes so often, to ask for it."""
+"""Python's default switch interval for the GIL: a thread that waits for the GIL wakes up this often
+to ask for it."""
 WAKES_A_SECOND: Final = 20_000
-"""So often all threads together may. Where 9,900 clients leave at once, each of their threads
-waits: at Python's 5 ms they woke two million times a second and were gone after 10 to 40 s; at 0.5
-s after three (measured, 2 cores). 100 clients leave it as it is."""
+"""How often all waiting threads together may wake up for the GIL. Where 9,900 clients leave at
+once, each of their threads waits for it: at Python's 5 ms they woke up two million times a second
+and were gone after 10 to 40 s, at 0.5 s after three (measured, 2 cores). With 100 clients it stays
+at 5 ms."""
 
 
 class Watch:

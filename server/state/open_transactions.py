@@ -16,8 +16,8 @@ from server.base.limits import MemoryBudget
 from server.base.locks import Rank, RankedLock
 
 TRANSACTION_OVERHEAD_BYTES: Final = 512
-"""What an open transaction takes besides its text, roughly; each different letter of its counts
-takes as much as `LETTER`."""
+"""What an open transaction takes besides its text, roughly, and besides `LETTER_BYTES` for each
+different letter of its counts."""
 LETTER_BYTES: Final = 100
 
 
@@ -27,7 +27,8 @@ class Transaction:
 
     transaction_id: str
     own_key: bool
-    """Whether the sender chose the id, so that it outlives the session."""
+    """Whether the sender chose the id as an idempotency key: it outlives the session, so that a
+    message that is sent again is stored once."""
     room_id: str
     content: str
     counts: Mapping[str, int]

@@ -89,8 +89,8 @@ def delivered(room_id: str, message: Message, counts: Mapping[str, int]) -> Deli
 
 
 class RecentMessages:
-    """The messages of late, to check receivers' counts without asking storage: the oldest go when
-    `MOST_BYTES` are held.
+    """A cache of recent messages, to check receivers' counts without asking storage: the oldest go
+    when more than `MOST_BYTES` are held.
 
     The writer adds; any thread gets. (A dictionary's single operations are atomic, so no lock is
     needed.)

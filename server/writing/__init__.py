@@ -1,1 +1,1 @@
-"""The writer's thread: changes, what is told after a commit, and the journal."""
+"""The writer's thread: changes, the notifications after a commit, and the journal."""

@@ -1,4 +1,4 @@
-"""What the writer does after a commit: acknowledgements, fan-out, the journal's copy.
+"""The notifications of a commit: acknowledgements, fan-out, the journal's copy.
 
 Owns what is gathered between a commit and its `flush`. Only the writer's thread uses it. Each
 client gets everything of one commit as ONE joined send that does not block: joining frames decides
@@ -22,7 +22,7 @@ log: Final = logging.getLogger("server.delivery")
 
 
 class Delivery:
-    """Gathers, by client, what a commit has to tell."""
+    """Gathers the notifications of a commit, by client."""
 
     def __init__(self, registry: Registry, journal: JournalKeeper) -> None:
         self._registry = registry
