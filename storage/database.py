@@ -49,10 +49,8 @@ _IOERR = 10
 _FAILED = frozenset({8, _IOERR, 11, 26})
 _IOERR_NOMEM = _IOERR | 12 << 8
 # SQLite knows only ENOSPC as "full". A quota or a file-size limit comes as one of these, or on
-# Python 3.10 as a bare "ioerr".
-_PERHAPS_NO_ROOM = frozenset(
-    {_IOERR, _IOERR | 3 << 8, _IOERR | 6 << 8, _IOERR | 19 << 8}
-)  # write, truncate, shmsize
+# Python 3.10 as a bare "ioerr". These are: any, write, truncate, shmsize.
+_PERHAPS_NO_ROOM = frozenset({_IOERR, _IOERR | 3 << 8, _IOERR | 6 << 8, _IOERR | 19 << 8})
 
 # Python 3.10 has no sqlite_errorcode: the text of sqlite3_errstr() stands for the code.
 _CODE_OF_TEXT = (
@@ -96,13 +94,11 @@ class Database:
         self._refuse_if_not_ours()
         self._lock = threading.Lock()  # guards the five below; held for the whole of a transaction
         self._owner: int | None = None  # ident of the thread that has the writing connection
-        self._lost: StorageError | None = (
-            None  # why SQLite gave the running transaction up by itself
-        )
+        self._lost: StorageError | None = None
+        """Why SQLite gave the running transaction up by itself."""
         self._closed = False
-        self._readers: queue.LifoQueue[sqlite3.Connection | None] = (
-            queue.LifoQueue()
-        )  # None: the database is closed
+        # None: the database is closed.
+        self._readers: queue.LifoQueue[sqlite3.Connection | None] = queue.LifoQueue()
         self._reader_count = 0
         try:
             self._writer = self._connect(min(BUSY_NOTICE_SECONDS, BUSY_SECONDS))

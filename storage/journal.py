@@ -191,9 +191,8 @@ def _cut_to_whole_frames(path: Path) -> bool:
             whole = 0
             for start, length in _frames(file):
                 file.seek(start + _PREFIX_BYTES)
-                if (
-                    file.read(1) == b"\0"
-                ):  # no text begins so: blocks that were allocated and never written
+                # No text begins so: blocks that were allocated and never written.
+                if file.read(1) == b"\0":
                     break
                 whole = start + _PREFIX_BYTES + length
             if whole == os.fstat(file.fileno()).st_size:

@@ -137,9 +137,8 @@ def _page_query(
     if from_time is not None:
         lower = _BEFORE_TIME
         values += [room_pk, from_time]
-        if (
-            after_id is not None
-        ):  # as one bound: SQLite would walk from one of two, perhaps the lower, up to the other
+        # As one bound: SQLite would walk from one of two, perhaps the lower, up to the other.
+        if after_id is not None:
             lower = f"MAX({lower}, ?)"
             values.append(after_id)
         # The clock may have jumped back, so that older messages are still to be skipped behind that

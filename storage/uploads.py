@@ -275,9 +275,8 @@ def _candidates(base_name: str) -> Iterator[str]:
     cut between two characters."""
     yield base_name
     stem, dot, extension = base_name.rpartition(".")
-    if (
-        not stem or len(extension.encode()) > _MAX_EXTENSION_BYTES
-    ):  # ".profile", "README", or no extension but a sentence
+    # ".profile", "README", or no extension but a sentence.
+    if not stem or len(extension.encode()) > _MAX_EXTENSION_BYTES:
         stem, tail = base_name, ""
     else:
         tail = dot + extension

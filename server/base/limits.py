@@ -195,9 +195,8 @@ class HashGate:
         self.line = FairLine(count, "password hashes")
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="hash")
         all_there = threading.Barrier(count)
-        for _ in range(
-            count
-        ):  # all threads from the start: what the server holds does not grow with the first logins
+        # All threads from the start: what the server holds does not grow with the first logins.
+        for _ in range(count):
             self._pool.submit(all_there.wait, self.line.PATIENCE_SECONDS)
 
     def run(self, who: tuple[str, str], function: Callable[..., T], *arguments: object) -> T:

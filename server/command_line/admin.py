@@ -78,9 +78,8 @@ def run(invocation: Invocation, stdin: TextIO | None, stdout: TextIO, stderr: Te
     except StorageError as problem:
         terminal.tell(str(problem))
     except OSError as problem:
-        if invocation.command != "users" or not isinstance(
-            problem, BrokenPipeError
-        ):  # `users | head` is no error to tell
+        # `users | head` is no error to tell.
+        if invocation.command != "users" or not isinstance(problem, BrokenPipeError):
             terminal.tell(f"cannot write to stdout: {problem.strerror or problem}")
     except KeyboardInterrupt:
         terminal.tell("stopped")
@@ -302,9 +301,8 @@ def _new_record(invocation: Invocation, terminal: Terminal, name: str) -> str:
 
 
 def _password_problem(password: str) -> str | None:
-    if any(
-        "\ud800" <= character <= "\udfff" for character in password
-    ):  # how Python keeps bytes that are not UTF-8
+    # Surrogates are how Python keeps bytes that are not UTF-8.
+    if any("\ud800" <= character <= "\udfff" for character in password):
         return "expected text in UTF-8"
     return protocol.password_problem(password)
 

@@ -316,9 +316,8 @@ def logout(context: Context, session: Session, request: Logout) -> bytes:
     """End the session and its key; the connection stays and may log in again."""
     connection = session.connection
     session.downloads.cancel_all()
-    session.downloads.wait_idle(
-        context.settings.stall_timeout or 30.0
-    )  # no chunk follows the reply
+    # No chunk follows the reply.
+    session.downloads.wait_idle(context.settings.stall_timeout or 30.0)
     end_session(context, session, drop_key=True)
     connection.session = None
     log.info("logout: %s (%s)", printable(session.chatid), connection.name)

@@ -80,13 +80,11 @@ def _check_numbers(request: FileSendInit) -> None:
         least = -(-size // protocol.MAX_CHUNK_BYTES)
         raise Refusal(
             ErrorCode.BAD_PACKET,
-            f"data.total_packets: expected at least {least} packets for {size} bytes, since a "
-            "chunk has at most "
-            f"{protocol.MAX_CHUNK_BYTES}; got {total}",
+            f"data.total_packets: expected at least {least} packets for {size} bytes, "
+            f"since a chunk has at most {protocol.MAX_CHUNK_BYTES}; got {total}",
         )
-    elif (
-        total and -(-size // -(-size // total)) != total
-    ):  # the smallest chunk that does not make more makes fewer
+    elif total and -(-size // -(-size // total)) != total:
+        # The smallest chunk that does not make more packets makes fewer.
         raise Refusal(
             ErrorCode.BAD_PACKET,
             f"data.total_packets: no size of chunks makes {total} packets of {size} bytes",
@@ -382,9 +380,8 @@ def _store(context: Context, session: Session, row: OpenUpload, digest: str) -> 
 def file_cancel(context: Context, session: Session, request: FileCancel) -> bytes:
     """Give an unfinished upload up, or stop a download."""
     _check_room(context, session, request.room_id)
-    row = _open_row(
-        context, session, request.room_id, request.file_path
-    )  # without its bytes: they need not be there
+    # Without its bytes: they need not be there.
+    row = _open_row(context, session, request.room_id, request.file_path)
     if row is not None:
         _drop_state(session, row)
         _remember(session, request, None)

@@ -83,9 +83,8 @@ class Downloads:
         self._files, self._settings = files, settings
         self._lock = RankedLock(Rank.TRANSFERS, "downloads")
         self._changed: threading.Condition | None = None
-        self._queue: list[
-            Download
-        ] = []  # short, and an empty deque takes 624 bytes of each idle client
+        # Short, and an empty deque takes 624 bytes of each idle client.
+        self._queue: list[Download] = []
         self._running: Download | None = None
         self._has_thread = False
 

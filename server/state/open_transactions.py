@@ -62,9 +62,8 @@ class Transactions:
     def new_id(self) -> str:
         """Make an id of the server's own, unlike every open one."""
         with self._lock:
-            while (
-                name := f"t-{secrets.token_hex(8)}"
-            ) in self._open:  # random: no key that a client thinks up meets it
+            # Random: no key that a client thinks up meets it.
+            while (name := f"t-{secrets.token_hex(8)}") in self._open:
                 pass
             return name
 

@@ -52,9 +52,8 @@ class RoomDirectory:
                 return known
             changes = self._changes
         if connection is not None:
-            return self._read(
-                room_id, connection
-            )  # may see what is not yet committed: not to be remembered
+            # May see what is not yet committed: not to be remembered.
+            return self._read(room_id, connection)
         with self._database.reading() as reader:
             state = self._read(room_id, reader)
         if state is not None:

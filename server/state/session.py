@@ -19,7 +19,6 @@ from server.state.open_transactions import Transactions
 from server.state.uploads import Upload
 from storage.uploads import StoredFile
 
-
 FREE_READINGS: Final = 8
 READINGS_REMEMBERED: Final = 256
 

@@ -28,9 +28,8 @@ class Delivery:
         self._registry = registry
         self._journal = journal
         self._rooms: dict[int, tuple[RoomState, list[tuple[int, bytes]]]] = {}
-        self._clients: dict[
-            Outbox, tuple[list[bytes], list[bytes]]
-        ] = {}  # frames forwarded, replies
+        # Frames forwarded, replies.
+        self._clients: dict[Outbox, tuple[list[bytes], list[bytes]]] = {}
         self._records: dict[tuple[int, int], list[bytes]] = {}
         self._parting: list[tuple[Connection, str]] = []
 
@@ -44,9 +43,8 @@ class Delivery:
         """Queue a message or file for everyone who hears the room but its sender, and for the
         journal. `row` says which one it is: "message" or "file", and its id."""
         said = self._rooms.get(room.room.pk)
-        if (
-            said is not None and said[0] is not room
-        ):  # somebody came back or left between two messages of this commit
+        # Somebody came back or left between two messages of this commit.
+        if said is not None and said[0] is not room:
             self.settle()
             said = None
         if said is None:

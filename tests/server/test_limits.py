@@ -381,9 +381,8 @@ def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
     service = serve(clock=clock, login_timeout=0.0, frame_timeout=float(chosen["frame_timeout"]))
     slow = RawClient(service.listener.port)
     packet = encode({"action": "ping"})
-    slow.send_bytes(
-        packet[:3]
-    )  # a byte now and then makes no difference: the frame has its time as a whole
+    # A byte now and then makes no difference: the frame has its time as a whole.
+    slow.send_bytes(packet[:3])
     until(
         lambda: any(c.frame_begun_at for c in service.registry.connections()), "no frame is begun"
     )
@@ -554,9 +553,8 @@ def test_fields_of_a_packet(field: str, most: int, serve: Serve) -> None:
         upload.init()
         return upload.send(1, bytes(size))
 
-    if (
-        field == "chatid"
-    ):  # while somebody is logged in, another's name is refused for another reason
+    # While somebody is logged in, another's name is refused for another reason.
+    if field == "chatid":
         ada.ask("logout")
     assert ask(most)["action"] != "error"
     assert is_refused(ask(most + 1), "bad_packet")

@@ -309,9 +309,8 @@ def test_an_ended_session_reads_nothing_more(
     service = serve()
     ada = member(service, "ada")
     number = account_id(service, "ada")
-    monkeypatch.setattr(
-        service.writer, "_check_external_changes", lambda: None
-    )  # it has not noticed yet
+    # It has not noticed yet.
+    monkeypatch.setattr(service.writer, "_check_external_changes", lambda: None)
     with monkeypatch.context() as patched:
         gate = Gate(patched, service.database, "reading")
         asked = ask_later(ada, action, **data)

@@ -265,9 +265,8 @@ def test_who_is_just_being_answered_is_told_that_the_server_closes(serve: Serve)
     client = member(service, "busy", features=["events"])
     client.ask("list_rooms")
     for _ in range(3):
-        client.send(
-            {"action": "list_rooms", "data": {}}
-        )  # over its rate: its thread pauses, and looks around four times a second
+        # Over its rate: its thread pauses, and looks around four times a second.
+        client.send({"action": "list_rooms", "data": {}})
     service.writer.later(lambda _: time.sleep(0.8))  # so long must the announcement wait
     assert service.stop() == []
     client.receive_event("server_closing")

@@ -238,9 +238,8 @@ def test_silent_connects_hold_nobody_up(
             client.login(name)
         exchange(*clients)
         for sock in (*silent, half):
-            while sock.recv(
-                4096
-            ):  # up to the end of the stream, which comes within the time of the socket
+            # Up to the end of the stream, which comes within the time of the socket.
+            while sock.recv(4096):
                 pass
         exchange(*clients)
 
@@ -518,11 +517,12 @@ def test_another_certificate_than_the_teachers(server: ServerProcess, other: Cer
             "chat.example, 192.0.2.7, 2001:DB8:0:0:0:0:0:7",
         ),
         ("localhost", "IP:127.0.0.1,IP:::1", "127.0.0.1, 0:0:0:0:0:0:0:1"),
+        # An address must stand there as an address (RFC 6125, section 1.7.2)
         (
             "127.0.0.1",
             "DNS:127.0.0.1",
             "127.0.0.1",
-        ),  # an address must stand there as an address (RFC 6125, section 1.7.2)
+        ),
         ("127.0.0.1", "email:ada@example.org", "no name at all"),
         (
             "127.0.0.1",
@@ -619,10 +619,11 @@ def test_a_handshake_by_single_bytes_does_not_last_for_ever(certificate: Certifi
     [
         (b"", "hung up during the TLS handshake"),
         (b"SSH-2.0-OpenSSH_9.6\r\n", "is no chat server, and speaks no TLS"),
+        # The alert protocol_version (RFC 8446, section 6)
         (
             b"\x15\x03\x03\x00\x02\x02\x46",
             "could not agree on TLS: ",
-        ),  # the alert protocol_version (RFC 8446, section 6)
+        ),
         (b"\x00\x00\x00\x05{" + b"[" * 4, "speaks plain TCP"),
         (b"\x00\x00\xff\xff" + b"[" * 0xFFFF, "speaks plain TCP"),
     ],
@@ -779,9 +780,8 @@ def test_a_closed_connection_says_goodbye_without_waiting(certificate: Certifica
     ended: list[bytes] = []
 
     def script(sock: socket.socket) -> None:
-        ended.append(
-            server_side(sock, certificate).recv(4096)
-        )  # b"" only after a goodbye: otherwise ssl raises SSLEOFError
+        # b"" only after a goodbye: otherwise ssl raises SSLEOFError.
+        ended.append(server_side(sock, certificate).recv(4096))
 
     with fake(script) as port, socket.create_connection(("127.0.0.1", port), SECONDS) as sock:
         secured, _ = tls.secure(sock, tls.Trust(certificate.certfile), "127.0.0.1", port, SECONDS)
