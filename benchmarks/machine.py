@@ -53,10 +53,10 @@ def _number_after(path: str, word: str) -> float | None:
 def raise_open_files() -> int | None:
     """Raise the limit of open files for this process and its children as far as allowed. Return the
     limit, or None where the system has none."""
-    try:
-        import resource
-    except ImportError:  # Windows
+    if sys.platform == "win32":
         return None
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     for wanted in (hard, 65_536, 10_240):  # macOS says "unlimited" and takes less
         try:

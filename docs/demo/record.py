@@ -1,5 +1,5 @@
 """Record a session of a server and two clients, and draw it: `session.txt` and `session.svg` beside
-this file, and README's text.
+this file.
 
     python docs/demo/record.py [FOLDER]
 
@@ -28,6 +28,8 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Final
+
+assert sys.platform != "win32", "there are no pseudo-terminals"
 
 HERE: Final = Path(__file__).resolve().parent
 ROOT: Final = HERE.parent.parent

@@ -196,9 +196,9 @@ def check_same_message(known: Message, room: RoomState | None, content: str) -> 
         )
 
 
-# What receivers answer. Of a recent message everything is in memory. Of an older one the rights come
-# first and the work after, so that time tells a stranger nothing (R-MSG-12), and the packet counts for
-# the rate (R-LIM-4).
+# What receivers answer. Of a recent message everything is in memory. Of an older one the rights
+# come first and the work after, so that time tells a stranger nothing (R-MSG-12), and the packet
+# counts for the rate (R-LIM-4).
 
 
 @handles_for_session(CharacterCount)

@@ -82,7 +82,8 @@ def check_share(
     if most and shares.used(connection, account_id) + size > most:
         raise Refusal(
             ErrorCode.QUOTA_EXCEEDED,
-            f"you have filled your share of the server's database, {most} bytes: nothing was stored",
+            f"you have filled your share of the server's database, {most} bytes: "
+            "nothing was stored",
         )
 
 

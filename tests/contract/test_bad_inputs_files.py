@@ -252,7 +252,8 @@ def listed_or_none(client: RawClient, room_id: str) -> list[str]:
 
 @TABLE.row(
     90,
-    "chunks out of order, repeated, overlapping, beyond the end, after the end, for another's upload",
+    "chunks out of order, repeated, overlapping, beyond the end, after the end, for another's"
+    " upload",
 )
 def _(place: Place) -> None:
     client, other, room_id = place.user(), place.user(), fresh_name("room")

@@ -229,7 +229,8 @@ def _(place: Place) -> None:
 def _(place: Place) -> None:
     client, listener = place.user(), place.user()
     room_id = place.private_room(client, listener)
-    body = b'{"action":"send_message","data":{"chatid":"%b","room_id":"%b","content":"\\ud83d\\ude00"}}'
+    data = b'{"chatid":"%b","room_id":"%b","content":"\\ud83d\\ude00"}'
+    body = b'{"action":"send_message","data":' + data + b"}"
     client.send_body(body % (client.chatid.encode(), room_id.encode()))
     counted = client.receive()
     assert counted["data"]["letter_frequencies"] == {"\U0001f600": 1}

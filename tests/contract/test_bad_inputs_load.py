@@ -386,7 +386,8 @@ def _(place: Place) -> None:
     medians = statistics.median(wrong), statistics.median(unknown)
     longer = sum((a > b) + (a == b) / 2 for a in wrong for b in unknown) / len(wrong) / len(unknown)
     print(
-        f"500 of each: medians {medians[0] * 1000:.2f} and {medians[1] * 1000:.2f} ms, AUC {longer:.3f}"
+        f"500 of each: medians {medians[0] * 1000:.2f} and {medians[1] * 1000:.2f} ms, "
+        f"AUC {longer:.3f}"
     )
     assert abs(medians[0] - medians[1]) < 0.1 * max(medians)
     assert 0.4 < longer < 0.6

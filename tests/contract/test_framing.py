@@ -192,8 +192,8 @@ def test_good_json_is_taken(client_factory: Connect, body: bytes) -> None:
         nested(100_000),
         b'{"action":"ping","x":[' + b"{}," * 300_000 + b"0]}",
         b'{"' + b"k" * 900_000 + b'":1}',
-    ]
-    + [b'{"action":"ping","x":0.' + b"0" * 1_000_000 + b"1e999999}"],
+        b'{"action":"ping","x":0.' + b"0" * 1_000_000 + b"1e999999}",
+    ],
     ids=["100,000 deep", "a wide one", "a long key", "a long number"],
 )
 def test_a_bomb_in_a_large_frame_is_refused_at_once(user: Connect, body: bytes) -> None:
@@ -471,10 +471,7 @@ def test_a_key_missing_or_of_the_wrong_type_is_named(user: Connect, action: str)
     client = user()
     good: dict[str, Any] = {} if action in HANDSHAKE else dict(client.identity(action))
     good |= {key: value for key, (value, _) in REQUIRED[action].items()}
-    if action == "ack":
-        extra = {"status": "success", "message": "ok"}
-    else:
-        extra = {}
+    extra = {"status": "success", "message": "ok"} if action == "ack" else {}
     if action == "character_count":
         good["original_action"] = "receive_message"
     wrong = []

@@ -2,8 +2,9 @@
 the others.
 
 Every case is drawn from its seed and number alone, and a failure names both. To see one again:
-`CHAT_TEST_SEED=1 CHAT_FUZZ_CASES=1234:1235 pytest tests/contract/test_fuzz.py`; a single number is a count.
-(What the server makes up, as ids and keys, differs from run to run, but has the same length.)
+`CHAT_TEST_SEED=1 CHAT_FUZZ_CASES=1234:1235 pytest tests/contract/test_fuzz.py`; a single number is
+a count. (What the server makes up, as ids and keys, differs from run to run, but has the same
+length.)
 """
 
 from __future__ import annotations
@@ -815,7 +816,8 @@ class Fuzz:
                     (self.member_case if manner == "member" else self.outside_case)(body)
             except AssertionError as error:
                 raise AssertionError(
-                    f"seed {SEED}, case {number} ({manner}, {action}, {what}): {error}\n{self.server.log()[-3000:]}"
+                    f"seed {SEED}, case {number} ({manner}, {action}, {what}): {error}\n"
+                    f"{self.server.log()[-3000:]}"
                 ) from error
             except ConnectionError as error:
                 raise AssertionError(

@@ -7,6 +7,7 @@ read from the database, by plain SQL, and heard by a witness who is connected wi
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import socket
@@ -231,7 +232,8 @@ def cut_uploads(
                 witness.read()
     found = rows(
         server,
-        "SELECT stored_as, sha256, disk_name FROM files JOIN rooms ON pk = room_pk WHERE room_id = ?",
+        "SELECT stored_as, sha256, disk_name FROM files JOIN rooms ON pk = room_pk"
+        " WHERE room_id = ?",
         room,
     )
     assert Counter(name for name, _, _ in found) == Counter(list(sent)), (
@@ -305,7 +307,8 @@ def test_bytes_that_come_one_by_one_and_late_change_nothing(
     client.transfers.upload(slow.chat, "slow room", tmp_path / "slow.txt", patience=20)
     found = rows(
         server,
-        "SELECT id FROM messages JOIN rooms ON pk = room_pk WHERE room_id = 'slow room' ORDER BY id",
+        "SELECT id FROM messages JOIN rooms ON pk = room_pk WHERE room_id = 'slow room'"
+        " ORDER BY id",
     )
     assert [number for (number,) in found] == [first.message_id, second.message_id]
     assert Witness(witness).heard("receive_message").total() == 2
@@ -344,10 +347,8 @@ class Parrot:
                 self.got.append(got)
 
     def close(self) -> None:
-        try:
+        with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
         self._listener.close()
         self._acceptor.join(patience(5))
 

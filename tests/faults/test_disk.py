@@ -153,11 +153,13 @@ def full(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Full]:
         with ServerProcess(tmp_path / "data", *OPTIONS) as server:
             yield FileSizeLimit(server)
         return
-    with mounted(
-        tmp_path / "small", "-t", "tmpfs", "-o", f"size={TMPFS_BYTES},mode=700", "none"
-    ) as small:  # noqa: SIM117
-        with ServerProcess(small / "data", *OPTIONS) as server:
-            yield FullFileSystem(server)
+    with (
+        mounted(
+            tmp_path / "small", "-t", "tmpfs", "-o", f"size={TMPFS_BYTES},mode=700", "none"
+        ) as small,
+        ServerProcess(small / "data", *OPTIONS) as server,
+    ):
+        yield FullFileSystem(server)
 
 
 def members(

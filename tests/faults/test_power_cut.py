@@ -80,7 +80,7 @@ class Load:
             client.register(name)
             client.login(name)
             work(client)
-        except Exception as error:  # noqa: BLE001 (a thread begins here)
+        except Exception as error:  # a thread begins here
             if not self._stop.is_set():
                 self.failures.append(repr(error))
         finally:
@@ -221,7 +221,7 @@ def cut_power(disk: tuple[Path, Path], folder: Path, rounds: int) -> tuple[int, 
     while done < rounds:
         with ServerProcess(data / "data", *OPTIONS) as server:
             load = Load(server.port)
-            until(lambda: all(load.acknowledged()), "nothing is acknowledged")
+            until(lambda load=load: all(load.acknowledged()), "nothing is acknowledged")
             for _ in range(
                 min(10, rounds - done)
             ):  # then a new server: its restart is part of the trial
@@ -255,5 +255,6 @@ def test_what_was_acknowledged_survives_fifty_power_cuts(
 ) -> None:
     messages, files = cut_power(disk, tmp_path, 50)
     print(
-        f"50 power cuts: {messages} messages and {files} files were looked for, 0 lost, 0 twice, 0 renumbered"
+        f"50 power cuts: {messages} messages and {files} files were looked for, "
+        "0 lost, 0 twice, 0 renumbered"
     )

@@ -201,7 +201,7 @@ def check_journal(folder: Path, observed: Observed) -> None:
             contents.append(data[at - size : at])
     assert [
         f'"content":"{seen.key}"'.encode() in payload
-        for seen, payload in zip(observed.history, contents)
+        for seen, payload in zip(observed.history, contents, strict=True)
     ] == [True] * len(observed.history)
     assert len(contents) == len(observed.history)
 
@@ -217,7 +217,8 @@ def test_what_was_acknowledged_survives_hundreds_of_kills(tmp_path: Path) -> Non
     observed = run_rounds(tmp_path, ROUNDS)
     assert faults(observed) == []
     print(
-        f"{ROUNDS} rounds, {len(observed.acks)} acks, {sum(map(len, observed.live.values()))} deliveries: no fault"
+        f"{ROUNDS} rounds, {len(observed.acks)} acks, "
+        f"{sum(map(len, observed.live.values()))} deliveries: no fault"
     )
 
 

@@ -1,5 +1,5 @@
-"""Every list of the server can be read by whoever obeys R-JSON-4: at most 10,000 keys and elements a
-reply, within `max_frame`, and `has_more` in each (R-LIM-13); and none is read further than it
+"""Every list of the server can be read by whoever obeys R-JSON-4: at most 10,000 keys and elements
+a reply, within `max_frame`, and `has_more` in each (R-LIM-13); and none is read further than it
 goes."""
 
 from __future__ import annotations

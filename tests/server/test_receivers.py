@@ -1,5 +1,5 @@
-"""What receivers send about messages: rights before work, free while the message is recent, and at most
-three copies of one."""
+"""What receivers send about messages: rights before work, free while the message is recent, and at
+most three copies of one."""
 
 from __future__ import annotations
 

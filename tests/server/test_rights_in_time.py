@@ -28,7 +28,7 @@ from storage.passwords import hash_password
 SECRET = "said after the removal"
 
 
-# --- A login and the change that ends it (R-SESS-15) ------------------------------------------------
+# --- A login and the change that ends it (R-SESS-15) ----------------------------------------------
 
 
 def test_a_login_with_the_old_password_does_not_pass_its_change(
@@ -203,7 +203,7 @@ def test_an_ended_session_changes_nothing_more(
     assert stored == [1, 1, 0, 0], "only the fence, and only the lobby"
 
 
-# --- A login that fails (R-SESS-17) -----------------------------------------------------------------
+# --- A login that fails (R-SESS-17) ---------------------------------------------------------------
 
 
 def test_a_take_over_that_can_not_be_stored_leaves_the_place_alone(
@@ -232,7 +232,7 @@ def _fill_the_disk(service: Service, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(accounts, "store_key", refuse)
 
 
-# --- Reading what was lost meanwhile (R-ROOM-22) ----------------------------------------------------
+# --- Reading what was lost meanwhile (R-ROOM-22) --------------------------------------------------
 
 
 def private_room(owner: RawClient, *others: RawClient) -> str:

@@ -578,9 +578,9 @@ def test_tls_to_a_plain_server(
 
 def test_plain_to_a_server_of_tls(server: ServerProcess) -> None:
     error = words(server.port, tls=False)
-    assert (
-        error.what
-        == f"The server on 127.0.0.1 port {server.port} speaks TLS, and this client was started without it."
+    assert error.what == (
+        f"The server on 127.0.0.1 port {server.port} speaks TLS, "
+        "and this client was started without it."
     )
     assert error.advice.startswith("Start it with --tls --cafile FILE")
 

@@ -137,7 +137,7 @@ def test_a_newer_file_is_refused_and_untouched(tmp_path: Path) -> None:
     Database(tmp_path / "chat.db").close()
     make(tmp_path / "chat.db", "PRAGMA user_version = 99")
     before = tree(tmp_path)
-    with pytest.raises(FolderUnusable, match="version 99.*newer"):
+    with pytest.raises(FolderUnusable, match=r"version 99.*newer"):
         Database(tmp_path / "chat.db")
     assert tree(tmp_path) == before
 
@@ -448,7 +448,7 @@ def test_the_wait_for_a_reader_is_bounded(
     with (
         database.reading(),
         database.reading(),
-        pytest.raises(StorageError, match="free for 0.01 s"),
+        pytest.raises(StorageError, match=r"free for 0\.01 s"),
         database.reading(),
     ):
         pass

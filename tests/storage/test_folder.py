@@ -209,7 +209,10 @@ def test_a_second_server_is_kept_out_and_told_who_is_in(folder: DataFolder) -> N
 
 
 def test_the_lock_ends_with_the_process(folder: DataFolder) -> None:
-    code = "import sys, os; from storage.folder import DataFolder; f = DataFolder(sys.argv[1]); f.lock(); print('in', flush=True); input()"
+    code = (
+        "import sys, os; from storage.folder import DataFolder; f = DataFolder(sys.argv[1]); "
+        "f.lock(); print('in', flush=True); input()"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(folder.path)],
         cwd=Path(portable.__file__).parents[1],
@@ -391,7 +394,10 @@ def test_an_unknown_mount_table_is_taken_for_local(
 def test_macos_the_mount_command_tells(
     monkeypatch: pytest.MonkeyPatch, path: str, kind: str | None
 ) -> None:
-    listed = b"/dev/disk1 on / (apfs, local, journaled)\n//ada@nas/s on /Volumes/share on disk (smbfs, nodev, mounted by ada)\nodd\n"
+    listed = (
+        b"/dev/disk1 on / (apfs, local, journaled)\n"
+        b"//ada@nas/s on /Volumes/share on disk (smbfs, nodev, mounted by ada)\nodd\n"
+    )
     monkeypatch.setattr(portable, "_platform", "darwin")
     monkeypatch.setattr(os.path, "realpath", lambda path: str(path))
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: SimpleNamespace(stdout=listed))

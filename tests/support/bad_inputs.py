@@ -11,6 +11,7 @@ only from outside, and its folder.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
@@ -274,7 +275,8 @@ def check_data(data_dir: Path) -> None:
     assert rows_of(data_dir, "PRAGMA foreign_key_check") == [], "5."
     odd = rows_of(
         data_dir,
-        "SELECT id, content FROM messages WHERE typeof(content) <> 'text' OR typeof(sent_at) <> 'integer' OR content = ''",
+        "SELECT id, content FROM messages WHERE typeof(content) <> 'text'"
+        " OR typeof(sent_at) <> 'integer' OR content = ''",
     )
     assert not odd, f"5. {odd}"
 
@@ -438,10 +440,9 @@ def refused(client: RawClient, body: bytes, *codes: str) -> str:
 
 def cut_off(client: RawClient, data: bytes, code: str = "bad_frame") -> str:
     """X: these bytes are answered by one error, then the stream ends. The message."""
-    try:
+    # It may close while we are sending; the answer must be there all the same.
+    with contextlib.suppress(ConnectionError):
         client.send_bytes(data)
-    except ConnectionError:
-        pass  # it closed while we were sending; the answer must be there all the same
     packets = client.expect_closed()
     assert [error_code(packet) for packet in packets] == [code], packets
     return str(packets[0]["message"])

@@ -6,6 +6,7 @@ each pair. Never looks into the bytes. Any thread may give it orders; `close` en
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import threading
@@ -113,12 +114,9 @@ class Proxy:
         with self._lock:
             self._closed = True
             pairs = list(self._pairs)
-        try:
-            self._listener.shutdown(
-                socket.SHUT_RDWR
-            )  # on Linux close() alone leaves accept() waiting
-        except OSError:
-            pass
+        with contextlib.suppress(OSError):
+            # On Linux close() alone leaves accept() waiting.
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for pair in pairs:
             self._end(pair, reset=False)

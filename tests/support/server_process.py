@@ -115,7 +115,8 @@ class ServerProcess:
                     break
                 self._changed.wait(min(left, 0.2))
         raise AssertionError(
-            f"no 'listening on HOST:PORT' on stdout (exit status {exited})\n{self.output()}\n{self.log()}"
+            f"no 'listening on HOST:PORT' on stdout (exit status {exited})\n"
+            f"{self.output()}\n{self.log()}"
         )
 
     def stop(self) -> int:

@@ -8,6 +8,7 @@ imports the product.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import os
 import shutil
@@ -92,7 +93,8 @@ def make_certificate_of(folder: Path, begin: str, end: str) -> Certificate:
     (folder / "index.txt").write_text("")
     (folder / "ca.cnf").write_text(
         "[ca]\ndefault_ca = all\n[all]\n"
-        f"database = {folder / 'index.txt'}\nnew_certs_dir = {folder}\nrand_serial = yes\ndefault_md = sha256\npolicy = any\n"
+        f"database = {folder / 'index.txt'}\nnew_certs_dir = {folder}\n"
+        "rand_serial = yes\ndefault_md = sha256\npolicy = any\n"
         "x509_extensions = extensions\n[any]\ncommonName = supplied\n"
         f"[extensions]\nbasicConstraints = critical, CA:TRUE\nsubjectAltName = {NAMES}\n"
     )
@@ -213,9 +215,7 @@ class TlsSocket:
 
     def shutdown(self, how: int) -> None:
         with self._lock:
-            try:
+            with contextlib.suppress(ssl.SSLError):  # it waits for the server's goodbye
                 self._tls.unwrap()
-            except ssl.SSLError:
-                pass  # waits for the server's goodbye
             self.raw.sendall(self._outgoing.read())
         self.raw.shutdown(how)

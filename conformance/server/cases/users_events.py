@@ -12,7 +12,6 @@ from conformance.server.context import ServerContext
 from conformance.server.registry import case
 from conformance.server.user import User
 
-
 PRESENCE = ("user_online", "user_offline")
 PRESENCE_SECONDS = 5.0
 
