@@ -63,6 +63,11 @@ class LoginRefused(ServerError):
     again by itself."""
 
 
+class SessionEnded(LoginRefused):
+    """The server has ended the session: another login took its place, or the account has changed.
+    Never taken up again by itself; `code` is `taken_over` or `session_ended`."""
+
+
 class TransferFailed(ChatError):
     """A file was not sent or fetched whole; nothing half stays under its real name."""
 

@@ -100,9 +100,13 @@ class Reconnected:
 
 @dataclass(frozen=True)
 class LoggedOut:
-    """The server does not take the session up again; only a new login helps."""
+    """The session has ended, and this client does not take it up again; only a new login helps.
+
+    `told` is whether the server itself has said that, and why: else it only refused the key.
+    """
 
     reason: str
+    told: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,7 @@ class ServerEvent:
     chatid: str = ""
     room_id: str = ""
     name: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True)

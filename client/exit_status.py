@@ -17,6 +17,7 @@ from client.errors import (
     LoginRefused,
     ProtocolBroken,
     ServerError,
+    SessionEnded,
     TransferFailed,
 )
 from protocol import ErrorCode
@@ -42,6 +43,8 @@ def explain(error: ChatError, broken: str = "") -> tuple[int, str]:
     was no packet, "" where all was well."""
     if isinstance(error, CannotConnect):
         return CANNOT_CONNECT, f"{visible(error.what)}\n{visible(error.advice)}"
+    if isinstance(error, SessionEnded):
+        return LOGIN_REFUSED, f"The session has ended: {visible(str(error))}."
     if isinstance(error, LoginRefused):
         return LOGIN_REFUSED, f"The server refused: {visible(str(error).rstrip('.'))}."
     if isinstance(error, (CountsDiffer, HashDiffers)):

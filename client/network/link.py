@@ -146,6 +146,8 @@ class Link:
         """When the last byte came, by the monotonic clock."""
         self.heard_a_frame = False
         self.heard_a_byte = bool(early)
+        self.server_closed = False
+        """Whether the server ended the connection, in order: neither we nor the network did."""
         # guards what is below; notified when there is something to send, or an end
         self._changed = threading.Condition()
         self._urgent: deque[bytes] = deque()
@@ -206,6 +208,7 @@ class Link:
                 data = b""
                 self.close(f"the connection broke: {error}")
             if not data:
+                self.server_closed = not self.ended
                 self.close("the server closed the connection")
                 raise ConnectionLost(self._end or "")
             self.heard_at = time.monotonic()

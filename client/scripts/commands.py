@@ -20,7 +20,7 @@ from typing import Final
 
 import protocol
 from client.base.text import local_file_name, size_in_words, visible
-from client.errors import BadAnswer, ChatError, ConnectionLost, TransferFailed
+from client.errors import BadAnswer, ChatError, ConnectionLost, SessionEnded, TransferFailed
 from client.events import (
     Disconnected,
     Event,
@@ -71,7 +71,7 @@ def run(login: Login, given: argparse.Namespace, out: Output | None = None) -> i
         return FAILED
     except ChatError as error:
         status, text = explain(error, chat.broken_protocol() if chat is not None else "")
-        if status == LOGIN_REFUSED and not login.take_over:
+        if status == LOGIN_REFUSED and not login.take_over and not isinstance(error, SessionEnded):
             text += (
                 f"\nEither the name or the password is wrong, or {visible(login.user)} is on from "
                 "another window or script: --take-over ends that session."

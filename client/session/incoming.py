@@ -12,11 +12,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import protocol
+from client.errors import SessionEnded
 from client.events import CountsDisagreed, Event, FileShared, Message, ServerEvent
 from client.network.link import Link
 from client.records import as_id, as_text
 from client.session.catch_up import CatchUp
 from client.session.outgoing import letters_between
+from client.session.session_end import told_end
 
 MAX_REMEMBERED: Final = 1_000
 """Messages of which a second copy can be told from a new one."""
@@ -29,6 +31,8 @@ class Incoming:
         self._catch_up = catch_up
         self._tell = tell
         self._received: OrderedDict[str, Message] = OrderedDict()  # by the server's transaction_id
+        self.ended: SessionEnded | None = None
+        """What the server has said of the end of the session, which comes before it closes."""
 
     def take(self, link: Link, packet: Mapping[str, Any]) -> bool:
         """Take a checked packet and answer it on `link`; return False where it is none of these.
@@ -40,8 +44,9 @@ class Incoming:
         return True
 
     def forget(self) -> None:
-        """Forget the transactions of a connection that is gone."""
+        """Forget what belongs to a connection that is gone."""
         self._received.clear()
+        self.ended = None
 
     def _message(self, link: Link, packet: Mapping[str, Any]) -> None:
         data = packet["data"]
@@ -99,8 +104,10 @@ class Incoming:
 
     def _event(self, link: Link, packet: Mapping[str, Any]) -> None:
         data = packet["data"]
+        kind, reason = data["type"], as_text(data.get("reason"))
         chatid, room_id, name = (as_text(data.get(key)) for key in ("chatid", "room_id", "name"))
-        self._tell(ServerEvent(data["type"], chatid, room_id, name))
+        self._tell(ServerEvent(kind, chatid, room_id, name, reason))
+        self.ended = self.ended or told_end(kind, reason)
 
     _TAKES: Final[Mapping[str, Callable[[Incoming, Link, Mapping[str, Any]], None]]] = {
         "receive_message": _message,

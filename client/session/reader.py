@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import itertools
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import protocol
 from client.base.deadline import Deadline
-from client.base.times import SleepWatch
 from client.errors import (
     ChatError,
     ConnectionLost,
@@ -41,16 +39,14 @@ from client.session.incoming import Incoming
 from client.session.outgoing import Outgoing, OwnMessages
 from client.session.pending_requests import PendingRequest, PendingRequests
 from client.session.requests import ANSWER_SECONDS
+from client.session.server_watch import READ_SECONDS, ServerWatch
+from client.session.session_end import DisplacementWatch
 
 JOIN_SECONDS: Final = 10.0
 """How long a new link waits for the thread that clears up after the one before."""
-WAKE_SECONDS: Final = 3.0
-"""After the machine has slept, a server that does not answer a ping within this counts as lost."""
 MAX_REPLY_ELEMENTS: Final = 1_000_000
 """Keys and elements in one packet of a server. R-LIM-13 lets it send 10,000, as R-JSON-4 does a
 client; but a list that is too long must not keep anybody from logging in."""
-READ_SECONDS: Final = 1.0
-"""How long the reading thread waits for a packet before it looks at the clock."""
 
 
 class PacketConsumer(Protocol):
@@ -106,10 +102,8 @@ class Reader:
         self._consumers: list[PacketConsumer] = []
         # The rest belongs to the reading thread.
         self._incoming = Incoming(catch_up, arrivals.put)
-        self._sleep = SleepWatch(READ_SECONDS)
-        self._pings_answered = False
-        # When a server that was asked after a sleep must have answered.
-        self._answer_by: Deadline | None = None
+        self._watch = ServerWatch(options.idle_seconds)
+        self._displacement = DisplacementWatch()
 
     # --- Opening and closing ---
 
@@ -305,11 +299,15 @@ class Reader:
                 self._arrivals.put(ProtocolViolation(reason))
         # Before looking for a session: a login that comes later must find the link ended.
         link.close(reason)
-        session = self.session
+        session, ended = self.session, self._incoming.ended
         self._drop(reason)
         link.dispose()
         if self._closing or session is None:
             self._arrivals.close(ConnectionLost(reason))
+            return None
+        ended = ended or self._displacement.closed(link, session)
+        if ended is not None:
+            self._give_up(ended, str(ended), told=True)
             return None
         if not self.options.reconnects:
             self._give_up(ConnectionLost(reason), reason)
@@ -319,24 +317,12 @@ class Reader:
     def _pump(self, link: Link, seconds: float) -> None:
         """Take in one packet, or let `seconds` pass. Raise `ConnectionLost`."""
         payload = link.receive(seconds)
-        if self._sleep.has_slept() and self._pings_answered:
-            self._answer_by = Deadline(WAKE_SECONDS)
+        if self._watch.woke_up():
             self._ping(link)
         if payload is not None:
-            self._answer_by = None
+            self._watch.heard()
             self._take(link, payload)
-            return
-        if self._answer_by is not None and self._answer_by.is_over():
-            raise ConnectionLost("this machine slept, and the server does not answer any more")
-        if self._pings_answered:  # else only the network can tell us that the server is gone
-            self._watch_silence(link)
-
-    def _watch_silence(self, link: Link) -> None:
-        """Ping a server that has been silent; raise `ConnectionLost` where it stays so."""
-        silent = time.monotonic() - link.heard_at
-        if silent > 2 * self.options.idle_seconds:
-            raise ConnectionLost(f"no sign of life from the server for {silent:.0f} s")
-        if silent >= self.options.idle_seconds and not self.pending.waits_for("ping"):
+        elif self._watch.is_silent(link.heard_at) and not self.pending.waits_for("ping"):
             self._ping(link)
 
     def _ping(self, link: Link) -> None:
@@ -358,13 +344,16 @@ class Reader:
                 consumer.take(packet)
                 return
         if self._incoming.take(link, packet):
+            if self._incoming.ended is not None and self.session is not None:
+                raise ConnectionLost(str(self._incoming.ended))
             return
         with self.changed:
             if self._own.take(link, packet):
                 return
         request = self.pending.take(packet)
         if request is not None:
-            self._pings_answered |= request.action == "ping"
+            if request.action == "ping":
+                self._watch.answered_ping()
         elif packet["action"] == "error":
             self._arrivals.put(ProtocolViolation(as_text(packet.get("message"))))
 
@@ -384,11 +373,11 @@ class Reader:
             consumer.lost(reason)
         self._incoming.forget()
 
-    def _give_up(self, error: ChatError, reason: str) -> None:
+    def _give_up(self, error: ChatError, reason: str, *, told: bool = False) -> None:
         with self.changed:
             self._session = None
             self.changed.notify_all()
-        self._arrivals.put(LoggedOut(reason))
+        self._arrivals.put(LoggedOut(reason, told))
         self._arrivals.close(error)
 
     def _come_back(self, session: Session, reason: str) -> Link | None:
@@ -408,13 +397,18 @@ class Reader:
                 if missed.problem:
                     self._arrivals.put(CatchUpFailed(missed.problem))
                 self._arrivals.put(Reconnected(missed.messages, missed.files))
+                self._displacement.came_back(attempt)
                 return link
             except ChatError as error:
+                ended = self._incoming.ended
                 reason = error.message if isinstance(error, LoginRefused) else str(error)
                 self._catch_up.broke()
                 self._drop(reason)
                 if link is not None:
                     link.dispose()
+                if ended is not None:
+                    self._give_up(ended, str(ended), told=True)
+                    return None
                 if isinstance(error, LoginRefused):
                     self._give_up(error, f"the server does not take the session up again: {reason}")
                     return None
@@ -430,8 +424,8 @@ class Reader:
         """Wait before the next attempt, no longer where the machine has slept meanwhile; return
         False where the user closes."""
         deadline = Deadline(seconds)
-        self._sleep.has_slept()
-        while not deadline.is_over() and not self._sleep.has_slept():
+        self._watch.sleep.has_slept()
+        while not deadline.is_over() and not self._watch.sleep.has_slept():
             with self.changed:
                 if self.changed.wait_for(lambda: self._closing, min(deadline.left(), READ_SECONDS)):
                     return False
@@ -440,8 +434,7 @@ class Reader:
     def _take_up(self, link: Link, session: Session) -> Missed:
         """Log in on a new link, send again what was not acknowledged, fetch what was missed; return
         how much that was."""
-        self._answer_by = None
-        self._sleep.has_slept()
+        self._watch.begin()
         self._catch_up.hold()
         proof = (
             {"session_key": session.session_key}

@@ -258,10 +258,16 @@ class EventDisplay:
         self._retry = None
         self._screen.notice("", "retry")
         self.say(f"You are logged out: {visible(event.reason)}", self._palette.bad)
+        guess = (
+            ""
+            if event.told
+            else "Your place was taken by another session with your name, or your password was "
+            "changed. "
+        )
+        place = "your place" if event.told else "it"
         self.say(
-            "Your place was taken by another session with your name, or your password was changed. "
-            "This client does not "
-            "take it back by itself: type /login to log in again, or /quit."
+            f"{guess}This client does not take {place} back by itself: type /login to log in "
+            "again, or /quit."
         )
 
     def _on_server_event(self, event: events.ServerEvent) -> None:

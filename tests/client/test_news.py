@@ -217,7 +217,7 @@ class OnceAsleep(SleepWatch):
 def test_after_a_sleep_a_dead_connection_is_given_up_quickly(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("client.session.reader.WAKE_SECONDS", 0.05)
+    monkeypatch.setattr("client.session.server_watch.WAKE_SECONDS", 0.05)
     monkeypatch.setattr("client.session.reader.READ_SECONDS", 0.05)
 
     def silent(peer: Peer) -> None:
@@ -227,7 +227,7 @@ def test_after_a_sleep_a_dead_connection_is_given_up_quickly(
 
     with FakeServer(silent, good) as fake:
         chat = Connection("127.0.0.1", fake.port, pauses=(0.01,), idle_seconds=3600.0)
-        watch = chat._reader._sleep = OnceAsleep(1.0)
+        watch = chat._reader._watch.sleep = OnceAsleep(1.0)
         chat.login("ada", "secret")
         chat.push("get_users", {})
         fake.wait_for(lambda: "get_users" in fake.actions())
@@ -245,7 +245,7 @@ def test_a_sleep_between_two_attempts_ends_the_pause(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("client.session.reader.READ_SECONDS", 0.05)
     with FakeServer(lambda peer: peer.serve(until="get_users"), good) as fake:
         chat = Connection("127.0.0.1", fake.port, pauses=(3600.0,))
-        watch = chat._reader._sleep = OnceAsleep(1.0)
+        watch = chat._reader._watch.sleep = OnceAsleep(1.0)
         chat.login("ada", "secret")
         chat.push("get_users", {})
         assert isinstance(chat.next_event(8.0), events.Disconnected)

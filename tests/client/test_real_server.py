@@ -209,7 +209,7 @@ def test_private_rooms_and_everything_else_can_be_asked(real: ServerProcess) -> 
 
 def test_a_password_changed_elsewhere_is_not_tried_again(real: ServerProcess) -> None:
     account(real, "moved")
-    chat = Connection("127.0.0.1", real.port, pauses=(0.01,))
+    chat = Connection("127.0.0.1", real.port, features=(), pauses=(0.01,))  # so told nothing
     chat.login("moved", "secret")
     with Connection("127.0.0.1", real.port) as other:
         other.login("moved", "secret", take_over=True)
