@@ -115,18 +115,27 @@ class Report:
         ]
 
     def _result(self, rule: Rule, outcomes: list[Outcome]) -> RuleResult:
-        verdicts = [verdict_on(rule.id, outcome) for outcome in outcomes]
-        passed, failed = verdicts.count(Verdict.PASS), verdicts.count(Verdict.FAIL)
+        verdict = combined(verdict_on(rule.id, outcome) for outcome in outcomes)
         points = float(self.points.get(rule.id, rule.points))
-        got = points * passed / (passed + failed) if passed else 0.0
+        counted = [
+            outcome.verdict is Verdict.PASS
+            for outcome in outcomes
+            if rule.id in outcome.rules and outcome.verdict not in _COSTS_NOTHING
+        ]
+        if not counted and verdict is Verdict.FAIL:
+            points = 0.0  # only cases about other rules failed over it, and cost those
+        got = points * sum(counted) / len(counted) if counted else 0.0
         return RuleResult(
-            rule, combined(verdicts), points, got, tuple(outcome.case_id for outcome in outcomes)
+            rule, verdict, points, got, tuple(outcome.case_id for outcome in outcomes)
         )
 
     @property
     def points_got(self) -> float:
-        """The points of all rules; a rule of which some cases passed and some failed gives its
-        share."""
+        """The points of all rules; each gives the share of its cases that passed.
+
+        What failed over another rule, or was not reached, did not pass: so one mistake more can
+        never raise the score.
+        """
         return sum(result.got for result in self.rule_results())
 
     @property
@@ -195,6 +204,9 @@ class Report:
         values["outcomes"] = tuple(outcome_from_json(outcome) for outcome in values["outcomes"])
         values["notes"] = tuple(values.get("notes", ()))
         return Report(**values)
+
+
+_COSTS_NOTHING = (Verdict.NOT_OFFERED, Verdict.KIT_ERROR)
 
 
 def outcome_to_line(outcome: Outcome) -> str:

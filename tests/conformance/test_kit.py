@@ -4,6 +4,7 @@ line."""
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import socket
 import struct
@@ -70,6 +71,50 @@ def test_what_is_not_offered_costs_nothing() -> None:
 def test_what_was_not_reached_gives_no_points() -> None:
     done = report(outcome(Verdict.PASS, "R-MSG-7"), outcome(Verdict.NOT_REACHED, "R-ROOM-8"))
     assert (done.points_got, done.points_possible, done.exit_status) == (1, 2, 1)
+
+
+def test_what_was_not_reached_counts_as_nothing_in_the_share_of_its_rule() -> None:
+    half = report(outcome(Verdict.PASS, "R-MSG-7"), outcome(Verdict.NOT_REACHED, "R-MSG-7"))
+    over_another = report(
+        outcome(Verdict.PASS, "R-MSG-7"),
+        outcome(Verdict.FAIL, "R-MSG-7", "R-MSG-8", failed="R-MSG-8"),
+    )
+    assert (half.points_got, over_another.points_got) == (0.5, 0.5)
+
+
+def test_a_defect_of_the_kit_costs_nothing() -> None:
+    done = report(outcome(Verdict.PASS, "R-MSG-7"), outcome(Verdict.KIT_ERROR, "R-MSG-7"))
+    assert done.points_got == done.points_possible == 1
+
+
+RULE_SETS = (("R-MSG-7",), ("R-MSG-7", "R-MSG-8"), ("R-MSG-8", "R-ROOM-8"), ("R-ROOM-8",))
+
+
+def endings(rules: tuple[str, ...]) -> list[tuple[Verdict, str]]:
+    """Every way in which a case about these rules may end, with the rule that failed."""
+    failures = [(Verdict.FAIL, rule) for rule in (*rules, "R-FRAME-1")]
+    return [(Verdict.PASS, ""), (Verdict.NOT_REACHED, ""), *failures]
+
+
+def test_one_fault_more_never_raises_the_score() -> None:
+    ways = list(itertools.product(*map(endings, RULE_SETS)))
+
+    def scored(way: tuple[tuple[Verdict, str], ...]) -> tuple[float, float]:
+        done = report(
+            *(
+                outcome(verdict, *rules, failed=failed, case_id=f"a.case{place}")
+                for place, ((verdict, failed), rules) in enumerate(zip(way, RULE_SETS, strict=True))
+            )
+        )
+        return done.points_got, done.percent
+
+    scores = {way: scored(way) for way in ways}
+    for way in ways:
+        for place, rules in enumerate(RULE_SETS):
+            for worse in endings(rules)[1:]:
+                other = (*way[:place], worse, *way[place + 1 :])
+                for after, before in zip(scores[other], scores[way], strict=True):
+                    assert after <= before, (way, other)
 
 
 def test_a_defect_of_the_kit_never_looks_like_success() -> None:
