@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from support.in_process import Serve, member
+from support.in_process import Serve, member, stranger
 from support.patience import until
 from support.raw_client import RawClient
 
@@ -136,7 +136,7 @@ def test_what_has_arrived_of_an_upload_is_named_as_far_as_a_reply_goes(serve: Se
 
     service.writer.run(arrived)
     client.close()
-    client = RawClient(service.listener.port)
+    client = stranger(service)
     client.login("ada")
     reply = client.ask("file_send_init", **upload)
     assert protocol.count_elements(reply) <= 10_000

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from support.in_process import Clock, Serve, member
+from support.in_process import Clock, Serve, member, stranger
 from support.patience import until
-from support.raw_client import RawClient
 
 from server.state.presence import News, Presence
 
@@ -43,7 +42,7 @@ def test_coming_and_going_many_times_is_told_twice(serve: Serve) -> None:
     clock = Clock(1_000.0)
     service = serve(clock=clock, rate_limit=0)
     watcher = member(service, "watcher", features=["events"])
-    guest = RawClient(service.listener.port)
+    guest = stranger(service)
     guest.register("guest")
     for _ in range(20):
         assert guest.login("guest")["action"] == "login_success"

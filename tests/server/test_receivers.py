@@ -6,8 +6,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.in_process import Clock, Serve, member
-from support.raw_client import RawClient, error_code
+from support.in_process import Clock, Serve, member, stranger
+from support.raw_client import error_code
 
 import protocol
 from server.running.service import Service
@@ -71,7 +71,7 @@ def test_packets_about_recent_messages_are_free_and_those_about_old_ones_count(
     assert answer() == 2, "but for more than a receiver has to answer"
     wall.now += 1
     bob.close()
-    bob = RawClient(service.listener.port)
+    bob = stranger(service)
     bob.login("bob")
     bob.ask("ping")
     before = charged(service, 2)
@@ -86,7 +86,7 @@ def test_who_comes_back_has_no_new_burst(serve: Serve) -> None:
     before, key = charged(service, 1), ada.session_key
     assert before == 11, "the login and ten requests"
     ada.close()
-    ada = RawClient(service.listener.port)
+    ada = stranger(service)
     assert ada.login("ada", None, session_key=key)["action"] == "login_success"
     ada.ask("ping")
     assert charged(service, 1) == before + 1
@@ -102,7 +102,7 @@ def test_a_message_is_sent_again_three_times_whatever_else_is_asked_for(serve: S
     for turn in range(6):
         if turn == 3:
             eve.close()
-            eve = RawClient(service.listener.port)
+            eve = stranger(service)
             assert eve.login("eve")["action"] == "login_success", "coming back changes nothing"
         for number in numbers:
             eve.acknowledge(f"m{number}", "error")

@@ -18,7 +18,7 @@ from support.gates import (
     take_out,
     visitor,
 )
-from support.in_process import Serve, member
+from support.in_process import Serve, member, stranger
 from support.raw_client import Packet, RawClient, error_code
 
 from server.running.service import Service
@@ -350,7 +350,7 @@ def test_typing_reaches_and_comes_from_members_of_that_moment(
 def test_a_download_that_waited_asks_again_when_its_turn_comes(serve: Serve, lost_by: str) -> None:
     service = serve()
     owner = member(service, "owner")
-    slow = RawClient(service.listener.port, receive_buffer=4096)
+    slow = stranger(service, receive_buffer=4096)
     slow.register("slow")
     slow.login("slow")
     room = private_room(owner, slow)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from support.files import Upload, download
-from support.in_process import Clock, Serve, member
+from support.in_process import Clock, Serve, member, stranger
 from support.patience import until
-from support.raw_client import RawClient, error_code
+from support.raw_client import error_code
 
 import protocol
 from server.running.watch import SWITCH_SECONDS, WAKES_A_SECOND
@@ -38,7 +38,7 @@ def test_everything_works_with_and_without_msg_dontwait(serve: Serve, force_fall
 def test_a_deaf_client_is_closed_and_gives_its_memory_back(serve: Serve) -> None:
     service = serve(max_waiting=65536, rate_limit=0)
     talker = member(service, "talker")
-    deaf = RawClient(service.listener.port, receive_buffer=4096)
+    deaf = stranger(service, receive_buffer=4096)
     deaf.register("deaf")
     deaf.login("deaf")
     others = [member(service, f"other{number}") for number in range(3)]
@@ -54,7 +54,7 @@ def test_who_takes_nothing_for_the_stall_time_is_closed(serve: Serve) -> None:
     clock = Clock(1000.0)
     service = serve(clock=clock, max_waiting=0, rate_limit=0)
     talker = member(service, "talker")
-    deaf = RawClient(service.listener.port, receive_buffer=4096)
+    deaf = stranger(service, receive_buffer=4096)
     deaf.register("deaf")
     deaf.login("deaf")
     for number in range(100):
@@ -70,7 +70,7 @@ def test_who_takes_nothing_for_the_stall_time_is_closed(serve: Serve) -> None:
 def test_over_the_memory_bound_the_largest_holder_goes(serve: Serve) -> None:
     service = serve(max_memory=300_000, max_waiting=0, rate_limit=0)
     talker = member(service, "talker")
-    deaf = RawClient(service.listener.port, receive_buffer=4096)
+    deaf = stranger(service, receive_buffer=4096)
     deaf.register("deaf")
     deaf.login("deaf")
     for number in range(100):
@@ -136,7 +136,7 @@ def test_who_takes_a_download_slowly_can_talk_meanwhile(serve: Serve) -> None:
     service = serve()
     ada = member(service, "ada")
     Upload(ada, "lobby", "zeros", bytes(8 * 1024 * 1024), chunk=262_144).run()
-    slow = RawClient(service.listener.port, receive_buffer=4096)
+    slow = stranger(service, receive_buffer=4096)
     slow.register("slow")
     slow.login("slow")
     slow.send(
@@ -166,7 +166,7 @@ def test_a_thread_that_can_not_start_costs_only_its_client(
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", fail)
-    refused = RawClient(service.listener.port)
+    refused = stranger(service)
     refused.send({"action": "ping"})
     assert [error_code(packet) for packet in refused.expect_closed()] == ["server_full"]
     monkeypatch.undo()

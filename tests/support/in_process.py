@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from server.base.settings import Settings
 from server.running.service import Service
 from support.raw_client import RawClient
 
 Serve = Callable[..., Service]
+_clients: list[RawClient] = []
 
 
 class Clock:
@@ -52,15 +54,24 @@ class Services:
         return service
 
     def stop(self) -> None:
-        """End them all."""
+        """End them all, and close the clients that have connected to them."""
         for service in self._started:
             if not service.shutdown.is_closing:
                 assert service.stop() == []
+        while _clients:
+            _clients.pop().close()
+
+
+def stranger(service: Service, **options: Any) -> RawClient:
+    """Return a client that is not logged in; it is closed with the services."""
+    client = RawClient(service.listener.port, **options)
+    _clients.append(client)
+    return client
 
 
 def member(service: Service, name: str, **login: object) -> RawClient:
-    """Somebody new who is logged in."""
-    client = RawClient(service.listener.port)
+    """Return somebody new who is logged in; the client is closed with the services."""
+    client = stranger(service)
     client.register(name)
     assert client.login(name, **login)["action"] == "login_success"
     return client
