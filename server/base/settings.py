@@ -196,7 +196,7 @@ class Settings:
     min_free: int = _option(
         5,
         _whole(0, 99, "PERCENT"),
-        "percent of the disk that uploads, messages, new rooms and accounts leave free",
+        "percent of the disk that uploads, messages and new rooms leave free",
         "the disk may be filled",
     )
     max_waiting: int = _option(

@@ -68,7 +68,6 @@ def _register_fail(code: ErrorCode, message: str, request: Register) -> bytes:
 
 def _create(context: Context, address: str, chatid: str, password: str) -> Account:
     folded, now = protocol.fold_chatid(chatid), context.wall_clock.seconds()
-    context.disk_space.check()
     who = context.throttle.who(address, folded)
     record = context.hash_gate.run(who, _hash_for_new, context, folded, password)
     account = context.writer.run(
@@ -316,8 +315,9 @@ def logout(context: Context, session: Session, request: Logout) -> bytes:
     """End the session and its key; the connection stays and may log in again."""
     connection = session.connection
     session.downloads.cancel_all()
-    # No chunk follows the reply.
-    session.downloads.wait_idle(context.settings.stall_timeout or 30.0)
+    session.downloads.wait_idle(
+        context.settings.stall_timeout or 30.0
+    )  # no chunk follows the reply
     end_session(context, session, drop_key=True)
     connection.session = None
     log.info("logout: %s (%s)", printable(session.chatid), connection.name)
