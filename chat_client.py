@@ -20,6 +20,7 @@ from pathlib import Path
 
 import protocol
 from client.base.text import visible
+from client.command_line import preferences
 from client.command_line.client_settings import (
     ClientSettings,
     keep_session,
@@ -206,6 +207,11 @@ def start(arguments: list[str]) -> int:
     given = parse(arguments)
     parser = main_parser() if given.command is None else command_parser(given.command)
     store = place_of_settings(given)
+    for name, right in preferences.mistyped_variables(os.environ):
+        print(
+            f"{PROGRAM}: warning: the variable {visible(name)} is no setting; is {right} meant?",
+            file=sys.stderr,
+        )
     try:
         values = store.load()
         settings = settings_from(given, values)

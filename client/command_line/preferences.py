@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import configparser
 import contextlib
+import difflib
 import io
 import os
 import secrets
@@ -36,6 +37,11 @@ MAX_BYTES: Final = 64 * 1024
 KEYS: Final = ("server", "user", "room", "tls", "cafile", "color", "download-folder", "stay")
 """What can be remembered, under the names of the options. Each is also a variable: CHAT_SERVER,
 CHAT_DOWNLOAD_FOLDER …"""
+PREFIX: Final = "CHAT_"
+NEARNESS: Final = 0.65
+"""From which ratio of `difflib` on two names are one mistyped: TSL for TLS is 0.67."""
+OTHERS: Final = ("CHAT_CERTFILE", "CHAT_MAX_FILE")
+"""The server's variables that look like ours."""
 _YES: Final = frozenset(("yes", "on", "true", "1"))
 _NO: Final = frozenset(("no", "off", "false", "0", ""))
 
@@ -78,7 +84,20 @@ def own_folder(
 
 def variable(key: str) -> str:
     """Return the environment variable of a setting."""
-    return "CHAT_" + key.replace("-", "_").upper()
+    return PREFIX + key.replace("-", "_").upper()
+
+
+def mistyped_variables(environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return each variable that is set and looks like a setting, but is none, with the setting that
+    is nearest. Other `CHAT_` variables are left alone: the server and the kit have theirs."""
+    rights = {variable(key)[len(PREFIX) :]: variable(key) for key in KEYS}
+    found = []
+    for name, value in environ.items():
+        known = name in rights.values() or name in OTHERS
+        if value and name.upper().startswith(PREFIX) and not known:
+            near = difflib.get_close_matches(name.upper()[len(PREFIX) :], rights, 1, NEARNESS)
+            found += [(name, rights[word]) for word in near]
+    return sorted(found)
 
 
 def as_flag(value: Value, key: str) -> bool:

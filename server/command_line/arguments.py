@@ -26,6 +26,10 @@ from server.base.settings import FLAG, OPTIONS, Option, Settings
 
 PROGRAM: Final = "chat_server.py"
 SECTION: Final = "server"
+NEARNESS: Final = 0.65
+"""From which ratio of `difflib` on the name of a variable counts as an option mistyped."""
+OTHERS: Final = ("CHAT_CAFILE", "CHAT_PASSWORD")
+"""Variables of the client and of the kit that look like ours."""
 COMMANDS: Final[Mapping[str, str]] = {
     "adduser": "make an account",
     "passwd": "give an account a new password; who is logged in under it is logged out",
@@ -72,6 +76,11 @@ def parse(argv: list[str], environ: Mapping[str, str]) -> Invocation:
         settings, origins = _resolve(arguments, environ)
     except BadOption as problem:
         parser.error(str(problem))
+    for name, right in mistyped_variables(environ):
+        write_safely(
+            sys.stderr,
+            f"{PROGRAM}: warning: the variable {printable(name)} is no option; is {right} meant?\n",
+        )
     if arguments.show_config:
         try:
             write_safely(sys.stdout, show_config(settings, origins))
@@ -81,6 +90,20 @@ def parse(argv: list[str], environ: Mapping[str, str]) -> Invocation:
             ) from None
         raise SystemExit(0)
     return Invocation(settings, arguments.command, arguments, origins)
+
+
+def mistyped_variables(environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return each variable that is set and looks like an option, but is none, with the option that
+    is nearest. Other `CHAT_` variables are left alone: the client and the kit have theirs."""
+    rights = [option.variable for option in OPTIONS.values()] + ["CHAT_CONFIG"]
+    words = {name.removeprefix("CHAT_"): name for name in rights}
+    found = []
+    for name, value in environ.items():
+        known = name in rights or name in OTHERS
+        if value and name.upper().startswith("CHAT_") and not known:
+            near = difflib.get_close_matches(name.upper()[len("CHAT_") :], words, 1, NEARNESS)
+            found += [(name, words[word]) for word in near]
+    return sorted(found)
 
 
 def _unknown_option(argv: list[str]) -> str | None:

@@ -25,7 +25,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 def all_events(chat: Connection) -> tuple[list[Event], Exception]:
     """What a connection tells until it ends, and the error with which it ends."""
     seen: list[Event] = []
-    with pytest.raises(Exception) as caught:  # noqa: PT011 (the caller looks which one)
+    with pytest.raises(Exception) as caught:
         for event in chat.events(8.0):
             seen.append(event)
     return seen, caught.value
