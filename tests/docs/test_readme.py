@@ -411,6 +411,14 @@ def test_the_clients_page_has_the_statuses_settings_and_steps_of_the_code() -> N
     assert set(steps) == set(re.findall(r'Finding\(\s*"(\w+)"', source)) | {"tcp"}
 
 
+def test_the_driver_file_of_the_teaching_page_has_every_key() -> None:
+    from conformance.client.process import KEYS
+
+    teaching = (ROOT / "docs" / "TEACHING.md").read_text("utf-8")
+    driver = next(block for block in fences(teaching, "ini") if block.startswith("[driver]"))
+    assert re.findall(r"^(\w+) =", driver, re.MULTILINE) == list(KEYS)
+
+
 def test_messages_in_the_table_of_troubles_are_those_of_the_programs() -> None:
     sources = "".join(
         "".join(

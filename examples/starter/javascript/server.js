@@ -71,7 +71,7 @@ class Client {
 
   handle({ action, data }) {
     if (typeof action !== "string" || !HANDLERS.has(action)) {
-      this.error(String(action).slice(0, 64), "unknown_action", `this server does not know ${action}`);
+      this.error([...String(action)].slice(0, 64).join(""), "unknown_action", `this server does not know ${action}`);
     } else if (this.name === null && action !== "login") {
       this.error(action, "not_logged_in", `${action} needs a login first`);
     } else {
