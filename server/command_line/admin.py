@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TextIO
 
 import protocol
@@ -369,7 +369,7 @@ class RosterRow:
     line: int
     chatid: str
     folded: str
-    password: str
+    password: str = field(repr=False)
     made_up: bool
 
 
