@@ -397,7 +397,7 @@ MOST_NUMBER = {
     "limit": 1000,
     "chunk_size": 262_144,
     **dict.fromkeys(
-        "file_size total_packets sequence_number from_sequence after_id before_id".split(),
+        ["file_size", "total_packets", "sequence_number", "from_sequence", "after_id", "before_id"],
         2**53 - 1,
     ),
 }
