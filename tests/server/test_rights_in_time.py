@@ -16,7 +16,6 @@ from support.gates import (
     ask_later,
     login_later,
     take_out,
-    visitor,
 )
 from support.in_process import Serve, member, stranger
 from support.raw_client import Packet, RawClient, error_code
@@ -35,7 +34,7 @@ def test_a_login_with_the_old_password_does_not_pass_its_change(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = serve()
-    ada, intruder = member(service, "ada"), visitor(service)
+    ada, intruder = member(service, "ada"), stranger(service)
     with HeldWriter(service, monkeypatch) as writer:
         asked = ask_later(ada, "change_password", password="password", new_password="new")
         writer.wait_for_change()
@@ -51,7 +50,7 @@ def test_a_login_that_came_first_is_ended_by_the_change_of_the_password(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = serve()
-    ada, intruder = member(service, "ada"), visitor(service)
+    ada, intruder = member(service, "ada"), stranger(service)
     with HeldWriter(service, monkeypatch) as writer:
         login_later(intruder, "ada", password="password", take_over=True, features=["events"])
         writer.wait_for_change()
@@ -61,7 +60,7 @@ def test_a_login_that_came_first_is_ended_by_the_change_of_the_password(
     assert came[0]["action"] == "login_success"
     ended = {"type": "session_ended", "reason": "password_changed"}
     assert [packet["data"] for packet in came[1:]] == [ended]
-    late = visitor(service)
+    late = stranger(service)
     key = came[0]["data"]["session_key"]
     assert late.login("ada", None, session_key=key)["action"] == "login_fail"
     assert late.login("ada", "new")["action"] == "login_success"
@@ -72,8 +71,8 @@ def test_a_login_does_not_pass_what_the_teacher_does(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     service = serve()
-    visitor(service).register("ada")
-    number, late = account_id(service, "ada"), visitor(service)
+    stranger(service).register("ada")
+    number, late = account_id(service, "ada"), stranger(service)
     submitted = HeldWriter(service, monkeypatch)
     with another_process(service) as connection:
         if command == "passwd":
@@ -117,7 +116,7 @@ def test_a_login_by_key_does_not_pass_the_end_of_its_key(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, ended_by: str
 ) -> None:
     service = serve()
-    ada, other, late = member(service, "ada"), visitor(service), visitor(service)
+    ada, other, late = member(service, "ada"), stranger(service), stranger(service)
     with HeldWriter(service, monkeypatch) as writer:
         if ended_by == "logout":
             ask_later(ada, "logout")
@@ -136,8 +135,8 @@ def test_of_two_logins_at_once_one_gets_the_place(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = serve()
-    visitor(service).register("ada")
-    first, second = visitor(service), visitor(service)
+    stranger(service).register("ada")
+    first, second = stranger(service), stranger(service)
     with HeldWriter(service, monkeypatch) as writer:
         for client in (first, second):
             login_later(client, "ada", password="password")
@@ -146,7 +145,7 @@ def test_of_two_logins_at_once_one_gets_the_place(
     assert [reply["action"] for reply in replies] == ["login_success", "login_fail"]
     assert first.ask("ping")["action"] == "pong"
     key = replies[0]["data"]["session_key"]
-    assert visitor(service).login("ada", None, session_key=key)["action"] == "login_success"
+    assert stranger(service).login("ada", None, session_key=key)["action"] == "login_success"
 
 
 def test_a_password_of_the_teacher_is_not_overwritten_by_a_change_checked_earlier(
@@ -161,7 +160,7 @@ def test_a_password_of_the_teacher_is_not_overwritten_by_a_change_checked_earlie
         ask_later(ada, "change_password", password="password", new_password="own")
         submitted.wait_for_change()
     ada.expect_closed()
-    assert visitor(service).login("ada", "teacher's")["action"] == "login_success"
+    assert stranger(service).login("ada", "teacher's")["action"] == "login_success"
 
 
 @pytest.mark.parametrize("command", ["passwd", "deluser"])
@@ -210,7 +209,7 @@ def test_a_take_over_that_can_not_be_stored_leaves_the_place_alone(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = serve()
-    ada, bob, late = member(service, "ada"), member(service, "bob"), visitor(service)
+    ada, bob, late = member(service, "ada"), member(service, "bob"), stranger(service)
     with monkeypatch.context() as patched:
         _fill_the_disk(service, patched)
         reply = late.login("ada", take_over=True)
@@ -218,7 +217,7 @@ def test_a_take_over_that_can_not_be_stored_leaves_the_place_alone(
     bob.say("lobby", "still heard")
     ada.receive_message("still heard")
     assert ada.nothing_before_pong() == []
-    again = visitor(service)
+    again = stranger(service)
     assert again.login("ada", None, session_key=ada.session_key)["action"] == "login_success"
     assert late.login("bob", take_over=True)["action"] == "login_success", "and can try again"
 

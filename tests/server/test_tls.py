@@ -537,8 +537,8 @@ def test_a_certificate_for_other_names_tells_them(
     certificate = make_certificate(tmp_path, names)
 
     def script(sock: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            server_side(sock, certificate).recv(1)
+        with contextlib.suppress(OSError), server_side(sock, certificate) as secured:
+            secured.recv(1)
 
     with fake(script, count=2) as port:
         error = words(port, host, cafile=certificate.certfile)
@@ -559,7 +559,7 @@ def test_a_certificate_of_another_time_points_to_the_clock(
     certificate = make_certificate_of(tmp_path, begin, end)
 
     def script(sock: socket.socket) -> None:
-        server_side(sock, certificate)
+        server_side(sock, certificate).close()
 
     with fake(script) as port:
         error = words(port, cafile=certificate.certfile)
@@ -781,13 +781,15 @@ def test_a_closed_connection_says_goodbye_without_waiting(certificate: Certifica
 
     def script(sock: socket.socket) -> None:
         # b"" only after a goodbye: otherwise ssl raises SSLEOFError.
-        ended.append(server_side(sock, certificate).recv(4096))
+        with server_side(sock, certificate) as secured:
+            ended.append(secured.recv(4096))
 
     with fake(script) as port, socket.create_connection(("127.0.0.1", port), SECONDS) as sock:
         secured, _ = tls.secure(sock, tls.Trust(certificate.certfile), "127.0.0.1", port, SECONDS)
         begun = time.monotonic()
         secured.shutdown(socket.SHUT_RDWR)
         assert time.monotonic() - begun < 1
+        secured.close()
     assert ended == [b""]
 
 

@@ -132,11 +132,6 @@ def take_out(
 _numbers = itertools.count(1)
 
 
-def visitor(service: Service) -> RawClient:
-    """A connection on which nobody is logged in."""
-    return RawClient(service.listener.port)
-
-
 def ask_later(client: RawClient, action: str, /, **data: Any) -> str:
     """Send a request without waiting for its reply; its request_id."""
     request_id = f"later-{next(_numbers)}"

@@ -68,10 +68,17 @@ class RawClient:
         self._aside: deque[Packet] = deque()
         self._numbers = itertools.count(1)
         self.socket: Any = socket.socket()
+        try:
+            self._connect(receive_buffer, certificate)
+        except BaseException:
+            self.close()
+            raise
+
+    def _connect(self, receive_buffer: int | None, certificate: tls.Certificate | None) -> None:
         if receive_buffer is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(WAIT_SECONDS)
-        self.socket.connect(("127.0.0.1", port))
+        self.socket.connect(("127.0.0.1", self.port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if certificate is not None or tls.EVERYWHERE:
             self.socket = tls.TlsSocket(self.socket, (certificate or tls.everywhere()).context())

@@ -145,6 +145,7 @@ def failing_calls(pid: int, calls: str, fault: str) -> Iterator[None]:
             tracer.kill()
             tracer.wait(patience(10))
         listener.join(patience(5))
+        tracer.stderr.close()
 
 
 def _is_traced(pid: int) -> bool:
