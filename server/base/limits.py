@@ -224,7 +224,7 @@ class MemoryBudget:
     thread.
     """
 
-    SOON_SECONDS: Final = 0.1
+    SOON_SECONDS: Final = 1.0
     """Memory that clients take off the server's hands by themselves comes back sooner than this;
     after it, somebody is closed."""
     PATIENCE_SECONDS: Final = 10.0
@@ -232,7 +232,7 @@ class MemoryBudget:
     held."""
 
     def __init__(self, most: int) -> None:
-        self._most, self._held = most, 0
+        self._most, self._held, self._kept = most, 0, 0
         self._lock = RankedLock(Rank.BUDGET, "memory budget")
         self._freed = threading.Condition(self._lock)  # type: ignore[arg-type]  # has a lock's methods
         self._waiting = 0
@@ -241,14 +241,21 @@ class MemoryBudget:
 
     @property
     def held(self) -> int:
-        """Bytes held now."""
+        """Bytes held for clients now."""
         return self._held
+
+    def keep(self, change: int) -> None:
+        """Count so many more bytes (or fewer) that the server remembers of what clients sent: they
+        take their part of the budget, and are nobody's."""
+        with self._lock:
+            self._kept += change
+            self._set_over()
 
     @property
     def excess(self) -> int:
         """Bytes that must be freed, for what is held and for those who have waited too long."""
         with self._lock:
-            return self._held + self._wanted - self._most if self._most else 0
+            return self._taken + self._wanted - self._most if self._most else 0
 
     def share(self, most: int, parts: int) -> int:
         """Return the bytes that a memory of the server's own may take: `most`, but not more than
@@ -267,7 +274,7 @@ class MemoryBudget:
         """Count `size` more bytes once there is room for them. Returns early when `gone()`, or
         after `PATIENCE_SECONDS`: they are counted then, too."""
         with self._lock:
-            if self._most and size > 0 and self._held + size > self._most:
+            if self._most and size > 0 and self._taken + size > self._most:
                 self._wait(size, gone)
             self._held += size
             self._set_over()
@@ -275,8 +282,10 @@ class MemoryBudget:
     def _wait(self, size: int, gone: Callable[[], bool]) -> None:
         is_urgent, self._waiting = False, self._waiting + 1
         try:
-            for _ in range(round(self.PATIENCE_SECONDS / self.SOON_SECONDS)):
-                if self._freed.wait_for(lambda: self._held + size <= self._most, self.SOON_SECONDS):
+            for _ in range(int(self.PATIENCE_SECONDS / self.SOON_SECONDS)):
+                if self._freed.wait_for(
+                    lambda: self._taken + size <= self._most, self.SOON_SECONDS
+                ):
                     return
                 if gone():
                     return
@@ -287,9 +296,13 @@ class MemoryBudget:
             self._waiting -= 1
             self._wanted -= size if is_urgent else 0
 
+    @property
+    def _taken(self) -> int:
+        return self._held + self._kept
+
     def _set_over(self) -> None:
         assert self._lock.held_here()
-        if self._most and self._held + self._wanted > self._most:
+        if self._most and self._taken + self._wanted > self._most:
             self.over.set()
         else:
             self.over.clear()

@@ -212,7 +212,7 @@ class Settings:
     max_memory: int = _option(
         256 * 1024**2,
         _bytes(1),
-        "bytes of open transactions and outboxes together; over it the largest holder is closed",
+        "bytes that clients make the server hold; over it the largest holder is closed",
         _OFF,
     )
     max_rooms: int = _option(100, _whole(0, 1_000_000), "rooms that one user may make", _OFF)

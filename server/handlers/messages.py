@@ -19,6 +19,7 @@ from server.state.session import Session
 from server.writing.delivery import Delivery
 from server.writing.writer import Change, Writer
 from storage import messages, rooms
+from storage.errors import StorageError
 from storage.messages import Message
 
 FREE_SECONDS: Final = 60
@@ -57,7 +58,7 @@ def send_message(context: Context, session: Session, request: SendMessage) -> by
         context.clock() + (context.settings.transaction_timeout or float("inf")),
     )
     session.transactions.expire(context.clock())
-    if not session.transactions.open(transaction):
+    if not session.transactions.open(transaction, lambda: session.connection.ended):
         most = context.settings.max_pending
         raise Refusal(
             ErrorCode.TOO_MANY_PENDING,
@@ -84,7 +85,12 @@ def confirm_count(context: Context, session: Session, request: ConfirmCount) -> 
             f"after {context.settings.transaction_timeout:.0f} s",
         )
     if request.confirm:
-        context.writer.submit(StoreMessage(context, session, transaction, request.request_id))
+        change = StoreMessage(context, session, transaction, request.request_id)
+        try:
+            context.writer.submit(change)
+        except StorageError:
+            session.transactions.settled(transaction)
+            raise
         return None
     _wait_for_acks(context.writer, session)
     return protocol.build(
@@ -114,6 +120,7 @@ class StoreMessage(Change):
     ) -> None:
         self._context, self._session = context, session
         self._transaction, self._request_id = transaction, request_id
+        self.size = transaction.size
         self._stored: Message | None = None
         self._room: RoomState | None = None
         self._is_new_room = False
@@ -153,7 +160,7 @@ class StoreMessage(Change):
     def committed(self, delivery: Delivery) -> None:
         message, session = self._stored, self._session
         assert message is not None
-        session.transactions.settled()
+        session.transactions.settled(self._transaction)
         reply = acknowledgement(self._transaction.transaction_id, message, self._request_id)
         delivery.reply(session.connection.outbox, reply)
         if self._is_repeated:
@@ -168,7 +175,7 @@ class StoreMessage(Change):
         delivery.to_room(self._room, session.account_id, sent.frame, message.sent_at, row)
 
     def failed(self, error: Exception, delivery: Delivery) -> None:
-        self._session.transactions.settled()
+        self._session.transactions.settled(self._transaction)
         refusal = as_refusal(error)
         reply = protocol.build_error(
             "confirm_count", refusal.code, refusal.message, self._request_id

@@ -201,7 +201,7 @@ def save_uploads(writer: Writer, wall_clock: WallClock, session: Session) -> Non
     for upload in session.uploads.values():
         if upload.unsaved_bytes:
             save_progress(writer, wall_clock, upload, wait=False, is_late=True)
-        upload.part.close()
+        upload.close()
     session.uploads.clear()
 
 

@@ -23,6 +23,9 @@ from storage.uploads import OpenUpload, StoredFile
 
 log: Final = logging.getLogger("server.files")
 
+FINISHED_REMEMBERED: Final = 64
+"""Names of finished uploads that a session remembers; of others the database is asked."""
+
 
 @handles_for_session(FileSendInit)
 def file_send_init(context: Context, session: Session, request: FileSendInit) -> bytes:
@@ -62,7 +65,7 @@ def file_send_init(context: Context, session: Session, request: FileSendInit) ->
 def _remember(
     session: Session, request: FileSendInit | FileSendFin | FileCancel, stored: StoredFile | None
 ) -> None:
-    if len(session.finished) >= protocol.MAX_PAGE:
+    if len(session.finished) >= FINISHED_REMEMBERED:
         session.finished.pop(next(iter(session.finished)))
     session.finished[request.room_id, request.file_path] = stored
 
@@ -193,7 +196,7 @@ def _open(
         raise
     if replaced is not None:
         context.files.remove(replaced.disk_name)
-    return Upload(row, part)
+    return Upload(row, part, context.budget)
 
 
 def _take_up(context: Context, session: Session, row: OpenUpload, request: FileSendInit) -> bytes:
@@ -219,7 +222,7 @@ def _head(request: Any) -> dict[str, Any]:
 def _state(context: Context, session: Session, row: OpenUpload) -> Upload:
     upload = session.uploads.get((row.room_id, row.file_name))
     if upload is None or upload.row.id != row.id:
-        upload = Upload(row, context.files.resume(row.disk_name))
+        upload = Upload(row, context.files.resume(row.disk_name), context.budget)
         session.uploads[row.room_id, row.file_name] = upload
     return upload
 
@@ -227,7 +230,7 @@ def _state(context: Context, session: Session, row: OpenUpload) -> Upload:
 def _drop_state(session: Session, row: OpenUpload) -> None:
     upload = session.uploads.pop((row.room_id, row.file_name), None)
     if upload is not None:
-        upload.part.close()
+        upload.close()
 
 
 def _open_upload(context: Context, session: Session, room_id: str, file_path: str) -> Upload | None:
@@ -300,7 +303,7 @@ def file_send_fin(context: Context, session: Session, request: FileSendFin) -> b
             f"{missing} chunks are missing, first number {upload.first_missing()}: send them, "
             "then fin again",
         )
-    upload.part.close()
+    upload.close()
     del session.uploads[request.room_id, request.file_path]
     digest = upload.digest or context.files.sha256(upload.row.disk_name, part=True)
     context.files.finish(upload.row.disk_name)

@@ -83,7 +83,7 @@ class Outbox:
             rest = len(data) - taken
             if self._pending is None:
                 self._pending = deque()
-            self._pending.append((memoryview(data)[taken:], min(forwarded, rest)))
+            self._pending.append((_rest(memoryview(data), taken, forwarded), min(forwarded, rest)))
             self.waiting += rest
             self.forwarded += min(forwarded, rest)
             too_much = self._max_waiting and self.forwarded > self._max_waiting
@@ -111,7 +111,7 @@ class Outbox:
                 else:
                     left = min(forwarded, len(data) - taken)
                     self.forwarded -= forwarded - left
-                    self._pending[0] = (data[taken:], left)
+                    self._pending[0] = (_rest(data, taken, left), left)
             if sent:
                 self.stalled_since = self._clock()
                 self._notify()
@@ -143,6 +143,9 @@ class Outbox:
         with self._lock:
             if self.broken is None:
                 self._break(why)
+            held = self._drop()
+        if held:
+            self._budget.add(-held)
         self._stream.shut()
 
     def discard(self) -> None:
@@ -150,8 +153,7 @@ class Outbox:
         closed."""
         with self._lock:
             self._break("closed")
-            held, self.waiting, self.forwarded = self.waiting, 0, 0
-            self._pending = None
+            held = self._drop()
         if held:
             self._budget.add(-held)
         self._drain.forget(self)
@@ -169,6 +171,13 @@ class Outbox:
             self._stream.shut()  # its thread may wait in receive
             return 0
 
+    def _drop(self) -> int:
+        """Give up what waits; return how many bytes that were."""
+        assert self._lock.held_here()
+        held, self.waiting, self.forwarded = self.waiting, 0, 0
+        self._pending = None
+        return held
+
     def _break(self, why: str) -> None:
         assert self._lock.held_here()
         self.broken = self.broken or why
@@ -177,6 +186,16 @@ class Outbox:
     def _notify(self) -> None:
         if self._changed is not None:
             self._changed.notify_all()
+
+
+def _rest(data: memoryview, taken: int, forwarded: int) -> memoryview:
+    """Return `data` without the bytes that were sent. Of a reply the rest is copied when it is less
+    than half of what its buffer holds, so that no more is held than counted for; what is forwarded
+    lies in one buffer for all."""
+    rest = data[taken:]
+    if not forwarded and 2 * len(rest) < len(data.obj):  # type: ignore[arg-type]  # bytes
+        return memoryview(bytes(rest))
+    return rest
 
 
 class Drain:

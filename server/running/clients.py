@@ -38,7 +38,7 @@ class Clients:
     ) -> None:
         self._context, self._drain, self._tls = context, drain, tls
         self._force_fallback = force_fallback
-        self._decoded = DecodedPackets()
+        self._decoded = DecodedPackets(context.budget)
         self._numbers = itertools.count(1)
 
     def take(self, request: socket.socket, address: str) -> str | None:

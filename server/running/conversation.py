@@ -25,24 +25,29 @@ from protocol import (
 )
 from server.base.fair_line import LineClosed
 from server.base.frame_sizes import max_content, max_frame
-from server.base.limits import Clock
+from server.base.limits import Clock, MemoryBudget
+from server.base.locks import Rank, RankedLock
 from server.base.logs import printable
 from server.base.refusals import as_refusal
 from server.base.settings import Settings
 from server.handlers import HANDLERS
 from server.handlers.context import Context
 from server.handlers.sessions import end_session
+from server.state.open_transactions import LETTER_BYTES
 from server.state.session import Connection
 from storage.errors import StorageError, StorageFailed, StorageFull
 
 log: Final = logging.getLogger("server.conversation")
 
-READ_BYTES: Final = (448, 4 * 1024, 256 * 1024)
-"""A client's thread holds a buffer of one of these sizes while it waits: idle, talking, or
-uploading. The first is a small object to Python's allocator, which saves 4 KiB for each of 10,000
+READ_BYTES: Final = (448, 4 * 1024, 16 * 1024, 256 * 1024)
+"""A client's thread holds a buffer of one of these sizes while it waits: idle, talking, talking
+fast, or uploading. The first is a small object to Python's allocator, which saves 4 KiB for each of 10,000
 idle clients (measured)."""
+BETWEEN_FRAMES_BYTES: Final = 16 * 1024
+"""The largest buffer of a thread that waits for the begin of a frame. A larger one counts for the
+memory budget, as the bytes of an unfinished frame do."""
 REPLIES_AT_ONCE_BYTES: Final = 64 * 1024
-"""An answer of more than this is sent at once, not joined with those that follow."""
+"""Answers of more than this are sent at once, not joined with those that follow."""
 WAITING_BYTES: Final = 512 * 1024
 """While more than this waits for the client, its next frame is not read: backpressure. It is more
 than a download keeps waiting (256 KiB and a chunk); else a client on a slow line could not talk
@@ -65,7 +70,8 @@ CACHEABLE: Final = frozenset({protocol.CharacterCount, protocol.Ack})
 """Packets that all receivers of a message send with mostly the same bytes: decoding them once saves
 12 µs a delivery."""
 CACHEABLE_BYTES: Final = 1_024
-CACHED_COUNT: Final = 1_024
+CACHED_PACKET_BYTES: Final = 512
+"""What a cached packet takes besides its bytes and counts, roughly."""
 
 
 Waiting = Callable[[float], bool]
@@ -76,16 +82,33 @@ class DecodedPackets:
     """The last small packets by their bytes, each decoded and checked, none with anything of its
     sender in it. Any thread."""
 
-    def __init__(self) -> None:
+    MOST_BYTES: Final = 4 * 1024 * 1024
+
+    def __init__(self, budget: MemoryBudget) -> None:
+        self._budget, self._most = budget, budget.share(self.MOST_BYTES, 64)
         self._requests: dict[bytes, Request] = {}
+        self._held = 0
+        self._lock = RankedLock(Rank.BUDGET, "decoded packets")
         self.get = self._requests.get
 
     def add(self, payload: bytes, request: Request) -> None:
         """Remember it, if it is one of those that come again."""
-        if type(request) in CACHEABLE and len(payload) <= CACHEABLE_BYTES:
-            if len(self._requests) >= CACHED_COUNT:
+        if type(request) not in CACHEABLE or len(payload) > CACHEABLE_BYTES:
+            return
+        size = CACHED_PACKET_BYTES + len(payload)
+        if isinstance(request, protocol.CharacterCount):
+            size += LETTER_BYTES * len(request.letter_frequencies)
+        with self._lock:
+            if payload in self._requests:
+                return
+            change = size
+            if self._held + size > self._most:
+                change -= self._held
                 self._requests.clear()
+                self._held = 0
+            self._held += size
             self._requests[payload] = request
+        self._budget.keep(change)
 
 
 def _next_read(size: int, most: int) -> int:
@@ -135,8 +158,16 @@ class Conversation:
         clock, shutdown = self._context.clock, self._context.shutdown
         size, last = READ_BYTES[0], 0
         while not (connection.ended or shutdown.is_closing):
-            if reader.waiting and connection.frame_begun_at is None:
-                connection.frame_begun_at = clock()
+            if reader.waiting:
+                if connection.frame_begun_at is None:
+                    connection.frame_begun_at = clock()
+            else:
+                size = min(size, BETWEEN_FRAMES_BYTES)
+            # an unfinished frame lies in a bytearray, which takes an eighth more than it holds
+            held = reader.waiting + reader.waiting // 8
+            held += size if size > BETWEEN_FRAMES_BYTES else 0
+            if held != connection.input_held:
+                connection.hold_input(held)
             data = connection.stream.receive(size)
             if not data:
                 return
@@ -160,10 +191,16 @@ class Conversation:
             if payload is None:
                 return
             connection.frame_begun_at = None
-            reply = self._answer(payload)
+            request = self._decode(payload)
+            del payload  # it may be large, and its request may have to wait
+            reply = request if isinstance(request, bytes) else self._handle(request)
             if reply is not None:
                 connection.replies.append(reply)
-                if len(reply) > REPLIES_AT_ONCE_BYTES or len(connection.replies) > 256:
+                connection.replies_bytes += len(reply)
+                if (
+                    connection.replies_bytes > REPLIES_AT_ONCE_BYTES
+                    or len(connection.replies) > 256
+                ):
                     connection.flush()
                     self._wait_for_reader()
             if connection.reply_held:
@@ -182,11 +219,12 @@ class Conversation:
             if outbox.wait_below(WAITING_BYTES, 1.0):
                 return
 
-    def _answer(self, payload: bytes) -> bytes | None:
+    def _decode(self, payload: bytes) -> Request | bytes:
+        """Return the request in a frame, or the error that answers it."""
         connection = self._connection
         request = self._decoded.get(payload)
         if request is not None and connection.session is not None:
-            return self._handle(request)
+            return request
         try:
             packet = protocol.decode_packet(payload)
         except BadJson as error:
@@ -202,7 +240,7 @@ class Conversation:
                 protocol.shown_action(packet), error.code, error.message, request_id
             )
         self._decoded.add(payload, request)
-        return self._handle(request)
+        return request
 
     def _read(self, envelope: Envelope) -> Request:
         """Check action, login, fields and identity, in this order; raise Refusal for the first that
@@ -315,6 +353,7 @@ class Conversation:
                 connection.flush()
                 self._finish_sending(lambda seconds: connection.outbox.wait_below(0, seconds))
         finally:
+            connection.hold_input(0)
             connection.hold_reply(0)
             self._context.registry.remove_connection(connection)
             why = connection.parting or connection.outbox.broken or "closed by the client"

@@ -93,7 +93,7 @@ class Service:
                 page_line=FairLine(PAGES_AT_ONCE, "pages"),
                 registry=self.registry,
                 rooms=self._rooms,
-                recent=RecentMessages(),
+                recent=RecentMessages(self.budget),
                 resends=Resends(),
                 presence=Presence(clock),
                 disk_space=DiskSpace(lambda: self.files.free(), settings.min_free, clock),

@@ -31,6 +31,12 @@ and were gone after 10 to 40 s, at 0.5 s after three (measured, 2 cores). With 1
 at 5 ms."""
 
 
+SOON_SECONDS: Final = 0.005
+"""How long the watch waits for closed clients' threads before it looks again."""
+LATER_SECONDS: Final = 0.1
+"""How long it waits where there was nobody to close."""
+
+
 class Watch:
     """The thread, and what it does at each look."""
 
@@ -41,6 +47,7 @@ class Watch:
         self._context = context
         self._stopped = threading.Event()
         self._uploads_seen_at: float | None = None
+        self._look_at = 0.0
         timeouts = (
             context.settings.login_timeout,
             context.settings.frame_timeout,
@@ -67,10 +74,12 @@ class Watch:
                 is_over = self._context.budget.over.wait(self._tick)
                 if self._stopped.is_set():
                     return
-                self.look()
                 if is_over:
-                    self.close_largest()
-                    self._stopped.wait(0.05)  # its thread gives the memory back
+                    # the threads of those who were closed give more memory back
+                    self._stopped.wait(SOON_SECONDS if self.make_room() else LATER_SECONDS)
+                if not is_over or self._context.clock() >= self._look_at:
+                    self._look_at = self._context.clock() + self._tick
+                    self.look()
             except Exception:  # a thread begins here
                 log.exception("the watch met a defect")
                 self._stopped.wait(1.0)
@@ -105,21 +114,29 @@ class Watch:
             self._uploads_seen_at = now
             self.remove_stale_uploads()
 
-    def close_largest(self) -> None:
-        """Close the connection that holds most, because too much memory is held for all of them
-        together."""
-        largest = max(
-            self._context.registry.connections(),
-            key=lambda connection: connection.held,
-            default=None,
-        )
-        if largest is not None and largest.held:
+    def make_room(self) -> bool:
+        """Close those who hold most, as many as it takes, because too much memory is held for all
+        together. False where nobody could be closed: what is on its way to the disk waits for
+        it."""
+        connections = self._context.registry.connections()
+        # What these hold comes free by itself, when their threads have seen that they are closed.
+        leaving = sum(connection.held for connection in connections if connection.ended)
+        excess, has_closed = self._context.budget.excess - leaving, False
+        staying = (connection for connection in connections if not connection.ended)
+        for largest in sorted(staying, key=lambda connection: connection.held, reverse=True):
+            held = largest.held
+            if excess <= 0 or not held:
+                break
             log.warning(
-                "closing %s: it holds %d bytes, and all together hold too much",
-                largest.name,
-                largest.held,
+                "closing %s: it holds %d bytes, and all together hold too much", largest.name, held
             )
+            excess -= held
+            session = largest.session
             largest.close("it held more memory than any other")
+            if session is not None:
+                session.transactions.drop_all()
+            has_closed = True
+        return has_closed
 
     def remove_stale_uploads(self) -> None:
         """Give up uploads that nobody has gone on with for their lifetime (24 h)."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,7 +39,8 @@ class Transaction:
     @property
     def size(self) -> int:
         """Bytes held, roughly, for the memory budget."""
-        return TRANSACTION_OVERHEAD_BYTES + 4 * len(self.content) + LETTER_BYTES * len(self.counts)
+        text = sys.getsizeof(self.content)
+        return TRANSACTION_OVERHEAD_BYTES + text + LETTER_BYTES * len(self.counts)
 
 
 class Transactions:
@@ -57,7 +59,7 @@ class Transactions:
         self._earliest = math.inf
         """No open transaction expires before this moment: most looks for old ones end here."""
         self.held = 0
-        """Bytes held by what is open."""
+        """Bytes held by what is open. What is on its way to the disk can't be given up."""
 
     def new_id(self) -> str:
         """Make an id of the server's own, unlike every open one."""
@@ -72,35 +74,39 @@ class Transactions:
         with self._lock:
             return self._open.get(transaction_id)
 
-    def open(self, transaction: Transaction) -> bool:
-        """Open it, in the place of one with the same id; return False where too many are open or on
-        their way to the disk."""
+    def open(self, transaction: Transaction, gone: Callable[[], bool]) -> bool:
+        """Open it, in the place of one with the same id; False where too many are open or on their
+        way to the disk. Waits for memory until there is some, or the client is `gone()`."""
+        self._budget.reserve(transaction.size, gone)
         with self._lock:
             old = self._open.get(transaction.transaction_id)
-            if old is None and self._most and len(self._open) + self._unsettled >= self._most:
-                return False
-            self._open[transaction.transaction_id] = transaction
-            self._earliest = min(self._earliest, transaction.expires_at)
-            change = transaction.size - (old.size if old else 0)
-            self.held += change
-        self._budget.add(change)
-        return True
+            is_full = self._most and len(self._open) + self._unsettled >= self._most
+            is_opened = old is not None or not is_full
+            freed = old.size if old else 0
+            if is_opened:
+                self._open[transaction.transaction_id] = transaction
+                self._earliest = min(self._earliest, transaction.expires_at)
+                self.held += transaction.size - freed
+        self._budget.add(-freed if is_opened else -transaction.size)
+        return is_opened
 
     def take(self, transaction_id: str, *, to_store: bool) -> Transaction | None:
-        """Close and return it, or None; with `to_store` it counts as pending until `settled`."""
+        """Close it. With `to_store` it counts as pending, and is held, until `settled`."""
         with self._lock:
             transaction = self._open.pop(transaction_id, None)
             if transaction is None:
                 return None
             self.held -= transaction.size
             self._unsettled += to_store
-        self._budget.add(-transaction.size)
+        if not to_store:
+            self._budget.add(-transaction.size)
         return transaction
 
-    def settled(self) -> None:
-        """Count down: one that was taken to be stored has its answer."""
+    def settled(self, transaction: Transaction) -> None:
+        """Count out one that was taken to be stored: it has its answer."""
         with self._lock:
             self._unsettled -= 1
+        self._budget.add(-transaction.size)
 
     @property
     def unsettled(self) -> int:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import protocol
+from server.base.limits import MemoryBudget
 from server.base.locks import Rank, RankedLock
 from server.state.open_transactions import LETTER_BYTES
 from storage.messages import Message
@@ -90,7 +91,7 @@ def delivered(room_id: str, message: Message, counts: Mapping[str, int]) -> Deli
 
 class RecentMessages:
     """A cache of recent messages, to check receivers' counts without asking storage: the oldest go
-    when more than `MOST_BYTES` are held.
+    when more than `MOST_BYTES` are held, or an eighth of the memory budget.
 
     The writer adds; any thread gets. (A dictionary's single operations are atomic, so no lock is
     needed.)
@@ -98,17 +99,20 @@ class RecentMessages:
 
     MOST_BYTES: Final = 32 * 1024 * 1024
 
-    def __init__(self) -> None:
+    def __init__(self, budget: MemoryBudget) -> None:
+        self._budget, self._most = budget, budget.share(self.MOST_BYTES, 8)
         self._messages: OrderedDict[str, Delivered] = OrderedDict()
         self._held = 0
 
     def add(self, message: Delivered) -> None:
         """Remember it. The writer's thread only."""
         self._messages[receiver_transaction(message.message_id)] = message
+        before = self._held
         self._held += message.size
-        while self._held > self.MOST_BYTES and len(self._messages) > 1:
+        while self._held > self._most and len(self._messages) > 1:
             _, oldest = self._messages.popitem(last=False)
             self._held -= oldest.size
+        self._budget.keep(self._held - before)
 
     def get(self, transaction_id: str) -> Delivered | None:
         """Return the message of a receivers' transaction, if it is still held."""

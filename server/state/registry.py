@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from server.base.locks import Rank, RankedLock
 from server.state.room_directory import RoomState
 from server.state.session import Connection, Session
+
+MOST_HEARERS: Final = 1_000_000
+"""Sessions in all remembered audiences: 8 bytes each."""
 
 
 class Registry:
@@ -30,6 +34,7 @@ class Registry:
         """By account: sessions that have lost or left their place, and still save what they
         have."""
         self._audiences: dict[int, tuple[RoomState, tuple[Session, ...]]] = {}
+        self._hearers = 0
         self._listeners: tuple[Session, ...] | None = None
 
     # Connections
@@ -180,7 +185,11 @@ class Registry:
                     for s in self._sessions.values()
                     if s.is_online and s.account_id not in departed
                 )
+            if self._hearers > MOST_HEARERS:
+                self._audiences.clear()
+                self._hearers = 0
             self._audiences[room.room.pk] = (room, audience)
+            self._hearers += len(audience)
         return audience
 
     def listeners(self, account_ids: Iterable[int] | None = None) -> tuple[Session, ...]:
@@ -200,4 +209,5 @@ class Registry:
     def _forget_audiences(self) -> None:
         assert self._lock.held_here()
         self._audiences.clear()
+        self._hearers = 0
         self._listeners = None

@@ -26,6 +26,11 @@ class RoomState:
     members: frozenset[int]
     departed: frozenset[int]
 
+    @property
+    def size(self) -> int:
+        """How many accounts it names."""
+        return len(self.members) + len(self.departed)
+
     def admits(self, account_id: int) -> bool:
         """Return whether the room exists for this account."""
         return not self.room.deleted and (not self.room.private or account_id in self.members)
@@ -35,11 +40,15 @@ class RoomDirectory:
     """Finds rooms by id, in memory where it can."""
 
     REMEMBERED: Final = 10_000
+    """Rooms at most."""
+    ACCOUNTS: Final = 200_000
+    """Their members, or who has left them, at most: some 64 bytes each."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._lock = RankedLock(Rank.ROOMS, "rooms")
         self._states: OrderedDict[str, RoomState] = OrderedDict()
+        self._accounts = 0
         self._changes = 0
         self._changing: set[str] = set()
 
@@ -59,10 +68,24 @@ class RoomDirectory:
         if state is not None:
             with self._lock:
                 if self._changes == changes and room_id not in self._changing:
-                    self._states[room_id] = state
-                    if len(self._states) > self.REMEMBERED:
-                        self._states.popitem(last=False)
+                    self._remember(room_id, state)
         return state
+
+    def _remember(self, room_id: str, state: RoomState) -> None:
+        assert self._lock.held_here()
+        self._forget(room_id)
+        self._states[room_id] = state
+        self._accounts += state.size
+        while len(self._states) > 1 and (
+            len(self._states) > self.REMEMBERED or self._accounts > self.ACCOUNTS
+        ):
+            self._forget(next(iter(self._states)))
+
+    def _forget(self, room_id: str) -> None:
+        assert self._lock.held_here()
+        state = self._states.pop(room_id, None)
+        if state is not None:
+            self._accounts -= state.size
 
     def visible(
         self, room_id: str, account_id: int, connection: sqlite3.Connection | None = None
@@ -79,7 +102,7 @@ class RoomDirectory:
         with self._lock:
             self._changes += 1
             self._changing.add(room_id)
-            self._states.pop(room_id, None)
+            self._forget(room_id)
 
     def end_changes(self) -> None:
         """Let everybody read the changed rooms from storage again: the writer's transaction has
@@ -94,6 +117,7 @@ class RoomDirectory:
         with self._lock:
             self._changes += 1
             self._states.clear()
+            self._accounts = 0
 
     @staticmethod
     def _read(room_id: str, connection: sqlite3.Connection) -> RoomState | None:

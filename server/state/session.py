@@ -84,12 +84,14 @@ class Connection:
         "bad_json_frames",
         "ended",
         "frame_begun_at",
+        "input_held",
         "is_charged",
         "login_deadline",
         "name",
         "outbox",
         "parting",
         "replies",
+        "replies_bytes",
         "reply_held",
         "session",
         "stream",
@@ -106,6 +108,8 @@ class Connection:
     ) -> None:
         self.name = name
         self._budget = budget
+        self.input_held = 0
+        """Bytes that have come and are not answered, and the buffer for the next ones."""
         self.reply_held = 0
         """Bytes reserved for the answer that is being made."""
         self.address = address
@@ -114,6 +118,7 @@ class Connection:
         self.session: Session | None = None
         self.replies: list[bytes] = []
         """Answers of the frames read at once, to be sent as one."""
+        self.replies_bytes = 0
         self.bad_json_frames = 0
         self.is_charged = False
         """Set by the handler of a packet that counts for the rate though others of its kind are
@@ -148,11 +153,20 @@ class Connection:
         if self.replies:
             self.outbox.put(self.replies[0] if len(self.replies) == 1 else b"".join(self.replies))
             self.replies.clear()
+            self.replies_bytes = 0
+
+    def hold_input(self, size: int) -> None:
+        """Hold so many bytes for what is read from the client, instead of those held before. Waits
+        for room where they are more. The client's own thread only."""
+        change, self.input_held = size - self.input_held, size
+        self._hold(change)
 
     def hold_reply(self, size: int) -> None:
-        """Hold so many bytes for the answer that is being made, instead of those held before. Waits
-        for room where they are more. The client's own thread only."""
+        """Hold so many bytes for the answer that is being made, as `hold_input` does."""
         change, self.reply_held = size - self.reply_held, size
+        self._hold(change)
+
+    def _hold(self, change: int) -> None:
         if change > 0:
             self._budget.reserve(change, lambda: self.ended)
         elif change < 0:
@@ -160,6 +174,9 @@ class Connection:
 
     @property
     def held(self) -> int:
-        """Bytes held for this client."""
-        session = self.session
-        return self.outbox.waiting + (session.transactions.held if session else 0)
+        """Bytes held for this client that come free when it is closed."""
+        held, session = self.outbox.waiting + self.input_held + self.reply_held, self.session
+        if session is not None:
+            held += session.transactions.held
+            held += sum(upload.held for upload in list(session.uploads.values()))
+        return held

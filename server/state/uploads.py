@@ -12,9 +12,12 @@ from typing import Any, Final
 
 import protocol
 from protocol import ErrorCode, Refusal
+from server.base.limits import MemoryBudget
 from storage.upload_files import PartFile
 from storage.uploads import OpenUpload, StoredFile
 
+RANGE_BYTES: Final = 80
+"""What a range takes in memory: two integers in two lists, roughly."""
 MOST_RANGES: Final = 32_768
 """Most gaps that an upload may have; a sender that goes roughly forward never comes near it."""
 SAVE_EVERY_BYTES: Final = 8 * 1024 * 1024
@@ -81,7 +84,10 @@ class Ranges:
 class Upload:
     """An upload that the session sends to. Used by the session's thread."""
 
-    def __init__(self, row: OpenUpload, part: PartFile) -> None:
+    def __init__(self, row: OpenUpload, part: PartFile, budget: MemoryBudget) -> None:
+        self._budget = budget
+        self.held = 0
+        """Bytes that the ranges of received chunks take, counted for the memory budget."""
         self.row = row
         self.part = part
         self.chunk_size = row.chunk_size
@@ -92,6 +98,19 @@ class Upload:
         self._hashed = 0  # chunks, while they come in order
         if self.received.count:
             self._hash = None
+        self._count()
+
+    def _count(self) -> None:
+        size = RANGE_BYTES * len(self.received)
+        if size != self.held:
+            change, self.held = size - self.held, size
+            self._budget.add(change)
+
+    def close(self) -> None:
+        """Close the file; the upload is used no more."""
+        self.part.close()
+        self._budget.add(-self.held)
+        self.held = 0
 
     def write(self, number: int, chunk: bytes) -> None:
         """Put a chunk into its place; raise Refusal, changing nothing, where number or size
@@ -133,6 +152,7 @@ class Upload:
             elif index in self.received:
                 self._hash = None  # sent again, perhaps with other bytes
         self.received.add(index)
+        self._count()
         self.unsaved_bytes += len(chunk)
 
     def _size_from_first(self, index: int, size: int) -> int:

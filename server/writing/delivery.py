@@ -94,9 +94,10 @@ class Delivery:
                     self._of(session.connection.outbox)[0].append(joined)
                 else:
                     own = session.account_id
-                    others = b"".join([frame for sender_id, frame in said if sender_id != own])
+                    # joined when it is sent, one client after the other
+                    others = [frame for sender_id, frame in said if sender_id != own]
                     if others:
-                        self._of(session.connection.outbox)[0].append(others)
+                        self._of(session.connection.outbox)[0].extend(others)
         self._rooms.clear()
 
     def flush(self) -> None:

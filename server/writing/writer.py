@@ -39,6 +39,9 @@ class Change:
     """False for a change that checks everything before its first write: a refusal then leaves
     nothing to undo."""
 
+    size = 0
+    """Bytes of memory that it takes to make and tell, roughly, where that is much."""
+
     def apply(self, connection: sqlite3.Connection) -> None:
         """Make the change, inside the transaction; raise `Refusal` to refuse this change alone."""
 
@@ -92,6 +95,9 @@ class Writer:
 
     BATCH: Final = 512
     """Most changes in one commit."""
+    BATCH_BYTES: Final = 4 * 1024 * 1024
+    """No change is added to a commit that holds so much already: what a commit has to tell is joined
+    for each client before it is sent."""
     QUEUE: Final = 8_192
     """Capacity of the queue. When it is full, `submit` blocks: backpressure, down to the client
     that sent the change."""
@@ -244,7 +250,12 @@ class Writer:
                 self._wanted = self._group_commit.expected
                 self._has_work.wait(seconds)
                 self._wanted = 1
-            batch = [self._queue.popleft() for _ in range(min(self.BATCH, len(self._queue)))]
+            batch: list[Change] = []
+            size = 0
+            while self._queue and len(batch) < self.BATCH and size < self.BATCH_BYTES:
+                change = self._queue.popleft()
+                batch.append(change)
+                size += change.size
             self._has_room.notify_all()
         return batch
 

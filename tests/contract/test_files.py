@@ -910,4 +910,5 @@ def test_the_disk_keeps_its_free_part(start_server: Start, user: User) -> None:
         upload.send_all()
         answer = upload.fin()
     assert error_code(answer) == "storage_full"
-    alice.say("lobby", "talk goes on")
+    tag = alice.propose("lobby", "messages heed it, too (R-LIM-14)")["data"]["transaction_id"]
+    assert error_code(alice.confirm(tag)) == "storage_full"
