@@ -228,8 +228,8 @@ class MemoryBudget:
     """Memory that clients take off the server's hands by themselves comes back sooner than this;
     after it, somebody is closed."""
     PATIENCE_SECONDS: Final = 10.0
-    """Who has waited for so long goes on all the same: no limit may be smaller than what is always
-    held."""
+    """A thread that has waited for so long goes on all the same: no limit may be smaller than what
+    is always held."""
 
     def __init__(self, most: int) -> None:
         self._most, self._held, self._kept = most, 0, 0

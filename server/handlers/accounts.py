@@ -1,4 +1,4 @@
-"""Who one is: register, log in, log out, change the password."""
+"""Accounts: register, log in, log out, change the password."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import logging
 import secrets
 import sqlite3
 import time
+from collections.abc import Iterable
 from typing import Any, Final
 
 import protocol
@@ -103,7 +104,7 @@ def login(context: Context, connection: Connection, request: Login) -> bytes | N
     if account is None:
         log.info("login refused: %s from %s", printable(request.chatid), connection.address)
         return fail
-    # Who comes back again and again waits here: logins count for the account's rate, too.
+    # A client that logs in again and again waits here: logins count for the account's rate, too.
     owed = context.rates.charge_account(account.id, 0)
     context.shutdown.pause(owed, lambda: connection.ended)
     holder = context.registry.holder(account.id)
@@ -115,12 +116,26 @@ def login(context: Context, connection: Connection, request: Login) -> bytes | N
         )
         return fail
     key = request.session_key or secrets.token_urlsafe(KEY_BYTES)
-    granted = (
-        frozenset(request.features) & frozenset(protocol.FEATURES)
-        if request.features
-        else NO_FEATURES
-    )
-    session = Session(
+    session = _new_session(context, connection, account, key, request.features)
+    try:
+        _go_online(context, session, key, request)
+    except _Overtaken as why:
+        log.info(
+            "login refused: %s from %s: %s", printable(account.chatid), connection.address, why
+        )
+        return fail
+    return None
+
+
+def _new_session(
+    context: Context,
+    connection: Connection,
+    account: Account,
+    key: str,
+    features: Iterable[str] | None,
+) -> Session:
+    granted = frozenset(features) & frozenset(protocol.FEATURES) if features else NO_FEATURES
+    return Session(
         account.id,
         account.chatid,
         account.folded,
@@ -133,14 +148,6 @@ def login(context: Context, connection: Connection, request: Login) -> bytes | N
             connection.name, connection.outbox, connection.close, context.files, context.settings
         ),
     )
-    try:
-        _go_online(context, session, key, request)
-    except _Overtaken as why:
-        log.info(
-            "login refused: %s from %s: %s", printable(account.chatid), connection.address, why
-        )
-        return fail
-    return None
 
 
 class _Overtaken(Refusal):

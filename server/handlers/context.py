@@ -37,7 +37,8 @@ class Context:
     throttle: LoginThrottle
     hash_gate: HashGate
     page_line: FairLine
-    """Who reads a page of a list waits here: fewer places than connections to read with."""
+    """The line for reading pages of lists. It has fewer places than there are connections to read
+    with."""
     registry: Registry
     rooms: RoomDirectory
     recent: RecentMessages

@@ -81,28 +81,7 @@ class Service:
             self.folder.lock()
             self._make_storage(clock, wall)
             self._make_writer(give_up)
-            self.context = Context(
-                settings=settings,
-                clock=clock,
-                wall_clock=self._wall_clock,
-                shutdown=self.shutdown,
-                budget=self.budget,
-                rates=RateLimits(settings.rate_limit, settings.rate_burst, clock),
-                throttle=LoginThrottle(settings.login_failures, clock),
-                hash_gate=HashGate(),
-                page_line=FairLine(PAGES_AT_ONCE, "pages"),
-                registry=self.registry,
-                rooms=self._rooms,
-                recent=RecentMessages(self.budget),
-                resends=Resends(),
-                presence=Presence(clock),
-                disk_space=DiskSpace(lambda: self.files.free(), settings.min_free, clock),
-                database=self.database,
-                files=self.files,
-                writer=self.writer,
-                # now, not at the first login with an unknown name
-                dummy_record=dummy_record(settings.password_cost),
-            )
+            self.context = self._make_context()
             self._drain = Drain(settings.stall_timeout, clock)
             self._clients = Clients(
                 self.context, self._drain, certificate, force_fallback=force_fallback
@@ -145,6 +124,31 @@ class Service:
             periodic_work=housekeeping.periodic_work,
             transaction_ended=housekeeping.transaction_ended,
             give_up=give_up,
+        )
+
+    def _make_context(self) -> Context:
+        settings, clock = self.settings, self._clock
+        return Context(
+            settings=settings,
+            clock=clock,
+            wall_clock=self._wall_clock,
+            shutdown=self.shutdown,
+            budget=self.budget,
+            rates=RateLimits(settings.rate_limit, settings.rate_burst, clock),
+            throttle=LoginThrottle(settings.login_failures, clock),
+            hash_gate=HashGate(),
+            page_line=FairLine(PAGES_AT_ONCE, "pages"),
+            registry=self.registry,
+            rooms=self._rooms,
+            recent=RecentMessages(self.budget),
+            resends=Resends(),
+            presence=Presence(clock),
+            disk_space=DiskSpace(lambda: self.files.free(), settings.min_free, clock),
+            database=self.database,
+            files=self.files,
+            writer=self.writer,
+            # now, not at the first login with an unknown name
+            dummy_record=dummy_record(settings.password_cost),
         )
 
     def start(self) -> None:

@@ -1,4 +1,4 @@
-"""Who is on, as it was last told to everybody who asked for events.
+"""Who is online, as it was last told to everybody who asked for events.
 
 Owns how often the state of one name is told (R-EVT-9): at once where it was not told lately, else
 the last state when its time has come. Never tells anything itself. The writer's thread only, but
