@@ -12,17 +12,17 @@ DATA = b"0123456789" * 300  # three chunks of 1,000 bytes
 
 
 def test_all_that_came_before_a_half_close_is_answered_downloads_to_their_end(
-    user: Callable[..., RawClient], room: str
+    user: Callable[..., RawClient], client_factory: Callable[..., RawClient], room: str
 ) -> None:  # R-FRAME-9
-    reader, other = user(), user(features=["events"])
+    reader = user()
     Upload(reader, room, "a.bin", bytes(300_000)).run()
     where = {"chat_id": reader.chatid, "room_id": room, "file_path": "a.bin"}
     reader.send({"action": "file_down_req", "data": where})
     reader.send({"action": "get_users", "data": {"chatid": reader.chatid}})
     reader.end_sending()
-    actions = [packet["action"] for packet in reader.expect_closed()]
-    assert "users_list" in actions and actions[-1] == "file_down_fin"
-    other.receive_event("user_offline", chatid=reader.chatid)
+    actions = {packet["action"] for packet in reader.expect_closed()}
+    assert actions == {"file_down_meta", "file_down_data", "file_down_fin", "users_list"}
+    assert client_factory().login(reader.chatid)["action"] == "login_success", "the place is free"
 
 
 @pytest.mark.parametrize("action", ["send\0message", "\0", "x" * 1000, " ping", "PING"])
