@@ -118,7 +118,7 @@ def do_command(
                 user,
                 password,
                 given.take_over,
-                given.timeout or doctor.SECONDS,
+                given.timeout,
             ),
             Output(given.json),
         )

@@ -23,6 +23,7 @@ import protocol
 from client.base.deadline import Deadline
 from client.errors import CannotConnect, ConnectionLost, NoAnswer, ServerError
 from client.events import Arrivals, CatchUpFailed, Event, Message
+from client.network.dialing import share
 from client.network.first_contact import (
     hung_up,
     identify_service,
@@ -32,7 +33,7 @@ from client.network.first_contact import (
     server_full,
 )
 from client.network.link import Link, Trace
-from client.network.tls import Trust, speaks_tls
+from client.network.tls import LOOK_SECONDS, Trust, speaks_tls
 from client.records import Session, session_from
 from client.session.catch_up import CatchUp
 from client.session.outgoing import SEND_SECONDS, Outgoing
@@ -56,12 +57,13 @@ class Connection(Requests):
     """One user's connection to one server. Made without connecting; `connect`, `with` or `login`
     opens it.
 
-    `timeout` is that of connecting, in seconds. `features` are the extras asked for at login.
-    `trace` is called with the payload of each frame. With `reconnect` false a lost connection ends
-    everything. With `watch_files` files that were put into rooms while the connection was down are
-    told, too. With `tls` it is encrypted, and the server must show a certificate for `host` that
-    this machine trusts, or one of those in `cafile` where given; `CannotConnect` is raised where
-    that file can't be used.
+    `timeout` is that of connecting, in seconds: for the name, all addresses, TLS, and the first
+    packet together. `features` are the extras asked for at login. `trace` is called with the
+    payload of each frame. With `reconnect` false a lost connection ends everything. With
+    `watch_files` files that were put into rooms while the connection was down are told, too. With
+    `tls` it is encrypted, and the server must show a certificate for `host` that this machine
+    trusts, or one of those in `cafile` where given; `CannotConnect` is raised where that file can't
+    be used.
     """
 
     def __init__(
@@ -124,31 +126,41 @@ class Connection(Requests):
         Raise `CannotConnect`. A server may end a connection that has not logged in for 30 s;
         `login` then opens it anew.
         """
-        if not self._reader.needs_link() or self._probe(self._reader.begin()):
+        deadline = self._time_to_connect()
+        if not self._reader.needs_link():
+            return
+        if self._probe(self._reader.begin(deadline), deadline):
             return
         # It hung up without a word. Perhaps it knows the 24 packets only, and `ping` is none of
         # them: then the login will tell.
-        link = self._reader.begin()
-        if not link.silent_for(HANG_UP_SECONDS):
-            raise self._no_chat_server(ConnectionLost("it hung up without a word"))
+        link = self._reader.begin(deadline)
+        if not link.silent_for(deadline.within(HANG_UP_SECONDS).left()):
+            raise self._no_chat_server(ConnectionLost("it hung up without a word"), deadline)
 
-    def _probe(self, link: Link) -> bool:
-        """Make sure that a chat server answers; return False where it hangs up without a word."""
+    def _time_to_connect(self) -> Deadline:
+        """Return the deadline for connecting, everything included: the name, all its addresses,
+        TLS, and the looks at who answers."""
+        return Deadline(self._reader.options.timeout)
+
+    def _probe(self, link: Link, deadline: Deadline) -> bool:
+        """Make sure that a chat server answers; return False where it hangs up without a word. Half
+        of the time is kept for what comes behind."""
         request = PendingRequest("ping")
         try:
             self._reader.pending.send(link, request, {})
-            if not request.done.wait(PROBE_SECONDS):
-                return self._is_silent_chat_server(link)
+            if not request.done.wait(share(deadline, 2).within(PROBE_SECONDS).left()):
+                return self._is_silent_chat_server(link, deadline)
             if isinstance(request.error, ConnectionLost):
                 raise request.error
         except ConnectionLost as error:
             if link.heard_a_frame:
                 raise hung_up(self.host, error) from None
             if not link.heard_a_byte and not (
-                self._trust is None and speaks_tls(self.host, self.port, TLS_LOOK_SECONDS)
+                self._trust is None
+                and speaks_tls(self.host, self.port, deadline.within(TLS_LOOK_SECONDS))
             ):
                 return False
-            raise self._no_chat_server(error) from None
+            raise self._no_chat_server(error, deadline) from None
         if (
             isinstance(request.error, ServerError)
             and request.error.code == protocol.ErrorCode.SERVER_FULL
@@ -157,22 +169,25 @@ class Connection(Requests):
             raise server_full(request.error.message)
         return True
 
-    def _is_silent_chat_server(self, link: Link) -> bool:
+    def _is_silent_chat_server(self, link: Link, deadline: Deadline) -> bool:
         """Return True: a silent server may be one that does not know `ping`, and the login will
         tell. Raise `CannotConnect` where it turns out to be another service."""
         self._looked = True
-        service = identify_service(self.host, self.port) if self._trust is None else None
+        service = None
+        if self._trust is None:
+            service = identify_service(self.host, self.port, share(deadline, 2))
         if service is not None:
             link.close()
             raise other_service(self.host, self.port, service)
         return True
 
-    def _no_chat_server(self, error: ConnectionLost) -> CannotConnect:
-        """Return, after a look at who answers there, the error that says so."""
+    def _no_chat_server(self, error: ConnectionLost, deadline: Deadline) -> CannotConnect:
+        """Return, after a look at who answers there for as long as there is time, the error that
+        says so."""
         if self._trust is None:
-            if speaks_tls(self.host, self.port):
+            if speaks_tls(self.host, self.port, deadline.within(LOOK_SECONDS)):
                 return needs_tls(self.host, self.port)
-            service = None if self._looked else identify_service(self.host, self.port)
+            service = None if self._looked else identify_service(self.host, self.port, deadline)
             if service is not None:
                 return other_service(self.host, self.port, service)
         return not_a_chat_server(self.host, self.port, error)
@@ -253,7 +268,7 @@ class Connection(Requests):
         except ConnectionLost as error:
             if link is None or link.heard_a_frame:
                 raise
-            raise self._no_chat_server(error) from None
+            raise self._no_chat_server(error, self._time_to_connect()) from None
 
     def logout(self) -> None:
         """End the session and its key; the connection stays, for another login."""

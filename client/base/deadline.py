@@ -14,6 +14,8 @@ class Deadline:
     """The moment `seconds` from now; None = never."""
 
     def __init__(self, seconds: float | None) -> None:
+        self.seconds = math.inf if seconds is None else seconds
+        """How long it was at the beginning, for words about it."""
         self._at = math.inf if seconds is None else time.monotonic() + seconds
 
     def left(self) -> float:

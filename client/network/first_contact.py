@@ -3,16 +3,17 @@ once.
 
 Owns one short look at a server, on a connection of its own, the table of what other servers say
 first, and the words for it. Sends no name and no password. Any thread may use it;
-`identify_service` waits, at most `LOOK_SECONDS` for each of its three steps, the rest is pure
-functions.
+`identify_service` waits, at most `LOOK_SECONDS` for each of its three steps, all within its
+deadline; the rest is pure functions.
 """
 
 from __future__ import annotations
 
-import socket
 from typing import Final
 
+from client.base.deadline import Deadline
 from client.errors import CannotConnect, ConnectionLost, NoAnswer
+from client.network.dialing import dial
 
 LOOK_SECONDS: Final = 2.0
 GREETING_SECONDS: Final = 0.5
@@ -47,16 +48,17 @@ def service_name(first: bytes) -> str | None:
     return next((name for start, name in _FIRST_BYTES if first.startswith(start)), None)
 
 
-def identify_service(host: str, port: int) -> str | None:
+def identify_service(host: str, port: int, deadline: Deadline) -> str | None:
     """Return the kind of server on a port that gave no answer to a frame; None where this can't be
-    told."""
+    told by the deadline."""
     try:
-        with socket.create_connection((host, port), LOOK_SECONDS) as sock:
-            sock.settimeout(GREETING_SECONDS)
+        with dial(host, port, deadline.within(LOOK_SECONDS)) as sock:
+            # A timeout of 0 is no waiting at all: then what is not there raises OSError.
+            sock.settimeout(deadline.within(GREETING_SECONDS).left())
             try:
                 greeting = sock.recv(64)
             except TimeoutError:
-                sock.settimeout(LOOK_SECONDS)
+                sock.settimeout(deadline.within(LOOK_SECONDS).left())
                 sock.sendall(_QUESTION)
                 greeting = sock.recv(64)
     except (OSError, UnicodeError):

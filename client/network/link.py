@@ -25,6 +25,7 @@ from typing import Final
 
 from client.base.deadline import Deadline
 from client.errors import CannotConnect, ConnectionLost, ProtocolBroken
+from client.network.dialing import LookUpTimedOut, dial
 from client.network.tls import TlsSocket, Trust, secure
 from protocol import BadFrame, FrameReader
 
@@ -42,27 +43,27 @@ Trace = Callable[[str, bytes], None]
 
 
 def open_link(
-    host: str, port: int, timeout: float, trace: Trace | None = None, trust: Trust | None = None
+    host: str,
+    port: int,
+    deadline: Deadline,
+    trace: Trace | None = None,
+    trust: Trust | None = None,
 ) -> Link:
-    """Connect within `timeout` seconds for each address of `host`; raise `CannotConnect` with plain
-    words.
-
-    With `trust` by TLS, whose handshake may take `timeout` seconds more.
-    """
+    """Connect by the deadline, with `trust` by TLS; raise `CannotConnect` with plain words."""
     try:
-        sock = socket.create_connection((host, port), timeout)
+        sock = dial(host, port, deadline)
     except (OSError, UnicodeError) as error:
-        raise in_plain_words(error, host, port, timeout) from error
+        raise in_plain_words(error, host, port, deadline.seconds) from error
     try:
         # A small packet must not wait for the answer to the one before (Nagle's algorithm, RFC
         # 896).
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        stream, early = (sock, b"") if trust is None else secure(sock, trust, host, port, timeout)
+        stream, early = (sock, b"") if trust is None else secure(sock, trust, host, port, deadline)
         sock.settimeout(SEND_SECONDS)
     except OSError as error:  # the other side has already hung up
         sock.close()
-        raise in_plain_words(error, host, port, timeout) from error
+        raise in_plain_words(error, host, port, deadline.seconds) from error
     except CannotConnect:
         sock.close()
         raise
@@ -91,6 +92,12 @@ _RESET: Final = {errno.ECONNRESET, errno.EPIPE, 10054}
 def in_plain_words(error: Exception, host: str, port: int, timeout: float) -> CannotConnect:
     """Return what a failure to connect means, and the next thing to try."""
     number = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, LookUpTimedOut):
+        return CannotConnect(
+            f"The name {host!r} could not be looked up within {timeout:g} seconds.",
+            "Use the number that the server's first screen shows, such as 192.168.1.20, or check "
+            "the network: no name server answers.",
+        )
     if isinstance(error, (socket.gaierror, UnicodeError)):
         return CannotConnect(
             f"No machine called {host!r} was found.",

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from client.base.deadline import Deadline
 from client.errors import CannotConnect
+from client.network.dialing import dial
 from client.records import as_object, code_and_message
 from protocol import BadFrame, ErrorCode, FrameReader
 
@@ -229,24 +230,24 @@ class NotTls(OSError):
 
 
 def secure(
-    sock: socket.socket, trust: Trust, host: str, port: int, timeout: float
+    sock: socket.socket, trust: Trust, host: str, port: int, deadline: Deadline
 ) -> tuple[TlsSocket, bytes]:
-    """Make the connected `sock` one of TLS, within `timeout` seconds, and what came already behind
+    """Make the connected `sock` one of TLS by the deadline; return it, and what came already behind
     the handshake.
 
     Raise `CannotConnect` with plain words; `sock` is the caller's to close.
     """
-    deadline = Deadline(timeout)
     try:
         result = TlsSocket(sock, trust.context, _certificate_name(host))
         return result, result.handshake(deadline)
     except NotTls as error:
         raise _no_tls(sock, error.data, host, port, deadline) from error
     except ssl.SSLCertVerificationError as error:
-        raise _not_accepted(error, trust, host, port) from error
+        raise _not_accepted(error, trust, host, port, deadline) from error
     except TimeoutError as error:
         raise CannotConnect(
-            f"{host} did not finish the TLS handshake on port {port} within {timeout:g} seconds.",
+            f"{host} did not finish the TLS handshake on port {port} "
+            f"within {deadline.seconds:g} seconds.",
             "Check that the port is the chat server's, and that the server was started with "
             "--certfile; then try again.",
         ) from error
@@ -263,15 +264,15 @@ def secure(
         ) from error
 
 
-def speaks_tls(host: str, port: int, seconds: float = LOOK_SECONDS) -> bool:
-    """Return whether a server answers a TLS hello in TLS within some seconds, to tell why a plain
+def speaks_tls(host: str, port: int, deadline: Deadline) -> bool:
+    """Return whether a server answers a TLS hello in TLS by the deadline, to tell why a plain
     connection failed. Trusts nothing and sends nothing else."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     try:
-        with socket.create_connection((host, port), seconds) as sock:
-            TlsSocket(sock, context, _certificate_name(host)).handshake(Deadline(seconds))
+        with dial(host, port, deadline) as sock:
+            TlsSocket(sock, context, _certificate_name(host)).handshake(deadline)
     except ssl.SSLError:
         pass  # it did answer in TLS, for otherwise this would be `NotTls`
     except (OSError, ValueError):
@@ -318,7 +319,7 @@ def _refusal(sock: socket.socket, data: bytes, deadline: Deadline) -> tuple[str,
 
 
 def _not_accepted(
-    error: ssl.SSLCertVerificationError, trust: Trust, host: str, port: int
+    error: ssl.SSLCertVerificationError, trust: Trust, host: str, port: int, deadline: Deadline
 ) -> CannotConnect:
     code = error.verify_code
     if code in _UNTRUSTED and trust.cafile is None:
@@ -333,7 +334,7 @@ def _not_accepted(
             "answers there; don't log in.",
         )
     if code in _OTHER_NAME:
-        names = _names(trust, host, port)
+        names = _names(trust, host, port, deadline)
         return CannotConnect(
             "The certificate of the server is not for "
             f"{host}{f', but for {names}' if names else ''}.",
@@ -354,26 +355,27 @@ def _not_accepted(
     )
 
 
-def certificate_of(trust: Trust, host: str, port: int) -> Mapping[str, Any]:
+def certificate_of(trust: Trust, host: str, port: int, deadline: Deadline) -> Mapping[str, Any]:
     """Return the server's certificate as `ssl` tells it, by a handshake of its own that checks all
-    but the name. Sends nothing else.
+    but the name. Sends nothing else, and takes `LOOK_SECONDS` at most.
 
     (`ssl` shows no certificate of a handshake that has failed.) Raises OSError or ValueError.
     """
     context = _context(trust.cafile)
     context.check_hostname = False
-    with socket.create_connection((host, port), LOOK_SECONDS) as sock:
+    by = deadline.within(LOOK_SECONDS)
+    with dial(host, port, by) as sock:
         tls = TlsSocket(sock, context, _certificate_name(host))
-        tls.handshake(Deadline(LOOK_SECONDS))
+        tls.handshake(by)
         found = tls.getpeercert()
         tls.shutdown(socket.SHUT_RDWR)
     return found
 
 
-def _names(trust: Trust, host: str, port: int) -> str:
+def _names(trust: Trust, host: str, port: int, deadline: Deadline) -> str:
     """Return the names in the server's certificate; "" where it can't be looked at."""
     try:
-        found = certificate_of(trust, host, port)
+        found = certificate_of(trust, host, port, deadline)
     except (OSError, ValueError):
         return ""
     names = [

@@ -42,12 +42,15 @@ from client.scripts.output import (
     message_text,
     room_item,
 )
-from client.scripts.script_connection import DeadlineConnection, Login
+from client.scripts.script_connection import DeadlineConnection, Login, connection_of
 from client.scripts.script_options import HISTORY, Failure, WrongUse
 from client.session.paging import goes_back, goes_on
 from client.transfers import PATIENCE_SECONDS, download, upload
 
 PAGE: Final = 500
+LOGOUT_SECONDS: Final = 2.0
+LATE_LOGOUT_SECONDS: Final = 0.5
+"""After the deadline, so that the session ends all the same, and its key is worth nothing."""
 
 
 def run(login: Login, given: argparse.Namespace, out: Output | None = None) -> int:
@@ -58,7 +61,7 @@ def run(login: Login, given: argparse.Namespace, out: Output | None = None) -> i
     chat: DeadlineConnection | None = None
     try:
         command.check(given)
-        chat = DeadlineConnection(login)
+        chat = connection_of(login)
         chat.login(login.user, login.password, take_over=login.take_over)
         command.run(Work(chat, given, out, login.timeout))
     except WrongUse as error:
@@ -88,8 +91,9 @@ def _leave(chat: DeadlineConnection) -> None:
     """End the session, so that its key can't be used, and its place is free at once."""
     try:
         if chat.session is not None and chat.online:
+            seconds = LATE_LOGOUT_SECONDS if chat.is_over() else LOGOUT_SECONDS
             chat.lift_deadline()
-            chat.request("logout", timeout=2.0)
+            chat.request("logout", timeout=seconds)
     except ChatError:
         pass  # then the key dies by itself after a day
     finally:
@@ -149,7 +153,8 @@ def _send(work: Work) -> None:
             },
             f"stored{number}: sent, counts agree, stored",
         )
-        work.chat.renew_deadline()
+        if work.timeout is None:  # else that is the time for all of them
+            work.chat.renew_deadline()
 
 
 def _history(work: Work) -> None:

@@ -15,19 +15,24 @@ import textwrap
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import protocol
+from client.base.deadline import Deadline
 from client.base.text import size_in_words, visible
-from client.connection import Connection
 from client.errors import BadAnswer, CannotConnect, ChatError
 from client.exit_status import OK, explain
+from client.network.dialing import Address, connect_to, look_up, share
 from client.network.link import in_plain_words
 from client.network.tls import Trust, certificate_of
 from client.records import Limits
 from client.scripts.output import Output
+from client.scripts.script_connection import DeadlineConnection
 
-SECONDS: Final = 10.0
+SECONDS: Final = 30.0
+"""The time for the whole walk where the user names none."""
+STEP_SECONDS: Final = 10.0
+"""Of them for finding the name, and for reaching the port."""
 NEIGHBOUR_SECONDS: Final = 2.0
 MAX_CLOCK_SECONDS: Final = 5
 """More than this between two clocks is worth a word; a second of it may be the way and the
@@ -49,7 +54,8 @@ class DoctorOptions:
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     take_over: bool = False
-    timeout: float = SECONDS
+    timeout: float | None = None
+    """Seconds for the whole walk; None where the user named none."""
 
 
 @dataclass(frozen=True)
@@ -111,19 +117,21 @@ def _text(finding: Finding) -> str:
 
 def examine(options: DoctorOptions) -> Iterator[Finding]:
     """Yield the findings, in the order of the steps; the last may be a failure."""
+    deadline = Deadline(options.timeout or SECONDS)
+    step = deadline if options.timeout is not None else deadline.within(STEP_SECONDS)
     try:
-        addresses = _look_up(options)
+        addresses = _look_up(options, step)
         yield _named(options, addresses)
         yield from _way(addresses[0])
-        yield _reach(options, addresses)
-        chat = Connection(
+        step = deadline if options.timeout is not None else deadline.within(STEP_SECONDS)
+        yield _reach(options, addresses, step, deadline)
+        chat = DeadlineConnection(
             options.host,
             options.port,
-            timeout=options.timeout,
-            features=(),
-            reconnect=False,
+            deadline,
             tls=options.tls,
             cafile=options.cafile,
+            reconnect=False,
         )
     except CannotConnect as error:
         yield _failure("connect", error)
@@ -132,7 +140,7 @@ def examine(options: DoctorOptions) -> Iterator[Finding]:
         yield stop.finding
         return
     try:
-        yield from _talk(options, chat)
+        yield from _talk(options, chat, deadline)
     except _Stopped as stop:
         yield stop.finding
     finally:
@@ -156,17 +164,15 @@ def _failure(step: str, error: ChatError, hint: str = "") -> Finding:
 # --- Name, address, TCP ---------------------------------------------------------------------------
 
 
-def _look_up(options: DoctorOptions) -> list[Any]:
+def _look_up(options: DoctorOptions, deadline: Deadline) -> list[Address]:
     try:
-        rows = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM)
+        return look_up(options.host, options.port, deadline)[:MOST_ADDRESSES]
     except (OSError, UnicodeError) as error:
-        raise _Stopped(
-            _failure("name", in_plain_words(error, options.host, options.port, options.timeout))
-        ) from error
-    return list(dict.fromkeys((row[0], row[4]) for row in rows))[:MOST_ADDRESSES]
+        words = in_plain_words(error, options.host, options.port, deadline.seconds)
+        raise _Stopped(_failure("name", words)) from error
 
 
-def _named(options: DoctorOptions, addresses: list[Any]) -> Finding:
+def _named(options: DoctorOptions, addresses: list[Address]) -> Finding:
     shown = ", ".join(str(address[0]) for _, address in addresses)
     host = visible(options.host)
     return Finding(
@@ -177,7 +183,7 @@ def _named(options: DoctorOptions, addresses: list[Any]) -> Finding:
     )
 
 
-def _way(address: Any) -> Iterator[Finding]:
+def _way(address: Address) -> Iterator[Finding]:
     """From which of this machine's addresses the way to the server begins. Sends nothing:
     connecting a UDP socket only asks the system."""
     family, target = address
@@ -215,31 +221,32 @@ def _other_network(own: str, there: ipaddress.IPv4Address | ipaddress.IPv6Addres
     return ""
 
 
-def _reach(options: DoctorOptions, addresses: list[Any]) -> Finding:
+def _reach(
+    options: DoctorOptions, addresses: list[Address], step: Deadline, deadline: Deadline
+) -> Finding:
     first: OSError | None = None
-    for family, target in addresses:
+    for number, address in enumerate(addresses):
         begun = time.monotonic()
         try:
-            with socket.socket(family, socket.SOCK_STREAM) as sock:
-                sock.settimeout(options.timeout)
-                sock.connect(target)
+            connect_to(address, share(step, len(addresses) - number)).close()
         except OSError as error:
             first = first or error
             continue
         taken = (time.monotonic() - begun) * 1000
         return Finding(
             "tcp",
-            f"Port {options.port} of {visible(str(target[0]))} takes connections, after "
+            f"Port {options.port} of {visible(str(address[1][0]))} takes connections, after "
             f"{taken:.0f} ms.",
         )
     assert first is not None
-    words = in_plain_words(first, options.host, options.port, options.timeout)
-    raise _Stopped(_failure("tcp", words, _hint(options, addresses[0][1]))) from first
+    words = in_plain_words(first, options.host, options.port, step.seconds)
+    raise _Stopped(_failure("tcp", words, _hint(options, addresses[0], deadline))) from first
 
 
-def _hint(options: DoctorOptions, target: Any) -> str:
+def _hint(options: DoctorOptions, address: Address, deadline: Deadline) -> str:
     """Return what else could be meant, where nothing was reached."""
-    if options.port != protocol.DEFAULT_PORT and _is_open(str(target[0]), protocol.DEFAULT_PORT):
+    usual = (address[0], (address[1][0], protocol.DEFAULT_PORT))
+    if options.port != protocol.DEFAULT_PORT and _is_open(usual, deadline):
         return (
             f"Something listens there on port {protocol.DEFAULT_PORT}, which is the usual one: "
             f"try {visible(options.host)} without a port."
@@ -247,9 +254,9 @@ def _hint(options: DoctorOptions, target: Any) -> str:
     return ""
 
 
-def _is_open(host: str, port: int) -> bool:
+def _is_open(address: Address, deadline: Deadline) -> bool:
     try:
-        socket.create_connection((host, port), NEIGHBOUR_SECONDS).close()
+        connect_to(address, deadline.within(NEIGHBOUR_SECONDS)).close()
     except OSError:
         return False
     return True
@@ -258,7 +265,9 @@ def _is_open(host: str, port: int) -> bool:
 # --- Protocol, TLS, login, message ----------------------------------------------------------------
 
 
-def _talk(options: DoctorOptions, chat: Connection) -> Iterator[Finding]:
+def _talk(
+    options: DoctorOptions, chat: DeadlineConnection, deadline: Deadline
+) -> Iterator[Finding]:
     try:
         chat.connect()
     except ChatError as error:
@@ -268,7 +277,7 @@ def _talk(options: DoctorOptions, chat: Connection) -> Iterator[Finding]:
     except ChatError as error:
         raise _Stopped(_failure("protocol", error)) from error
     yield Finding("protocol", answer)
-    yield _encryption(options)
+    yield _encryption(options, deadline)
     if options.user is None or options.password is None:
         return
     try:
@@ -289,13 +298,13 @@ def _talk(options: DoctorOptions, chat: Connection) -> Iterator[Finding]:
         raise _Stopped(_failure("message", error)) from error
 
 
-def _encryption(options: DoctorOptions) -> Finding:
+def _encryption(options: DoctorOptions, deadline: Deadline) -> Finding:
     if not options.tls:
         return Finding(
             "tls", "Not encrypted: others in the network can read what is said, and the passwords."
         )
     try:
-        found = certificate_of(Trust(options.cafile), options.host, options.port)
+        found = certificate_of(Trust(options.cafile), options.host, options.port, deadline)
         left = (ssl.cert_time_to_seconds(str(found["notAfter"])) - time.time()) / 86_400
     except (OSError, ValueError, KeyError):
         return Finding("tls", "Encrypted, and the certificate is trusted.")
@@ -314,13 +323,13 @@ def _limits(limits: Limits) -> str:
     return f"A message may have {message}, a file {file}."
 
 
-def _say(chat: Connection) -> Iterator[Finding]:
+def _say(chat: DeadlineConnection) -> Iterator[Finding]:
     """Send a message to nobody, which proves the whole way to the server's disk, and compare the
     clocks by its time."""
     room = chat.create_room("doctor")
     try:
         begun, clock = time.monotonic(), time.time()
-        sent = chat.send(room, TEXT, timeout=SECONDS)
+        sent = chat.send(room, TEXT, timeout=chat.left())
         taken = time.monotonic() - begun
     finally:
         chat.delete_room(room)

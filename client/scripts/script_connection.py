@@ -17,8 +17,6 @@ from client.session.requests import ANSWER_SECONDS
 
 SECONDS: Final = 30.0
 """The time for a command where the user names none."""
-LEAST_SECONDS: Final = 0.1
-"""Also after the deadline: an answer may be there already."""
 
 
 @dataclass(frozen=True)
@@ -38,23 +36,43 @@ class Login:
 class DeadlineConnection(Connection):
     """A connection whose questions all end by one deadline, until that is lifted."""
 
-    def __init__(self, login: Login) -> None:
-        self._seconds = login.timeout or SECONDS
-        self._deadline: Deadline | None = Deadline(self._seconds)
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        deadline: Deadline,
+        *,
+        tls: bool = False,
+        cafile: str | None = None,
+        reconnect: bool = True,
+    ) -> None:
+        self._seconds = deadline.seconds
+        self._deadline: Deadline | None = deadline
         super().__init__(
-            login.host,
-            login.port,
+            host,
+            port,
             timeout=self._seconds,
             features=(),
-            tls=login.tls,
-            cafile=login.cafile,
+            tls=tls,
+            cafile=cafile,
+            reconnect=reconnect,
         )
 
+    def _time_to_connect(self) -> Deadline:
+        return super()._time_to_connect() if self._deadline is None else self._deadline
+
     def left(self) -> float:
-        """Return the seconds for the next question."""
+        """Return the seconds in which a message has to be stored. Raise `NoAnswer` where the time
+        is over."""
         if self._deadline is None:
             return ANSWER_SECONDS
-        return max(LEAST_SECONDS, self._deadline.left())
+        if self._deadline.is_over():
+            raise NoAnswer(f"the {self._seconds:g} s of --timeout were over before all was done")
+        return self._deadline.left()
+
+    def is_over(self) -> bool:
+        """Return whether the time is over."""
+        return self._deadline is not None and self._deadline.is_over()
 
     def renew_deadline(self) -> None:
         """Give what follows as much time again."""
@@ -68,15 +86,17 @@ class DeadlineConnection(Connection):
         self, action: str, data: Mapping[str, Any] | None = None, *, timeout: float = ANSWER_SECONDS
     ) -> Mapping[str, Any]:
         """Ask as `Connection.request` does, but not beyond the deadline."""
-        if self._deadline is None or timeout <= self.left():
+        if self._deadline is None or timeout <= self._deadline.left():
             return super().request(action, data, timeout=timeout)
         try:
-            return super().request(action, data, timeout=self.left())
+            if not self._deadline.is_over():
+                return super().request(action, data, timeout=self._deadline.left())
         except NoAnswer:
-            raise NoAnswer(
-                f"the server did not answer {action} before the {self._seconds:g} s of --timeout "
-                "were over"
-            ) from None
+            pass
+        raise NoAnswer(
+            f"the server did not answer {action} before the {self._seconds:g} s of --timeout "
+            "were over"
+        )
 
     def broken_protocol(self) -> str:
         """Return what the server last sent that was no packet; "" where all was well. Takes all
@@ -89,3 +109,9 @@ class DeadlineConnection(Connection):
         except ChatError:
             pass
         return found
+
+
+def connection_of(login: Login) -> DeadlineConnection:
+    """Return the connection for a login, whose time begins now."""
+    deadline = Deadline(login.timeout or SECONDS)
+    return DeadlineConnection(login.host, login.port, deadline, tls=login.tls, cafile=login.cafile)

@@ -107,13 +107,14 @@ class Reader:
 
     # --- Opening and closing ---
 
-    def begin(self) -> Link:
-        """Open a link, and start the thread that reads it. Raise `CannotConnect`."""
+    def begin(self, deadline: Deadline) -> Link:
+        """Open a link by the deadline, and start the thread that reads it. Raise
+        `CannotConnect`."""
         with self.changed:
             before = self._thread
         if before is not None:
             before.join(JOIN_SECONDS)  # it is clearing up after a link that has ended
-        link = self._open()
+        link = self._open(deadline)
         with self.changed:
             self._link = link
             self._thread = threading.Thread(
@@ -122,9 +123,9 @@ class Reader:
             self._thread.start()
         return link
 
-    def _open(self) -> Link:
+    def _open(self, deadline: Deadline) -> Link:
         options = self.options
-        return open_link(options.host, options.port, options.timeout, self._trace, options.trust)
+        return open_link(options.host, options.port, deadline, self._trace, options.trust)
 
     def close(self, grace_seconds: float) -> None:
         """End everything, after waiting up to `grace_seconds` for own messages to be stored."""
@@ -389,7 +390,7 @@ class Reader:
                 return None
             link: Link | None = None
             try:
-                link = self._open()
+                link = self._open(Deadline(self.options.timeout))
                 if self._closing:
                     link.dispose()
                     return None

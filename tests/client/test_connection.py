@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from support.client_fakes import FakeServer, Packet, Peer, good
 
+from client.base.deadline import Deadline
 from client.connection import Connection
 from client.errors import (
     CannotConnect,
@@ -784,7 +785,7 @@ def test_a_bug_in_the_reading_thread_reaches_who_waits(
 
 def test_a_link_that_can_not_send_ends(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link_module, "MAX_WAITING_BYTES", 10)
-    link = link_module.open_link("127.0.0.1", server.port, 5)
+    link = link_module.open_link("127.0.0.1", server.port, Deadline(5))
     with pytest.raises(ConnectionLost, match="takes nothing"):
         for _ in range(1000):
             link.send(b"\0\0\0\1x" * 100_000)

@@ -25,6 +25,7 @@ from support.scripts_in_process import Result, alone, call
 from support.server_process import ServerProcess
 from support.tls import make_certificate, needs_openssl
 
+from client.base.deadline import Deadline
 from client.connection import Connection
 from client.errors import CannotConnect
 from client.network.first_contact import identify_service, service_name
@@ -368,12 +369,12 @@ def test_strangers_are_known_by_what_they_say_first(first: bytes, name: str | No
     assert service_name(first) == name
     if first:
         with listener(greeting(first)) as port:
-            assert identify_service("127.0.0.1", port) == name
+            assert identify_service("127.0.0.1", port, Deadline(SECONDS)) == name
 
 
 def test_looking_where_nobody_is_finds_nobody() -> None:
-    assert identify_service("127.0.0.1", 1) is None
-    assert identify_service("a..b", 1) is None
+    assert identify_service("127.0.0.1", 1, Deadline(SECONDS)) is None
+    assert identify_service("a..b", 1, Deadline(SECONDS)) is None
 
 
 def test_a_stranger_without_a_name_is_no_chat_server() -> None:

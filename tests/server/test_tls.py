@@ -26,6 +26,7 @@ from support.server_process import ServerProcess, server_command, server_environ
 from support.tls import Certificate, TlsSocket, make_certificate, make_certificate_of, openssl
 
 from client import transfers
+from client.base.deadline import Deadline
 from client.connection import Connection
 from client.errors import CannotConnect, ConnectionLost
 from client.events import Message, Reconnected
@@ -385,7 +386,7 @@ def test_half_a_packet_is_not_taken_for_one(certificate: Certificate, goodbye: b
     with fake(script) as port:
         trust = tls.Trust(certificate.certfile)
         with socket.create_connection(("127.0.0.1", port), SECONDS) as sock:
-            secured, early = tls.secure(sock, trust, "127.0.0.1", port, SECONDS)
+            secured, early = tls.secure(sock, trust, "127.0.0.1", port, Deadline(SECONDS))
             assert early == b""
             secured.sendall(b"go on")
             got = b""
@@ -785,7 +786,9 @@ def test_a_closed_connection_says_goodbye_without_waiting(certificate: Certifica
             ended.append(secured.recv(4096))
 
     with fake(script) as port, socket.create_connection(("127.0.0.1", port), SECONDS) as sock:
-        secured, _ = tls.secure(sock, tls.Trust(certificate.certfile), "127.0.0.1", port, SECONDS)
+        secured, _ = tls.secure(
+            sock, tls.Trust(certificate.certfile), "127.0.0.1", port, Deadline(SECONDS)
+        )
         begun = time.monotonic()
         secured.shutdown(socket.SHUT_RDWR)
         assert time.monotonic() - begun < 1
