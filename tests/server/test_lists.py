@@ -153,6 +153,27 @@ def test_a_message_of_too_many_different_letters_is_refused(serve: Serve) -> Non
     assert (refused["code"], "9900 different" in refused["message"]) == ("bad_packet", True)
 
 
+def test_the_names_of_everybody_are_read_once_for_all_open_rooms(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, client = filled(serve, many_rooms)
+    assert client.ask("leave_room", room_id="r007")["action"] == "room_left"
+    read: list[str] = []
+    for module, name in ((accounts, "page"), (rooms, "member_chatids")):
+        real = getattr(module, name)
+
+        def counting(*arguments: Any, real: Any = real, name: str = name) -> Any:
+            read.append(name)
+            return real(*arguments)
+
+        monkeypatch.setattr(module, name, counting)
+    listed = client.ask("get_rooms")["data"]["rooms"]
+    assert len(listed) > 100
+    assert sorted(read) == ["member_chatids", "page"], (
+        "a room that somebody left is read for itself"
+    )
+
+
 # A page is not read further than it goes
 
 
