@@ -166,7 +166,7 @@ def session_from(reply: Mapping[str, Any], chatid: str) -> Session:
     """Return the data of `login_success`; `chatid` is the name that was asked for."""
     limits = reply.get("limits")
     numbers = {
-        name: as_number(as_object(limits).get(name))
+        name: max(0, as_number(as_object(limits).get(name)))
         for name in ("max_frame", "max_content", "max_file", "max_chunk")
     }
     features = tuple(word for word in as_list(reply.get("features")) if isinstance(word, str))

@@ -8,7 +8,6 @@ the connection's reading thread.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import math
 import mimetypes
@@ -32,12 +31,11 @@ from client.errors import (
     ServerError,
     TransferFailed,
 )
+from client.transfer_state import PATIENCE_SECONDS, Transfer
 
 CHUNK_BYTES: Final = 64 * 1024
 WINDOW: Final = 16
 """Chunks that may be on their way without an answer."""
-PATIENCE_SECONDS: Final = 60.0
-"""How long a transfer waits without any progress, the time without connection included."""
 MAX_ROUNDS: Final = 20
 _HASH_BYTES: Final = 1024 * 1024
 
@@ -56,81 +54,10 @@ class Uploaded:
     sha256: str
 
 
-class _Transfer:
-    """What both directions share: one file of one room, and a condition between the reading thread
-    and the waiting one."""
-
-    def __init__(
-        self, room_id: str, name: str, cancel: threading.Event | None, patience: float
-    ) -> None:
-        self.room_id = room_id
-        self.name = name
-        self.cancel = cancel
-        self.patience = patience
-        # guards the fields below and those of the subclasses; notified at every change
-        self.changed = threading.Condition()
-        self.failure: ChatError | None = None
-        self.moved_at = time.monotonic()
-
-    def lost(self, reason: str) -> None:
-        self.fail(ConnectionLost(reason))
-
-    def fail(self, error: ChatError) -> None:
-        with self.changed:
-            self.failure = self.failure or error
-            self.changed.notify_all()
-
-    def is_ours(self, packet: Mapping[str, Any]) -> bool:
-        data = packet.get("data")
-        return (
-            isinstance(data, dict)
-            and data.get("room_id") == self.room_id
-            and data.get("file_path") == self.name
-        )
-
-    def wait(self, ready: Callable[[], bool]) -> None:
-        """Wait for `ready`, which is asked under the condition; raise what stops the transfer."""
-        with self.changed:
-            while not ready():
-                if self.failure is not None:
-                    raise self.failure
-                self.check()
-                self.changed.wait(0.2)  # short: cancelling sets an event that notifies nobody here
-
-    def check(self) -> None:
-        """Raise where the user has cancelled, or nothing has moved for too long."""
-        if self.cancel is not None and self.cancel.is_set():
-            raise TransferFailed("cancelled")
-        if time.monotonic() - self.moved_at > self.patience:
-            raise TransferFailed(f"nothing moved for {self.patience:.0f} seconds")
-
-    def wait_for_connection(self, chat: Connection, error: ConnectionLost) -> None:
-        """Wait after `error` until the connection is back; raise `TransferFailed` where it does not
-        come."""
-        while not chat.wait_until_online(0.2):
-            self.check()
-            if chat.session is None:
-                raise TransferFailed(f"the connection was lost: {error}") from error
-        self.check()
-        if chat.session is None:
-            raise TransferFailed(f"the connection was lost: {error}") from error
-        with self.changed:
-            self.failure = None
-
-    def give_up(self, chat: Connection) -> None:
-        """Tell the server that we don't go on; it may be gone, or have ended the transfer
-        itself."""
-        chat.drop_chunks()
-        with contextlib.suppress(ChatError):
-            chat.request(
-                "file_cancel", {"room_id": self.room_id, "file_path": self.name}, timeout=5.0
-            )
-
-
 # --- Sending --------------------------------------------------------------------------------------
 
 
-class _Upload(_Transfer):
+class _Upload(Transfer):
     def __init__(
         self, room_id: str, name: str, cancel: threading.Event | None, patience: float
     ) -> None:
@@ -191,7 +118,7 @@ def upload(
         _one_upload.release()
 
 
-def _size_and_hash(file: BinaryIO, transfer: _Transfer) -> tuple[int, str]:
+def _size_and_hash(file: BinaryIO, transfer: Transfer) -> tuple[int, str]:
     digest, size = hashlib.sha256(), 0
     while block := file.read(_HASH_BYTES):
         digest.update(block)
@@ -325,7 +252,7 @@ def _numbers(ranges: Any, most: int) -> set[int]:
 # --- Fetching -------------------------------------------------------------------------------------
 
 
-class _Download(_Transfer):
+class _Download(Transfer):
     """Chunks go to the file in the reading thread: waiting in memory for another thread, they would
     need a bound."""
 

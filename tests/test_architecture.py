@@ -38,7 +38,12 @@ RUNNING = {"server.running", *HANDLERS}
 
 CLIENT_DATA = {"client.errors", "client.events", "client.records"}
 CLIENT_INSIDE = {"client.session", "client.network", "client.base", *CLIENT_DATA}
-CLIENT_FACE = {"client.connection", "client.transfers", "client.exit_status"}
+CLIENT_FACE = {
+    "client.connection",
+    "client.transfers",
+    "client.transfer_state",
+    "client.exit_status",
+}
 
 KIT = "conformance."
 KIT_SHARED = {
@@ -73,7 +78,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "client.network": {"client.network", "client.base", *CLIENT_DATA, "protocol"},
     "client.session": {"client.session", "client.network", "client.base", *CLIENT_DATA, "protocol"},
     "client.connection": {*CLIENT_INSIDE, "protocol"},
-    "client.transfers": {"client.connection", *CLIENT_INSIDE, "protocol"},
+    "client.transfer_state": {"client.connection", *CLIENT_INSIDE},
+    "client.transfers": {
+        "client.transfer_state",
+        "client.connection",
+        *CLIENT_INSIDE,
+        "protocol",
+    },
     "client.scripts": {"client.scripts", *CLIENT_FACE, *CLIENT_INSIDE, "protocol"},
     "client.terminal": {"client.terminal", *CLIENT_FACE, *CLIENT_INSIDE, "protocol"},
     "client.command_line": {"client", "protocol"},

@@ -126,39 +126,43 @@ def main_parser() -> argparse.ArgumentParser:
         help=f"the server's address, IPv6 in brackets; {joined(DEFAULT_SERVER)} unless given or "
         "saved",
     )
-    result.add_argument("--room", metavar="ROOM", help="the room to begin in (lobby)")
-    result.add_argument(
+    _add_talk_options(result)
+    _add_script_options(result)
+    return result
+
+
+def _add_talk_options(target: argparse.ArgumentParser) -> None:
+    target.add_argument("--room", metavar="ROOM", help="the room to begin in (lobby)")
+    target.add_argument(
         "--download-folder", metavar="DIR", help="where /get puts files (./downloads)"
     )
-    result.add_argument(
+    target.add_argument(
         "--color", choices=COLOURS, help="colours (auto: on a terminal, unless NO_COLOR is set)"
     )
-    result.add_argument(
+    target.add_argument(
         "--packets",
         choices=packet_view.MODES,
         default="off",
         help="show the packets that go over the wire (%(default)s)",
     )
-    result.add_argument(
+    target.add_argument(
         "--save", action="store_true", help="remember server, name and options for the next start"
     )
-    result.add_argument(
+    target.add_argument(
         "--stay",
         action=argparse.BooleanOptionalAction,
         help="stay logged in at /quit, so that the next start asks for no password",
     )
-    result.add_argument(
+    target.add_argument(
         "--version",
         action="version",
         version=f"{PROGRAM} {protocol.VERSION} (Python {platform.python_version()})",
     )
-    result.add_argument(
+    target.add_argument(
         "--show-settings",
         action="store_true",
         help="print what holds and where it comes from, and end",
     )
-    _add_script_options(result)
-    return result
 
 
 def command_parser(name: str) -> argparse.ArgumentParser:

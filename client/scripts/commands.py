@@ -45,7 +45,8 @@ from client.scripts.output import (
 from client.scripts.script_connection import DeadlineConnection, Login, connection_of
 from client.scripts.script_options import HISTORY, Failure, WrongUse
 from client.session.paging import goes_back, goes_on
-from client.transfers import PATIENCE_SECONDS, download, upload
+from client.transfer_state import PATIENCE_SECONDS
+from client.transfers import download, upload
 
 PAGE: Final = 500
 LOGOUT_SECONDS: Final = 2.0

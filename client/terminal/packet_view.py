@@ -54,7 +54,12 @@ def in_words(direction: str, payload: bytes, *, full: bool, at: float | None = N
     if not isinstance(packet, dict):
         return head + f"no packet; it begins with {payload[:8].hex(' ')}"
     line = head + _what(packet)
-    return f"{line}\n{_below(packet)}" if full else line
+    if not full:
+        return line
+    try:
+        return f"{line}\n{_below(packet)}"
+    except RecursionError:  # a packet of a server that breaks the protocol, and not yet checked
+        return f"{line}\n    nested too deeply to be shown"
 
 
 def _what(packet: Mapping[str, Any]) -> str:

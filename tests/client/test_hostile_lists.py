@@ -22,7 +22,7 @@ from client.events import (
     ProtocolViolation,
     Reconnected,
 )
-from client.records import Page
+from client.records import Page, session_from
 from client.session import paging
 from client.session.paging import PageWalk, goes_back, goes_on
 from client.session.requests import ANSWER_SECONDS
@@ -137,6 +137,11 @@ def test_an_answer_that_can_not_be_read_is_told_at_once(server: FakeServer) -> N
         with pytest.raises(BadAnswer, match="get_users can't be read"):
             chat.request("get_users", timeout=ANSWER_SECONDS)
         assert isinstance(chat.next_event(1.0), ProtocolViolation)
+
+
+def test_limits_that_can_not_be_count_as_none() -> None:
+    limits = session_from({"limits": {"max_chunk": -5, "max_frame": "x"}}, "ada").limits
+    assert (limits.max_chunk, limits.max_frame) == (0, 0)
 
 
 # --- Walks through pages --------------------------------------------------------------------------

@@ -140,3 +140,12 @@ def test_a_connection_is_traced_from_any_moment_until_it_is_not() -> None:
         chat.ping()
         chat.close()
     assert seen == [("sent", "ping"), ("received", "pong")]
+
+
+@pytest.mark.parametrize("opening", ['{"a":', '[{"a":'])
+def test_a_packet_that_is_nested_too_deeply_ends_nothing(opening: str) -> None:
+    closing = "}" if opening[0] == "{" else "}]"
+    for depth in (20, 300, 330, 900, 5_000):
+        inner = opening * depth + "1" + closing * depth
+        shown = in_words("received", b'{"action":"x","data":' + inner.encode() + b"}", full=True)
+        assert "got " in shown
