@@ -197,6 +197,26 @@ def make_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=raw,
     )
+    _add_server_arguments(server)
+    client = modes.add_parser(
+        "client",
+        parents=[choosing, shared],
+        help="grade a client: client -- CMD …",
+        allow_abbrev=False,
+    )
+    client_runner.add_arguments(client)
+    both = modes.add_parser(
+        "matrix",
+        parents=[shared],
+        help="theirs and ours, 2 x 2: matrix -- SERVER_CMD -- CLIENT_CMD",
+        allow_abbrev=False,
+    )
+    matrix_runner.add_arguments(both)
+    return parser
+
+
+def _add_server_arguments(server: argparse.ArgumentParser) -> None:
+    """Add what only the grading of a server takes."""
     server.add_argument(
         "target",
         nargs="?",
@@ -218,21 +238,6 @@ def make_parser() -> argparse.ArgumentParser:
         default="",
         help="starts it; {port}, {host}, {data} are filled in; allows kill and restart",
     )
-    client = modes.add_parser(
-        "client",
-        parents=[choosing, shared],
-        help="grade a client: client -- CMD …",
-        allow_abbrev=False,
-    )
-    client_runner.add_arguments(client)
-    both = modes.add_parser(
-        "matrix",
-        parents=[shared],
-        help="theirs and ours, 2 x 2: matrix -- SERVER_CMD -- CLIENT_CMD",
-        allow_abbrev=False,
-    )
-    matrix_runner.add_arguments(both)
-    return parser
 
 
 def split_commands(words: Sequence[str]) -> list[list[str]]:

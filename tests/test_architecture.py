@@ -48,7 +48,16 @@ CLIENT_FACE = {
 KIT = "conformance."
 KIT_SHARED = {
     KIT + name
-    for name in ("endings", "packets", "transcript", "rules", "wire", "verdicts", "registry")
+    for name in (
+        "endings",
+        "packets",
+        "transcript",
+        "rules",
+        "wire",
+        "verdicts",
+        "registry",
+        "random_words",
+    )
 }
 KIT_CASE = {KIT + "server." + name for name in ("target", "checks", "names", "user", "people")}
 KIT_CLIENT = {KIT + "client." + name for name in ("process", "default_server", "scripted_server")}
@@ -92,6 +101,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # The kit from below; neither wing knows the other.
     "conformance.endings": set(),
     "conformance.packets": set(),
+    "conformance.random_words": set(),
     "conformance.transcript": set(),
     "conformance.rules": set(),
     "conformance.wire": {KIT + "endings", KIT + "packets", KIT + "transcript"},

@@ -27,35 +27,8 @@ from conformance.client.process import ClientProgram, Driver, fill
 from conformance.client.scripted_server import MAX_FRAME, Arrival, Peer, ScriptedServer
 from conformance.endings import Failed, NotOffered, NotReached
 from conformance.packets import Packet, key_of, letters, shown, value
+from conformance.random_words import WORDS
 from conformance.transcript import Transcript
-
-WORDS: Final = [
-    "amber",
-    "birch",
-    "cedar",
-    "delta",
-    "ember",
-    "fjord",
-    "grove",
-    "harbor",
-    "island",
-    "jungle",
-    "kettle",
-    "lagoon",
-    "meadow",
-    "nectar",
-    "orchid",
-    "pebble",
-    "quartz",
-    "river",
-    "saffron",
-    "timber",
-    "umber",
-    "valley",
-    "willow",
-    "yonder",
-    "zephyr",
-]
 
 # By action: the keys of `data` that must be there, with their types (docs/PROTOCOL.md, "All
 # packets").

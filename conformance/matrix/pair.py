@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from conformance.client.context import WORDS, said
+from conformance.client.context import said
 from conformance.client.process import (
     ClientProgram,
     Driver,
@@ -32,6 +32,7 @@ from conformance.client.process import (
 from conformance.endings import Failed, NotReached
 from conformance.matrix.relay import HOST, Relay, Seen
 from conformance.packets import Packet, key_of, shown, value
+from conformance.random_words import WORDS
 from conformance.transcript import Transcript
 from conformance.verdicts import Outcome, Verdict
 from conformance.wire import Wire, WireProblem

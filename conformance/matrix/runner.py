@@ -75,29 +75,7 @@ def run(args: argparse.Namespace, on_outcome: Callable[[Outcome], None] | None =
     """
     if len(args.commands) != 2 or not all(args.commands):
         raise ValueError("expected: python -m conformance matrix -- SERVER_CMD -- CLIENT_CMD")
-    server, client = args.commands
-    notes: list[str] = []
-    servers = [Program("their", tuple(split_command(server)))]
-    clients = [Program("their", tuple(split_command(client)), read_driver(args.driver))]
-    ours = _ours(
-        args.our_server,
-        "chat_server.py",
-        ["--host", "{host}", "--port", "{port}", "--data", "{folder}/data"],
-    )
-    if ours is not None:
-        servers.append(Program("our", tuple(ours)))
-    ours = _ours(
-        args.our_client,
-        "chat_client.py",
-        ["{host}:{port}", "-u", "{user}", "--download-folder", "{folder}"],
-    )
-    if ours is not None:
-        clients.append(Program("our", tuple(ours)))
-    if len(servers) + len(clients) < 4:
-        notes.append(
-            "Ours are not beside the kit: give --our-server CMD and --our-client CMD for the "
-            "whole table."
-        )
+    servers, clients, notes = _programs(args)
     started, began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), time.monotonic()
     outcomes: list[Outcome] = []
     until = began + (args.limit or LIMIT_SECONDS)
@@ -129,6 +107,35 @@ def run(args: argparse.Namespace, on_outcome: Callable[[Outcome], None] | None =
         notes=tuple(notes),
         points=args.points or {},
     )
+
+
+def _programs(args: argparse.Namespace) -> tuple[list[Program], list[Program], list[str]]:
+    """Return the servers, the clients, and what the report is to note: theirs first, then ours if
+    they are found."""
+    server, client = args.commands
+    notes: list[str] = []
+    servers = [Program("their", tuple(split_command(server)))]
+    clients = [Program("their", tuple(split_command(client)), read_driver(args.driver))]
+    ours = _ours(
+        args.our_server,
+        "chat_server.py",
+        ["--host", "{host}", "--port", "{port}", "--data", "{folder}/data"],
+    )
+    if ours is not None:
+        servers.append(Program("our", tuple(ours)))
+    ours = _ours(
+        args.our_client,
+        "chat_client.py",
+        ["{host}:{port}", "-u", "{user}", "--download-folder", "{folder}"],
+    )
+    if ours is not None:
+        clients.append(Program("our", tuple(ours)))
+    if len(servers) + len(clients) < 4:
+        notes.append(
+            "Ours are not beside the kit: give --our-server CMD and --our-client CMD for the "
+            "whole table."
+        )
+    return servers, clients, notes
 
 
 def _again(args: argparse.Namespace) -> str:

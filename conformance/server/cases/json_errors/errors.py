@@ -119,71 +119,38 @@ def first_answer(
 def order_of_the_checks(context: ServerContext) -> None:
     user, guest = context.user(), context.connect()
     room, other = "p-" + "0" * 32, context.name("other")
-    first_answer(
-        context,
-        guest,
-        b'{"action": "dance", "data": 17',
-        "bad_json",
-        "broken JSON and an unknown action",
-    )
-    first_answer(
-        context,
-        guest,
-        {"action": "dance", "data": 17},
-        "unknown_action",
-        "an unknown action of somebody who is not logged in",
-    )
-    first_answer(
-        context,
-        guest,
-        {"action": "send_message", "data": {}},
-        "not_logged_in",
-        "missing fields of somebody who is not logged in",
-    )
     mine, wrong = {"chatid": user.chatid}, {"chatid": other}
-    message = {"room_id": room, "content": "x"}
-    first_answer(
-        context,
-        user.wire,
-        {"action": "send_message", "data": {**wrong, "room_id": room}},
-        "bad_packet",
-        "a missing field, another's name and an unknown room",
-    )
-    first_answer(
-        context,
-        user.wire,
-        {"action": "send_message", "data": {**wrong, **message}},
-        "forbidden",
-        "another's name and an unknown room",
-    )
-    first_answer(
-        context,
-        user.wire,
-        {"action": "send_message", "data": {**mine, **message}},
-        "room_not_found",
-        "an unknown private room",
-    )
-    history = {"room_id": room, "from_time": FUTURE}
-    first_answer(
-        context,
-        user.wire,
-        {"action": "get_messages", "data": {**wrong, **history}},
-        "forbidden",
-        "another's name and an unknown room",
-    )
-    first_answer(
-        context,
-        user.wire,
-        {
-            "action": "file_down_req",
-            "data": {"chat_id": user.chatid, "room_id": room, "file_path": "missing"},
-        },
-        "room_not_found",
-        "an unknown room and an unknown file",
-    )
+    message, history = {"room_id": room, "content": "x"}, {"room_id": room, "from_time": FUTURE}
+    missing = {"chat_id": user.chatid, "room_id": room, "file_path": "missing"}
+    broken = b'{"action": "dance", "data": 17'
+    stranger = "of somebody who is not logged in"
+    both = "another's name and an unknown room"
+    for packet, code, about in (
+        (broken, "bad_json", "broken JSON and an unknown action"),
+        (asked("dance", 17), "unknown_action", f"an unknown action {stranger}"),
+        (asked("send_message", {}), "not_logged_in", f"missing fields {stranger}"),
+    ):
+        first_answer(context, guest, packet, code, about)
+    for packet, code, about in (
+        (
+            asked("send_message", {**wrong, "room_id": room}),
+            "bad_packet",
+            f"a missing field, {both}",
+        ),
+        (asked("send_message", {**wrong, **message}), "forbidden", both),
+        (asked("send_message", {**mine, **message}), "room_not_found", "an unknown private room"),
+        (asked("get_messages", {**wrong, **history}), "forbidden", both),
+        (asked("file_down_req", missing), "room_not_found", "an unknown room and an unknown file"),
+    ):
+        first_answer(context, user.wire, packet, code, about)
     user.fence()
     strange = [packet for packet in user.wire.aside() if packet.get("action") == "error"]
     context.check(not strange, "one answer to each request", f"this came besides: {shown(strange)}")
+
+
+def asked(action: str, data: object) -> dict[str, object]:
+    """Return the packet of a request."""
+    return {"action": action, "data": data}
 
 
 @case(
