@@ -41,8 +41,8 @@ log: Final = logging.getLogger("server.conversation")
 
 READ_BYTES: Final = (448, 4 * 1024, 16 * 1024, 256 * 1024)
 """A client's thread holds a buffer of one of these sizes while it waits: idle, talking, talking
-fast, or uploading. The first is a small object to Python's allocator, which saves 4 KiB for each of 10,000
-idle clients (measured)."""
+fast, or uploading. The first is a small object to Python's allocator, which saves 4 KiB for each of
+10,000 idle clients (measured)."""
 BETWEEN_FRAMES_BYTES: Final = 16 * 1024
 """The largest buffer of a thread that waits for the begin of a frame. A larger one counts for the
 memory budget, as the bytes of an unfinished frame do."""

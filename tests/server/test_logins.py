@@ -1,5 +1,5 @@
-"""Logins beside a crowd: whoever is known at an address waits for one of the crowd (R-LIM-15), and a
-server that stops sends away who waits, at once."""
+"""Logins beside a crowd: whoever is known at an address waits for one of the crowd (R-LIM-15), and
+a server that stops sends away who waits, at once."""
 
 from __future__ import annotations
 

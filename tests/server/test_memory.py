@@ -1,5 +1,5 @@
-"""Whatever clients make the server hold is counted from its first byte to its last, and the bound is
-kept while they come (R-LIM-8)."""
+"""Whatever clients make the server hold is counted from its first byte to its last, and the bound
+is kept while they come (R-LIM-8)."""
 
 from __future__ import annotations
 
