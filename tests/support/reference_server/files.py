@@ -272,9 +272,8 @@ class Files(State):
         answer: Packet = {
             "file_list": ", ".join(entry["file_path"] for entry in page),
             "files": page,
+            "has_more": len(page) < len(names),
         }
-        if len(page) < len(names):
-            answer["has_more"] = True
         self.reply(connection, "file_list_req", f"File list for room {room.room_id}", answer)
 
     def file_entry(self, stored: File) -> Packet:

@@ -177,6 +177,7 @@ class Rooms(State):
             "owner": room.owner,
             "private": room.private,
             "members": sorted(member.name for member in self.in_room(room)),
+            "has_more": False,
             "unread": self.unread(account, room),
             "last_message_id": room.messages[-1].message_id if room.messages else 0,
         }
