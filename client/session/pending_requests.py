@@ -114,6 +114,10 @@ class PendingRequests:
         for request in requests:
             request.fail(error)
 
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._requests)
+
     def waits_for(self, action: str) -> bool:
         """Return whether a request of this action has no answer yet."""
         with self._lock:

@@ -300,13 +300,13 @@ class Reader:
                 self._arrivals.put(ProtocolViolation(reason))
         # Before looking for a session: a login that comes later must find the link ended.
         link.close(reason)
-        session, ended = self.session, self._incoming.ended
+        session, ended, idle = self.session, self._incoming.ended, self._is_idle()
         self._drop(reason)
         link.dispose()
         if self._closing or session is None:
             self._arrivals.close(ConnectionLost(reason))
             return None
-        ended = ended or self._displacement.closed(link, session)
+        ended = ended or self._displacement.closed(link, session, idle=idle)
         if ended is not None:
             self._give_up(ended, str(ended), told=True)
             return None
@@ -359,6 +359,11 @@ class Reader:
             self._arrivals.put(ProtocolViolation(as_text(packet.get("message"))))
 
     # --- The reading thread: losing the connection and coming back ---
+
+    def _is_idle(self) -> bool:
+        """Return whether nothing of ours is under way: no request, message or file."""
+        with self.changed:
+            return not self._own and not self._consumers and not self.pending
 
     def _drop(self, reason: str) -> None:
         """Tell everybody who waits for something that the connection is gone."""

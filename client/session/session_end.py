@@ -43,19 +43,21 @@ def told_end(kind: str, reason: str) -> SessionEnded | None:
 class DisplacementWatch:
     """Tells whether another program with the same key takes our place each time we take it.
 
-    Only for a session without `events`, which the server closes without a word; and only where the
-    server could be reached again at once: one that could not was away, and displaced nobody.
+    Only for a session without `events`, which the server closes without a word. It is no other
+    program where the network cut us off in the midst of something, or where the server could not be
+    reached again at once, because it was away.
     """
 
     def __init__(self) -> None:
         self._suspected = False
         self._until: Deadline | None = None
 
-    def closed(self, link: Link, session: Session) -> SessionEnded | None:
-        """Take note that a link has ended; return the end of the session where it is to be left to
-        the other program, None where it may be taken up again."""
+    def closed(self, link: Link, session: Session, *, idle: bool) -> SessionEnded | None:
+        """Take note that a link has ended, `idle` where nothing of ours was under way on it; return
+        the end of the session where it is to be left to the other program, None where it may be
+        taken up again."""
         is_told_nothing = session.extended and "events" not in session.features
-        self._suspected = link.server_closed and is_told_nothing
+        self._suspected = link.server_closed and idle and is_told_nothing
         if self._suspected and self._until is not None and not self._until.is_over():
             return SessionEnded("taken_over", _IN_TURN)
         return None
