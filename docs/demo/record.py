@@ -35,6 +35,8 @@ HERE: Final = Path(__file__).resolve().parent
 ROOT: Final = HERE.parent.parent
 SECONDS: Final = 30.0
 SHOWN: Final = ("192.168.1.20", "9876")
+CLIENT_ROWS: Final = 10
+"""So many rows of a client's window are in the picture, the last ones: all of it fits a screen."""
 # Ctrl-C reaches a program only from its controlling terminal; the program makes it so itself,
 # before it becomes what it shall be.
 _TAKE_TERMINAL: Final = (
@@ -478,7 +480,8 @@ def main() -> int:
     windows = record()
     text = "\n".join(f"--- {title} ---\n{as_text(rows)}" for title, rows in windows)
     (target / "session.txt").write_text(text, "utf-8")
-    (target / "session.svg").write_text(as_svg(windows), "utf-8")
+    drawn = [windows[0], *((title, rows[-CLIENT_ROWS:]) for title, rows in windows[1:])]
+    (target / "session.svg").write_text(as_svg(drawn), "utf-8")
     print(f"{target / 'session.txt'} and {target / 'session.svg'} are written.")
     return 0
 
