@@ -217,6 +217,7 @@ def test_every_form_of_a_page_walks_an_index_range(
         )
 
 
+@pytest.mark.parametrize("with_statistics", [False, True])
 @pytest.mark.parametrize(
     ("sql", "values", "index"),
     [
@@ -238,9 +239,13 @@ def test_every_form_of_a_page_walks_an_index_range(
     ],
 )
 def test_every_other_search_walks_an_index_range(
-    database: Database, sql: str, values: list[int], index: str
+    database: Database, sql: str, values: list[int], index: str, with_statistics: bool
 ) -> None:
-    with database.reading() as connection:
+    with database.transaction() as connection:
+        if with_statistics:
+            for number in range(100):
+                say(connection, number, 1 + number % 2)
+            connection.execute("ANALYZE")
         steps = plan(connection, sql, values)
     assert index in steps[0], steps
     assert not [step for step in steps if "SCAN" in step or "TEMP B-TREE" in step], steps
