@@ -144,6 +144,29 @@ def who_comes_and_goes(context: ServerContext) -> None:
     context.check(not own, "no event about oneself", f"this came: {shown(own)}")
 
 
+@case(
+    rules=["R-EVT-9"],
+    level="full",
+    offers=["events", "logout"],
+    title="who comes and goes again and again is told of once in 5 s, and the last state always",
+)
+def presence_in_turn(context: ServerContext) -> None:
+    watcher, account = context.user(features=["events"]), context.account()
+    for _ in range(3):
+        coming = context.guest(account)
+        with context.given("a user who logs in and out"):
+            context.equal(coming.login().get("action"), "login_success", "the reply to `login`")
+            coming.ask("logout")
+        coming.close()
+    event(context, watcher, "user_online", chatid=account.chatid)
+    event(context, watcher, "user_offline", chatid=account.chatid)
+    watcher.request("get_messages", {"room_id": "lobby", "from_time": FUTURE})
+    more = [
+        packet for packet in events_of(watcher) if packet["data"].get("chatid") == account.chatid
+    ]
+    context.check(not more, "one `user_online` and one `user_offline`", f"more: {shown(more)}")
+
+
 def _ways_to_go(context: ServerContext) -> list[Callable[[User], None]]:
     def log_out(user: User) -> None:
         user.ask("logout")

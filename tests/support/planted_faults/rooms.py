@@ -124,6 +124,13 @@ class TellsAgain(ReferenceServer):
         super().do_add_user_to_room(connection, data)
 
 
+@plant("R-EVT-9")
+class TellsEachComing(ReferenceServer):
+    """Each coming and going is told, however often."""
+
+    PRESENCE_SECONDS = 0.0
+
+
 @plant("R-EVT-7")
 class TakesOverInSilence(ReferenceServer):
     """Who is displaced hears nothing of it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import secrets
+import threading
 import time
 
 from support.reference_server.connection import Connection
@@ -103,17 +104,36 @@ class Sessions(State):
         other = account.connection
         if other is not None:
             self.tell_of_take_over(account)
-            self.end_session(other)
+            self.end_session(other, is_told=False)
             other.finish()
         account.connection, connection.account = connection, account
         connection.login_deadline = math.inf
         connection.features = [word for word in ("events", "typing") if word in (features or [])]
-        self.tell(self.all_but(account), "user_online", chatid=account.name)
+        self.tell_presence(account)
 
     def tell_of_take_over(self, account: Account) -> None:
         self.tell([account], "taken_over")
 
-    def end_session(self, connection: Connection) -> None:
+    def tell_presence(self, account: Account) -> None:
+        """Tell whether a user is on, once in `PRESENCE_SECONDS` at most, and the last state always
+        (R-EVT-9)."""
+        is_on = account.connection is not None
+        was_on, at = self.told_presence.get(account.name, (False, -math.inf))
+        left = at + self.PRESENCE_SECONDS - time.monotonic()
+        if left > 0:
+            timer = threading.Timer(left, self.tell_presence_later, [account])
+            timer.daemon = True
+            timer.start()
+        elif is_on != was_on:
+            self.told_presence[account.name] = (is_on, time.monotonic())
+            kind = "user_online" if is_on else "user_offline"
+            self.tell(self.all_but(account), kind, chatid=account.name)
+
+    def tell_presence_later(self, account: Account) -> None:
+        with self.lock:
+            self.tell_presence(account)
+
+    def end_session(self, connection: Connection, is_told: bool = True) -> None:
         account = connection.account
         if account is None:
             return
@@ -123,7 +143,8 @@ class Sessions(State):
         with connection.wake:
             connection.downloads.clear()
         connection.login_deadline = time.monotonic() + self.LOGIN_SECONDS
-        self.tell(self.all_but(account), "user_offline", chatid=account.name)
+        if is_told:
+            self.tell_presence(account)
 
     def do_logout(self, connection: Connection, data: Packet) -> None:
         account = self.me(connection)

@@ -15,6 +15,7 @@ class State:
     BURST, RATE = 100, 20.0
     LOGIN_SECONDS = FRAME_SECONDS = STALL_SECONDS = 30.0
     TRANSACTION_SECONDS = 60.0
+    PRESENCE_SECONDS = 5.0
     MAX_WAITING = 1_048_576
     FREE = ("character_count", "confirm_count", "ack", "file_send_data", "ping")
 
@@ -31,5 +32,7 @@ class State:
         self.kept_keys: dict[tuple[str, str], Message] = {}
         self.uploads: dict[tuple[str, str, str], Upload] = {}
         self.upload_keys: dict[tuple[str, str], Upload] = {}
+        self.told_presence: dict[str, tuple[bool, float]] = {}
+        """By name: whether it was told to be on, and when."""
         self.failures: dict[tuple[str, str], list[float]] = {}
         self.last_message_id = 0
