@@ -25,6 +25,10 @@ class Failed(Ending):
     """The rule does not hold."""
 
 
+class Flood(Failed):
+    """The program under test sent far more than anybody asked for."""
+
+
 class NotReached(Ending):
     """What the case needs was not to be had."""
 

@@ -13,6 +13,8 @@ from typing import Any
 
 Packet = dict[str, Any]
 
+MAX_DEPTH = 100
+"""No packet of the protocol has more than 8 levels; R-JSON-3 lets requests have 32."""
 FUTURE = "2100-01-01T00:00:00Z"
 """A `from_time` that no message has reached."""
 PAST = "2000-01-01T00:00:00Z"
@@ -93,6 +95,23 @@ def shown(packet: Any, limit: int = 300) -> str:
     """Return a packet as one short line of JSON, for `actual`."""
     text = json.dumps(packet, ensure_ascii=False)
     return text if len(text) <= limit else f"{text[:limit]}…"
+
+
+def is_too_deep(value: Any) -> bool:
+    """Return whether JSON is nested deeper than `MAX_DEPTH`, so that nothing here may recurse."""
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            return True
+        level = [
+            inner
+            for each in level
+            if isinstance(each, (dict, list))
+            for inner in (each.values() if isinstance(each, dict) else each)
+            if isinstance(inner, (dict, list))
+        ]
+    return False
 
 
 def hex_of(data: bytes, limit: int = 64) -> str:

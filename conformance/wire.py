@@ -15,13 +15,19 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import final
 
-from conformance.endings import Ending
-from conformance.packets import Packet, encode, frame, hex_of, shown, text_of
+from conformance.endings import Ending, Flood
+from conformance.packets import Packet, encode, frame, hex_of, is_too_deep, shown, text_of
 from conformance.transcript import IN, OUT, Transcript
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 """Above this a length can only be a mistake (text or the wrong byte order): a server's frames have
 1 MiB unless it says otherwise."""
+
+MAX_ASIDE_BYTES = 64 * 1024 * 1024
+MAX_ASIDE_PACKETS = 20_000
+"""So much may wait on one connection while nobody asks for it: several times what a case needs."""
+TAKE_IN_BYTES = 4 * 1024 * 1024
+"""The most that one call of `take_in` takes."""
 
 
 class WireProblem(Ending):
@@ -61,7 +67,7 @@ class Wire:
 
     Packets that a waiting call does not want are kept aside, in order, for later calls. `timeout`
     is the longest single wait in seconds; `until` (a `time.monotonic()` value, None for none) ends
-    every wait besides.
+    every wait besides. What is kept aside is bounded: a peer that sends without end is a `Flood`.
     """
 
     def __init__(
@@ -78,7 +84,9 @@ class Wire:
         self.timeout = timeout
         self.until = until
         self._buffer = bytearray()
-        self._aside: deque[Packet] = deque()
+        self._aside: deque[tuple[Packet, int]] = deque()  # with the bytes of each
+        self._aside_bytes = 0
+        self._last_bytes = 0
         self.is_closed = False
         """Whether this side closed it, or the peer was seen to."""
 
@@ -163,7 +171,7 @@ class Wire:
     def receive(self, timeout: float | None = None) -> Packet:
         """Wait for the next packet, first those kept aside; Closed, Silence or BrokenFrame."""
         if self._aside:
-            return self._aside.popleft()
+            return self._take(0)
         return self._read(self._deadline(timeout), "a packet")
 
     def receive_where(
@@ -171,16 +179,15 @@ class Wire:
     ) -> Packet:
         """Wait for the first packet that is wanted; the others are kept aside. `what` names it in
         the complaint."""
-        for index, packet in enumerate(self._aside):
+        for index, (packet, _) in enumerate(self._aside):
             if wanted(packet):
-                del self._aside[index]
-                return packet
+                return self._take(index)
         deadline = self._deadline(timeout)
         while True:
             packet = self._read(deadline, what)
             if wanted(packet):
                 return packet
-            self._aside.append(packet)
+            self._keep_aside(packet, what)
 
     def expect(self, *actions: str, timeout: float | None = None) -> Packet:
         """Wait for the first packet with one of these actions; others are kept aside. An `error`
@@ -199,14 +206,16 @@ class Wire:
         deadline = self._deadline(timeout)
         while True:
             try:
-                self._aside.append(self._read(deadline, "that the connection is closed"))
+                packet = self._read(deadline, "that the connection is closed")
+                self._keep_aside(packet, "that the connection is closed")
             except Closed:
                 return self.take_aside()
 
     def take_aside(self) -> list[Packet]:
         """Return what was kept aside so far, and forget it."""
-        packets = list(self._aside)
+        packets = self.aside()
         self._aside.clear()
+        self._aside_bytes = 0
         return packets
 
     def take_in(self) -> None:
@@ -216,7 +225,8 @@ class Wire:
             OSError
         ):  # also what tells of an end or a reset: the next receive meets that by itself
             self._socket.settimeout(0)
-            while True:
+            most = min(len(self._buffer) + TAKE_IN_BYTES, MAX_ASIDE_BYTES)
+            while len(self._buffer) < most:
                 data = self._socket.recv(262144)
                 if not data:
                     break
@@ -224,7 +234,23 @@ class Wire:
 
     def aside(self) -> list[Packet]:
         """Return what was kept aside so far."""
-        return list(self._aside)
+        return [packet for packet, _ in self._aside]
+
+    def _take(self, index: int) -> Packet:
+        packet, size = self._aside[index]
+        del self._aside[index]
+        self._aside_bytes -= size
+        return packet
+
+    def _keep_aside(self, packet: Packet, what: str) -> None:
+        """Keep what nobody waits for just now, in bounded memory."""
+        self._aside.append((packet, self._last_bytes))
+        self._aside_bytes += self._last_bytes
+        if len(self._aside) > MAX_ASIDE_PACKETS or self._aside_bytes > MAX_ASIDE_BYTES:
+            count = len(self._aside)
+            self._aside.clear()
+            self._aside_bytes = 0
+            raise Flood(what, f"{count} other packets came that nobody asked for")
 
     def _deadline(self, timeout: float | None) -> float:
         return time.monotonic() + _left(self.timeout if timeout is None else timeout, self.until)
@@ -277,6 +303,7 @@ class Wire:
         self._fill(4 + length, deadline, what)
         body = bytes(self._buffer[4 : 4 + length])
         del self._buffer[: 4 + length]
+        self._last_bytes = length
         self.transcript.add(IN, text_of(body), "", self.who, header.hex(" "))
         return _object(body)
 
@@ -323,12 +350,13 @@ def _guess(header: bytes, actual: int) -> str:
 def _object(body: bytes) -> Packet:
     try:
         packet = json.loads(body.decode("utf-8"))
+        is_deep = is_too_deep(packet)
     except ValueError as error:
         raise BrokenFrame("a payload of UTF-8 JSON", f"{hex_of(body)}: {error}") from error
-    except RecursionError as error:
-        raise BrokenFrame(
-            "a payload of UTF-8 JSON", f"{hex_of(body)}: nested too deeply"
-        ) from error
+    except RecursionError:
+        is_deep = True
+    if is_deep:
+        raise BrokenFrame("a payload of UTF-8 JSON", f"{hex_of(body)}: nested too deeply")
     if not isinstance(packet, dict):
         raise BrokenFrame("a payload that is one JSON object", f"this came: {shown(packet)}")
     return packet

@@ -17,7 +17,8 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -25,7 +26,7 @@ from typing import Any, Final, NoReturn
 from conformance.client.default_server import DefaultServer
 from conformance.client.process import ClientProgram, Driver, fill
 from conformance.client.scripted_server import MAX_FRAME, Arrival, Peer, ScriptedServer
-from conformance.endings import Failed, NotOffered, NotReached
+from conformance.endings import Failed, Flood, NotOffered, NotReached
 from conformance.packets import Packet, key_of, letters, shown, value
 from conformance.random_words import WORDS
 from conformance.transcript import Transcript
@@ -59,6 +60,8 @@ _KEYS: Final[dict[str, dict[str, type]]] = {
     "file_down_req": {"chat_id": str, "room_id": str, "file_path": str},
 }
 GIVE_UP_AFTER: Final = 2
+MOST_AT_ONCE: Final = 1_000
+"""So many packets are answered at once beside the wait for a file."""
 START_FACTOR: Final = 3
 """So many times longer than any other wait may be the first: a program has to start, perhaps on a
 busy machine."""
@@ -210,7 +213,7 @@ class ClientContext:
         wanted = what or " or ".join(f"`{action}`" for action in actions)
         patience = self.setting.timeout * (START_FACTOR if self.peer is None else 1)
         deadline = min(self.until, time.monotonic() + patience)
-        others: list[str] = []
+        others: deque[str] = deque(maxlen=5)
         while True:
             arrival = self._next(deadline)
             if arrival is None:
@@ -218,8 +221,8 @@ class ClientContext:
                 self.fail(wanted, f"nothing came in time{_only(others)}{self._last_words()}")
             if arrival.kind == "connected":
                 self.peer = arrival.peer
-            elif arrival.kind == "broken":
-                raise Failed(arrival.expected, arrival.actual, arrival.rule)
+            elif arrival.kind in ("broken", "flood"):
+                _complain(arrival)
             elif arrival.kind == "closed" and arrival.peer is self.peer:
                 self.fail(
                     wanted, f"the client closed the connection{_only(others)}{self._last_words()}"
@@ -288,8 +291,8 @@ class ClientContext:
             if arrival is None:
                 self.transcript.note(f"waited in vain for {what}")
                 self.fail(what, f"{missing()} in time{self._last_words()}")
-            if arrival.kind == "broken":
-                raise Failed(arrival.expected, arrival.actual, arrival.rule)
+            if arrival.kind in ("broken", "flood"):
+                _complain(arrival)
             if arrival.kind == "closed" and arrival.peer is self.peer:
                 self.fail(what, f"the client closed the connection{self._last_words()}")
             if arrival.kind == "packet" and arrival.peer is self.peer:
@@ -298,7 +301,12 @@ class ClientContext:
 
     def answer_all(self) -> None:
         """Give standard answers to what has come so far."""
-        while (arrival := self.server.next(0.0)) is not None:
+        for _ in range(MOST_AT_ONCE):
+            arrival = self.server.next(0.0)
+            if arrival is None:
+                return
+            if arrival.kind in ("broken", "flood"):
+                _complain(arrival)
             if arrival.kind == "packet" and arrival.peer is self.peer:
                 self._look_at(arrival.packet)
                 self.send(*self.default_server.answer(arrival.packet))
@@ -308,6 +316,8 @@ class ClientContext:
         and has no connection."""
         while True:
             left = deadline - time.monotonic()
+            if left <= 0:
+                return None  # however much more waits: a flood must not outlast the deadline
             arrival = self.server.next(min(left, GONE_SECONDS))
             if arrival is not None or left <= GONE_SECONDS:
                 return arrival
@@ -319,15 +329,15 @@ class ClientContext:
                 return None
 
     def _last_words(self) -> str:
-        if self.program is None:
+        """Return what a running client printed last; of one that ended `how_it_ended` tells all."""
+        if self.program is None or self.program.status is not None:
             return ""
         lines = [line for line in self.program.output.splitlines() if line.strip()]
-        ended = (
-            f"; it ended with exit status {self.program.status}"
-            if self.program.status is not None
-            else ""
-        )
-        return f"{ended}; the last that it printed: {lines[-1][:300]}" if lines else ended
+        return f"; the last that it printed: {lines[-1][:300]}" if lines else ""
+
+    def how_it_ended(self) -> str:
+        """Return how the client ended by itself and what it printed last, "" while it runs."""
+        return "" if self.program is None else self.program.how_it_ended()
 
     # --- The form of what comes ---
 
@@ -392,7 +402,7 @@ class ClientContext:
         try:
             yield
         except (Failed, NotReached) as problem:
-            if isinstance(problem, Failed) and problem.rule:
+            if isinstance(problem, Flood) or (isinstance(problem, Failed) and problem.rule):
                 raise
             troubles[what] = troubles.get(what, 0) + 1
             if isinstance(problem, NotReached):
@@ -439,8 +449,14 @@ class ClientContext:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _only(others: list[str]) -> str:
-    return f", only {', '.join(f'`{name}`' for name in others[-5:])}" if others else ""
+def _only(others: Iterable[str]) -> str:
+    names = ", ".join(f"`{name}`" for name in others)
+    return f", only {names}" if names else ""
+
+
+def _complain(arrival: Arrival) -> NoReturn:
+    kind = Flood if arrival.kind == "flood" else Failed
+    raise kind(arrival.expected, arrival.actual, arrival.rule)
 
 
 def said(packet: Packet, text: str) -> bool:

@@ -37,9 +37,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
+from conformance.last_words import last_words
+
 MAX_OUTPUT_CHARACTERS: Final = 1_000_000
 KEYS: Final = ("login", "say", "send", "get", "quit", "room", "downloads")
 END_SECONDS: Final = 3.0
+ENDING_SECONDS: Final = 0.2
 
 
 class BadDriver(ValueError):
@@ -208,6 +211,19 @@ class ClientProgram:
         """Its exit status; None while it runs."""
         return self._process.poll()
 
+    def how_it_ended(self) -> str:
+        """Return how it ended by itself and what it printed last, "" while it runs.
+
+        Waits a moment: a connection is closed before the process has ended.
+        """
+        try:
+            status = self._process.wait(ENDING_SECONDS)
+        except subprocess.TimeoutExpired:
+            return ""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._open_streams, ENDING_SECONDS)
+        return last_words(status, self.output)
+
     @property
     def output(self) -> str:
         """What it has printed."""
@@ -226,7 +242,7 @@ class ClientProgram:
         pause = threading.Event()
         while True:
             found = self._fetched(name)
-            if any(_content(path) == content for path in found):
+            if any(_holds(path, content) for path in found):
                 return ""
             if time.monotonic() > deadline or (self.status is not None and not self._open_streams):
                 break
@@ -236,7 +252,7 @@ class ClientProgram:
             )  # no system tells all others when a file is written: it has to be looked for
         if not found:
             return "no such file in " + " or ".join(str(folder) for folder in self._folders())
-        return f"{found[0]} with {len(_content(found[0]))} bytes, which are not those of the file"
+        return f"{found[0]} with {_size(found[0])} bytes, which are not those of the file"
 
     def remove_files(self, name: str) -> None:
         """Remove fetched files of this name."""
@@ -280,8 +296,19 @@ class ClientProgram:
                 return
 
 
-def _content(path: Path) -> bytes:
+def _size(path: Path) -> int:
     try:
-        return path.read_bytes()
+        return path.stat().st_size
     except OSError:
-        return b""
+        return 0
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    """Return whether a file has this content; a file of another size is not read."""
+    if _size(path) != len(content):
+        return False
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(content) + 1) == content
+    except OSError:
+        return False

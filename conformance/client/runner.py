@@ -125,6 +125,9 @@ def run_case(each: Case, setting: Setting, until: float, *, keep: bool = False) 
             f"{type(problem).__name__}: {problem}",
         )
     finally:
+        if verdict in (Verdict.FAIL, Verdict.NOT_REACHED):
+            ended = context.how_it_ended()
+            actual += f"; the client {ended}" if ended else ""
         context.close()
     lines = context.transcript.lines() if keep or verdict is not Verdict.PASS else ()
     return Outcome(

@@ -12,15 +12,15 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import queue
 import socket
 import struct
 import threading
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from conformance.packets import Packet, encode, text_of
+from conformance.packets import Packet, encode, is_too_deep, text_of
 from conformance.transcript import IN, OUT, Transcript
 
 HEADER_BYTES: Final = 4
@@ -29,10 +29,17 @@ MAX_FRAME: Final = 1_048_576
 PIECE_PAUSE_SECONDS: Final = 0.002
 """Between two pieces of a frame. The system may join them all the same: the pause only makes it
 unlikely."""
-SEND_SECONDS: Final = 20.0
+SEND_SECONDS: Final = 10.0
 ACCEPT_SECONDS: Final = 0.1
 """Closing a listening socket wakes nobody on some systems, so the accepting thread looks up this
 often."""
+
+
+MAX_QUEUED_BYTES: Final = 16 * 1024 * 1024
+"""So much waits for the case; then the connection is not read on (backpressure)."""
+MAX_CASE_BYTES: Final = 32 * 1024 * 1024
+MAX_CASE_PACKETS: Final = 20_000
+"""Several times what any case needs; a client that sends more is a flood."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,58 @@ class Arrival:
     rule: str = ""
     expected: str = ""
     actual: str = ""
+    size: int = 0
+
+
+class Arrivals:
+    """What came and waits for the case, oldest first; bounded in bytes.
+
+    Any thread may call `put` and `close`, the thread of the case calls `next`.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()  # guards the rest
+        self._waiting: deque[Arrival] = deque()
+        self._bytes = 0
+        self._packets_ever = self._bytes_ever = 0
+        self._closed = False
+
+    def put(self, arrival: Arrival) -> bool:
+        """Add one; waits while too much waits. False where nothing more is wanted."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._bytes < MAX_QUEUED_BYTES)
+            self._packets_ever += arrival.kind == "packet"
+            self._bytes_ever += arrival.size
+            is_flood = self._packets_ever > MAX_CASE_PACKETS or self._bytes_ever > MAX_CASE_BYTES
+            if self._closed:
+                return False
+            if is_flood:
+                arrival = Arrival(
+                    "flood",
+                    arrival.peer,
+                    expected=f"at most {MAX_CASE_PACKETS} packets and {MAX_CASE_BYTES} bytes",
+                    actual=f"{self._packets_ever} packets, {self._bytes_ever} bytes in one case",
+                )
+            self._waiting.append(arrival)
+            self._bytes += arrival.size
+            self._changed.notify_all()
+            return not is_flood
+
+    def next(self, timeout: float) -> Arrival | None:
+        """Wait for the next one; None after `timeout` seconds."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._waiting, max(0.0, timeout)):
+                return None
+            arrival = self._waiting.popleft()
+            self._bytes -= arrival.size
+            self._changed.notify_all()
+            return arrival
+
+    def close(self) -> None:
+        """Take nothing more, and free who waits in `put`."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
 
 
 class Peer:
@@ -58,7 +117,7 @@ class Peer:
         self,
         sock: socket.socket,
         number: int,
-        arrivals: queue.Queue[Arrival],
+        arrivals: Arrivals,
         transcript: Transcript,
     ) -> None:
         self.number = number
@@ -139,6 +198,9 @@ class Peer:
                 self._pause.wait(PIECE_PAUSE_SECONDS)
             try:
                 self._sock.sendall(piece)
+            except TimeoutError:
+                self.close(f"the client took nothing for {SEND_SECONDS:g} s")
+                return
             except OSError:
                 return  # the reading thread tells that it is closed
 
@@ -194,7 +256,8 @@ class Peer:
             except Unreadable as error:
                 return self._broken(header, payload, error.rule, error.expected, error.actual)
             self._transcript.add(IN, text_of(payload), "", self.who, header)
-            self._arrivals.put(Arrival("packet", self, packet))
+            if not self._arrivals.put(Arrival("packet", self, packet, size=len(payload))):
+                return False
         return True
 
     def _broken(self, header: str, payload: bytes, rule: str, expected: str, actual: str) -> bool:
@@ -242,6 +305,8 @@ def decode(payload: bytes) -> Packet:
         raise
     except (ValueError, RecursionError) as error:
         raise Unreadable("R-FRAME-1", "a payload that is JSON", f"{error}: {text[:60]!r}") from None
+    if is_too_deep(packet):
+        raise Unreadable("R-FRAME-1", "a payload that is JSON", f"nested too deep: {text[:60]!r}")
     if not isinstance(packet, dict):
         raise Unreadable("R-FRAME-1", "a payload that is one JSON object", text[:60])
     return packet
@@ -265,7 +330,7 @@ class ScriptedServer:
 
     def __init__(self, transcript: Transcript) -> None:
         self.transcript = transcript
-        self._arrivals: queue.Queue[Arrival] = queue.Queue()
+        self._arrivals = Arrivals()
         self._lock = threading.Lock()  # guards `peers` and `_ended`
         self.peers: list[Peer] = []
         self._ended = False
@@ -283,16 +348,14 @@ class ScriptedServer:
 
     def next(self, timeout: float) -> Arrival | None:
         """Wait for the next thing that comes; None after `timeout` seconds."""
-        try:
-            return self._arrivals.get(timeout=max(0.0, timeout))
-        except queue.Empty:
-            return None
+        return self._arrivals.next(timeout)
 
     def close(self) -> None:
         """End listening and all connections."""
         with self._lock:
             self._ended = True
             peers = list(self.peers)
+        self._arrivals.close()
         self._thread.join(10 * ACCEPT_SECONDS)
         self._sock.close()
         for peer in peers:

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn, TypeVar, final
 
-from conformance.endings import Failed, NotReached
+from conformance.endings import Failed, Flood, NotReached
 from conformance.packets import Packet, shown
 from conformance.server.target import Target
 from conformance.wire import BrokenFrame, Refused, WireProblem
@@ -66,6 +66,8 @@ class Checks:
             raise NotReached(what, "this failed in several cases before, so it was not tried again")
         try:
             yield
+        except Flood:
+            raise  # whatever was needed: this is the server's fault
         except (Failed, NotReached, WireProblem) as problem:
             if remember:
                 troubles[remember] = troubles.get(remember, 0) + 1
@@ -100,8 +102,9 @@ class Checks:
         value: Any = packet
         for key in path.split("."):
             if not isinstance(value, dict) or key not in value:
+                name = packet.get("action") if isinstance(packet, dict) else None
                 self.fail(
-                    f"`{path}` in `{packet.get('action', 'the object')}`",
+                    f"`{path}` in `{name if isinstance(name, str) else 'the object'}`",
                     f"it is missing: {shown(packet)}",
                     rule,
                 )
@@ -113,6 +116,19 @@ class Checks:
                 rule,
             )
         return value
+
+    def get_list(self, packet: Packet, path: str, kind: type[T], rule: str = "") -> list[T]:
+        """Return the list at a path; fails where it is none, or an element is of another type."""
+        found: list[T] = []
+        for element in self.get(packet, path, list, rule):
+            if not isinstance(element, kind) or (kind is int and isinstance(element, bool)):
+                self.fail(
+                    f"each element of `{path}` to be {KINDS.get(kind, kind.__name__)}",
+                    f"one is {shown(element)}: {shown(packet)}",
+                    rule,
+                )
+            found.append(element)
+        return found
 
     def refused(
         self, reply: Packet, code: str | Sequence[str] = (), *, original: str = "", rule: str = ""

@@ -29,10 +29,10 @@ directly below `cases/`; `cases/__init__.py` lists the modules in the order in w
 fails is a FAIL of `rules[0]`, unless a rule is named by `rule=`, or around it by `with
 context.rule("R-MSG-4"):`. Inside `with context.given("a private room"):` every failure is NOT
 REACHED. `account`, `user`, `users`, `say`, `need` are such preconditions by themselves; `ask`,
-`hear`, `get`, `equal`, `check`, `refused` are assertions. Never index into a packet that was not
-looked at with `get`: a `KeyError` is a KIT ERROR. Extensions: `@case(..., level="full",
-offers="create_room")` makes the case NOT OFFERED where the server does not know the action (see
-`Extensions.offers` for keys and features).
+`hear`, `get`, `get_list`, `equal`, `check`, `refused` are assertions. Never index into a packet
+that was not looked at with `get` or `get_list`: a `KeyError` is a KIT ERROR. Extensions:
+`@case(..., level="full", offers="create_room")` makes the case NOT OFFERED where the server does
+not know the action (see `Extensions.offers` for keys and features).
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ class ServerContext:
         self.checks = Checks(target, rule)
         self.rule, self.given = self.checks.rule, self.checks.given
         self.fail, self.check, self.equal = self.checks.fail, self.checks.check, self.checks.equal
-        self.get, self.refused = self.checks.get, self.checks.refused
+        self.get, self.get_list = self.checks.get, self.checks.get_list
+        self.refused = self.checks.refused
 
         shared = [] if idle is None else idle
         self.people = People(target, shared, self.names, self.checks, self.transcript, until)

@@ -22,9 +22,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import IO, final
 
+from conformance.last_words import last_words
+
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
 KEPT_LINES = 100
+ENDING_SECONDS = 0.1
+LINE_CHARACTERS = 2_000
+"""A longer line of output is kept as several."""
 
 
 class NotStarted(Exception):
@@ -139,9 +144,9 @@ class ServerCommand:
 
     def _collect(self, stream: IO[str]) -> None:
         with contextlib.suppress(OSError, ValueError):
-            for line in stream:
+            while piece := stream.readline(LINE_CHARACTERS):  # so an endless line is many lines
                 with self._changed:
-                    self._lines.append(line.rstrip("\n"))
+                    self._lines.append(piece.rstrip("\n"))
                     self._changed.notify_all()
         stream.close()
 
@@ -153,6 +158,21 @@ class ServerCommand:
     def exit_status(self) -> int | None:
         """How the process ended, None where it runs or never did."""
         return self._process.poll() if self._process is not None else None
+
+    def how_it_ended(self) -> str:
+        """Return how the process ended by itself and what it printed last, "" while it runs.
+
+        Waits a moment: a connection is closed before the process has ended.
+        """
+        if self._process is None:
+            return ""
+        try:
+            self._process.wait(ENDING_SECONDS)
+        except subprocess.TimeoutExpired:
+            return ""
+        if self._reader is not None:
+            self._reader.join(1.0)  # its last words
+        return last_words(self._process.returncode, self.output())
 
     def kill(self) -> None:
         """End it the hard way (SIGKILL), with the processes that it started; nothing happens where

@@ -12,7 +12,7 @@ import shlex
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import final
 
@@ -223,7 +223,7 @@ class _Run:
         else:
             context.people.extend(min(self.until, time.monotonic() + self.options.case_seconds))
         if outcome is None:
-            outcome = self._judged(this, context, this.body)
+            outcome = self._with_last_words(self._judged(this, context, this.body))
         context.people.release(keep=outcome.verdict in (Verdict.PASS, Verdict.NOT_OFFERED))
         self._add(outcome)
         for user in self.idle:
@@ -304,6 +304,16 @@ class _Run:
             self._again(this),
             round(time.monotonic() - began, 3),
         )
+
+    def _with_last_words(self, outcome: Outcome) -> Outcome:
+        """Say in a failure how the server's process ended, where it did meanwhile."""
+        process = self.target.process
+        if process is None or outcome.verdict not in (Verdict.FAIL, Verdict.NOT_REACHED):
+            return outcome
+        ended = process.how_it_ended()
+        if not ended:
+            return outcome
+        return replace(outcome, actual=f"{outcome.actual}; the server's process {ended}")
 
     def _how_it_ended(
         self, context: ServerContext, body: Callable[[ServerContext], None], this: Case

@@ -247,13 +247,8 @@ class User:
         """
         asked = {"room_id": room_id, **(data or {"from_time": PAST})}
         reply = self.ask("get_messages", asked, want="messages_list")
-        messages: list[Packet] = self.checks.get(reply, "data.messages", list)
+        messages: list[Packet] = self.checks.get_list(reply, "data.messages", dict)
         for message in messages:
-            self.checks.check(
-                isinstance(message, dict),
-                "objects in `data.messages`",
-                f"this came: {shown(message)}",
-            )
             for key in ("sender_chatid", "content", "timestamp"):
                 self.checks.get(message, key, str)
         return messages
@@ -273,5 +268,5 @@ def _pause(reply: Packet) -> float:
     for place in (reply, data_of(reply)):
         for key in ("retry_after", "retry_after_seconds", "wait"):
             if isinstance(place.get(key), (int, float)):
-                return min(max(0.0, float(place[key])), PATIENCE_SECONDS)
+                return float(min(max(0, place[key]), PATIENCE_SECONDS))
     return 1.0

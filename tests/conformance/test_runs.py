@@ -133,6 +133,17 @@ def test_one_answer_to_everything_ends_in_time_without_a_defect_of_the_kit(
     assert done.percent < 20
 
 
+DEEP: list[Any] = []
+for _ in range(900):
+    DEEP = [DEEP]
+STRANGE: list[Any] = [
+    *(None, True, 17, -1, 1.5, "", "text", [], [1], [None], [[None]], {}, {"data": 1}, DEEP),
+    *(10**15, 10**400, float("inf"), [None, "text", 1], [[1, 10**15]], [[10**15, 1]], "!!!!"),
+    *("9999-12-31T23:59:59Z", "\ud800", "\0", ["lobby", None], {"max_frame": 10**15}),
+]
+"""Values of which each is wrong somewhere: types, sizes, base64, times, lone surrogates."""
+
+
 class Mangled(ReferenceServer):
     """The reference, but now and then a packet of it lacks a key or has one of another type."""
 
@@ -145,18 +156,18 @@ class Mangled(ReferenceServer):
         if self.random.random() < self.share:
             packet = json.loads(json.dumps(packet))
             self.mangle(packet)
+            payload = json.dumps(packet).encode()
+            return self.header(len(payload)) + payload
         return super().encode(packet)
 
-    def mangle(self, holder: dict[str, Any]) -> None:
-        key = self.random.choice(list(holder))
-        if isinstance(holder[key], dict) and holder[key] and self.random.random() < 0.8:
+    def mangle(self, holder: Any) -> None:
+        key = self.random.choice(list(holder) if isinstance(holder, dict) else range(len(holder)))
+        if isinstance(holder[key], (dict, list)) and holder[key] and self.random.random() < 0.8:
             self.mangle(holder[key])
-        elif self.random.random() < 0.4:
+        elif self.random.random() < 0.3:
             del holder[key]
         else:
-            holder[key] = self.random.choice(
-                [None, True, 17, -1, 1.5, "", "text", [], [1], [None], {}, {"data": 1}]
-            )
+            holder[key] = self.random.choice(STRANGE)
 
 
 def run_mangled(seed: int, share: float, seconds: float) -> Report:

@@ -7,11 +7,12 @@ import json
 import struct
 import time
 
+from conformance.endings import NotOffered
 from conformance.packets import FUTURE, REPLIES, Packet, encode, shown
 from conformance.server.context import ServerContext
 from conformance.server.registry import case
 from conformance.server.user import User
-from conformance.wire import Silence, Wire, WireProblem
+from conformance.wire import MAX_FRAME_BYTES, Silence, Wire, WireProblem
 
 FRAME_BEFORE_LOGIN = 65_536
 FRAME_AFTER_LOGIN = 1_048_576
@@ -75,7 +76,10 @@ def max_frame(user: User) -> int:
     data = user.login_success.get("data")
     limits = data.get("limits") if isinstance(data, dict) else None
     told = limits.get("max_frame") if isinstance(limits, dict) else None
-    return told if isinstance(told, int) and told > 0 else FRAME_AFTER_LOGIN
+    most = told if isinstance(told, int) and told > 0 else FRAME_AFTER_LOGIN
+    if most > MAX_FRAME_BYTES:
+        raise NotOffered(f"`limits.max_frame` of at most {MAX_FRAME_BYTES}", f"it is {most}")
+    return most
 
 
 def refused_and_closed(
@@ -437,6 +441,8 @@ def answers_after_a_half_close(context: ServerContext) -> None:
             }
         )
     user.wire.finish_sending()
-    came = [packet for packet in user.wire.wait_closed() if packet["action"] != "receive_message"]
-    actions = [packet["action"] for packet in came]
+    came = [
+        packet for packet in user.wire.wait_closed() if packet.get("action") != "receive_message"
+    ]
+    actions = [packet.get("action") for packet in came]
     context.equal(len(actions), 3, "how many replies came after the half-close, for 3 requests")

@@ -10,6 +10,9 @@ from conformance.server.context import ServerContext
 from conformance.server.registry import case
 from conformance.server.user import User
 
+MAX_CONTENT_BYTES = 16_384
+"""R-MSG-13: no server may announce more."""
+
 
 def contents(messages: list[Packet]) -> list[str]:
     """Return what was said, oldest first."""
@@ -19,7 +22,7 @@ def contents(messages: list[Packet]) -> list[str]:
 def page(context: ServerContext, user: User, room: str, **data: object) -> tuple[list[int], bool]:
     """Return the ids of one page and its `has_more`."""
     reply = user.ask("get_messages", {"room_id": room, **data})
-    messages = context.get(reply, "data.messages", list)
+    messages: list[Packet] = context.get_list(reply, "data.messages", dict)
     return [context.get(message, "message_id", int) for message in messages], context.get(
         reply, "data.has_more", bool
     )
@@ -273,7 +276,7 @@ def page_of_a_frame(context: ServerContext) -> None:
     most = context.get(user.login_success, "data.limits.max_content", int)
     frame = context.get(user.login_success, "data.limits.max_frame", int)
     count = frame // max(1, most) + 3
-    if not 0 < count <= 90:
+    if most > MAX_CONTENT_BYTES or not 0 < count <= 90:
         return
     text = context.text().encode("ascii", "ignore").decode() + "x"
     ids = []
@@ -336,7 +339,7 @@ def pages_by_time(context: ServerContext, reader: User, room: str) -> list[list[
     from_time = PAST
     for _ in range(40):
         reply = reader.ask("get_messages", {"room_id": room, "from_time": from_time})
-        messages: list[Packet] = context.get(reply, "data.messages", list)
+        messages: list[Packet] = context.get_list(reply, "data.messages", dict)
         ids = {context.get(message, "message_id", int) for message in messages}
         for message in messages:
             context.get(message, "content", str)
@@ -346,6 +349,7 @@ def pages_by_time(context: ServerContext, reader: User, room: str) -> list[list[
             return pages
         context.check(bool(messages), "messages on a page with `has_more`", "it was empty")
         last = moment_of(context, messages[-1]["timestamp"])
+        context.check(last.year < 9999, "a timestamp of these years", f"it was {last}", "R-ORDER-4")
         from_time = f"{last if ids - known else last + timedelta(seconds=1):%Y-%m-%dT%H:%M:%SZ}"
         known |= ids
     context.fail("the pages to come to an end", "`has_more` was still true on the 40th")

@@ -312,6 +312,7 @@ def download_in_order(context: ServerContext) -> None:
         for packet in packets
     ]
     total = context.get(packets[0], "data.total_packets", int)
+    context.equal(len(packets) - 2, total, "how many chunks came")
     context.equal(
         actual,
         ["file_down_meta", *range(1, total + 1), "file_down_fin"],

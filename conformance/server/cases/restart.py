@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 from conformance.packets import PAST, Packet, shown
+from conformance.server.cases.files.steps import ranges
 from conformance.server.cases.steps import (
     Upload,
     download,
@@ -253,17 +254,8 @@ def unfinished_upload(context: ServerContext) -> None:
     upload.send(0, 1, 2, 5)
     killed_and_started(context)
     upload.user = back(context, sender)
-    there = context.get(upload.begin(), "data.received", list)
-    have: set[int] = set()
-    for pair in there:
-        right = (
-            isinstance(pair, list)
-            and len(pair) == 2
-            and all(type(each) is int for each in pair)
-            and pair[0] <= pair[1]
-        )
-        context.check(right, "`received` as a list of [first, last]", f"it was {shown(there)}")
-        have |= set(range(pair[0], pair[1] + 1))
+    there = ranges(context, upload.begin())
+    have = {number for pair in there for number in range(pair[0], pair[1] + 1)}
     context.check(
         have <= {1, 2, 3, 6},
         "`received` with none but the chunks 1, 2, 3 and 6",

@@ -345,8 +345,8 @@ def _everybody(context: ServerContext, user: User) -> tuple[list[str], set[str]]
     asked: Packet = {}
     for _ in range(200):
         reply = user.ask("get_users", asked)
-        page = context.get(reply, "data.users", list)
-        on = context.get(reply, "data.online", list)
+        page = context.get_list(reply, "data.users", str)
+        on = context.get_list(reply, "data.online", str)
         context.check(
             set(on) <= set(page), "`online` to be some of `users`", f"this came: {shown(reply)}"
         )
@@ -374,6 +374,7 @@ def pages_of_accounts(context: ServerContext) -> None:
         f"they were {shown(names)}",
         "R-ROOM-20",
     )
+    context.check(len(names) > 1, "two names at least", f"they were {shown(names)}")
     for asked, expected in (
         ({"limit": 1}, names[:1]),
         ({"after": names[0], "limit": 1}, names[1:2]),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 
 from conformance.packets import shown
 from conformance.server.cases.files.steps import big_file, narrow_reader, same_bytes
-from conformance.server.cases.steps import download, in_room, private_room, uploaded
+from conformance.server.cases.steps import bytes_of, download, in_room, private_room, uploaded
 from conformance.server.context import ServerContext
 from conformance.server.registry import case
 
@@ -30,6 +29,7 @@ def numbered_from_one(context: ServerContext) -> None:
         "`file_size` of `file_down_meta`",
     )
     total = context.get(actual.meta, "data.total_packets", int)
+    context.equal(len(actual.numbers), total, "how many chunks came")
     context.equal(actual.numbers, list(range(1, total + 1)), "the numbers of the chunks")
     same_bytes(context, actual.content, content)
     for packet in actual.packets:
@@ -79,7 +79,7 @@ def chat_beside_a_download(context: ServerContext) -> None:
         packet = reader.wire.receive_where(lambda each: True, "the next packet of the download")
         order.append(context.get(packet, "action", str))
         if order[-1] == "file_down_data":
-            parts.append(base64.b64decode(context.get(packet, "data.file_data", str)))
+            parts.append(bytes_of(context, context.get(packet, "data.file_data", str)))
             if len(parts) < 20:
                 sender.fence()
     for action in ("receive_message", "character_count"):
@@ -157,6 +157,7 @@ def from_a_chunk_on(context: ServerContext) -> None:
     uploaded(context, user, room, "long.bin", content, chunk=100_000)
     whole = download(context, user, room, "long.bin")
     total = context.get(whole.meta, "data.total_packets", int)
+    context.equal(len(whole.numbers), total, "how many chunks came")
     for start in sorted({1, max(1, total // 2), total, total + 1}):
         actual = download(context, user, room, "long.bin", from_sequence=start)
         context.equal(actual.numbers, list(range(start, total + 1)), f"the numbers from {start} on")

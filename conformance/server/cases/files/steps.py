@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 
 from conformance.endings import NotReached
-from conformance.packets import Packet
+from conformance.packets import Packet, shown
 from conformance.server.cases.steps import (
     Upload,
     download,
@@ -20,6 +20,8 @@ from conformance.wire import Wire
 
 CHUNK_LIMIT = 262_144
 
+MOST_CHUNKS = 10_000
+"""More than any file of a case has."""
 BIG_BYTES = 12 * CHUNK_LIMIT * 3
 """More than the buffers between two sockets take while nobody reads."""
 
@@ -52,8 +54,17 @@ def fetch(
 
 
 def ranges(context: ServerContext, reply: Packet) -> list[list[int]]:
-    """Return `received` of a `file_send_init`."""
-    return context.get(reply, "data.received", list)
+    """Return `received` of a `file_send_init`, as pairs of the first and last number."""
+    there = context.get_list(reply, "data.received", list)
+    for pair in there:
+        context.check(
+            len(pair) == 2
+            and all(type(each) is int for each in pair)
+            and 0 <= pair[0] <= pair[1] <= MOST_CHUNKS,
+            "`received` as a list of [first, last]",
+            f"it was {shown(there)}",
+        )
+    return there
 
 
 def files_told(user: User, room: str) -> list[Packet]:

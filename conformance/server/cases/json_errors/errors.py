@@ -8,31 +8,29 @@ from conformance.server.context import ServerContext
 from conformance.server.registry import case
 from conformance.wire import Wire
 
-CODES = frozenset(
-    [
-        "bad_frame",
-        "bad_json",
-        "bad_packet",
-        "unknown_action",
-        "not_logged_in",
-        "forbidden",
-        "room_not_found",
-        "user_not_found",
-        "file_not_found",
-        "transaction_not_found",
-        "transaction_mismatch",
-        "too_many_pending",
-        "bad_time",
-        "incomplete_file",
-        "too_large",
-        "quota_exceeded",
-        "storage_full",
-        "server_full",
-        "internal_error",
-        "not_confirmed",
-        "name_taken",
-        "registration_closed",
-    ]
+CODES = (
+    "bad_frame",
+    "bad_json",
+    "bad_packet",
+    "unknown_action",
+    "not_logged_in",
+    "forbidden",
+    "room_not_found",
+    "user_not_found",
+    "file_not_found",
+    "transaction_not_found",
+    "transaction_mismatch",
+    "too_many_pending",
+    "bad_time",
+    "incomplete_file",
+    "too_large",
+    "quota_exceeded",
+    "storage_full",
+    "server_full",
+    "internal_error",
+    "not_confirmed",
+    "name_taken",
+    "registration_closed",
 )
 """The words of the table in the chapter on errors."""
 

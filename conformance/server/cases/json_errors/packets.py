@@ -8,7 +8,12 @@ from conformance.server.cases.steps import Upload, download, private_room, uploa
 from conformance.server.context import ServerContext
 from conformance.server.registry import case
 
-WITHOUT_STATUS = frozenset(["character_count", "confirm_count", "file_down_data", "event"])
+WITHOUT_STATUS = (
+    "character_count",
+    "confirm_count",
+    "file_down_data",
+    "event",
+)
 
 
 @case(rules=["R-JSON-10"], level="full", title="a request without an object `data` is `bad_packet`")

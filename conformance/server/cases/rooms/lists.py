@@ -123,6 +123,7 @@ def pages_of_rooms(context: ServerContext) -> None:
         private_room(context, user)
     every = list(rooms_of(context, user))
     context.equal(every, sorted(every), "the order of the ids")
+    context.check(len(every) > 3, "the lobby and three rooms", f"the rooms are {shown(every)}")
     with context.rule("R-ROOM-20"):
         first = user.ask("get_rooms", {"limit": 2})
         ids = [context.get(room, "id", str) for room in context.get(first, "data.rooms", list)]
