@@ -2,27 +2,30 @@
 folder `orphans` what no row of the database names. Names are ours, never a user's.
 
 Owns the folder `uploads`. Never knows which user, room or file name a file belongs to (see
-`uploads`), never keeps a file open. Any thread may call `UploadFiles`; a `PartFile` belongs to one
-thread at a time. All of it blocks on the disk.
+`uploads`), never keeps a file open. Any thread may call it. All of it blocks on the disk.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 import secrets
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
 
 from storage import portable
-from storage.errors import from_os_error
+from storage.errors import StorageError, StorageFull, from_os_error
 
-__all__ = ["ORPHAN_DAYS", "PartFile", "UploadFiles", "new_name"]
+__all__ = ["MOST_OPEN", "ORPHAN_DAYS", "UploadFiles", "new_name"]
 
+MOST_OPEN = 32
+"""Flat files that may be open at once: the reserve of descriptors counts on it."""
+OPEN_SECONDS = 30.0
 ORPHAN_DAYS = 30
 """How long a file that no row names is kept."""
 
@@ -44,111 +47,112 @@ def _translated(doing: str) -> Iterator[None]:
         raise from_os_error(error, doing) from error
 
 
-class PartFile:
-    """An upload's growing file, open for writing. Close it before `UploadFiles.finish` or `remove`:
-    Windows renames no open file."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor: int | None = descriptor
-
-    def write_at(self, offset: int, data: bytes | bytearray | memoryview) -> None:
-        """Write all of `data` at `offset` bytes from the start; a gap before it reads as zeros. Not
-        synced."""
-        with _translated("writing an upload"):
-            descriptor = self._open_descriptor()
-            os.lseek(descriptor, offset, os.SEEK_SET)
-            left = memoryview(data)
-            while left:
-                left = left[os.write(descriptor, left) :]
-
-    def sync(self) -> None:
-        """Make what was written so far survive a power cut."""
-        with _translated("syncing an upload"):
-            portable.sync_file(self._open_descriptor())
-
-    def close(self) -> None:
-        """Close the file; a second call does nothing. Doesn't sync."""
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            with _translated("closing an upload"):
-                os.close(descriptor)
-
-    def _open_descriptor(self) -> int:
-        if self._descriptor is None:
-            raise ValueError("this part file is closed")
-        return self._descriptor
-
-
 class UploadFiles:
     """The files in `folder`, which exists. OSErrors come out as StorageFull, FileMissing,
-    StorageFailed or StorageError."""
+    StorageFailed or StorageError.
+
+    No file stays open between two calls, and at most `MOST_OPEN` are open at once: whoever wants
+    one more waits, up to `OPEN_SECONDS`, then StorageError. (An error of writing that the system
+    meets later, between a write and its sync, is kept with the file and given to whoever syncs it
+    next, by whichever descriptor: errseq_t in Linux.)
+    """
 
     new_name = staticmethod(new_name)
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._orphanage = folder / "orphans"
+        self._places = threading.BoundedSemaphore(MOST_OPEN)
+
+    @contextmanager
+    def _opened(self, path: Path, flags: int) -> Iterator[int]:
+        if not self._places.acquire(timeout=OPEN_SECONDS):
+            raise StorageError(f"{MOST_OPEN} files of uploads were open for {OPEN_SECONDS:g} s")
+        try:
+            descriptor = portable.open_own(path, flags)
+            try:
+                yield descriptor
+            finally:
+                os.close(descriptor)
+        finally:
+            self._places.release()
 
     # -- growing files -----------------------------------------------------------------------------
 
-    def create(self, disk_name: str) -> PartFile:
-        """Make a new part file, whose name survives a power cut; it must not exist."""
+    def create(self, disk_name: str) -> None:
+        """Make the part file, empty, so that its name survives a power cut. It may be there."""
         with _translated("creating an upload"):
-            part = PartFile(
-                portable.open_own(self._part(disk_name), os.O_RDWR | os.O_CREAT | os.O_EXCL)
-            )
+            with self._opened(self._part(disk_name), os.O_RDWR | os.O_CREAT):
+                pass
+            portable.sync_folder(self._folder)
+
+    def write_at(self, disk_name: str, offset: int, data: bytes | bytearray | memoryview) -> None:
+        """Write all of `data` into the part file, `offset` bytes from the start; a gap before it
+        reads as zeros. Not synced. Raises FileMissing where there is no part file, and StorageFull
+        also where the file system has no file that long."""
+        with (
+            _translated("writing an upload"),
+            self._opened(self._part(disk_name), os.O_RDWR) as descriptor,
+        ):
             try:
-                portable.sync_folder(self._folder)
-            except OSError:
-                part.close()
-                raise
-            return part
+                os.lseek(descriptor, offset, os.SEEK_SET)
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.EOVERFLOW):
+                    raise
+                raise StorageFull(f"writing an upload: no file can have {offset} bytes") from error
+            left = memoryview(data)
+            while left:
+                left = left[os.write(descriptor, left) :]
 
-    def resume(self, disk_name: str) -> PartFile:
-        """Open the part file of an upload that is open in the database, to write on. Raises
-        FileMissing where it is gone.
+    def sync(self, disk_name: str) -> None:
+        """Make what was written into the part file so far survive a power cut."""
+        with (
+            _translated("syncing an upload"),
+            self._opened(self._part(disk_name), os.O_RDWR) as descriptor,
+        ):
+            portable.sync_file(descriptor)
 
-        A crash between `finish` and the commit leaves the finished name; it is taken back.
-        """
+    def take_back(self, disk_name: str) -> None:
+        """Make the file of an upload that is open in the database a part file again: it may have
+        been finished, and its row not have been stored. Raises FileMissing where it is gone."""
         with _translated("resuming an upload"):
             part, whole = self._part(disk_name), self._whole(disk_name)
-            if not os.path.lexists(part) and os.path.lexists(whole):
+            if not os.path.lexists(part):
                 os.replace(whole, part)
-            return PartFile(portable.open_own(part, os.O_RDWR))
 
     def finish(self, disk_name: str) -> None:
-        """Give the complete file its final name, under which it survives a power cut; only then may
+        """Give the complete file its final name, and make both survive a power cut; only then may
         its row be stored. Repeating it is fine."""
         part, whole = self._part(disk_name), self._whole(disk_name)
         with _translated("finishing an upload"):
             if os.path.lexists(part) or not os.path.lexists(whole):
-                descriptor = portable.open_own(part, os.O_RDWR)
-                try:
+                with self._opened(part, os.O_RDWR) as descriptor:
                     portable.sync_file(descriptor)
-                finally:
-                    os.close(descriptor)
                 os.replace(part, whole)
             portable.sync_folder(self._folder)
 
     # -- reading -----------------------------------------------------------------------------------
 
-    def open_part(self, disk_name: str) -> BinaryIO:
-        """Open a growing file, to read; the caller closes it."""
-        return self._reader(self._part(disk_name))
-
-    def open_file(self, disk_name: str) -> BinaryIO:
-        """Open a complete file, to read; the caller closes it."""
-        return self._reader(self._whole(disk_name))
+    def read(self, disk_name: str, offset: int, size: int) -> bytes:
+        """Return up to `size` bytes of a complete file, `offset` bytes from the start."""
+        with (
+            _translated("reading an upload"),
+            self._opened(self._whole(disk_name), os.O_RDONLY) as descriptor,
+        ):
+            os.lseek(descriptor, offset, os.SEEK_SET)
+            parts = []
+            while size and (part := os.read(descriptor, size)):
+                parts.append(part)
+                size -= len(part)
+            return b"".join(parts)
 
     def sha256(self, disk_name: str, part: bool) -> str:
         """Return the file's SHA-256 in hexadecimal, of the growing or of the complete one. Takes
         about a second for 500 MB."""
         digest = hashlib.sha256()
-        with (
-            self.open_part(disk_name) if part else self.open_file(disk_name) as file,
-            _translated("reading an upload"),
-        ):
-            while block := file.read(_BLOCK_BYTES):
+        path = self._part(disk_name) if part else self._whole(disk_name)
+        with _translated("reading an upload"), self._opened(path, os.O_RDONLY) as descriptor:
+            while block := os.read(descriptor, _BLOCK_BYTES):
                 digest.update(block)
         return digest.hexdigest()
 
@@ -224,30 +228,11 @@ class UploadFiles:
         found = ((entry, _OURS.fullmatch(entry)) for entry in entries)
         return [(entry, ours[1]) for entry, ours in found if ours]
 
-    def remove_orphans(self, known: set[str]) -> int:
-        """Remove the files of ours whose name is not in `known`, and say how many. For the start,
-        before anybody uploads.
-
-        What isn't named in our way is left alone.
-        """
-        removed = 0
-        with _translated("removing orphaned uploads"):
-            for entry in os.listdir(self._folder):
-                ours = _OURS.fullmatch(entry)
-                if ours and ours[1] not in known:
-                    (self._folder / entry).unlink(missing_ok=True)
-                    removed += 1
-        return removed
-
     def free(self) -> tuple[int, int]:
         """Return (bytes that this account may still write, size of the disk in bytes)."""
         with _translated("measuring the disk"):
             usage = shutil.disk_usage(self._folder)
         return usage.free, usage.total
-
-    def _reader(self, path: Path) -> BinaryIO:
-        with _translated("opening an upload"):
-            return open(portable.open_own(path, os.O_RDONLY), "rb")
 
     def _whole(self, disk_name: str) -> Path:
         if not _NAME.fullmatch(disk_name):

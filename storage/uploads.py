@@ -30,15 +30,18 @@ __all__ = [
     "find_open",
     "find_open_by_transaction",
     "free_name",
+    "is_open",
     "last_of",
     "listing",
     "newest",
+    "newest_ids",
     "open_upload",
     "save_progress",
     "since",
     "stale",
     "store",
     "used_bytes",
+    "used_bytes_since",
 ]
 
 EMPTY_FILE_BYTES = 4096
@@ -217,6 +220,12 @@ def close_upload(connection: sqlite3.Connection, upload_id: int) -> bool:
     return connection.execute("DELETE FROM open_uploads WHERE id = ?", (upload_id,)).rowcount == 1
 
 
+def is_open(connection: sqlite3.Connection, upload_id: int) -> bool:
+    """Return whether this upload is open."""
+    row = connection.execute("SELECT 1 FROM open_uploads WHERE id = ?", (upload_id,)).fetchone()
+    return row is not None
+
+
 def count_open(connection: sqlite3.Connection, account_id: int) -> int:
     """Return how many uploads of this account are open."""
     return int(
@@ -235,13 +244,22 @@ def declared_bytes(connection: sqlite3.Connection, account_id: int) -> int:
     return int(row[0])
 
 
-def declared_bytes_total(connection: sqlite3.Connection) -> int:
-    """Return the sizes that all open uploads were announced with, summed."""
-    return int(
-        connection.execute("SELECT CAST(TOTAL(file_size) AS INTEGER) FROM open_uploads").fetchone()[
-            0
-        ]
-    )
+def declared_bytes_total(connection: sqlite3.Connection, since: int = 0) -> int:
+    """Return the sizes that all open uploads with an id above `since` were announced with,
+    summed."""
+    row = connection.execute(
+        "SELECT CAST(TOTAL(file_size) AS INTEGER) FROM open_uploads WHERE id > ?", (since,)
+    ).fetchone()
+    return int(row[0])
+
+
+def newest_ids(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Return the highest ids of an open upload and of a file; 0 where there is none."""
+    row = connection.execute(
+        """SELECT COALESCE((SELECT MAX(id) FROM open_uploads), 0),
+           COALESCE((SELECT MAX(id) FROM files), 0)"""
+    ).fetchone()
+    return int(row[0]), int(row[1])
 
 
 # -- files that are complete -----------------------------------------------------------------------
@@ -391,12 +409,21 @@ def counted_bytes(file_size: int) -> int:
 
 def used_bytes(connection: sqlite3.Connection, account_id: int) -> int:
     """Return the sizes of all files of this account, earlier versions included, as `counted_bytes`
-    counts them."""
-    return int(
-        connection.execute(
-            f"SELECT {_COUNTED} FROM files WHERE account_id = ?", (account_id,)
-        ).fetchone()[0]
-    )
+    counts them. Walks the index over all of them."""
+    row = connection.execute(
+        f"SELECT {_COUNTED} FROM files WHERE account_id = ?", (account_id,)
+    ).fetchone()
+    return int(row[0])
+
+
+def used_bytes_since(connection: sqlite3.Connection, account_id: int, file_id: int) -> int:
+    """Return the same of the files with an id above this one only. Reads no others."""
+    row = connection.execute(
+        # the sign keeps SQLite from choosing the index by account, and walking all of it
+        f"SELECT {_COUNTED} FROM files WHERE id > ? AND +account_id = ?",
+        (file_id, account_id),
+    ).fetchone()
+    return int(row[0])
 
 
 def disk_names(connection: sqlite3.Connection) -> set[str]:

@@ -18,15 +18,21 @@ from server.state.room_directory import RoomDirectory, RoomState
 from storage import rooms, shares
 
 
-def check_may_write(context: Context, account_id: int, room_id: str) -> RoomState | None:
+def check_may_write(
+    context: Context, account_id: int, room_id: str, connection: sqlite3.Connection | None = None
+) -> RoomState | None:
     """Return the room in which the user may write; None for an id that no room has, but that the
-    user may make a room of. Raises Refusal where neither is so."""
-    room = context.rooms.find(room_id)
-    if room is None:
+    user may make a room of. Raises Refusal where neither is so. Reads by `connection` where
+    given."""
+    room = context.rooms.find(room_id, connection)
+    if room is not None:
+        return context.rooms.visible(room_id, account_id, connection)
+    if connection is not None:
+        check_new_room(connection, context.settings, account_id, room_id)
+    else:
         with context.database.reading() as reader:
             check_new_room(reader, context.settings, account_id, room_id)
-        return None
-    return context.rooms.visible(room_id, account_id)
+    return None
 
 
 def room_to_write(

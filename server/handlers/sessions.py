@@ -25,7 +25,7 @@ from server.state.uploads import Ranges, Upload
 from server.writing.delivery import Delivery
 from server.writing.writer import Writer
 from storage import accounts, rooms, uploads
-from storage.errors import StorageError, StorageFailed
+from storage.errors import FileMissing, StorageError, StorageFailed
 
 log: Final = logging.getLogger("server.sessions")
 
@@ -197,37 +197,51 @@ def write_marks(connection: sqlite3.Connection, marks: Iterable[Mark]) -> None:
 
 
 def save_uploads(writer: Writer, wall_clock: WallClock, session: Session) -> None:
-    """Close the uploads of a session that ends; keep what has arrived, for the next session."""
+    """Keep what has arrived of the uploads of a session that ends, for the next session. Raises
+    StorageError where that of one could not be kept."""
+    failed: StorageError | None = None
     for upload in session.uploads.values():
-        if upload.unsaved_bytes:
-            save_progress(writer, wall_clock, upload, wait=False, is_late=True)
-        upload.close()
+        try:
+            if upload.unsaved_bytes:
+                save_progress(writer, wall_clock, upload, wait=False, is_late=True)
+        except FileMissing:
+            pass  # somebody gave it up meanwhile
+        except StorageError as error:
+            failed = error
+        finally:
+            upload.close()
     session.uploads.clear()
+    if failed is not None:
+        raise failed
 
 
 def save_progress(
     writer: Writer, wall_clock: WallClock, upload: Upload, *, wait: bool, is_late: bool = False
 ) -> None:
     """Make the upload's progress survive a crash: the bytes first, then the word that they are
-    there. With `wait`, return once that is on disk.
+    there. With `wait`, return once that is on disk. Where the upload is open no more, mark it so.
 
     A late save comes when a newer session may have gone on with the upload already: it takes back
     nothing that the newer one has promised.
     """
-    if upload.unsaved_bytes:
-        upload.part.sync()
-        upload.unsaved_bytes = 0
+    upload.sync()
     row, received = upload.row, upload.received.pairs()
     chunk_size, first_number = upload.chunk_size, upload.first_number
 
-    def change(connection: sqlite3.Connection) -> None:
-        known = uploads.find_open(connection, row.account_id, row.room_id, row.file_name)
-        if known is not None and known.id == row.id:
-            ranges = Ranges(known.received).union(Ranges(received)).pairs() if is_late else received
-            now = wall_clock.seconds()
-            uploads.save_progress(connection, row.id, chunk_size, first_number, ranges, now)
+    def change(connection: sqlite3.Connection) -> bool:
+        ranges = received
+        if is_late:
+            known = uploads.find_open(connection, row.account_id, row.room_id, row.file_name)
+            if known is None or known.id != row.id:
+                return False
+            ranges = Ranges(known.received).union(Ranges(received)).pairs()
+        now = wall_clock.seconds()
+        return uploads.save_progress(connection, row.id, chunk_size, first_number, ranges, now)
+
+    def note(is_open: bool, _: Delivery) -> None:
+        upload.is_closed = upload.is_closed or not is_open
 
     if wait:
-        writer.run(change)
+        writer.run(change, note)
     else:
-        writer.later(change)
+        writer.later(change, note)

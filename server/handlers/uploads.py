@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import protocol
@@ -12,54 +13,97 @@ from server.base.frame_sizes import ranges_named
 from server.base.logs import printable
 from server.handlers.context import Context
 from server.handlers.room_access import check_may_write, check_share, room_to_write
-from server.handlers.sessions import check_current, save_progress, wait_for_predecessors
+from server.handlers.sessions import (
+    check_current,
+    reading_for,
+    save_progress,
+    wait_for_predecessors,
+)
 from server.handlers.table import handles_for_session
+from server.handlers.upload_checks import (
+    check_numbers,
+    check_size,
+    check_upload,
+    is_same_open,
+    is_same_stored,
+    measure,
+    other_file,
+)
 from server.state.room_directory import RoomState
 from server.state.session import Session
-from server.state.uploads import SAVE_EVERY_BYTES, Upload, check_chunk_size, file_frame
+from server.state.uploads import SAVE_EVERY_BYTES, Upload, file_frame
 from server.writing.delivery import Delivery
 from storage import shares, uploads
+from storage.errors import FileMissing, StorageError
 from storage.uploads import OpenUpload, StoredFile
 
 log: Final = logging.getLogger("server.files")
 
 FINISHED_REMEMBERED: Final = 64
 """Names of finished uploads that a session remembers; of others the database is asked."""
+TRIES: Final = 3
+"""How often a `file_send_init` is tried, where another session of the user changes the upload
+meanwhile."""
 
 
 @handles_for_session(FileSendInit)
 def file_send_init(context: Context, session: Session, request: FileSendInit) -> bytes:
     """Open an upload, or take one up again."""
     room = check_may_write(context, session.account_id, request.room_id)
-    _check_numbers(request)
+    check_numbers(request)
     wait_for_predecessors(session, context.clock)
+    for _ in range(TRIES):
+        reply = _begin(context, session, request, room)
+        if reply is not None:
+            return reply
+    raise StorageError(f"an upload changed {TRIES} times while it was being begun")
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What storage knows of a `file_send_init`, by its key and by its name."""
+
+    stored: StoredFile | None
+    of_key: OpenUpload | None
+    of_name: OpenUpload | None
+
+
+def _look_up(connection: sqlite3.Connection, session: Session, request: FileSendInit) -> _Known:
+    key, account_id = request.transaction_id, session.account_id
+    of_name = uploads.find_open(connection, account_id, request.room_id, request.file_path)
+    if key is None:
+        return _Known(None, None, of_name)
+    return _Known(
+        uploads.by_transaction(connection, account_id, key),
+        uploads.find_open_by_transaction(connection, account_id, key),
+        of_name,
+    )
+
+
+def _begin(
+    context: Context, session: Session, request: FileSendInit, room: RoomState | None
+) -> bytes | None:
+    """Open an upload, or take one up again; None where storage knows something else of it in the
+    end than it did at first, so that it is to be tried again."""
     key = request.transaction_id
-    with context.database.reading() as reader:
-        stored = None if key is None else uploads.by_transaction(reader, session.account_id, key)
-        of_key = (
-            None
-            if key is None
-            else uploads.find_open_by_transaction(reader, session.account_id, key)
-        )
-        of_name = uploads.find_open(reader, session.account_id, request.room_id, request.file_path)
-    if stored is not None:
-        if room is None or not _is_same_stored(stored, room, request):
-            raise _other_file()
-        _remember(session, request, stored)
+    with reading_for(context, session) as reader:
+        known = _look_up(reader, session, request)
+    if known.stored is not None:
+        if room is None or not is_same_stored(known.stored, room, request):
+            raise other_file()
+        _remember(session, request, known.stored)
         ranges = [[1, request.total_packets]] if request.total_packets else []
         return _init_reply(request, {"received": ranges, "done": True})
-    if of_key is not None and not _is_same_open(of_key, request):
-        raise _other_file()
+    if known.of_key is not None and not is_same_open(known.of_key, request):
+        raise other_file()
+    of_name = known.of_name
     if (
         of_name is not None
-        and _is_same_open(of_name, request)
+        and is_same_open(of_name, request)
         and (key is None or of_name.transaction_id in (None, key))
     ):
         return _take_up(context, session, of_name, request)
-    _check_share(context, session, request, of_name)
-    upload = _open(context, session, request, of_name)
-    session.uploads[request.room_id, request.file_path] = upload
-    return _init_reply(request, {})
+    return _open(context, session, request, known)
 
 
 def _remember(
@@ -70,108 +114,24 @@ def _remember(
     session.finished[request.room_id, request.file_path] = stored
 
 
-def _check_numbers(request: FileSendInit) -> None:
-    size, total = request.file_size, request.total_packets
-    if (size == 0) != (total == 0) or total > size:
-        raise Refusal(
-            ErrorCode.BAD_PACKET,
-            f"data.total_packets: {total} packets can't make {size} bytes of data.file_size",
-        )
-    if request.chunk_size is not None and total:
-        check_chunk_size(request.chunk_size, size, total, "data.chunk_size")
-    elif total and -(-size // total) > protocol.MAX_CHUNK_BYTES:
-        least = -(-size // protocol.MAX_CHUNK_BYTES)
-        raise Refusal(
-            ErrorCode.BAD_PACKET,
-            f"data.total_packets: expected at least {least} packets for {size} bytes, "
-            f"since a chunk has at most {protocol.MAX_CHUNK_BYTES}; got {total}",
-        )
-    elif total and -(-size // -(-size // total)) != total:
-        # The smallest chunk that does not make more packets makes fewer.
-        raise Refusal(
-            ErrorCode.BAD_PACKET,
-            f"data.total_packets: no size of chunks makes {total} packets of {size} bytes",
-        )
-
-
-def _other_file() -> Refusal:
-    return Refusal(
-        ErrorCode.TRANSACTION_MISMATCH,
-        "data.transaction_id: this key was used for another file; expected a new key",
-    )
-
-
-def _is_same_stored(stored: StoredFile, room: RoomState, request: FileSendInit) -> bool:
-    return (stored.room_pk, stored.base_name, stored.file_size, stored.total_packets) == (
-        room.room.pk,
-        request.file_path,
-        request.file_size,
-        request.total_packets,
-    )
-
-
-def _is_same_open(row: OpenUpload, request: FileSendInit) -> bool:
-    is_same_size = request.chunk_size is None or row.chunk_size in (None, request.chunk_size)
-    return is_same_size and (row.room_id, row.file_name, row.file_size, row.total_packets) == (
-        request.room_id,
-        request.file_path,
-        request.file_size,
-        request.total_packets,
-    )
-
-
-def _check_share(
-    context: Context, session: Session, request: FileSendInit, replaced: OpenUpload | None
-) -> None:
-    settings, size = context.settings, request.file_size
-    if settings.max_file and size > settings.max_file:
-        raise Refusal(
-            ErrorCode.TOO_LARGE,
-            f"data.file_size: expected at most {settings.max_file} bytes, got {size}",
-        )
-    freed = 0 if replaced is None else replaced.file_size
-    counted = uploads.counted_bytes(size)
+def _open(context: Context, session: Session, request: FileSendInit, known: _Known) -> bytes | None:
+    """Begin an upload, in the place of one of the same name. Its file is made when its first bytes
+    come."""
+    disk, replaced = context.files.free(), known.of_name
+    check_size(context.settings, request.file_size, disk[1])
     with context.database.reading() as reader:
-        used = (
-            uploads.used_bytes(reader, session.account_id)
-            + uploads.declared_bytes(reader, session.account_id)
-            - (0 if replaced is None else uploads.counted_bytes(replaced.file_size))
-        )
-        begun = uploads.declared_bytes_total(reader) - freed
-        check_share(reader, settings, session.account_id, shares.FILE_BYTES)
-        is_one_more = uploads.count_open(reader, session.account_id) - (replaced is not None)
-    if settings.quota and used + counted > settings.quota:
-        left = max(0, settings.quota - used)
-        raise Refusal(
-            ErrorCode.QUOTA_EXCEEDED,
-            f"data.file_size: your share has {left} bytes left, got {size}",
-        )
-    if settings.max_pending and is_one_more >= settings.max_pending:
-        raise Refusal(
-            ErrorCode.TOO_MANY_PENDING,
-            f"{settings.max_pending} of your uploads are open: finish or cancel some first",
-        )
-    free, total = context.files.free()
-    if settings.min_free and free - begun - size < total * settings.min_free / 100:
-        raise Refusal(
-            ErrorCode.STORAGE_FULL,
-            f"the server's disk must keep {settings.min_free} % free: there is no room for "
-            f"{size} bytes",
-        )
-
-
-def _open(
-    context: Context, session: Session, request: FileSendInit, replaced: OpenUpload | None
-) -> Upload:
+        measured = measure(reader, session.account_id, disk)
     if replaced is not None:
-        _drop_state(session, replaced)
-    disk_name = context.files.new_name()
-    part = context.files.create(disk_name)
+        measured = replace(measured, begun=measured.begun - replaced.file_size)
 
-    def change(connection: sqlite3.Connection) -> OpenUpload:
+    def change(connection: sqlite3.Connection) -> OpenUpload | None:
         check_current(connection, session)
+        check_may_write(context, session.account_id, request.room_id, connection)
+        if _look_up(connection, session, request) != known:
+            return None
         if replaced is not None:
             uploads.close_upload(connection, replaced.id)
+        check_upload(connection, context.settings, session.account_id, request.file_size, measured)
         return uploads.open_upload(
             connection,
             account_id=session.account_id,
@@ -184,27 +144,33 @@ def _open(
             first_number=None,
             transaction_id=request.transaction_id,
             received=(),
-            disk_name=disk_name,
+            disk_name=context.files.new_name(),
             touched_at=context.wall_clock.seconds(),
         )
 
-    try:
-        row = context.writer.run(change)
-    except BaseException:
-        part.close()
-        context.files.remove(disk_name)
-        raise
+    row = context.writer.run(change)
+    if row is None:
+        return None
     if replaced is not None:
-        context.files.remove(replaced.disk_name)
-    return Upload(row, part, context.budget)
+        context.files.remove(replaced.disk_name)  # its row was ours to delete
+    _drop_state(session, row)
+    session.uploads[row.room_id, row.file_name] = Upload(row, context.files, context.budget)
+    return _init_reply(request, {})
 
 
-def _take_up(context: Context, session: Session, row: OpenUpload, request: FileSendInit) -> bytes:
+def _take_up(
+    context: Context, session: Session, row: OpenUpload, request: FileSendInit
+) -> bytes | None:
     """Go on with an upload; what the answer lists as received survives a crash from here on."""
     upload = _state(context, session, row)
+    if upload is None:
+        return None
     if upload.chunk_size is None:
         upload.chunk_size = request.chunk_size
     save_progress(context.writer, context.wall_clock, upload, wait=True)
+    if upload.is_closed:
+        _drop_state(session, row)
+        return None
     received = upload.received_numbers(ranges_named(context.settings))
     return _init_reply(request, {"received": received})
 
@@ -219,10 +185,20 @@ def _head(request: Any) -> dict[str, Any]:
     return {"chat_id": request.chat_id, "room_id": request.room_id, "file_path": request.file_path}
 
 
-def _state(context: Context, session: Session, row: OpenUpload) -> Upload:
+def _state(context: Context, session: Session, row: OpenUpload) -> Upload | None:
+    """Return what the session knows of the upload; None where it is open no more, so that its
+    bytes are gone."""
     upload = session.uploads.get((row.room_id, row.file_name))
     if upload is None or upload.row.id != row.id:
-        upload = Upload(row, context.files.resume(row.disk_name), context.budget)
+        try:
+            if row.received:
+                context.files.take_back(row.disk_name)
+        except FileMissing:
+            if _is_open(context, row):
+                raise
+            return None
+        _drop_state(session, row)
+        upload = Upload(row, context.files, context.budget)
         session.uploads[row.room_id, row.file_name] = upload
     return upload
 
@@ -231,6 +207,11 @@ def _drop_state(session: Session, row: OpenUpload) -> None:
     upload = session.uploads.pop((row.room_id, row.file_name), None)
     if upload is not None:
         upload.close()
+
+
+def _is_open(context: Context, row: OpenUpload) -> bool:
+    with context.database.reading() as reader:
+        return uploads.is_open(reader, row.id)
 
 
 def _open_upload(context: Context, session: Session, room_id: str, file_path: str) -> Upload | None:
@@ -266,12 +247,30 @@ def file_send_data(context: Context, session: Session, request: FileSendData) ->
     upload = _open_upload(context, session, request.room_id, request.file_path)
     if upload is None:
         raise _no_upload(request.file_path)
-    upload.write(request.sequence_number, request.file_data)
+    if not _write(context, upload, request):
+        _drop_state(session, upload.row)
+        raise _no_upload(request.file_path)
     if upload.unsaved_bytes >= SAVE_EVERY_BYTES:
         save_progress(context.writer, context.wall_clock, upload, wait=False)
     data = {**_head(request), "sequence_number": request.sequence_number}
     message = f"Chunk {request.sequence_number} received."
     return protocol.build("file_send_data", data, message=message, request_id=request.request_id)
+
+
+def _write(context: Context, upload: Upload, request: FileSendData) -> bool:
+    """Take the chunk; False where the upload is open no more: then nothing of it is left behind,
+    for its bytes belong to whoever closed it."""
+    is_first = not upload.has_file
+    try:
+        upload.write(request.sequence_number, request.file_data)
+    except FileMissing:
+        if _is_open(context, upload.row):
+            raise
+        return False
+    if is_first and not _is_open(context, upload.row):
+        context.files.remove(upload.row.disk_name)  # made after its owner had looked for it
+        return False
+    return not upload.is_closed
 
 
 def _no_upload(file_path: str) -> Refusal:
@@ -303,11 +302,10 @@ def file_send_fin(context: Context, session: Session, request: FileSendFin) -> b
             f"{missing} chunks are missing, first number {upload.first_missing()}: send them, "
             "then fin again",
         )
-    upload.close()
-    del session.uploads[request.room_id, request.file_path]
-    digest = upload.digest or context.files.sha256(upload.row.disk_name, part=True)
-    context.files.finish(upload.row.disk_name)
-    stored = _store(context, session, upload.row, digest)
+    stored = _finish(context, session, upload)
+    _drop_state(session, upload.row)
+    if stored is None:
+        return _fin_again(context, session, request)
     _remember(session, request, stored)
     log.info(
         "file stored: %s by %s, %d bytes",
@@ -337,9 +335,34 @@ def _fin_reply(request: FileSendFin, stored: StoredFile) -> bytes:
     return protocol.build("file_send_fin", data, request_id=request.request_id)
 
 
-def _store(context: Context, session: Session, row: OpenUpload, digest: str) -> StoredFile:
-    def change(connection: sqlite3.Connection) -> tuple[StoredFile, RoomState, bool]:
+def _finish(context: Context, session: Session, upload: Upload) -> StoredFile | None:
+    """Put the bytes on disk, then store the file; None where the upload is open no more, so that
+    its bytes are somebody else's."""
+    row = upload.row
+    try:
+        digest = upload.finish()
+        return _store(context, session, row, digest)
+    except FileMissing:
+        if _is_open(context, row):
+            raise
+        return None
+    except Refusal as refusal:
+        # Not stored, so the upload stays open for the next try; that of an ended session is left to
+        # the user's next one.
+        if refusal.code is not ErrorCode.NOT_LOGGED_IN:
+            context.files.take_back(row.disk_name)
+        raise
+    except StorageError:
+        # The commit may have happened all the same: the next try asks storage.
+        _drop_state(session, row)
+        raise
+
+
+def _store(context: Context, session: Session, row: OpenUpload, digest: str) -> StoredFile | None:
+    def change(connection: sqlite3.Connection) -> tuple[StoredFile, RoomState, bool] | None:
         check_current(connection, session)
+        if not uploads.close_upload(connection, row.id):
+            return None
         check_share(connection, context.settings, session.account_id, shares.FILE_BYTES)
         now = context.wall_clock.seconds()
         room, is_new = room_to_write(
@@ -360,23 +383,19 @@ def _store(context: Context, session: Session, row: OpenUpload, digest: str) -> 
             row.total_packets,
             row.transaction_id,
         )
-        uploads.close_upload(connection, row.id)
         return stored, room, is_new
 
-    def tell(result: tuple[StoredFile, RoomState, bool], delivery: Delivery) -> None:
+    def tell(result: tuple[StoredFile, RoomState, bool] | None, delivery: Delivery) -> None:
+        if result is None:
+            return
         stored, room, is_new = result
         if is_new:
             delivery.event("room_created", None, room_id=room.room.room_id, name=room.room.name)
         frame = file_frame(room.room.room_id, stored)
         delivery.to_room(room, session.account_id, frame, stored.sent_at, ("file", stored.id))
 
-    try:
-        return context.writer.run(change, tell)[0]
-    except Refusal:
-        # Not stored, so the upload stays open for the next try. (After any other error the commit
-        # may have happened all the same; then the start finds out.)
-        context.files.resume(row.disk_name).close()
-        raise
+    result = context.writer.run(change, tell)
+    return None if result is None else result[0]
 
 
 @handles_for_session(FileCancel)
@@ -385,11 +404,8 @@ def file_cancel(context: Context, session: Session, request: FileCancel) -> byte
     _check_room(context, session, request.room_id)
     # Without its bytes: they need not be there.
     row = _open_row(context, session, request.room_id, request.file_path)
-    if row is not None:
-        _drop_state(session, row)
+    if row is not None and _give_up(context, session, row):
         _remember(session, request, None)
-        context.writer.run(lambda connection: uploads.close_upload(connection, row.id))
-        context.files.remove(row.disk_name)
     elif not session.downloads.cancel(request.room_id, request.file_path):
         path = protocol.describe(request.file_path)
         raise Refusal(
@@ -397,3 +413,17 @@ def file_cancel(context: Context, session: Session, request: FileCancel) -> byte
             f"data.file_path: no upload or download of {path} is under way",
         )
     return protocol.build("file_cancelled", _head(request), request_id=request.request_id)
+
+
+def _give_up(context: Context, session: Session, row: OpenUpload) -> bool:
+    """Close the upload and remove its bytes; False where somebody else closed it before."""
+
+    def change(connection: sqlite3.Connection) -> bool:
+        check_current(connection, session)
+        return uploads.close_upload(connection, row.id)
+
+    _drop_state(session, row)
+    is_ours = context.writer.run(change)
+    if is_ours:
+        context.files.remove(row.disk_name)
+    return is_ours

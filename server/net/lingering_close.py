@@ -21,7 +21,7 @@ class LingeringCloser:
     """The thread that reads on refused sockets until their clients close, or `LINGER_SECONDS` have
     passed."""
 
-    MOST: Final = 256
+    MOST: Final = 64
     """Sockets at once; one more is closed immediately."""
     LINGER_SECONDS: Final = 2.0
 

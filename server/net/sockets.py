@@ -23,6 +23,10 @@ USER_TIMEOUT_MS: Final = 30_000
 data (RFC 5482). Linux counts a peer that takes nothing alike, which therefore must not be given up
 earlier."""
 
+RESERVED_DESCRIPTORS: Final = 192
+"""Kept for what is not a client: refused sockets (64), files of uploads and of the journal (32
+each), the database (18), and the server's own. So there is one left to tell a newcomer why."""
+
 _DONTWAIT: Final[int | None] = getattr(socket, "MSG_DONTWAIT", None)
 
 
@@ -154,3 +158,17 @@ def raise_open_files_limit() -> None:
             return
         except (ValueError, OSError):
             continue
+
+
+def most_connections(asked: int) -> int:
+    """Return how many connections may be taken, where `asked` are wanted (0 = no limit): fewer
+    where the system grants no more descriptors than that and `RESERVED_DESCRIPTORS`."""
+    if sys.platform == "win32":
+        return asked
+    import resource
+
+    granted, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if granted == resource.RLIM_INFINITY:
+        return asked
+    room = max(1, granted - RESERVED_DESCRIPTORS)
+    return min(asked or room, room)

@@ -11,30 +11,41 @@ from server.writing.journaling import JournalKeeper
 from storage import sequences, uploads
 from storage.database import Database
 from storage.errors import FileMissing
-from storage.upload_files import UploadFiles
+from storage.upload_files import ORPHAN_DAYS, UploadFiles
 
 
-def recover(database: Database, files: UploadFiles, journal: JournalKeeper) -> list[str]:
+def recover(
+    database: Database, files: UploadFiles, journal: JournalKeeper, now: float
+) -> list[str]:
     """Make files, rows and journal agree; return what the teacher is to know, a sentence each.
 
-    Raises StorageError where the disk refuses.
+    `now` is in seconds since 1970. Raises StorageError where the disk refuses.
     """
     notices: list[str] = []
     with database.transaction() as connection:
+        brought_back = files.bring_back(uploads.disk_names(connection))
         for row in uploads.all_open(connection):
             try:
                 # Also takes back a file that was renamed, but whose row was never committed.
-                files.resume(row.disk_name).close()
+                files.take_back(row.disk_name)
             except FileMissing:
-                uploads.close_upload(connection, row.id)
+                if row.received:  # else there need not be a file yet
+                    uploads.close_upload(connection, row.id)
         for disk_name in files.part_names():
             if uploads.is_stored(connection, disk_name):
                 # Its commit was given up as failed, and had happened all the same.
                 files.finish(disk_name)
         known = uploads.disk_names(connection)
-    removed = files.remove_orphans(known)
-    if removed:
-        notices.append(f"removed {removed} files that no upload goes on with")
+    set_aside = files.set_orphans_aside(known, now)
+    files.remove_old_orphans(now)
+    if brought_back:
+        notices.append(f"{brought_back} files that were in uploads/orphans are back in their place")
+    if set_aside:
+        notices.append(
+            f"{set_aside} files of uploads that chat.db does not know were moved to "
+            f"uploads/orphans, where they stay for {ORPHAN_DAYS} days. If an older chat.db was put "
+            "back, put the newer one back: at the next start they return to their place"
+        )
     journal.repair()
     lost = journal.newest_lost()
     if lost:

@@ -22,6 +22,7 @@ from server.base.wall_clock import WallClock
 from server.handlers.context import Context
 from server.net import tls
 from server.net.outbox import Drain
+from server.net.sockets import most_connections
 from server.running.clients import Clients
 from server.running.housekeeping import Housekeeping
 from server.running.listener import Listener
@@ -96,7 +97,7 @@ class Service:
         self.database = Database(self.folder.database_path)
         self.files = UploadFiles(self.folder.uploads_path)
         self._journal = JournalKeeper(self.database, Journal(self.folder.journal_path), clock)
-        self.notices = recover(self.database, self.files, self._journal)
+        self.notices = recover(self.database, self.files, self._journal, wall())
         """What the teacher is to know of the state in which the data was found."""
         with self.database.reading() as reader:
             self._wall_clock = WallClock(wall, messages.clock_high(reader))
@@ -104,7 +105,9 @@ class Service:
     def _make_writer(self, give_up: Callable[[str], None]) -> None:
         settings, clock = self.settings, self._clock
         self.budget = MemoryBudget(settings.max_memory)
-        self.registry = Registry(settings.max_connections, settings.max_per_address)
+        self.registry = Registry(
+            most_connections(settings.max_connections), settings.max_per_address
+        )
         self._rooms = RoomDirectory(self.database)
         delivery = Delivery(self.registry, self._journal)
         housekeeping = Housekeeping(

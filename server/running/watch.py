@@ -144,17 +144,17 @@ class Watch:
         if not lifetime:
             return
         before = context.wall_clock.seconds() - int(lifetime)
-        in_use = {
-            upload.row.id
-            for session in context.registry.sessions()
-            for upload in list(session.uploads.values())
-        }
 
         def change(connection: sqlite3.Connection) -> list[str]:
+            # Looked at here, in the order of all changes: one that was just taken up is not old.
+            in_use = {
+                upload.row.id
+                for session in context.registry.sessions()
+                for upload in list(session.uploads.values())
+            }
             stale = [row for row in uploads.stale(connection, before) if row.id not in in_use]
-            for row in stale:
-                uploads.close_upload(connection, row.id)
-            return [row.disk_name for row in stale]
+            closed = [row for row in stale if uploads.close_upload(connection, row.id)]
+            return [row.disk_name for row in closed]
 
         try:
             for disk_name in context.writer.run(change):

@@ -176,7 +176,8 @@ class Downloads:
         extra = {} if download.request_id is None else {"request_id": download.request_id}
         try:
             download.check()
-            source = self._files.open_file(file.disk_name)
+            offset = (download.from_sequence - 1) * chunk_size
+            chunk = self._files.read(file.disk_name, offset, chunk_size)
         except Refusal as refusal:
             self._refuse(download, refusal)
             return
@@ -193,17 +194,14 @@ class Downloads:
             "chunk_size": chunk_size,
         }
         outbox.put(protocol.build("file_down_meta", meta, request_id=download.request_id))
-        with source:
-            source.seek((download.from_sequence - 1) * chunk_size)
-            for number in range(download.from_sequence, total + 1):
-                chunk = source.read(chunk_size)
-                if not self._wait_for_room(download):
-                    return
-                outbox.put(
-                    protocol.chunk_frame(
-                        "file_down_data", {**head, "sequence_number": number}, chunk, extra
-                    )
-                )
+        for number in range(download.from_sequence, total + 1):
+            if not self._wait_for_room(download):
+                return
+            data = {**head, "sequence_number": number}
+            outbox.put(protocol.chunk_frame("file_down_data", data, chunk, extra))
+            offset += chunk_size
+            if number < total:
+                chunk = self._files.read(file.disk_name, offset, chunk_size)
         if not download.is_cancelled:
             outbox.put(protocol.build("file_down_fin", head, request_id=download.request_id))
 

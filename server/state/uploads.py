@@ -13,7 +13,7 @@ from typing import Any, Final
 import protocol
 from protocol import ErrorCode, Refusal
 from server.base.limits import MemoryBudget
-from storage.upload_files import PartFile
+from storage.upload_files import UploadFiles
 from storage.uploads import OpenUpload, StoredFile
 
 RANGE_BYTES: Final = 80
@@ -84,12 +84,17 @@ class Ranges:
 class Upload:
     """An upload that the session sends to. Used by the session's thread."""
 
-    def __init__(self, row: OpenUpload, part: PartFile, budget: MemoryBudget) -> None:
+    def __init__(self, row: OpenUpload, files: UploadFiles, budget: MemoryBudget) -> None:
         self._budget = budget
         self.held = 0
         """Bytes that the ranges of received chunks take, counted for the memory budget."""
         self.row = row
-        self.part = part
+        self.is_closed = False
+        """Whether somebody else was found to have finished it or given it up. The writer may set
+        it."""
+        self._files = files
+        self.has_file = bool(row.received)
+        """Whether its file was made."""
         self.chunk_size = row.chunk_size
         self.first_number = row.first_number
         self.received = Ranges(row.received)
@@ -107,8 +112,7 @@ class Upload:
             self._budget.add(change)
 
     def close(self) -> None:
-        """Close the file; the upload is used no more."""
-        self.part.close()
+        """Give back what it holds; the upload is used no more."""
         self._budget.add(-self.held)
         self.held = 0
 
@@ -141,7 +145,10 @@ class Upload:
                 ErrorCode.TOO_MANY_PENDING,
                 f"data.sequence_number: too many gaps; send {self.first_missing()} first",
             )
-        self.part.write_at(index * chunk_size, chunk)
+        if not self.has_file:
+            self._files.create(self.row.disk_name)
+            self.has_file = True
+        self._files.write_at(self.row.disk_name, index * chunk_size, chunk)
         self.chunk_size, self.first_number = chunk_size, first_number
         if self._hash is not None:
             if index == self._hashed:
@@ -171,6 +178,23 @@ class Upload:
             )
         check_chunk_size(size, self.row.file_size, total, "data.file_data")
         return size
+
+    def sync(self) -> None:
+        """Make the bytes that have arrived survive a power cut."""
+        if self.unsaved_bytes:
+            self._files.sync(self.row.disk_name)
+            self.unsaved_bytes = 0
+
+    def finish(self) -> str:
+        """Give the complete file its final name, with all its bytes on disk; return its SHA-256 in
+        hexadecimal. The row is still to be stored."""
+        if not self.has_file:  # it is empty
+            self._files.create(self.row.disk_name)
+            self.has_file = True
+        digest = self.digest or self._files.sha256(self.row.disk_name, part=True)
+        self._files.finish(self.row.disk_name)
+        self.unsaved_bytes = 0
+        return digest
 
     @property
     def is_complete(self) -> bool:

@@ -912,3 +912,4 @@ def test_the_disk_keeps_its_free_part(start_server: Start, user: User) -> None:
     assert error_code(answer) == "storage_full"
     tag = alice.propose("lobby", "messages heed it, too (R-LIM-14)")["data"]["transaction_id"]
     assert error_code(alice.confirm(tag)) == "storage_full"
+    assert alice.ask("get_rooms")["action"] == "rooms_list", "reading goes on"

@@ -432,7 +432,10 @@ def upload_in_vain(client: RawClient, talk: Talk) -> None:
         opened = upload.init()
         if opened["action"] == "error":
             return opened
-        upload.send_all()
+        for number in range(1, upload.total + 1):
+            taken = upload.send(number)
+            if taken["action"] == "error":
+                return taken
         return upload.fin()
 
     reply = reply_or_silence(fin)

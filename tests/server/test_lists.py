@@ -129,6 +129,8 @@ def test_what_has_arrived_of_an_upload_is_named_as_far_as_a_reply_goes(serve: Se
         "chunk_size": 1,
     }
     assert client.ask("file_send_init", **upload)["action"] == "file_send_init"
+    chunk = {"room_id": "lobby", "file_path": "gaps", "sequence_number": 1, "file_data": "eA=="}
+    assert client.ask("file_send_data", **chunk)["action"] == "file_send_data"
 
     def arrived(connection: sqlite3.Connection) -> None:
         gaps = tuple((number, number) for number in range(0, 20_000, 2))

@@ -8,16 +8,17 @@ import hashlib
 import itertools
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from storage import accounts, portable, rooms, uploads
+from storage import accounts, portable, rooms, upload_files, uploads
 from storage.database import Database
 from storage.errors import FileMissing, NameTaken, StorageError, StorageFailed, StorageFull
-from storage.upload_files import ORPHAN_DAYS, UploadFiles, new_name
+from storage.upload_files import MOST_OPEN, ORPHAN_DAYS, UploadFiles, new_name
 
 
 @pytest.fixture
@@ -247,46 +248,61 @@ def names(tmp_path: Path) -> set[str]:
 
 def test_a_file_grows_in_any_order_and_is_then_complete(tmp_path: Path, files: UploadFiles) -> None:
     name = files.new_name()
-    part = files.create(name)
-    part.write_at(3, b"def")
-    part.write_at(0, memoryview(b"abc"))
-    part.sync()
-    part.close()
-    part.close()
-    part = files.resume(name)
-    part.write_at(6, b"ghi")
-    part.sync()
-    part.close()
+    files.create(name)
+    files.write_at(name, 3, b"def")
+    files.write_at(name, 0, memoryview(b"abc"))
+    files.sync(name)
+    files.create(name)
+    files.write_at(name, 6, b"ghi")
+    files.sync(name)
     assert names(tmp_path) == {f"{name}.part"}
-    with files.open_part(name) as reader:
-        assert reader.read() == b"abcdefghi"
     expected = hashlib.sha256(b"abcdefghi").hexdigest()
     assert files.sha256(name, part=True) == expected
     files.finish(name)
     files.finish(name)
     assert names(tmp_path) == {name}
     assert files.sha256(name, part=False) == expected
+    assert files.read(name, 0, 100) == b"abcdefghi"
+    assert files.read(name, 3, 4) == b"defg"
+    assert files.read(name, 9, 4) == files.read(name, 0, 0) == b""
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
 def test_a_flat_file_is_for_its_owner_alone(tmp_path: Path, files: UploadFiles) -> None:
     name = new_name()
-    files.create(name).close()
+    files.create(name)
     assert (tmp_path / "uploads" / f"{name}.part").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_name_is_given_once(files: UploadFiles) -> None:
+def test_no_file_can_be_so_long_is_a_full_disk_and_not_a_broken_one(
+    files: UploadFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name = new_name()
-    files.create(name).close()
-    with pytest.raises(StorageError) as caught:
-        files.create(name)
-    assert type(caught.value) is StorageError, "no reason to end the server"
+    files.create(name)
+    for number in (errno.EINVAL, errno.EOVERFLOW):
+        monkeypatch.setattr(os, "lseek", failing(number))
+        with pytest.raises(StorageFull):
+            files.write_at(name, 2**62, b"x")
+
+
+def test_files_that_are_open_at_once_are_bounded(
+    files: UploadFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upload_files, "OPEN_SECONDS", 0.01)
+    name = new_name()
+    files.create(name)
+    with ExitStack() as held:
+        for _ in range(MOST_OPEN):
+            held.enter_context(files._opened(files._part(name), os.O_RDONLY))
+        with pytest.raises(StorageError, match="were open"):
+            files.write_at(name, 0, b"x")
+    files.write_at(name, 0, b"x")
 
 
 @pytest.mark.parametrize("name", ["", "../chat.db", "a" * 31, "A" * 32, "a" * 32 + "\n"])
 def test_only_names_of_ours_become_paths(files: UploadFiles, name: str) -> None:
     with pytest.raises(ValueError, match="32 hexadecimal"):
-        files.open_file(name)
+        files.read(name, 0, 1)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
@@ -295,42 +311,50 @@ def test_a_symbolic_link_is_never_followed(tmp_path: Path, files: UploadFiles) -
     target.write_text("secret")
     (tmp_path / "uploads" / name).symlink_to(target)
     (tmp_path / "uploads" / f"{name}.part").symlink_to(target)
-    for attempt in (files.open_file, files.open_part, files.resume, files.create):
+    attempts: list[Callable[[], object]] = [
+        lambda: files.read(name, 0, 1),
+        lambda: files.sha256(name, part=True),
+        lambda: files.write_at(name, 0, b"x"),
+        lambda: files.sync(name),
+        lambda: files.create(name),
+        lambda: files.finish(name),
+    ]
+    for attempt in attempts:
         with pytest.raises(StorageError):
-            attempt(name)
+            attempt()
     assert target.read_text() == "secret"
 
 
 def test_a_file_renamed_before_a_crash_is_taken_back(tmp_path: Path, files: UploadFiles) -> None:
     name = new_name()
-    part = files.create(name)
-    part.write_at(0, b"abc")
-    part.close()
+    files.create(name)
+    files.write_at(name, 0, b"abc")
     files.finish(name)
-    files.resume(name).close()
+    files.take_back(name)
+    files.take_back(name)
     assert names(tmp_path) == {f"{name}.part"}
     assert files.sha256(name, part=True) == hashlib.sha256(b"abc").hexdigest()
 
 
 def test_a_missing_file_is_named_as_missing(files: UploadFiles) -> None:
-    for attempt in (files.resume, files.finish, files.open_file, files.open_part):
+    name = new_name()
+    attempts: list[Callable[[], object]] = [
+        lambda: files.take_back(name),
+        lambda: files.finish(name),
+        lambda: files.read(name, 0, 1),
+        lambda: files.sha256(name, part=True),
+        lambda: files.write_at(name, 0, b"x"),
+        lambda: files.sync(name),
+    ]
+    for attempt in attempts:
         with pytest.raises(FileMissing):
-            attempt(new_name())
+            attempt()
 
 
-def test_a_closed_part_file_is_not_written(files: UploadFiles) -> None:
-    part = files.create(new_name())
-    part.close()
-    with pytest.raises(ValueError, match="closed"):
-        part.write_at(0, b"x")
-
-
-def test_orphans_go_and_everything_else_stays(tmp_path: Path, files: UploadFiles) -> None:
-    begun, done, orphan, orphan_part = (new_name() for _ in range(4))
-    for entry in (f"{begun}.part", done, orphan, f"{orphan_part}.part", "notes.txt"):
+def test_a_file_is_removed_by_either_name(tmp_path: Path, files: UploadFiles) -> None:
+    begun, done = new_name(), new_name()
+    for entry in (f"{begun}.part", done, "notes.txt"):
         (tmp_path / "uploads" / entry).write_text("x")
-    assert files.remove_orphans({begun, done}) == 2
-    assert names(tmp_path) == {f"{begun}.part", done, "notes.txt"}
     files.remove(begun)
     files.remove(done)
     files.remove(done)
@@ -403,12 +427,12 @@ def test_a_failing_disk_is_told_from_a_full_one(
     expected: type[Exception],
     call: str,
 ) -> None:
-    part = files.create(new_name())
+    name = new_name()
+    files.create(name)
     with monkeypatch.context() as patched:
         patched.setattr(os, call, failing(number))
         with pytest.raises(expected):
-            part.write_at(0, b"x") if call == "write" else part.sync()
-    part.close()
+            files.write_at(name, 0, b"x") if call == "write" else files.sync(name)
 
 
 def test_a_file_whose_name_cannot_be_made_safe_is_not_handed_out(
@@ -421,9 +445,8 @@ def test_a_file_whose_name_cannot_be_made_safe_is_not_handed_out(
 
 def test_a_short_write_is_gone_on_with(files: UploadFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     name, real = new_name(), os.write
-    part = files.create(name)
+    files.create(name)
     with monkeypatch.context() as patched:
         patched.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:2]))
-        part.write_at(0, b"abcde")
-    part.close()
+        files.write_at(name, 0, b"abcde")
     assert files.sha256(name, part=True) == hashlib.sha256(b"abcde").hexdigest()

@@ -1,0 +1,119 @@
+"""What the start finds in the data folder: files that no row names, and rows without their file."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from support.files import Upload, download
+from support.in_process import Clock, Serve, member, stranger
+from support.raw_client import RawClient
+
+from server.running.service import Service
+from storage.upload_files import ORPHAN_DAYS
+
+DATA = bytes(range(256)) * 20
+
+
+def upload(client: RawClient, name: str) -> Upload:
+    """An upload into the lobby, not yet begun."""
+    return Upload(client, "lobby", name, DATA)
+
+
+def again(service: Service, name: str) -> RawClient:
+    client = stranger(service)
+    assert client.login(name)["action"] == "login_success"
+    return client
+
+
+def flat_files(service: Service) -> list[str]:
+    return sorted(path.name for path in service.folder.uploads_path.iterdir() if path.is_file())
+
+
+def orphans(service: Service) -> list[Path]:
+    return sorted((service.folder.uploads_path / "orphans").glob("*"))
+
+
+def test_files_that_an_older_database_does_not_know_are_kept_and_come_back_with_the_newer_one(
+    serve: Serve,
+) -> None:
+    service = serve()
+    ada = member(service, "ada")
+    upload(ada, "old").run()
+    service.stop()
+    older, newer = service.folder.path.parent / "older", service.folder.path.parent / "newer"
+    shutil.copy(service.folder.database_path, older)
+
+    service = serve()
+    ada = again(service, "ada")
+    upload(ada, "new").run()
+    begun = upload(ada, "begun")
+    begun.init()
+    begun.send(1)
+    service.stop()
+    shutil.copy(service.folder.database_path, newer)
+    shutil.copy(older, service.folder.database_path)
+
+    service = serve()
+    assert [notice for notice in service.notices if "2 files of uploads" in notice]
+    assert "uploads/orphans" in service.notices[0]
+    assert len(flat_files(service)) == 1 and len(orphans(service)) == 2
+    ada = again(service, "ada")
+    assert download(ada, "lobby", "old")[0] == DATA
+    service.stop()
+    shutil.copy(newer, service.folder.database_path)
+
+    service = serve()
+    assert [notice for notice in service.notices if "2 files that were in" in notice]
+    assert len(flat_files(service)) == 3 and orphans(service) == []
+    ada = again(service, "ada")
+    assert download(ada, "lobby", "new")[0] == DATA
+    begun.client = ada
+    assert begun.init()["data"]["received"] == [[1, 1]]
+    service.stop()
+    assert serve().notices == [], "nothing more is to be said"
+
+
+def test_what_was_set_aside_is_removed_after_30_days(serve: Serve) -> None:
+    wall = Clock(1_700_000_000.0)
+    service = serve(wall=wall)
+    service.stop()
+    (service.folder.uploads_path / ("0" * 32)).write_bytes(b"left over")
+    service = serve(wall=wall)
+    assert len(orphans(service)) == 1
+    service.stop()
+    wall.now += ORPHAN_DAYS * 86_400
+    service = serve(wall=wall)
+    assert len(orphans(service)) == 1
+    service.stop()
+    wall.now += 1
+    assert orphans(serve(wall=wall)) == []
+
+
+def test_an_upload_that_was_begun_without_a_byte_is_still_open_after_a_restart(
+    serve: Serve,
+) -> None:
+    service = serve(quota=3 * len(DATA))
+    begun = upload(member(service, "ada"), "begun")
+    begun.init()
+    assert flat_files(service) == [], "its file is made when bytes come"
+    service.stop()
+    service = serve(quota=3 * len(DATA))
+    assert service.notices == []
+    begun.client = again(service, "ada")
+    begun.send_all()
+    assert begun.fin()["action"] == "file_send_fin"
+
+
+def test_an_upload_whose_saved_bytes_are_gone_is_given_up(serve: Serve) -> None:
+    service = serve()
+    ada = member(service, "ada")
+    begun = upload(ada, "begun")
+    begun.init()
+    begun.send(1)
+    service.stop()
+    for path in service.folder.uploads_path.glob("*.part"):
+        path.unlink()
+    service = serve()
+    begun.client = again(service, "ada")
+    assert not begun.init()["data"].get("received")
