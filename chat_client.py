@@ -65,7 +65,7 @@ def talk(
         settings.room,
         Path(settings.download_folder),
         given.take_over,
-        colours=colours.wanted(settings.color, sys.stdout),
+        colours=colours.wants_colour(settings.color, sys.stdout),
         packets=given.packets,
     )
     kept = kept_session(settings, store) if settings.stay else None

@@ -43,7 +43,7 @@ from client.session.requests import ANSWER_SECONDS, Requests
 
 CONNECT_SECONDS: Final = 10.0
 SILENT_SECONDS: Final = 2.0
-"""After so long without an answer to a login whoever waits is told."""
+"""After so long without an answer to a login the user is told."""
 PROBE_SECONDS: Final = 3.0
 HANG_UP_SECONDS: Final = 0.3
 TLS_LOOK_SECONDS: Final = 1.0

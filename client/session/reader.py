@@ -281,7 +281,7 @@ class Reader:
         try:
             while at is not None:
                 at = self._read_until_lost(at)
-        except Exception as error:  # the thread begins here: whoever waits must hear that it ends
+        except Exception as error:  # the thread begins here: who waits must hear that it ends
             self._drop(f"the client failed: {error!r}")
             with self.changed:
                 self._session = None
@@ -330,7 +330,7 @@ class Reader:
         self.pending.send(link, PendingRequest("ping"), {})
 
     def _take(self, link: Link, payload: bytes) -> None:
-        """Give one packet to whoever it is for."""
+        """Give one packet to the part that it is for."""
         try:
             packet = protocol.decode_packet(payload, MAX_REPLY_ELEMENTS)
             protocol.check_reply(packet)

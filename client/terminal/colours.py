@@ -1,6 +1,6 @@
 """Colours for the line client: whether there are to be any, and the sequences that make them.
 
-Owns the rules and the palette. Never writes. Pure but for `wanted`, which may switch
+Owns the rules and the palette. Never writes. Pure but for `wants_colour`, which may switch
 a Windows console's sequences on; any thread may use it.
 
 A colour never says anything that the words don't say, too.
@@ -19,7 +19,7 @@ Tone = Callable[[str], str]
 """A colour: gives a harmless text back with the sequences around it."""
 
 
-def wanted(choice: str, stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
+def wants_colour(choice: str, stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
     """Return whether to colour what goes to `stream`: `choice` is that of `--color`, and `auto`
     asks the environment, then the stream.
 

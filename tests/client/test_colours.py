@@ -11,7 +11,7 @@ import pytest
 
 from client.base.text import cells, end_of, visible, wrap
 from client.terminal import colours, console
-from client.terminal.colours import Palette, wanted
+from client.terminal.colours import Palette, wants_colour
 
 
 class Stream(io.StringIO):
@@ -51,7 +51,10 @@ def test_the_usual_rules_decide(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(colours, "understands_sequences", lambda stream: True)
-    assert (wanted(choice, Stream(True), environ), wanted(choice, Stream(False), environ)) == (
+    assert (
+        wants_colour(choice, Stream(True), environ),
+        wants_colour(choice, Stream(False), environ),
+    ) == (
         on_terminal,
         in_pipe,
     )
@@ -59,8 +62,10 @@ def test_the_usual_rules_decide(
 
 def test_a_console_that_can_not_show_colours_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(colours, "understands_sequences", lambda stream: False)
-    assert not wanted("auto", Stream(True), {}) and not wanted("always", Stream(True), {})
-    assert wanted("always", Stream(False), {}), "what reads a pipe may understand them"
+    assert not wants_colour("auto", Stream(True), {}) and not wants_colour(
+        "always", Stream(True), {}
+    )
+    assert wants_colour("always", Stream(False), {}), "what reads a pipe may understand them"
 
 
 def test_a_palette_that_is_off_changes_nothing_and_one_that_is_on_only_adds() -> None:

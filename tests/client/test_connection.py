@@ -59,7 +59,7 @@ def until(chat: Connection, kind: type[Event], seconds: float = 8.0) -> list[Eve
 
 
 @pytest.fixture(autouse=True)
-def _a_short_look_at_strangers(monkeypatch: pytest.MonkeyPatch) -> None:
+def _a_short_look_at_other_services(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("client.network.first_contact.LOOK_SECONDS", 0.3)
     monkeypatch.setattr("client.network.first_contact.GREETING_SECONDS", 0.1)
 

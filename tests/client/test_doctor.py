@@ -64,14 +64,16 @@ def listener(script: Callable[[socket.socket], None]) -> Iterator[int]:
                 except OSError:
                     return
                 open_sockets.append(sock)
-                threading.Thread(target=serve, args=(sock,), daemon=True, name="stranger").start()
+                threading.Thread(
+                    target=serve, args=(sock,), daemon=True, name="other-service"
+                ).start()
 
         def serve(sock: socket.socket) -> None:
             with contextlib.suppress(OSError), sock:
                 sock.settimeout(SECONDS)
                 script(sock)
 
-        threading.Thread(target=accept, daemon=True, name="strangers").start()
+        threading.Thread(target=accept, daemon=True, name="other-service-accept").start()
         try:
             yield listening.getsockname()[1]
         finally:
@@ -365,7 +367,7 @@ def test_a_server_for_remote_login() -> None:
         (b"hello", None),
     ],
 )
-def test_strangers_are_known_by_what_they_say_first(first: bytes, name: str | None) -> None:
+def test_other_services_are_known_by_what_they_say_first(first: bytes, name: str | None) -> None:
     assert service_name(first) == name
     if first:
         with listener(greeting(first)) as port:
@@ -377,7 +379,7 @@ def test_looking_where_nobody_is_finds_nobody() -> None:
     assert identify_service("a..b", 1, Deadline(SECONDS)) is None
 
 
-def test_a_stranger_without_a_name_is_no_chat_server() -> None:
+def test_a_service_without_a_name_is_no_chat_server() -> None:
     with listener(greeting(b"\xff\xff\xff\xffwhat is this")) as port:
         result = talk(port)
     assert result.status == 3
@@ -528,7 +530,7 @@ def test_every_failure_to_connect_has_words_and_advice() -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_nothing_is_sent_to_a_stranger_but_a_ping_and_a_question() -> None:
+def test_nothing_is_sent_to_another_service_but_a_ping_and_a_question() -> None:
     heard: list[bytes] = []
 
     def script(sock: socket.socket) -> None:

@@ -851,7 +851,7 @@ def test_each_kind_of_terminal_gets_its_screen(monkeypatch: pytest.MonkeyPatch) 
     assert screen.ask("? ") == "? typed" and screen.ask_hidden("? ") == "? hidden"
 
 
-# --- the door ---
+# --- the entry point ---
 
 
 @pytest.mark.parametrize(

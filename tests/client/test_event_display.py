@@ -18,7 +18,7 @@ from client.base.times import SleepWatch, day
 from client.connection import Connection
 from client.errors import LetterDifference
 from client.records import Room
-from client.terminal import event_display as news
+from client.terminal import event_display
 from client.terminal.commands import COMMANDS
 from client.terminal.completion import Words, completions
 from client.terminal.line_client import LineClient, Options, connection_for
@@ -126,7 +126,7 @@ def test_who_types_is_told_until_it_is_over(
         message("x", sender="cleo"),
     )
     assert screen.notices[-1] == "* dora, eve\\x1b are typing"
-    line_client.display._show_typists(time.monotonic() + news.TYPING_SECONDS + 1)
+    line_client.display._show_typists(time.monotonic() + event_display.TYPING_SECONDS + 1)
     assert screen.notices[-1] == ""
 
 
@@ -175,7 +175,7 @@ def test_a_new_day_is_told_once(
     window: tuple[LineClient, ScriptedScreen], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     line_client, screen = window
-    monkeypatch.setattr(news, "day", lambda: "Tuesday, 2026-11-24")
+    monkeypatch.setattr(event_display, "day", lambda: "Tuesday, 2026-11-24")
     for now in (1.0, 2.0, 3.0):
         line_client.display._tick(now)
     assert screen.text().splitlines() == ["* A new day: Tuesday, 2026-11-24."]
