@@ -47,7 +47,8 @@ def listed(context: ServerContext, user: User, room_id: str) -> Packet:
     rules=["R-ROOM-18"],
     level="full",
     offers=["get_rooms", "create_room"],
-    title="a listed room has id, name, owner, private, members, has_more, unread and last_message_id",
+    title="a listed room has id, name, owner, private, members, has_more, unread and "
+    "last_message_id",
 )
 def a_listed_room(context: ServerContext) -> None:
     owner, member = context.users(2)
