@@ -137,17 +137,16 @@ MAY_IMPORT: dict[str, set[str]] = {
 """By module or package: what of ours it may import."""
 
 MAY_CATCH_EVERYTHING = {
-    "server.running.watch": {"_run"},  # a thread begins here
+    "server.base.threads": {"repeat"},  # a thread begins here
     "server.running.clients": {"_converse"},  # a thread begins here
     "server.state.downloads": {"_run"},  # a thread begins here
     "server.writing.writer": {
-        "_run",
         "_write",
         "_tell",
         "_apply",
     },  # it must outlive a defect, and one change's is not the others'
     "server.running.conversation": {"_handle"},  # where foreign input meets all of our code
-    "server.base.logs": {"emit"},  # logging must never end the caller's work
+    "server.base.logs": {"emit", "_write"},  # logging must never end the caller's work
     "client.session.reader": {"_read"},  # a thread begins here
     "conformance.server.runner": {
         "_how_it_ended"

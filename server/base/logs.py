@@ -193,8 +193,10 @@ def _write(stream: TextIO, text: str) -> None:
             stream.flush()
         while descriptor is not None and encoded:
             encoded = encoded[os.write(descriptor, encoded) :]
-    except (OSError, ValueError):
-        pass  # closed, or nobody at the other end of the pipe: the chat goes on without its log
+    # Closed, nobody at the other end of the pipe, or a defect, of which nobody could be told
+    # but by this thread: the chat goes on without its log.
+    except Exception:
+        pass
 
 
 def _descriptor(stream: TextIO) -> int | None:

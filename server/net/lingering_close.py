@@ -15,6 +15,8 @@ from typing import Any, Final
 
 from server.base.deadline import Deadline
 from server.base.locks import Rank, RankedLock
+from server.base.threads import repeat
+from server.net.selecting import make_selector
 
 
 class LingeringCloser:
@@ -60,17 +62,21 @@ class LingeringCloser:
 
     def _run(self) -> None:
         leaving: dict[socket.socket, Deadline] = {}
-        with selectors.DefaultSelector() as selector:
-            while not self._stopping:
-                if not leaving:
-                    self._wake.wait(5.0)
-                self._take_new(leaving, selector)
-                for key, _ in selector.select(0.1) if leaving else ():
-                    self._read(key.fileobj, leaving, selector)
-                for request, deadline in list(leaving.items()):
-                    if deadline.has_passed:
-                        self._close(request, leaving, selector)
+        with make_selector() as selector:
+            repeat(lambda: self._turn(leaving, selector), lambda: self._stopping)
             for request in list(leaving):
+                self._close(request, leaving, selector)
+
+    def _turn(
+        self, leaving: dict[socket.socket, Deadline], selector: selectors.BaseSelector
+    ) -> None:
+        if not leaving:
+            self._wake.wait(5.0)
+        self._take_new(leaving, selector)
+        for key, _ in selector.select(0.1) if leaving else ():
+            self._read(key.fileobj, leaving, selector)
+        for request, deadline in list(leaving.items()):
+            if deadline.has_passed:
                 self._close(request, leaving, selector)
 
     def _take_new(

@@ -18,6 +18,8 @@ from typing import Final
 
 from server.base.limits import Clock, MemoryBudget
 from server.base.locks import Rank, RankedLock
+from server.base.threads import repeat
+from server.net.selecting import make_selector
 from server.net.sockets import Stream
 
 log: Final = logging.getLogger("server.outbox")
@@ -206,7 +208,7 @@ class Drain:
 
     def __init__(self, stall_seconds: float, clock: Clock) -> None:
         self._stall_seconds, self._clock = stall_seconds, clock
-        self._selector = selectors.DefaultSelector()
+        self._selector = make_selector()
         self._lock = RankedLock(Rank.DRAIN, "drain")
         self._asked: deque[tuple[Outbox, threading.Event | None]] = deque()
         """What to watch; with an event, what to forget: the event is set when that is done."""
@@ -262,14 +264,16 @@ class Drain:
             self._wake_in.send(b"w")
 
     def _run(self) -> None:
-        while not self._stopping:
-            for key, _ in self._selector.select(self.TICK_SECONDS):
-                if key.fileobj is self._wake_out:
-                    self._take_asked()
-                elif not key.data.send_waiting():
-                    self._unwatch(key.data)
-            self._close_stalled()
+        repeat(self._turn, lambda: self._stopping)
         self._take_asked()
+
+    def _turn(self) -> None:
+        for key, _ in self._selector.select(self.TICK_SECONDS):
+            if key.fileobj is self._wake_out:
+                self._take_asked()
+            elif not key.data.send_waiting():
+                self._unwatch(key.data)
+        self._close_stalled()
 
     def _take_asked(self) -> None:
         with suppress(OSError):

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import protocol
+from server.base.threads import repeat
 from server.net.lingering_close import LingeringCloser
 from server.net.sockets import prepare_listener
 
@@ -43,6 +44,7 @@ class Listener(socketserver.ThreadingTCPServer):
     def __init__(self, host: str, port: int) -> None:
         self._take: Take | None = None
         self._lingering = LingeringCloser()
+        self._stopping = False
         self._spare: int | None = None
         family, _, _, _, address = socket.getaddrinfo(
             host or None,
@@ -53,9 +55,7 @@ class Listener(socketserver.ThreadingTCPServer):
         self.address_family = family
         super().__init__(address[:2], socketserver.BaseRequestHandler)  # type: ignore[arg-type]  # AF_INET6 takes (host, port), too
         self._keep_spare()
-        self._thread = threading.Thread(
-            target=self.serve_forever, args=(0.25,), name="accept", daemon=True
-        )
+        self._thread = threading.Thread(target=self._accept, name="accept", daemon=True)
 
     def server_bind(self) -> None:
         """Take the port, exclusively where the system needs to be told."""
@@ -71,8 +71,12 @@ class Listener(socketserver.ThreadingTCPServer):
         self._lingering.start()
         self._thread.start()
 
+    def _accept(self) -> None:
+        repeat(lambda: self.serve_forever(0.25), lambda: self._stopping)
+
     def stop(self) -> None:
         """Accept no more, and give the port back."""
+        self._stopping = True
         self.shutdown()
         self.server_close()
         self._lingering.stop()

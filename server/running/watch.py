@@ -14,6 +14,7 @@ import sys
 import threading
 from typing import Final
 
+from server.base.threads import repeat
 from server.handlers.context import Context
 from server.handlers.sessions import tell_due_presence
 from storage import uploads
@@ -69,20 +70,18 @@ class Watch:
         self._thread.join(seconds)
 
     def _run(self) -> None:
-        while not self._stopped.is_set():
-            try:
-                is_over = self._context.budget.over.wait(self._tick)
-                if self._stopped.is_set():
-                    return
-                if is_over:
-                    # the threads of those who were closed give more memory back
-                    self._stopped.wait(SOON_SECONDS if self.make_room() else LATER_SECONDS)
-                if not is_over or self._context.clock() >= self._look_at:
-                    self._look_at = self._context.clock() + self._tick
-                    self.look()
-            except Exception:  # a thread begins here
-                log.exception("the watch met a defect")
-                self._stopped.wait(1.0)
+        repeat(self._turn, self._stopped.is_set)
+
+    def _turn(self) -> None:
+        is_over = self._context.budget.over.wait(self._tick)
+        if self._stopped.is_set():
+            return
+        if is_over:
+            # the threads of those who were closed give more memory back
+            self._stopped.wait(SOON_SECONDS if self.make_room() else LATER_SECONDS)
+        if not is_over or self._context.clock() >= self._look_at:
+            self._look_at = self._context.clock() + self._tick
+            self.look()
 
     def look(self) -> None:
         """Close the connections that are late; drop what was not confirmed or gone on with."""

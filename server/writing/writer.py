@@ -22,6 +22,7 @@ from typing import Final, Generic, TypeVar
 from protocol import Refusal
 from server.base.locks import Rank, RankedLock
 from server.base.refusals import STORAGE_FULL
+from server.base.threads import repeat
 from server.writing.delivery import Delivery
 from server.writing.group_commit import GroupCommit
 from storage.database import Database
@@ -126,6 +127,8 @@ class Writer:
         self._wanted = 1
         """How many changes must wait before whoever brings one wakes the writer."""
         self._group_commit = GroupCommit()
+        self._has_ended = False
+        """Whether everything that waited when the writer was stopped is written."""
         self._is_behind = False
         """Whether the periodic work has more to do at once."""
         self._last_said = ""
@@ -216,28 +219,31 @@ class Writer:
         self.submit(_Call(change, after, None))
 
     def _run(self) -> None:
-        while True:
-            batch = self._take()
-            try:
-                self._check_external_changes()
-                if batch:
-                    begun = time.monotonic()
-                    self._write(batch)
-                    under_way = len(batch) + len(self._queue)
-                    ended = time.monotonic()
-                    self._group_commit.committed(under_way, begun, ended)
-                    self.longest_turn_seconds = max(self.longest_turn_seconds, ended - begun)
-                elif self._stopping:
-                    return
-                else:
-                    self._is_behind = self._periodic_work(None)
-            except StorageFailed as error:
-                self.disk_failed(error)
-            except StorageError as error:
-                self._is_behind = False
-                self._say(f"the writer could not look after the database: {error}")
-            except Exception:  # the writer's thread begins here: it must outlive a defect
-                log.exception("the writer met a defect")
+        repeat(self._turn, lambda: self._has_ended)
+
+    def _turn(self) -> None:
+        self._look_after(self._check_external_changes)  # first: a batch that is taken is answered
+        batch = self._take()
+        if batch:
+            begun = time.monotonic()
+            self._write(batch)
+            ended = time.monotonic()
+            self._group_commit.committed(len(batch) + len(self._queue), begun, ended)
+            self.longest_turn_seconds = max(self.longest_turn_seconds, ended - begun)
+        elif self._stopping:
+            self._has_ended = True
+        else:
+            self._is_behind = self._look_after(lambda: self._periodic_work(None)) or False
+
+    def _look_after(self, work: Callable[[], T]) -> T | None:
+        """Return what `work` gives; None where the disk refuses it."""
+        try:
+            return work()
+        except StorageFailed as error:
+            self.disk_failed(error)
+        except StorageError as error:
+            self._say(f"the writer could not look after the database: {error}")
+        return None
 
     def _take(self) -> list[Change]:
         with self._lock:
