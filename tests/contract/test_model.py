@@ -37,6 +37,9 @@ USERS = ("anna", "Bob", "çelik", "dave.d", "eve_e")
 OPEN_ROOMS = ("lobby", "room a", "Room A", "räum", "z")
 NAMES = ("notes.txt", "a.tar.gz", "README", ".hidden", "notes (2).txt")
 CONTENTS = ("hi", "Hello everyone!", " ", "é e\u0301", "👍🏽", "x" * 3000, "a\nb", "\u202eback")
+HEARS_EVENTS = frozenset({"Bob", "eve_e"})
+"""Who asks for events at login; the others must get none (R-EVT-1)."""
+PRESENCE = frozenset({"user_online", "user_offline"})
 MOST_PRIVATE_ROOMS = 12
 LAST_STEPS = 25
 
@@ -129,6 +132,8 @@ class World:
         self.steps: deque[str] = deque(maxlen=LAST_STEPS)
         self.on: dict[str, RawClient] = {}
         self.keys: dict[str, str] = {}
+        self.due: dict[str, list[Packet]] = {}
+        """By user: the events that are still to be seen."""
         self.rooms = {"lobby": Room("lobby", "lobby", members=set(USERS))}
         self.newest = 0
         self.numbers: Iterator[int] = iter(range(1, 10**9))
@@ -215,24 +220,44 @@ class World:
     def nothing_else_came(self) -> None:
         """What was due was taken at its step, so nothing may be left."""
         for name, client in self.on.items():
-            left = client.nothing_before_pong()
-            assert left == [], f"{name} got what is none of theirs: {left}"
+            self.compare_events(name, client.nothing_before_pong())
+
+    # events
+
+    def tell(self, names: set[str], kind: str, **data: str) -> None:
+        """An event is due to those of these who hear events."""
+        for name in names & HEARS_EVENTS & self.on.keys():
+            self.due.setdefault(name, []).append({"type": kind, **data})
+
+    def compare_events(self, name: str, left: list[Packet]) -> None:
+        """See that nothing came but the events that were due, in their order. Presence is told of
+        changes that last (R-EVT-3), and so has no due order."""
+        others = [packet for packet in left if packet["action"] != "event"]
+        assert others == [], f"{name} got what is none of theirs: {others}"
+        events = [packet["data"] for packet in left if packet["action"] == "event"]
+        assert name in HEARS_EVENTS or events == [], f"{name} asked for no events: {events}"
+        about_rooms = [data for data in events if data["type"] not in PRESENCE]
+        assert about_rooms == self.due.pop(name, []), f"{name} is told what has changed, and once"
 
     # sessions
 
     def log_in(self, name: str, *, by_key: bool) -> None:
         client = RawClient(self.server.port)
-        secret = {"session_key": self.keys[name]} if by_key else {"take_over": True}
+        fields: Packet = {"session_key": self.keys[name]} if by_key else {"take_over": True}
+        if name in HEARS_EVENTS:
+            fields["features"] = ["events"]
         reply = client.login(
-            name.upper() if name.isascii() else name, None if by_key else "password", **secret
+            name.upper() if name.isascii() else name, None if by_key else "password", **fields
         )
         assert reply["action"] == "login_success", reply
         assert client.chatid == name
         self.keys[name] = client.session_key
-        old = self.on.pop(name, None)
-        if old is not None:
-            old.expect_closed()
+        if name in self.on:
+            self.tell({name}, "taken_over")
+            old = self.on.pop(name)
+            self.compare_events(name, old.expect_closed())
             old.close()
+        self.due.pop(name, None)
         self.on[name] = client
 
     def do_log_in(self) -> None:
@@ -315,6 +340,7 @@ class World:
         self.newest = data["message_id"]
         if room is None:
             room = self.rooms[room_id] = Room(room_id, room_id, members=set(USERS))
+            self.tell(set(USERS), "room_created", room_id=room_id, name=room_id)
         room.members.add(name)
         message = Message(data["message_id"], name, content, data["timestamp"], key or "", set())
         room.messages.append(message)
@@ -468,6 +494,7 @@ class World:
         )["data"]["room_id"]
         assert room_id not in self.rooms and room_id.startswith("p-")
         self.rooms[room_id] = Room(room_id, title, name, {name, *participants})
+        self.tell({name, *participants}, "room_created", room_id=room_id, name=title)
 
     def do_join(self) -> None:
         name, room_id = self.who(), self.room_id()
@@ -484,6 +511,8 @@ class World:
         )
         self.expect(name, "leave_room", due, room_id=room_id)
         if room is not None and due == "room_left":
+            if room.private:
+                self.tell(room.members, "user_removed", room_id=room_id, chatid=name)
             room.members.discard(name)
 
     def owners_only(self, name: str, room: Room | None) -> str | None:
@@ -502,7 +531,9 @@ class World:
         )
         if room is not None and refused is None:
             assert reply["data"] == {"room_id": room_id, "user_added": other}
-            room.members.add(other)
+            if other not in room.members:
+                room.members.add(other)
+                self.tell(room.members, "user_added", room_id=room_id, chatid=other)
 
     do_add.weight = 8  # type: ignore[attr-defined]
 
@@ -527,17 +558,21 @@ class World:
         )
         if room is not None and refused is None:
             assert reply["data"] == {"room_id": room_id, "user_removed": other}
+            self.tell(room.members, "user_removed", room_id=room_id, chatid=other)
             room.members.discard(other)
 
     def do_rename(self) -> None:
         name, room_id, title = self.who(), self.room_id(), f"title {next(self.numbers)}"
         room = self.seen_by(name, room_id)
+        if room is not None and self.rng.random() < 0.3:
+            title = room.name
         refused = self.owners_only(name, room)
         self.expect(
             name, "rename_room", refused or "room_renamed", room_id=room_id, new_room_name=title
         )
-        if room is not None and refused is None:
+        if room is not None and refused is None and room.name != title:
             room.name = title
+            self.tell(room.members, "room_renamed", room_id=room_id, name=title)
 
     def do_delete(self) -> None:
         name, room_id = self.who(), self.room_id()
@@ -546,6 +581,7 @@ class World:
         self.expect(name, "delete_room", refused or "room_deleted", room_id=room_id)
         if room is not None and refused is None:
             room.deleted = True
+            self.tell(room.members, "room_deleted", room_id=room_id, name=room.name)
 
     # lists
 
@@ -634,6 +670,7 @@ class World:
         assert finished["action"] == "file_send_fin", finished
         if room is None:
             room = self.rooms[room_id] = Room(room_id, room_id, members=set(USERS))
+            self.tell(set(USERS), "room_created", room_id=room_id, name=room_id)
         room.members.add(name)
         file = File(name, path, room.name_for(name, path), content)
         room.versions.append(file)
@@ -748,6 +785,7 @@ def test_what_was_read_in_a_place_that_was_taken_over_is_read(
     try:
         for _ in range(20):
             world.on["anna"].say("lobby", "hi")
+            world.on["Bob"].receive_message("hi", "lobby")
             assert world.on["Bob"].ask("get_messages", room_id="lobby", before_id=None)["data"][
                 "messages"
             ]
