@@ -9,17 +9,14 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-sys.path.insert(
-    0, str(Path(__file__).resolve().parent.parent)
-)  # so that it runs from anywhere, with nothing installed
+# So that it runs from anywhere, with nothing installed.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from client.connection import Connection
 
-_, name, password_file = (
-    sys.argv
-    if len(sys.argv) == 3
-    else sys.exit("usage: python examples/ten_lines.py NAME PASSWORD_FILE")
-)
+if len(sys.argv) != 3:
+    sys.exit("usage: python examples/ten_lines.py NAME PASSWORD_FILE")
+name, password_file = sys.argv[1:]
 
 with Connection("127.0.0.1", 9876) as chat, suppress(KeyboardInterrupt):
     chat.login(name, Path(password_file).read_text().splitlines()[0])
