@@ -113,15 +113,14 @@ class LoginThrottle:
 
     def delay(self, address: str, account: str) -> float:
         """Return the seconds to wait before the next password attempt of this pair is answered."""
-        if not self._allowed:
-            return 0.0
         with self._lock:
-            surplus = (
-                len(self._recent(address, account))
-                + self._under_way.get((address, account), 0)
-                - self._allowed
-            )
-        if surplus < 0:
+            return self._delay(address, account)
+
+    def _delay(self, address: str, account: str) -> float:
+        assert self._lock.held_here()
+        failed = len(self._recent(address, account))
+        surplus = failed + self._under_way.get((address, account), 0) - self._allowed
+        if not self._allowed or surplus < 0:
             return 0.0
         return float(
             min(self.FIRST_DELAY_SECONDS * 2 ** min(surplus, 10), self.LONGEST_DELAY_SECONDS)
@@ -133,8 +132,8 @@ class LoginThrottle:
         Until its `end` the attempt counts as failed for those that come meanwhile, so that guessing
         on many connections at once is no quicker.
         """
-        delay = self.delay(address, account)
-        with self._lock:
+        with self._lock:  # one hold: of two that come together, the second counts the first
+            delay = self._delay(address, account)
             self._under_way[address, account] = self._under_way.get((address, account), 0) + 1
         return delay
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -207,6 +208,22 @@ def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
     )
     clock.now += 60.1
     assert throttle.delay("192.0.2.1", "ada") == 0.0, "a minute later all is forgotten"
+
+
+def test_attempts_that_begin_together_each_count_those_before() -> None:
+    throttle = LoginThrottle(5, Clock(0.0))
+    together, delays = threading.Barrier(20), []
+
+    def attempt() -> None:
+        together.wait(10)
+        delays.append(throttle.begin("192.0.2.1", "ada"))
+
+    threads = [threading.Thread(target=attempt, name=f"attempt-{n}") for n in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert sorted(delays) == [0.0] * 5 + [1.0, 2.0, 4.0, 8.0] + [10.0] * 11
 
 
 @limit("max_connections", 3)
