@@ -2,7 +2,7 @@
 
 Owns the record's form, `scrypt$LOG2N$R$P$SALT$HASH`. Never stores, logs or compares a password in
 the clear. Any thread may call it; hashing takes 50 ms and 16 MiB at cost 14 without the
-interpreter's lock, so the caller bounds how many run at once.
+GIL, so the caller bounds how many run at once.
 """
 
 from __future__ import annotations
