@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
+import unicodedata
 from collections import Counter
 from typing import Any
 
@@ -91,10 +92,24 @@ def frame(body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + body
 
 
-def shown(packet: Any, limit: int = 300) -> str:
-    """Return a packet as one short line of JSON, for `actual`."""
-    text = json.dumps(packet, ensure_ascii=False)
-    return text if len(text) <= limit else f"{text[:limit]}…"
+def shown(packet: Any, limit: int = 300, *, is_plain: bool = True) -> str:
+    """Return a packet as one short line of JSON, for `actual`.
+
+    Without `is_plain` all but ASCII is written as escapes, that is, by its code points.
+    """
+    text = json.dumps(packet, ensure_ascii=not is_plain)
+    return text if len(text) <= limit else f"{text[:limit]}{'…' if is_plain else '...'}"
+
+
+def look_alike(one: object, other: object) -> bool:
+    """Return whether two values differ in nothing that a reader sees."""
+    return _as_seen(one) == _as_seen(other)
+
+
+def _as_seen(value: object) -> str:
+    """Return JSON without what is not seen, and with one form for letters that look the same."""
+    text = unicodedata.normalize("NFKC", json.dumps(value, ensure_ascii=False))
+    return "".join(each for each in text if unicodedata.category(each) not in ("Cf", "Mn"))
 
 
 def is_too_deep(value: Any) -> bool:

@@ -183,10 +183,16 @@ class Wire:
             if wanted(packet):
                 return self._take(index)
         deadline = self._deadline(timeout)
+        meanwhile = ""
         while True:
-            packet = self._read(deadline, what)
+            try:
+                packet = self._read(deadline, what)
+            except (Silence, Closed) as problem:
+                raise type(problem)(what, problem.actual + meanwhile) from problem
             if wanted(packet):
                 return packet
+            if packet.get("action") == "error":
+                meanwhile = f"; meanwhile this came: {shown(packet)}"
             self._keep_aside(packet, what)
 
     def expect(self, *actions: str, timeout: float | None = None) -> Packet:

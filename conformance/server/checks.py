@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn, TypeVar, final
 
 from conformance.endings import Failed, Flood, NotReached
-from conformance.packets import Packet, shown
+from conformance.packets import Packet, look_alike, shown
 from conformance.server.target import Target
 from conformance.wire import BrokenFrame, Refused, WireProblem
 
@@ -92,7 +92,12 @@ class Checks:
     def equal(self, actual: object, expected: object, what: str, rule: str = "") -> None:
         """Fail unless both are the same, types included (True is not 1)."""
         if actual != expected or type(actual) is not type(expected):
-            self.fail(f"{what}: {shown(expected)}", f"it was {shown(actual)}", rule)
+            is_plain = not look_alike(actual, expected)
+            self.fail(
+                f"{what}: {shown(expected, is_plain=is_plain)}",
+                f"it was {shown(actual, is_plain=is_plain)}",
+                rule,
+            )
 
     def get(self, packet: Packet, path: str, kind: type[T], rule: str = "") -> T:
         """Return the value at a path as `data.transaction_id`.

@@ -190,6 +190,14 @@ def test_planted_fault_is_found_and_nothing_else(
         assert complaint(fault, grade(fault, cases_around(fault))) == ""
 
 
+@pytest.mark.parametrize(("fault", "case_id"), [("no_second_copy", "messages.at_most_three_times")])
+def test_a_case_that_proves_nothing_without_another_does_not_pass_alone(
+    fault: str, case_id: str
+) -> None:
+    (one,) = grade(FAULTS[fault], [case_id], QUICK_SECONDS).outcomes
+    assert one.verdict is Verdict.NOT_REACHED, one.actual
+
+
 def test_there_are_enough_faults_on_both_sides() -> None:
     assert len(SERVER_FAULTS) >= 40
     assert len(CLIENT_FAULTS) >= 10

@@ -390,6 +390,34 @@ def test_failures_in_what_is_given_are_not_reached_and_soon_given_up() -> None:
         pytest.fail("it was tried again")
 
 
+def test_what_an_error_said_stands_in_the_complaint() -> None:
+    error = {"action": "error", "code": "room_not_found", "message": "no such room"}
+    with pair(timeout=0.05) as (wire, other):
+        other.sendall(encode(error) + encode({"action": "pong"}))
+        with pytest.raises(Silence, match=r"meanwhile.*room_not_found.*no such room"):
+            wire.receive_where(lambda packet: packet["action"] == "ack", "`ack`")
+        with pytest.raises(Silence) as told:
+            wire.receive_where(lambda packet: packet["action"] == "ack", "`ack`")
+        assert "room_not_found" not in told.value.actual  # it came before that wait
+
+
+@pytest.mark.parametrize(
+    ("actual", "expected"),
+    [("e\u0301", "\u00e9"), ("a\u200bb", "ab"), ("\uff41", "a"), ({"\u00e9": 1}, {"e\u0301": 1})],
+)
+def test_texts_that_look_alike_are_told_apart_by_code_points(actual: Any, expected: Any) -> None:
+    with pytest.raises(Failed) as told:
+        a_context().equal(actual, expected, "`content`")
+    assert told.value.expected.isascii() and told.value.actual.isascii()
+    assert told.value.expected.partition(": ")[2] != told.value.actual.partition(" was ")[2]
+
+
+def test_other_texts_are_shown_as_they_are() -> None:
+    with pytest.raises(Failed) as told:
+        a_context().equal("é", "ü", "`content`")
+    assert "é" in told.value.actual and "ü" in told.value.expected
+
+
 def test_the_rule_around_a_failure_is_the_one_that_fails() -> None:
     context = a_context(this=a_case(lambda context: None, "R-MSG-1", "R-MSG-2"))
     with pytest.raises(Failed) as caught, context.rule("R-MSG-2"):

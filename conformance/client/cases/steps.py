@@ -91,8 +91,9 @@ def upload(context: ClientContext, size: int) -> tuple[Upload, bytes, list[Packe
         if packet["action"] == "file_send_fin":
             break
         chunks.append(packet)
-    done = next(iter(context.default_server.uploads.values()))
-    return done, path.read_bytes(), chunks
+    uploads = list(context.default_server.uploads.values())
+    context.check(bool(uploads), "an upload that is not cancelled", "it was cancelled")
+    return uploads[0], path.read_bytes(), chunks
 
 
 def download(context: ClientContext, content: bytes) -> None:

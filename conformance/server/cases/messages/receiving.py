@@ -193,6 +193,8 @@ def at_most_three_times(context: ServerContext) -> None:
     while hearer.hear(room)["data"]["content"] != last:
         copies += 1
     context.check(copies <= 3, "at most 3 copies", f"{copies} came")
+    with context.given("a message that comes again"):
+        context.check(copies > 0, "a copy", "none came")
     other.hear_this(room, last)
 
 
