@@ -24,7 +24,7 @@ def ping(context: Context, connection: Connection, request: Ping) -> bytes:
 
 @handles_for_session(GetUsers)
 def get_users(context: Context, session: Session, request: GetUsers) -> bytes:
-    """Every account, and which of them are on."""
+    """Answer every account, and which of them are online."""
 
     def make(reader: sqlite3.Connection) -> bytes:
         online_ids, online = context.registry.online_ids(), []

@@ -153,7 +153,7 @@ def _described(
 
 @handles_for_session(GetRoomUsers)
 def get_room_users(context: Context, session: Session, request: GetRoomUsers) -> bytes:
-    """Who is in a room, page by page."""
+    """Answer who is in a room, page by page."""
 
     def make(reader: sqlite3.Connection) -> bytes:
         room = readable_room(reader, request.room_id, session.account_id)

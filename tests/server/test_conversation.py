@@ -14,7 +14,7 @@ from support.server_parts import FakeOutbox, FakeStream, connection, outbox_of, 
 
 import protocol
 from protocol import ErrorCode, Refusal
-from server.base.limits import RateLimits
+from server.base.limits import MemoryBudget, RateLimits
 from server.base.settings import Settings
 from server.base.shutdown import Shutdown
 from server.handlers import HANDLERS
@@ -34,7 +34,7 @@ class Talk:
         self._patch = patch
         self.settings = Settings(**settings)
         self.clock = Clock(100.0)
-        self.decoded = DecodedPackets()
+        self.decoded = DecodedPackets(MemoryBudget(0))
         self.removed: list[Connection] = []
         self.ended: list[Session] = []
         self.failures: list[StorageError] = []
