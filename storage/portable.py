@@ -48,7 +48,7 @@ _platform = sys.platform
 _LOCKED_BYTE = 1 << 20
 
 
-def open_own(path: Path, flags: int) -> int:
+def open_own(path: str | Path, flags: int) -> int:
     """Open a file of ours: never through a symbolic link; a new file is for its owner alone. Return
     the descriptor."""
     if not _O_NOFOLLOW and os.path.islink(path):

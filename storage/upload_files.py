@@ -10,10 +10,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import queue
 import re
 import secrets
 import shutil
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -62,12 +62,19 @@ class UploadFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._orphanage = folder / "orphans"
-        self._places = threading.BoundedSemaphore(MOST_OPEN)
+        # A semaphore's places; a SimpleQueue is written in C, and this is once for each chunk.
+        self._places: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(MOST_OPEN):
+            self._places.put(None)
 
     @contextmanager
-    def _opened(self, path: Path, flags: int) -> Iterator[int]:
-        if not self._places.acquire(timeout=OPEN_SECONDS):
-            raise StorageError(f"{MOST_OPEN} files of uploads were open for {OPEN_SECONDS:g} s")
+    def _opened(self, path: str, flags: int) -> Iterator[int]:
+        try:
+            self._places.get(timeout=OPEN_SECONDS)
+        except queue.Empty:
+            raise StorageError(
+                f"{MOST_OPEN} files of uploads were open for {OPEN_SECONDS:g} s"
+            ) from None
         try:
             descriptor = portable.open_own(path, flags)
             try:
@@ -75,7 +82,7 @@ class UploadFiles:
             finally:
                 os.close(descriptor)
         finally:
-            self._places.release()
+            self._places.put(None)
 
     # -- growing files -----------------------------------------------------------------------------
 
@@ -161,8 +168,9 @@ class UploadFiles:
     def remove(self, disk_name: str) -> None:
         """Remove the growing and the complete file; there may be none."""
         with _translated("removing an upload"):
-            self._part(disk_name).unlink(missing_ok=True)
-            self._whole(disk_name).unlink(missing_ok=True)
+            for path in (self._part(disk_name), self._whole(disk_name)):
+                with suppress(FileNotFoundError):
+                    os.unlink(path)
 
     def part_names(self) -> list[str]:
         """Return the names of the growing files that are there, in no order."""
@@ -234,10 +242,10 @@ class UploadFiles:
             usage = shutil.disk_usage(self._folder)
         return usage.free, usage.total
 
-    def _whole(self, disk_name: str) -> Path:
+    def _whole(self, disk_name: str) -> str:
         if not _NAME.fullmatch(disk_name):
             raise ValueError(f"a flat file's name is 32 hexadecimal digits, not {disk_name!r}")
-        return self._folder / disk_name
+        return os.path.join(self._folder, disk_name)
 
-    def _part(self, disk_name: str) -> Path:
-        return self._whole(disk_name).with_suffix(".part")
+    def _part(self, disk_name: str) -> str:
+        return f"{self._whole(disk_name)}.part"
