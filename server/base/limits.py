@@ -231,7 +231,7 @@ class MemoryBudget:
     is always held."""
 
     def __init__(self, most: int) -> None:
-        self._most, self._held, self._kept = most, 0, 0
+        self._most, self._held, self._kept, self._settling = most, 0, 0, 0
         self._lock = RankedLock(Rank.BUDGET, "memory budget")
         self._freed = threading.Condition(self._lock)  # type: ignore[arg-type]  # has a lock's methods
         self._waiting = 0
@@ -252,9 +252,16 @@ class MemoryBudget:
 
     @property
     def excess(self) -> int:
-        """Bytes that must be freed, for what is held and for those who have waited too long."""
+        """Bytes that must be freed, for what is held and for those who have waited too long. What
+        is on its way to the disk comes free by itself."""
         with self._lock:
-            return self._taken + self._wanted - self._most if self._most else 0
+            needed = self._taken + self._wanted - self._settling
+            return needed - self._most if self._most else 0
+
+    def settle(self, change: int) -> None:
+        """Note that so many more (or fewer) of the bytes held are on their way to the disk."""
+        with self._lock:
+            self._settling += change
 
     def share(self, most: int, parts: int) -> int:
         """Return the bytes that a memory of the server's own may take: `most`, but not more than

@@ -98,7 +98,9 @@ class Transactions:
                 return None
             self.held -= transaction.size
             self._unsettled += to_store
-        if not to_store:
+        if to_store:
+            self._budget.settle(transaction.size)
+        else:
             self._budget.add(-transaction.size)
         return transaction
 
@@ -106,6 +108,7 @@ class Transactions:
         """Count out one that was taken to be stored: it has its answer."""
         with self._lock:
             self._unsettled -= 1
+        self._budget.settle(-transaction.size)
         self._budget.add(-transaction.size)
 
     @property

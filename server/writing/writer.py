@@ -96,7 +96,7 @@ class Writer:
 
     BATCH: Final = 512
     """Most changes in one commit."""
-    BATCH_BYTES: Final = 4 * 1024 * 1024
+    BATCH_BYTES: Final = 16 * 1024 * 1024
     """No change is added to a commit that holds so much already: what a commit has to tell is
     joined for each client before it is sent."""
     QUEUE: Final = 8_192

@@ -43,6 +43,35 @@ def test_a_message_that_is_confirmed_is_counted_until_it_is_stored(serve: Serve)
     until(lambda: service.budget.held == 0, "it is held on to")
 
 
+def test_nobody_is_closed_for_what_waits_for_the_disk(serve: Serve) -> None:
+    service = serve(max_memory=2 * MIB, rate_limit=0)
+    clients = [member(service, name) for name in ("ada", "bob", "eve")]
+    text = "\U0001f642" + "x" * 16_000  # 4 bytes a character: 64 KB each
+    with service.database.transaction():
+        for client in clients:
+            for number in range(20):
+                client.send(
+                    {
+                        "action": "send_message",
+                        "data": {
+                            "chatid": client.chatid,
+                            "room_id": "lobby",
+                            "content": text,
+                            "transaction_id": f"k{number}",
+                        },
+                    }
+                )
+                packet = {"transaction_id": f"k{number}", "confirm": True}
+                client.send({"action": "confirm_count", "data": packet})
+        until(lambda: service.budget.over.is_set(), "it is not too much")
+        assert service.budget.excess <= 0
+        service.watch.make_room()
+        assert not any(connection.ended for connection in service.registry.connections())
+    for client in clients:
+        for _ in range(20):
+            assert client.receive_action("ack")["status"] == "success"
+
+
 def test_half_a_frame_is_counted_as_it_comes_and_until_it_is_answered(serve: Serve) -> None:
     service = serve()
     ada = member(service, "ada")
@@ -119,9 +148,9 @@ def test_the_gaps_of_an_upload_are_counted_while_it_is_open(serve: Serve) -> Non
 
 
 class Large(Change):
-    """A change of 3 MiB that notes when it is made and told."""
+    """A change of 12 MiB that notes when it is made and told."""
 
-    size = 3 * MIB
+    size = 12 * MIB
 
     def __init__(self, steps: list[str]) -> None:
         self._steps = steps
@@ -135,7 +164,7 @@ class Large(Change):
 
 def test_a_commit_takes_no_more_than_its_bytes(serve: Serve) -> None:
     service, steps = serve(), list[str]()
-    assert Writer.BATCH_BYTES == 4 * MIB
+    assert Writer.BATCH_BYTES == 16 * MIB
     with service.database.transaction():
         service.writer.later(lambda connection: None)  # the writer waits for us, with this one
         until(lambda: not service.writer._queue, "the writer does not take it")
