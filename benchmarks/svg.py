@@ -121,14 +121,15 @@ def lines(
         f'<text class="soft" x="18" y="{middle}" text-anchor="middle" transform="rotate(-90 18 '
         f'{middle})">{escape(y_label)}</text>'
     )
-    if limit:
-        y = up(limit[0])
+    if limit:  # its name stands above the plot, where no line passes
+        y, end = up(limit[0]), WIDTH - RIGHT
+        parts.append(f'<line class="limit" x1="{LEFT}" x2="{end}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        start = end - 12 - 6.5 * len(limit[1])
         parts.append(
-            f'<line class="limit" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            f'<line class="limit" x1="{start - 30:.0f}" x2="{start:.0f}" y1="43" y2="43"/>'
         )
         parts.append(
-            f'<text class="soft" x="{WIDTH - RIGHT}" y="{y - 6:.1f}" '
-            f'text-anchor="end">{escape(limit[1])}</text>'
+            f'<text class="soft" x="{end}" y="47" text-anchor="end">{escape(limit[1])}</text>'
         )
     for one in series:
         path = " ".join(f"{across(x):.1f},{up(max(y, marks[0])):.1f}" for x, y in one.points)
@@ -204,8 +205,8 @@ def bars(
     return _svg(height, title, subtitle, parts)
 
 
-MIDDLE: Final = 480
-DECADE: Final = 95
+MIDDLE: Final = 540
+DECADE: Final = 80
 
 
 def against_limits(title: str, subtitle: str, named: Sequence[tuple[str, float, str, bool]]) -> str:
