@@ -692,6 +692,15 @@ def test_no_list_item_is_longer_than_a_reader_keeps_in_mind(page: str) -> None:
         assert len(item.split()) <= 80, item
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "docs/PROTOCOL.md"])
+def test_no_sentence_has_to_be_read_twice(page: str) -> None:
+    text = re.sub(r"^ *```.*?^ *```$", "", (ROOT / page).read_text("utf-8"), flags=re.M | re.S)
+    prose = "\n".join("" if line.lstrip().startswith("|") else line for line in text.splitlines())
+    for part in re.split(r"\n\s*\n|\n(?= *(?:[*-]|\d+\.) )", prose):
+        for sentence in re.split(r"(?<=[.!?:;]) ", " ".join(part.split())):
+            assert len(sentence.split()) <= 40, sentence
+
+
 @pytest.mark.skipif(os.name == "nt", reason="make is not on Windows")
 def test_make_knows_every_target_that_a_page_names() -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
