@@ -21,7 +21,7 @@ from server.handlers.sessions import (
     SessionEnd,
     check_current,
     end_for,
-    end_session,
+    log_out,
     tell_presence,
 )
 from server.handlers.table import handles, handles_for_session
@@ -325,7 +325,7 @@ def logout(context: Context, session: Session, request: Logout) -> bytes:
     session.downloads.wait_idle(
         context.settings.stall_timeout or 30.0
     )  # no chunk follows the reply
-    end_session(context, session, drop_key=True)
+    log_out(context, session)
     connection.session = None
     log.info("logout: %s (%s)", printable(session.chatid), connection.name)
     return protocol.build("logout_ack", {"chatid": session.chatid}, request_id=request.request_id)

@@ -11,7 +11,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from protocol import ErrorCode, Refusal
@@ -51,18 +51,17 @@ def end_for(delivery: Delivery, session: Session, reason: str) -> None:
     delivery.end(session, f"ended: {reason}", "session_ended", reason=reason)
 
 
-def end_session(context: Context, session: Session, *, drop_key: bool = False) -> None:
-    """Free the user's place, store what is to be stored, and tell who asked for events.
+def end_session(context: Context, session: Session) -> None:
+    """Free the user's place, store what is to be stored, and tell who asked for events: its
+    connection has ended.
 
     Waits for the writer: everything that the session confirmed is on disk and acknowledged when
-    this returns. `drop_key` ends the session's key, too (logout).
+    this returns.
     """
 
     def change(connection: sqlite3.Connection) -> None:
         write_marks(connection, take_marks([session]))
-        if held_place and drop_key:
-            accounts.end_key(connection, session.account_id, session.key_hash)
-        elif held_place:
+        if held_place:
             accounts.touch_key(connection, session.account_id, context.wall_clock.seconds())
 
     def tell(_: None, delivery: Delivery) -> None:
@@ -76,11 +75,33 @@ def end_session(context: Context, session: Session, *, drop_key: bool = False) -
     session.transactions.drop_all()
     try:
         context.writer.run(change, tell)
-    except StorageError as error:
+    except (StorageError, Refusal) as error:
         name = printable(session.chatid)
         log.error("the end of %s's session was not stored: %s", name, error)
+        with suppress(StorageError):  # it is gone all the same
+            context.writer.later(lambda connection: None, tell)
     finally:
         context.registry.has_ended(session)
+
+
+def log_out(context: Context, session: Session) -> None:
+    """End the session and its key, and tell who asked for events. Raises Refusal or StorageError
+    where that can't be stored: the session goes on then (R-ERR-7)."""
+
+    def change(connection: sqlite3.Connection) -> None:
+        write_marks(connection, take_marks([session]))
+        if context.registry.holder(session.account_id) is session:
+            accounts.end_key(connection, session.account_id, session.key_hash)
+
+    def tell(_: None, delivery: Delivery) -> None:
+        delivery.settle()
+        if context.registry.release(session):
+            tell_presence(context, delivery, session, is_online=False)
+
+    _keep_uploads(context, session)
+    context.writer.run(change, tell)
+    session.transactions.drop_all()
+    context.registry.has_ended(session)
 
 
 def tell_presence(

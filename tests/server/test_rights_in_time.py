@@ -222,6 +222,29 @@ def test_a_take_over_that_can_not_be_stored_leaves_the_place_alone(
     assert late.login("bob", take_over=True)["action"] == "login_success", "and can try again"
 
 
+def test_a_logout_that_can_not_be_stored_changes_nothing(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = serve()
+    ada, bob = member(service, "ada"), member(service, "bob", features=["events"])
+    bob.nothing_before_pong()
+
+    def refuse(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(accounts, "end_key", refuse)
+        assert error_code(ada.ask("logout")) == "storage_full"
+    bob.say("lobby", "still heard")
+    ada.receive_message("still heard")
+    ada.say("lobby", "still there")
+    bob.receive_message("still there")
+    assert bob.nothing_before_pong() == [], "nobody is told that ada has gone"
+    assert ada.ask("logout")["action"] == "logout_ack"
+    late = stranger(service)
+    assert late.login("ada", None, session_key=ada.session_key)["action"] == "login_fail"
+
+
 def _fill_the_disk(service: Service, patch: pytest.MonkeyPatch) -> None:
     """From now on no commit finds room."""
 
