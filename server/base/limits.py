@@ -226,6 +226,8 @@ class MemoryBudget:
     SOON_SECONDS: Final = 1.0
     """Memory that clients take off the server's hands by themselves comes back sooner than this;
     after it, somebody is closed."""
+    SLICE_SECONDS: Final = 0.1
+    """How often a thread that waits looks whether it is to end."""
     PATIENCE_SECONDS: Final = 10.0
     """A thread that has waited for so long goes on all the same: no limit may be smaller than what
     is always held."""
@@ -288,16 +290,17 @@ class MemoryBudget:
     def _wait(self, size: int, gone: Callable[[], bool]) -> None:
         is_urgent, self._waiting = False, self._waiting + 1
         try:
-            for _ in range(int(self.PATIENCE_SECONDS / self.SOON_SECONDS)):
+            for number in range(1, round(self.PATIENCE_SECONDS / self.SLICE_SECONDS) + 1):
                 if self._freed.wait_for(
-                    lambda: self._taken + size <= self._most, self.SOON_SECONDS
+                    lambda: self._taken + size <= self._most, self.SLICE_SECONDS
                 ):
                     return
                 if gone():
                     return
-                if not is_urgent:
+                if not is_urgent and number * self.SLICE_SECONDS >= self.SOON_SECONDS:
                     is_urgent, self._wanted = True, self._wanted + size
-                self.over.set()
+                if is_urgent:
+                    self.over.set()
         finally:
             self._waiting -= 1
             self._wanted -= size if is_urgent else 0
