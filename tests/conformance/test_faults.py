@@ -19,6 +19,7 @@ import pytest
 from support.planted_faults import FAULTS, Fault
 from support.reference_client import PlainClient
 from support.reference_server import ReferenceServer
+from support.seed import drawn
 
 from conformance import rule_dependencies
 from conformance.__main__ import make_parser
@@ -51,6 +52,8 @@ SLOW_CASES = {
     "limits.burst",
 }
 SEED = 20240101
+PAIRS = 10
+"""So many pairs of faults are tried together in the long run."""
 SERVER_FAULTS = [fault for fault in FAULTS.values() if not fault.is_client]
 CLIENT_FAULTS = [fault for fault in FAULTS.values() if fault.is_client]
 
@@ -298,6 +301,37 @@ def test_references_pass_every_case() -> None:
 )
 def test_planted_fault_is_found_by_the_whole_kit(fault: Fault) -> None:
     assert complaint(fault, grade(fault, wait=LONG_SECONDS)) == ""
+
+
+def overridden(fault: Fault) -> set[str]:
+    return {name for name, value in vars(fault.kind).items() if callable(value)}
+
+
+def some_pairs(count: int) -> list[tuple[Fault, Fault]]:
+    """So many pairs of faults of servers that can be planted together and are found quickly."""
+    source, quick_ones = (
+        drawn("pairs of faults"),
+        [each for each in SERVER_FAULTS if not each.waits],
+    )
+    pairs: list[tuple[Fault, Fault]] = []
+    while len(pairs) < count:
+        one, other = source.sample(quick_ones, 2)
+        if not overridden(one) & overridden(other):
+            pairs.append((one, other))
+    return pairs
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "pair", some_pairs(PAIRS), ids=lambda pair: f"{pair[0].name}+{pair[1].name}"
+)
+def test_two_faults_score_no_more_than_each_alone(
+    pair: tuple[Fault, Fault], pool: ThreadPoolExecutor
+) -> None:
+    kinds = (pair[0].kind, pair[1].kind, type("Both", (pair[0].kind, pair[1].kind), {}))
+    runs = [pool.submit(grade_server, kind, quick_cases(), LONG_SECONDS) for kind in kinds]
+    one, other, both = (run.result(timeout=600).points_got for run in runs)
+    assert both <= min(one, other)
 
 
 def test_every_fault_is_a_variation_of_a_reference() -> None:
