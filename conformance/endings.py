@@ -30,7 +30,14 @@ class Flood(Failed):
 
 
 class NotReached(Ending):
-    """What the case needs was not to be had."""
+    """What the case needs was not to be had.
+
+    `waits_for` is the rule of the packet that was missing or wrong, "" where that is not known.
+    """
+
+    def __init__(self, expected: str, actual: str, rule: str = "", waits_for: str = "") -> None:
+        super().__init__(expected, actual, rule)
+        self.waits_for = waits_for
 
 
 class NotOffered(Ending):

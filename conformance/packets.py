@@ -50,6 +50,23 @@ REPLIES: dict[str, tuple[str, ...]] = {
 }
 """By action of a request: the actions of its reply, besides `error`."""
 
+RULE_OF_REQUEST: dict[str, str] = {
+    "login": "R-SESS-1",
+    "register": "R-ACC-1",
+    "send_message": "R-MSG-1",
+    "character_count": "R-MSG-16",
+    "confirm_count": "R-MSG-4",
+    "get_messages": "R-HIST-1",
+    "file_send_init": "R-FILE-1",
+    "file_send_data": "R-FILE-1",
+    "file_send_fin": "R-FILE-1",
+    "file_list_req": "R-FILE-24",
+    "file_down_req": "R-FILE-19",
+    "create_room": "R-ROOM-8",
+    "get_rooms": "R-ROOM-17",
+}
+"""By action of a request that many cases need: the rule that its usual reply keeps."""
+
 
 def letters(content: str) -> dict[str, int]:
     """Count each code point of a text (R-MSG-1); nothing is normalised."""

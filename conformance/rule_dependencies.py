@@ -100,4 +100,6 @@ def _fair(outcome: Outcome, blamed: str) -> Outcome:
     if outcome.verdict is not Verdict.FAIL or not blamed:
         return outcome
     actual = f"{outcome.actual} ({outcome.rule_id} stands on {blamed}, which does not hold)"
-    return dataclasses.replace(outcome, verdict=Verdict.NOT_REACHED, actual=actual)
+    return dataclasses.replace(
+        outcome, verdict=Verdict.NOT_REACHED, actual=actual, waits_for=blamed
+    )

@@ -57,6 +57,8 @@ class Outcome:
     transcript: tuple[Line, ...] = ()
     again: str = ""
     seconds: float = 0.0
+    waits_for: str = ""
+    """The rule that has to hold before this case can be reached; "" where that is not known."""
 
 
 @dataclass(frozen=True)

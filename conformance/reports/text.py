@@ -58,6 +58,7 @@ def render(report: Report, colour: bool = False) -> str:
         lines.append(
             f"{len(report.rules_without_case)} rules have no case here; --list names them."
         )
+    lines += _mend_first(report)
     verdict = Verdict.PASS if report.exit_status == 0 else Verdict.FAIL
     lines += ["", paint(f"{in_short(report)}", verdict), ""]
     return "\n".join(lines)
@@ -96,6 +97,20 @@ def _case(outcome: Outcome, report: Report, paint: Paint) -> list[str]:
             subsequent_indent="    ",
         )
     return lines + ["  " + line for line in story(outcome, report)]
+
+
+def _mend_first(report: Report) -> list[str]:
+    """Return a line that says which broken rules most other cases wait for."""
+    failed = {each.rule_id for each in report.outcomes if each.verdict is Verdict.FAIL}
+    waiting: dict[str, int] = {}
+    for outcome in report.outcomes:
+        if outcome.verdict is Verdict.NOT_REACHED and outcome.waits_for in failed:
+            waiting[outcome.waits_for] = waiting.get(outcome.waits_for, 0) + 1
+    if not waiting:
+        return []
+    rules = sorted(waiting, key=lambda rule_id: -waiting[rule_id])
+    told = ", ".join(f"{rule_id} ({waiting[rule_id]})" for rule_id in rules)
+    return [f"{sum(waiting.values())} cases wait for {told}: mend those first."]
 
 
 def _not_reached(report: Report) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn, TypeVar, final
 
 from conformance.endings import Failed, Flood, NotReached
-from conformance.packets import Packet, look_alike, shown
+from conformance.packets import RULE_OF_REQUEST, Packet, look_alike, shown
 from conformance.server.target import Target
 from conformance.wire import BrokenFrame, Refused, WireProblem
 
@@ -35,6 +35,8 @@ class Checks:
     def __init__(self, target: Target, rule: str) -> None:
         self.target = target
         self.first_rule = rule
+        self.last_request = ""
+        """The action of the request that was sent last."""
         self._rules = [rule]
 
     @property
@@ -76,7 +78,12 @@ class Checks:
                 if isinstance(problem, NotReached)
                 else f"{what} (needed first): {problem.expected}"
             )
-            raise NotReached(expected, problem.actual) from problem
+            waits_for = (
+                problem.waits_for
+                if isinstance(problem, NotReached)
+                else RULE_OF_REQUEST.get(self.last_request, "")
+            )
+            raise NotReached(expected, problem.actual, waits_for=waits_for) from problem
         if remember:
             troubles[remember] = 0
 

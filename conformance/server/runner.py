@@ -289,20 +289,14 @@ class _Run:
     ) -> Outcome:
         """Run the body of a case and say how it ended."""
         began = time.monotonic()
-        verdict, rule, expected, actual = self._how_it_ended(context, body, this)
-        keep = self.options.keep_transcripts or verdict not in (Verdict.PASS, Verdict.NOT_OFFERED)
-        return Outcome(
-            this.id,
-            this.rules,
-            this.level,
-            verdict,
-            this.title,
-            rule,
-            expected,
-            actual,
-            context.transcript.lines() if keep else (),
-            self._again(this),
-            round(time.monotonic() - began, 3),
+        outcome = self._how_it_ended(context, body, this)
+        passed = outcome.verdict in (Verdict.PASS, Verdict.NOT_OFFERED)
+        keep = self.options.keep_transcripts or not passed
+        return replace(
+            outcome,
+            transcript=context.transcript.lines() if keep else (),
+            again=self._again(this),
+            seconds=round(time.monotonic() - began, 3),
         )
 
     def _with_last_words(self, outcome: Outcome) -> Outcome:
@@ -317,35 +311,32 @@ class _Run:
 
     def _how_it_ended(
         self, context: ServerContext, body: Callable[[ServerContext], None], this: Case
-    ) -> tuple[Verdict, str, str, str]:
+    ) -> Outcome:
+        passed = Outcome(this.id, this.rules, this.level, Verdict.PASS, this.title)
         rule = this.rules[0]
         try:
             context.need(*this.offers)
             body(context)
         except Ending as problem:
             late = isinstance(problem, (Failed, Silence)) and time.monotonic() >= self.until
-            rule = problem.rule or rule
-            if late:
-                return (
-                    Verdict.NOT_REACHED,
-                    rule,
-                    problem.expected,
-                    f"the run's limit of {self.limit:g} s was over",
-                )
-            return (
-                _VERDICTS.get(type(problem), Verdict.FAIL),
-                rule,
-                problem.expected,
-                problem.actual,
+            verdict = Verdict.NOT_REACHED if late else _VERDICTS.get(type(problem), Verdict.FAIL)
+            return replace(
+                passed,
+                verdict=verdict,
+                rule_id=problem.rule or rule,
+                expected=problem.expected,
+                actual=f"the run's limit of {self.limit:g} s was over" if late else problem.actual,
+                waits_for=problem.waits_for if isinstance(problem, NotReached) else "",
             )
         except Exception:
-            return (
-                Verdict.KIT_ERROR,
-                rule,
-                "that the kit itself works",
-                traceback.format_exc(limit=-6),
+            return replace(
+                passed,
+                verdict=Verdict.KIT_ERROR,
+                rule_id=rule,
+                expected="that the kit itself works",
+                actual=traceback.format_exc(limit=-6),
             )
-        return Verdict.PASS, "", "", ""
+        return passed
 
     def _skipped(self, this: Case) -> Outcome:
         return Outcome(

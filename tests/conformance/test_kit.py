@@ -418,6 +418,14 @@ def test_other_texts_are_shown_as_they_are() -> None:
     assert "é" in told.value.actual and "ü" in told.value.expected
 
 
+def test_what_is_given_waits_for_the_rule_of_the_packet_that_failed() -> None:
+    context = a_context()
+    context.checks.last_request = "get_messages"
+    with pytest.raises(NotReached) as told, context.given("outer"), context.given("a history"):
+        context.fail("`messages_list`", "an error")
+    assert told.value.waits_for == "R-HIST-1"
+
+
 def test_the_rule_around_a_failure_is_the_one_that_fails() -> None:
     context = a_context(this=a_case(lambda context: None, "R-MSG-1", "R-MSG-2"))
     with pytest.raises(Failed) as caught, context.rule("R-MSG-2"):

@@ -111,6 +111,22 @@ def test_a_stream_that_knows_ascii_only_gets_escapes_and_no_exception(kind: str)
     assert raw.getvalue()
 
 
+def test_the_text_says_above_the_sum_which_rules_to_mend_first() -> None:
+    waiting = [
+        Outcome(f"a.case{number}", ("R-MSG-7",), "seed", Verdict.NOT_REACHED, "t", waits_for=rule)
+        for number, rule in enumerate(("R-MSG-1", "R-HIST-1", "R-HIST-1", "", "R-FILE-1"))
+    ]
+    broken = [
+        Outcome(f"b.{rule}", (rule,), "seed", Verdict.FAIL, "t", rule)
+        for rule in ("R-HIST-1", "R-MSG-1")
+    ]
+    told = reports.render(make_report(outcomes=(*broken, *waiting)), "text").splitlines()
+    line = "3 cases wait for R-HIST-1 (2), R-MSG-1 (1): mend those first."
+    assert line in told
+    assert told.index(line) > max(at for at, each in enumerate(told) if "R-MSG-7" in each)
+    assert "mend those first" not in reports.render(make_report(outcomes=tuple(waiting)), "text")
+
+
 def test_dash_and_nothing_are_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
     reports.write(make_report(), "tap", "-")
     reports.write(make_report(), "tap")
