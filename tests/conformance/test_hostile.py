@@ -26,6 +26,8 @@ from conformance.endings import Failed
 from conformance.last_words import last_words
 from conformance.packets import encode, is_too_deep
 from conformance.server import runner
+from conformance.server.cases.files.steps import ranges
+from conformance.server.cases.steps import bytes_of
 from conformance.server.checks import Checks
 from conformance.server.context import ServerContext
 from conformance.server.process import LINE_CHARACTERS, ServerCommand
@@ -69,6 +71,25 @@ def test_a_null_in_a_list_is_a_failure_of_the_server(element: Any) -> None:
         checks().get_list(packet, "data.users", str)
     packet["data"]["users"].pop()
     assert checks().get_list(packet, "data.users", str) == ["anna"]
+
+
+def a_context() -> ServerContext:
+    return ServerContext(Target(HOST, 1), "a.b", "R-MSG-1", seed=1, until=time.monotonic() + 60)
+
+
+@pytest.mark.parametrize("text", ["!!!!", "QQ", "QQ==\n", "é", "\ud800", "QQ==QQ=="])
+def test_bad_base64_is_a_failure_of_the_server(text: str) -> None:
+    with pytest.raises(Failed, match="base64"):
+        bytes_of(a_context(), text)
+
+
+@pytest.mark.parametrize(
+    "received", [None, [None], [[1]], [[1, 10**15]], [[2, 1]], [[-1, 3]], [["1", "2"]], [[1, True]]]
+)
+def test_ranges_that_can_not_be_are_a_failure_of_the_server(received: Any) -> None:
+    reply = {"action": "file_send_init", "data": {"received": received}}
+    with pytest.raises(Failed):
+        ranges(a_context(), reply)
 
 
 def test_depth_is_bounded_where_packets_are_read() -> None:
