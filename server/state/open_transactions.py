@@ -10,7 +10,7 @@ import math
 import secrets
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from server.base.limits import MemoryBudget
@@ -36,11 +36,13 @@ class Transaction:
     expires_at: float
     """Monotonic time."""
 
-    @property
-    def size(self) -> int:
-        """Bytes held, roughly, for the memory budget."""
+    size: int = field(init=False)
+    """Bytes held, roughly, for the memory budget. Measured once, so that as much is given back as
+    was reserved: Python makes a text larger when SQLite asks for its UTF-8."""
+
+    def __post_init__(self) -> None:
         text = sys.getsizeof(self.content)
-        return TRANSACTION_OVERHEAD_BYTES + text + LETTER_BYTES * len(self.counts)
+        self.size = TRANSACTION_OVERHEAD_BYTES + text + LETTER_BYTES * len(self.counts)
 
 
 class Transactions:

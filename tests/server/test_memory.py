@@ -199,3 +199,12 @@ def test_answers_are_sent_before_they_fill_the_memory(serve: Serve) -> None:
     finally:
         connection.__class__.flush = flush  # type: ignore[method-assign]
     assert 0 < largest < 2 * 65_536
+
+
+def test_a_message_gives_back_as_much_as_it_reserved(serve: Serve) -> None:
+    """Storing a text with letters beyond ASCII makes Python keep its UTF-8 beside it."""
+    service = serve()
+    ada = member(service, "ada")
+    for _ in range(3):
+        ada.say("lobby", "é" * 8_000)
+    until(lambda: service.budget.held == 0, f"{service.budget.held} bytes are left over", 2.0)
