@@ -24,13 +24,13 @@ __all__ = [
     "end_key",
     "find",
     "find_key",
+    "has_key",
     "is_current",
     "mark_deleted",
     "page",
     "set_password",
     "store_key",
     "touch_key",
-    "use_key",
 ]
 
 
@@ -204,13 +204,12 @@ def touch_key(connection: sqlite3.Connection, account_id: int, now: int) -> None
     )
 
 
-def use_key(connection: sqlite3.Connection, account_id: int, key_hash: bytes, now: int) -> bool:
-    """Note that this very key was used now; False where the account has it no more."""
-    cursor = connection.execute(
-        "UPDATE session_keys SET last_used = ? WHERE account_id = ? AND key_hash = ?",
-        (now, account_id, key_hash),
-    )
-    return cursor.rowcount == 1
+def has_key(connection: sqlite3.Connection, account_id: int, key_hash: bytes) -> bool:
+    """Return whether this very key is the account's."""
+    row = connection.execute(
+        "SELECT 1 FROM session_keys WHERE account_id = ? AND key_hash = ?", (account_id, key_hash)
+    ).fetchone()
+    return row is not None
 
 
 def end_key(connection: sqlite3.Connection, account_id: int, key_hash: bytes) -> None:

@@ -190,12 +190,14 @@ def _go_online(context: Context, session: Session, key: str, request: Login) -> 
     account_id, connection = session.account_id, session.connection
 
     def store(database: sqlite3.Connection) -> None:
-        now = context.wall_clock.seconds()
         if not accounts.is_current(database, account_id, session.credential_version):
             raise _Overtaken("the account was deleted, or its password changed,")
         if request.session_key is None:
+            now = context.wall_clock.seconds()
             accounts.store_key(database, account_id, session.key_hash, now)
-        elif not accounts.use_key(database, account_id, session.key_hash, now):
+        # By key nothing is stored: who lost the connection comes back though the disk is full. That
+        # the key is in use, the housekeeping stores.
+        elif not accounts.has_key(database, account_id, session.key_hash):
             raise _Overtaken("its key was ended")
         if not context.registry.promise(session, lambda holder: _may_displace(holder, request)):
             raise _Overtaken("somebody else logged in")

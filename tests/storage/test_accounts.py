@@ -77,14 +77,14 @@ def test_an_account_has_one_session_key_and_its_last_use_is_known(database: Data
         assert accounts.find_key(connection, b"new") is None
 
 
-def test_a_key_is_used_and_ended_only_while_it_is_the_accounts_own(database: Database) -> None:
+def test_a_key_is_known_and_ended_only_while_it_is_the_accounts_own(database: Database) -> None:
     with database.transaction() as connection:
         account = accounts.create(connection, "a", "a", "record", 10)
         accounts.store_key(connection, account.id, b"old", 10)
-        assert accounts.use_key(connection, account.id, b"old", 15)
-        assert accounts.find_key(connection, b"old") == (account, 15)
+        assert accounts.has_key(connection, account.id, b"old")
+        assert accounts.find_key(connection, b"old") == (account, 10), "asking stores nothing"
         accounts.store_key(connection, account.id, b"new", 20)
-        assert not accounts.use_key(connection, account.id, b"old", 30)
+        assert not accounts.has_key(connection, account.id, b"old")
         accounts.end_key(connection, account.id, b"old")
         assert accounts.find_key(connection, b"new") == (account, 20)
         accounts.end_key(connection, account.id, b"new")
