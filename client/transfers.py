@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import protocol
+from client.base import files
 from client.base.text import local_file_name, numbered
 from client.connection import Connection
 from client.errors import (
@@ -413,7 +414,7 @@ def _fetch(chat: Connection, transfer: _Download, progress: Progress) -> None:
 def _wait_for_all(transfer: _Download, progress: Progress) -> None:
     seen = -1
     while not transfer.finished:
-        transfer.wait(lambda: transfer.finished or transfer.bytes > seen)  # noqa: B023 (asked at once, not later)
+        transfer.wait(lambda: transfer.finished or transfer.bytes > seen)
         seen = transfer.bytes
         if transfer.meta is not None:
             progress(seen, transfer.meta[0])
@@ -426,9 +427,7 @@ def _give_name(temporary: Path, folder: Path, name: str) -> Path:
     while True:
         target = folder / numbered(name, number)
         try:
-            open(target, "xb").close()
+            files.name_new(temporary, target)
+            return target
         except FileExistsError:
             number += 1
-            continue
-        os.replace(temporary, target)  # only over the empty file that we have just made
-        return target

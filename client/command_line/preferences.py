@@ -27,6 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from client.base import files
+
 FOLDER: Final = "classroom-chat"
 SETTINGS_NAME: Final = "client.ini"
 PORTABLE_NAME: Final = "chat-client.ini"
@@ -221,7 +223,7 @@ class Store:
             )
             with open(number, "w", encoding="utf-8") as handle:
                 handle.write(text.getvalue())
-            os.replace(temporary, path)
+            files.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
 

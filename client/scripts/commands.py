@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import tempfile
 import time
 from collections import deque
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 import protocol
+from client.base import files
 from client.base.text import local_file_name, size_in_words, visible
 from client.errors import BadAnswer, ChatError, ConnectionLost, SessionEnded, TransferFailed
 from client.events import (
@@ -116,7 +116,7 @@ class Work:
     def room(self, *, new: bool = False) -> str:
         """Return the id of the room that was named by id or name; with `new` one that does not
         exist yet may be named. Raise `Failure`."""
-        word = self.given.room
+        word = self.given.in_room
         session = self.chat.session
         if session is None or not session.extended:
             return str(word)
@@ -210,7 +210,7 @@ def _tail(work: Work) -> None:
         for message in _messages(chat, room_id, work.given.number, None):
             shown = message.message_id or shown
             out.data(message_item(message), message_text(message))
-    out.talk(f"Listening in {visible(work.given.room)}; Ctrl-C ends it.")
+    out.talk(f"Listening in {visible(work.given.in_room)}; Ctrl-C ends it.")
     chat.lift_deadline()
     down_since: float | None = None
     while not chat.closed:
@@ -311,10 +311,9 @@ def _get(work: Work) -> None:
 def _place(path: Path, target: Path) -> None:
     """Give the finished file its name, never that of another file."""
     try:
-        open(target, "xb").close()
+        files.name_new(path, target)
     except FileExistsError as error:
         raise Failure(f"{visible(str(target))} exists, and nothing is ever overwritten") from error
-    os.replace(path, target)  # only over the empty file that we have just made
 
 
 def _fetched(work: Work, room_id: str, path: Path) -> None:
@@ -350,7 +349,7 @@ def _rooms(work: Work) -> None:
 
 def _who(work: Work) -> None:
     users = work.chat.users()
-    if work.given.room is not None:
+    if work.given.in_room is not None:
         users = Users(work.chat.room_users(work.room()), users.online)
     on = {protocol.fold_chatid(name) for name in users.online}
     for name in users.users:

@@ -43,12 +43,26 @@ def moment(text: str, now: datetime | None = None) -> str:
             found = present.replace(hour=clock.hour, minute=clock.minute, second=clock.second)
         else:
             found = datetime.fromisoformat(text[:-1] + "+00:00" if text[-1:] in "zZ" else text)
-        return found.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0")
+        return (
+            _with_zone(found, present)
+            .astimezone(timezone.utc)
+            .strftime("%Y-%m-%dT%H:%M:%SZ")
+            .rjust(20, "0")
+        )
     except (ValueError, OverflowError) as error:
         raise WrongUse(
             f"{text!r} is no time; expected one like 2026-11-23, '2026-11-23 10:15', 10:15, 90m, "
             "2h or 3d"
         ) from error
+
+
+def _with_zone(found: datetime, present: datetime) -> datetime:
+    """Return a time with a zone: its own, else this machine's at that time; where the system knows
+    none for it (Windows: before 1970-01-02, after 3000), that of today."""
+    try:
+        return found.astimezone()
+    except OSError:
+        return found.replace(tzinfo=present.tzinfo)
 
 
 def _count(text: str) -> int:
@@ -65,7 +79,8 @@ def add_nothing(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_room(parser: argparse.ArgumentParser, *, new: bool = False) -> None:
-    parser.add_argument("room", metavar="ROOM", help="the room's name or id")
+    # Not `room`: that is --room, which --save remembers.
+    parser.add_argument("in_room", metavar="ROOM", help="the room's name or id")
     if new:
         parser.add_argument(
             "--new-room",
@@ -138,7 +153,7 @@ def add_get(parser: argparse.ArgumentParser) -> None:
 
 def add_who(parser: argparse.ArgumentParser) -> None:
     """Add what `who` takes."""
-    parser.add_argument("room", metavar="ROOM", nargs="?", help="only the members of this room")
+    parser.add_argument("in_room", metavar="ROOM", nargs="?", help="only the members of this room")
 
 
 # --- What is looked at before connecting ----------------------------------------------------------

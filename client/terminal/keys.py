@@ -82,7 +82,7 @@ class ConsoleKeys:
             raise OSError("the keys of a console can be read on Windows only")
         import msvcrt
 
-        return name_key(msvcrt.getwch)
+        return name_key(msvcrt.getwch, msvcrt.ungetwch)
 
     def end(self) -> None:
         """Do nothing: there is nothing to give back."""
@@ -173,11 +173,20 @@ def name_terminal_key(next_character: Callable[[], str], waits: Callable[[], boo
     return _SEQUENCES.get(sequence, "")
 
 
-def name_key(next_character: Callable[[], str]) -> str:
-    """Put together what a console sends for one key."""
+def name_key(next_character: Callable[[], str], give_back: Callable[[str], object]) -> str:
+    """Put together what a console sends for one key.
+
+    U+00E0 is the letter à, and also stands before the second half of a special key. While that
+    half waits, `give_back` raises OSError: there is room for one character (`_ungetwch`, Microsoft
+    C runtime).
+    """
     character = next_character()
     if character in "\x00\xe0":
-        return _SPECIAL.get(next_character(), "")
+        try:
+            give_back(character)
+        except OSError:
+            return _SPECIAL.get(next_character(), "")
+        character = next_character()
     if "\ud800" <= character <= "\udbff":  # an emoji comes in two halves (UTF-16)
         return (
             (character + next_character())
@@ -305,7 +314,7 @@ class LineEditor:
         found = self.complete(self.text[: self.cursor])
         if not found:
             return
-        new = os.path.commonprefix(found)  # noqa: RUF071 (words, of which it is right)
+        new = os.path.commonprefix(found)
         if len(found) == 1 and not new.endswith(("/", "\\")):
             new += " "
         if self._tabs > 1 and len(found) > 1:

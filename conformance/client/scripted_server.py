@@ -369,6 +369,8 @@ class ScriptedServer:
                 if self._ended:
                     return
                 continue
+            except ConnectionError:  # Windows: the client has reset it before it was taken
+                continue
             except OSError:
                 return
             sock.settimeout(SEND_SECONDS)

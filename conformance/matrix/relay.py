@@ -63,7 +63,7 @@ class Relay:
         while not self._ended.is_set():
             try:
                 inner, _ = self._listener.accept()
-            except TimeoutError:
+            except (TimeoutError, ConnectionError):  # Windows: a client that has reset already
                 continue
             except OSError:
                 return

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
+from collections.abc import Iterable
 
 import pytest
 
@@ -36,6 +38,35 @@ def edit(*keys: str, editor: LineEditor | None = None) -> LineEditor:
         for one in [key] if key in names or len(key) == 1 else key:
             editor.press(one)
     return editor
+
+
+class Console:
+    """`getwch` and `ungetwch` of a Windows console: behind the first half of a special key the
+    second waits in the place for the one character that can be given back."""
+
+    def __init__(self, events: Iterable[str]) -> None:
+        self._events = deque(events)  # each as many characters as one press of a key sends
+        self._back: str | None = None
+
+    def next(self) -> str:
+        if self._back is not None:
+            character, self._back = self._back, None
+            return character
+        event = self._events.popleft()
+        if event[0] in "\x00\xe0" and len(event) == 2:
+            self._back = event[1]
+        elif len(event) > 1:  # an emoji is two events
+            self._events.appendleft(event[1:])
+        return event[0]
+
+    def give_back(self, character: str) -> None:
+        if self._back is not None:
+            raise OSError(0, "Error")
+        self._back = character
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._events and self._back is None
 
 
 @pytest.mark.parametrize(
@@ -127,8 +158,26 @@ def test_control_keys_end_the_input(key: str, error: type[BaseException]) -> Non
     ],
 )
 def test_what_a_console_sends_becomes_one_key(sent: str, key: str) -> None:
-    characters = iter(sent)
-    assert name_key(lambda: next(characters)) == key
+    console = Console([sent])
+    assert name_key(console.next, console.give_back) == key and console.is_empty
+
+
+@pytest.mark.parametrize("first", range(0x20, 0x3000, 0x200))
+def test_every_printable_character_comes_through_a_console(first: int) -> None:
+    text = "".join(filter(str.isprintable, map(chr, range(first, first + 0x200))))
+    console, editor = Console(text), LineEditor()
+    editor.begin()
+    while not console.is_empty:
+        editor.press(name_key(console.next, console.give_back))
+    assert editor.text == text
+
+
+def test_a_letter_that_is_also_the_prefix_of_keys_is_told_from_them() -> None:
+    console = Console(["\xe0", "K", "\xe0K", "\xe0", "\xe0K", "\xe0", "\xe0"])
+    keys = []
+    while not console.is_empty:
+        keys.append(name_key(console.next, console.give_back))
+    assert keys == ["\xe0", "K", "left", "\xe0", "left", "\xe0", "\xe0"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a Windows console has keys")

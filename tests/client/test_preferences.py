@@ -156,6 +156,14 @@ def test_encryption_of_the_saved_server_is_not_that_of_another() -> None:
     assert (held("--no-tls").tls, held("--no-tls").cafile) == (False, None)
 
 
+def test_the_room_of_one_command_is_not_saved_as_the_room_to_begin_in() -> None:
+    given = parse(["127.0.0.1:77", "--save", "send", "tides", "hello"])
+    assert "room" not in to_save(settings_from(given, {}), given)
+    given = parse(["127.0.0.1:77", "--room", "lobby", "--save", "send", "tides", "hello"])
+    assert to_save(settings_from(given, {}), given)["room"] == "lobby"
+    assert given.in_room == "tides"
+
+
 def test_saving_keeps_what_was_saved_and_takes_no_password() -> None:
     path = settings("[client]\nroom = tides\nstay = yes\n")
     Path("ca.pem").write_text("")

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
+from datetime import datetime, timezone, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from support.server_process import ServerProcess
 
 from client.command_line.options import COMMANDS, parse
 from client.scripts import commands as scripts
+from client.scripts import script_options
 from client.scripts.script_options import WrongUse, moment
 
 __all__ = [
@@ -595,9 +596,14 @@ def test_wrong_use_is_status_2(words: list[str], said: str) -> None:
 
 def test_a_first_word_that_is_a_command_is_no_host(monkeypatch: pytest.MonkeyPatch) -> None:
     given = parse(["send", "lobby", "who"])
-    assert (given.command, given.server, given.room, given.text) == ("send", None, "lobby", ["who"])
+    assert (given.command, given.server, given.in_room, given.text) == (
+        "send",
+        None,
+        "lobby",
+        ["who"],
+    )
     given = parse(["send:99", "send", "send", "send"])
-    assert (given.command, given.server, given.room, given.text) == (
+    assert (given.command, given.server, given.in_room, given.text) == (
         "send",
         ("send", 99),
         "send",
@@ -653,6 +659,23 @@ def test_times_as_people_type_them(
         monkeypatch.undo()
         if hasattr(time, "tzset"):
             time.tzset()
+
+
+class WindowsTime(datetime):
+    """A time on Windows, which knows no zone of the machine for some years."""
+
+    def astimezone(self, tz: tzinfo | None = None) -> WindowsTime:  # type: ignore[override]
+        if self.tzinfo is None and not 1970 < self.year <= 3000:
+            raise OSError(22, "Invalid argument")
+        return super().astimezone(tz)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("text", ["1969-12-31", "1970-01-01", "3002-01-01", "0001-01-02"])
+def test_times_of_any_year_are_taken_where_the_system_knows_no_zone_for_them(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(script_options, "datetime", WindowsTime)
+    assert moment(text, datetime(2026, 11, 20, 12, tzinfo=timezone.utc)) == f"{text}T00:00:00Z"
 
 
 @pytest.mark.parametrize(

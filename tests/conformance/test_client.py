@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import queue
 import shlex
+import socket
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -17,9 +20,12 @@ from conformance.client import runner as client_runner
 from conformance.client.cases import load
 from conformance.client.cases.sending import wrong_counts
 from conformance.client.process import BadDriver, Driver, fill, read_driver, split_command
+from conformance.client.scripted_server import ScriptedServer
 from conformance.matrix import runner as matrix_runner
+from conformance.matrix.relay import Relay
 from conformance.packets import letters
 from conformance.registry import chosen
+from conformance.transcript import Transcript
 from conformance.verdicts import Outcome, Report, Verdict
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -474,3 +480,44 @@ def test_grading_a_word_that_is_no_address_is_misuse(
     monkeypatch.setattr(grade.kit, "main", lambda words: pytest.fail("nothing is graded"))
     assert grade.main(["foo"]) == 2
     assert "'foo' is no address; expected HOST:PORT" in capsys.readouterr().err
+
+
+class ResetFirst:
+    """A listener as on Windows: `accept` fails where the first in line has reset its connection."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self.failed = threading.Event()
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        if not self.failed.is_set():
+            self.failed.set()
+            raise ConnectionResetError(10054, "the peer has reset the connection")
+        return self._listener.accept()
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+def test_the_scripted_server_goes_on_after_a_client_that_was_reset() -> None:
+    with ScriptedServer(Transcript()) as server:
+        listener = ResetFirst(server._sock)
+        server._sock = listener  # type: ignore[assignment]
+        assert listener.failed.wait(10.0)
+        with socket.create_connection((server.host, server.port), timeout=10.0):
+            arrival = server.next(10.0)
+    assert arrival is not None and arrival.kind == "connected"
+
+
+def test_the_relay_of_the_matrix_goes_on_after_a_client_that_was_reset() -> None:
+    with ScriptedServer(Transcript()) as server:
+        relay = Relay("ada", server.port, Transcript(), queue.Queue())
+        try:
+            listener = ResetFirst(relay._listener)
+            relay._listener = listener  # type: ignore[assignment]
+            assert listener.failed.wait(10.0)
+            with socket.create_connection(("127.0.0.1", relay.port), timeout=10.0):
+                arrival = server.next(10.0)
+        finally:
+            relay.close()
+    assert arrival is not None and arrival.kind == "connected"

@@ -88,8 +88,7 @@ def login(client, data):
         if ACCOUNTS.get(name) != password or name in clients:
             why = "Invalid credentials or user already logged in"
             return client.reply("login_fail", why, "error")
-        clients[name] = client
-    client.name = name
+        clients[name], client.name = client, name
     key = secrets.token_urlsafe(24)  # TODO: a login with the key (R-SESS-8)
     client.reply("login_success", "Login successful", data={"chatid": name, "session_key": key})
 
@@ -141,10 +140,11 @@ def serve(client):
 
 if __name__ == "__main__":
     try:
-        address = ("127.0.0.1", int(sys.argv[1]) if len(sys.argv) > 1 else 9876)
-        listener = socket.create_server(address)
+        listener = socket.create_server(("127.0.0.1", int((sys.argv[1:] or ["9876"])[0])))
     except (OSError, ValueError, OverflowError) as error:
         sys.exit(f"cannot listen: {error}")
     print(f"listening on 127.0.0.1:{listener.getsockname()[1]}", flush=True)
     while True:
-        threading.Thread(target=serve, args=(Client(listener.accept()[0]),), daemon=True).start()
+        with contextlib.suppress(ConnectionError):  # Windows: it was reset before it was taken
+            sock = listener.accept()[0]
+            threading.Thread(target=serve, args=(Client(sock),), daemon=True).start()
