@@ -98,6 +98,7 @@ def port(folder: Path) -> Iterator[int]:
         guard.cancel()
         process.kill()
         process.wait(SECONDS)
+        process.stdout.close()
 
 
 def test_it_holds_the_modules_that_run_and_nothing_else(pyz: Path) -> None:

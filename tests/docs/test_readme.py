@@ -113,7 +113,7 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._server: subprocess.Popen[str] | None = None
-        self._lines: list[str] = []
+        self._reader: threading.Thread | None = None
 
     def environment(self) -> dict[str, str]:
         """Loopback, a free port and cheap hashes, by the variables that README names: the commands
@@ -177,7 +177,8 @@ class Folder:
             for line in stdout:
                 found = re.search(r"listening on 127\.0\.0\.1:(\d+)", line)
                 if found:
-                    threading.Thread(target=stdout.read, name="server-output", daemon=True).start()
+                    self._reader = threading.Thread(target=stdout.read, name="server-output")
+                    self._reader.start()
                     return int(found[1])
         finally:
             guard.cancel()
@@ -197,6 +198,11 @@ class Folder:
             self._server.kill()
             self._server.wait()
             raise
+        finally:
+            if self._reader is not None:
+                self._reader.join(WAIT_SECONDS)
+            assert self._server.stdout is not None
+            self._server.stdout.close()
         assert status == 0 or os.name == "nt", (self.path / "server.log").read_text("utf-8")
 
 

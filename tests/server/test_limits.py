@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 from support.files import Upload
-from support.in_process import Clock, Serve, member
+from support.in_process import Clock, Serve, member, stranger
 from support.patience import until
 from support.raw_client import RawClient, encode, error_code
 
@@ -230,12 +230,12 @@ def test_attempts_that_begin_together_each_count_those_before() -> None:
 def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
     service = serve(**chosen)
     inside = [member(service, f"user{number}") for number in range(most)]
-    more = RawClient(service.listener.port)
+    more = stranger(service)
     if chosen["max_connections"]:
         assert [error_code(packet) for packet in more.expect_closed()] == ["server_full"]
         inside.pop().close()
         until(lambda: len(service.registry.connections()) < most, "a place does not come free")
-        more = RawClient(service.listener.port)
+        more = stranger(service)
     assert more.request({"action": "ping", "request_id": "1"})["action"] == "pong"
     for client in (*inside, more):
         client.close()
@@ -244,7 +244,7 @@ def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
 @limit("max_per_address", 2)
 def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
     service = serve(**chosen)
-    inside = [RawClient(service.listener.port) for _ in range(most)]
+    inside = [stranger(service) for _ in range(most)]
     until(lambda: len(service.registry.connections()) == most, "they are not counted")
     address = service.registry.connections()[0].address
     assert service.registry.refuses(address, is_loopback=True) is None, "loopback is free of it"
@@ -293,7 +293,7 @@ def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
 def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
     service = serve(**chosen)
     ada = member(service, "ada")
-    slow = RawClient(service.listener.port, receive_buffer=4096)
+    slow = stranger(service, receive_buffer=4096)
     slow.register("slow")
     slow.login("slow")
     data = bytes(8 * 1024 * 1024)
@@ -385,7 +385,7 @@ def closed_after(service: Service, clock: Clock, limit_seconds: float, is_on: bo
 def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
     clock = Clock(1_000.0)
     service = serve(clock=clock, frame_timeout=0.0, login_timeout=float(chosen["login_timeout"]))
-    silent = RawClient(service.listener.port)
+    silent = stranger(service)
     until(lambda: len(service.registry.connections()) == 1, "it is not taken")
     closed_after(service, clock, most, bool(chosen["login_timeout"]))
     silent.close()
@@ -395,7 +395,7 @@ def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
 def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
     clock = Clock(1_000.0)
     service = serve(clock=clock, login_timeout=0.0, frame_timeout=float(chosen["frame_timeout"]))
-    slow = RawClient(service.listener.port)
+    slow = stranger(service)
     packet = encode({"action": "ping"})
     slow.send_bytes(
         packet[:3]
@@ -475,7 +475,7 @@ def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
 def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
     wall = Clock(HERE)
     service = serve(wall=wall, session_lifetime=float(chosen["session_lifetime"]))
-    ada = RawClient(service.listener.port)
+    ada = stranger(service)
     ada.register("ada")
     key = ada.login("ada")["data"]["session_key"]
 
@@ -484,7 +484,7 @@ def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
         ada.close()
         until(lambda: not service.registry.connections(), "a connection stays")
         wall.now += after
-        ada = RawClient(service.listener.port)
+        ada = stranger(service)
         return ada.login("ada", None, session_key=key)
 
     assert back(most)["action"] == "login_success"
