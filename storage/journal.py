@@ -28,6 +28,8 @@ __all__ = ["Journal"]
 MAX_OPEN_FILES = 32
 _SUFFIX = ".frames"
 _DAY = re.compile(r"[0-9]{4,5}-[0-9]{2}-[0-9]{2}")
+_ROOM = re.compile(r"room-([0-9]{6,14})")
+"""A longer number is none that the database has given."""
 _PREFIX_BYTES = 4
 
 
@@ -97,9 +99,9 @@ class Journal:
         """Return every file as room number, day and path, each room's oldest day first."""
         found = []
         for path in self._folder.glob(f"room-*/*{_SUFFIX}"):
-            number = path.parent.name.removeprefix("room-")
-            if number.isdecimal() and _DAY.fullmatch(path.stem):
-                found.append((int(number), path.stem, path))
+            room = _ROOM.fullmatch(path.parent.name)
+            if room and _DAY.fullmatch(path.stem):
+                found.append((int(room[1]), path.stem, path))
         return sorted(found)
 
     def read(self, path: Path) -> Iterator[bytes]:

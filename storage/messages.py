@@ -14,6 +14,7 @@ from storage import shares
 from storage.rooms import ADVANCE_MARK
 
 __all__ = [
+    "MOST_ID",
     "Message",
     "Place",
     "by_transaction",
@@ -26,6 +27,11 @@ __all__ = [
     "renumber",
     "since",
 ]
+
+
+MOST_ID = 10**14
+"""Higher ids are not believed where they come from outside the database: every id must fit the 15
+digits of a receivers' transaction, and so must those that follow."""
 
 
 @dataclass(frozen=True, slots=True)

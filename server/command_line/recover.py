@@ -70,13 +70,21 @@ def _skip_what_is_kept(connection: sqlite3.Connection, kept: set[int]) -> None:
 
 
 def _message_of(payload: bytes) -> dict[str, Any] | None:
-    """Return the data of a `receive_message`; None for a file, or what is none of our frames."""
+    """Return the data of a `receive_message`; None for a file, or what is none of our frames: the
+    journal is a copy that nobody checks, and one bad frame must not keep the others back."""
     try:
         packet = json.loads(payload)
         data: dict[str, Any] = packet["data"]
-        return data if packet["action"] == "receive_message" and data["message_id"] else None
-    except (ValueError, KeyError, TypeError):
+        if packet["action"] != "receive_message":
+            return None
+        protocol.parse_time(data["timestamp"])
+        for field_name in ("content", "room_id", "sender_chatid"):
+            data[field_name].encode()
+        number = data["message_id"]
+        is_whole = type(number) is int and 0 < number <= messages.MOST_ID
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
+    return data if is_whole and data["room_id"] and data["sender_chatid"] else None
 
 
 def _account(connection: sqlite3.Connection, chatid: str, recovered: Recovered) -> accounts.Account:

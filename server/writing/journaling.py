@@ -274,6 +274,6 @@ def _message_id(payload: bytes) -> int:
     """Return the id of a `receive_message`; 0 for a file, or what is none of our frames."""
     try:
         number = json.loads(payload)["data"]["message_id"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return 0
-    return number if isinstance(number, int) else 0
+    return number if isinstance(number, int) and number <= messages.MOST_ID else 0

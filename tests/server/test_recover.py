@@ -3,15 +3,23 @@ out of the journal."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+from support.in_process import Serve, member
 from support.patience import until
 from support.raw_client import RawClient
 from support.server_process import REPOSITORY, ServerProcess, server_environment
+
+import protocol
+from server.command_line.recover import recover_messages
+from storage.database import Database
+from storage.journal import Journal
 
 
 def recover(data: Path) -> subprocess.CompletedProcess[str]:
@@ -83,3 +91,46 @@ def test_messages_that_the_database_lost_come_back_out_of_the_journal(
     rooms = ada.ask("get_rooms")["data"]["rooms"]
     unread = {room["id"]: room["unread"] for room in rooms}
     assert unread["lobby"] == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"message_id": "50"},
+        {"message_id": [50]},
+        {"message_id": -50},
+        {"message_id": 1.5},
+        {"message_id": 2**63},
+        {"sender_chatid": None},
+        {"sender_chatid": "\ud800"},
+        {"room_id": []},
+        {"room_id": ""},
+        {"timestamp": "yesterday"},
+        {"timestamp": None},
+        {"content": 5},
+        {"content": "\ud800"},
+    ],
+)
+def test_one_bad_frame_keeps_no_message_back(serve: Serve, wrong: dict[str, object]) -> None:
+    service = serve()
+    member(service, "ada").say("lobby", "kept")
+    assert service.stop() == []
+    lost = {
+        "room_id": "lobby",
+        "sender_chatid": "ada",
+        "content": "lost",
+        "timestamp": "2026-11-23T12:00:00Z",
+        "message_id": 50,
+    }
+    journal = Journal(service.folder.journal_path)
+    for data in (lost | wrong, lost):
+        packet = {"action": "receive_message", "data": data}
+        journal.append(1, "2026-11-23", protocol.frame(json.dumps(packet).encode()))
+    journal.append(1, "2026-11-23", protocol.frame(b"[" * 100_000))
+    journal.close()
+    database = Database(service.folder.database_path)
+    try:
+        with database.transaction() as connection:
+            assert recover_messages(connection, journal).ids == [50]
+    finally:
+        database.close()

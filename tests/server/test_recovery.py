@@ -5,11 +5,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
 from support.files import Upload, download
 from support.in_process import Clock, Serve, member, stranger
 from support.raw_client import RawClient
 
+import protocol
 from server.running.service import Service
+from storage.journal import Journal
 from storage.upload_files import ORPHAN_DAYS
 
 DATA = bytes(range(256)) * 20
@@ -117,3 +120,28 @@ def test_an_upload_whose_saved_bytes_are_gone_is_given_up(serve: Serve) -> None:
     service = serve()
     begun.client = again(service, "ada")
     assert not begun.init()["data"].get("received")
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"[" * 100_000,
+        *(
+            b'{"action":"receive_message","data":{"message_id":%d}}' % number
+            for number in (2**53, 2**63 - 1, 2**63, 2**70)
+        ),
+    ],
+)
+def test_a_journal_that_nobody_wrote_neither_stops_the_start_nor_uses_up_the_ids(
+    serve: Serve, payload: bytes
+) -> None:
+    service = serve()
+    member(service, "ada").say("lobby", "one")
+    assert service.stop() == []
+    journal = Journal(service.folder.journal_path)
+    for room_pk in (1, 10**20):
+        journal.append(room_pk, "2026-11-23", protocol.frame(payload))
+    journal.close()
+    service = serve()
+    assert again(service, "ada").say("lobby", "two")["data"]["message_id"] == 2
+    assert service.notices == []
