@@ -24,6 +24,7 @@ from protocol import (
 )
 from server.base.frame_sizes import members_named
 from server.base.logs import printable
+from server.base.refusals import no_such_room
 from server.handlers.context import Context
 from server.handlers.pages import Page, answer_page, readable_room
 from server.handlers.room_access import check_room_share, check_share
@@ -204,6 +205,7 @@ def leave_room(context: Context, session: Session, request: LeaveRoom) -> bytes:
 
     def tell(state: RoomState, delivery: Delivery) -> None:
         if state.room.private:
+            _break_off_downloads(context, request.room_id, [session.account_id])
             delivery.event(
                 "user_removed", state.members, room_id=request.room_id, chatid=session.chatid
             )
@@ -261,6 +263,7 @@ def remove_user_from_room(context: Context, session: Session, request: RemoveUse
         return state.members
 
     def tell(members: Iterable[int], delivery: Delivery) -> None:
+        _break_off_downloads(context, request.room_id, [removed.id])
         delivery.event("user_removed", members, room_id=request.room_id, chatid=removed.chatid)
 
     _change_room(context, session, request.room_id, change, tell)
@@ -304,6 +307,7 @@ def delete_room(context: Context, session: Session, request: DeleteRoom) -> byte
         return state
 
     def tell(state: RoomState, delivery: Delivery) -> None:
+        _break_off_downloads(context, request.room_id, state.members)
         delivery.event("room_deleted", state.members, room_id=request.room_id, name=state.room.name)
 
     _change_room(context, session, request.room_id, change, tell)
@@ -311,6 +315,15 @@ def delete_room(context: Context, session: Session, request: DeleteRoom) -> byte
     return protocol.build(
         "room_deleted", {"room_id": request.room_id}, request_id=request.request_id
     )
+
+
+def _break_off_downloads(context: Context, room_id: str, account_ids: Iterable[int]) -> None:
+    """Let nothing more of the room's files go to those who have lost the room (R-ROOM-22). The
+    writer's thread only: whoever asked for the change is answered after this."""
+    for account_id in account_ids:
+        holder = context.registry.holder(account_id)
+        if holder is not None:
+            holder.downloads.break_off(room_id, no_such_room(room_id))
 
 
 def _check_owner(session: Session, state: RoomState) -> None:

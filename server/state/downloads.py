@@ -48,6 +48,9 @@ class Download:
     """Raises Refusal where its user may read the file no more: asked again when its turn comes,
     which may be long after the request (R-ROOM-22)."""
     is_cancelled: bool = False
+    """Set under the lock of the downloads, under which each chunk is handed on, too."""
+    refusal: Refusal | None = None
+    """Why it was broken off, where its user is to be told."""
 
 
 class Downloads:
@@ -137,6 +140,16 @@ class Downloads:
             )
         return True
 
+    def break_off(self, room_id: str, refusal: Refusal) -> None:
+        """Break off what is sent of this room's files, and say why; once this has returned, no more
+        of them is handed on. What waits its turn is checked when that comes. Never waits."""
+        with self._lock:
+            running = self._running
+            if running is None or running.room_id != room_id or running.is_cancelled:
+                return
+            running.is_cancelled, running.refusal = True, refusal
+        self._outbox.nudge()
+
     def cancel_all(self) -> None:
         """Send no more: the session ends."""
         with self._lock:
@@ -195,15 +208,24 @@ class Downloads:
         }
         outbox.put(protocol.build("file_down_meta", meta, request_id=download.request_id))
         for number in range(download.from_sequence, total + 1):
-            if not self._wait_for_room(download):
-                return
+            self._wait_for_room(download)
             data = {**head, "sequence_number": number}
-            outbox.put(protocol.chunk_frame("file_down_data", data, chunk, extra))
+            if not self._put(download, protocol.chunk_frame("file_down_data", data, chunk, extra)):
+                return
             offset += chunk_size
             if number < total:
                 chunk = self._files.read(file.disk_name, offset, chunk_size)
-        if not download.is_cancelled:
-            outbox.put(protocol.build("file_down_fin", head, request_id=download.request_id))
+        self._put(download, protocol.build("file_down_fin", head, request_id=download.request_id))
+
+    def _put(self, download: Download, frame: bytes) -> bool:
+        """Hand a frame of the download on; return whether it goes on."""
+        with self._lock:
+            is_over = download.is_cancelled or self._outbox.broken is not None
+            if not is_over:
+                self._outbox.put(frame)
+        if download.refusal is not None:
+            self._refuse(download, download.refusal)
+        return not is_over
 
     def _refuse(self, download: Download, refusal: Refusal) -> None:
         self._outbox.put(
@@ -212,9 +234,8 @@ class Downloads:
             )
         )
 
-    def _wait_for_room(self, download: Download) -> bool:
+    def _wait_for_room(self, download: Download) -> None:
         outbox = self._outbox
         while not download.is_cancelled and outbox.broken is None:
             if outbox.wait_below(DOWNLOAD_AHEAD_BYTES, self.SLICE_SECONDS):
-                return not download.is_cancelled and outbox.broken is None
-        return False
+                return

@@ -392,3 +392,33 @@ def test_a_download_that_waited_asks_again_when_its_turn_comes(serve: Serve, los
     assert error_code(refused) == "room_not_found", refused
     assert refused["original_action"] == "file_down_req"
     assert read_download(slow, "lobby", "large", first=128)[0] == large[127 * 65536 :]
+
+
+@pytest.mark.parametrize("lost_by", ["removal", "deletion", "leaving"])
+def test_a_running_download_of_a_lost_room_is_broken_off(serve: Serve, lost_by: str) -> None:
+    service = serve()
+    owner = member(service, "owner")
+    slow = stranger(service, receive_buffer=4096)
+    slow.register("slow")
+    slow.login("slow")
+    room = private_room(owner, slow)
+    large = bytes(16 * 1024 * 1024)
+    Upload(owner, room, "secret", large, chunk=262_144).run()
+    asked = ask_later(slow, "file_down_req", room_id=room, file_path="secret")
+    slow.receive_action("file_down_meta")  # it runs, and more than the sockets take is left
+    if lost_by == "leaving":
+        ask_later(slow, "leave_room", room_id=room)
+    elif lost_by == "removal":
+        owner.ask("remove_user_from_room", room_id=room, user_to_remove="slow")
+    else:
+        owner.ask("delete_room", room_id=room)
+    came = 0
+    while True:
+        packet = slow.receive_action("file_down_data", "file_down_fin", "error")
+        if packet["action"] != "file_down_data":
+            break
+        came += 1
+    assert error_code(packet) == "room_not_found", packet
+    assert (packet["original_action"], packet["request_id"]) == ("file_down_req", asked)
+    assert came * 65536 < len(large) // 2, "what was handed on before may still come, no more"
+    assert not [one for one in slow.nothing_before_pong() if one["action"].startswith("file_")]
