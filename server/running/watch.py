@@ -91,6 +91,7 @@ class Watch:
         sys.setswitchinterval(max(SWITCH_SECONDS, len(connections) / WAKES_A_SECOND))
         for connection in connections:
             deadline, begun = connection.login_deadline, connection.frame_begun_at
+            session = connection.session  # read once: its thread may log it out meanwhile
             if deadline is not None and now > deadline:
                 log.info(
                     "closing %s from %s: not logged in in time", connection.name, connection.address
@@ -103,8 +104,8 @@ class Watch:
                     connection.address,
                 )
                 connection.close("a frame was not finished in time")
-            elif connection.session is not None and connection.session.transactions.held:
-                connection.session.transactions.expire(now)
+            elif session is not None and session.transactions.held:
+                session.transactions.expire(now)
         tell_due_presence(context)
         if (
             self._uploads_seen_at is None

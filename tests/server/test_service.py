@@ -16,6 +16,7 @@ from support.raw_client import error_code
 
 import protocol
 from server.running.watch import SWITCH_SECONDS, WAKES_A_SECOND
+from server.state.session import Connection
 
 
 @pytest.mark.parametrize("force_fallback", [False, True], ids=["MSG_DONTWAIT", "the fallback"])
@@ -293,3 +294,19 @@ def test_the_more_clients_the_less_often_each_waiting_thread_wakes(
     finally:
         sys.setswitchinterval(usual)
         client.close()
+
+
+def test_the_watch_looks_once_at_a_session_that_may_end_meanwhile(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = serve()
+    ada = member(service, "ada")
+    ada.propose("lobby", "not confirmed")
+    (connection,) = service.registry.connections()
+    session, slot = connection.session, Connection.session
+    looks = [session]
+    fading = property(lambda self: looks.pop() if looks else None, slot.__set__)
+    monkeypatch.setattr(Connection, "session", fading)
+    service.watch.look()
+    monkeypatch.undo()
+    assert connection.session is session
