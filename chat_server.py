@@ -28,6 +28,8 @@ from storage import accounts
 from storage.errors import StorageError
 
 log: Final = logging.getLogger("server")
+WSAEACCES: Final = 10013
+"""Winsock: the port is taken exclusively, or reserved. Its errno is EACCES."""
 
 
 class Signals:
@@ -138,8 +140,13 @@ def _cannot_listen(settings: Settings, error: OSError | OverflowError) -> str:
             f"can't listen on {place}: {settings.host!r} is no address of this machine "
             "(--host 0.0.0.0 takes all of them)"
         )
-    # WSAEACCES: taken exclusively, on Windows.
-    if number in (errno.EADDRINUSE, getattr(errno, "WSAEACCES", None)):
+    if getattr(error, "winerror", None) == WSAEACCES:
+        return (
+            f"can't listen on {place}: Windows keeps the port, for another program or for itself "
+            "(Hyper-V and WSL reserve some: netsh interface ipv4 show excludedportrange tcp lists "
+            "them); choose another with --port"
+        )
+    if number == errno.EADDRINUSE:
         return (
             f"can't listen on {place}: the port is in use, perhaps by a server that still runs; "
             "stop it, or choose another with --port"

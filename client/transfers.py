@@ -414,7 +414,7 @@ def _fetch(chat: Connection, transfer: _Download, progress: Progress) -> None:
 def _wait_for_all(transfer: _Download, progress: Progress) -> None:
     seen = -1
     while not transfer.finished:
-        transfer.wait(lambda: transfer.finished or transfer.bytes > seen)
+        transfer.wait(lambda: transfer.finished or transfer.bytes > seen)  # noqa: B023 (asked at once, not later)
         seen = transfer.bytes
         if transfer.meta is not None:
             progress(seen, transfer.meta[0])

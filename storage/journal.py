@@ -162,7 +162,7 @@ class Journal:
             os.close(file.descriptor)
             # Moved aside with its whole part readable; the next frames begin a file of their own.
             with suppress(OSError):
-                os.replace(path, path.with_suffix(".broken"))
+                portable.replace(path, path.with_suffix(".broken"))
 
 
 @contextmanager

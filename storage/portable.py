@@ -14,15 +14,20 @@ import os
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 __all__ = [
+    "is_held",
     "lock",
     "network_file_system",
     "open_own",
     "others_may_look_in",
     "owned_by_us",
+    "remove",
+    "replace",
     "sync_file",
     "sync_folder",
     "unlock",
@@ -46,6 +51,10 @@ _platform = sys.platform
 # Windows hides a locked byte from other processes. One far behind the text leaves the text
 # readable.
 _LOCKED_BYTE = 1 << 20
+
+HELD_SECONDS = 2.0
+"""So long a file that another program holds open is tried again."""
+PAUSE_SECONDS = 0.05
 
 
 def open_own(path: str | Path, flags: int) -> int:
@@ -110,6 +119,34 @@ def unlock(descriptor: int) -> None:
     elif _msvcrt is not None:
         os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
         _msvcrt.locking(descriptor, _msvcrt.LK_UNLCK, 1)
+
+
+def replace(source: str | Path, target: str | Path) -> None:
+    """Put `source` in place of `target`. On Windows another program, such as a virus scanner, may
+    hold either open: it is tried again for `HELD_SECONDS`. Raises PermissionError after that."""
+    _while_held(lambda: os.replace(source, target))
+
+
+def remove(path: str | Path) -> None:
+    """Remove a file, with the patience of `replace`."""
+    _while_held(lambda: os.unlink(path))
+
+
+def _while_held(act: Callable[[], None]) -> None:
+    last = time.monotonic() + HELD_SECONDS
+    while True:
+        try:
+            return act()
+        except OSError as error:
+            if not is_held(error) or time.monotonic() > last:
+                raise
+        time.sleep(PAUSE_SECONDS)
+
+
+def is_held(error: OSError) -> bool:
+    """Return whether a file could not be moved or removed because a program holds it open, which
+    Windows alone refuses (ERROR_SHARING_VIOLATION, ERROR_ACCESS_DENIED)."""
+    return _platform == "win32" and isinstance(error, PermissionError)
 
 
 def owned_by_us(status: os.stat_result) -> bool:

@@ -47,6 +47,16 @@ def _translated(doing: str) -> Iterator[None]:
         raise from_os_error(error, doing) from error
 
 
+@contextmanager
+def _left_where_held() -> Iterator[None]:
+    """Go on past a file that another program holds open on Windows: the next start tries again."""
+    try:
+        yield
+    except OSError as error:
+        if not portable.is_held(error):
+            raise
+
+
 class UploadFiles:
     """The files in `folder`, which exists. OSErrors come out as StorageFull, FileMissing,
     StorageFailed or StorageError.
@@ -125,7 +135,7 @@ class UploadFiles:
         with _translated("resuming an upload"):
             part, whole = self._part(disk_name), self._whole(disk_name)
             if not os.path.lexists(part):
-                os.replace(whole, part)
+                portable.replace(whole, part)
 
     def finish(self, disk_name: str) -> None:
         """Give the complete file its final name, and make both survive a power cut; only then may
@@ -135,7 +145,7 @@ class UploadFiles:
             if os.path.lexists(part) or not os.path.lexists(whole):
                 with self._opened(part, os.O_RDWR) as descriptor:
                     portable.sync_file(descriptor)
-                os.replace(part, whole)
+                portable.replace(part, whole)
             portable.sync_folder(self._folder)
 
     # -- reading -----------------------------------------------------------------------------------
@@ -170,7 +180,7 @@ class UploadFiles:
         with _translated("removing an upload"):
             for path in (self._part(disk_name), self._whole(disk_name)):
                 with suppress(FileNotFoundError):
-                    os.unlink(path)
+                    portable.remove(path)
 
     def part_names(self) -> list[str]:
         """Return the names of the growing files that are there, in no order."""
@@ -189,8 +199,9 @@ class UploadFiles:
         with _translated("bringing uploads back"):
             for entry, name in self._orphans():
                 if name in known and not os.path.lexists(self._folder / entry):
-                    os.replace(self._orphanage / entry, self._folder / entry)
-                    count += 1
+                    with _left_where_held():
+                        portable.replace(self._orphanage / entry, self._folder / entry)
+                        count += 1
             if count:
                 portable.sync_folder(self._folder)
         return count
@@ -210,10 +221,11 @@ class UploadFiles:
                     continue
                 with suppress(FileExistsError):
                     os.mkdir(self._orphanage, 0o700)
-                os.replace(self._folder / entry, self._orphanage / entry)
-                with suppress(OSError):  # a symbolic link that leads nowhere
-                    os.utime(self._orphanage / entry, (now, now))
-                count += 1
+                with _left_where_held():
+                    os.replace(self._folder / entry, self._orphanage / entry)
+                    with suppress(OSError):  # a symbolic link that leads nowhere
+                        os.utime(self._orphanage / entry, (now, now))
+                    count += 1
         return count
 
     def remove_old_orphans(self, now: float) -> int:
@@ -223,8 +235,9 @@ class UploadFiles:
             for entry, _ in self._orphans():
                 path = self._orphanage / entry
                 if path.lstat().st_mtime < now - ORPHAN_DAYS * 86_400:
-                    path.unlink(missing_ok=True)
-                    count += 1
+                    with _left_where_held():
+                        path.unlink(missing_ok=True)
+                        count += 1
         return count
 
     def _orphans(self) -> list[tuple[str, str]]:

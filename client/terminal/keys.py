@@ -314,7 +314,7 @@ class LineEditor:
         found = self.complete(self.text[: self.cursor])
         if not found:
             return
-        new = os.path.commonprefix(found)
+        new = os.path.commonprefix(found)  # noqa: RUF071 (words, of which it is right)
         if len(found) == 1 and not new.endswith(("/", "\\")):
             new += " "
         if self._tabs > 1 and len(found) > 1:

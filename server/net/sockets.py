@@ -6,9 +6,12 @@ Owns sending without blocking, the options of a client's socket, and binding a p
 
 from __future__ import annotations
 
+import errno
 import select
 import socket
 import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -27,6 +30,12 @@ RESERVED_DESCRIPTORS: Final = 192
 """Kept for what is not a client: refused sockets (64), files of uploads and of the journal (32
 each), the database (18), and the server's own. So there is one left to tell a newcomer why."""
 
+BIND_SECONDS: Final = 5.0
+BIND_PAUSE_SECONDS: Final = 0.25
+
+_EXCLUSIVE = sys.platform == "win32"  # the tests replace it
+# Python gives WSAEACCES its number of C, EACCES; and errno.EADDRINUSE is that of Winsock there.
+_TAKEN: Final = frozenset({errno.EADDRINUSE, errno.EACCES})
 _DONTWAIT: Final[int | None] = getattr(socket, "MSG_DONTWAIT", None)
 
 
@@ -39,19 +48,22 @@ class Stream:
     `force_fallback` does the latter on every system.
     """
 
-    __slots__ = ("_waits", "socket")
+    __slots__ = ("_is_stopped", "_waits", "socket")
 
     def __init__(self, sock: socket.socket, *, force_fallback: bool = False) -> None:
         self.socket = sock
         self._waits = force_fallback or _DONTWAIT is None
+        self._is_stopped = False
         sock.setblocking(not self._waits)
 
     def receive(self, size: int) -> bytes:
         """Wait for bytes; return b"" at the end of the stream. Ends early when another thread shuts
-        the socket down."""
+        the socket down, or calls `stop_reading`."""
         while True:
             if self._waits:
-                _readable(self.socket, 1.0)
+                is_last = self._is_stopped
+                if not _readable(self.socket, 0 if is_last else 1.0) and is_last:
+                    return b""
             try:
                 return self.socket.recv(size)
             except (BlockingIOError, InterruptedError):
@@ -83,6 +95,17 @@ class Stream:
         socket that is gone."""
         with suppress(OSError):
             self.socket.shutdown(how)
+
+    def stop_reading(self) -> None:
+        """Have `receive` return b"" after what has come already. Any thread.
+
+        Windows resets the connection where SHUT_RD finds unread bytes, and the last replies would
+        be lost; there a mark is enough, which `receive` sees within a second.
+        """
+        self._is_stopped = True
+        if not self._waits:
+            with suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RD)
 
     def discard_rest(self, seconds: float) -> None:
         """Close our direction and read on for at most `seconds`: closing with unread bytes would
@@ -135,10 +158,27 @@ def prepare_listener(sock: socket.socket) -> None:
     On Windows SO_REUSEADDR would let another program take the port over; SO_EXCLUSIVEADDRUSE
     forbids it. Elsewhere SO_REUSEADDR only skips the wait for connections in TIME_WAIT.
     """
-    if sys.platform == "win32":
+    if sys.platform == "win32":  # as _EXCLUSIVE says; mypy knows this form
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
     else:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+
+
+def bind_patiently(bind: Callable[[], None], say: Callable[[str], None]) -> None:
+    """Take a port. On Windows exclusive use is refused while connections of a server that has just
+    ended still close (WSAEADDRINUSE, WSAEACCES): it is tried for `BIND_SECONDS`, after saying
+    so."""
+    last, has_said = time.monotonic() + BIND_SECONDS, False
+    while True:
+        try:
+            return bind()
+        except OSError as error:
+            if not _EXCLUSIVE or error.errno not in _TAKEN or time.monotonic() > last:
+                raise
+        if not has_said:
+            say(f"the port is not free: trying for {BIND_SECONDS:g} s, as after a restart")
+            has_said = True
+        time.sleep(BIND_PAUSE_SECONDS)
 
 
 def raise_open_files_limit() -> None:

@@ -125,7 +125,7 @@ class TlsStream(Stream):
     def shut(self, how: int = socket.SHUT_RDWR) -> None:
         """Shut one or both directions down; say goodbye first, so that the peer knows nothing was
         cut off."""
-        if how != socket.SHUT_RD and not self._lock.held_here():
+        if not self._lock.held_here():
             with self._lock:
                 # The handshake is not over, or the peer's goodbye is missing: we don't wait for it.
                 with suppress(OSError, ValueError):

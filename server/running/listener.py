@@ -12,6 +12,7 @@ import logging
 import os
 import socket
 import socketserver
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from typing import Any, Final
 import protocol
 from server.base.threads import repeat
 from server.net.lingering_close import LingeringCloser
-from server.net.sockets import prepare_listener
+from server.net.sockets import bind_patiently, prepare_listener
 
 log: Final = logging.getLogger("server.listener")
 
@@ -63,7 +64,7 @@ class Listener(socketserver.ThreadingTCPServer):
         if self.address_family == socket.AF_INET6 and hasattr(socket, "IPPROTO_IPV6"):
             # `--host ::` serves IPv4, too
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        super().server_bind()
+        bind_patiently(super().server_bind, lambda text: print(text, file=sys.stderr, flush=True))
 
     def start(self, take: Take) -> None:
         """Begin to accept: each client is handed to `take`, on the `accept` thread."""

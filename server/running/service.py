@@ -7,7 +7,6 @@ main thread makes, starts and stops it.
 from __future__ import annotations
 
 import logging
-import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -171,7 +170,7 @@ class Service:
         self.shutdown.begin(deadline)
         self.context.hash_gate.close()  # who waits there is sent away at once
         for connection in self.registry.connections():
-            connection.stream.shut(socket.SHUT_RD)  # its thread answers what it has read, and ends
+            connection.stream.stop_reading()  # its thread answers what it has read, and ends
         self._wait_until_empty(lambda: deadline.left() <= LAST_SECONDS)
         self.context.page_line.close()
         for connection in self.registry.connections():

@@ -7,7 +7,6 @@ only the client's own thread touches it.
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -146,7 +145,7 @@ class Connection:
         own thread sends that, for a moment at most."""
         self.parting = why
         self.ended = True
-        self.stream.shut(socket.SHUT_RD)
+        self.stream.stop_reading()
 
     def flush(self) -> None:
         """Send the answers gathered so far. The client's own thread only."""

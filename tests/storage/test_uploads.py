@@ -450,3 +450,84 @@ def test_a_short_write_is_gone_on_with(files: UploadFiles, monkeypatch: pytest.M
         patched.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:2]))
         files.write_at(name, 0, b"abcde")
     assert files.sha256(name, part=True) == hashlib.sha256(b"abcde").hexdigest()
+
+
+# -- Windows, where a virus scanner may hold a file ------------------------------------------------
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """How often a file of this name is still found held open: Windows then refuses to move or
+    remove it."""
+    left: dict[str, int] = {}
+
+    def refusing(act: Callable[..., None]) -> Callable[..., None]:
+        def call(path: Any, *others: Any, **options: Any) -> None:
+            name = os.path.basename(path)
+            if left.get(name):
+                left[name] -= 1
+                raise PermissionError(13, "The process cannot access the file", str(path))
+            act(path, *others, **options)
+
+        return call
+
+    monkeypatch.setattr(portable, "_platform", "win32")
+    monkeypatch.setattr(portable, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(os, "replace", refusing(os.replace))
+    monkeypatch.setattr(os, "unlink", refusing(os.unlink))
+    monkeypatch.setattr(Path, "unlink", refusing(Path.unlink))
+    return left
+
+
+def test_a_finished_upload_that_is_held_open_is_tried_again(
+    files: UploadFiles, tmp_path: Path, held: dict[str, int]
+) -> None:
+    name = new_name()
+    files.create(name)
+    held[f"{name}.part"] = 3
+    files.finish(name)
+    assert names(tmp_path) == {name} and held[f"{name}.part"] == 0
+    held[name] = 3
+    files.remove(name)
+    assert names(tmp_path) == set()
+
+
+def test_a_finished_upload_that_stays_held_is_an_error(
+    files: UploadFiles, monkeypatch: pytest.MonkeyPatch, held: dict[str, int]
+) -> None:
+    monkeypatch.setattr(portable, "HELD_SECONDS", 0)
+    name = new_name()
+    files.create(name)
+    held[f"{name}.part"] = 1_000
+    with pytest.raises(StorageError):
+        files.finish(name)
+
+
+def test_an_orphan_that_is_held_open_is_left_for_the_next_start(
+    files: UploadFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: dict[str, int]
+) -> None:
+    monkeypatch.setattr(portable, "HELD_SECONDS", 0)
+    busy, free = new_name(), new_name()
+    for name in (busy, free):
+        (tmp_path / "uploads" / name).write_text(name)
+    held[busy] = 1_000_000
+    assert files.set_orphans_aside(set(), 5.0) == 1
+    assert names(tmp_path) == {busy, "orphans"}
+    held[busy] = 0
+    assert files.set_orphans_aside(set(), 5.0) == 1
+    held[busy] = 1_000_000
+    assert files.bring_back({busy}) == 0
+    assert files.remove_old_orphans(5.0 + ORPHAN_DAYS * 86_400 + 1) == 1
+    held[busy] = 0
+    assert files.bring_back({busy}) == 1 and names(tmp_path) == {busy, "orphans"}
+
+
+def test_elsewhere_a_refusal_is_heard_at_once(
+    files: UploadFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: dict[str, int]
+) -> None:
+    monkeypatch.setattr(portable, "_platform", "linux")
+    name = new_name()
+    (tmp_path / "uploads" / name).write_text(name)
+    held[name] = 1
+    with pytest.raises(StorageError):
+        files.set_orphans_aside(set(), 5.0)

@@ -65,6 +65,9 @@ class FakeStream:
     def shut(self, how: int = 2) -> None:
         self.calls.append("shut")
 
+    def stop_reading(self) -> None:
+        self.calls.append("stop_reading")
+
     def discard_rest(self, seconds: float) -> None:
         self.calls.append("discard_rest")
 
