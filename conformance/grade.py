@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from conformance import __main__ as kit
+from conformance import command_words
 from conformance.verdicts import EXIT_MISUSE
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -68,7 +68,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ]
         print("--- chat_server.py", flush=True)
         first = kit.main(
-            ["server", "127.0.0.1:0", "--level", "robust", *words, "--start-cmd", shlex.join(start)]
+            [
+                "server",
+                "127.0.0.1:0",
+                "--level",
+                "robust",
+                *words,
+                "--start-cmd",
+                command_words.join(start),
+            ]
         )
         print("\n--- chat_client.py", flush=True)
         second = kit.main(["client", "--level", "robust", *_beside(words), "--", *talk])

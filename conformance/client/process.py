@@ -26,7 +26,6 @@ from __future__ import annotations
 import configparser
 import contextlib
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -37,6 +36,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
+from conformance import command_words
 from conformance.last_words import last_words
 
 MAX_OUTPUT_CHARACTERS: Final = 1_000_000
@@ -120,11 +120,7 @@ def split_command(words: Sequence[str]) -> list[str]:
     """Split a command into words; one word with spaces in it is split as a shell would."""
     if len(words) != 1 or " " not in words[0] or os.path.exists(words[0]):
         return list(words)
-    if sys.platform != "win32":
-        return shlex.split(words[0])
-    return [
-        word.strip('"') for word in shlex.split(words[0], posix=False)
-    ]  # backslashes are no escapes there
+    return command_words.split(words[0])
 
 
 def start(

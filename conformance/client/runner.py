@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import shlex
 import shutil
 import time
 from collections.abc import Callable, Sequence
 
-from conformance import rule_dependencies
+from conformance import command_words, rule_dependencies
 from conformance.client import cases
 from conformance.client.context import ClientContext, Setting
 from conformance.client.process import read_driver, split_command
@@ -80,7 +79,7 @@ def run(args: argparse.Namespace, on_outcome: Callable[[Outcome], None] | None =
             why_not = _reason_to_stop(each, outcome, until)
             notes += [f"Stopped early: {why_not}."] if why_not else []
     return Report(
-        target=shlex.join(words),
+        target=command_words.join(words),
         mode="client",
         level=args.level,
         seed=args.seed,
@@ -169,4 +168,4 @@ def _again(args: argparse.Namespace, each: Case, words: Sequence[str]) -> str:
         options += ["--timeout", f"{args.timeout:g}"]
     if args.driver:
         options += ["--driver", args.driver]
-    return shlex.join(["python", "-m", "conformance", "client", *options, "--", *words])
+    return command_words.join(["python", "-m", "conformance", "client", *options, "--", *words])

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import queue
 import random
-import shlex
 import shutil
 import socket
 import subprocess
@@ -21,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from conformance import command_words
 from conformance.client.context import said
 from conformance.client.process import (
     ClientProgram,
@@ -159,7 +159,7 @@ class Pair:
     def _do_start(self) -> None:
         self._port = _free_port()
         values = {"host": HOST, "port": str(self._port), "folder": str(self._folder)}
-        command = shlex.join(fill(word, values) for word in self._server.command)
+        command = command_words.join([fill(word, values) for word in self._server.command])
         try:
             self._process = start(self._server.command, values, has_input=False)
         except OSError as error:
@@ -235,7 +235,8 @@ class Pair:
                 program = ClientProgram(self._client.command, values, self._client.driver)
             except OSError as error:
                 raise Failed(
-                    "a client that can be started", f"{shlex.join(self._client.command)}: {error}"
+                    "a client that can be started",
+                    f"{command_words.join(self._client.command)}: {error}",
                 ) from error
             self._programs.append(program)
             for line in self._client.driver.login_lines(self._client.command):

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from conformance import command_words
 from conformance.client.process import (
     read_driver,
     split_command,
@@ -95,7 +95,9 @@ def run(args: argparse.Namespace, on_outcome: Callable[[Outcome], None] | None =
             outcomes.append(outcome)
             if on_outcome is not None:
                 on_outcome(outcome)
-    target = f"{shlex.join(servers[0].command)} with {shlex.join(clients[0].command)}"
+    target = (
+        f"{command_words.join(servers[0].command)} with {command_words.join(clients[0].command)}"
+    )
     return Report(
         target=target,
         mode="matrix",
@@ -155,7 +157,7 @@ def _again(args: argparse.Namespace) -> str:
     for account in args.account or ():
         options += ["--account", f"{account.partition(':')[0]}:PASSWORD"]
     server, client = args.commands
-    return shlex.join(
+    return command_words.join(
         ["python", "-m", "conformance", "matrix", *options, "--", *server, "--", *client]
     )
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shlex
 import shutil
 import signal
 import socket
@@ -22,6 +21,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import IO, final
 
+from conformance import command_words
 from conformance.last_words import last_words
 
 START_SECONDS = 30.0
@@ -87,7 +87,7 @@ class ServerCommand:
             "{host}": self.host,
             "{data}": os.path.join(self._folder, "data"),
         }
-        words = shlex.split(self._command, posix=os.name != "nt")
+        words = command_words.split(self._command)
         for mark, value in values.items():
             words = [word.replace(mark, value) for word in words]
         return words

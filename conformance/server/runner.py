@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import shlex
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import final
 
-from conformance import rule_dependencies
+from conformance import command_words, rule_dependencies
 from conformance.endings import Ending, Failed, NotOffered, NotReached
 from conformance.registry import chosen, without_case
 from conformance.rules import Rule
@@ -367,7 +366,7 @@ class _Run:
             words += ["--account", f"{name}:PASSWORD"]
         if self.options.start_command:
             words += ["--start-cmd", self.options.start_command]
-        return shlex.join([*words, *self.options.again, "--case", this.id])
+        return command_words.join([*words, *self.options.again, "--case", this.id])
 
     # --- the report
 

@@ -80,7 +80,7 @@ def test_a_file_that_stays_held_is_an_error_in_the_end(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     WindowsRename(monkeypatch, 1_000_000)
-    monkeypatch.setattr(files, "PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(files, "PATIENCE_SECONDS", -1)
     with pytest.raises(PermissionError):
         files.name_new(source, source.with_name("new"))
     assert source.exists()

@@ -103,7 +103,7 @@ def test_a_port_that_closes_still_is_tried_again_and_this_is_said_once(number: i
 
 @pytest.mark.usefixtures("exclusive")
 def test_a_port_that_stays_taken_is_an_error_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sockets, "BIND_SECONDS", 0)
+    monkeypatch.setattr(sockets, "BIND_SECONDS", -1)
     port = Port(1_000_000, errno.EADDRINUSE)
     with pytest.raises(OSError, match="taken"):
         bind_patiently(port.bind, port.said.append)

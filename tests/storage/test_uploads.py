@@ -495,7 +495,7 @@ def test_a_finished_upload_that_is_held_open_is_tried_again(
 def test_a_finished_upload_that_stays_held_is_an_error(
     files: UploadFiles, monkeypatch: pytest.MonkeyPatch, held: dict[str, int]
 ) -> None:
-    monkeypatch.setattr(portable, "HELD_SECONDS", 0)
+    monkeypatch.setattr(portable, "HELD_SECONDS", -1)
     name = new_name()
     files.create(name)
     held[f"{name}.part"] = 1_000
@@ -506,7 +506,7 @@ def test_a_finished_upload_that_stays_held_is_an_error(
 def test_an_orphan_that_is_held_open_is_left_for_the_next_start(
     files: UploadFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: dict[str, int]
 ) -> None:
-    monkeypatch.setattr(portable, "HELD_SECONDS", 0)
+    monkeypatch.setattr(portable, "HELD_SECONDS", -1)
     busy, free = new_name(), new_name()
     for name in (busy, free):
         (tmp_path / "uploads" / name).write_text(name)
