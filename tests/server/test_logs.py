@@ -109,6 +109,30 @@ def test_a_stuck_stream_blocks_neither_the_caller_nor_stop(monkeypatch: pytest.M
     assert "WARNING server.logs  40 events were not logged" in stream.getvalue()
 
 
+def test_a_flood_of_one_kind_is_cut_and_counted_and_hides_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [1_000.0]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    monkeypatch.setattr(time, "time_ns", lambda: int(now[0] * 1e9))
+    stream = io.StringIO()
+    stop = logs.start("info", stream)
+    flood = logging.getLogger("flood")
+    for number in range(logs.BURST_LINES + 500):
+        flood.warning("refused %d", number)
+    flood.info("something else")
+    now[0] += 10.0
+    for number in range(300):
+        flood.warning("refused %d", number)
+    stop()
+    lines = stream.getvalue().splitlines()
+    refused = sum("refused" in line for line in lines)
+    assert refused == logs.BURST_LINES + 10 * logs.LINES_PER_SECOND
+    assert any("something else" in line for line in lines)
+    lost = sum(int(line.split()[4]) for line in lines if "events were not logged" in line)
+    assert lost == 500 + 300 - 10 * logs.LINES_PER_SECOND
+
+
 def test_a_record_that_cannot_be_formatted_ends_nobody() -> None:
     stream = io.StringIO()
     stop = logs.start("info", stream)
