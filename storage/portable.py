@@ -259,7 +259,9 @@ def _remote_drive(path: Path) -> str | None:
     """Return the kind of remote drive on Windows: a UNC path, or a drive letter that stands for
     one; else None."""
     full = os.path.abspath(path)
-    if full.startswith(("\\\\", "//")):
+    if full[:4] in ("\\\\?\\", "\\\\.\\") and full[4:8].upper() != "UNC\\":
+        full = full[4:]  # a path of this machine in its long form, or a device such as nul
+    elif full.startswith(("\\\\", "//")):
         return "network share"
     drive = ntpath.splitdrive(full)[0]
     windll = getattr(ctypes, "windll", None)

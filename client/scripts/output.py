@@ -7,6 +7,7 @@ the main thread; progress comes from the thread that transfers, which is the sam
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import sys
 import time
@@ -50,7 +51,10 @@ class Output:
                 while block := file.read(1 << 20):
                     self._stdout.buffer.write(block)
             self._stdout.buffer.flush()
-        except BrokenPipeError as error:
+        except OSError as error:
+            # A closed pipe is EINVAL on Windows, where no file was named.
+            if error.errno not in (errno.EPIPE, errno.EINVAL) or error.filename is not None:
+                raise
             raise NoReader from error
 
     def talk(self, text: str) -> None:

@@ -419,6 +419,10 @@ def test_macos_a_mount_command_that_hangs_is_not_waited_for(
     ("path", "drive_type", "kind"),
     [
         ("\\\\nas\\class", 0, "network share"),
+        ("\\\\?\\UNC\\nas\\class", 0, "network share"),
+        ("\\\\?\\C:\\chat-data", 3, None),
+        ("\\\\?\\Z:\\chat-data", 4, "network drive"),
+        ("\\\\.\\nul", 0, None),
         ("H:\\chat", 4, "network drive"),
         ("C:\\chat", 3, None),
         ("chat", 4, None),
@@ -440,7 +444,8 @@ def test_windows_shares_and_their_drive_letters_are_known(
     monkeypatch.setattr(portable, "ctypes", fake)
     monkeypatch.setattr(os.path, "abspath", lambda path: str(path))
     assert portable.network_file_system(Path(path)) == kind
-    assert asked == ([path[:3]] if path[1] == ":" else [])
+    drive = path.removeprefix("\\\\?\\")
+    assert asked == ([drive[:3]] if drive[1] == ":" else [])
 
 
 def test_storage_opens_no_socket(folder: DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:
