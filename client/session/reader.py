@@ -283,6 +283,8 @@ class Reader:
                 at = self._read_until_lost(at)
         except Exception as error:  # the thread begins here: who waits must hear that it ends
             self._drop(f"the client failed: {error!r}")
+            if at is not None:
+                at.dispose()
             with self.changed:
                 self._session = None
                 self.changed.notify_all()

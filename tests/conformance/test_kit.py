@@ -271,6 +271,7 @@ def test_a_reset_is_closed() -> None:
         wire = Wire.connect(HOST, port, Transcript())
         wire.send({"action": "ping"})
         assert wire.wait_closed() == []
+        wire.close()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 from support.files import Upload
-from support.in_process import Clock, Serve, member, stranger
+from support.in_process import Clock, Serve, idle_drain, member, stranger
 from support.patience import until
 from support.raw_client import RawClient, encode, error_code
 
@@ -339,18 +339,16 @@ def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
 @limit("max_waiting", 10_000)
 def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
     ours, theirs = socket.socketpair()
-    drain = Drain(0.0, Clock(0.0))  # not started: nothing that waits goes on
-    outbox = Outbox(Stream(ours), drain, MemoryBudget(0), chosen["max_waiting"], Clock(0.0))
-    while outbox.waiting == 0:
-        outbox.put(bytes(65_536))  # replies, until the socket takes no more: these don't count
-    outbox.put(bytes(most), forwarded=most)
-    assert outbox.broken is None and outbox.forwarded == most
-    outbox.put(bytes(20_000))
-    assert outbox.broken is None, "replies never count"
-    outbox.put(b"x", forwarded=1)
-    assert (outbox.broken is not None) == bool(chosen["max_waiting"])
-    ours.close()
-    theirs.close()
+    with ours, theirs, idle_drain() as drain:
+        outbox = Outbox(Stream(ours), drain, MemoryBudget(0), chosen["max_waiting"], Clock(0.0))
+        while outbox.waiting == 0:
+            outbox.put(bytes(65_536))  # replies, until the socket takes no more: these don't count
+        outbox.put(bytes(most), forwarded=most)
+        assert outbox.broken is None and outbox.forwarded == most
+        outbox.put(bytes(20_000))
+        assert outbox.broken is None, "replies never count"
+        outbox.put(b"x", forwarded=1)
+        assert (outbox.broken is not None) == bool(chosen["max_waiting"])
 
 
 @limit("max_memory", 1_000)

@@ -8,7 +8,7 @@ import logging
 import os
 
 import pytest
-from support.in_process import Serve, member
+from support.in_process import Serve, member, stranger
 from support.patience import until
 from support.raw_client import RawClient
 
@@ -28,7 +28,7 @@ def taken(service: Service) -> contextlib.ExitStack:
 
 def crowd(service: Service, register: bool = False) -> list[RawClient]:
     """Let many who are not known wait for a password check, and return their connections."""
-    clients = [RawClient(service.listener.port) for _ in range(CROWD)]
+    clients = [stranger(service) for _ in range(CROWD)]
     for number, client in enumerate(clients):
         data = {"chatid": f"nobody{number}", "password": "wrong"}
         client.send({"action": "register" if register else "login", "data": data})
@@ -52,7 +52,7 @@ def test_an_honest_login_waits_for_one_of_a_crowd_at_its_own_address(
             return real(context, folded, password)
 
         monkeypatch.setattr(accounts, name, noting)
-    honest = RawClient(service.listener.port)
+    honest = stranger(service)
     with taken(service):
         clients = crowd(service, register)
         data = {"chatid": "honest", "password": "password"}

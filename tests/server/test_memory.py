@@ -8,12 +8,12 @@ import sqlite3
 from typing import Any
 
 from support.files import Upload
-from support.in_process import Clock, Serve, member
+from support.in_process import Clock, Serve, idle_drain, member
 from support.patience import until
 from support.raw_client import RawClient
 
 from server.base.limits import MemoryBudget
-from server.net.outbox import Drain, Outbox
+from server.net.outbox import Outbox
 from server.net.sockets import Stream
 from server.running.service import Service
 from server.state.recent_messages import Delivered, RecentMessages
@@ -97,33 +97,31 @@ def test_half_frames_never_pass_the_bound_and_the_largest_holder_goes(serve: Ser
 
 def test_who_is_closed_gives_back_at_once_what_waits_for_it() -> None:
     ours, theirs = socket.socketpair()
-    budget = MemoryBudget(0)
-    outbox = Outbox(Stream(ours), Drain(0.0, Clock(0.0)), budget, 0, Clock(0.0))
-    while outbox.waiting == 0:
-        outbox.put(bytes(65_536))
-    assert budget.held == outbox.waiting > 0
-    outbox.close("it held more memory than any other")
-    assert budget.held == outbox.waiting == 0
-    ours.close()
-    theirs.close()
+    with ours, theirs, idle_drain() as drain:
+        budget = MemoryBudget(0)
+        outbox = Outbox(Stream(ours), drain, budget, 0, Clock(0.0))
+        while outbox.waiting == 0:
+            outbox.put(bytes(65_536))
+        assert budget.held == outbox.waiting > 0
+        outbox.close("it held more memory than any other")
+        assert budget.held == outbox.waiting == 0
 
 
 def test_of_an_answer_that_is_nearly_sent_no_more_is_held_than_counted() -> None:
     ours, theirs = socket.socketpair()
-    outbox = Outbox(Stream(ours), Drain(0.0, Clock(0.0)), MemoryBudget(0), 0, Clock(0.0))
-    size = 65_536
-    while outbox.waiting == 0:
-        size *= 2
-        outbox.put(bytes(size))
-    while outbox._pending is not None and 2 * outbox.waiting >= size:
-        theirs.recv(16_384)
-        outbox.send_waiting()
-    assert outbox._pending is not None
-    if outbox.waiting:
-        assert len(outbox._pending[0][0].obj) == outbox.waiting  # type: ignore[arg-type]
-    outbox.discard()
-    ours.close()
-    theirs.close()
+    with ours, theirs, idle_drain() as drain:
+        outbox = Outbox(Stream(ours), drain, MemoryBudget(0), 0, Clock(0.0))
+        size = 65_536
+        while outbox.waiting == 0:
+            size *= 2
+            outbox.put(bytes(size))
+        while outbox._pending is not None and 2 * outbox.waiting >= size:
+            theirs.recv(16_384)
+            outbox.send_waiting()
+        assert outbox._pending is not None
+        if outbox.waiting:
+            assert len(outbox._pending[0][0].obj) == outbox.waiting  # type: ignore[arg-type]
+        outbox.discard()
 
 
 def test_what_is_remembered_of_messages_takes_a_part_of_the_budget() -> None:

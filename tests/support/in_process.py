@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from server.base.settings import Settings
+from server.net.outbox import Drain
 from server.running.service import Service
+from support.patience import patience
 from support.raw_client import RawClient
 
 Serve = Callable[..., Service]
@@ -23,6 +26,17 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+@contextmanager
+def idle_drain() -> Iterator[Drain]:
+    """Give a drain that is not started: nothing that waits for a client goes on."""
+    drain = Drain(0.0, Clock(0.0))
+    try:
+        yield drain
+    finally:  # only a thread that has run can be ended
+        drain.start()
+        drain.stop(patience(5))
 
 
 class Services:
