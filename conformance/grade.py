@@ -41,43 +41,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return EXIT_MISUSE
+    return _grade_ours([sys.executable, str(server)], [sys.executable, str(client)], words)
+
+
+def _grade_ours(server: list[str], client: list[str], words: Sequence[str]) -> int:
+    """Grade both programs; return the worse exit status."""
+    place = ["--host", "{host}", "--port", "{port}", "--data", "{data}"]
+    start = [*server, *place, "--password-cost", "4"]
+    talk = [*client, "{host}:{port}", "-u", "{user}", "--download-folder", "{folder}"]
     with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
-        os.environ["XDG_CONFIG_HOME"] = (
-            folder  # what this account has told the client to remember must not count
-        )
-        start = [
-            sys.executable,
-            str(server),
-            "--host",
-            "{host}",
-            "--port",
-            "{port}",
-            "--data",
-            "{data}",
-            "--password-cost",
-            "4",
-        ]
-        talk = [
-            sys.executable,
-            str(client),
-            "{host}:{port}",
-            "-u",
-            "{user}",
-            "--download-folder",
-            "{folder}",
-        ]
+        # What this account has told the client to remember must not count.
+        os.environ["XDG_CONFIG_HOME"] = folder
         print("--- chat_server.py", flush=True)
-        first = kit.main(
-            [
-                "server",
-                "127.0.0.1:0",
-                "--level",
-                "robust",
-                *words,
-                "--start-cmd",
-                command_words.join(start),
-            ]
-        )
+        options = ["--level", "robust", *words, "--start-cmd", command_words.join(start)]
+        first = kit.main(["server", "127.0.0.1:0", *options])
         print("\n--- chat_client.py", flush=True)
         second = kit.main(["client", "--level", "robust", *_beside(words), "--", *talk])
     return max(first, second)
