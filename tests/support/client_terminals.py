@@ -16,6 +16,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 import unicodedata
 from collections.abc import Callable
@@ -160,6 +161,7 @@ class PtyClient:
         self.master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         self.output = ""
+        self._reading = threading.Lock()
         self.model = TerminalModel(columns)
         program = [str(ROOT / "chat_client.py")]
         if before:
@@ -219,17 +221,19 @@ class PtyClient:
                 return
 
     def read(self, seconds: float) -> bool:
-        """Take what comes within some time; False at the end."""
-        if select.select([self.master], [], [], seconds)[0]:
-            try:
-                data = os.read(self.master, 65536)
-            except OSError:  # Linux says so when the last process has closed its side
-                data = b""
-            if not data:
-                return False
-            text = self._decoder.decode(data)
-            self.output += text
-            self.model.feed(text)
+        """Take what comes within some time; False at the end. Any thread: a script of the server
+        may read while the test does, and of two that see bytes one would wait for the next."""
+        with self._reading:
+            if select.select([self.master], [], [], seconds)[0]:
+                try:
+                    data = os.read(self.master, 65536)
+                except OSError:  # Linux says so when the last process has closed its side
+                    data = b""
+                if not data:
+                    return False
+                text = self._decoder.decode(data)
+                self.output += text
+                self.model.feed(text)
         return True
 
     def wait(self, condition: Callable[[], object], what: Any) -> None:
