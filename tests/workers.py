@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,18 +50,17 @@ class Outcome:
     text: str = ""
 
 
-def groups_of(seconds: dict[str, float], unmeasured: Sequence[str], workers: int) -> list[Group]:
+def groups_of(seconds: dict[str, float], measured: Collection[str], workers: int) -> list[Group]:
     """Pack files into groups, the longest first, so that no long one begins when others end.
 
-    `seconds` holds each file's guess. A group never mixes files that coverage measures with such
-    as begin with one of `unmeasured`.
+    `seconds` holds each file's guess. No group mixes `measured` files with others.
     """
     size = sum(seconds.values()) / (workers * GROUPS_A_WORKER)
     groups: list[Group] = []
     for is_measured in (True, False):
         waiting: list[str] = []
         for file in sorted(seconds, key=lambda file: (-seconds[file], file)):
-            if file.startswith(tuple(unmeasured)) is is_measured:
+            if (file in measured) is not is_measured:
                 continue
             waiting.append(file)
             if sum(seconds[name] for name in waiting) >= size:
