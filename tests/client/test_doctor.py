@@ -73,12 +73,14 @@ def listener(script: Callable[[socket.socket], None]) -> Iterator[int]:
                 sock.settimeout(SECONDS)
                 script(sock)
 
-        threading.Thread(target=accept, daemon=True, name="other-service-accept").start()
+        acceptor = threading.Thread(target=accept, daemon=True, name="other-service-accept")
+        acceptor.start()
         try:
             yield listening.getsockname()[1]
         finally:
             with contextlib.suppress(OSError):
                 listening.shutdown(socket.SHUT_RDWR)
+            acceptor.join(SECONDS)  # until then it may accept one more
             for sock in open_sockets:
                 with contextlib.suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)

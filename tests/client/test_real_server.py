@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.patience import patience
 from support.seed import drawn, some_bytes
 from support.server_process import ServerProcess
 
@@ -36,16 +37,18 @@ class BreakingNetwork:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._open: set[socket.socket] = set()
-        threading.Thread(target=self._accept, name="breaking-network", daemon=True).start()
+        self._acceptor = threading.Thread(target=self._accept, name="breaking-network", daemon=True)
+        self._acceptor.start()
 
     def _accept(self) -> None:
         while True:
             try:
                 client, _ = self._listener.accept()
+                self._open.add(client)
                 server = socket.create_connection(("127.0.0.1", self._server), 5)
             except OSError:
                 return
-            self._open |= {client, server}
+            self._open.add(server)
             for source, target in ((client, server), (server, client)):
                 left = int(self._random.expovariate(1 / self._mean_bytes)) + 200
                 threading.Thread(
@@ -69,7 +72,10 @@ class BreakingNetwork:
                     sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self._acceptor.join(patience(10))  # until then it may accept one more
         for sock in self._open:
             sock.close()
 

@@ -13,6 +13,7 @@ from conformance.server import runner
 from conformance.server.context import ServerContext
 from conformance.server.registry import Case
 from conformance.verdicts import Outcome, Report, Verdict
+from support.patience import patience
 
 HOST = "127.0.0.1"
 SHORT = 0.3
@@ -40,13 +41,15 @@ def peer(converse: Converse) -> Iterator[int]:
         with contextlib.suppress(OSError):
             converse(sock)
 
-    threading.Thread(target=serve, daemon=True, name="peers").start()
+    server = threading.Thread(target=serve, daemon=True, name="peers")
+    server.start()
     try:
         yield listener.getsockname()[1]
     finally:
         with contextlib.suppress(OSError):
             listener.shutdown(socket.SHUT_RDWR)
         listener.close()
+        server.join(patience(10))  # until then it may accept one more
         for sock in accepted:
             sock.close()
 

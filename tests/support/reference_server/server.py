@@ -33,6 +33,9 @@ class ReferenceServer(Frames, Requests, Sessions, Rooms, Messages, History, File
                 return
             connection = Connection(self, sock)
             with self.lock:
+                if self.stopping.is_set():  # `stop` has taken those that it closes
+                    sock.close()
+                    return
                 self.connections.add(connection)
             connection.start()
 
