@@ -193,6 +193,7 @@ class JournalKeeper:
                 except StorageError as error:
                     self._fall_behind(room_pk, error)
             added = self._add_messages(reader) + self._add_files(reader)
+            self._before = dict(self._position)
             while self.is_due:
                 self.catch_up(reader)
         if added:
