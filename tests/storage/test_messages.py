@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.seed import drawn
 
-from storage import accounts, messages, rooms, sequences
+from storage import accounts, messages, rooms, sequences, shares
 from storage.database import Database
 from storage.errors import StorageError
 
@@ -167,6 +167,15 @@ def test_lost_messages_are_put_back_under_their_ids_and_counted_anew(database: D
         assert not any(messages.put_back(connection, each) for each in lost if each)
         messages.renumber(connection, 2)
         assert connection.execute("SELECT * FROM messages ORDER BY id").fetchall() == whole
+
+
+def test_what_is_put_back_counts_in_its_senders_share(database: Database) -> None:
+    with database.transaction() as connection:
+        before = shares.used(connection, 1)
+        lost = messages.Message(7, 1, 1, "ann", "said", 5)
+        messages.put_back(connection, lost)
+        messages.put_back(connection, lost)  # it is there
+        assert shares.used(connection, 1) == before + messages.share_bytes("said")
 
 
 @pytest.mark.parametrize("stored", [0, 3])
