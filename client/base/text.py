@@ -14,6 +14,22 @@ _JOINERS: Final = "\u200c\u200d"
 # Letters by their category, and blank or without any width on the screen (Unicode,
 # Default_Ignorable_Code_Point).
 _BLANK: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+# Emoji whose category is that of punctuation, letters or mathematics (Unicode,
+# emoji-variation-sequences.txt).
+_EMOJI_SIGNS: Final = frozenset(
+    "\u203c\u2049\u2139\u2194\u25fb\u25fc\u25fd\u25fe\u2934\u2935\u3030\u303d"
+)
+# The flags of England, Scotland and Wales are a black flag with letters that are not seen, the only
+# such emoji (Unicode, emoji-sequences.txt).
+_TAGS: Final = frozenset(map(chr, range(0xE0020, 0xE0080)))
+_FLAGS_OF_TAGS: Final = re.compile(
+    "\U0001f3f4(?:"
+    + "|".join(
+        "".join(chr(0xE0000 + ord(letter)) for letter in name)
+        for name in ("gbeng", "gbsct", "gbwls")
+    )
+    + ")\U000e007f"
+)
 _HIDDEN_CATEGORIES: Final = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 _SHORT: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
@@ -38,10 +54,15 @@ def _is_hidden(text: str, position: int) -> bool:
             and _joins(text[position - 1])
             and _joins(text[position + 1])
         )
-    # changes how a symbol looks, as in ❤️; behind a letter it would only hide
+    # changes how a symbol looks, as in ❤️; behind another letter or selector it would only hide
     if _is_selector(character):
+        before = text[position - 1 : position]
         keycap = text[position + 1 : position + 2] == "\u20e3"
-        return not (keycap or (position > 0 and _joins(text[position - 1])))
+        return not (keycap or (before and _joins(before) and not _is_selector(before)))
+    if character in _TAGS:
+        return not any(
+            flag.start() <= position < flag.end() for flag in _FLAGS_OF_TAGS.finditer(text)
+        )
     return character in _BLANK or unicodedata.category(character) in _HIDDEN_CATEGORIES
 
 
@@ -55,12 +76,11 @@ def _is_selector(character: str) -> bool:
 
 
 def _joins(character: str) -> bool:
-    return not character.isascii() and unicodedata.category(character) in (
-        "So",
-        "Sk",
-        "Lo",
-        "Mn",
-        "Mc",
+    """Return whether a joiner or a selector may stand beside this one: it is an emoji, or of a
+    script that needs them."""
+    return character in _EMOJI_SIGNS or (
+        not character.isascii()
+        and unicodedata.category(character) in ("So", "Sk", "Lo", "Mn", "Mc")
     )
 
 
@@ -163,6 +183,11 @@ def size_in_words(count: int) -> str:
     return f"{count / 1024**power:.1f} {('KiB', 'MiB', 'GiB')[power - 1]}"
 
 
+def counted(number: int, what: str) -> str:
+    """Return a number with its noun, as `1 room` and `2 rooms`; `what` is the noun for one."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 MAX_NAME_BYTES: Final = 200  # most systems take 255; this leaves room for " (2)"
 _FORBIDDEN: Final = re.compile(r'[<>:"|?*]')
 _DEVICES: Final = re.compile(
@@ -189,7 +214,7 @@ def local_file_name(name: str) -> str:
     if not dot or len(ending.encode()) > 20:
         stem, dot, ending = name, "", ""
     room = MAX_NAME_BYTES - len((dot + ending).encode())
-    stem = stem.encode()[:room].decode(errors="ignore")
+    stem = stem.encode()[:room].decode(errors="ignore").rstrip(_JOINERS)
     return (stem + dot + ending).rstrip(". ") or "file"
 
 

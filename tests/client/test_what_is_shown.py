@@ -290,6 +290,49 @@ def test_honest_text_stays_as_it_is(text: str) -> None:
     assert visible(text) == text
 
 
+EMOJI_OF_OTHER_CATEGORIES = "‼⁉ℹ↔◻◼◽◾⤴⤵〰〽"
+"""Those of Unicode's emoji-variation-sequences.txt that are no symbols by their category."""
+FLAG_OF_WALES = "\U0001f3f4" + "".join(chr(0xE0000 + ord(letter)) for letter in "gbwls\x7f")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(emoji + "\ufe0f" for emoji in EMOJI_OF_OTHER_CATEGORIES),
+        "🙂\u200d↔\ufe0f",
+        "🏳\ufe0f\u200d🌈",
+        "👁\ufe0f\u200d🗨\ufe0f",
+        "1\ufe0f\u20e3",
+        "⛹🏽\u200d♀\ufe0f",
+        FLAG_OF_WALES,
+    ],
+)
+def test_every_standard_emoji_is_shown_and_kept_in_names_of_files(text: str) -> None:
+    assert visible(text) == text
+    assert local_file_name(f"a {text}.txt") == f"a {text}.txt"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\ufe0f", "\\ufe0f"),
+        ("❤\ufe0f\ufe0f", "❤\ufe0f\\ufe0f"),
+        ("\u200d👧", "\\u200d👧"),
+        ("👩\u200d", "👩\\u200d"),
+        ("👩\u200d\u200d👧", "👩\\u200d\\u200d👧"),
+        (FLAG_OF_WALES[:-1], "\U0001f3f4" + "".join(f"\\U000e00{ord(c):02x}" for c in "gbwls")),
+    ],
+)
+def test_lone_joiners_selectors_and_tags_are_escaped(text: str, shown: str) -> None:
+    assert visible(text) == shown
+
+
+def test_a_name_that_is_cut_does_not_end_with_a_joiner() -> None:
+    family = "👩\u200d"
+    for padding in range(8):
+        assert not local_file_name("x" * padding + family * 60).endswith("\u200d")
+
+
 def test_no_two_names_of_accounts_are_shown_alike(client_factory: Callable[..., RawClient]) -> None:
     client, alike = client_factory(), []
     for character in (*BAD, *VARIANTS[:24]):
