@@ -27,8 +27,8 @@ from client.errors import ChatError
 from client.events import State
 from client.terminal.colours import Palette, Tone
 from client.terminal.completion import KnownNames
+from client.terminal.plain_screens import PlainScreen
 from client.terminal.room_list import RoomList
-from client.terminal.screens import PlainScreen
 
 TICK_SECONDS: Final = 0.25
 TYPING_SECONDS: Final = 6.0

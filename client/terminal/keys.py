@@ -204,7 +204,7 @@ class LineEditor:
         self.text = ""
         self.cursor = 0
         self.complete: Callable[[str], list[str]] = lambda before: []
-        """As `client.terminal.screens.Complete`."""
+        """As `client.terminal.plain_screens.Complete`."""
         self.choices: list[str] = []
         """The words that the last key, a second Tab, could not decide among."""
         self._tabs = 0

@@ -25,12 +25,13 @@ from client.events import Message
 from client.exit_status import CANNOT_CONNECT, FAILED, INTERRUPTED, LOGIN_REFUSED, OK
 from client.records import Room, Session
 from client.terminal.colours import Palette, Tone
-from client.terminal.commands import COMMANDS, Quit, run_line
+from client.terminal.command_context import Quit
+from client.terminal.commands import COMMANDS, run_line
 from client.terminal.completion import Words, completions
 from client.terminal.event_display import EventDisplay
 from client.terminal.login import LoginDialogue
 from client.terminal.packet_view import MODES, PacketView
-from client.terminal.screens import PlainScreen
+from client.terminal.plain_screens import PlainScreen
 from client.terminal.transfer_queue import Job, Transfers
 from protocol import ErrorCode
 
@@ -69,7 +70,7 @@ def connection_for(
 
 
 class LineClient:
-    """The dialogue of one user; implements `client.terminal.commands.CommandContext`."""
+    """The dialogue of one user; implements `client.terminal.command_context.CommandContext`."""
 
     def __init__(self, chat: Connection, screen: PlainScreen, options: Options) -> None:
         self.chat = chat

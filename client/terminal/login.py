@@ -13,7 +13,7 @@ import protocol
 from client.base.text import visible
 from client.connection import Connection
 from client.errors import LoginRefused
-from client.terminal.screens import PlainScreen
+from client.terminal.plain_screens import PlainScreen
 
 MAX_LOGINS: Final = 3
 

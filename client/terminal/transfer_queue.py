@@ -19,7 +19,7 @@ from client.base.text import size_in_words, visible
 from client.connection import Connection
 from client.errors import ChatError
 from client.terminal.colours import Palette, Tone
-from client.terminal.screens import PlainScreen
+from client.terminal.plain_screens import PlainScreen
 from client.transfers import download, upload
 
 SHOWN_SECONDS: Final = 0.3

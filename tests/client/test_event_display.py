@@ -438,7 +438,7 @@ def test_msg_opens_a_room_of_two_and_finds_it_again(server: FakeServer) -> None:
 
 
 def test_two_long_names_find_their_room_too(server: FakeServer) -> None:
-    from client.terminal.commands import _is_room_of, _name_for
+    from client.terminal.room_commands import _is_room_of, _name_for
 
     two = ["a" * 32, "b" * 32]
     room = Room("p-1", _name_for(two), two[0], True, 2, 0, 0, ("B" * 32, "a" * 32))

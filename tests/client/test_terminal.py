@@ -26,13 +26,9 @@ from client.terminal import transfer_queue
 from client.terminal.colours import Palette
 from client.terminal.commands import COMMANDS
 from client.terminal.line_client import LineClient, Options
-from client.terminal.screens import (
-    KeyScreen,
-    PlainScreen,
-    PromptScreen,
-    ReadlineScreen,
-    open_screen,
-)
+from client.terminal.plain_screens import PlainScreen, PromptScreen
+from client.terminal.redrawing_screens import KeyScreen, ReadlineScreen
+from client.terminal.screens import open_screen
 from client.terminal.transfer_queue import Job, Progress, Transfers
 
 

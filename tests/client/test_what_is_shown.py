@@ -22,7 +22,7 @@ from client.base.text import cells, local_file_name, visible, wrap
 from client.connection import Connection
 from client.errors import ChatError
 from client.terminal.line_client import LineClient, Options
-from client.terminal.screens import PlainScreen
+from client.terminal.plain_screens import PlainScreen
 
 SERVER_OPTIONS = ("--rate-limit", "0", "--login-failures", "0", "--log-level", "debug")
 

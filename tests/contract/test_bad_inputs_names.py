@@ -20,7 +20,7 @@ from client import events
 from client.base.text import cells, visible, wrap
 from client.connection import Connection
 from client.terminal.line_client import LineClient, Options
-from client.terminal.screens import PlainScreen
+from client.terminal.plain_screens import PlainScreen
 
 TABLE = Table()
 __all__ = ["house"]

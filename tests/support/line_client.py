@@ -9,7 +9,7 @@ from typing import Any
 
 from client.connection import Connection
 from client.terminal.line_client import LineClient, Options
-from client.terminal.screens import PlainScreen
+from client.terminal.plain_screens import PlainScreen
 from support.client_fakes import FakeServer
 from support.patience import patience
 

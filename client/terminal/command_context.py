@@ -1,0 +1,113 @@
+"""What every command of the line client builds on: what it may use, and how it says that it was
+used wrongly.
+
+Owns that interface. Does nothing itself. Runs in the thread that reads what is typed.
+"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Protocol
+
+from client.connection import Connection
+from client.events import Message
+from client.records import Room
+
+
+class CommandContext(Protocol):
+    """What a command may use of the line client."""
+
+    @property
+    def chat(self) -> Connection:
+        """The connection."""
+
+    @property
+    def room(self) -> str:
+        """The id of the room in which what is typed is said."""
+
+    def say(self, text: str) -> None:
+        """Show a line of the client's own."""
+
+    def show_message(self, message: Message) -> None:
+        """Show a line of chat."""
+
+    def talk(self, text: str) -> None:
+        """Say something in this room."""
+
+    def name_of(self, room_id: str) -> str:
+        """Return a room as people call it, harmless to show."""
+
+    def find_room(self, word: str) -> str:
+        """Return the id of the room that is meant by a name, an id or a number of the last list."""
+
+    def is_known(self, room_id: str) -> bool:
+        """Return whether the room was listed, made, or spoken in."""
+
+    def room_count(self) -> int:
+        """Return how many rooms have a number."""
+
+    def remember_rooms(self, rooms: list[Room]) -> None:
+        """Remember the rooms, in the order of their numbers."""
+
+    def unread_in_words(self, room_id: str) -> str:
+        """Return what in a room was not looked at; "" for nothing."""
+
+    def remember_people(self, names: list[str]) -> None:
+        """Remember names that can be completed."""
+
+    def remember_files(self, names: list[str]) -> None:
+        """Remember names that can be completed."""
+
+    def enter(self, room_id: str, *, note: str = "") -> None:
+        """Make this the room in which is spoken, and show the end of its history."""
+
+    def send_file(self, path: Path) -> None:
+        """Send a file, while the chat goes on."""
+
+    def fetch_file(self, name: str) -> None:
+        """Fetch a file, while the chat goes on."""
+
+    def cancel_transfer(self) -> None:
+        """Stop the running transfer."""
+
+    def retry(self) -> None:
+        """Send the last refused message again."""
+
+    def log_in_again(self) -> None:
+        """Ask for name and password, after the server has ended the session."""
+
+    def change_password(self) -> None:
+        """Ask for the old and the new password, and change it."""
+
+    def show_packets(self, mode: str) -> None:
+        """Show each packet from now on, `brief` or `full`, or none: `off`."""
+
+    def packets_shown(self) -> str:
+        """Return how packets are shown: a word of `MODES`."""
+
+    def status_lines(self) -> list[str]:
+        """Return what goes on in this client, line by line."""
+
+
+class Quit(Exception):
+    """The user wants to go."""
+
+
+class WrongUse(Exception):
+    """A command was given what it can't use."""
+
+
+def needed(argument: str, what: str) -> str:
+    """Return the argument; raise `WrongUse` where it is empty, which `what` calls by its name."""
+    if not argument:
+        raise WrongUse(f"{what} is missing")
+    return argument
+
+
+def words_of(argument: str) -> list[str]:
+    """Return the words of an argument, as a shell splits them."""
+    try:
+        return shlex.split(argument)
+    except ValueError:  # a quotation mark without its other half is part of the text
+        return argument.split()

@@ -1,0 +1,148 @@
+"""Screens that write one line after the other: for pipes, files, and terminals that can do nothing
+else.
+
+Owns standard input and output while the client runs. Knows nothing of chat. `show`, `notice`,
+`ring` and `being_typed` may be called by any thread, the rest by the one that reads what is typed.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from typing import TextIO
+
+from client.base.text import wrap
+
+Complete = Callable[[str], list[str]]
+"""Gives, for what stands before the cursor, the words that may stand in place of the last of it."""
+
+
+class PlainScreen:
+    """Lines in, lines out: for pipes and files. No prompts, no wrapping, and hidden questions are
+    read as lines."""
+
+    is_terminal = False
+    can_replace = False
+    """Whether a line shown with a `key` replaces the one above it of the same key, and notices are
+    shown."""
+
+    def __init__(self, stdin: TextIO, stdout: TextIO) -> None:
+        self._stdin = stdin
+        self._stdout = stdout
+        # held while something is written; guards the fields of the subclasses
+        self._lock = threading.Lock()
+        self.broken = False
+        """Whether nobody reads our output any more."""
+
+    def show(self, text: str, key: str = "") -> None:
+        """Show one line, or several with line ends between them; they are made harmless already."""
+        with self._lock:
+            self._write(text + "\n")
+
+    def notice(self, text: str, key: str) -> None:
+        """Show a line right above the typed one until the next of its `key`, "" for none; where
+        that is possible."""
+
+    def ring(self) -> None:
+        """Ring the bell, where there is one."""
+
+    def ask(self, question: str) -> str:
+        """Ask for a line; raise `EOFError` at the end of input."""
+        return self.read_line(question)
+
+    def ask_hidden(self, question: str) -> str:
+        """Ask for a line that is not shown while it is typed, where that is possible."""
+        return self.read_line(question)
+
+    def read_line(self, prompt: str) -> str:
+        """Return the next line, without its end; raise `EOFError` at the end of input."""
+        line = self._stdin.readline()
+        if not line:
+            raise EOFError
+        return line.rstrip("\r\n")
+
+    def typed(self) -> str:
+        """Return what stood in the line that Ctrl-C has just broken off."""
+        return ""
+
+    def being_typed(self) -> str:
+        """Return what stands in the line that is being typed; "" where nobody knows."""
+        return ""
+
+    def complete_with(self, complete: Complete) -> None:
+        """Let Tab complete what is typed, where there is a Tab."""
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stdout.write(text)
+            self._stdout.flush()
+        except OSError:
+            # A pipe that nobody reads (EPIPE, on Windows EINVAL), or a terminal that was closed
+            # (EIO).
+            self.broken = True
+
+
+class Terminal(PlainScreen):
+    """What all terminals share: a bell, a width, and foreign text wrapped so that it never begins a
+    row."""
+
+    is_terminal = True
+
+    def __init__(self, stdin: TextIO, stdout: TextIO) -> None:
+        super().__init__(stdin, stdout)
+        self._reading = False  # whether prompt and typed line stand on the screen
+        self._prompt = ""
+
+    def ring(self) -> None:
+        with self._lock:
+            self._write("\a")
+
+    def ask_hidden(self, question: str) -> str:
+        return getpass.getpass(question)
+
+    def _columns(self) -> int:
+        # not COLUMNS first, as shutil does: a shell that exports it does not change it when the
+        # window is resized
+        try:
+            columns = os.get_terminal_size(self._stdout.fileno()).columns
+        except (OSError, ValueError):
+            columns = shutil.get_terminal_size().columns
+        return columns or 80  # a terminal may not know its size
+
+    def _rows(self, text: str, columns: int) -> list[str]:
+        """Return the text in rows, never as wide as the terminal: some go to the next row at the
+        last column, others wait."""
+        return [row for line in self._as_shown(text).split("\n") for row in wrap(line, columns - 1)]
+
+    def _as_shown(self, text: str) -> str:
+        """Return the text with what stands for the characters that this terminal's encoding lacks,
+        so that they are measured right."""
+        encoding = getattr(self._stdout, "encoding", None) or "utf-8"
+        return (
+            text if text.isascii() else text.encode(encoding, "backslashreplace").decode(encoding)
+        )
+
+
+class PromptScreen(Terminal):
+    """A terminal without any way to know what is being typed: what was typed before an arrival
+    stands above it, but counts."""
+
+    def show(self, text: str, key: str = "") -> None:
+        with self._lock:
+            rows = "".join(row + "\n" for row in self._rows(text, self._columns()))
+            self._write("\n" + rows + self._prompt if self._reading else rows)
+
+    def read_line(self, prompt: str) -> str:
+        with self._lock:
+            self._prompt, self._reading = prompt, True
+        try:
+            return input(prompt)
+        finally:
+            with self._lock:
+                self._reading = False
