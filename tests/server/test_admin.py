@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from server.command_line import admin
+from server.command_line import admin, rosters
 from server.command_line.arguments import parse
 from storage import accounts, passwords, rooms
 from storage.database import Database
@@ -345,7 +345,7 @@ def test_the_line_of_a_row_is_where_it_begins(chat: Chat, roster: Path) -> None:
 def test_many_bad_rows_are_not_all_named(chat: Chat, roster: Path) -> None:
     roster.write_text("chatid,password\n" + "a b,x\n" * 50, encoding="utf-8")
     text = chat.refused("import", str(roster))
-    assert text.count("expected 1 to 32") == admin.MOST_BAD_ROWS
+    assert text.count("expected 1 to 32") == rosters.MOST_BAD_ROWS
     assert "and 30 more bad rows" in text
 
 

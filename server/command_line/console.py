@@ -1,0 +1,101 @@
+"""What all commands share: their three streams, their errors, and how they open the data folder.
+
+Owns the wording of what goes wrong with a name or the folder. Never takes the folder's lock, and
+never decides what a command does.
+
+Called by the main thread of a process of its own. Data goes to stdout, talk to stderr.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final, TextIO
+
+import protocol
+from server.base.logs import printable
+from server.base.settings import Settings
+from server.command_line.arguments import PROGRAM, Invocation, write_safely
+from storage import accounts
+from storage.database import Database
+from storage.folder import DataFolder
+
+SHOWN_PATH: Final = 200
+
+
+class AdminError(Exception):
+    """The command can't be done. Each argument is one line for stderr, saying what to do next."""
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """The three streams of one command."""
+
+    stdin: TextIO | None
+    stdout: TextIO
+    stderr: TextIO
+
+    def tell(self, text: str) -> None:
+        write_safely(self.stderr, f"{PROGRAM}: {text}\n")
+
+
+@contextmanager
+def open_database(settings: Settings, *, create: bool = False) -> Iterator[Database]:
+    """Open the data folder's database. Only `create` makes a folder where there is none: a slip in
+    --data is told."""
+    folder = DataFolder(settings.data)
+    if not create and not os.path.isfile(folder.database_path):
+        raise AdminError(
+            f"no chat data in '{shown(settings.data)}': "
+            "name the server's folder with --data, or make an account first"
+        )
+    folder.prepare()
+    database = Database(folder.database_path, readers=1)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def checked_name(invocation: Invocation) -> tuple[str, str]:
+    """Return the command's NAME and its folded form. Raises AdminError where it can't be a name."""
+    name = invocation.arguments.name
+    problem = protocol.chatid_problem(name)
+    if problem:
+        raise AdminError(f"NAME '{printable(name)}': {problem}")
+    return name, protocol.fold_chatid(name)
+
+
+def existing(account: accounts.Account | None, name: str) -> accounts.Account:
+    if account is None:
+        raise AdminError(f"no account '{name}': '{PROGRAM} users' lists all")
+    if account.deleted:
+        raise AdminError(
+            f"account '{name}' was deleted: '{PROGRAM} users' lists those that are left"
+        )
+    return account
+
+
+def refuse_taken(account: accounts.Account | None, name: str) -> None:
+    if account is not None:
+        raise AdminError(reserved(name) if account.deleted else taken(name))
+
+
+def reserved(name: str) -> str:
+    return (
+        f"'{name}' was the name of an account that is deleted, and stays reserved: "
+        "choose another name"
+    )
+
+
+def taken(name: str) -> str:
+    return (
+        f"there is an account '{name}' already: choose another name, "
+        f"or give it a password with '{PROGRAM} passwd'"
+    )
+
+
+def shown(path: str) -> str:
+    return printable(path, SHOWN_PATH)

@@ -1,0 +1,88 @@
+"""A new password for an account: read from a file, stdin or the terminal, or made up.
+
+Owns the reading and the checks of passwords. Never takes one from the command line, never prints a
+hash. Called by the main thread of a process of its own.
+"""
+
+from __future__ import annotations
+
+import getpass
+import secrets
+from typing import Final, TextIO
+
+import protocol
+from server.command_line.arguments import Invocation
+from server.command_line.console import AdminError, Terminal, shown
+from storage import passwords
+
+PASSWORD_READ_CHARACTERS: Final = 1_000
+
+# No characters that are mistaken for another when a password is read from paper: 0 o, 1 l i, u v.
+_READABLE: Final = "abcdefghjkmnpqrstwxyz23456789"
+
+
+def new_record(invocation: Invocation, terminal: Terminal, name: str) -> str:
+    """Return what is stored for the new password of `name`, which comes from a file, stdin or the
+    terminal."""
+    path = invocation.arguments.password_file
+    if path is not None:
+        password, where = _password_of_file(path), f"the first line of '{shown(path)}'"
+    elif terminal.stdin is not None and terminal.stdin.isatty():
+        password, where = _asked_password(name), "the password"
+    else:
+        password, where = _password_of_stream(terminal.stdin), "the first line of stdin"
+    problem = password_problem(password)
+    if problem:
+        raise AdminError(f"{where}: {problem}")
+    return passwords.hash_password(password, invocation.settings.password_cost)
+
+
+def password_problem(password: str) -> str | None:
+    # Surrogates are how Python keeps bytes that are not UTF-8.
+    if any("\ud800" <= character <= "\udfff" for character in password):
+        return "expected text in UTF-8"
+    return protocol.password_problem(password)
+
+
+def _password_of_file(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return _first_line(file)
+    except OSError as error:
+        raise AdminError(
+            f"--password-file: cannot read '{shown(path)}': {error.strerror or error}"
+        ) from None
+    except ValueError:  # UnicodeDecodeError, and a NUL in the path
+        raise AdminError(
+            f"--password-file: expected a file with text in UTF-8, got '{shown(path)}'"
+        ) from None
+
+
+def _password_of_stream(stdin: TextIO | None) -> str:
+    try:
+        return "" if stdin is None else _first_line(stdin)
+    except (OSError, ValueError) as error:  # closed, or bytes that its encoding doesn't know
+        raise AdminError(
+            f"cannot read a password from stdin: {error}; use --password-file FILE"
+        ) from None
+
+
+def _first_line(file: TextIO) -> str:
+    return file.readline(PASSWORD_READ_CHARACTERS).rstrip("\r\n")
+
+
+def _asked_password(name: str) -> str:
+    try:
+        password = getpass.getpass(f"New password for {name}: ")
+        again = getpass.getpass("The same again: ")
+    except EOFError:
+        raise AdminError("no password was typed: nothing was changed") from None
+    if password != again:
+        raise AdminError("the two passwords differ: nothing was changed, try again")
+    return password
+
+
+def make_up_password() -> str:
+    """Make up a password that can be read from paper: 12 characters in groups, 58 bits of
+    randomness."""
+    return "-".join("".join(secrets.choice(_READABLE) for _ in range(4)) for _ in range(3))

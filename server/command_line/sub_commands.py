@@ -1,0 +1,83 @@
+"""The sub-commands of the server's program: their names, and the arguments that each one takes.
+
+Owns these two tables. Never decides what a command does (`admin`). Called once, by the main thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Final
+
+from server.base.settings import FLAG, OPTIONS, Option
+
+COMMANDS: Final[Mapping[str, str]] = {
+    "adduser": "make an account",
+    "passwd": "give an account a new password; who is logged in under it is logged out",
+    "deluser": "delete an account; its name stays reserved, "
+    "so that nobody inherits its rooms and files",
+    "users": "print the names of all accounts, one a line",
+    "import": "make accounts from a CSV file with the columns chatid,password; all of them or none",
+    "restore-room": "bring a deleted room back",
+    "recover-messages": "put back what the journal has and the database has lost",
+}
+
+
+def add_option(parser: argparse.ArgumentParser, option: Option, default: str | None) -> None:
+    help_line = option.help_line().replace("%", "%%")
+    if option.kind is FLAG:
+        parser.add_argument(
+            option.flag,
+            dest=option.name,
+            action="store_const",
+            const="yes",
+            default=default,
+            help=help_line,
+        )
+        parser.add_argument(
+            option.negative_flag,
+            dest=option.name,
+            action="store_const",
+            const="no",
+            default=default,
+            help="the opposite",
+        )
+    else:
+        parser.add_argument(
+            option.flag,
+            dest=option.name,
+            metavar=option.kind.metavar,
+            default=default,
+            help=help_line,
+        )
+
+
+def add_command(parser: argparse.ArgumentParser, name: str) -> None:
+    # SUPPRESS: an option that isn't repeated after the command must not wipe out the one that
+    # stands before it.
+    add_option(parser, OPTIONS["data"], argparse.SUPPRESS)
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        default=argparse.SUPPRESS,
+        help="INI file with values for the options",
+    )
+    if name in ("adduser", "passwd", "import"):
+        add_option(parser, OPTIONS["password_cost"], argparse.SUPPRESS)
+    if name in ("adduser", "passwd"):
+        parser.add_argument(
+            "--password-file",
+            metavar="FILE",
+            help="take the password from the first line of FILE; "
+            "else it is asked for, or read from stdin",
+        )
+    if name in ("adduser", "passwd", "deluser"):
+        parser.add_argument("name", metavar="NAME", help="the account's name (chatid)")
+    elif name == "import":
+        parser.add_argument(
+            "roster",
+            metavar="ROSTER.csv",
+            help="the first line is chatid,password; an empty password is made up and printed once",
+        )
+    elif name == "restore-room":
+        parser.add_argument("room_id", metavar="ID", help="the room's id")
