@@ -23,6 +23,7 @@ from conformance.client import runner as client_runner
 from conformance.client.process import BadDriver
 from conformance.matrix import runner as matrix_runner
 from conformance.registry import Case, Context, chosen, without_case
+from conformance.relay import command as relay_command
 from conformance.rules import RULES, Rule
 from conformance.server import cases as server_cases
 from conformance.server import runner as server_runner
@@ -48,6 +49,7 @@ EXAMPLES = """examples:
   python -m conformance server localhost:9876 --rules "R-MSG-*" --list
   python -m conformance client -- python my_client.py
   python -m conformance matrix -- python my_server.py --port {port} -- python my_client.py
+  python -m conformance relay 9875 localhost:9876
 
 exit status: 0 all rules that were looked at hold, 1 some do not, 2 misuse, 3 no server there"""
 
@@ -180,13 +182,13 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
     parser = argparse.ArgumentParser(
         prog="python -m conformance",
-        description="Grade a chat server or client of docs/PROTOCOL.md.",
+        description="Grade a chat server or client of docs/PROTOCOL.md, or watch one at work.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"conformance {VERSION}")
-    modes = parser.add_subparsers(dest="mode", required=True, metavar="server|client|matrix")
+    modes = parser.add_subparsers(dest="mode", required=True, metavar="server|client|matrix|relay")
     shared, choosing = _shared(), _choosing()
     raw = argparse.RawDescriptionHelpFormatter
     server = modes.add_parser(
@@ -212,6 +214,8 @@ def make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     matrix_runner.add_arguments(both)
+    relay = modes.add_parser("relay", help=relay_command.HELP, allow_abbrev=False)
+    relay_command.add_arguments(relay)
     return parser
 
 
@@ -366,6 +370,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args = parser.parse_args(first, argparse.Namespace(commands=commands))
     except SystemExit as end:
         return int(end.code or 0)
+    if args.mode == "relay":
+        return _other(relay_command.run, args)
     outputs: list[list[str | None]] = getattr(args, "outputs", None) or [["text", None]]
     args.seed = random.SystemRandom().randrange(10**6) if args.seed is None else args.seed
     progress = _Progress(next((file for _, file in outputs if file and file != "-"), None))
@@ -382,6 +388,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("conformance: stopped", file=sys.stderr)
         return 130
     return _write(report, outputs, progress)
+
+
+def _other(run: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
+    """Run a mode that grades nothing; return the exit status."""
+    try:
+        if args.commands:
+            raise ValueError(f"{args.mode} takes no command behind --")
+        return run(args)
+    except ValueError as error:
+        print(f"conformance: {error}", file=sys.stderr)
+        return EXIT_MISUSE
 
 
 def _show(text: str) -> int:

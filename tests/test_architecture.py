@@ -139,6 +139,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *KIT_SHARED,
     },
     "conformance.matrix": {KIT + "matrix", KIT + "client", KIT + "command_words", *KIT_SHARED},
+    "conformance.relay": {KIT + "relay", *KIT_SHARED},
     "conformance": {"conformance"},
     "benchmarks": {"benchmarks"},
     "chat_server": {"server", "protocol", "storage"},

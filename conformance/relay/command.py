@@ -1,0 +1,171 @@
+"""The command line of the relay: options, the first screen, and the end.
+
+Owns the parts of one relay and the order in which they start and stop. Runs in the main thread
+until Ctrl-C (or SIGTERM).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import signal
+import ssl
+import sys
+import threading
+from typing import Final, NoReturn
+
+from conformance.relay.connection import Target
+from conformance.relay.listening import Relay
+from conformance.relay.story import Story
+from conformance.relay.terminal import Terminal
+from conformance.relay.traffic import Traffic
+
+HELP: Final = "show, slow down and break what goes over the wire: relay PORT HOST:PORT"
+DESCRIPTION: Final = """Stand between clients and a server, pass everything on, and show it.
+
+Clients connect to [HOST:]PORT; the relay connects to TARGET for each of them. Nothing is changed
+unless you ask for it, and the server may be any server, in any language."""
+EXAMPLES: Final = """examples:
+  python -m conformance relay 9875 localhost:9876
+  python -m conformance relay 0.0.0.0:9875 localhost:9876    for other machines, too
+
+then start clients with the relay's port: python chat_client.py localhost:9875
+exit status: 0 ended by Ctrl-C, 2 the command line can't be followed"""
+
+
+class Misuse(ValueError):
+    """The command line can't be followed; the text says why and what to do."""
+
+
+def listening_address(text: str) -> tuple[str, int]:
+    """Read [HOST:]PORT; without HOST this machine only."""
+    host, colon, port = text.rpartition(":")
+    if not port.isdecimal() or int(port) > 65535 or (colon and not host):
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected PORT or HOST:PORT, as 9875 or 0.0.0.0:9875"
+        )
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def target_address(text: str) -> tuple[str, int]:
+    """Read HOST:PORT."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected HOST:PORT, as localhost:9876")
+    return host.strip("[]"), int(port)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the relay."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description, parser.epilog = DESCRIPTION, EXAMPLES
+    parser.add_argument(
+        "listen",
+        nargs="?",
+        type=listening_address,
+        metavar="[HOST:]PORT",
+        help="where clients connect to (without HOST: from this machine only)",
+    )
+    parser.add_argument(
+        "target", nargs="?", type=target_address, metavar="TARGET", help="the server, as HOST:PORT"
+    )
+    parser.add_argument(
+        "--seed", type=int, metavar="N", default=1, help="decides all that is drawn by lot (1)"
+    )
+    parser.add_argument("--quiet", action="store_true", help="print no line for each packet")
+    tls = parser.add_argument_group("TLS: the relay sees what is encrypted for others")
+    tls.add_argument("--certfile", metavar="FILE", help="clients speak TLS: this certificate")
+    tls.add_argument("--keyfile", metavar="FILE", help="and its key")
+    tls.add_argument("--tls", action="store_true", help="the server speaks TLS")
+    tls.add_argument("--cafile", metavar="FILE", help="trust what this certificate has signed")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the relay until Ctrl-C; return the exit status. Raises `Misuse`."""
+    if args.listen is None or args.target is None:
+        raise Misuse(
+            "relay needs a port for clients and the address of a server, as: "
+            "python -m conformance relay 9875 localhost:9876"
+        )
+    terminal = Terminal(is_quiet=args.quiet)
+    story = Story([terminal])
+    traffic = Traffic([story])
+    target = Target(args.target[0], args.target[1], _tls_behind(args))
+    relay = _listen(args, target, traffic)
+    terminal.say(_first_screen(args.listen, relay.port, target))
+    traffic.start()
+    relay.start()
+    with contextlib.suppress(KeyboardInterrupt):
+        _wait()
+    relay.close()
+    traffic.end()
+    terminal.end()
+    return 0
+
+
+def _listen(args: argparse.Namespace, target: Target, traffic: Traffic) -> Relay:
+    try:
+        return Relay(args.listen, target, traffic, _tls_in_front(args))
+    except OSError as error:
+        host, port = args.listen
+        refuse(host, port, error, f"relay {port + 1 if port < 65535 else 9875} …")
+
+
+def refuse(host: str, port: int, error: OSError, instead: str) -> NoReturn:
+    """Say why nobody can listen there, and what to do. Raises `Misuse`."""
+    if error.errno == errno.EADDRINUSE:
+        why = f"the port is in use; take another one ({instead}), or end the program that has it"
+    elif error.errno in (errno.EACCES, errno.EPERM):
+        why = "ports below 1024 are for administrators; take a higher one"
+    elif error.errno == errno.EADDRNOTAVAIL:
+        why = "this machine has no such address; 0.0.0.0 stands for all that it has"
+    else:
+        why = str(error.strerror or error)
+    raise Misuse(f"can't listen on {host}:{port}: {why}") from error
+
+
+def _tls_in_front(args: argparse.Namespace) -> ssl.SSLContext | None:
+    if not args.certfile:
+        if args.keyfile:
+            raise Misuse("--keyfile needs --certfile FILE beside it")
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(args.certfile, args.keyfile)
+    except (OSError, ValueError) as error:
+        files = " and ".join(name for name in (args.certfile, args.keyfile) if name)
+        raise Misuse(f"no certificate with its key can be read from {files}: {error}") from error
+    return context
+
+
+def _tls_behind(args: argparse.Namespace) -> ssl.SSLContext | None:
+    if not (args.tls or args.cafile):
+        return None
+    try:
+        return ssl.create_default_context(cafile=args.cafile)
+    except (OSError, ValueError) as error:
+        raise Misuse(f"--cafile {args.cafile} can't be read: {error}") from error
+
+
+def _first_screen(listen: tuple[str, int], port: int, target: Target) -> str:
+    host = listen[0]
+    lines = [f"relay on {host}:{port}, listening; it passes everything on to {target}"]
+    shown = "THIS-MACHINE" if host in ("0.0.0.0", "::") else host
+    lines.append(f"Now start clients with its port: python chat_client.py {shown}:{port}")
+    if host.startswith("127.") or host in ("localhost", "::1"):
+        lines.append(f"(from this machine only; for a class: relay 0.0.0.0:{port} {target})")
+    return "\n".join([*lines, "Ctrl-C ends it.", ""])
+
+
+def _wait() -> None:
+    """Wait for Ctrl-C or SIGTERM: raises KeyboardInterrupt."""
+    with contextlib.suppress(ValueError):  # not in the main thread: only tests do that
+        signal.signal(signal.SIGTERM, _interrupt)
+    never = threading.Event()
+    while not never.wait(0.5 if sys.platform == "win32" else 3600.0):
+        pass
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt

@@ -1,0 +1,83 @@
+"""Cuts a stream of bytes into frames, and gives out untouched what is none.
+
+Owns the bytes of the frame that has begun. Never changes, loses or reorders a byte: the pieces that
+it gives out, put together, are the stream. Pure; one thread uses a `Cutter`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, final
+
+MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
+"""A length above this is a mistake (text, or the wrong byte order), as for the kit's `Wire`."""
+HEADER_BYTES: Final = 4
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One whole frame with its four length bytes, or bytes that can't be read as one."""
+
+    data: bytes
+    is_frame: bool
+
+    @property
+    def payload(self) -> bytes:
+        """The JSON text of a frame."""
+        return self.data[HEADER_BYTES:]
+
+
+@final
+class Cutter:
+    """The state of one direction of a connection."""
+
+    def __init__(self) -> None:
+        self._begun = bytearray()
+        self.is_lost = False
+        """Whether a length was met that can't be: what follows is no frame any more."""
+
+    @property
+    def begun(self) -> bytes:
+        """The bytes of the frame that has begun and is not whole yet."""
+        return bytes(self._begun)
+
+    @property
+    def begun_bytes(self) -> int:
+        """How many bytes of a frame have come that is not whole yet."""
+        return len(self._begun)
+
+    def feed(self, data: bytes) -> list[Piece]:
+        """Take the next bytes; return what is whole now, in order."""
+        if self.is_lost:
+            return [Piece(data, False)] if data else []
+        if not self._begun and _is_one_frame(data):
+            return [Piece(data, True)]
+        self._begun += data
+        pieces: list[Piece] = []
+        start = 0
+        while len(self._begun) - start >= HEADER_BYTES:
+            length = int.from_bytes(self._begun[start : start + HEADER_BYTES], "big")
+            if not 1 <= length <= MAX_FRAME_BYTES:
+                self.is_lost = True
+                pieces.append(Piece(bytes(self._begun[start:]), False))
+                start = len(self._begun)
+                break
+            end = start + HEADER_BYTES + length
+            if end > len(self._begun):
+                break
+            pieces.append(Piece(bytes(self._begun[start:end]), True))
+            start = end
+        del self._begun[:start]
+        return pieces
+
+    def end(self) -> list[Piece]:
+        """Return what had begun when the stream ended, as bytes that are no frame."""
+        rest = self.begun
+        self._begun.clear()
+        return [Piece(rest, False)] if rest else []
+
+
+def _is_one_frame(data: bytes) -> bool:
+    """Return whether these bytes are exactly one frame: the usual case, and the quickest."""
+    length = int.from_bytes(data[:HEADER_BYTES], "big")
+    return len(data) == HEADER_BYTES + length and 1 <= length <= MAX_FRAME_BYTES

@@ -1,0 +1,163 @@
+"""What passes the relay, numbered and timed, on its way to whoever looks at it.
+
+Owns the numbers of the rows, the clock, and one bounded queue. A thread of a connection puts in
+what it is about to pass on; one thread, "relay-traffic", gives it to the observers in turn. Where
+they can't keep up, whoever puts in waits: nothing is lost, and memory stays bounded.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, final
+
+from conformance.relay.frames import Piece
+
+MAX_WAITING_BYTES: Final = 16 * 1024 * 1024
+ITEM_BYTES: Final = 200
+"""What one item takes besides its bytes, roughly."""
+JOIN_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A client has connected; `address` is its HOST:PORT."""
+
+    at: float
+    connection: int
+    address: str
+
+
+@dataclass(frozen=True)
+class Passed:
+    """A piece came and goes on: as it came, or where `sent` is not None, as these frames."""
+
+    at: float
+    connection: int
+    row: int
+    to_server: bool
+    piece: Piece
+    fault: str = ""
+    """Its kind and value, as "delay 300"; "" for none."""
+    sent: tuple[bytes, ...] | None = None
+    is_held: bool = False
+
+
+@dataclass(frozen=True)
+class Closed:
+    """A connection is over; `how` says who ended it."""
+
+    at: float
+    connection: int
+    how: str
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something that became known about an earlier row."""
+
+    at: float
+    row: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """The state of stepping changed: what is held now, oldest first, and what is waited for."""
+
+    at: float
+    is_on: bool
+    held: tuple[int, ...]
+    until: str
+
+
+Item = Opened | Passed | Closed | Remark | Stepped
+Observer = Callable[[Item], None]
+
+
+@final
+class Traffic:
+    """The queue between the connections and the observers; `began` is the wall clock at 0 s."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self.began = time.time()
+        self._zero = time.monotonic()
+        self._observers = observers
+        self._changed = threading.Condition()  # guards all below; notified when any of it changes
+        self._items: deque[Item] = deque()
+        self._bytes = 0
+        self._rows = 0
+        self._is_ended = False
+        self._thread = threading.Thread(target=self._run, name="relay-traffic", daemon=True)
+
+    def start(self) -> None:
+        """Begin to tell the observers."""
+        self._thread.start()
+
+    def now(self) -> float:
+        """Return the seconds since the relay began."""
+        return time.monotonic() - self._zero
+
+    def passed(
+        self,
+        connection: int,
+        to_server: bool,
+        piece: Piece,
+        fault: str = "",
+        sent: tuple[bytes, ...] | None = None,
+        *,
+        is_held: bool = False,
+    ) -> int:
+        """Note a piece that goes on next; returns its row. Blocks while the queue is full."""
+        with self._changed:
+            self._wait_for_room()
+            self._rows += 1
+            row = self._rows
+            item = Passed(
+                self.now(), connection, row, to_server, piece, fault, sent, is_held=is_held
+            )
+            self._add(item, len(piece.data))
+        return row
+
+    def note(self, item: Item) -> None:
+        """Note anything else. Never blocks: there are few of these."""
+        with self._changed:
+            self._add(item, 0)
+
+    def end(self) -> None:
+        """Tell the observers what is left, and stop."""
+        with self._changed:
+            self._is_ended = True
+            self._changed.notify_all()
+        self._thread.join(JOIN_SECONDS)
+
+    def _wait_for_room(self) -> None:
+        self._changed.wait_for(lambda: self._bytes < MAX_WAITING_BYTES or self._is_ended, 60.0)
+
+    def _add(self, item: Item, size: int) -> None:
+        was_empty = not self._items
+        self._items.append(item)
+        self._bytes += size + ITEM_BYTES
+        if was_empty:
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._items or self._is_ended, 3600.0)
+                items, self._items = self._items, deque()
+                is_last = self._is_ended and not items
+            for item in items:
+                for observer in self._observers:
+                    observer(item)
+                size = ITEM_BYTES + (len(item.piece.data) if isinstance(item, Passed) else 0)
+                with self._changed:
+                    was_full = self._bytes >= MAX_WAITING_BYTES
+                    self._bytes -= size
+                    if was_full:
+                        self._changed.notify_all()
+            if is_last:
+                return

@@ -1,0 +1,127 @@
+"""A relay in the test's own process, before a server that the test is, and what it tells."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, final
+
+from conformance.relay.connection import Target
+from conformance.relay.listening import Relay
+from conformance.relay.story import Story
+from conformance.relay.traffic import Traffic
+from support.patience import patience
+
+Event = dict[str, Any]
+
+
+@final
+class Events:
+    """What a relay has told, in order."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._events: list[Event] = []
+
+    def __call__(self, event: Event) -> None:
+        with self._changed:
+            self._events.append(event)
+            self._changed.notify_all()
+
+    def all(self, kind: str = "") -> list[Event]:
+        """All so far, of one kind where one is named."""
+        with self._changed:
+            return [each for each in self._events if not kind or each["kind"] == kind]
+
+    def wait(self, fits: Callable[[Event], bool]) -> Event:
+        """Wait for the first event, from the beginning on, that fits."""
+        with self._changed:
+            found = self._changed.wait_for(
+                lambda: next((each for each in self._events if fits(each)), None), patience(10)
+            )
+            assert found is not None, self._events[-20:]
+            return found
+
+    def wait_kind(self, kind: str, **values: object) -> Event:
+        """Wait for the first event of a kind with these values."""
+        return self.wait(
+            lambda each: (
+                each["kind"] == kind
+                and all(each.get(key) == wanted for key, wanted in values.items())
+            )
+        )
+
+
+@final
+class RelayUnderTest:
+    """A relay in front of `port`; `connect` makes a client of it."""
+
+    def __init__(self, port: int, **options: Any) -> None:
+        self.events = Events()
+        self.story = Story([self.events])
+        self.traffic = Traffic([self.story])
+        self.relay = Relay(
+            ("127.0.0.1", 0),
+            Target("127.0.0.1", port, options.pop("tls", None)),
+            self.traffic,
+            **options,
+        )
+        self.port = self.relay.port
+        self.traffic.start()
+        self.relay.start()
+
+    def close(self) -> None:
+        """End it."""
+        self.relay.close()
+        self.traffic.end()
+
+
+@contextlib.contextmanager
+def relay_before(port: int, **options: Any) -> Iterator[RelayUnderTest]:
+    """Run a relay before what listens on `port` of this machine."""
+    under_test = RelayUnderTest(port, **options)
+    try:
+        yield under_test
+    finally:
+        under_test.close()
+
+
+@final
+class Listener:
+    """The server that the test is: `accept` gives the relay's connections one by one."""
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
+        self._socket = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self._socket.settimeout(patience(10))
+        self.port: int = self._socket.getsockname()[1]
+
+    def accept(self) -> socket.socket:
+        """Wait for the next connection."""
+        sock, _ = self._socket.accept()
+        sock.settimeout(patience(10))
+        return self._tls.wrap_socket(sock, server_side=True) if self._tls else sock
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def read_to_end(sock: socket.socket) -> bytes:
+    """All that comes until the peer ends its direction."""
+    parts = []
+    while part := sock.recv(65536):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def read_exactly(sock: socket.socket, count: int) -> bytes:
+    """So many bytes."""
+    data = bytearray()
+    while len(data) < count:
+        part = sock.recv(count - len(data))
+        assert part, f"the stream ended after {len(data)} of {count} bytes"
+        data += part
+    return bytes(data)
