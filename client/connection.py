@@ -223,6 +223,11 @@ class Connection(Requests):
         """How many own messages are not yet stored or refused."""
         return self._reader.unfinished
 
+    def stop_sending(self) -> tuple[int, int]:
+        """Send no own message any more. Return how many of them were not stored for certain, and of
+        how many more the server had all it needs to store them but has not said so."""
+        return self._reader.stop_sending()
+
     def wait_until_online(self, timeout: float) -> bool:
         """Wait until there is a connection, or none is going to come; return whether there is
         one."""

@@ -131,6 +131,13 @@ class OwnMessages:
                 message.starts = 0
                 self._put_back(message)
 
+    def stop(self) -> tuple[int, int]:
+        """Send nothing any more; as `client.connection.Connection.stop_sending`."""
+        self._link = None
+        confirmed = sum(message.confirmed for message in self._sent.values())
+        confirmed += sum(message.state is State.COUNTS_AGREE for message in self._queued)
+        return len(self) - confirmed, confirmed
+
     def forget(self, error: ChatError) -> None:
         """Give all of them up."""
         for message in [*self._sent.values(), *self._queued]:

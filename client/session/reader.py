@@ -248,6 +248,11 @@ class Reader:
             self._catch_up.come(message.room_id)
             self._own.add(message)
 
+    def stop_sending(self) -> tuple[int, int]:
+        """As `client.connection.Connection.stop_sending`."""
+        with self.changed:
+            return self._own.stop()
+
     def with_name(self, action: str, data: Mapping[str, Any] | None) -> dict[str, Any]:
         """Return the `data` of a request with the user's name filled in."""
         filled = dict(data or {})

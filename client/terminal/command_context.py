@@ -29,6 +29,9 @@ class CommandContext(Protocol):
     def say(self, text: str) -> None:
         """Show a line of the client's own."""
 
+    def say_rows(self, text: str) -> None:
+        """Show rows that belong to the line of the client's own above them."""
+
     def show_message(self, message: Message) -> None:
         """Show a line of chat."""
 
@@ -39,16 +42,16 @@ class CommandContext(Protocol):
         """Return a room as people call it, harmless to show."""
 
     def find_room(self, word: str) -> str:
-        """Return the id of the room that is meant by a name, an id or a number of the last list."""
+        """Return the id of the room that is meant by a name, an id or its number."""
 
     def is_known(self, room_id: str) -> bool:
         """Return whether the room was listed, made, or spoken in."""
 
-    def room_count(self) -> int:
-        """Return how many rooms have a number."""
+    def room_number(self, room_id: str) -> int | None:
+        """Return the number of a room, which never changes; None where it has none."""
 
     def remember_rooms(self, rooms: list[Room]) -> None:
-        """Remember the rooms, in the order of their numbers."""
+        """Remember the rooms; new ones get the next numbers."""
 
     def unread_in_words(self, room_id: str) -> str:
         """Return what in a room was not looked at; "" for nothing."""

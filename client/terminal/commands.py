@@ -7,12 +7,13 @@ Runs in the thread that reads what is typed; a command may wait for the server.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from client.base.text import size_in_words, visible
+from client.base.text import counted, size_in_words, visible
 from client.errors import ChatError, ServerError
 from client.terminal import room_commands
 from client.terminal.command_context import CommandContext, Quit, WrongUse, needed, words_of
@@ -28,6 +29,11 @@ class Command:
     usage: str
     help: str
     run: Callable[[CommandContext, str], None]
+    group: str
+    """One of `GROUPS`, under which /help shows it."""
+    short: str
+    """What it does, in the few words for which the overview has room."""
+    example: str = ""
 
 
 def run_line(context: CommandContext, line: str) -> str | None:
@@ -42,12 +48,9 @@ def run_line(context: CommandContext, line: str) -> str | None:
     if line.startswith("//"):
         return line[1:]
     word, _, argument = line[1:].partition(" ")
-    command = COMMANDS.get(word.lower())
+    command = _find(word)
     if command is None:
-        context.say(
-            f"There is no command /{visible(word)}. There are: "
-            f"{' '.join('/' + name for name in COMMANDS)}"
-        )
+        context.say(_unknown(word))
         return None
     try:
         command.run(context, argument.strip())
@@ -60,27 +63,29 @@ def run_line(context: CommandContext, line: str) -> str | None:
     return None
 
 
+def _unknown(word: str) -> str:
+    """Return what to say of a word after a slash that is no command."""
+    near = difflib.get_close_matches(word.lower(), COMMANDS, 1)
+    advice = f"Is /{near[0]} meant?" if near else "/help lists the commands."
+    return f"There is no command /{visible(word)}. {advice}"
+
+
 # --- What the commands do -------------------------------------------------------------------------
 
 
 def _help(context: CommandContext, argument: str) -> None:
     if argument:
-        command = COMMANDS.get(argument.lstrip("/").lower())
+        word = argument.lstrip("/")
+        command = _find(word)
         if command is None:
-            raise WrongUse(f"There is no command /{visible(argument.lstrip('/'))}")
+            context.say(_unknown(word))
+            return
         context.say(f"{command.usage}: {command.help}")
+        if command.example:
+            context.say_rows(f"  Example: {command.example}")
         return
-    width = max(len(command.usage) for command in COMMANDS.values())
-    lines = [f"  {command.usage:<{width}}  {command.help}" for command in COMMANDS.values()]
-    context.say(
-        "\n".join(
-            [
-                "Type to talk. Commands:",
-                *lines,
-                "A message that begins with a slash is typed with two: //like this",
-            ]
-        )
-    )
+    context.say("Type to talk. What begins with a slash is a command; more on one: /help msg")
+    context.say_rows(overview())
 
 
 def _who(context: CommandContext, argument: str) -> None:
@@ -105,9 +110,8 @@ def _history(context: CommandContext, argument: str) -> None:
         raise WrongUse(f"{visible(argument)!r} is no number from 1 to {MAX_HISTORY}")
     page = context.chat.history(context.room, before_id=None, limit=int(argument or 20))
     older = ", older ones left out" if page.has_more else ""
-    context.say(
-        f"The last {len(page.messages)} messages of {context.name_of(context.room)}{older}:"
-    )
+    count = counted(len(page.messages), "message")
+    context.say(f"The last {count} of {context.name_of(context.room)}{older}:")
     for message in page.messages:
         context.show_message(message)
 
@@ -185,47 +189,173 @@ def _quit(context: CommandContext, argument: str) -> None:
     raise Quit
 
 
+_TALK, _ROOMS, _FILES, _LOOK, _LEAVE = "Talk", "Rooms", "Files", "Look inside", "Leave"
+GROUPS: Final = (_TALK, _ROOMS, _FILES, _LOOK, _LEAVE)
+_ALIASES: Final = {"exit": "quit"}
+
 COMMANDS: Final[dict[str, Command]] = {
     command.usage.split()[0][1:]: command
     for command in (
-        Command("/rooms", "Show your rooms, with what is unread.", room_commands.list_rooms),
-        Command("/room [ROOM]", "Go to a room by its name or number.", room_commands.go_to_room),
-        Command("/join ROOM", "Go to an open room and get its messages.", room_commands.join_room),
-        Command("/leave [ROOM]", "Get a room's messages no longer.", room_commands.leave_room),
-        Command(
-            "/create NAME [USER ...]",
-            "Make a private room with these members.",
-            room_commands.create_room,
-        ),
         Command(
             "/msg USER [TEXT]",
             "Talk with one other alone, in a private room of you two.",
             room_commands.talk_with,
+            _TALK,
+            "talk alone",
+            "/msg ben Can you hear me?",
+        ),
+        Command("/who", "Show the members of this room, and who is on.", _who, _TALK, "who is on"),
+        Command(
+            "/history [COUNT]",
+            "Show the last messages, 20 unless said.",
+            _history,
+            _TALK,
+            "what was said",
+            "/history 50",
         ),
         Command(
-            "/add USER", "Make somebody a member of your private room.", room_commands.add_member
+            "/retry",
+            "Send your last refused message again.",
+            _retry,
+            _TALK,
+            "send refused words again",
+        ),
+        Command(
+            "/rooms",
+            "Show your rooms, with what is unread.",
+            room_commands.list_rooms,
+            _ROOMS,
+            "list them",
+        ),
+        Command(
+            "/room [ROOM]",
+            "Go to a room by its name or number.",
+            room_commands.go_to_room,
+            _ROOMS,
+            "go to one",
+            "/room 2",
+        ),
+        Command(
+            "/join ROOM",
+            "Go to an open room and get its messages; one that is not there is made.",
+            room_commands.join_room,
+            _ROOMS,
+            "go there, or make it",
+            "/join maths",
+        ),
+        Command(
+            "/leave [ROOM]",
+            "Get a room's messages no longer.",
+            room_commands.leave_room,
+            _ROOMS,
+            "hear it no longer",
+        ),
+        Command(
+            "/create NAME [USER ...]",
+            "Make a private room with these members.",
+            room_commands.create_room,
+            _ROOMS,
+            "private",
+            '/create "Group 3" ben cara',
+        ),
+        Command(
+            "/add USER",
+            "Make somebody a member of your private room.",
+            room_commands.add_member,
+            _ROOMS,
+            "take somebody in",
         ),
         Command(
             "/remove USER",
             "End somebody's membership of your private room.",
             room_commands.remove_member,
+            _ROOMS,
+            "take somebody out",
         ),
-        Command("/rename NAME", "Give your private room another name.", room_commands.rename_room),
-        Command("/delete ROOM", "Delete a private room of yours.", room_commands.delete_room),
-        Command("/who", "Show the members of this room, and who is on.", _who),
-        Command("/history [COUNT]", "Show the last messages, 20 unless said.", _history),
-        Command("/send FILE", "Send a file to this room.", _send),
-        Command("/files", "Show the files of this room.", _files),
-        Command("/get NAME", "Fetch a file of this room into your folder.", _get),
-        Command("/cancel", "Stop the file that is being sent or fetched.", _cancel),
-        Command("/retry", "Send your last refused message again.", _retry),
-        Command("/status", "Show server, session, what is unread and on its way.", _status),
         Command(
-            "/packets [off|brief|full]", "Show every packet that goes over the wire.", _packets
+            "/rename NAME",
+            "Give your private room another name.",
+            room_commands.rename_room,
+            _ROOMS,
+            "another name",
         ),
-        Command("/password", "Change your password.", _password),
-        Command("/login", "Log in again after your session was ended.", _login),
-        Command("/help [COMMAND]", "Show the commands, or what one of them does.", _help),
-        Command("/quit", "Leave. Ctrl-D does the same.", _quit),
+        Command(
+            "/delete ROOM",
+            "Delete a private room of yours.",
+            room_commands.delete_room,
+            _ROOMS,
+            "delete your own",
+        ),
+        Command(
+            "/send FILE",
+            "Send a file to this room.",
+            _send,
+            _FILES,
+            "into this room",
+            "/send notes.txt",
+        ),
+        Command("/files", "Show the files of this room.", _files, _FILES, "those of this room"),
+        Command(
+            "/get NAME",
+            "Fetch a file of this room into your folder.",
+            _get,
+            _FILES,
+            "fetch one",
+            "/get notes.txt",
+        ),
+        Command(
+            "/cancel", "Stop the file that is being sent or fetched.", _cancel, _FILES, "stop one"
+        ),
+        Command(
+            "/packets [off|brief|full]",
+            "Show every packet that goes over the wire.",
+            _packets,
+            _LOOK,
+            "wire",
+            "/packets brief",
+        ),
+        Command(
+            "/status",
+            "Show server, session, what is unread and on its way.",
+            _status,
+            _LOOK,
+            "server and session",
+        ),
+        Command(
+            "/help [COMMAND]",
+            "Show the commands, or what one of them does.",
+            _help,
+            _LOOK,
+            "more on one",
+            "/help msg",
+        ),
+        Command("/password", "Change your password.", _password, _LEAVE, "change yours"),
+        Command(
+            "/login",
+            "Log in again after your session was ended.",
+            _login,
+            _LEAVE,
+            "log in again",
+        ),
+        Command("/quit", "Leave. Ctrl-D and /exit do the same.", _quit, _LEAVE, "leave; or Ctrl-D"),
     )
 }
+
+
+def _find(word: str) -> Command | None:
+    """Return the command of this name, which may be another word for it; None for no command."""
+    name = word.lower()
+    return COMMANDS.get(_ALIASES.get(name, name))
+
+
+def overview() -> str:
+    """Return all commands by groups, in two columns: rows of at most 79 columns, and few enough for
+    a screen of 24."""
+    rows: list[str] = []
+    for group in GROUPS:
+        cells = [f"{c.usage}  {c.short}" for c in COMMANDS.values() if c.group == group]
+        half = (len(cells) + 1) // 2
+        for at, left in enumerate(cells[:half]):
+            right = cells[half + at] if half + at < len(cells) else ""
+            rows.append(f"{'' if at else group:<11} {left:<33} {right}".rstrip())
+    return "\n".join([*rows, "A message that begins with a slash is typed with two: //like this"])

@@ -20,7 +20,7 @@ from typing import Final
 
 import protocol
 from client import events
-from client.base.text import size_in_words, visible
+from client.base.text import counted, size_in_words, visible
 from client.base.times import day, local_time
 from client.connection import Connection
 from client.errors import ChatError
@@ -247,8 +247,8 @@ class EventDisplay:
     def _on_reconnected(self, event: events.Reconnected) -> None:
         self._retry = None
         self._next_tick = 0.0
-        counts = [_count(event.missed, "message"), _count(event.files, "file")]
-        missed = " and ".join(words for words in counts if words)
+        counts = ((event.missed, "message"), (event.files, "file"))
+        missed = " and ".join(counted(number, what) for number, what in counts if number)
         self.say(
             f"The connection is back.{f' {missed} while you were away.' if missed else ''}",
             self._palette.good,
@@ -299,7 +299,8 @@ class EventDisplay:
 
     def _on_events_dropped(self, event: events.EventsDropped) -> None:
         self.say(
-            f"{event.count} lines came too quickly to be shown; see /history.", self._palette.warn
+            f"{counted(event.count, 'line')} came too quickly to be shown; see /history.",
+            self._palette.warn,
         )
 
     def _on_protocol_violation(self, event: events.ProtocolViolation) -> None:
@@ -338,10 +339,6 @@ def _is_named(chatid: str, content: str) -> bool:
     return (
         re.search(rf"(?<![\w@])@{re.escape(chatid)}(?![\w-])", content, re.IGNORECASE) is not None
     )
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}" if number else ""
 
 
 def _differences(message: events.Message) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from client.base.deadline import Deadline
-from client.base.text import visible
+from client.base.text import counted, visible
 from client.connection import Connection
 from client.errors import CannotConnect, ChatError, ConnectionLost, LoginRefused
 from client.events import Message
@@ -38,6 +38,8 @@ from protocol import ErrorCode
 FIRST_MESSAGES: Final = 10
 MOST_FIRST_MESSAGES: Final = 100
 GRACE_SECONDS: Final = 30.0
+"""So long it is waited for own messages while none of them comes any further."""
+WAIT_TOLD_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,10 @@ class LineClient:
         """Show a line of the client's own; the caller has made foreign text in it harmless."""
         self.display.say(text, tone)
 
+    def say_rows(self, text: str) -> None:
+        """Show rows that belong to the line of the client's own above them, and have no star."""
+        self._screen.show(text)
+
     def show_message(self, message: Message) -> None:
         """Show a line of chat."""
         self.display.show_message(message)
@@ -124,6 +130,8 @@ class LineClient:
         except ChatError as error:
             print(visible(str(error)), file=sys.stderr)
             return FAILED
+        except Quit:  # before anybody was logged in
+            return OK
         except EOFError:  # before anybody was logged in
             if self._screen.is_terminal:
                 return OK
@@ -213,12 +221,11 @@ class LineClient:
     def _say_goodbye(self, *, patient: bool) -> None:
         """Wait for what is on its way, then end the session, so that nobody can use its key, unless
         it is to be kept."""
-        deadline = Deadline(GRACE_SECONDS if patient else 0.0)
-        while self.chat.pending and self.chat.session is not None and not deadline.is_over():
-            time.sleep(0.02)
-        if self.chat.pending:
-            self._failed = True
-            self.say(f"{self.chat.pending} messages were not stored.", self._palette.bad)
+        try:
+            if patient:
+                self._wait_until_stored()
+        finally:
+            self._tell_losses()
         session = self.chat.session
         if (
             session is None
@@ -229,6 +236,33 @@ class LineClient:
         if self.chat.online:
             with contextlib.suppress(ChatError):  # then the key dies by itself after a day
                 self.chat.request("logout", timeout=2.0)
+
+    def _wait_until_stored(self) -> None:
+        """Wait until every own message has come to its end, for as long as they do so."""
+        deadline, told = Deadline(GRACE_SECONDS), Deadline(WAIT_TOLD_SECONDS)
+        before = self.chat.pending
+        while (pending := self.chat.pending) and self.chat.session and not deadline.is_over():
+            if pending < before:
+                before, deadline = pending, Deadline(GRACE_SECONDS)
+            if told.is_over() and self._screen.is_terminal:
+                told = Deadline(None)
+                waits = counted(pending, "message")
+                self.say(f"{waits} still on the way; waiting. Ctrl-C ends without.")
+            time.sleep(0.02)
+
+    def _tell_losses(self) -> None:
+        """Say how many own messages were not stored, as far as that is known."""
+        lost, unknown = self.chat.stop_sending()
+        if lost:
+            were = "was" if lost == 1 else "were"
+            self.say(f"{counted(lost, 'message')} {were} not stored.", self._palette.bad)
+        if unknown:
+            self.say(
+                f"{counted(unknown, 'message')} may be stored or not: the server had not answered "
+                "yet. The history shows it.",
+                self._palette.bad,
+            )
+        self._failed = self._failed or bool(lost or unknown)
 
     # --- Logging in ---
 
@@ -289,19 +323,19 @@ class LineClient:
     # --- Rooms ---
 
     def find_room(self, word: str) -> str:
-        """Return the id of the room that is meant by a name, an id or a number of the last list."""
+        """Return the id of the room that is meant by a name, an id or its number."""
         return self.display.rooms.find(word)
 
     def is_known(self, room_id: str) -> bool:
         """Return whether the room was listed, made, or spoken in."""
         return self.display.rooms.is_known(room_id)
 
-    def room_count(self) -> int:
-        """Return how many rooms have a number."""
-        return len(self.display.rooms.all())
+    def room_number(self, room_id: str) -> int | None:
+        """Return the number of a room, which never changes; None where it has none."""
+        return self.display.rooms.number_of(room_id)
 
     def remember_rooms(self, rooms: list[Room]) -> None:
-        """Remember the rooms, in the order of their numbers."""
+        """Remember the rooms; new ones get the next numbers."""
         self.display.rooms.remember(rooms)
 
     def unread_in_words(self, room_id: str) -> str:
@@ -410,11 +444,11 @@ class LineClient:
             else " This server knows the 24 packets of the course only."
         )
         unread = self.display.rooms.all_unread()
-        rooms = len(self.display.rooms.all())
+        rooms = counted(len(self.display.rooms.all()), "room")
         return [
             f"Server {where}: {answer}.{kind}",
             f"You are {who}.{features}",
-            f"You speak in {self.name_of(self.room)}; {rooms} rooms known, unread: "
+            f"You speak in {self.name_of(self.room)}; {rooms} known, unread: "
             f"{', '.join(unread) or 'nothing'}.",
             f"Own messages on their way: {self.chat.pending}. Packets shown: "
             f"{self.packets_shown()}.",

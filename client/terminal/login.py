@@ -1,5 +1,5 @@
-"""The questions before the talk: log in or register, name, password, and taking a place that is
-still held.
+"""The questions before the talk: log in or register, name, password, and what to do after a
+refusal.
 
 Owns that dialogue. Never stores a password. Called by the thread that reads what is typed.
 """
@@ -13,9 +13,11 @@ import protocol
 from client.base.text import visible
 from client.connection import Connection
 from client.errors import LoginRefused
+from client.terminal.command_context import Quit
 from client.terminal.plain_screens import PlainScreen
 
 MAX_LOGINS: Final = 3
+SHORT_PASSWORD: Final = 4  # characters
 
 
 class LoginDialogue:
@@ -27,22 +29,31 @@ class LoginDialogue:
         self._say = say
 
     def run(self, user: str | None, password: str | None, *, take_over: bool = False) -> bool:
-        """Ask what is not given, and log in; False where the server refused to the end."""
-        new = user is None and self._is_new()
-        for attempt in range(MAX_LOGINS):
-            name = user or self._screen.ask("Name: ").strip()
-            problem = protocol.chatid_problem(name) if new else None if name else "expected a name"
-            if problem is not None:
-                self._say(f"That can't be a name: {problem}.")
-            else:
-                secret = password if password is not None else self._ask_password(new)
-                if secret is not None and self._try(name, secret, new, take_over):
-                    return True
-            if password is not None or not self._screen.is_terminal or attempt == MAX_LOGINS - 1:
+        """Ask what is not given, and log in; False where the server refused to the end. Raise
+        `Quit` where the user rather goes."""
+        new, typed = (False, None) if user is not None else self._first_question()
+        for attempt in range(1, MAX_LOGINS + 1):
+            name = user or typed or self._ask_name()
+            secret = self._secret_for(name, password, new)
+            if secret is not None and self._try(name, secret, new, take_over):
+                return True
+            if password is not None or not self._screen.is_terminal:
                 break
-            if not new and not take_over:
-                take_over = self._takes_over()
+            if attempt == MAX_LOGINS:
+                self._say(f"Not logged in after {MAX_LOGINS} attempts. Start again to try again.")
+            elif secret is not None:
+                typed = None
+                new, take_over = self._what_next(new, take_over)
         return False
+
+    def _secret_for(self, name: str, password: str | None, new: bool) -> str | None:
+        """Return the password to try with this name; None, after saying why, where there is none
+        or the name can't be one."""
+        problem = protocol.chatid_problem(name) if new else None if name else "expected a name"
+        if problem is not None:
+            self._say(f"That can't be a name: {problem}.")
+            return None
+        return password if password is not None else self._ask_password(new)
 
     def change_password(self) -> None:
         """Ask for the old and the new password, and change it."""
@@ -51,36 +62,47 @@ class LoginDialogue:
             self._chat.change_password(old, new)
             self._say("Your password is changed.")
 
-    def _is_new(self) -> bool:
+    def _first_question(self) -> tuple[bool, str | None]:
+        """Ask whether to register; return that, and the name where one was typed instead."""
         while True:
-            answer = (
-                self._screen.ask("Log in, or register a new name? [login/register] ")
-                .strip()
-                .lower()
-            )
-            if answer in ("", "l", "login", "log in"):
-                return False
+            words = self._screen.ask("Log in, or register a new name? [login/register] ").strip()
+            answer = words.lower()
+            if answer in ("l", "login", "log in"):
+                return False, None
             if answer in ("r", "register"):
-                return True
-            self._say("Please type login or register.")
+                return True, None
+            _quit_if_meant(answer)
+            if protocol.chatid_problem(words) is None:
+                self._say(f"Logging in as {visible(words)}.")
+                return False, words
+            self._say("Please type login or register, or quit.")
 
-    def _takes_over(self) -> bool:
-        """Ask whether the next attempt is to end another session. Only the words offered are taken:
-        many type the password again here."""
+    def _ask_name(self) -> str:
+        name = self._screen.ask("Name: ").strip()
+        if name.startswith("/"):
+            _quit_if_meant(name.lower())
+        return name
+
+    def _what_next(self, new: bool, take_over: bool) -> tuple[bool, bool]:
+        """Ask how to go on after a refusal; return whether to register, and whether to end another
+        session of that name.
+
+        Only the words offered are taken, and none is shown while it is typed: many type the
+        password again here.
+        """
         while True:
-            answer = (
-                self._screen.ask(
-                    "Try again, or take the place of a session of yours that is still open? "
-                    "[try/take] "
-                )
-                .strip()
-                .lower()
-            )
-            if answer in ("", "try"):
-                return False
+            answer = self._screen.ask_hidden("[try/register/take/quit] ").strip().lower()
+            if answer == "try":
+                return new, take_over
+            if answer in ("register", "r"):
+                return True, False
             if answer in ("take", "t"):
-                return True
-            self._say("Please type try or take; the password is asked for after that.")
+                return False, True
+            _quit_if_meant(answer)
+            self._say(
+                "Please type try, register, take or quit; what you type here is not shown, and the "
+                "password is asked for after that."
+            )
 
     def _ask_password(self, new: bool) -> str | None:
         """Ask for a password, twice where it is new; return None, after saying why, where there is
@@ -90,6 +112,8 @@ class LoginDialogue:
         if problem is not None:
             self._say(f"That can't be a password: {problem}.")
             return None
+        if new and len(secret) < SHORT_PASSWORD:
+            self._say("That is a short password, easy to guess. /password changes it later.")
         if (
             new
             and self._screen.is_terminal
@@ -107,6 +131,19 @@ class LoginDialogue:
                 self._chat.register(name, password)
             self._chat.login(name, password, take_over=take_over)
         except LoginRefused as error:
-            self._say(f"The server refused: {visible(str(error).rstrip('.'))}.")
+            self._say(_why_refused(error))
             return False
         return True
+
+
+def _quit_if_meant(answer: str) -> None:
+    if answer in ("q", "quit", "exit", "/quit", "/exit"):
+        raise Quit
+
+
+def _why_refused(error: LoginRefused) -> str:
+    """Return what to say of a refusal. A server gives one reason for all that can be wrong with a
+    login, so that nobody can try out names."""
+    if error.code == "login_fail":
+        return "Wrong password, no such name, or this name is on in another window."
+    return f"The server refused: {visible(str(error).rstrip('.'))}."

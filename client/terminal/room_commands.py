@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 import protocol
-from client.base.text import visible
+from client.base.text import counted, visible
 from client.errors import ServerError
 from client.records import Room
 from client.terminal.command_context import CommandContext, WrongUse, needed, words_of
@@ -22,9 +22,10 @@ def list_rooms(context: CommandContext, argument: str) -> None:
     rooms = context.chat.rooms()
     context.remember_rooms(rooms)
     lines = []
-    for number, room in enumerate(rooms, 1):
+    for room in sorted(rooms, key=lambda room: context.room_number(room.room_id) or 0):
+        number = context.room_number(room.room_id)
         kind = (
-            f"private, of {visible(room.owner or '?')}, {room.members} members"
+            f"private, of {visible(room.owner or '?')}, {counted(room.members, 'member')}"
             if room.private
             else "open"
         )
@@ -42,19 +43,14 @@ def go_to_room(context: CommandContext, argument: str) -> None:
         context.say(f"You are in {context.name_of(context.room)}.")
         return
     room_id = context.find_room(argument)
-    if (
-        room_id == argument
-        and argument.isascii()
-        and argument.isdigit()
-        and not context.is_known(argument)
-    ):
-        count = context.room_count()
-        there = "there is 1 room" if count == 1 else f"there are {count} rooms"
-        raise WrongUse(
-            f"No room has the number {argument}; {there}: /rooms lists them, /join {argument} "
-            "enters an open room of that name"
-        )
-    context.enter(room_id)
+    if not context.is_known(room_id):  # it may have been made since the list was had
+        context.remember_rooms(context.chat.rooms())
+        room_id = context.find_room(argument)
+    if context.is_known(room_id):
+        context.enter(room_id)
+    else:
+        shown = visible(argument)
+        context.say(f"No room {shown}. Make it? /join {shown}   All rooms: /rooms")
 
 
 def join_room(context: CommandContext, argument: str) -> None:

@@ -16,11 +16,16 @@ from client.records import Room
 
 
 class RoomList:
-    """The rooms in the order of their numbers, and the unread messages of each."""
+    """The rooms with their numbers, and the unread messages of each.
+
+    A room has its number from when it is first heard of until another user logs in: what a line
+    said earlier (`/room 3`) leads there for the whole session.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards all below
         self._rooms: list[Room] = []
+        self._numbers: dict[str, int] = {}  # also of rooms that are gone
         self._counted: set[str] = set()  # the rooms of which the server's own count was taken over
         self._unread: Counter[str] = Counter()
         self._named: Counter[str] = Counter()  # those of them that name the user
@@ -33,7 +38,9 @@ class RoomList:
         it, for its user when the room is entered.
         """
         with self._lock:
-            self._rooms = list(rooms)
+            for room in rooms:
+                self._numbers.setdefault(room.room_id, len(self._numbers) + 1)
+            self._rooms = sorted(rooms, key=lambda room: self._numbers[room.room_id])
             for room in rooms:
                 if room.room_id not in self._counted:
                     self._counted.add(room.room_id)
@@ -46,11 +53,13 @@ class RoomList:
                 room_id, name, None, room_id.startswith(protocol.PRIVATE_ROOM_PREFIX), 0, 0, 0
             )
             self._counted.add(room_id)
+            self._numbers.setdefault(room_id, len(self._numbers) + 1)
             for at, room in enumerate(self._rooms):
                 if room.room_id == room_id:
                     self._rooms[at] = new
                     return
             self._rooms.append(new)
+            self._rooms.sort(key=lambda room: self._numbers[room.room_id])
 
     def arrived(self, room_id: str, *, names_user: bool) -> None:
         """Take note of a message in a room that is not being looked at."""
@@ -69,6 +78,7 @@ class RoomList:
         """Forget everything: another user logs in."""
         with self._lock:
             self._rooms.clear()
+            self._numbers.clear()
             self._counted.clear()
             self._unread.clear()
             self._named.clear()
@@ -94,9 +104,8 @@ class RoomList:
         named = [room.room_id for room in rooms if room.name.casefold() == word.casefold()]
         if named:
             return named[0]
-        if word.isascii() and word.isdigit() and 1 <= int(word) <= len(rooms):
-            return rooms[int(word) - 1].room_id
-        return word
+        numbered = [room.room_id for room in rooms if str(self.number_of(room.room_id)) == word]
+        return numbered[0] if numbered else word
 
     def is_known(self, room_id: str) -> bool:
         """Return whether the room was listed, made, looked at, or something came from it."""
@@ -110,10 +119,7 @@ class RoomList:
     def number_of(self, room_id: str) -> int | None:
         """Return by which number the room can be called; None where it has none."""
         with self._lock:
-            return next(
-                (number for number, room in enumerate(self._rooms, 1) if room.room_id == room_id),
-                None,
-            )
+            return self._numbers.get(room_id)
 
     def unread_in_words(self, room_id: str) -> str:
         """Return what is unread, as `3 unread, 1 to you`; "" where there is nothing."""

@@ -359,7 +359,7 @@ def test_what_is_typed_ahead_is_shown_only_in_its_own_line(
         server.handlers["get_messages"] = slowly
         client.type("/history\n")
         client.shows(
-            "* The last 1 messages of lobby:",
+            "* The last 1 message of lobby:",
             "2024-01-01 12:00 bob: earlier",
             "[lobby] typed ahead",
         )

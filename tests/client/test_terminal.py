@@ -24,7 +24,7 @@ from client.terminal import line_client as terminal
 from client.terminal import screens as prompt_module
 from client.terminal import transfer_queue
 from client.terminal.colours import Palette
-from client.terminal.commands import COMMANDS
+from client.terminal.commands import COMMANDS, GROUPS, Command, overview
 from client.terminal.line_client import LineClient, Options
 from client.terminal.plain_screens import PlainScreen, PromptScreen
 from client.terminal.redrawing_screens import KeyScreen, ReadlineScreen
@@ -45,8 +45,9 @@ def test_name_and_password_are_asked_and_talk_begins(server: FakeServer) -> None
     server.history.append((1, "lobby", "bob", "earlier"))
     status, text = talk(
         server,
-        "x",
+        "what now?",
         "",
+        "login",
         "ada",
         "secret",
         "hello",
@@ -56,7 +57,7 @@ def test_name_and_password_are_asked_and_talk_begins(server: FakeServer) -> None
         password=None,
     )
     assert status == 0
-    assert "Please type login or register." in text
+    assert text.count("Please type login or register") == 2
     assert "* You are ada on 127.0.0.1" in text and "* Waiting for you: lobby (1 unread)." in text
     assert "2024-01-01 " in text and "bob: earlier" in text
     assert server.history[-1] == (2, "lobby", "ada", "hello")
@@ -119,17 +120,67 @@ def test_a_refused_login_on_a_terminal_may_be_tried_again_or_take_over(server: F
         password=None,
         is_terminal=True,
     )
-    assert status == 0 and "The server refused: Invalid credentials" in text
+    assert status == 0 and (
+        "Wrong password, no such name, or this name is on in another window." in text
+    )
     assert [
         packet["data"].get("take_over") for packet in server.heard if packet["action"] == "login"
     ] == [None, True]
 
 
-def test_three_refused_logins_are_enough(server: FakeServer) -> None:
-    assert (
-        talk(server, "wrong", "try", "wrong", "try", "wrong", password=None, is_terminal=True)[0]
-        == 4
+def test_three_refused_logins_are_enough_and_that_is_said(server: FakeServer) -> None:
+    status, text = talk(
+        server, "wrong", "try", "wrong", "try", "wrong", password=None, is_terminal=True
     )
+    assert status == 4 and "Not logged in after 3 attempts." in text
+
+
+def test_enter_alone_chooses_nothing_after_a_refusal(server: FakeServer) -> None:
+    status, text = talk(server, "wrong", "", "TRY", "secret", password=None, is_terminal=True)
+    assert status == 0 and text.count("Please type try, register, take or quit") == 1
+
+
+def test_who_has_no_name_yet_gets_from_the_login_to_registering(server: FakeServer) -> None:
+    steps = ("login", "ada", "wrong", "register", "cleo", "secret", "secret")
+    status, _ = talk(server, *steps, user=None, password=None, is_terminal=True)
+    assert status == 0
+    asked = [packet["data"]["chatid"] for packet in server.heard if packet["action"] == "register"]
+    assert asked == ["cleo"]
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [("/quit",), ("quit",), ("EXIT",), ("l", "/quit"), ("l", "ada", "wrong", "quit")],
+)
+def test_every_question_before_the_talk_can_be_left(
+    server: FakeServer, steps: tuple[str, ...]
+) -> None:
+    assert talk(server, *steps, user=None, password=None, is_terminal=True)[0] == 0
+    assert "send_message" not in server.actions()
+
+
+def test_a_name_typed_at_the_first_question_is_a_login(server: FakeServer) -> None:
+    status, text = talk(server, "Ada", "secret", user=None, password=None)
+    assert status == 0 and "Logging in as Ada." in text and "You are Ada on" in text
+
+
+def test_the_screen_does_not_show_what_is_typed_after_a_refusal(server: FakeServer) -> None:
+    hidden: list[str] = []
+
+    class Hiding(ScriptedScreen):
+        def ask_hidden(self, question: str) -> str:
+            hidden.append(question)
+            return self.read_line(question)
+
+    screen = Hiding("wrong", "geheim", "quit", is_terminal=True)
+    assert client(server, screen, password=None).run() == 0
+    question = "[try/register/take/quit] "
+    assert hidden == ["Password: ", question, question]
+
+
+def test_a_short_new_password_is_warned_about(server: FakeServer) -> None:
+    _, text = talk(server, "/password", "secret", "abc", "/password", "abc", "abcd")
+    assert text.count("That is a short password, easy to guess.") == 1
 
 
 def test_a_given_password_that_is_refused_ends_with_4(server: FakeServer) -> None:
@@ -140,7 +191,7 @@ def test_ending_the_input_before_login_is_no_failure_on_a_terminal_alone(
     server: FakeServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert talk(server, user=None, password=None, is_terminal=True)[0] == 0
-    status, text = talk(server, "grace", "secret", "hi", user=None, password=None)
+    status, text = talk(server, "grace,", "secret,", "hi!", user=None, password=None)
     assert status == 4 and "secret" not in text
     assert (
         "Nobody is logged in" in (hint := capsys.readouterr().err)
@@ -167,7 +218,8 @@ def test_a_server_that_fails_at_login_ends_with_1(
 
 def test_a_word_that_was_not_offered_is_asked_for_again_and_never_shown(server: FakeServer) -> None:
     status, text = talk(server, "wrong", "geheim", "try", "secret", password=None, is_terminal=True)
-    assert status == 0 and "Please type try or take" in text and "geheim" not in text
+    assert status == 0 and "Please type try, register, take or quit" in text
+    assert "geheim" not in text
     sent = [packet["data"] for packet in server.heard if packet["action"] == "login"]
     assert [data["password"] for data in sent] == ["wrong", "secret"] and not any(
         data.get("take_over") for data in sent
@@ -192,7 +244,33 @@ def test_a_login_that_is_not_answered_for_long_is_told(
 
 def test_a_number_beyond_the_list_leads_into_no_room(server: FakeServer) -> None:
     text = talk(server, "/rooms", "/room 99", "/room")[1]
-    assert "No room has the number 99; there " in text and "You are in 99" not in text
+    assert "No room 99. Make it? /join 99" in text and "You are in 99" not in text
+
+
+def test_a_mistyped_name_of_a_room_never_makes_one(server: FakeServer) -> None:
+    server.rooms["maths"] = ("maths", None)
+    _, text = talk(server, "/room nowhere", "/room mahts", "/room maths", "/room", "hello")
+    assert "No room nowhere. Make it? /join nowhere" in text and "You are in nowhere" not in text
+    assert [room for _, room, _, _ in server.history] == ["maths"]
+
+
+def test_a_room_made_meanwhile_is_found_by_its_name(server: FakeServer) -> None:
+    def make() -> None:
+        server.rooms["new"] = ("new", None)
+
+    assert "You are in new." in talk(server, make, "/room new")[1]
+
+
+def test_a_number_leads_to_the_same_room_for_the_whole_session(server: FakeServer) -> None:
+    server.rooms["maths"] = ("maths", None)
+
+    def make() -> None:
+        server.rooms["biology"] = ("biology", None)  # sorted before the others
+
+    _, text = talk(server, "/rooms", make, "/rooms", "/room 2", "/room 3")
+    listed = [line.split(":")[0] for line in text.splitlines() if ": open" in line]
+    assert listed[-3:] == ["*   1 lobby", "*   2 maths", "*   3 biology"]
+    assert text.index("You are in maths.") < text.index("You are in biology.")
 
 
 def test_the_field_of_a_message_is_for_programs(server: FakeServer) -> None:
@@ -224,6 +302,10 @@ def test_unknown_commands_name_the_known_ones(server: FakeServer) -> None:
     _, text = talk(
         server,
         "/jion lobby",
+        "/hlep",
+        "/xyzzy",
+        "/help /exit",
+        "/help msg",
         "/help",
         "/help /join",
         "/help nonsense",
@@ -231,13 +313,32 @@ def test_unknown_commands_name_the_known_ones(server: FakeServer) -> None:
         "/history 9999",
         "/get",
     )
-    assert "There is no command /jion. There are: /rooms" in text
+    assert "There is no command /jion. Is /join meant?" in text
+    assert "There is no command /hlep. Is /help meant?" in text
+    assert "There is no command /xyzzy. /help lists the commands." in text
+    assert "* /quit: Leave." in text
+    assert "  Example: /msg ben Can you hear me?" in text
     for command in COMMANDS.values():
-        assert command.usage in text and command.help in text
+        assert command.usage in text and command.short in text
     assert "* /join ROOM: Go to an open room" in text
-    assert "There is no command /nonsense. Type: /help" in text
+    assert "There is no command /nonsense. /help lists" in text
     assert "'many' is no number" in text and "'9999' is no number" in text
     assert "The name of the file is missing. Type: /get NAME" in text
+
+
+def test_the_help_fits_a_screen_of_80_by_24() -> None:
+    rows = overview().split("\n")
+    assert len(rows) <= 20 and max(map(len, rows)) < 80, "beside its head, what was typed, a prompt"
+    heads = [row.split("/")[0].strip() for row in rows if row[0].isalpha()]
+    assert heads[:-1] == list(GROUPS)
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_every_command_says_what_it_does(command: Command, server: FakeServer) -> None:
+    name = command.usage.split()[0]
+    text = talk(server, f"/help {name}")[1]
+    assert f"* {command.usage}: {command.help}" in text
+    assert (f"  Example: {name} " in text) == bool(command.example)
 
 
 def test_rooms_are_listed_joined_made_and_left(server: FakeServer) -> None:
@@ -274,7 +375,7 @@ def test_who_and_history_and_files_and_status(server: FakeServer) -> None:
     server.files["a.txt"] = b"x" * 3000
     _, text = talk(server, "/who", "/history 1", "/files", "/status", "/cancel", "/retry", "/login")
     assert "In lobby, on now: ada. Not on: bob." in text
-    assert "The last 1 messages of lobby, older ones left out:" in text
+    assert "The last 1 message of lobby, older ones left out:" in text
     assert "a.txt, 2.9 KiB by bob" in text
     assert "answers in" in text and "logged in as ada" in text and "No file is being" in text
     assert "There is no refused message." in text and "You are logged in." in text
@@ -502,7 +603,37 @@ def test_messages_that_are_not_stored_in_time_make_the_status_1(
     server.handlers["send_message"] = lambda peer, packet: None
     server.handlers["logout"] = lambda peer, packet: peer.refuse(packet, "internal_error")
     status, text = talk(server, "words")
-    assert status == 1 and "1 messages were not stored." in text
+    assert status == 1 and "1 message was not stored." in text
+
+
+def test_while_messages_are_stored_the_end_waits_for_them(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal, "GRACE_SECONDS", 0.3)
+    monkeypatch.setattr(terminal, "WAIT_TOLD_SECONDS", 0.2)
+
+    def slowly(peer: Peer, packet: Packet) -> None:
+        time.sleep(0.04)
+        peer.on_send_message(packet)
+
+    server.handlers["send_message"] = slowly
+    lines = [f"line {number}" for number in range(20)]
+    status, text = talk(server, *lines, is_terminal=True)
+    assert status == 0 and [content for *_, content in server.history] == lines
+    assert "still on the way; waiting. Ctrl-C ends without." in text
+
+
+def test_what_may_have_been_stored_is_not_called_lost(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal, "GRACE_SECONDS", 0.1)
+    server.handlers["confirm_count"] = lambda peer, packet: None
+    server.handlers["send_message"] = lambda peer, packet: (
+        peer.on_send_message(packet) if packet["data"]["content"] != "three" else None
+    )
+    status, text = talk(server, "one", "two", "three")
+    assert status == 1 and "1 message was not stored." in text
+    assert "2 messages may be stored or not" in text
 
 
 def test_nobody_reading_our_output_ends_the_client(server: FakeServer) -> None:
