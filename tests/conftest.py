@@ -28,6 +28,20 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Know `--part 2/3`: the second of three parts of the tests, as tests/run.py cuts them."""
+    parser.addoption("--part", default="1/1", metavar="K/N", help="only each N-th test, from K on")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the other parts to other processes."""
+    number, count = map(int, config.getoption("--part").split("/"))
+    others = [item for place, item in enumerate(items) if place % count != number - 1]
+    if others:
+        config.hook.pytest_deselected(items=others)
+        items[:] = items[number - 1 :: count]
+
+
 def pytest_report_header() -> str:
     """Show the seed above all tests."""
     return f"CHAT_TEST_SEED={SEED}"

@@ -23,13 +23,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from support.patience import patience
 from support.seed import SEED
-from workers import Outcome, Workers, groups_of
+from workers import Group, Outcome, Workers, groups_of
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
@@ -40,6 +41,8 @@ ENVIRONMENT = ROOT / ".venv"
 TIMES = ROOT / "tests" / "data" / "seconds.json"
 DEFAULT_SECONDS = 1.0
 GROUP_SECONDS = 300
+SLOW_SECONDS = 1.5
+"""`--quick` leaves a test that took longer to `make test`, so that a layer takes under 30 s."""
 HANGING_SECONDS = 120.0
 """After so long in one test, pytest shows where each of its threads stands."""
 INTERRUPTED = 130
@@ -92,6 +95,7 @@ def main(words: list[str]) -> int:
     if options.quick:
         targets = _targets_of(options.quick)
         print(f"quick: {' '.join(targets) or 'nothing has changed'}")
+        print("quick: slow tests are left to `make test`")
     try:
         return _repeat(options, python, targets, further)
     except KeyboardInterrupt:
@@ -112,7 +116,8 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         const="changed",
         choices=("changed", *LAYERS),
-        help="only the tests of one layer, or of what git sees changed; without coverage",
+        help="only the tests of one layer, or of what git sees changed (else of the last commit);"
+        " without coverage and the slow tests",
     )
     add("--report", action="store_true", help="show which lines no test reaches")
     add("--jobs", type=int, default=_jobs(), metavar="N", help="processes (%(default)s)")
@@ -130,8 +135,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _jobs() -> int:
-    """Return how many processes there are: much of a test is waiting."""
-    return 2 * (os.cpu_count() or 1) + 2
+    """Return how many processes there are: three quarters of a test's time are waiting."""
+    return 4 * (os.cpu_count() or 1)
 
 
 def _signals() -> list[int]:
@@ -190,7 +195,11 @@ def _run(
     """Run the tests once; the closing line is the last of what is printed."""
     is_whole = not (targets or further)
     files = list(_files(targets or ["tests"]))
-    times = json.loads(TIMES.read_text("utf-8")) if TIMES.exists() else {}
+    known = json.loads(TIMES.read_text("utf-8")) if TIMES.exists() else {"files": {}, "slow": []}
+    times: dict[str, float] = known["files"]
+    left_out: list[str] = []
+    if options.quick:
+        left_out = [test for test in known["slow"] if test.partition("::")[0] not in targets]
     measured = [
         file
         for file in files
@@ -207,7 +216,7 @@ def _run(
         environment = _environment(seed, folder)
         measures = (is_whole or options.report) and not options.quick
         jobs = [
-            (group, _command(python, measures and group.is_measured, further), environment)
+            (group, _command(python, group, measures, further, left_out), environment)
             for group in groups
         ]
         with Workers(options.jobs, patience(options.deadline), folder, ROOT) as workers:
@@ -252,15 +261,19 @@ def _environment(seed: int, folder: Path) -> dict[str, str]:
     }
 
 
-def _command(python: str, is_measured: bool, further: Sequence[str]) -> list[str]:
-    measured = ["-m", "coverage", "run"] if is_measured else []
+def _command(
+    python: str, group: Group, measures: bool, further: Sequence[str], left_out: Sequence[str]
+) -> list[str]:
+    """Return the command of a group; its targets come behind."""
     return [
         python,
-        *measured,
+        *(("-m", "coverage", "run") if measures and group.is_measured else ()),
         *("-m", "pytest", "-v", "--continue-on-collection-errors"),
         *("-o", "junit_family=xunit1", "-o", "verbosity_assertions=2"),
         *("-o", f"faulthandler_timeout={patience(HANGING_SECONDS):.0f}"),
         *(further or ("-p", "no:cacheprovider")),
+        *((f"--part={group.part}",) if group.part else ()),
+        *(f"--deselect={test}" for test in left_out),
     ]
 
 
@@ -268,7 +281,7 @@ def _show(outcome: Outcome, number: int, of: int, always: bool) -> None:
     """Print one line for a group, and below it what pytest said if a test failed."""
     counts = _counts(outcome.passed, outcome.failed, outcome.skipped)
     first, others = outcome.group.targets[0], len(outcome.group.targets) - 1
-    more = f" and {others} more" if others else ""
+    more = f" and {others} more" if others else f" {outcome.group.part}".rstrip()
     print(f"{number:3}/{of} {outcome.seconds:6.1f} s  {first}{more}: {counts}")
     found = outcome.passed or outcome.failed or outcome.skipped
     if outcome.failed or (always and found):
@@ -314,18 +327,24 @@ def _hold_floor(
 
 
 def _record(outcomes: list[Outcome]) -> None:
-    """Write the seconds of each file that takes longer than DEFAULT_SECONDS."""
-    times: dict[str, float] = {}
+    """Write which files take longer than DEFAULT_SECONDS, which tests longer than SLOW_SECONDS."""
+    files: defaultdict[str, float] = defaultdict(float)
+    slow = []
     for outcome in outcomes:
-        times.update(outcome.times)
-    kept = {file: round(times[file], 1) for file in sorted(times) if times[file] > DEFAULT_SECONDS}
-    TIMES.write_text(json.dumps(kept, indent=2) + "\n", "utf-8")
+        for test, seconds in outcome.times.items():
+            files[test.partition("::")[0]] += seconds
+            if seconds > SLOW_SECONDS:
+                slow.append(test)
+    kept = {file: round(files[file], 1) for file in sorted(files) if files[file] > DEFAULT_SECONDS}
+    text = json.dumps({"files": kept, "slow": sorted(slow)}, indent=2, ensure_ascii=False)
+    TIMES.write_text(text + "\n", "utf-8")
 
 
 def _targets_of(layer: str) -> list[str]:
     """Return the files and folders of a layer's tests, or of those of all changed files."""
     if layer != "changed":
-        return ["tests/test_architecture.py", *LAYERS[layer]]
+        names = ("tests/test_architecture.py", *LAYERS[layer])
+        return [name for name in names if (ROOT / name).exists()]
     found: dict[str, None] = {}
     for file in _changed_files():
         top, _, _ = file.partition("/")

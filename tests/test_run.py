@@ -173,7 +173,7 @@ def test_arguments_choose_tests_and_nothing_chosen_is_no_success(project: Projec
 
 
 def test_groups_hold_each_file_once_and_the_longest_is_first() -> None:
-    seconds = {"tests/long.py": 30.0, "tests/conformance/b.py": 5.0}
+    seconds = {"tests/long.py": 20.0, "tests/conformance/b.py": 5.0}
     seconds |= {f"tests/{number}.py": 1.0 for number in range(20)}
     groups = groups_of(seconds, set(seconds) - {"tests/conformance/b.py"}, workers=2)
     assert groups[0].targets == ("tests/long.py",)
@@ -183,6 +183,33 @@ def test_groups_hold_each_file_once_and_the_longest_is_first() -> None:
     ]
 
 
+def test_a_long_file_is_run_in_parts_that_hold_each_test_once() -> None:
+    groups = groups_of({"tests/protocol/test_handshakes.py": 50.0}, (), workers=2)
+    assert [group.part for group in groups] == ["1/3", "2/3", "3/3"]
+
+    def collected(*words: str) -> list[str]:
+        command = [sys.executable, "-m", "pytest", "--collect-only", "-q", *words]
+        printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        return [line for line in printed.stdout.splitlines() if "::" in line]
+
+    parts = [collected(f"--part={group.part}", *group.targets) for group in groups]
+    found = [test for part in parts for test in part]
+    assert sorted(found) == sorted(collected(*groups[0].targets))
+    assert all(parts)
+
+
 def test_the_recorded_seconds_are_of_files_that_exist() -> None:
-    missing = [name for name in json.loads(TIMES.read_text("utf-8")) if not (ROOT / name).exists()]
-    assert missing == [], "python tests/run.py --record"
+    known = json.loads(TIMES.read_text("utf-8"))
+    names = {*known["files"], *(test.partition("::")[0] for test in known["slow"])}
+    assert [name for name in names if not (ROOT / name).exists()] == [], (
+        "python tests/run.py --record"
+    )
+
+
+def test_quick_leaves_out_slow_tests(project: Project) -> None:
+    times = project.folder / "tests" / "data" / "seconds.json"
+    times.parent.mkdir(parents=True, exist_ok=True)
+    times.write_text('{"files": {}, "slow": ["tests/protocol/test_slow.py::test_it"]}', "utf-8")
+    status, printed = project.run("--quick", "protocol", good=GOOD, slow=GOOD)
+    assert (status, printed.splitlines()[-1]) == (0, "1 passed, 0 failed")
+    assert project.run("tests/protocol/test_slow.py")[1].splitlines()[-1] == "1 passed, 0 failed"

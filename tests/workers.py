@@ -7,6 +7,7 @@ thread uses it.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
@@ -24,22 +25,28 @@ POLL_SECONDS = 0.05
 ENDING_SECONDS = 15.0
 NOTHING_COLLECTED = 5  # pytest's exit status
 GROUPS_A_WORKER = 3
+SECONDS_A_PART = 20.0
+"""A file that takes longer is run in parts, by several processes."""
 LINE_OF_A_GOOD_TEST = re.compile(r"^tests/\S.* (?:PASSED|SKIPPED|XFAIL)\b.*\n", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Group:
-    """Targets of one pytest process: files, folders or ids of tests; `seconds` is a guess."""
+    """Targets of one pytest process: files, folders or ids of tests; `seconds` is a guess.
+
+    `part` is empty, or the number of the part of one file and how many there are: "2/3".
+    """
 
     targets: tuple[str, ...]
     seconds: float
     is_measured: bool
+    part: str = ""
 
 
 @dataclass
 class Outcome:
-    """What a group came to: counts of tests, seconds of each file, and pytest's output without the
-    lines of tests that passed."""
+    """What a group came to: counts, seconds of each test by its id, and pytest's output without
+    the lines of tests that passed."""
 
     group: Group
     seconds: float = 0.0
@@ -62,6 +69,9 @@ def groups_of(seconds: dict[str, float], measured: Collection[str], workers: int
         for file in sorted(seconds, key=lambda file: (-seconds[file], file)):
             if (file in measured) is not is_measured:
                 continue
+            if seconds[file] > SECONDS_A_PART:
+                groups += _parts(file, seconds[file], is_measured)
+                continue
             waiting.append(file)
             if sum(seconds[name] for name in waiting) >= size:
                 groups.append(_group(waiting, seconds, is_measured))
@@ -73,6 +83,14 @@ def groups_of(seconds: dict[str, float], measured: Collection[str], workers: int
 
 def _group(files: list[str], seconds: dict[str, float], is_measured: bool) -> Group:
     return Group(tuple(files), sum(seconds[name] for name in files), is_measured)
+
+
+def _parts(file: str, seconds: float, is_measured: bool) -> list[Group]:
+    count = math.ceil(seconds / SECONDS_A_PART)
+    return [
+        Group((file,), seconds / count, is_measured, f"{number}/{count}")
+        for number in range(1, count + 1)
+    ]
 
 
 class _Worker:
@@ -171,7 +189,7 @@ def _count(report: Path, outcome: Outcome) -> None:
         else:
             outcome.passed += 1
         file = case.get("file", "").replace("\\", "/")
-        outcome.times[file] = outcome.times.get(file, 0.0) + float(case.get("time", 0))
+        outcome.times[f"{file}::{case.get('name')}"] = float(case.get("time", 0))
 
 
 class Workers:
