@@ -40,6 +40,7 @@ from client.scripts import doctor
 from client.scripts.output import Output
 from client.scripts.script_connection import Login
 from client.terminal import colours, line_client
+from client.terminal.console import is_terminal
 from client.terminal.screens import open_screen
 
 
@@ -104,7 +105,7 @@ def do_command(
 ) -> int:
     """Do one command for scripts; return its exit status."""
     host, port = settings.server
-    asks = sys.stdin.isatty() and not given.no_input
+    asks = is_terminal(sys.stdin) and not given.no_input
     user = settings.user
     if given.command == "doctor":
         if user is not None and given.user is not None and password is None and asks:
@@ -221,7 +222,8 @@ def start(arguments: list[str]) -> int:
                 "key of the session"
             )
         if given.show_settings:
-            show_settings(store, values, settings, given)
+            with contextlib.suppress(OSError):  # nobody reads them: `flush_streams` says so
+                show_settings(store, values, settings, given)
             return OK
         if settings.cafile is not None:
             Trust(settings.cafile)

@@ -17,6 +17,7 @@ import argparse
 import base64
 import binascii
 import dataclasses
+import errno
 import functools
 import json
 import math
@@ -1764,10 +1765,14 @@ def main(arguments: list[str] | None = None) -> int:
                 text = json.dumps(json.loads(payload), indent=2)
                 header = len(payload).to_bytes(HEADER_BYTES, "big").hex(" ")
                 print(f"# packet {number}, {len(payload)} bytes ({header})\n{text}\n")
-    except BrokenPipeError:
-        sys.stderr.close()
+    except OSError as error:
+        # Nobody reads any more: EPIPE, on Windows EINVAL.
+        if error.filename is None and error.errno in (errno.EPIPE, errno.EINVAL):
+            sys.stderr.close()
+        else:
+            print(f"protocol.py: {name}: {error}", file=sys.stderr)
         return 1
-    except (OSError, ValueError, RecursionError, ProtocolError) as error:
+    except (ValueError, RecursionError, ProtocolError) as error:
         print(f"protocol.py: {name}: {error}", file=sys.stderr)
         return 1
     return 0

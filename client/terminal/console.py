@@ -1,4 +1,4 @@
-"""What a console of the system must be told before it understands control sequences: Windows only.
+"""What is a console, and what makes it understand control sequences: Windows only.
 
 Owns that difference between systems. Never writes text. Any thread may use it.
 """
@@ -10,6 +10,31 @@ from typing import Any, Final, TextIO
 
 _STANDARD_HANDLES: Final = {1: -11, 2: -12}  # STD_OUTPUT_HANDLE, STD_ERROR_HANDLE
 _SEQUENCES: Final = 0x0004  # ENABLE_VIRTUAL_TERMINAL_PROCESSING
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Return whether a person sits at `stream`. Windows says so of `NUL`, too, at which a question
+    would wait for ever."""
+    if not stream.isatty():
+        return False
+    if sys.platform != "win32":
+        return True
+    import ctypes
+    import msvcrt
+
+    try:
+        return has_mode(ctypes.windll.kernel32, msvcrt.get_osfhandle(stream.fileno()))
+    except (OSError, ValueError):  # a stream in memory, which is not NUL
+        return True
+
+
+def has_mode(kernel32: Any, handle: int) -> bool:
+    """Return whether a Windows handle is a console's: only these have a mode ("GetConsoleMode",
+    Microsoft)."""
+    import ctypes
+
+    mode = ctypes.c_uint32()
+    return bool(kernel32.GetConsoleMode(ctypes.c_void_p(handle), ctypes.byref(mode)))
 
 
 def understands_sequences(stream: TextIO) -> bool:

@@ -11,7 +11,7 @@ import os
 import sys
 from types import ModuleType
 
-from client.terminal.console import understands_sequences
+from client.terminal.console import is_terminal, understands_sequences
 from client.terminal.keys import ConsoleKeys, TerminalKeys
 from client.terminal.plain_screens import PlainScreen, PromptScreen
 from client.terminal.redrawing_screens import KeyScreen, ReadlineScreen
@@ -26,7 +26,7 @@ else:
 
 def open_screen() -> PlainScreen:
     """Return the best screen for where standard input and output go."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not (is_terminal(sys.stdin) and is_terminal(sys.stdout)):
         return PlainScreen(sys.stdin, sys.stdout)
     if os.environ.get("TERM") == "dumb" or not understands_sequences(sys.stdout):
         return PromptScreen(sys.stdin, sys.stdout)

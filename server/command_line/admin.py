@@ -23,6 +23,7 @@ from server.command_line.console import (
     Terminal,
     checked_name,
     existing,
+    is_closed_pipe,
     open_database,
     refuse_taken,
     shown,
@@ -58,7 +59,7 @@ def run(invocation: Invocation, stdin: TextIO | None, stdout: TextIO, stderr: Te
         terminal.tell(str(problem))
     except OSError as problem:
         # `users | head` is no error to tell.
-        if invocation.command != "users" or not isinstance(problem, BrokenPipeError):
+        if invocation.command != "users" or not is_closed_pipe(problem):
             terminal.tell(f"cannot write to stdout: {problem.strerror or problem}")
     except KeyboardInterrupt:
         terminal.tell("stopped")

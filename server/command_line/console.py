@@ -8,11 +8,13 @@ Called by the main thread of a process of its own. Data goes to stdout, talk to 
 
 from __future__ import annotations
 
+import errno
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 import protocol
 from server.base.logs import printable
@@ -39,6 +41,36 @@ class Terminal:
 
     def tell(self, text: str) -> None:
         write_safely(self.stderr, f"{PROGRAM}: {text}\n")
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Return whether a person sits at `stream`. Windows says so of `NUL`, too, at which a question
+    would wait for ever."""
+    if not stream.isatty():
+        return False
+    if sys.platform != "win32":
+        return True
+    import ctypes
+    import msvcrt
+
+    try:
+        return has_mode(ctypes.windll.kernel32, msvcrt.get_osfhandle(stream.fileno()))
+    except (OSError, ValueError):  # a stream in memory, which is not NUL
+        return True
+
+
+def has_mode(kernel32: Any, handle: int) -> bool:
+    """Return whether a Windows handle is a console's: only these have a mode ("GetConsoleMode",
+    Microsoft)."""
+    import ctypes
+
+    mode = ctypes.c_uint32()
+    return bool(kernel32.GetConsoleMode(ctypes.c_void_p(handle), ctypes.byref(mode)))
+
+
+def is_closed_pipe(error: OSError) -> bool:
+    """Return whether a write failed because nobody reads any more: EPIPE, on Windows EINVAL."""
+    return error.errno in (errno.EPIPE, errno.EINVAL) and error.filename is None
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Final, TextIO
 
 import protocol
 from server.command_line.arguments import Invocation
-from server.command_line.console import AdminError, Terminal, shown
+from server.command_line.console import AdminError, Terminal, is_terminal, shown
 from storage import passwords
 
 PASSWORD_READ_CHARACTERS: Final = 1_000
@@ -27,7 +27,7 @@ def new_record(invocation: Invocation, terminal: Terminal, name: str) -> str:
     path = invocation.arguments.password_file
     if path is not None:
         password, where = _password_of_file(path), f"the first line of '{shown(path)}'"
-    elif terminal.stdin is not None and terminal.stdin.isatty():
+    elif terminal.stdin is not None and is_terminal(terminal.stdin):
         password, where = _asked_password(name), "the password"
     else:
         password, where = _password_of_stream(terminal.stdin), "the first line of stdin"

@@ -7,6 +7,7 @@ No socket, no thread, no clock. What needs a server is in tests/contract/.
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import runpy
 import sys
@@ -1279,14 +1280,15 @@ def test_a_journal_that_is_not_there_is_told(
     assert "No such file" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("number", [errno.EPIPE, errno.EINVAL], ids=["posix", "windows"])
 def test_a_reader_that_goes_away_ends_it_quietly(
-    journal: Callable[[bytes], str], monkeypatch: pytest.MonkeyPatch
+    journal: Callable[[bytes], str], monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     class Gone:
         closed = False
 
         def write(self, _: str) -> int:
-            raise BrokenPipeError
+            raise OSError(number, "nobody reads")
 
         def flush(self) -> None:
             pass

@@ -3,16 +3,18 @@ changes nothing."""
 
 from __future__ import annotations
 
+import errno
 import getpass
 import io
 import os
 import re
 import time
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
-from server.command_line import admin, rosters
+from server.command_line import admin, console, rosters
 from server.command_line.arguments import parse
 from storage import accounts, passwords, rooms
 from storage.database import Database
@@ -28,12 +30,12 @@ class Console(io.StringIO):
 class Closed(io.StringIO):
     """A stream that nobody reads any more."""
 
-    def __init__(self, error: type[OSError]) -> None:
+    def __init__(self, number: int) -> None:
         super().__init__()
-        self._error = error
+        self._number = number
 
     def write(self, text: str) -> int:
-        raise self._error(32, "nobody reads")
+        raise OSError(self._number, "nobody reads")
 
 
 class Result:
@@ -48,7 +50,7 @@ class Chat:
         self.path = path
 
     def run(
-        self, *argv: str, stdin: io.StringIO | None = None, stdout: io.StringIO | None = None
+        self, *argv: str, stdin: TextIO | None = None, stdout: io.StringIO | None = None
     ) -> Result:
         out, err = stdout or io.StringIO(), io.StringIO()
         source = io.StringIO("secret\n") if stdin is None else stdin
@@ -57,7 +59,7 @@ class Chat:
         assert all(line.startswith("chat_server.py: ") for line in err.getvalue().splitlines())
         return Result(status, out.getvalue(), err.getvalue())
 
-    def refused(self, *argv: str, stdin: io.StringIO | None = None) -> str:
+    def refused(self, *argv: str, stdin: TextIO | None = None) -> str:
         result = self.run(*argv, stdin=stdin)
         assert result.status == 1
         assert result.out == ""
@@ -395,7 +397,7 @@ def test_an_import_that_fails_at_its_last_row_takes_nothing(
 
 def test_passwords_that_cannot_be_shown_are_not_set(chat: Chat, roster: Path) -> None:
     roster.write_text("chatid,password\nada,\n", encoding="utf-8")
-    result = chat.run("import", str(roster), stdout=Closed(BrokenPipeError))
+    result = chat.run("import", str(roster), stdout=Closed(errno.EPIPE))
     assert result.status == 1
     assert "cannot write to stdout: nobody reads" in result.err
     assert chat.users() == []
@@ -436,10 +438,27 @@ def test_a_full_disk_is_one_line_with_the_way_out(
     assert "the disk is full; nothing was changed: make room" in chat.refused("adduser", "ada")
 
 
-def test_a_reader_who_has_seen_enough_of_the_users_is_not_told(chat: Chat) -> None:
+@pytest.mark.parametrize("number", [errno.EPIPE, errno.EINVAL], ids=["posix", "windows"])
+def test_a_reader_who_has_seen_enough_of_the_users_is_not_told(chat: Chat, number: int) -> None:
     chat.run("adduser", "ada")
-    result = chat.run("users", stdout=Closed(BrokenPipeError))
+    result = chat.run("users", stdout=Closed(number))
     assert (result.status, result.err) == (1, "")
+
+
+def test_the_null_device_is_nobody_who_types_a_password(chat: Chat) -> None:
+    """Windows takes it for a terminal: the command would wait for ever."""
+    with open(os.devnull, encoding="utf-8") as null:
+        assert not console.is_terminal(null)
+        assert "got 0" in chat.refused("adduser", "ada", stdin=null)
+
+
+@pytest.mark.parametrize("mode", [1, 0], ids=["console", "NUL"])
+def test_only_a_console_of_windows_has_a_mode(mode: int) -> None:
+    class Kernel32:
+        def GetConsoleMode(self, handle: object, found: object) -> int:
+            return mode
+
+    assert console.has_mode(Kernel32(), 7) is bool(mode)
 
 
 def test_ctrl_c_ends_with_the_shells_status(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
