@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.ending import OWN_CONSOLE, ask_to_end
 from support.patience import patience
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,6 +78,7 @@ def port(folder: Path) -> Iterator[int]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         encoding="utf-8",
+        creationflags=OWN_CONSOLE,
     )
     assert process.stdout is not None
     guard = threading.Timer(SECONDS, process.kill)
@@ -86,7 +88,7 @@ def port(folder: Path) -> Iterator[int]:
         found = re.search(r"listening on 127\.0\.0\.1:(\d+)", first)
         assert found, first
         yield int(found[1])
-        process.terminate()
+        ask_to_end(process)
         shown = process.stdout.read()
         process.wait(SECONDS)
         assert "python chat.pyz 127.0.0.1:" in shown, (

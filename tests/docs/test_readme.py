@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.ending import OWN_CONSOLE, ask_to_end
 from support.files import Upload
 from support.patience import patience
 from support.raw_client import RawClient
@@ -167,6 +168,7 @@ class Folder:
             stdout=subprocess.PIPE,
             stderr=log,
             encoding="utf-8",
+            creationflags=OWN_CONSOLE,
         )
         log.close()
         stdout = self._server.stdout
@@ -191,7 +193,7 @@ class Folder:
         if self._server is None:
             return
         if self._server.poll() is None:
-            self._server.terminate()
+            ask_to_end(self._server)
         try:
             status = self._server.wait(WAIT_SECONDS)
         except subprocess.TimeoutExpired:

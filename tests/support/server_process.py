@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, final
 
 from support import tls
+from support.ending import OWN_CONSOLE, ask_to_end
 from support.patience import patience
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -80,6 +81,7 @@ class ServerProcess:
             text=True,
             encoding="utf-8",
             errors="replace",
+            creationflags=OWN_CONSOLE,
         )
         self._process = process
         assert process.stdout is not None and process.stderr is not None
@@ -120,9 +122,10 @@ class ServerProcess:
         )
 
     def stop(self) -> int:
-        """Ask it to end (SIGTERM) and return its exit status; None running is an error."""
+        """Ask it to end (SIGTERM, on Windows Ctrl-C) and return its exit status; None running is an
+        error."""
         assert self._process is not None, "the server does not run"
-        self._process.terminate()
+        ask_to_end(self._process)
         return self._reap("did not end after SIGTERM")
 
     def kill(self) -> None:
