@@ -51,6 +51,7 @@ MEASURED = (
     "tests/storage/",
     "tests/server/",
     "tests/client/",
+    "tests/webpage/",
     "tests/contract/test_files.py",
     "tests/contract/test_messages.py",
     "tests/contract/test_rooms.py",
@@ -63,6 +64,7 @@ LAYERS = {
     "storage": ("tests/storage", "tests/faults", "tests/contract/test_history.py"),
     "server": ("tests/server", "tests/contract"),
     "client": ("tests/client",),
+    "webpage": ("tests/webpage",),
     "conformance": ("tests/conformance",),
     "docs": ("tests/docs",),
 }

@@ -1,0 +1,146 @@
+"""Who may look and who may act: tokens, cookies, and where a request comes from.
+
+Owns the tokens of one run and the cookies that were given for them. Decides by the headers of a
+request; knows no socket. Any thread.
+
+A link carries a token in its fragment, which browsers send to nobody. The page's script exchanges
+it (`POST /enter`, token in a header) for a cookie that scripts can't read and other sites can't
+make a browser send. Every act needs the cookie and the token. The token of control is exchanged
+once: who reads the link later, from a terminal on the wall or a history, is refused. The other may
+be exchanged again and again.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import threading
+from collections.abc import Collection
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from typing import Final, Protocol, final
+
+from webpage.refusals import Refused
+
+TOKEN_BYTES: Final = 24
+"""192 bits."""
+TOKEN_HEADER: Final = "X-Page-Token"
+CONTROL: Final = "control"
+VIEW: Final = "view"
+NO_LINK: Final = "Open the page by its whole link, as the program shows it."
+WRONG_LINK: Final = (
+    "This link is of an earlier run, or it is not whole. Open the link that the program shows now."
+)
+USED_LINK: Final = (
+    "This link was used by another browser, and it controls only one. To look on, open the link "
+    "for the wall; to control from here, start the program again."
+)
+
+
+class Headers(Protocol):
+    """The headers of a request."""
+
+    def get(self, name: str) -> str | None:
+        """Return the first value of a header, None where there is none."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What a token opens: a role, and the cookie that is given for it."""
+
+    token: str
+    cookie: str
+    role: str
+
+
+@final
+class Gate:
+    """The tokens of one page at one port."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._lock = threading.Lock()  # guards the passes, and whether control was taken
+        self._passes = {role: _new_pass(role) for role in (CONTROL, VIEW)}
+        self._is_taken = False
+
+    def token(self, role: str) -> str:
+        """Return the token of a role as it is now."""
+        with self._lock:
+            return self._passes[role].token
+
+    def renew_control(self) -> None:
+        """Give control a new token, for one browser again; who had control loses it."""
+        with self._lock:
+            self._passes[CONTROL] = _new_pass(CONTROL)
+            self._is_taken = False
+
+    def enter(self, headers: Headers) -> tuple[str, str]:
+        """Exchange the token of a request; return the role and the value for `Set-Cookie`.
+
+        Raises Refused for a token that is wrong, of an earlier run, or used by another browser.
+        """
+        token = headers.get(TOKEN_HEADER) or ""
+        with self._lock:
+            given = next((e for e in self._passes.values() if _equal(e.token, token)), None)
+            if given is None:
+                raise Refused(403, WRONG_LINK)
+            if given.role == CONTROL and not self._has_cookie(headers, given):
+                if self._is_taken:
+                    raise Refused(403, USED_LINK)
+                self._is_taken = True
+        cookie = f"{self._cookie_name(given.role)}={given.cookie}"
+        return given.role, f"{cookie}; Path=/; HttpOnly; SameSite=Strict"
+
+    def check_viewer(self, headers: Headers, role: str) -> None:
+        """Refuse who asks to look in a role without its cookie."""
+        with self._lock:
+            given = self._passes.get(role)
+            if given is None or not self._has_cookie(headers, given):
+                raise Refused(401, NO_LINK)
+
+    def actor(self, headers: Headers) -> str:
+        """Return the role of whoever asks to act, by token and cookie; Refused without both."""
+        token = headers.get(TOKEN_HEADER) or ""
+        with self._lock:
+            for each in self._passes.values():
+                if _equal(each.token, token) and self._has_cookie(headers, each):
+                    return each.role
+        raise Refused(403, NO_LINK)
+
+    def _cookie_name(self, role: str) -> str:
+        """Return the name of a role's cookie: browsers send it to every port of a machine."""
+        return f"webpage-{self._port}-{role}"
+
+    def _has_cookie(self, headers: Headers, given: Pass) -> bool:
+        try:
+            morsel = SimpleCookie(headers.get("Cookie") or "").get(self._cookie_name(given.role))
+        except CookieError:
+            return False
+        return morsel is not None and _equal(morsel.value, given.cookie)
+
+
+def check_source(headers: Headers, hosts: Collection[str], *, must_tell_origin: bool) -> None:
+    """Refuse a request that another site's page may have caused.
+
+    `Host` must be one of `hosts` (else a name of an attacker leads here: DNS rebinding), and
+    `Origin` the page's own, which browsers tell with each POST.
+    """
+    host = (headers.get("Host") or "").lower()
+    if host not in hosts:
+        raise Refused(421, "This page has another address: see the link that the program shows.")
+    origin = headers.get("Origin")
+    if origin is None and must_tell_origin:
+        raise Refused(403, "The request has no Origin: only this page may ask.")
+    if origin is not None and origin.lower() != f"http://{host}":
+        raise Refused(403, "The request comes from another page.")
+    if (headers.get("Sec-Fetch-Site") or "none") not in ("same-origin", "none"):
+        raise Refused(403, "The request comes from another site.")
+
+
+def _new_pass(role: str) -> Pass:
+    return Pass(secrets.token_urlsafe(TOKEN_BYTES), secrets.token_urlsafe(TOKEN_BYTES), role)
+
+
+def _equal(one: str, other: str) -> bool:
+    """Compare in a time that tells nothing."""
+    return hmac.compare_digest(one.encode("utf-8"), other.encode("utf-8", "surrogatepass"))

@@ -1,0 +1,290 @@
+"""What a browser asks for: assets, the stream of events, entering, and acts.
+
+Owns one connection of a browser, in a thread of its own ("page-N"), and answers its requests in
+turn. From the beginning of its wait to its last byte a request has 20 s. A body is read only after
+its header was found to be allowed. An answer holds nothing of the request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import io
+import json
+import socket
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final, final
+from urllib.parse import parse_qs
+
+from webpage.assets import Asset
+from webpage.gate import CONTROL, Gate, check_source
+from webpage.refusals import ActRefused, Refused
+from webpage.ring import Ring
+
+Act = Callable[[dict[str, Any]], Mapping[str, Any]]
+
+REQUEST_SECONDS: Final = 20.0
+MAX_BODY_BYTES: Final = 64 * 1024
+SEND_SECONDS: Final = 10.0
+"""A browser that takes nothing for so long is dropped."""
+QUIET_SECONDS: Final = 5.0
+"""So long after the last event a stream says that it is still there."""
+PACE_SECONDS: Final = 0.05
+"""So often events go to a viewer at most: what comes meanwhile goes together."""
+SEND_BUFFER_BYTES: Final = 256 * 1024
+READ_ON_BYTES: Final = 256 * 1024
+READ_ON_SECONDS: Final = 1.0
+"""So much of a refused body is read and thrown away, so that the answer arrives."""
+
+HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+"""In every answer. The policy allows the page's own files only, and no markup made by scripts."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """All that requests are answered from."""
+
+    title: str
+    run: str
+    assets: Mapping[str, Asset]
+    ring: Ring
+    gate: Gate
+    acts: Mapping[str, Act]
+    viewers_may: Collection[str]
+    state: Callable[[], Mapping[str, Any]]
+    hosts: Callable[[str], Collection[str]]
+    """By our address of a connection: which values of `Host` lead here."""
+    place_for_a_viewer: Callable[[], contextlib.AbstractContextManager[None]]
+
+
+class _Incoming(io.RawIOBase):
+    """The bytes of a connection, until a deadline that does not move when some come."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self.deadline = 0.0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the request took too long")
+        self._connection.settimeout(left)
+        return self._connection.recv_into(buffer)
+
+
+@final
+class Request(http.server.BaseHTTPRequestHandler):
+    """Answers the requests of one connection."""
+
+    protocol_version = "HTTP/1.1"
+    server_version = "webpage"
+    sys_version = ""
+
+    def __init__(self, content: Content, *connection: Any) -> None:
+        self._content = content
+        super().__init__(*connection)  # answers all its requests
+
+    def setup(self) -> None:
+        """Take the connection."""
+        super().setup()
+        self.rfile.close()
+        self._incoming = _Incoming(self.connection)
+        self.rfile = io.BufferedReader(self._incoming)
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+
+    def handle_one_request(self) -> None:
+        """Answer one request; a browser that is gone or too slow ends the connection."""
+        self._incoming.deadline = time.monotonic() + REQUEST_SECONDS
+        try:
+            super().handle_one_request()
+        except (OSError, ValueError):  # ValueError: written to after the other side was closed
+            self.close_connection = True
+
+    def do_GET(self) -> None:
+        """Answer with a file, or with the stream of events."""
+        try:
+            self._check(must_tell_origin=False)
+            path, _, query = self.path.partition("?")
+            if path == "/events":
+                self._stream(parse_qs(query).get("as", [""])[0])
+                return
+            asset = self._content.assets.get(path)
+            if asset is None:
+                raise Refused(404, "There is nothing at this address.")
+            self._answer(200, asset.data, asset.content_type)
+        except Refused as refused:
+            self._refuse(refused)
+
+    def do_POST(self) -> None:
+        """Exchange a token, or do an act."""
+        try:
+            self._check(must_tell_origin=True)
+            if self.path == "/enter":
+                self._body()
+                role, cookie = self._content.gate.enter(self.headers)
+                self._answer_json({"role": role, "title": self._content.title}, cookie)
+                return
+            self._act(self.path)
+        except Refused as refused:
+            self._refuse(refused)
+
+    def _check(self, *, must_tell_origin: bool) -> None:
+        if len(self.headers.get_all("Host") or []) != 1:
+            raise Refused(400, "A request names one Host.")
+        local = self.connection.getsockname()
+        hosts = self._content.hosts(str(local[0]))
+        check_source(self.headers, hosts, must_tell_origin=must_tell_origin)
+
+    # --- Acts -------------------------------------------------------------------------------------
+
+    def _act(self, path: str) -> None:
+        role = self._content.gate.actor(self.headers)
+        name = path.removeprefix("/act/")
+        act = self._content.acts.get(name) if path.startswith("/act/") else None
+        if act is None:
+            raise Refused(404, "There is no such act.")
+        if role != CONTROL and name not in self._content.viewers_may:
+            raise Refused(403, "This link is for looking on: it can't change anything.")
+        asked = _object_of(self._body())
+        try:
+            self._answer_json(act(asked))
+        except ActRefused as refusal:
+            raise Refused(409, str(refusal)) from None
+
+    def _body(self) -> bytes:
+        """Read the body; Refused by its header where it is too large, or can't be told."""
+        lengths = self.headers.get_all("Content-Length") or []
+        if "Transfer-Encoding" in self.headers or len(lengths) != 1:
+            raise Refused(411, "A body needs one Content-Length.")
+        if not (lengths[0].isascii() and lengths[0].isdecimal() and len(lengths[0]) < 20):
+            raise Refused(400, "Content-Length is no number.")
+        length = int(lengths[0])
+        if length > MAX_BODY_BYTES:
+            raise Refused(413, f"A body has at most {MAX_BODY_BYTES:,} bytes.")
+        if self.headers.get_content_type() != "application/json":
+            raise Refused(415, "A body is application/json.")
+        body = self.rfile.read(length)
+        if len(body) < length:
+            raise ConnectionError("the body is not whole")
+        return body
+
+    def handle_expect_100(self) -> bool:
+        """Never ask for a body before its header was looked at; a client sends it anyway."""
+        return True
+
+    # --- Events -----------------------------------------------------------------------------------
+
+    def _stream(self, role: str) -> None:
+        """Send events until the viewer leaves, takes nothing any more, or the page is closed."""
+        content = self._content
+        content.gate.check_viewer(self.headers, role)
+        with content.place_for_a_viewer():
+            self.close_connection = True
+            self.send_response(200)
+            self._send_headers("text/event-stream")
+            self.send_header("Connection", "close")
+            self.end_headers()
+            self.connection.settimeout(SEND_SECONDS)
+            number = self._seen()
+            hello = {"kind": "hello", "run": content.run, "title": content.title, "role": role}
+            self._send_events(number, [_json({**hello, "state": dict(content.state())})])
+            while not content.ring.is_closed:
+                batch = content.ring.after(number, QUIET_SECONDS)
+                number = batch.last
+                events = list(batch.events)
+                if batch.lost:
+                    events.insert(0, _json({"kind": "gap", "lost": batch.lost}))
+                self._send_events(number, events)
+                content.ring.wait_until_closed(PACE_SECONDS)
+
+    def _seen(self) -> int:
+        """Return the number of the last event that the browser has seen of this run."""
+        run, _, number = (self.headers.get("Last-Event-ID") or "").rpartition("-")
+        is_number = number.isascii() and number.isdecimal() and len(number) < 20
+        if run != self._content.run or not is_number:
+            return 0
+        return min(int(number), self._content.ring.last)
+
+    def _send_events(self, number: int, events: list[bytes]) -> None:
+        """Send events as one message; where there are none, a line that says we are here."""
+        data = b": still here\n\n"
+        if events:
+            head = f"id: {self._content.run}-{number}\ndata: [".encode("ascii")
+            data = head + b",".join(events) + b"]\n\n"
+        self.connection.sendall(data)
+
+    # --- Answers ----------------------------------------------------------------------------------
+
+    def _answer_json(self, value: Mapping[str, Any], cookie: str = "") -> None:
+        self._answer(200, _json(value), "application/json", cookie)
+
+    def _refuse(self, refused: Refused) -> None:
+        """Answer with a sentence, and end the connection: what follows may be a body."""
+        self.close_connection = True
+        self._answer(refused.status, _json({"error": str(refused)}), "application/json")
+        self._read_on()
+
+    def _answer(self, status: int, data: bytes, content_type: str, cookie: str = "") -> None:
+        self.connection.settimeout(SEND_SECONDS)
+        self.send_response(status)
+        self._send_headers(content_type)
+        self.send_header("Content-Length", str(len(data)))
+        if cookie:
+            self.send_header("Set-Cookie", cookie)
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _send_headers(self, content_type: str) -> None:
+        self.send_header("Content-Type", content_type)
+        for name, value in HEADERS.items():
+            self.send_header(name, value)
+
+    def _read_on(self) -> None:
+        """Throw away what the browser still sends, for a moment: a reset would take our answer."""
+        self._incoming.deadline = time.monotonic() + READ_ON_SECONDS
+        left = READ_ON_BYTES
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            while left > 0 and (data := self.rfile.read1(8192)):
+                left -= len(data)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Answer what http.server itself refuses in the same way, without a word of the request."""
+        self._refuse(Refused(code, f"{HTTPStatus(code).phrase}."))
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Print nothing: a flood of requests would be a flood of lines."""
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode("ascii")
+
+
+def _object_of(body: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(body or b"{}")
+    except (ValueError, RecursionError):
+        raise Refused(400, "The body is no JSON.") from None
+    if not isinstance(value, dict):
+        raise Refused(400, "The body is no JSON object.")
+    return value
