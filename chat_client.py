@@ -19,6 +19,7 @@ import sys
 from pathlib import Path
 
 import protocol
+from client.base.refusals import plain
 from client.base.text import visible
 from client.command_line import preferences
 from client.command_line.client_settings import (
@@ -134,9 +135,9 @@ def do_command(
                 f"{given.command} needs a password: --password-file FILE, or - for standard input"
             )
         password = getpass.getpass("Password: ")
-    problem = "expected a name" if not user else protocol.password_problem(password)
+    problem = protocol.password_problem(password) if user else "a name is needed: -u NAME"
     if problem is not None:
-        parser.error(problem)
+        parser.error(plain(problem))
     login = Login(
         host, port, settings.tls, settings.cafile, user, password, given.take_over, given.timeout
     )
@@ -195,11 +196,13 @@ def password_from(
         parser.error("--password-file needs -u NAME")
     try:
         password = read_password(name, as_bytes=given.command is not None)
-    except (OSError, UnicodeDecodeError) as error:
-        parser.error(f"--password-file {name}: {error}")
+    except OSError as error:
+        parser.error(f"--password-file {visible(name)}: {error.strerror or error}")
+    except UnicodeDecodeError as error:
+        parser.error(f"--password-file {visible(name)}: {error}")
     problem = protocol.password_problem(password)
     if problem is not None:
-        parser.error(f"--password-file {name}: {problem}")
+        parser.error(f"--password-file {visible(name)}: {plain(problem)}")
     return password
 
 

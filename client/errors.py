@@ -5,11 +5,11 @@ Owns the exception types and their words. Never opens a socket. Any thread may u
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from client.base.text import visible
+from client.base.refusals import in_words
+from client.base.text import size_in_words, visible
 from protocol import ErrorCode
 
 
@@ -48,12 +48,12 @@ class ServerError(ChatError):
     """The server refused a request: `code` is its stable word (docs/PROTOCOL.md), `message` says
     why.
 
-    As text it is the message without the field's name in front (`data.room_id: …`), which is for
-    who writes a client.
+    As text it is what people are told (`client.base.refusals`); the message is for who writes a
+    client.
     """
 
     def __init__(self, code: str, message: str) -> None:
-        super().__init__(re.sub(r"^data(\.\w+)*: ", "", message))
+        super().__init__(in_words(code, message))
         self.code = code
         self.message = message
 
@@ -70,6 +70,14 @@ class SessionEnded(LoginRefused):
 
 class TransferFailed(ChatError):
     """A file was not sent or fetched whole; nothing half stays under its real name."""
+
+
+class FileTooLarge(TransferFailed):
+    """The server takes only smaller files: at most `most` bytes, 0 where it has not said so."""
+
+    def __init__(self, name: str, size: int, most: int) -> None:
+        takes = f"takes at most {size_in_words(most)}" if most else "takes smaller ones only"
+        super().__init__(f"{visible(name)} is {size_in_words(size)}; this server {takes}")
 
 
 class HashDiffers(TransferFailed):

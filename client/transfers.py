@@ -28,6 +28,7 @@ from client.errors import (
     BadAnswer,
     ChatError,
     ConnectionLost,
+    FileTooLarge,
     HashDiffers,
     ServerError,
     TransferFailed,
@@ -169,7 +170,7 @@ class _Sending:
                     protocol.ErrorCode.INCOMPLETE_FILE,
                     protocol.ErrorCode.FILE_NOT_FOUND,
                 ):
-                    raise TransferFailed(error.message) from error
+                    raise self._refused(error) from error
                 self.transfer.check()
             except BadAnswer as error:
                 raise TransferFailed(str(error)) from error
@@ -177,6 +178,13 @@ class _Sending:
                 self.transfer.give_up(self.chat)
                 raise
         raise TransferFailed("the file could not be sent whole in many attempts")
+
+    def _refused(self, error: ServerError) -> TransferFailed:
+        if error.code != protocol.ErrorCode.TOO_LARGE:
+            return TransferFailed(str(error))
+        session = self.chat.session
+        most = session.limits.max_file if session is not None else 0
+        return FileTooLarge(self.transfer.name, self.size, most)
 
     def _round(self) -> Uploaded:
         where = {"room_id": self.transfer.room_id, "file_path": self.transfer.name}
@@ -402,7 +410,7 @@ def _fetch(chat: Connection, transfer: _Download, progress: Progress) -> None:
             except ConnectionLost as error:
                 transfer.wait_for_connection(chat, error)
             except ServerError as error:
-                raise TransferFailed(error.message) from error
+                raise TransferFailed(str(error)) from error
             except (TransferFailed, KeyboardInterrupt):
                 transfer.give_up(chat)
                 raise

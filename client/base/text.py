@@ -180,7 +180,8 @@ def size_in_words(count: int) -> str:
     if count < 1024:
         return f"{count} bytes"
     power = min(3, (count.bit_length() - 1) // 10)
-    return f"{count / 1024**power:.1f} {('KiB', 'MiB', 'GiB')[power - 1]}"
+    number = count / 1024**power
+    return f"{number:.{0 if number >= 100 else 1}f} {('KiB', 'MiB', 'GiB')[power - 1]}"
 
 
 def counted(number: int, what: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 import protocol
+from client.base.refusals import plain
 from client.base.text import visible
 from client.connection import Connection
 from client.errors import LoginRefused
@@ -49,9 +50,9 @@ class LoginDialogue:
     def _secret_for(self, name: str, password: str | None, new: bool) -> str | None:
         """Return the password to try with this name; None, after saying why, where there is none
         or the name can't be one."""
-        problem = protocol.chatid_problem(name) if new else None if name else "expected a name"
+        problem = protocol.chatid_problem(name) if new else None if name else "it is empty"
         if problem is not None:
-            self._say(f"That can't be a name: {problem}.")
+            self._say(f"That can't be a name: {plain(problem).rstrip('.')}.")
             return None
         return password if password is not None else self._ask_password(new)
 
@@ -110,7 +111,7 @@ class LoginDialogue:
         secret = self._screen.ask_hidden("Password: ")
         problem = protocol.password_problem(secret)
         if problem is not None:
-            self._say(f"That can't be a password: {problem}.")
+            self._say(f"That can't be a password: {plain(problem)}.")
             return None
         if new and len(secret) < SHORT_PASSWORD:
             self._say("That is a short password, easy to guess. /password changes it later.")

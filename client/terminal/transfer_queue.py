@@ -17,7 +17,7 @@ from typing import Final
 
 from client.base.text import size_in_words, visible
 from client.connection import Connection
-from client.errors import ChatError
+from client.errors import ChatError, FileTooLarge
 from client.terminal.colours import Palette, Tone
 from client.terminal.plain_screens import PlainScreen
 from client.transfers import download, upload
@@ -101,6 +101,9 @@ class Transfers:
                 self._running = (job, cancel, progress)
             try:
                 self._say(self._do(job, cancel, progress), self._palette.good)
+            except FileTooLarge as error:
+                self.failed += 1
+                self._say(f"{error}.", self._palette.bad)
             except (ChatError, OSError) as error:
                 self.failed += 1
                 self._say(

@@ -458,5 +458,5 @@ def test_long_lines_are_wrapped_with_an_indent() -> None:
         "5 bytes",
         "2.0 KiB",
         "3.0 GiB",
-        "16384.0 GiB",
+        "16384 GiB",
     ]
