@@ -72,9 +72,20 @@ def file_down_req(context: Context, session: Session, request: FileDownReq) -> N
             f"data.from_sequence: expected 1 to {total + 1}, got {request.from_sequence}",
         )
 
-    def check() -> None:
+    def may_read() -> None:
         with reading_for(context, session) as reader:
             readable_room(reader, request.room_id, session.account_id)
+
+    def check() -> None:
+        try:
+            may_read()
+        except Refusal as refusal:
+            if refusal.code is not ErrorCode.NOT_LOGGED_IN:
+                raise
+            # The user's own new password may be committed, and the session not yet know of it: it
+            # does when a change that comes later is done.
+            context.writer.run(lambda _: None)
+            may_read()
 
     session.connection.flush()  # what was asked for earlier is answered earlier
     session.downloads.add(

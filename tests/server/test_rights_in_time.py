@@ -4,6 +4,8 @@ of the server behind its check, changes what it relied on, and lets it go on."""
 from __future__ import annotations
 
 import sqlite3
+import threading
+from typing import Any
 
 import pytest
 from support.files import Upload, read_download
@@ -18,10 +20,14 @@ from support.gates import (
     take_out,
 )
 from support.in_process import Serve, member, stranger
-from support.patience import until
+from support.patience import patience, until
 from support.raw_client import Packet, RawClient, error_code
 
+from protocol import Refusal
+from server.handlers import sessions
+from server.handlers.sessions import check_current
 from server.running.service import Service
+from server.state.session import Session
 from storage import accounts, messages
 from storage.passwords import hash_password
 
@@ -392,6 +398,44 @@ def test_a_download_that_waited_asks_again_when_its_turn_comes(serve: Serve, los
     assert error_code(refused) == "room_not_found", refused
     assert refused["original_action"] == "file_down_req"
     assert read_download(slow, "lobby", "large", first=128)[0] == large[127 * 65536 :]
+
+
+def test_a_download_that_waited_is_not_refused_for_ones_own_new_password(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = serve()
+    slow = stranger(service, receive_buffer=4096)
+    slow.register("slow")
+    slow.login("slow")
+    large = bytes(8 * 1024 * 1024)
+    Upload(slow, "lobby", "large", large, chunk=262_144).run()
+    Upload(slow, "lobby", "small", b"small").run()
+    ask_later(slow, "file_down_req", room_id="lobby", file_path="large")
+    ask_later(slow, "file_down_req", room_id="lobby", file_path="small")
+    slow.request({"action": "ping"})  # both are asked for, the first runs
+    committed, goes_on = threading.Event(), threading.Event()
+    tell_all = service.context.writer._tell_all
+
+    def tell_later(*words: Any) -> None:
+        if not committed.is_set():
+            committed.set()
+            assert goes_on.wait(patience(30))
+        tell_all(*words)
+
+    def check_and_go_on(connection: sqlite3.Connection, session: Session) -> None:
+        try:
+            check_current(connection, session)
+        except Refusal:
+            goes_on.set()
+            raise
+
+    monkeypatch.setattr(service.context.writer, "_tell_all", tell_later)
+    monkeypatch.setattr(sessions, "check_current", check_and_go_on)
+    changed = ask_later(slow, "change_password", password="password", new_password="new password")
+    assert committed.wait(patience(30))
+    assert read_download(slow, "lobby", "large")[0] == large
+    assert read_download(slow, "lobby", "small")[0] == b"small"
+    assert slow.receive_where(lambda packet: packet.get("request_id") == changed)
 
 
 @pytest.mark.parametrize("lost_by", ["removal", "deletion", "leaving"])
