@@ -19,7 +19,6 @@ PACKAGES = {
     "storage": "storage/**/*.py",
     "server": "server/**/*.py",
     "client": "client/**/*.py",
-    "programs": "chat_*.py",
     "conformance": "conformance/**/*.py",
 }
 """By name: which files belong to it."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-import chat_server
+from server import program
 from server.base.settings import Settings
 from server.net import sockets
 from server.net.sockets import Stream, bind_patiently
@@ -132,7 +132,7 @@ class ReservedPort(OSError):
 
 
 def test_a_port_that_windows_reserves_has_a_sentence_of_its_own() -> None:
-    text = chat_server._cannot_listen(Settings(), ReservedPort(errno.EACCES, "forbidden"))
+    text = program._cannot_listen(Settings(), ReservedPort(errno.EACCES, "forbidden"))
     assert "Windows keeps the port" in text and "excludedportrange" in text and "--port" in text
-    text = chat_server._cannot_listen(Settings(), OSError(errno.EACCES, "Permission denied"))
+    text = program._cannot_listen(Settings(), OSError(errno.EACCES, "Permission denied"))
     assert "Permission denied; see --host and --port" in text
