@@ -13,6 +13,15 @@ connection.
 
 from __future__ import annotations
 
+import sys
+
+# A Python before 3.8 shows this line, and that ":=" is no syntax for it: it needs 3.10 or newer.
+if sys.version_info < (NEEDED := (3, 10)):  # needs Python 3.10: https://www.python.org/downloads/
+    sys.exit(
+        f"protocol.py needs Python 3.10 or newer, and this is Python {sys.version.split()[0]} "
+        f"({sys.executable}): get a newer one at https://www.python.org/downloads/"
+    )
+
 import argparse
 import base64
 import binascii
@@ -24,7 +33,6 @@ import math
 import os
 import re
 import secrets
-import sys
 import typing
 import unicodedata
 from collections import Counter
