@@ -38,7 +38,7 @@ figures: ## print how large functions, files and classes are
 kit: ## pack the conformance kit into build/conformance.pyz
 	rm -rf build/kit && mkdir -p build/kit && cp -R conformance webpage build/kit
 	find build/kit \( -name __pycache__ -o -name '.*_cache' \) -type d -prune -exec rm -rf {} +
-	printf 'import sys\n\nfrom conformance.__main__ import main\n\nsys.exit(main())\n' > build/kit/__main__.py
+	printf 'import sys\n\nfrom conformance.__main__ import program\n\nsys.exit(program())\n' > build/kit/__main__.py
 	$(PYTHON) -m zipapp -p '/usr/bin/env python3' -c -o build/conformance.pyz build/kit
 
 grade: ## grade our server and client, or TARGET=host:port

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any, final
 
-from conformance import VERSION, points, reports
+from conformance import VERSION, left_running, points, reports
 from conformance.client import cases as client_cases
 from conformance.client import runner as client_runner
 from conformance.client.process import BadDriver
@@ -128,6 +128,13 @@ def _choosing() -> argparse.ArgumentParser:
     )
     choosing.add_argument(
         "--case", metavar="ID", action="append", default=[], help="only this case (may be repeated)"
+    )
+    choosing.add_argument(
+        "--run-as",
+        metavar="USER",
+        default="",
+        help="start the program under test as this user (for root alone), and end all that it "
+        "leaves running",
     )
     return choosing
 
@@ -286,7 +293,7 @@ class _Progress:
     line on a terminal."""
 
     def __init__(self, path: str | None) -> None:
-        self._path = f"{path}.partial" if path else None
+        self._path = f"{path}.partial" if path and reports.is_plain(Path(path)) else None
         self._file: IO[str] | None = None
         self._shows = sys.stderr.isatty()
         self._count = 0
@@ -296,7 +303,7 @@ class _Progress:
         if self._path:
             if self._file is None:
                 Path(self._path).parent.mkdir(parents=True, exist_ok=True)
-                self._file = open(self._path, "w", encoding="utf-8")  # noqa: SIM115  open for the run
+                self._file = reports.new_file(Path(self._path))
             self._file.write(outcome_to_line(outcome) + "\n")
             self._file.flush()
         if self._shows:
@@ -340,6 +347,7 @@ def _run(args: argparse.Namespace, progress: Callable[[Outcome], None]) -> Repor
         args.timeout or TIMEOUT_SECONDS,
         run_seconds=args.limit,
         start_command=args.start_cmd,
+        run_as=args.run_as,
         points=args.points,
         keep_transcripts=args.transcripts,
         again=again,
@@ -380,6 +388,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if args.list:
             return _show(_listed(args))
         report = _run(args, progress)
+        left_running.end_descendants()  # before anything is written, and for all time
     except (Misuse, BadDriver, ValueError) as error:
         print(f"conformance: {error}", file=sys.stderr)
         return EXIT_MISUSE
@@ -428,5 +437,11 @@ def _write(report: Report, outputs: list[list[str | None]], progress: _Progress)
     return EXIT_MISUSE if failed else report.exit_status
 
 
+def program() -> int:
+    """Be the program of the command line, which starts nothing but programs under test."""
+    left_running.adopt()
+    return main()
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program())

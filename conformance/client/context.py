@@ -94,6 +94,8 @@ class Setting:
     seed: int
     timeout: float
     """Seconds that one wait takes at most."""
+    run_as: str = ""
+    """The user whom the client runs as."""
     troubles: dict[str, int] = field(default_factory=dict)
     """How often what cases need was not to be had, by its words, since it was the last time."""
 
@@ -158,7 +160,9 @@ class ClientContext:
         (self.folder / "fetched").mkdir()
         command = [fill(word, values) for word in self.setting.command]
         try:
-            self.program = ClientProgram(self.setting.command, values, self.setting.driver)
+            self.program = ClientProgram(
+                self.setting.command, values, self.setting.driver, self.setting.run_as
+            )
         except OSError as error:
             raise NotReached(
                 "a client that can be started", f"{' '.join(command)}: {error}"

@@ -38,6 +38,7 @@ from typing import IO, Final
 
 from conformance import command_words
 from conformance.last_words import last_words
+from conformance.left_running import Marked
 
 MAX_OUTPUT_CHARACTERS: Final = 1_000_000
 KEYS: Final = ("login", "say", "send", "get", "quit", "room", "downloads")
@@ -124,13 +125,18 @@ def split_command(words: Sequence[str]) -> list[str]:
 
 
 def start(
-    command: Sequence[str], values: Mapping[str, str], *, has_input: bool = True
+    command: Sequence[str],
+    values: Mapping[str, str],
+    *,
+    has_input: bool = True,
+    marked: Marked | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a command with its placeholders filled in, in a process group of its own, its output
-    piped. Raises `OSError`."""
+    piped. `marked` says as whom, and ends what is left of it. Raises `OSError`."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("CHAT_")}
     environment.update({f"CHAT_{name.upper()}": value for name, value in values.items()})
     environment.update({"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8"})
+    environment.update(marked.environment if marked else {})
     windows = sys.platform == "win32"
     return subprocess.Popen(
         [fill(word, values) for word in command],
@@ -140,6 +146,7 @@ def start(
         stderr=subprocess.PIPE,
         start_new_session=not windows,
         creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0) if windows else 0,
+        **(marked.options if marked else {}),
     )
 
 
@@ -167,15 +174,23 @@ def _signal(process: subprocess.Popen[bytes], number: int) -> None:
 class ClientProgram:
     """A running client."""
 
-    def __init__(self, command: Sequence[str], values: Mapping[str, str], driver: Driver) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        values: Mapping[str, str],
+        driver: Driver,
+        run_as: str = "",
+    ) -> None:
         self.driver = driver
+        self._marked = Marked(run_as)
+        self._marked.give(values.get("folder", "."))
         self.values = dict(values)
         self._changed = (
             threading.Condition()
         )  # guards the next two; notified when something was printed or a stream ended
         self._output = ""
         self._open_streams = 2
-        self._process = start(command, values)
+        self._process = start(command, values, marked=self._marked)
         assert (
             self._process.stdin is not None
             and self._process.stdout is not None
@@ -260,6 +275,7 @@ class ClientProgram:
         """End it."""
         self.end_input()
         end(self._process)
+        self._marked.end_all()
         for stream in (self._process.stdout, self._process.stderr):
             assert stream is not None
         with self._changed:

@@ -57,7 +57,9 @@ def run(args: argparse.Namespace, on_outcome: Callable[[Outcome], None] | None =
     words = split_command(args.commands[0])
     if "{" not in words[0] and shutil.which(words[0]) is None:
         raise ValueError(f"the command {words[0]!r} can't be found, or is no program")
-    setting = Setting(words, read_driver(args.driver), args.seed, args.timeout or WAIT_SECONDS)
+    setting = Setting(
+        words, read_driver(args.driver), args.seed, args.timeout or WAIT_SECONDS, args.run_as
+    )
     every = cases.load()
     picked = chosen(every, args.level, args.rules, args.case)
     started, began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), time.monotonic()
@@ -168,4 +170,6 @@ def _again(args: argparse.Namespace, each: Case, words: Sequence[str]) -> str:
         options += ["--timeout", f"{args.timeout:g}"]
     if args.driver:
         options += ["--driver", args.driver]
+    if args.run_as:
+        options += ["--run-as", args.run_as]
     return command_words.join(["python", "-m", "conformance", "client", *options, "--", *words])

@@ -6,6 +6,7 @@ where it is told to.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -34,9 +35,10 @@ def render(report: Report, kind: str) -> str:
 
 def write(report: Report, kind: str, where: str | os.PathLike[str] | TextIO | None = None) -> None:
     """Write a report of one of `KINDS` to a file or an open stream; to standard output for `-` and
-    None.
+    None, and for a path that is standard output, as /dev/stdout.
 
-    A file's folders are made, and it is there whole or not at all. Raises `OSError`.
+    A file's folders are made, and it is there whole or not at all. A device takes it as it comes.
+    Raises `OSError`, also for what is no file, as a pipe.
     """
     if where is None or where == "-":
         where = sys.stdout
@@ -44,11 +46,38 @@ def write(report: Report, kind: str, where: str | os.PathLike[str] | TextIO | No
         write_to(report, kind, where)
         return
     target = Path(where)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(target.name + ".part")
-    with open(beside, "w", encoding="utf-8", newline="\n") as file:
-        file.write(render(report, kind))
-    os.replace(beside, target)
+    if is_plain(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside = target.with_name(target.name + ".part")
+        with new_file(beside) as file:
+            file.write(render(report, kind))
+        os.replace(beside, target)
+    elif _is_stdout(target):
+        write_to(report, kind, sys.stdout)
+    elif target.is_char_device():
+        with open(target, "w", encoding="utf-8") as file:
+            file.write(render(report, kind))
+    else:
+        raise OSError(f"{target} is neither a file nor a device")
+
+
+def is_plain(path: Path) -> bool:
+    """Return whether a path is a file's, or nobody's yet."""
+    return path.is_file() or not path.exists()
+
+
+def new_file(path: Path) -> TextIO:
+    """Open a new file for text in the place of what stands there; a link there is not followed."""
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+    return open(path, "x", encoding="utf-8", newline="\n")
+
+
+def _is_stdout(path: Path) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(sys.stdout.fileno()))
+    except (OSError, ValueError):
+        return False
 
 
 def write_to(report: Report, kind: str, stream: TextIO) -> None:

@@ -23,6 +23,7 @@ from typing import IO, final
 
 from conformance import command_words
 from conformance.last_words import last_words
+from conformance.left_running import Marked
 
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
@@ -49,18 +50,24 @@ class ServerCommand:
     """A server that a command line starts; `{port}`, `{host}` and `{data}` in it are filled in.
 
     `data` is a folder that lives as long as this object, so that a killed server finds its data
-    again. Where `port` is 0 a free one is chosen. A context manager, which ends the server and
-    removes the folder.
+    again. Where `port` is 0 a free one is chosen. `run_as` is the user that it runs as (see
+    `Marked`). A context manager, which ends the server and removes the folder.
     """
 
     def __init__(
-        self, command: str, host: str, port: int, start_seconds: float = START_SECONDS
+        self,
+        command: str,
+        host: str,
+        port: int,
+        start_seconds: float = START_SECONDS,
+        run_as: str = "",
     ) -> None:
         self.host = host
         self.port = port or free_port(host)
         self._command = command
         self._start_seconds = start_seconds
         self._folder = ""
+        self._marked = Marked(run_as)
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._lines: deque[str] = deque(maxlen=KEPT_LINES)
@@ -69,6 +76,7 @@ class ServerCommand:
 
     def __enter__(self) -> ServerCommand:
         self._folder = tempfile.mkdtemp(prefix="conformance-")
+        self._marked.give(self._folder)
         try:
             self.start()
         except BaseException:
@@ -97,7 +105,7 @@ class ServerCommand:
         time."""
         with self._changed:
             self._lines.clear()
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", **self._marked.environment}
         try:
             self._process = subprocess.Popen(
                 self.words(),
@@ -109,8 +117,9 @@ class ServerCommand:
                 errors="replace",
                 start_new_session=os.name != "nt",
                 env=environment,
+                **self._marked.options,
             )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
             raise NotStarted(f"the command can't be started: {error}") from error
         assert self._process.stdout is not None
         self._reader = threading.Thread(
@@ -175,7 +184,7 @@ class ServerCommand:
         return last_words(self._process.returncode, self.output())
 
     def kill(self) -> None:
-        """End it the hard way (SIGKILL), with the processes that it started; nothing happens where
+        """End it the hard way (SIGKILL), with all that it started; nothing happens where
         none runs."""
         process = self._process
         if process is None:
@@ -185,6 +194,7 @@ class ServerCommand:
                 end()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(STOP_SECONDS)
+        self._marked.end_all()
         if self._reader is not None:
             self._reader.join(STOP_SECONDS)
         self._process = None

@@ -48,8 +48,9 @@ class Options:
     """What to run against whom. `rules` are globs and `cases` ids, both empty for everything of the
     level and those below.
 
-    `accounts` are (name, password). `run_seconds` None is the level's usual limit. `again` are
-    words of the command line that a repetition needs besides what is here. `points` are by rule id.
+    `accounts` are (name, password). `run_seconds` None is the level's usual limit. `run_as` is the
+    user whom the server runs as. `again` are words of the command line that a repetition needs
+    besides what is here. `points` are by rule id.
     """
 
     host: str
@@ -63,6 +64,7 @@ class Options:
     case_seconds: float = CASE_SECONDS
     run_seconds: float | None = None
     start_command: str = ""
+    run_as: str = ""
     points: Mapping[str, float] = field(default_factory=dict)
     keep_transcripts: bool = False
     again: Sequence[str] = ()
@@ -89,7 +91,9 @@ def run(
         if options.start_command:
             try:
                 process = stack.enter_context(
-                    ServerCommand(options.start_command, options.host, options.port)
+                    ServerCommand(
+                        options.start_command, options.host, options.port, run_as=options.run_as
+                    )
                 )
             except NotStarted as error:
                 return one_run.nobody_there(f"the server did not start: {error}")
@@ -366,6 +370,8 @@ class _Run:
             words += ["--account", f"{name}:PASSWORD"]
         if self.options.start_command:
             words += ["--start-cmd", self.options.start_command]
+        if self.options.run_as:
+            words += ["--run-as", self.options.run_as]
         return command_words.join([*words, *self.options.again, "--case", this.id])
 
     # --- the report

@@ -120,6 +120,7 @@ def options(commands: list[list[str]], **changes: Any) -> argparse.Namespace:
         "our_server": None,
         "our_client": None,
         "account": [],
+        "run_as": "",
     }
     return argparse.Namespace(**{**given, **changes})
 

@@ -178,6 +178,7 @@ def grade_client(program: str, *cases: str, **changes: Any) -> list[Outcome]:
         "case": [f"client.{name}" for name in cases],
         "points": {},
         "transcripts": False,
+        "run_as": "",
     }
     return list(client_runner.run(argparse.Namespace(**{**values, **changes})).outcomes)
 
