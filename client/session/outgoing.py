@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
@@ -29,6 +30,9 @@ from client.records import as_id, as_number, as_object, as_text, code_and_messag
 SEND_SECONDS: Final = 60.0
 MAX_IN_FLIGHT: Final = 32  # the server allows 64 unconfirmed messages a session
 MAX_STARTS: Final = 5
+RESEND_SECONDS: Final = 5.0
+"""So long a message waits for the next step of its handshake before it is started over; each time
+twice as long. TCP loses nothing, but a server or what stands before it may."""
 
 
 class Outgoing:
@@ -46,6 +50,7 @@ class Outgoing:
         self.error: ChatError | None = None
         self.done = threading.Event()  # set once, when `state` has become STORED or REFUSED
         self.starts = 0
+        self.overdue_at = 0.0  # of the monotonic clock; the answer should have come by then
         self.request_id: str | None = (
             None  # that of the running attempt; None while it waits to be sent
         )
@@ -113,6 +118,21 @@ class OwnMessages:
         """Take on a session, and send what waits."""
         self._link, self._chatid = link, chatid
         self._send()
+
+    def start_overdue_over(self) -> None:
+        """Start over what should have been answered by now and can't be stored twice: a server
+        that takes our keys knows it again (R-MSG-8), and any server drops what is not confirmed."""
+        overdue = [
+            message
+            for message in self._sent.values()
+            if message.starts < MAX_STARTS
+            and time.monotonic() > message.overdue_at
+            and (not message.confirmed or message.server_key == message.transaction_id)
+        ]
+        for message in reversed(overdue):
+            self._put_back(message)
+        if overdue:
+            self._send()
 
     def lost(self) -> None:
         """Keep what was not acknowledged for the next link: the present link or session is gone."""
@@ -259,6 +279,7 @@ class OwnMessages:
             except ConnectionLost:
                 return  # the reading thread is about to notice
             message.starts += 1
+            message.overdue_at = time.monotonic() + RESEND_SECONDS * 2 ** (message.starts - 1)
             self._sent[message.transaction_id] = self._queued.popleft()
 
 

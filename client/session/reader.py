@@ -325,6 +325,8 @@ class Reader:
     def _pump(self, link: Link, seconds: float) -> None:
         """Take in one packet, or let `seconds` pass. Raise `ConnectionLost`."""
         payload = link.receive(seconds)
+        with self.changed:
+            self._own.start_overdue_over()
         if self._watch.woke_up():
             self._ping(link)
         if payload is not None:

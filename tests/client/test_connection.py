@@ -355,6 +355,30 @@ def test_a_transaction_that_died_is_started_over(server: FakeServer) -> None:
     assert len(keys) == 1
 
 
+@pytest.mark.parametrize("action", ["send_message", "confirm_count"])
+def test_a_message_without_an_answer_is_started_over_with_its_key(
+    server: FakeServer, action: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("client.session.reader.READ_SECONDS", 0.02)
+    monkeypatch.setattr("client.session.outgoing.RESEND_SECONDS", 0.05)
+    lost: list[Packet] = []
+    usual = {"send_message": Peer.on_send_message, "confirm_count": Peer.on_confirm_count}
+
+    def lose_one(peer: Peer, packet: Packet) -> None:
+        if lost:
+            usual[action](peer, packet)
+        else:
+            lost.append(packet)
+
+    server.handlers[action] = lose_one
+    with connection(server) as chat:
+        chat.login("ada", "secret")
+        assert chat.send("lobby", "x").message_id == 1
+    sent = [each["data"] for each in server.heard if each["action"] == "send_message"]
+    assert len(sent) >= 2 and len({each["transaction_id"] for each in sent}) == 1
+    assert len(server.history) == 1
+
+
 def test_many_messages_keep_their_order_and_few_are_open_at_once(server: FakeServer) -> None:
     with connection(server) as chat:
         chat.login("ada", "secret")
