@@ -34,7 +34,7 @@ NET = {"server.net", "server.base"}
 STATE = {"server.state", *NET, "protocol", "storage"}
 WRITING = {"server.writing", *STATE}
 HANDLERS = {"server.handlers", *WRITING}
-RUNNING = {"server.running", *HANDLERS}
+RUNNING = {"server.running", "server.archive", *HANDLERS}
 """The layers of the server, from the bottom: imports run downwards only."""
 
 CLIENT_DATA = {"client.errors", "client.events", "client.records"}
@@ -73,7 +73,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "server.base.locks": set(),
     "server.base.limits": {"server.base.locks", "server.base.fair_line"},
     "server.base.refusals": {"protocol", "storage.errors"},
-    "server.command_line": {"server.command_line", "server.base", "protocol", "storage"},
+    "server.archive": {"server.archive", "server.base", "protocol", "storage"},
+    "server.command_line": {
+        "server.command_line",
+        "server.archive",
+        "server.base",
+        "protocol",
+        "storage",
+    },
     "server.net": NET,
     "server.state": STATE,
     "server.writing": WRITING,

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TextIO
 
 from server.base.logs import printable
+from server.command_line import keeping
 from server.command_line.arguments import PROGRAM, Invocation, write_safely
 from server.command_line.console import (
     AdminError,
@@ -195,6 +196,7 @@ _COMMANDS: Final[Mapping[str, Callable[[Invocation, Terminal], None]]] = {
     "import": _import,
     "restore-room": _restore_room,
     "recover-messages": _recover_messages,
+    **keeping.COMMANDS,
 }
 
 

@@ -20,6 +20,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "import": "make accounts from a CSV file with the columns chatid,password; all of them or none",
     "restore-room": "bring a deleted room back",
     "recover-messages": "put back what the journal has and the database has lost",
+    "backup": "copy the whole data folder into one zip",
+    "restore": "make a data folder from such a zip, after checking every byte",
 }
 
 
@@ -81,3 +83,11 @@ def add_command(parser: argparse.ArgumentParser, name: str) -> None:
         )
     elif name == "restore-room":
         parser.add_argument("room_id", metavar="ID", help="the room's id")
+    elif name == "backup":
+        parser.add_argument(
+            "file", metavar="FILE.zip", help="the zip to make, outside of the data folder"
+        )
+    elif name == "restore":
+        parser.add_argument(
+            "file", metavar="FILE.zip", help="a zip that 'backup' made; --data names the new folder"
+        )

@@ -88,6 +88,10 @@ ACCOUNT_COMMANDS = [
     "python chat_server.py restore-room ROOM_ID",
     "python chat_server.py recover-messages",
 ]
+KEEPING_COMMANDS = [
+    "python chat_server.py backup class.zip",
+    "python chat_server.py restore class.zip --data copy",
+]
 OPTION_COMMANDS = [
     "python chat_server.py --port 9000 --registration closed",
     "python chat_server.py --show-config",
@@ -230,11 +234,14 @@ def test_every_command_of_readme_is_known_here() -> None:
         *ASSESS_COMMANDS,
         *TEST_COMMANDS,
     ]
-    for heading, commands in (("Accounts", ACCOUNT_COMMANDS), ("Options", OPTION_COMMANDS)):
+    for heading, commands in (
+        ("Accounts", ACCOUNT_COMMANDS),
+        ("Keep and hand over", KEEPING_COMMANDS),
+        ("Options", OPTION_COMMANDS),
+    ):
         assert [row[0].strip("`") for row in rows(section(README, heading))] == commands
-    assert list(COMMANDS) == [command.split()[2] for command in ACCOUNT_COMMANDS], (
-        "README names every command"
-    )
+    named = [*ACCOUNT_COMMANDS, *KEEPING_COMMANDS]
+    assert list(COMMANDS) == [command.split()[2] for command in named], "README names every command"
 
 
 def test_the_commands_of_readme_do_what_it_says(folder: Folder) -> None:
