@@ -66,6 +66,11 @@ MAX_PASSWORD_CHARACTERS: Final = 128
 MAX_FILE_NAME_BYTES: Final = 255
 PRIVATE_ROOM_PREFIX: Final = "p-"
 FEATURES: Final = ("events", "typing")
+STUDENT: Final = "student"
+TEACHER: Final = "teacher"
+ROLES: Final = (STUDENT, TEACHER)
+RESERVED_NAMES: Final = frozenset({"admin", "server", "system", "teacher"})
+"""Folded names that only the command line gives to accounts (R-TEACH-3)."""
 
 
 # --- Errors ---------------------------------------------------------------------------------------
@@ -547,6 +552,7 @@ _A_TEXT: Final = Kind("a text", (str,))
 _A_TEXT_OR_NULL: Final = Kind("a text or null", (str, type(None)))
 _A_TIME: Final = Kind("a time", (str,), re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII))
 _A_SHA256: Final = Kind("a SHA-256 in hex", (str,), re.compile(r"[0-9a-f]{64}"))
+_A_ROLE: Final = Kind("a role", (str,), re.compile("student|teacher"))
 _A_NUMBER: Final = Kind("an integer from 0", (int,))
 _A_FLAG: Final = Kind("true or false", (bool,))
 _A_CHUNK: Final = Kind("base64 text", (str, bytes))
@@ -614,6 +620,7 @@ _reply(
     "Login successful",
     chatid=_A_TEXT,
     session_key=_A_TEXT,
+    role=_added(_A_ROLE),
     limits=_added(_LIMITS),
     features=_optional(_NAMES),
 )

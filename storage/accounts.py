@@ -19,7 +19,7 @@ __all__ = [
     "by_id",
     "count",
     "create",
-    "credential_versions",
+    "credentials",
     "drop_key",
     "end_key",
     "find",
@@ -29,6 +29,7 @@ __all__ = [
     "mark_deleted",
     "page",
     "set_password",
+    "set_role",
     "store_key",
     "touch_key",
 ]
@@ -54,15 +55,17 @@ class Account:
     password_hash: str
     credential_version: int
     deleted: bool
+    role: str = "student"
 
 
 _COLUMNS = (
-    "a.id, a.chatid, a.folded, a.password_hash, a.credential_version, a.deleted_at IS NOT NULL"
+    "a.id, a.chatid, a.folded, a.password_hash, a.credential_version, a.deleted_at IS NOT NULL, "
+    "a.role"
 )
 
 
-def _account(row: tuple[int, str, str, str, int, int]) -> Account:
-    return Account(*row[:5], deleted=bool(row[5]))
+def _account(row: tuple[int, str, str, str, int, int, str]) -> Account:
+    return Account(*row[:5], deleted=bool(row[5]), role=row[6])
 
 
 def find(connection: sqlite3.Connection, folded: str) -> Account | None:
@@ -98,20 +101,32 @@ def by_id(connection: sqlite3.Connection, account_id: int) -> Account | None:
 
 
 def create(
-    connection: sqlite3.Connection, chatid: str, folded: str, password_hash: str, now: int
+    connection: sqlite3.Connection,
+    chatid: str,
+    folded: str,
+    password_hash: str,
+    now: int,
+    role: str = "student",
 ) -> Account:
     """Store a new account. Raises NameTaken where the name is in use, or was by an account that is
     deleted."""
     try:
         cursor = connection.execute(
-            "INSERT INTO accounts(chatid, folded, password_hash, created_at) VALUES (?, ?, ?, ?)",
-            (chatid, folded, password_hash, now),
+            "INSERT INTO accounts(chatid, folded, password_hash, created_at, role) "
+            "VALUES (?, ?, ?, ?, ?)",
+            (chatid, folded, password_hash, now, role),
         )
     except sqlite3.IntegrityError:
         raise NameTaken("an account with this name exists, or existed") from None
     assert cursor.lastrowid is not None
     return Account(
-        cursor.lastrowid, chatid, folded, password_hash, credential_version=1, deleted=False
+        cursor.lastrowid,
+        chatid,
+        folded,
+        password_hash,
+        credential_version=1,
+        deleted=False,
+        role=role,
     )
 
 
@@ -122,6 +137,16 @@ def set_password(connection: sqlite3.Connection, account_id: int, password_hash:
         "UPDATE accounts SET password_hash = ?, credential_version = credential_version + 1 "
         "WHERE id = ?",
         (password_hash, account_id),
+    )
+    drop_key(connection, account_id)
+
+
+def set_role(connection: sqlite3.Connection, account_id: int, role: str) -> None:
+    """Give the account another role, and drop its session key: sessions that logged in with the old
+    role are to end."""
+    connection.execute(
+        "UPDATE accounts SET role = ?, credential_version = credential_version + 1 WHERE id = ?",
+        (role, account_id),
     )
     drop_key(connection, account_id)
 
@@ -156,14 +181,13 @@ def count(connection: sqlite3.Connection) -> int:
     )
 
 
-def credential_versions(connection: sqlite3.Connection) -> dict[int, int]:
-    """Return the credential version of every account that is not deleted, by its id: what a session
-    compares its own with, to know that it must end."""
-    return dict(
-        connection.execute(
-            "SELECT id, credential_version FROM accounts WHERE deleted_at IS NULL"
-        ).fetchall()
+def credentials(connection: sqlite3.Connection) -> dict[int, tuple[int, str]]:
+    """Return the credential version and the role of every account that is not deleted, by its id:
+    what a session compares its own with, to know that it must end."""
+    rows = connection.execute(
+        "SELECT id, credential_version, role FROM accounts WHERE deleted_at IS NULL"
     )
+    return {account_id: (version, role) for account_id, version, role in rows}
 
 
 def is_current(connection: sqlite3.Connection, account_id: int, credential_version: int) -> bool:
@@ -194,7 +218,7 @@ def find_key(connection: sqlite3.Connection, key_hash: bytes) -> tuple[Account, 
             WHERE k.key_hash = ? AND a.deleted_at IS NULL""",
         (key_hash,),
     ).fetchone()
-    return (_account(row[:6]), row[6]) if row else None
+    return (_account(row[:7]), row[7]) if row else None
 
 
 def touch_key(connection: sqlite3.Connection, account_id: int, now: int) -> None:

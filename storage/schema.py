@@ -182,5 +182,48 @@ _STEP_2 = (
     ) GROUP BY account_id""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_STEP_1, _STEP_2)
+# What a teacher does, and what is in force of it. Roles are those of docs/PROTOCOL.md, "The
+# teacher". What was hidden or removed stays, with who did it.
+_STEP_3 = (
+    "ALTER TABLE accounts ADD COLUMN role TEXT NOT NULL DEFAULT 'student'",
+    "ALTER TABLE accounts ADD COLUMN last_seen INTEGER",
+    "ALTER TABLE rooms ADD COLUMN read_only INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE rooms ADD COLUMN uploads INTEGER NOT NULL DEFAULT 1",
+    "ALTER TABLE messages ADD COLUMN announce INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE messages ADD COLUMN hidden_by INTEGER REFERENCES accounts(id)",
+    "ALTER TABLE files ADD COLUMN removed_at INTEGER",
+    # account_id 0 stands for the whole class; ends_at is in seconds since 1970, NULL = until lifted
+    """CREATE TABLE restrictions(
+        kind TEXT NOT NULL,
+        account_id INTEGER NOT NULL,
+        ends_at INTEGER,
+        reason TEXT NOT NULL,
+        PRIMARY KEY (kind, account_id)
+    ) WITHOUT ROWID""",
+    # by_id is NULL where the command line did it. Accounts, rooms and messages are named by their
+    # numbers only.
+    """CREATE TABLE audit(
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        at INTEGER NOT NULL,
+        by_id INTEGER REFERENCES accounts(id),
+        act TEXT NOT NULL,
+        user_id INTEGER REFERENCES accounts(id),
+        room_pk INTEGER REFERENCES rooms(pk),
+        message_id INTEGER,
+        file_path TEXT,
+        ends_at INTEGER,
+        reason TEXT NOT NULL DEFAULT '',
+        detail TEXT NOT NULL DEFAULT ''
+    )""",
+    # What the command line asks of a running server, and the server's answer.
+    """CREATE TABLE errands(
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        kind TEXT NOT NULL,
+        question TEXT NOT NULL,
+        answer TEXT,
+        asked_at INTEGER NOT NULL
+    )""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_STEP_1, _STEP_2, _STEP_3)
 """Step n (counted from 1) takes a file from `user_version` n-1 to n, in one transaction."""

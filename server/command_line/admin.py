@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TextIO
 
+from protocol import STUDENT, TEACHER
 from server.base.logs import printable
 from server.command_line import keeping
 from server.command_line.arguments import PROGRAM, Invocation, write_safely
@@ -75,16 +76,17 @@ def run(invocation: Invocation, stdin: TextIO | None, stdout: TextIO, stderr: Te
 
 def _add_user(invocation: Invocation, terminal: Terminal) -> None:
     name, folded = checked_name(invocation)
+    role = TEACHER if invocation.arguments.teacher else STUDENT
     with open_database(invocation.settings, create=True) as database:
         with database.reading() as connection:
             refuse_taken(accounts.find(connection, folded), name)
         record = new_record(invocation, terminal, name)
         try:
             with database.transaction() as connection:
-                accounts.create(connection, name, folded, record, int(time.time()))
+                accounts.create(connection, name, folded, record, int(time.time()), role)
         except NameTaken:  # by somebody who registered while the password was typed
             raise AdminError(taken(name)) from None
-    terminal.tell(f"account '{name}' made")
+    terminal.tell(f"account '{name}' made" + ", a teacher's" * (role == TEACHER))
 
 
 def _change_password(invocation: Invocation, terminal: Terminal) -> None:
@@ -101,6 +103,20 @@ def _change_password(invocation: Invocation, terminal: Terminal) -> None:
     )
 
 
+def _change_role(invocation: Invocation, terminal: Terminal) -> None:
+    (name, folded), role = checked_name(invocation), invocation.arguments.role
+    with open_database(invocation.settings) as database, database.transaction() as connection:
+        account = existing(accounts.find(connection, folded), name)
+        if account.role != role:
+            accounts.set_role(connection, account.id, role)
+    if account.role == role:
+        terminal.tell(f"'{account.chatid}' is a {role} already: nothing to do")
+    else:
+        terminal.tell(
+            f"'{account.chatid}' is a {role} now; who was logged in under that name is logged out"
+        )
+
+
 def _delete_user(invocation: Invocation, terminal: Terminal) -> None:
     name, folded = checked_name(invocation)
     with open_database(invocation.settings) as database, database.transaction() as connection:
@@ -115,12 +131,15 @@ def _list_users(invocation: Invocation, terminal: Terminal) -> None:
         while True:
             with database.reading() as connection:
                 page = list(accounts.page(connection, after, PAGE))
-            write_safely(
-                terminal.stdout, "".join(f"{printable(account.chatid)}\n" for account in page)
-            )
+            write_safely(terminal.stdout, "".join(f"{_listed(account)}\n" for account in page))
             if len(page) < PAGE:
                 return
             after = page[-1].chatid
+
+
+def _listed(account: accounts.Account) -> str:
+    """Return an account's line of `users`: its name, and a teacher's role behind a tab."""
+    return printable(account.chatid) + f"\t{TEACHER}" * (account.role == TEACHER)
 
 
 def _import(invocation: Invocation, terminal: Terminal) -> None:
@@ -140,7 +159,7 @@ def _import(invocation: Invocation, terminal: Terminal) -> None:
         try:
             with database.transaction() as connection:
                 for row, record in zip(rows, records, strict=True):
-                    accounts.create(connection, row.chatid, row.folded, record, now)
+                    accounts.create(connection, row.chatid, row.folded, record, now, row.role)
         except (NameTaken, StorageError) as problem:
             void = "; passwords printed above do not count" if made_up else ""
             raise AdminError(
@@ -191,6 +210,7 @@ def _recover_messages(invocation: Invocation, terminal: Terminal) -> None:
 _COMMANDS: Final[Mapping[str, Callable[[Invocation, Terminal], None]]] = {
     "adduser": _add_user,
     "passwd": _change_password,
+    "role": _change_role,
     "deluser": _delete_user,
     "users": _list_users,
     "import": _import,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import protocol
+from protocol import ROLES, STUDENT
 from server.base.logs import printable
 from server.command_line.console import AdminError, reserved, shown, taken
 from server.command_line.new_password import make_up_password, password_problem
@@ -20,6 +21,8 @@ from storage import accounts
 
 MOST_BAD_ROWS: Final = 20
 COLUMNS: Final = ("chatid", "password")
+ROLE_COLUMN: Final = "role"
+"""A third column that a roster may have; an empty cell makes a student."""
 
 
 @dataclass(frozen=True)
@@ -31,19 +34,23 @@ class RosterRow:
     folded: str
     password: str = field(repr=False)
     made_up: bool
+    role: str
 
 
 def read_roster(path: str) -> list[RosterRow]:
-    """Return the rows of a CSV file with the columns chatid and password; AdminError names every
-    bad row with its line."""
+    """Return the rows of a CSV file with the columns chatid and password, and perhaps role;
+    AdminError names every bad row with its line."""
     bad: list[str] = []
     rows: dict[str, RosterRow] = {}
     for line, cells in _cells(path):
-        chatid, password = cells if len(cells) == len(COLUMNS) else ("", "")
+        chatid, password = cells.get("chatid", ""), cells.get("password", "")
+        role = cells.get(ROLE_COLUMN, "").strip().lower() or STUDENT
         folded = protocol.fold_chatid(chatid)
-        problem = None
-        if len(cells) != len(COLUMNS):
-            problem = f"expected {len(COLUMNS)} columns, got {len(cells)}"
+        problem = cells.get(_PROBLEM)
+        if problem:
+            pass
+        elif role not in ROLES:
+            problem = f"role '{printable(role)}': expected teacher or student"
         elif chatid_problem := protocol.chatid_problem(chatid):
             problem = f"chatid '{printable(chatid)}': {chatid_problem}"
         elif folded in rows:
@@ -54,15 +61,19 @@ def read_roster(path: str) -> list[RosterRow]:
             bad.append(f"{shown(path)}:{line}: {problem}")
         else:
             rows[folded] = RosterRow(
-                line, chatid, folded, password or make_up_password(), not password
+                line, chatid, folded, password or make_up_password(), not password, role
             )
     refuse_bad_rows(path, bad)
     return list(rows.values())
 
 
-def _cells(path: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield each row below the header with the line where it begins, in the order of `COLUMNS`;
-    empty lines are left out."""
+_PROBLEM: Final = ""
+"""Stands for a column in a row that has too few or too many cells: what is wrong with it."""
+
+
+def _cells(path: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield each row below the header with the line where it begins, by column; empty lines are
+    left out."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             text = file.read()
@@ -77,22 +88,27 @@ def _cells(path: str) -> Iterator[tuple[int, list[str]]]:
         for cells in reader:
             if header is None:
                 header = [cell.strip().lower() for cell in cells]
-                if sorted(header) != sorted(COLUMNS):
+                if not _is_header(header):
                     break
+            elif len(cells) == len(header):
+                yield line, dict(zip(header, cells, strict=True))
             elif cells:
-                in_order = len(cells) == len(COLUMNS)
-                yield (
-                    line,
-                    [cells[header.index(column)] for column in COLUMNS] if in_order else cells,
-                )
+                wrong = f"expected {len(header)} columns, got {len(cells)}"
+                yield line, {_PROBLEM: wrong}
             line = reader.line_num + 1
     except csv.Error as error:
         raise AdminError(
             f"{shown(path)}:{line}: expected comma-separated values, got a row with: {error}"
         ) from None
-    if header is None or sorted(header) != sorted(COLUMNS):
+    if header is None or not _is_header(header):
         came = printable(",".join(header or []))
         raise AdminError(f"{shown(path)}:1: expected the header {','.join(COLUMNS)}, got '{came}'")
+
+
+def _is_header(header: list[str]) -> bool:
+    return sorted(set(header) | {ROLE_COLUMN}) == sorted((*COLUMNS, ROLE_COLUMN)) and len(
+        header
+    ) == len(set(header))
 
 
 def refuse_taken_rows(path: str, found: list[tuple[RosterRow, accounts.Account | None]]) -> None:

@@ -9,15 +9,18 @@ import argparse
 from collections.abc import Mapping
 from typing import Final
 
+from protocol import ROLES
 from server.base.settings import FLAG, OPTIONS, Option
 
 COMMANDS: Final[Mapping[str, str]] = {
     "adduser": "make an account",
     "passwd": "give an account a new password; who is logged in under it is logged out",
+    "role": "make an account a teacher's or a student's; who is logged in under it is logged out",
     "deluser": "delete an account; its name stays reserved, "
     "so that nobody inherits its rooms and files",
-    "users": "print the names of all accounts, one a line",
-    "import": "make accounts from a CSV file with the columns chatid,password; all of them or none",
+    "users": "print the names of all accounts, one a line, teachers with their role behind a tab",
+    "import": "make accounts from a CSV file with the columns chatid,password and perhaps role; "
+    "all of them or none",
     "restore-room": "bring a deleted room back",
     "recover-messages": "put back what the journal has and the database has lost",
     "backup": "copy the whole data folder into one zip",
@@ -73,13 +76,25 @@ def add_command(parser: argparse.ArgumentParser, name: str) -> None:
             help="take the password from the first line of FILE; "
             "else it is asked for, or read from stdin",
         )
-    if name in ("adduser", "passwd", "deluser"):
+    if name == "adduser":
+        parser.add_argument(
+            "--teacher", action="store_true", help="make the account a teacher's, not a student's"
+        )
+    if name in ("adduser", "passwd", "role", "deluser"):
         parser.add_argument("name", metavar="NAME", help="the account's name (chatid)")
-    elif name == "import":
+    if name == "role":
+        parser.add_argument(
+            "role",
+            metavar="ROLE",
+            choices=ROLES,
+            help="what the account is to be: teacher or student",
+        )
+    if name == "import":
         parser.add_argument(
             "roster",
             metavar="ROSTER.csv",
-            help="the first line is chatid,password; an empty password is made up and printed once",
+            help="the first line is chatid,password or chatid,password,role; an empty password is "
+            "made up and printed once; an empty role is student",
         )
     elif name == "restore-room":
         parser.add_argument("room_id", metavar="ID", help="the room's id")

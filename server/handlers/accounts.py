@@ -69,6 +69,8 @@ def _register_fail(code: ErrorCode, message: str, request: Register) -> bytes:
 
 def _create(context: Context, address: str, chatid: str, password: str) -> Account:
     folded, now = protocol.fold_chatid(chatid), context.wall_clock.seconds()
+    if folded in protocol.RESERVED_NAMES:
+        raise NameTaken("this name is kept for the command line to give")
     who = context.throttle.who(address, folded)
     record = context.hash_gate.run(who, _hash_for_new, context, folded, password)
     account = context.writer.run(
@@ -147,6 +149,7 @@ def _new_session(
         Downloads(
             connection.name, connection.outbox, connection.close, context.files, context.settings
         ),
+        role=account.role,
     )
 
 
@@ -231,6 +234,7 @@ def _login_success(context: Context, session: Session, key: str, request: Login)
     data: dict[str, Any] = {
         "chatid": session.chatid,
         "session_key": key,
+        "role": session.role,
         "limits": {
             "max_frame": settings.max_frame,
             "max_content": max_content(context.settings),

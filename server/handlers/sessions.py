@@ -43,6 +43,7 @@ class SessionEnd:
 
     ACCOUNT_DELETED: Final = "account_deleted"
     PASSWORD_CHANGED: Final = "password_changed"
+    ROLE_CHANGED: Final = "role_changed"
 
 
 def end_for(delivery: Delivery, session: Session, reason: str) -> None:
@@ -151,8 +152,8 @@ def wait_for_predecessors(session: Session, clock: Clock) -> None:
 
 
 def check_current(connection: sqlite3.Connection, session: Session) -> None:
-    """Raise `not_logged_in` where the session's account was deleted, or given another password,
-    since its login (R-SESS-16).
+    """Raise `not_logged_in` where the session's account was deleted, or given another password or
+    role, since its login (R-SESS-16).
 
     To be asked in the transaction that writes for the session, and in the snapshot that is read
     for it: what was true before a wait need not be true after it.
@@ -160,7 +161,7 @@ def check_current(connection: sqlite3.Connection, session: Session) -> None:
     if not accounts.is_current(connection, session.account_id, session.credential_version):
         raise Refusal(
             ErrorCode.NOT_LOGGED_IN,
-            "your account was deleted or has a new password: this session has ended",
+            "your account was deleted, or has a new password or role: this session has ended",
         )
 
 

@@ -136,14 +136,16 @@ class Housekeeping:
                 accounts.touch_key(connection, account_id, self._wall_clock.seconds())
 
     def _end_sessions(self) -> None:
-        """End the sessions of accounts that were deleted or have a new password."""
+        """End the sessions of accounts that were deleted, or have a new password or role."""
         self._rooms.forget_all()
         with self._database.reading() as reader:
-            versions = accounts.credential_versions(reader)
+            credentials = accounts.credentials(reader)
         for session in self._registry.sessions():
-            version = versions.get(session.account_id)
-            if version is None:
+            version, role = credentials.get(session.account_id, (0, ""))
+            if not version:
                 end_for(self._delivery, session, SessionEnd.ACCOUNT_DELETED)
+            elif role != session.role:
+                end_for(self._delivery, session, SessionEnd.ROLE_CHANGED)
             elif version != session.credential_version:
                 end_for(self._delivery, session, SessionEnd.PASSWORD_CHANGED)
         self._delivery.flush()

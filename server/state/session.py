@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from protocol import STUDENT, TEACHER
 from server.base.limits import MemoryBudget
 from server.net.outbox import Outbox
 from server.net.sockets import Stream
@@ -36,6 +37,7 @@ class Session:
     connection: Connection
     transactions: Transactions
     downloads: Downloads
+    role: str = STUDENT
     uploads: dict[tuple[str, str], Upload] = field(default_factory=dict)
     """By room and name."""
     finished: dict[tuple[str, str], StoredFile | None] = field(default_factory=dict)
@@ -57,6 +59,11 @@ class Session:
     """Whether it has left, or its login was given up. Belongs to the registry's lock."""
     is_online: bool = False
     """Whether messages are delivered to it. Belongs to the registry's lock."""
+
+    @property
+    def is_teacher(self) -> bool:
+        """Whether its user may do what only teachers may. Changing a role ends the session."""
+        return self.role == TEACHER
 
     def may_read_back(self, message_id: int) -> bool:
         """Count one more reading of a message; False where it is more than a receiver's answers

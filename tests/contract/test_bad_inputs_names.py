@@ -164,9 +164,11 @@ def _(place: Place) -> None:
 def _(place: Place) -> None:
     client = place.connect()
     assert registered(client, "*") == "bad_packet"
+    for name in ("server", "admin", "Teacher", "SYSTEM", "ｓｅｒｖｅｒ"):  # R-TEACH-3
+        assert registered(client, name) == "name_taken"
     # R-ACC-5 reserves none of these; they are accounts like any other, and never the names of
     # files.
-    for name in ("server", "admin", "..", "-x", "0", "null", "lobby", "System", "None", "con"):
+    for name in ("administrator", "..", "-x", "0", "null", "lobby", "systems", "None", "con"):
         assert registered(client, name) == "register_success"
         user = place.connect()
         assert user.login(name)["action"] == "login_success"

@@ -82,6 +82,7 @@ READ_JOURNAL = "python protocol.py chat-data/journal/room-000001/2026-11-23.fram
 ACCOUNT_COMMANDS = [
     "python chat_server.py adduser ada",
     "python chat_server.py passwd ada",
+    "python chat_server.py role ada teacher",
     "python chat_server.py deluser ada",
     "python chat_server.py users",
     "python chat_server.py import class.csv",

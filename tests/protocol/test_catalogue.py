@@ -77,6 +77,7 @@ def check_sent_by_server(packet: Mapping[str, Any]) -> None:
 
 
 ADDED = {
+    "role": "student",
     "limits": dict.fromkeys(("max_frame", "max_content", "max_file", "max_chunk"), 0),
     "message_id": 1,
     "timestamp": "2024-01-01T12:00:00Z",

@@ -715,6 +715,7 @@ NOT_OURS: dict[str, list[Any]] = {
     "an integer from 0": [-1],
     "an object of integers": [{"a": "x"}, {"a": True}, {"a": -1}],
     "a SHA-256 in hex": ["", "0" * 63, "A" * 64],
+    "a role": ["", "boss", "Teacher"],
 }
 """What `check_reply` lets through, and a packet of this server may not hold."""
 
@@ -733,6 +734,7 @@ def value_of(kind: Kind) -> Any:
         "base64 text": "SGVsbG8=",
         "an object of integers": {"a": 1},
         "a text or null": None,
+        "a role": "student",
     }
     return values.get(kind.name, "x")
 

@@ -470,3 +470,47 @@ def test_ctrl_c_ends_with_the_shells_status(chat: Chat, monkeypatch: pytest.Monk
     assert result.status == 130
     assert "stopped" in result.err
     assert chat.users() == []
+
+
+# --- Roles ----------------------------------------------------------------------------------------
+
+
+def test_accounts_have_the_role_that_the_command_line_gave(chat: Chat, tmp_path: Path) -> None:
+    assert chat.run("adduser", "Ada").status == 0
+    result = chat.run("adduser", "Grace", "--teacher")
+    assert "a teacher's" in result.err
+    roster = tmp_path / "roster.csv"
+    roster.write_text("role,chatid,password\nteacher,Mary,x\n,Bob,y\nStudent,Eve,z\n")
+    assert chat.run("import", str(roster)).status == 0
+    assert chat.users() == ["Ada", "Bob", "Eve", "Grace\tteacher", "Mary\tteacher"]
+
+
+def test_a_new_role_ends_what_was_logged_in_and_the_same_role_nothing(chat: Chat) -> None:
+    chat.run("adduser", "Ada")
+    assert "nothing to do" in chat.run("role", "ada", "student").err
+    assert chat.account("ada").credential_version == 1
+    assert "'Ada' is a teacher now" in chat.run("role", "ada", "teacher").err
+    changed = chat.account("ada")
+    assert (changed.role, changed.credential_version) == ("teacher", 2)
+    assert "no account 'bob'" in chat.refused("role", "bob", "teacher")
+    with pytest.raises(SystemExit):
+        chat.run("role", "ada", "boss")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("chatid,password,role\nada,x,boss\n", ":2: role 'boss': expected teacher or student"),
+        ("chatid,password,role\nada,x\n", ":2: expected 3 columns, got 2"),
+        ("chatid,password,role,role\n", ":1: expected the header"),
+        ("chatid,role\n", ":1: expected the header"),
+        ("chatid,password,class\n", ":1: expected the header"),
+    ],
+)
+def test_a_roster_with_a_wrong_role_is_refused(
+    chat: Chat, tmp_path: Path, text: str, told: str
+) -> None:
+    roster = tmp_path / "roster.csv"
+    roster.write_text(text)
+    assert told in chat.refused("import", str(roster))
+    assert not (chat.path / "chat.db").exists() or chat.users() == []

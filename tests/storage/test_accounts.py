@@ -52,7 +52,7 @@ def test_what_must_end_sessions_changes_the_version_and_drops_the_key(database: 
         accounts.set_password(connection, one, "new record")
         accounts.mark_deleted(connection, two, 11)
         accounts.mark_deleted(connection, two, 12)
-        assert accounts.credential_versions(connection) == {one: 2}
+        assert accounts.credentials(connection) == {one: (2, "student")}
         changed, deleted = accounts.by_id(connection, one), accounts.by_id(connection, two)
         assert changed is not None and (changed.password_hash, changed.credential_version) == (
             "new record",

@@ -57,8 +57,10 @@ def test_an_older_database_is_added_up_once(
     expected = fill(database)
     with database.transaction() as connection:
         connection.execute("DROP TABLE shares")
+        # the steps behind it add columns, which can't be taken out again: they stay away this time
         connection.execute("PRAGMA user_version = 1")
     database.close()
+    monkeypatch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:2])
     for _ in range(2):
         opened = Database(tmp_path / "chat.db", readers=1)
         with opened.reading() as connection:

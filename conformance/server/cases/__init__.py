@@ -22,6 +22,7 @@ from conformance.server.cases import (
     restart,
     rooms,
     sessions,
+    teacher,
     users_events,
 )
 from conformance.server.registry import REGISTRY, Case
@@ -38,6 +39,7 @@ MODULES: Final = (
     history,
     *files.MODULES,
     users_events,
+    teacher,
     peers,
     limits,
     command_line,
