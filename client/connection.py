@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import protocol
 from client.base.deadline import Deadline
+from client.base.waiting import SLICE_SECONDS, wait_in_slices
 from client.errors import CannotConnect, ConnectionLost, NoAnswer, ServerError
 from client.events import Arrivals, CatchUpFailed, Event, Message
 from client.network.dialing import share
@@ -148,7 +149,9 @@ class Connection(Requests):
         request = PendingRequest("ping")
         try:
             self._reader.pending.send(link, request, {})
-            if not request.done.wait(share(deadline, 2).within(PROBE_SECONDS).left()):
+            if not wait_in_slices(
+                request.done.wait, share(deadline, 2).within(PROBE_SECONDS).left()
+            ):
                 return self._is_silent_chat_server(link, deadline)
             if isinstance(request.error, ConnectionLost):
                 raise request.error
@@ -337,9 +340,7 @@ class Connection(Requests):
         ended, if it was not closed."""
         deadline = Deadline(timeout)
         while True:
-            # Short waits, so that Ctrl-C is heard on Windows too, where a lock can't be
-            # interrupted.
-            event = self._arrivals.get(min(0.5, deadline.left()))
+            event = self._arrivals.get(min(SLICE_SECONDS, deadline.left()))
             if event is not None:
                 return event
             if self._arrivals.ended:
@@ -399,10 +400,10 @@ class Connection(Requests):
             self.on_silence is not None
             and self.session is None
             and deadline.left() > SILENT_SECONDS
-            and not request.done.wait(SILENT_SECONDS)
+            and not wait_in_slices(request.done.wait, SILENT_SECONDS)
         ):
             self.on_silence()
-        if not request.done.wait(deadline.left()):
+        if not wait_in_slices(request.done.wait, deadline.left()):
             self._reader.pending.forget(request_id)
             raise NoAnswer(f"the server did not answer {action} within {timeout:g} s")
         return request.data()

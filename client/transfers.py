@@ -23,6 +23,7 @@ from typing import Any, BinaryIO, Final
 import protocol
 from client.base import files
 from client.base.text import local_file_name, numbered
+from client.base.waiting import wait_in_slices
 from client.connection import Connection
 from client.errors import (
     BadAnswer,
@@ -104,7 +105,7 @@ def upload(
     """
     source = Path(path)
     transfer = _Upload(room_id, local_file_name(source.name), cancel, patience)
-    if not _one_upload.acquire(timeout=patience):
+    if not wait_in_slices(lambda part: _one_upload.acquire(timeout=part), patience):
         raise TransferFailed("another file is being sent")
     try:
         with open(source, "rb") as file:

@@ -7,15 +7,19 @@ runs in a thread of its own ("chat-lookup"), because the system's can't be ended
 
 from __future__ import annotations
 
+import errno
+import os
 import queue
+import selectors
 import socket
 import threading
 from typing import Any, Final
 
 from client.base.deadline import Deadline
+from client.base.waiting import SLICE_SECONDS, wait_for_socket
 
-WAIT_SECONDS: Final = 0.5
-"""Short waits, so that Ctrl-C is heard on Windows too, where a queue can't be interrupted."""
+_UNDER_WAY: Final = {errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EINTR}
+"""What a socket that must not wait says of a connect that has begun."""
 
 Address = tuple[socket.AddressFamily, Any]
 """The family, and what a socket of it connects to."""
@@ -43,7 +47,7 @@ def look_up(host: str, port: int, deadline: Deadline) -> list[Address]:
     threading.Thread(target=ask, name="chat-lookup", daemon=True).start()
     while True:
         try:
-            result = results.get(timeout=min(WAIT_SECONDS, deadline.left()))
+            result = results.get(timeout=min(SLICE_SECONDS, deadline.left()))
         except queue.Empty:
             if deadline.is_over():
                 raise LookUpTimedOut(f"the name {host} was not looked up in time") from None
@@ -78,7 +82,20 @@ def share(deadline: Deadline, parts: int) -> Deadline:
 
 def connect_to(address: Address, deadline: Deadline) -> socket.socket:
     """Connect to one address. Raise OSError, TimeoutError where the deadline is over."""
-    left = deadline.left()
-    if not left:
+    if deadline.is_over():
         raise TimeoutError
-    return socket.create_connection(address[1][:2], left)
+    family, where = address
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        number = sock.connect_ex(where)
+        if number in _UNDER_WAY:
+            wait_for_socket(sock, selectors.EVENT_WRITE, deadline)
+            number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if number:
+            raise OSError(number, os.strerror(number))
+        sock.settimeout(max(deadline.left(), 0.001))  # 0.0 would mean: never wait
+    except BaseException:
+        sock.close()
+        raise
+    return sock

@@ -24,6 +24,7 @@ from collections.abc import Callable
 from typing import Final
 
 from client.base.deadline import Deadline
+from client.base.waiting import wait_in_slices
 from client.errors import CannotConnect, ConnectionLost, ProtocolBroken
 from client.network.dialing import LookUpTimedOut, dial
 from client.network.tls import TlsSocket, Trust, secure
@@ -225,7 +226,9 @@ class Link:
     def silent_for(self, seconds: float) -> bool:
         """Wait some seconds for the end of the link; False where it came."""
         with self._changed:
-            return not self._changed.wait_for(lambda: self._end is not None, seconds)
+            return not wait_in_slices(
+                lambda part: self._changed.wait_for(lambda: self._end is not None, part), seconds
+            )
 
     @property
     def ended(self) -> bool:
@@ -236,10 +239,10 @@ class Link:
         """Wait until everything queued has been handed to the network, at most `timeout`
         seconds."""
         with self._changed:
-            self._changed.wait_for(
-                lambda: self._end is not None or not (self._urgent or self._bulk or self._sending),
-                timeout,
-            )
+            wait_in_slices(lambda part: self._changed.wait_for(self._is_sent, part), timeout)
+
+    def _is_sent(self) -> bool:
+        return self._end is not None or not (self._urgent or self._bulk or self._sending)
 
     def close(self, reason: str = "closed") -> None:
         """End the connection; a thread that waits in `receive` gets `ConnectionLost`."""

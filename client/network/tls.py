@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from client.base.deadline import Deadline
+from client.base.waiting import wait_for_socket
 from client.errors import CannotConnect
 from client.network.dialing import dial
 from client.records import as_object, code_and_message
@@ -117,6 +118,7 @@ class TlsSocket:
                 self._push(deadline)  # the alert that tells the server why
                 raise
             self._push(deadline)
+            wait_for_socket(self._sock, selectors.EVENT_READ, deadline)
             data = self._sock.recv(RAW_READ_BYTES)
             if not data:
                 raise ConnectionResetError("the server hung up during the handshake")

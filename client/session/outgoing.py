@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import protocol
+from client.base.waiting import wait_in_slices
 from client.errors import (
     ChatError,
     ConnectionLost,
@@ -62,7 +63,7 @@ class Outgoing:
     def wait(self, timeout: float = SEND_SECONDS) -> Outgoing:
         """Wait until the message is stored. Raise the error that stopped it, or `ConnectionLost`
         after `timeout` seconds."""
-        if not self.done.wait(timeout):
+        if not wait_in_slices(self.done.wait, timeout):
             raise ConnectionLost(
                 f"no acknowledgement within {timeout:g} s; the message is still tried"
             )

@@ -3,6 +3,7 @@ looks at who answers, and lists without end are all within it."""
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 from collections.abc import Iterator
@@ -12,11 +13,12 @@ import pytest
 from support.client_fakes import FakeServer, Packet, Peer
 from support.scripts_in_process import alone, call
 
+from client.base import waiting
 from client.base.deadline import Deadline
 from client.connection import Connection
 from client.errors import CannotConnect, NoAnswer
 from client.network import dialing
-from client.network.dialing import LookUpTimedOut, connect_to, dial, look_up, share
+from client.network.dialing import Address, LookUpTimedOut, connect_to, dial, look_up, share
 from client.scripts.script_connection import DeadlineConnection
 
 __all__ = ["alone"]
@@ -85,11 +87,11 @@ def test_an_address_is_not_looked_up() -> None:
 def test_dead_addresses_share_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
 
-    def nobody(address: Any, timeout: float) -> socket.socket:
-        waited.append(timeout)
+    def nobody(address: Address, deadline: Deadline) -> socket.socket:
+        waited.append(deadline.left())
         raise TimeoutError
 
-    monkeypatch.setattr(socket, "create_connection", nobody)
+    monkeypatch.setattr(dialing, "connect_to", nobody)
     with pytest.raises(TimeoutError):
         dial(NAME, 9876, Deadline(60))
     assert 29 < waited[0] <= 30 and waited[0] < waited[1] <= 60
@@ -99,18 +101,42 @@ def test_dead_addresses_share_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("two_addresses")
 def test_a_dead_address_leaves_time_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    connect = socket.create_connection
-
-    def first_is_dead(address: Any, timeout: float) -> socket.socket:
-        if address[0] == "127.0.0.9":
+    def first_is_dead(address: Address, deadline: Deadline) -> socket.socket:
+        if address[1][0] == "127.0.0.9":
             raise TimeoutError
-        return connect(address, timeout)
+        return connect_to(address, deadline)
 
-    monkeypatch.setattr(socket, "create_connection", first_is_dead)
+    monkeypatch.setattr(dialing, "connect_to", first_is_dead)
     with FakeServer() as fake:
         chat = Connection(NAME, fake.port, timeout=5)
         chat.connect()
         chat.close()
+
+
+def test_an_address_that_says_nothing_is_given_up_at_the_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(socket.socket, "connect_ex", lambda *_: errno.EINPROGRESS)
+    monkeypatch.setattr(waiting.selectors.DefaultSelector, "select", lambda *_: [])
+    with pytest.raises(TimeoutError):
+        connect_to((socket.AF_INET, ("127.0.0.1", 9)), Deadline(0.01))
+
+
+def test_ctrl_c_is_heard_in_the_midst_of_every_wait() -> None:
+    """No signal interrupts a wait for a lock on Windows: it is heard between two slices."""
+    parts: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        parts.append(seconds)
+        if len(parts) == 3:
+            raise KeyboardInterrupt
+        return False
+
+    with pytest.raises(KeyboardInterrupt):
+        waiting.wait_in_slices(wait, 60.0)
+    assert parts == [waiting.SLICE_SECONDS] * 3 and waiting.SLICE_SECONDS <= 0.5
+    assert waiting.wait_in_slices(lambda part: part == 0.0, 0.0), "it is asked once at least"
+    assert not waiting.wait_in_slices(lambda part: False, 0.0)
 
 
 def test_no_time_is_no_attempt() -> None:

@@ -276,10 +276,10 @@ def test_timed_out() -> None:
     "number", [errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN]
 )
 def test_no_route(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreachable(*arguments: Any, **options: Any) -> socket.socket:
+    def unreachable(*arguments: Any) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(socket, "create_connection", unreachable)
+    monkeypatch.setattr(socket.socket, "connect_ex", lambda *arguments: number)
     result = talk(9)
     assert (result.status, result.err.splitlines()[0]) == (
         3,
@@ -290,7 +290,7 @@ def test_no_route(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
         "On macOS allow the terminal under System Settings, Privacy & Security, Local Network."
         in result.err
     )
-    monkeypatch.setattr(socket.socket, "connect", lambda *arguments: unreachable())
+    monkeypatch.setattr(socket.socket, "connect", unreachable)
     status, steps, last = examine("10.1.2.3:9")
     assert (status, steps) == (3, [("name", True), ("tcp", False)])
     assert "Local Network" in last["advice"]
