@@ -39,12 +39,13 @@ def recover(
     set_aside = files.set_orphans_aside(known, now)
     files.remove_old_orphans(now)
     if brought_back:
-        notices.append(f"{brought_back} files that were in uploads/orphans are back in their place")
+        notices.append(f"files brought back from uploads/orphans to their place: {brought_back}")
     if set_aside:
         notices.append(
-            f"{set_aside} files of uploads that chat.db does not know were moved to "
-            f"uploads/orphans, where they stay for {ORPHAN_DAYS} days. If an older chat.db was put "
-            "back, put the newer one back: at the next start they return to their place"
+            "files of uploads that chat.db does not know, moved to uploads/orphans, where they stay "
+            f"for {ORPHAN_DAYS} days: {set_aside}. After a crash these are uploads that were never "
+            "confirmed. If an older chat.db was put back, put the newer one back: at the next start "
+            "they return to their place"
         )
     journal.repair()
     lost = journal.newest_lost()

@@ -58,7 +58,7 @@ def test_files_that_an_older_database_does_not_know_are_kept_and_come_back_with_
     shutil.copy(older, service.folder.database_path)
 
     service = serve()
-    assert [notice for notice in service.notices if "2 files of uploads" in notice]
+    assert [notice for notice in service.notices if "for 30 days: 2." in notice]
     assert "uploads/orphans" in service.notices[0]
     assert len(flat_files(service)) == 1 and len(orphans(service)) == 2
     ada = again(service, "ada")
