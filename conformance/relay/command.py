@@ -16,19 +16,31 @@ import threading
 from typing import Final, NoReturn
 
 from conformance.relay.connection import Target
-from conformance.relay.listening import Relay
-from conformance.relay.story import Story
+from conformance.relay.faults import FORM, KINDS, BadFault, Fault, parse, read_file
+from conformance.relay.station import Station
 from conformance.relay.terminal import Terminal
-from conformance.relay.traffic import Traffic
 
 HELP: Final = "show, slow down and break what goes over the wire: relay PORT HOST:PORT"
 DESCRIPTION: Final = """Stand between clients and a server, pass everything on, and show it.
 
 Clients connect to [HOST:]PORT; the relay connects to TARGET for each of them. Nothing is changed
 unless you ask for it, and the server may be any server, in any language."""
+FAULTS: Final = (
+    f"faults: {FORM}\n"
+    + "\n".join(
+        f"  {f'{name} {kind.value}'.strip():<12}{kind.does}" for name, kind in KINDS.items()
+    )
+    + """
+  ACTION may hold * (file_*). Each user's messages are counted by themselves.
+  In a file:  [any name]  and below it  fault = drop  action = confirm_count  to = server  every = 2
+  (each on a line of its own)
+
+"""
+)
 EXAMPLES: Final = """examples:
   python -m conformance relay 9875 localhost:9876
   python -m conformance relay 0.0.0.0:9875 localhost:9876    for other machines, too
+  python -m conformance relay 9875 localhost:9876 --fault "drop confirm_count to=server every=2"
 
 then start clients with the relay's port: python chat_client.py localhost:9875
 exit status: 0 ended by Ctrl-C, 2 the command line can't be followed"""
@@ -56,10 +68,18 @@ def target_address(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def one_fault(text: str) -> Fault:
+    """Read a fault of the command line."""
+    try:
+        return parse(text)
+    except BadFault as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from None
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the relay."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description, parser.epilog = DESCRIPTION, EXAMPLES
+    parser.description, parser.epilog = DESCRIPTION, FAULTS + EXAMPLES
     parser.add_argument(
         "listen",
         nargs="?",
@@ -73,6 +93,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, metavar="N", default=1, help="decides all that is drawn by lot (1)"
     )
+    parser.add_argument(
+        "--faults", metavar="FILE", help="an INI file of faults, a section for each (see below)"
+    )
+    parser.add_argument(
+        "--fault",
+        metavar="FAULT",
+        type=one_fault,
+        action="append",
+        default=[],
+        help='one fault, as "drop confirm_count to=server every=2" (may be repeated)',
+    )
+    parser.add_argument("--step", action="store_true", help="hold each message until it is let go")
     parser.add_argument("--quiet", action="store_true", help="print no line for each packet")
     tls = parser.add_argument_group("TLS: the relay sees what is encrypted for others")
     tls.add_argument("--certfile", metavar="FILE", help="clients speak TLS: this certificate")
@@ -89,24 +121,30 @@ def run(args: argparse.Namespace) -> int:
             "python -m conformance relay 9875 localhost:9876"
         )
     terminal = Terminal(is_quiet=args.quiet)
-    story = Story([terminal])
-    traffic = Traffic([story])
-    target = Target(args.target[0], args.target[1], _tls_behind(args))
-    relay = _listen(args, target, traffic)
-    terminal.say(_first_screen(args.listen, relay.port, target))
-    traffic.start()
-    relay.start()
+    station = _station(args, terminal)
+    terminal.say(_first_screen(args, station))
+    station.start()
     with contextlib.suppress(KeyboardInterrupt):
         _wait()
-    relay.close()
-    traffic.end()
+    station.close()
     terminal.end()
     return 0
 
 
-def _listen(args: argparse.Namespace, target: Target, traffic: Traffic) -> Relay:
+def _station(args: argparse.Namespace, terminal: Terminal) -> Station:
+    target = Target(args.target[0], args.target[1], _tls_behind(args))
+    faults = [*(read_file(args.faults) if args.faults else ()), *args.fault]
+    front = _tls_in_front(args)
     try:
-        return Relay(args.listen, target, traffic, _tls_in_front(args))
+        return Station(
+            args.listen,
+            target,
+            listeners=[terminal],
+            faults=faults,
+            seed=args.seed,
+            is_stepping=args.step,
+            front_tls=front,
+        )
     except OSError as error:
         host, port = args.listen
         refuse(host, port, error, f"relay {port + 1 if port < 65535 else 9875} …")
@@ -148,13 +186,20 @@ def _tls_behind(args: argparse.Namespace) -> ssl.SSLContext | None:
         raise Misuse(f"--cafile {args.cafile} can't be read: {error}") from error
 
 
-def _first_screen(listen: tuple[str, int], port: int, target: Target) -> str:
-    host = listen[0]
+def _first_screen(args: argparse.Namespace, station: Station) -> str:
+    host, port = args.listen[0], station.relay.port
+    target = f"{args.target[0]}:{args.target[1]}"
     lines = [f"relay on {host}:{port}, listening; it passes everything on to {target}"]
     shown = "THIS-MACHINE" if host in ("0.0.0.0", "::") else host
     lines.append(f"Now start clients with its port: python chat_client.py {shown}:{port}")
     if host.startswith("127.") or host in ("localhost", "::1"):
         lines.append(f"(from this machine only; for a class: relay 0.0.0.0:{port} {target})")
+    faults = station.desk.faults.all()
+    if faults:
+        lines.append(f"Faults, repeatable with --seed {args.seed}:")
+        lines += [
+            f"  {fault}" + (f"    ({fault.name})" * bool(fault.name)) for _, fault, _ in faults
+        ]
     return "\n".join([*lines, "Ctrl-C ends it.", ""])
 
 

@@ -14,9 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, final
 
+from conformance.relay.desk import Desk
 from conformance.relay.streams import PlainStream, TlsStream
 from conformance.relay.traffic import Closed, Opened, Traffic
-from conformance.relay.way import Way
+from conformance.relay.way import Party, Way
 
 CONNECT_SECONDS: Final = 10.0
 LEAVE_SECONDS: Final = 0.3
@@ -62,16 +63,21 @@ class Connection:
         front_tls: ssl.SSLContext | None,
         target: Target,
         traffic: Traffic,
+        desk: Desk,
         left: Callable[[Connection], None],
     ) -> None:
         self.number = number
+        self.user = ""
+        """Who logged in last, so far as it was looked at."""
+        self.ways: tuple[Way, ...] = ()
+        """Its directions, to the server first, once it is connected."""
         self._socket, self._address, self._front_tls = sock, address, front_tls
-        self._target, self._traffic, self._left = target, traffic, left
+        self._target, self._traffic, self._desk, self._left = target, traffic, desk, left
         self._lock = threading.Condition()  # guards all below; notified when a thread leaves
         self._streams: list[PlainStream] = []
         self._running = 1
         self._how = ""
-        self._is_over = False
+        self._is_over = threading.Event()  # set when it is ended by this side, or broken
         self._gone = threading.Event()  # set when both threads have left
         self._thread = threading.Thread(
             target=self._begin, name=f"relay-{number}-to-server", daemon=True
@@ -86,7 +92,7 @@ class Connection:
         """End both sides; what ended it first is what is told."""
         with self._lock:
             self._how = self._how or how
-            self._is_over = True
+            self._is_over.set()
             streams = list(self._streams)
         for stream in streams:
             stream.end(reset=reset)
@@ -116,18 +122,28 @@ class Connection:
             self._leave()
             return
         self._keep(server)
-        back = Way(self.number, False, server, client, self._traffic)
+        party = Party(self.number, self._is_over, lambda: self.user, self._name, self._end_by_fault)
+        there = Way(party, True, client, server, self._traffic, self._desk)
+        back = Way(party, False, server, client, self._traffic, self._desk)
+        self.ways = (there, back)
         with self._lock:
             self._running += 1
         threading.Thread(
             target=self._carry, args=(back,), name=f"relay-{self.number}-to-client", daemon=True
         ).start()
-        self._carry(Way(self.number, True, client, server, self._traffic))
+        self._carry(there)
+
+    def _name(self, user: str) -> None:
+        self.user = user
+
+    def _end_by_fault(self, how: str, is_reset: bool) -> None:
+        self.end(how, reset=is_reset)
+        self._free_the_other()
 
     def _keep(self, stream: PlainStream) -> None:
         with self._lock:
             self._streams.append(stream)
-            is_over = self._is_over
+            is_over = self._is_over.is_set()
         if is_over:
             stream.end()
 
@@ -138,7 +154,7 @@ class Connection:
         except (OSError, ValueError) as error:
             who = there if isinstance(error, BrokenPipeError) else here
             with self._lock:
-                is_first = not self._is_over
+                is_first = not self._is_over.is_set()
             if is_first:
                 self.end(f"broken by the {who}: {reason(error)}", reset=True)
                 self._free_the_other()

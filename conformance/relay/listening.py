@@ -13,6 +13,7 @@ import time
 from typing import Final, final
 
 from conformance.relay.connection import Connection, Target
+from conformance.relay.desk import Desk
 from conformance.relay.traffic import Traffic
 
 BACKLOG: Final = 512
@@ -29,9 +30,11 @@ class Relay:
         address: tuple[str, int],
         target: Target,
         traffic: Traffic,
+        desk: Desk,
         front_tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._target, self._traffic, self._front_tls = target, traffic, front_tls
+        self._target, self._front_tls = target, front_tls
+        self._traffic, self._desk = traffic, desk
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self._listener = socket.create_server(address, family=family, backlog=BACKLOG)
         self._listener.settimeout(ACCEPT_SECONDS)
@@ -61,6 +64,11 @@ class Relay:
         for connection in connections:
             connection.wait_gone(max(0.0, deadline - time.monotonic()))
 
+    def connection(self, number: int) -> Connection | None:
+        """Return an open connection."""
+        with self._lock:
+            return self._connections.get(number)
+
     @property
     def open_connections(self) -> int:
         """How many clients are connected."""
@@ -86,6 +94,7 @@ class Relay:
                 self._front_tls,
                 self._target,
                 self._traffic,
+                self._desk,
                 self._forget,
             )
             with self._lock:

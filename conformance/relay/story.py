@@ -19,6 +19,7 @@ from typing import Any, Final, final
 from conformance.packets import Packet, hex_of, value
 from conformance.relay import reading
 from conformance.relay.frames import HEADER_BYTES
+from conformance.relay.outcomes import Outcomes, Seen
 from conformance.relay.traffic import Closed, Item, Opened, Passed, Remark, Stepped
 from conformance.relay.verdicts import Counted, Counting
 
@@ -54,6 +55,7 @@ class Story:
         self._lock = threading.Lock()  # guards the rows
         self._rows: OrderedDict[int, _Row] = OrderedDict()
         self._row_bytes = 0
+        self._outcomes = Outcomes(lambda at, row, text: self._remark(Remark(at, row, text)))
 
     def __call__(self, item: Item) -> None:
         """Take the next item of the traffic."""
@@ -67,8 +69,10 @@ class Story:
             self._tell("close", item, connection=item.connection, how=item.how)
         elif isinstance(item, Remark):
             self._remark(item)
-        else:
+        elif isinstance(item, Stepped):
             self._stepped(item)
+        else:
+            self._outcomes.look_at_clock(item.at)
 
     def user_of(self, connection: int) -> str:
         """Return who is logged in on a connection, "" for nobody."""
@@ -117,6 +121,13 @@ class Story:
             counts=counted.verdict,
             **about,
         )
+        if packet is not None:
+            text = talk.counting.text_of(packet, item.to_server)
+            self._outcomes.take(Seen(item, packet, talk.user, text))
+
+    def end(self, now: float) -> None:
+        """Say what came of the last faults: nothing follows any more."""
+        self._outcomes.end(now)
 
     def _name(self, talk: _Talk, item: Passed, packet: Packet | None) -> None:
         """Name a connection after who logs in; after `logout` it keeps the name."""
@@ -155,6 +166,8 @@ def _count(counting: Counting, packet: Packet | None, item: Passed) -> Counted:
     """Count what the sender of a message wrote, against the counts as they arrive."""
     if packet is None:
         return Counted()
+    if item.sent == ():
+        return Counted()  # it never arrives
     if item.sent and reading.action_of(packet) == "character_count":
         packet = reading.read(item.sent[0][HEADER_BYTES:]) or packet
     return counting.take(packet, item.to_server)

@@ -34,16 +34,27 @@ class PlainStream:
         with contextlib.suppress(OSError):  # a client that has reset already (macOS)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def recv(self) -> bytes:
-        """Wait for the next bytes; b"" where the peer has ended its direction."""
-        while True:
-            data = b""
-            with contextlib.suppress(TimeoutError):
-                data = self._socket.recv(READ_BYTES)
-                if data or not self._is_ended:
-                    return data
-            if self._is_ended:
-                raise ConnectionAbortedError("the connection was ended")
+    def recv(self, seconds: float | None = None) -> bytes:
+        """Wait for the next bytes; b"" where the peer has ended its direction.
+
+        With `seconds` no longer than so: then TimeoutError.
+        """
+        if seconds is not None:
+            self._socket.settimeout(seconds)
+        try:
+            while True:
+                try:
+                    data = self._socket.recv(READ_BYTES)
+                    if data or not self._is_ended:
+                        return data
+                except TimeoutError:
+                    if seconds is not None:
+                        raise
+                if self._is_ended:
+                    raise ConnectionAbortedError("the connection was ended")
+        finally:
+            if seconds is not None:
+                self._socket.settimeout(WAKE_SECONDS)
 
     def sendall(self, data: bytes) -> None:
         """Send everything, however long the peer takes: that is the back pressure."""
@@ -102,7 +113,7 @@ class TlsStream(PlainStream):
         self._flush()
         sock.settimeout(WAKE_SECONDS)
 
-    def recv(self) -> bytes:
+    def recv(self, seconds: float | None = None) -> bytes:
         """Wait for the next bytes, deciphered."""
         while True:
             with self._lock:
@@ -115,7 +126,7 @@ class TlsStream(PlainStream):
                 has_answer = self._outgoing.pending > 0
             if has_answer:
                 self._flush()
-            if not self._take_in():
+            if not self._take_in(seconds):
                 with self._lock:
                     self._incoming.write_eof()
 
@@ -142,8 +153,8 @@ class TlsStream(PlainStream):
                 ready = self._outgoing.read()
             super().sendall(ready)
 
-    def _take_in(self) -> bool:
-        data = super().recv()
+    def _take_in(self, seconds: float | None = None) -> bool:
+        data = super().recv(seconds)
         if data:
             with self._lock:
                 self._incoming.write(data)

@@ -20,6 +20,7 @@ MAX_WAITING_BYTES: Final = 16 * 1024 * 1024
 ITEM_BYTES: Final = 200
 """What one item takes besides its bytes, roughly."""
 JOIN_SECONDS: Final = 10.0
+TICK_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,14 @@ class Stepped:
     until: str
 
 
-Item = Opened | Passed | Closed | Remark | Stepped
+@dataclass(frozen=True)
+class Tick:
+    """Nothing passed for a while; so late is it."""
+
+    at: float
+
+
+Item = Opened | Passed | Closed | Remark | Stepped | Tick
 Observer = Callable[[Item], None]
 
 
@@ -147,9 +155,11 @@ class Traffic:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._items or self._is_ended, 3600.0)
+                self._changed.wait_for(lambda: self._items or self._is_ended, TICK_SECONDS)
                 items, self._items = self._items, deque()
                 is_last = self._is_ended and not items
+            if not items and not is_last:
+                items.append(Tick(self.now()))
             for item in items:
                 for observer in self._observers:
                     observer(item)

@@ -55,6 +55,15 @@ class Counting:
             return self._compare(packet, to_server)
         return Counted()
 
+    def text_of(self, packet: Packet, to_server: bool) -> str | None:
+        """Return the text of the message that a packet of its handshake is about."""
+        action = packet.get("action")
+        if action in ("send_message", "receive_message"):
+            content = value(packet, "content")
+            return content if isinstance(content, str) else None
+        is_received = to_server if action in ("character_count", "ack") else not to_server
+        return self._texts.get((is_received, key_of(packet)))
+
     def _compare(self, packet: Packet, to_server: bool) -> Counted:
         key = key_of(packet)
         if not to_server:

@@ -10,9 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, final
 
 from conformance.relay.connection import Target
-from conformance.relay.listening import Relay
-from conformance.relay.story import Story
-from conformance.relay.traffic import Traffic
+from conformance.relay.station import Station
 from support.patience import patience
 
 Event = dict[str, Any]
@@ -57,26 +55,20 @@ class Events:
 
 @final
 class RelayUnderTest:
-    """A relay in front of `port`; `connect` makes a client of it."""
+    """A relay in front of `port`, and what it tells."""
 
-    def __init__(self, port: int, **options: Any) -> None:
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None, **options: Any) -> None:
         self.events = Events()
-        self.story = Story([self.events])
-        self.traffic = Traffic([self.story])
-        self.relay = Relay(
-            ("127.0.0.1", 0),
-            Target("127.0.0.1", port, options.pop("tls", None)),
-            self.traffic,
-            **options,
-        )
+        target = Target("127.0.0.1", port, tls)
+        self.station = Station(("127.0.0.1", 0), target, listeners=[self.events], **options)
+        self.relay, self.story = self.station.relay, self.station.story
+        self.desk = self.station.desk
         self.port = self.relay.port
-        self.traffic.start()
-        self.relay.start()
+        self.station.start()
 
     def close(self) -> None:
         """End it."""
-        self.relay.close()
-        self.traffic.end()
+        self.station.close()
 
 
 @contextlib.contextmanager
