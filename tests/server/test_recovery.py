@@ -67,7 +67,7 @@ def test_files_that_an_older_database_does_not_know_are_kept_and_come_back_with_
     shutil.copy(newer, service.folder.database_path)
 
     service = serve()
-    assert [notice for notice in service.notices if "2 files that were in" in notice]
+    assert [notice for notice in service.notices if "to their place: 2" in notice]
     assert len(flat_files(service)) == 3 and orphans(service) == []
     ada = again(service, "ada")
     assert download(ada, "lobby", "new")[0] == DATA
