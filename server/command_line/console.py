@@ -91,6 +91,17 @@ def open_database(settings: Settings, *, create: bool = False) -> Iterator[Datab
         database.close()
 
 
+def existing_folder(settings: Settings) -> DataFolder:
+    """Return the data folder, which has a database and is ours. Nothing in it is opened."""
+    folder = DataFolder(settings.data)
+    if not os.path.isfile(folder.database_path):
+        raise AdminError(
+            f"no chat data in '{shown(settings.data)}': name the server's folder with --data"
+        )
+    folder.prepare()
+    return folder
+
+
 def checked_name(invocation: Invocation) -> tuple[str, str]:
     """Return the command's NAME and its folded form. Raises AdminError where it can't be a name."""
     name = invocation.arguments.name

@@ -15,15 +15,15 @@ from typing import Final
 
 from server.archive.backup import make_backup
 from server.archive.restore import BadCopy, restore_backup
-from server.base.settings import Settings
 from server.command_line.arguments import PROGRAM, Invocation
-from server.command_line.console import AdminError, Terminal, shown
+from server.command_line.console import AdminError, Terminal, existing_folder, shown
+from server.command_line.status import show_status
 from storage.errors import FolderUnusable, StorageError, StorageFull
 from storage.folder import DataFolder
 
 
 def _backup(invocation: Invocation, terminal: Terminal) -> None:
-    folder = _existing_folder(invocation.settings)
+    folder = existing_folder(invocation.settings)
     target = _new_file(invocation.arguments.file, folder)
     made = make_copy(folder, target)
     terminal.tell(made)
@@ -70,21 +70,11 @@ def _restore(invocation: Invocation, terminal: Terminal) -> None:
 COMMANDS: Final[Mapping[str, Callable[[Invocation, Terminal], None]]] = {
     "backup": _backup,
     "restore": _restore,
+    "status": show_status,
 }
 
 
 # --- Folders and files ----------------------------------------------------------------------------
-
-
-def _existing_folder(settings: Settings) -> DataFolder:
-    """Return the data folder, which has a database and is ours."""
-    folder = DataFolder(settings.data)
-    if not os.path.isfile(folder.database_path):
-        raise AdminError(
-            f"no chat data in '{shown(settings.data)}': name the server's folder with --data"
-        )
-    folder.prepare()
-    return folder
 
 
 def _new_file(path: str, folder: DataFolder) -> Path:

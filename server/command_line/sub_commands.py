@@ -25,6 +25,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "recover-messages": "put back what the journal has and the database has lost",
     "backup": "copy the whole data folder into one zip",
     "restore": "make a data folder from such a zip, after checking every byte",
+    "status": "say how the running server is: who is on, what waits, how full the disk is",
 }
 
 
@@ -106,3 +107,5 @@ def add_command(parser: argparse.ArgumentParser, name: str) -> None:
         parser.add_argument(
             "file", metavar="FILE.zip", help="a zip that 'backup' made; --data names the new folder"
         )
+    elif name == "status":
+        parser.add_argument("--json", action="store_true", help="as one JSON object")

@@ -26,6 +26,7 @@ from server.running.clients import Clients
 from server.running.housekeeping import Housekeeping
 from server.running.listener import Listener
 from server.running.recovery import recover
+from server.running.status import Status
 from server.running.watch import Watch
 from server.state.disk_space import DiskSpace
 from server.state.presence import Presence
@@ -86,7 +87,8 @@ class Service:
             self._clients = Clients(
                 self.context, self._drain, certificate, force_fallback=force_fallback
             )
-            self.watch = Watch(self.context)
+            status = Status(self.context, self._delivery, self.folder.path, self.listener.port)
+            self.watch = Watch(self.context, status.look)
         except BaseException:
             self.listener.server_close()
             self.folder.unlock()
@@ -108,7 +110,7 @@ class Service:
             most_connections(settings.max_connections), settings.max_per_address
         )
         self._rooms = RoomDirectory(self.database)
-        delivery = Delivery(self.registry, self._journal)
+        self._delivery = delivery = Delivery(self.registry, self._journal)
         housekeeping = Housekeeping(
             self.database,
             self.registry,

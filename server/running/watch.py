@@ -12,6 +12,7 @@ import logging
 import sqlite3
 import sys
 import threading
+from collections.abc import Callable
 from typing import Final
 
 from server.base.threads import repeat
@@ -44,8 +45,9 @@ class Watch:
     LONGEST_TICK_SECONDS: Final = 1.0
     UPLOADS_EVERY_SECONDS: Final = 600.0
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    def __init__(self, context: Context, also: Callable[[], None] = lambda: None) -> None:
+        """`also` is called at each look, too."""
+        self._context, self._also = context, also
         self._stopped = threading.Event()
         self._uploads_seen_at: float | None = None
         self._look_at = 0.0
@@ -107,6 +109,7 @@ class Watch:
             elif session is not None and session.transactions.held:
                 session.transactions.expire(now)
         tell_due_presence(context)
+        self._also()
         if (
             self._uploads_seen_at is None
             or now > self._uploads_seen_at + self.UPLOADS_EVERY_SECONDS

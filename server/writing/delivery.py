@@ -32,6 +32,8 @@ class Delivery:
         self._clients: dict[Outbox, tuple[list[bytes], list[bytes]]] = {}
         self._records: dict[tuple[int, int], list[bytes]] = {}
         self._parting: list[tuple[Connection, str]] = []
+        self.stored = {"message": 0, "file": 0}
+        """How many were stored since the start. Any thread may read them."""
 
     def reply(self, outbox: Outbox, frame: bytes) -> None:
         """Queue an answer to the client's own request."""
@@ -50,6 +52,7 @@ class Delivery:
         if said is None:
             said = self._rooms[room.room.pk] = (room, [])
         said[1].append((sender_id, frame))
+        self.stored[row[0]] += 1
         self._records.setdefault((room.room.pk, sent_at // 86_400), []).append(frame)
         self._journal.reached(*row)
 

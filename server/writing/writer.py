@@ -135,6 +135,8 @@ class Writer:
         self.longest_turn_seconds = 0.0
         """The longest time from taking changes to having told of them: no message waits longer for
         the writer, but for those in front of it."""
+        self.last_commit_seconds = 0.0
+        """How long the last commit took, from its first change on. Any thread may read it."""
         self._stopping = False
         self._broken: StorageError | None = None
         """Why nothing is written any more. Set once, read by the writer before and after each
@@ -166,6 +168,11 @@ class Writer:
     def is_alive(self) -> bool:
         """Whether the thread runs."""
         return self._thread.is_alive()
+
+    @property
+    def waiting(self) -> int:
+        """How many changes wait for the writer."""
+        return len(self._queue)
 
     def submit(self, change: Change) -> None:
         """Hand a change in; block while the queue is full, at most `PATIENCE_SECONDS`.
@@ -271,6 +278,7 @@ class Writer:
             return
         refused: dict[Change, Exception] = {}
         committed = False
+        begun = time.monotonic()
         try:
             try:
                 with self._database.transaction() as connection:
@@ -278,6 +286,7 @@ class Writer:
                     for change in batch:
                         self._apply(change, connection, refused)
                 committed = True
+                self.last_commit_seconds = time.monotonic() - begun
             finally:
                 self._transaction_ended(committed)
         except StorageFull as error:

@@ -92,6 +92,7 @@ ACCOUNT_COMMANDS = [
 KEEPING_COMMANDS = [
     "python chat_server.py backup class.zip",
     "python chat_server.py restore class.zip --data copy",
+    "python chat_server.py status",
 ]
 OPTION_COMMANDS = [
     "python chat_server.py --port 9000 --registration closed",

@@ -1,0 +1,73 @@
+"""How a command asks a running server how it is: by an empty file in the data folder, which the
+server's watch finds and answers by another.
+
+Owns the names of these files. Only the folder's owner can make or read them, and it works on every
+system. Any thread; an answer is written by the watch alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from storage import portable
+
+PAUSE_SECONDS: Final = 0.05
+FORGOTTEN_SECONDS: Final = 60.0
+"""An answer that nobody has fetched for so long is removed."""
+_QUESTION: Final = re.compile(r"status-([0-9a-f]{16})\.ask")
+_ANSWER: Final = re.compile(r"status-[0-9a-f]{16}\.json")
+
+
+def ask(folder: Path, seconds: float) -> dict[str, Any] | None:
+    """Return what the server of this data folder answers; None where none does within `seconds`.
+    Raises OSError where the folder can't be written to."""
+    name = folder / f"status-{secrets.token_hex(8)}"
+    question, answer = name.with_suffix(".ask"), name.with_suffix(".json")
+    os.close(portable.open_own(question, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+    deadline = time.monotonic() + seconds
+    try:
+        while time.monotonic() < deadline:
+            with suppress(FileNotFoundError):
+                found: dict[str, Any] = json.loads(answer.read_bytes())
+                return found
+            time.sleep(PAUSE_SECONDS)
+        return None
+    finally:
+        for path in (question, answer):
+            path.unlink(missing_ok=True)
+
+
+def answer_all(folder: Path, status: Callable[[], Mapping[str, Any]]) -> int:
+    """Answer every question that lies in the folder with what `status` gives; return how many.
+    Raises OSError where that can't be written."""
+    entries = os.listdir(folder)
+    asked = [found[1] for found in map(_QUESTION.fullmatch, entries) if found]
+    if not asked:
+        return 0
+    text = json.dumps(status(), indent=1).encode()
+    for key in asked:
+        path = folder / f"status-{key}"
+        with open(
+            portable.open_own(path.with_suffix(".new"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb"
+        ) as file:
+            file.write(text)
+        portable.replace(path.with_suffix(".new"), path.with_suffix(".json"))
+        path.with_suffix(".ask").unlink(missing_ok=True)
+    _remove_forgotten(folder, entries)
+    return len(asked)
+
+
+def _remove_forgotten(folder: Path, entries: list[str]) -> None:
+    """Remove what somebody has asked for and not waited for."""
+    for entry in filter(_ANSWER.fullmatch, entries):
+        with suppress(FileNotFoundError):
+            if time.time() - (folder / entry).stat().st_mtime > FORGOTTEN_SECONDS:
+                (folder / entry).unlink()
