@@ -57,7 +57,7 @@ def parse(argv: list[str], environ: Mapping[str, str]) -> Invocation:
     SystemExit(2). `--help`, `--version` and `--show-config` print on stdout and raise
     SystemExit(0).
     """
-    parser = _make_parser()
+    parser = make_parser()
     unknown = _unknown_option(argv)
     if unknown is not None:
         parser.error(unknown)
@@ -224,7 +224,8 @@ Bytes may be written as 65536, 64K, 1M or 1G. Without a command the server serve
 """
 
 
-def _make_parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
     parser = _Parser(
         prog=PROGRAM,
         usage=f"{PROGRAM} [OPTIONS] [COMMAND ...]",

@@ -6,6 +6,7 @@ A command in a code fence that no test here knows is itself a failure.
 
 from __future__ import annotations
 
+import argparse
 import ast
 import contextlib
 import html
@@ -28,10 +29,12 @@ from support.raw_client import RawClient
 from support.tls import needs_openssl
 
 from client.command_line import options
+from conformance.__main__ import make_parser as kit_parser
 from server.base.locks import Rank
 from server.base.settings import OPTIONS, Settings
 from server.command_line import welcome
 from server.command_line.arguments import COMMANDS, parse
+from server.command_line.arguments import make_parser as server_parser
 from server.running.service import Service
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -355,22 +358,23 @@ def test_option_commands_are_taken(
     ) in shown.getvalue()
 
 
+def flags_of(parser: argparse.ArgumentParser) -> set[str]:
+    """Return all options of a program, those of its commands too."""
+    found = set()
+    for action in parser._actions:
+        found.update(action.option_strings)
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                found |= flags_of(command)
+    return found
+
+
 def test_every_option_that_a_page_names_exists() -> None:
-    server_flags = {option.flag for option in OPTIONS.values()} | {
-        "--help",
-        "--version",
-        "--config",
-        "--show-config",
-        "--password-file",
-    }
-    client_flags = {"--tls", "--cafile", "--since", "--json", "--password-file"}  # run above
-    client_flags |= {
-        "--save",
-        "--stay",
-        "--account",
-    }  # tests/client/test_preferences.py, tests/conformance/test_kit.py
+    known = flags_of(server_parser()) | flags_of(options.main_parser()) | flags_of(kit_parser())
+    for name in options.COMMANDS:
+        known |= flags_of(options.command_parser(name))
     for page in (README, ARCHITECTURE, SECURITY):
-        assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", page)) <= server_flags | client_flags
+        assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", page)) <= known
         assert {name for name in re.findall(r"CHAT_[A-Z_]+[A-Z]", page)} <= {
             option.variable for option in OPTIONS.values()
         }
