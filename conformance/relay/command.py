@@ -9,16 +9,19 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import importlib.resources
 import signal
 import ssl
 import sys
 import threading
 from typing import Final, NoReturn
 
+from conformance.relay.acts import VIEWERS_MAY, Acts
 from conformance.relay.connection import Target
 from conformance.relay.faults import FORM, KINDS, BadFault, Fault, parse, read_file
 from conformance.relay.station import Station
 from conformance.relay.terminal import Terminal
+from webpage import ActRefused, Page
 
 HELP: Final = "show, slow down and break what goes over the wire: relay PORT HOST:PORT"
 DESCRIPTION: Final = """Stand between clients and a server, pass everything on, and show it.
@@ -104,8 +107,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help='one fault, as "drop confirm_count to=server every=2" (may be repeated)',
     )
+    parser.add_argument(
+        "--page",
+        type=listening_address,
+        metavar="[HOST:]PORT",
+        help="show everything in a browser, too (port 0: a free one; without HOST: this machine)",
+    )
     parser.add_argument("--step", action="store_true", help="hold each message until it is let go")
-    parser.add_argument("--quiet", action="store_true", help="print no line for each packet")
+    parser.add_argument(
+        "--quiet", action="store_true", help="print no line for each packet (so with --page)"
+    )
     tls = parser.add_argument_group("TLS: the relay sees what is encrypted for others")
     tls.add_argument("--certfile", metavar="FILE", help="clients speak TLS: this certificate")
     tls.add_argument("--keyfile", metavar="FILE", help="and its key")
@@ -120,15 +131,39 @@ def run(args: argparse.Namespace) -> int:
             "relay needs a port for clients and the address of a server, as: "
             "python -m conformance relay 9875 localhost:9876"
         )
-    terminal = Terminal(is_quiet=args.quiet)
+    if args.step and args.page is None:
+        raise Misuse("--step needs --page PORT: messages are let go there")
+    terminal = Terminal(is_quiet=args.quiet or args.page is not None)
     station = _station(args, terminal)
-    terminal.say(_first_screen(args, station))
-    station.start()
-    with contextlib.suppress(KeyboardInterrupt):
-        _wait()
-    station.close()
-    terminal.end()
+    with contextlib.ExitStack() as stack:
+        stack.callback(terminal.end)
+        stack.callback(station.close)
+        page = _page(args, station, stack)
+        terminal.say(_first_screen(args, station, page))
+        station.start()
+        with contextlib.suppress(KeyboardInterrupt):
+            _wait()
     return 0
+
+
+def _page(args: argparse.Namespace, station: Station, stack: contextlib.ExitStack) -> Page | None:
+    """Show the traffic on a page, too, where that is asked for."""
+    if args.page is None:
+        return None
+    target, listening = ":".join(map(str, args.target)), f"{args.listen[0]}:{station.relay.port}"
+    acts = Acts(station, listening, target, ActRefused)
+    host, port = args.page
+    assets = importlib.resources.files("conformance.relay") / "page"
+    try:
+        page = Page(
+            host, port, assets, "Relay", acts.all, viewers_may=VIEWERS_MAY, state=acts.state
+        )
+    except OSError as error:
+        refuse(host, port, error, f"--page {port + 1 if port < 65535 else 8080}")
+    station.story.add_listener(page.publish)
+    page.start()
+    stack.callback(page.close)
+    return page
 
 
 def _station(args: argparse.Namespace, terminal: Terminal) -> Station:
@@ -186,7 +221,7 @@ def _tls_behind(args: argparse.Namespace) -> ssl.SSLContext | None:
         raise Misuse(f"--cafile {args.cafile} can't be read: {error}") from error
 
 
-def _first_screen(args: argparse.Namespace, station: Station) -> str:
+def _first_screen(args: argparse.Namespace, station: Station, page: Page | None) -> str:
     host, port = args.listen[0], station.relay.port
     target = f"{args.target[0]}:{args.target[1]}"
     lines = [f"relay on {host}:{port}, listening; it passes everything on to {target}"]
@@ -194,6 +229,11 @@ def _first_screen(args: argparse.Namespace, station: Station) -> str:
     lines.append(f"Now start clients with its port: python chat_client.py {shown}:{port}")
     if host.startswith("127.") or host in ("localhost", "::1"):
         lines.append(f"(from this machine only; for a class: relay 0.0.0.0:{port} {target})")
+    if page is not None:
+        lines.append(f"Page:     {page.link}    (for one browser: it steers)")
+        lines.append(f"The wall: {page.wall_link}    (looks on only)")
+    if args.step:
+        lines.append("Each message is held: let them go on the page, step by step.")
     faults = station.desk.faults.all()
     if faults:
         lines.append(f"Faults, repeatable with --seed {args.seed}:")

@@ -69,8 +69,7 @@ class Connection:
         self.number = number
         self.user = ""
         """Who logged in last, so far as it was looked at."""
-        self.ways: tuple[Way, ...] = ()
-        """Its directions, to the server first, once it is connected."""
+        self._ways: dict[bool, Way] = {}  # by to_server, once it is connected
         self._socket, self._address, self._front_tls = sock, address, front_tls
         self._target, self._traffic, self._desk, self._left = target, traffic, desk, left
         self._lock = threading.Condition()  # guards all below; notified when a thread leaves
@@ -100,6 +99,10 @@ class Connection:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
 
+    def way(self, to_server: bool) -> Way | None:
+        """Return one of its directions, None before it is connected."""
+        return self._ways.get(to_server)
+
     def wait_gone(self, seconds: float) -> bool:
         """Wait until both threads have left; whether they have."""
         return self._gone.wait(seconds)
@@ -125,7 +128,7 @@ class Connection:
         party = Party(self.number, self._is_over, lambda: self.user, self._name, self._end_by_fault)
         there = Way(party, True, client, server, self._traffic, self._desk)
         back = Way(party, False, server, client, self._traffic, self._desk)
-        self.ways = (there, back)
+        self._ways = {True: there, False: back}
         with self._lock:
             self._running += 1
         threading.Thread(

@@ -10,7 +10,7 @@ from typing import final
 
 from conformance.relay.faults import FaultList
 from conformance.relay.step import Stepper
-from conformance.relay.traffic import Remark, Stepped, Traffic
+from conformance.relay.traffic import Listed, Remark, Stepped, Traffic
 
 
 @final
@@ -19,13 +19,25 @@ class Desk:
 
     def __init__(self, traffic: Traffic, seed: int = 1) -> None:
         self._traffic = traffic
+        self.seed = seed
         self._careful = {True: False, False: False}  # by to_server; replaced as a whole
-        self.faults = FaultList(seed, self._look_again)
+        self.faults = FaultList(seed, self._faults_changed)
         self.step = Stepper(self._stepped, self._remark)
 
     def is_careful(self, to_server: bool) -> bool:
         """Return whether messages of this direction may be changed or held."""
         return self._careful[to_server]
+
+    def listed(self) -> list[dict[str, object]]:
+        """Return the faults in force as the page shows them."""
+        return [
+            {"id": number, "text": str(fault), "name": fault.name, "hits": hits}
+            for number, fault, hits in self.faults.all()
+        ]
+
+    def _faults_changed(self) -> None:
+        self._look_again()
+        self._traffic.note(Listed(self._traffic.now(), self.listed()))
 
     def _look_again(self) -> None:
         is_on = self.step.is_on

@@ -288,6 +288,14 @@ class FaultList:
         self, user: str, to_server: bool, packet: Packet
     ) -> tuple[Fault, random.Random] | None:
         """Return the first fault that strikes this message, with the lot that it draws by."""
+        found = self._pick(user, to_server, packet)
+        if found is not None:
+            self._changed()
+        return found
+
+    def _pick(
+        self, user: str, to_server: bool, packet: Packet
+    ) -> tuple[Fault, random.Random] | None:
         with self._lock:
             for number, fault in self._faults.items():
                 if not fault.fits(user, to_server, packet):

@@ -18,6 +18,7 @@ SHOWN_CHARACTERS: Final = 60
 LARGE_BYTES: Final = 32 * 1024
 """From here on the longest text of a payload is left out before it is read: chunks of files."""
 SECRETS: Final = ("password", "new_password", "session_key")
+STARS: Final = "********"
 
 _SECRET: Final = re.compile(
     rb'"(?:' + "|".join(SECRETS).encode() + rb')"\s*:\s*"((?:[^"\\]|\\.)*)', re.DOTALL
@@ -75,6 +76,12 @@ def room_of(packet: Packet | None) -> str | None:
 def transaction_of(packet: Packet | None) -> str | None:
     """Return the transaction of a packet, None for none."""
     return None if packet is None else key_of(packet)[:64] or None
+
+
+def message_of(packet: Packet | None) -> int | None:
+    """Return the number of the message that a packet is about, None for none."""
+    number = None if packet is None else value(packet, "message_id")
+    return number if type(number) is int else None
 
 
 def rules_about(action: str) -> list[dict[str, str]]:
@@ -218,7 +225,7 @@ def _starred_value(found: Any) -> Any:
     """Star secrets whose key was written with escapes, too."""
     if isinstance(found, dict):
         return {
-            key: "********" if key in SECRETS and isinstance(each, str) else _starred_value(each)
+            key: STARS if key in SECRETS and isinstance(each, str) else _starred_value(each)
             for key, each in found.items()
         }
     return [_starred_value(each) for each in found] if isinstance(found, list) else found

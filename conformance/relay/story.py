@@ -4,8 +4,8 @@ Owns what is known of each connection (its user, its open messages) and the late
 memory. Is told of everything by the thread "relay-traffic"; `detail` and `frame_of` may be called
 by any thread.
 
-The events: `open`, `name`, `frame`, `raw`, `close`, `came_of`, `step`. Texts in them are what came
-over the wire: whoever shows them must not read them as markup.
+The events: `open`, `name`, `frame`, `raw`, `close`, `came_of`, `step`, `faults`. Texts in them are
+what came over the wire: whoever shows them must not read them as markup.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from conformance.packets import Packet, hex_of, value
 from conformance.relay import reading
 from conformance.relay.frames import HEADER_BYTES
 from conformance.relay.outcomes import Outcomes, Seen
-from conformance.relay.traffic import Closed, Item, Opened, Passed, Remark, Stepped
+from conformance.relay.traffic import Closed, Item, Listed, Opened, Passed, Remark, Stepped
 from conformance.relay.verdicts import Counted, Counting
 
 Event = dict[str, Any]
@@ -34,6 +34,7 @@ SHOWN_CHARACTERS: Final = 64 * 1024
 @dataclass
 class _Row:
     passed: Passed
+    user: str
     action: str
     counted: Counted
     came_of: list[str] = field(default_factory=list)
@@ -41,6 +42,7 @@ class _Row:
 
 @dataclass
 class _Talk:
+    address: str = ""
     user: str = ""
     counting: Counting = field(default_factory=Counting)
 
@@ -50,34 +52,45 @@ class Story:
     """The events of everything that passes; each goes to all listeners, in order."""
 
     def __init__(self, listeners: Sequence[Callable[[Event], None]]) -> None:
-        self._listeners = listeners
+        self._listeners = list(listeners)
+        self._lock = threading.Lock()  # guards all below against other threads
         self._talks: dict[int, _Talk] = {}
-        self._lock = threading.Lock()  # guards the rows
         self._rows: OrderedDict[int, _Row] = OrderedDict()
         self._row_bytes = 0
         self._outcomes = Outcomes(lambda at, row, text: self._remark(Remark(at, row, text)))
+
+    def add_listener(self, listener: Callable[[Event], None]) -> None:
+        """Tell one more, from now on; before the traffic starts."""
+        self._listeners.append(listener)
 
     def __call__(self, item: Item) -> None:
         """Take the next item of the traffic."""
         if isinstance(item, Passed):
             self._passed(item)
         elif isinstance(item, Opened):
-            self._talks[item.connection] = _Talk()
+            with self._lock:
+                self._talks[item.connection] = _Talk(item.address)
             self._tell("open", item, connection=item.connection, **{"from": item.address})
         elif isinstance(item, Closed):
-            self._talks.pop(item.connection, None)
+            with self._lock:
+                self._talks.pop(item.connection, None)
             self._tell("close", item, connection=item.connection, how=item.how)
         elif isinstance(item, Remark):
             self._remark(item)
         elif isinstance(item, Stepped):
             self._stepped(item)
+        elif isinstance(item, Listed):
+            self._tell("faults", item, faults=item.faults)
         else:
             self._outcomes.look_at_clock(item.at)
 
-    def user_of(self, connection: int) -> str:
-        """Return who is logged in on a connection, "" for nobody."""
-        talk = self._talks.get(connection)
-        return "" if talk is None else talk.user
+    def connections(self) -> list[Event]:
+        """Return who is connected, oldest first."""
+        with self._lock:
+            return [
+                {"connection": number, "from": talk.address, "user": talk.user}
+                for number, talk in self._talks.items()
+            ]
 
     def detail(self, row: int) -> Event | None:
         """Return all that is known of a row, None where it is not kept any more."""
@@ -95,11 +108,11 @@ class Story:
     # --- Items
 
     def _passed(self, item: Passed) -> None:
-        talk = self._talks.setdefault(item.connection, _Talk())
+        talk = self._talks.get(item.connection) or _Talk()
         packet = reading.read(item.piece.payload) if item.piece.is_frame else None
         counted = _count(talk.counting, packet, item)
-        self._keep(_Row(item, reading.action_of(packet), counted))
         self._name(talk, item, packet)
+        self._keep(_Row(item, talk.user, reading.action_of(packet), counted))
         about = {
             "connection": item.connection,
             "row": item.row,
@@ -118,6 +131,7 @@ class Story:
             summary=reading.summary(packet, reading.without_secrets(item.piece.payload)),
             room=reading.room_of(packet),
             transaction=reading.transaction_of(packet),
+            message=reading.message_of(packet),
             counts=counted.verdict,
             **about,
         )
@@ -179,6 +193,7 @@ def _detail(row: _Row, came_of: list[str]) -> Event:
     detail: Event = {
         "row": item.row,
         "connection": item.connection,
+        "user": row.user,
         "to": "server" if item.to_server else "client",
         "time": round(item.at, 4),
         "action": row.action,

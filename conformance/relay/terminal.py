@@ -87,6 +87,8 @@ class Terminal:
             return f"     row {event['row']}: {plain(event['text'])}"
         if kind == "step":
             return f"     held: {', '.join(map(str, event['held'])) or 'nothing'}"
+        if kind not in ("frame", "raw"):
+            return ""
         arrow = "->" if event["to"] == "server" else "<-"
         what = event.get("action") or ("no frame" if kind == "raw" else "no action")
         marks = "".join(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -76,13 +77,21 @@ class Stepped:
 
 
 @dataclass(frozen=True)
+class Listed:
+    """The faults in force, or how often they have struck, have changed."""
+
+    at: float
+    faults: list[dict[str, object]]
+
+
+@dataclass(frozen=True)
 class Tick:
     """Nothing passed for a while; so late is it."""
 
     at: float
 
 
-Item = Opened | Passed | Closed | Remark | Stepped | Tick
+Item = Opened | Passed | Closed | Remark | Stepped | Listed | Tick
 Observer = Callable[[Item], None]
 
 
@@ -93,7 +102,7 @@ class Traffic:
     def __init__(self, observers: Sequence[Observer]) -> None:
         self.began = time.time()
         self._zero = time.monotonic()
-        self._observers = observers
+        self._observers = list(observers)
         self._changed = threading.Condition()  # guards all below; notified when any of it changes
         self._items: deque[Item] = deque()
         self._bytes = 0
@@ -161,8 +170,7 @@ class Traffic:
             if not items and not is_last:
                 items.append(Tick(self.now()))
             for item in items:
-                for observer in self._observers:
-                    observer(item)
+                self._tell(item)
                 size = ITEM_BYTES + (len(item.piece.data) if isinstance(item, Passed) else 0)
                 with self._changed:
                     was_full = self._bytes >= MAX_WAITING_BYTES
@@ -171,3 +179,11 @@ class Traffic:
                         self._changed.notify_all()
             if is_last:
                 return
+
+    def _tell(self, item: Item) -> None:
+        for observer in list(self._observers):
+            try:
+                observer(item)
+            except Exception:  # its defect must not stop what passes
+                traceback.print_exc()
+                self._observers.remove(observer)

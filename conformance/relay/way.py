@@ -28,7 +28,7 @@ WAIT_SECONDS: Final = 1.0
 PIECE_SECONDS: Final = 0.001
 """Between the pieces of a split message, so that they arrive as pieces."""
 MAX_PIECES: Final = 1_000
-INSERT_SECONDS: Final = 2.0
+INSERT_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True)

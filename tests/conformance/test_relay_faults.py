@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.patience import patience
-from support.relays import Listener, RelayUnderTest, read_exactly, read_to_end, relay_before
+from support.relays import Line, Listener, read_exactly, read_to_end, relay_before
 
 from conformance.__main__ import main
 from conformance.packets import encode, letters
@@ -177,38 +176,6 @@ def test_faults_are_listed_and_taken_back() -> None:
 
 
 # --- What each does to the bytes ------------------------------------------------------------------
-
-
-class Line:
-    """A relay with faults, and both ends of one connection through it."""
-
-    def __init__(self, listener: Listener, relay: RelayUnderTest) -> None:
-        self.relay, self.events = relay, relay.events
-        self.client = socket.create_connection(("127.0.0.1", relay.port), patience(10))
-        self.server = listener.accept()
-
-    def to_server(self, *packets: dict[str, Any]) -> None:
-        for packet in packets:
-            self.client.sendall(encode(packet))
-
-    def to_client(self, *packets: dict[str, Any]) -> None:
-        for packet in packets:
-            self.server.sendall(encode(packet))
-
-    def at_server(self) -> dict[str, Any]:
-        return _receive(self.server)
-
-    def at_client(self) -> dict[str, Any]:
-        return _receive(self.client)
-
-    def came_of(self, row: int) -> list[str]:
-        return [each["text"] for each in self.events.all("came_of") if each["row"] == row]
-
-
-def _receive(sock: socket.socket) -> dict[str, Any]:
-    length = int.from_bytes(read_exactly(sock, 4), "big")
-    packet: dict[str, Any] = json.loads(read_exactly(sock, length))
-    return packet
 
 
 Begin = Callable[..., Line]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, final
 
+from conformance.packets import encode
 from conformance.relay.connection import Target
 from conformance.relay.station import Station
 from support.patience import patience
@@ -117,3 +119,35 @@ def read_exactly(sock: socket.socket, count: int) -> bytes:
         assert part, f"the stream ended after {len(data)} of {count} bytes"
         data += part
     return bytes(data)
+
+
+class Line:
+    """A relay with faults, and both ends of one connection through it."""
+
+    def __init__(self, listener: Listener, relay: RelayUnderTest) -> None:
+        self.relay, self.events = relay, relay.events
+        self.client = socket.create_connection(("127.0.0.1", relay.port), patience(10))
+        self.server = listener.accept()
+
+    def to_server(self, *packets: dict[str, Any]) -> None:
+        for packet in packets:
+            self.client.sendall(encode(packet))
+
+    def to_client(self, *packets: dict[str, Any]) -> None:
+        for packet in packets:
+            self.server.sendall(encode(packet))
+
+    def at_server(self) -> dict[str, Any]:
+        return _receive(self.server)
+
+    def at_client(self) -> dict[str, Any]:
+        return _receive(self.client)
+
+    def came_of(self, row: int) -> list[str]:
+        return [each["text"] for each in self.events.all("came_of") if each["row"] == row]
+
+
+def _receive(sock: socket.socket) -> dict[str, Any]:
+    length = int.from_bytes(read_exactly(sock, 4), "big")
+    packet: dict[str, Any] = json.loads(read_exactly(sock, length))
+    return packet

@@ -1,0 +1,173 @@
+"""What the page may ask of the relay, and what it is told when it is opened.
+
+Owns no state: each act is a function from a JSON object to a JSON object, over the station and its
+desk. Refuses with a sentence that says why. Called by the threads of the page's requests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NoReturn, final
+
+from conformance.packets import REPLIES, frame
+from conformance.relay import reading
+from conformance.relay.faults import KEYS, KINDS, BadFault, from_keys
+from conformance.relay.frames import HEADER_BYTES
+from conformance.relay.station import Station
+
+VIEWERS_MAY: Final = frozenset({"row"})
+"""What the wall may ask, too."""
+
+Act = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
+@final
+class Acts:
+    """The acts of one station; `refused` is the exception by which an act says why not."""
+
+    def __init__(
+        self, station: Station, listening: str, target: str, refused: type[Exception]
+    ) -> None:
+        self._station, self._desk = station, station.desk
+        self._listening, self._target = listening, target
+        self._refused = refused
+
+    @property
+    def all(self) -> dict[str, Act]:
+        """By name: every act."""
+        return {
+            "row": self._row,
+            "fault_add": self._fault_add,
+            "fault_remove": self._fault_remove,
+            "step": self._step,
+            "edit": self._edit,
+            "again": self._again,
+        }
+
+    def state(self) -> dict[str, Any]:
+        """Return what a page needs that is opened now."""
+        step = self._desk.step
+        return {
+            "target": self._target,
+            "listening": self._listening,
+            "seed": self._desk.seed,
+            "connections": self._station.story.connections(),
+            "kinds": [
+                {"kind": name, "does": each.does, "value": each.value}
+                for name, each in KINDS.items()
+            ],
+            "actions": known_actions(),
+            "faults": self._desk.listed(),
+            "step": {"on": step.is_on, "held": step.held(), "until": step.until or None},
+            "replay": None,
+        }
+
+    # --- Acts
+
+    def _row(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        detail = self._station.story.detail(_number(asked, "row"))
+        if detail is None:
+            self._refuse("This packet is not kept any more; relay --record FILE keeps all.")
+        return detail
+
+    def _fault_add(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        given = {
+            key: str(asked[key]).strip()
+            for key in ("fault", *KEYS)
+            if str(asked.get(key) or "").strip()
+        }
+        try:
+            self._desk.faults.add(from_keys(given))
+        except BadFault as problem:
+            self._refuse(str(problem))
+        return {"faults": self._desk.listed()}
+
+    def _fault_remove(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        if not self._desk.faults.remove(_number(asked, "id")):
+            self._refuse("This fault is gone already.")
+        return {"faults": self._desk.listed()}
+
+    def _step(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        do, step = asked.get("do"), self._desk.step
+        if do in ("on", "off"):
+            step.turn(do == "on")
+        elif do == "until":
+            action = str(asked.get("action") or "").strip()
+            if not action:
+                self._refuse("Say up to which action, as ack or file_*.")
+            step.run_until(action)
+        elif do == "one":
+            row = _number(asked, "row") if asked.get("row") is not None else None
+            if step.release(row) is None:
+                self._refuse("Nothing is held." if row is None else f"Row {row} is not held.")
+        else:
+            self._refuse("Expected on, off, one or until.")
+        return {}
+
+    def _edit(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        row, text = _number(asked, "row"), asked.get("json")
+        held = self._desk.step.frame_of(row)
+        if held is None:
+            self._refuse(f"Row {row} is not held (any more), so it can't be edited.")
+        if not isinstance(text, str) or not text:
+            self._refuse("Write the text that is to be sent in its place.")
+        self._desk.step.release(row, frame(_edited(text, held[HEADER_BYTES:])))
+        return {}
+
+    def _again(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        row = _number(asked, "row")
+        passed = self._station.story.frame_of(row)
+        if passed is None or not passed.piece.is_frame:
+            self._refuse("Only a packet that is still kept can be sent again.")
+        connection = self._station.relay.connection(passed.connection)
+        way = None if connection is None else connection.way(passed.to_server)
+        if way is None:
+            self._refuse(f"Connection {passed.connection} is over.")
+        if not way.insert(passed.piece.data, f"again {row}"):
+            self._refuse("Half a packet is under way there, or the other side does not read.")
+        return {}
+
+    def _refuse(self, why: str) -> NoReturn:
+        raise self._refused(why)
+
+
+def known_actions() -> list[str]:
+    """Return the actions that the kit knows, sorted."""
+    replies = {each for names in REPLIES.values() for each in names}
+    return sorted({*REPLIES, *replies, "receive_message", "receive_file", "error", "event"})
+
+
+def _number(asked: Mapping[str, Any], key: str) -> int:
+    """Return a number that a page has sent, -1 for anything else."""
+    number = asked.get(key)
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        if isinstance(number, (int, float, str)) and math.isfinite(float(number)):
+            return int(number)
+    return -1
+
+
+def _edited(text: str, original: bytes) -> bytes:
+    """Return the payload for a text: compact where it is JSON, else as it was typed. Secrets that
+    were shown as stars are those of the original."""
+    try:
+        packet = json.loads(text)
+        before = json.loads(original)
+    except (ValueError, RecursionError):
+        return text.encode("utf-8", "surrogatepass")
+    _put_back(packet, before)
+    return json.dumps(packet, ensure_ascii=False, separators=(",", ":")).encode(
+        "utf-8", "surrogatepass"
+    )
+
+
+def _put_back(packet: Any, before: Any) -> None:
+    if not isinstance(packet, dict) or not isinstance(before, dict):
+        return
+    for key, each in packet.items():
+        if key in reading.SECRETS and each == reading.STARS and isinstance(before.get(key), str):
+            packet[key] = before[key]
+        elif key in before:
+            _put_back(each, before[key])
