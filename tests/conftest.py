@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 from collections.abc import Callable, Generator, Iterator
@@ -33,8 +34,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--part", default="1/1", metavar="K/N", help="only each N-th test, from K on")
 
 
+def is_wine() -> bool:
+    """Whether this Windows is Wine: its ntdll says so ("Developer FAQ", wiki.winehq.org)."""
+    ntdll = getattr(getattr(ctypes, "windll", None), "ntdll", None)
+    return ntdll is not None and hasattr(ntdll, "wine_get_version")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the other parts to other processes."""
+    """Leave the other parts to other processes; skip under Wine what only Windows itself can do:
+    the first argument of such a mark says why."""
+    for item in items if is_wine() else ():
+        for mark in item.iter_markers("wine"):
+            item.add_marker(pytest.mark.skip(reason=f"Wine: {mark.args[0]}"))
     number, count = map(int, config.getoption("--part").split("/"))
     others = [item for place, item in enumerate(items) if place % count != number - 1]
     if others:

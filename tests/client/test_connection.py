@@ -3,6 +3,7 @@ double."""
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 import time
@@ -87,10 +88,10 @@ def test_nothing_listening_is_said_in_plain_words() -> None:
         (socket.gaierror(-2, "Name or service not known"), "No machine called"),
         (UnicodeError("label too long"), "No machine called"),
         (TimeoutError("timed out"), "did not answer"),
-        (ConnectionRefusedError(111, "refused"), "nothing listens"),
-        (OSError(113, "No route to host"), "no way from here"),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "refused"), "nothing listens"),
+        (OSError(errno.EHOSTUNREACH, "No route to host"), "no way from here"),
         (OSError(10065, "WSAEHOSTUNREACH"), "no way from here"),
-        (ConnectionResetError(104, "reset"), "hung up"),
+        (ConnectionResetError(errno.ECONNRESET, "reset"), "hung up"),
         (OSError(9999, "odd"), "odd"),
     ],
 )

@@ -61,6 +61,8 @@ def listener(script: Callable[[socket.socket], None]) -> Iterator[int]:
             while True:
                 try:
                     sock, _ = listening.accept()
+                except ConnectionError:  # Windows: it was reset before it was taken
+                    continue
                 except OSError:
                     return
                 open_sockets.append(sock)
@@ -80,6 +82,7 @@ def listener(script: Callable[[socket.socket], None]) -> Iterator[int]:
         finally:
             with contextlib.suppress(OSError):
                 listening.shutdown(socket.SHUT_RDWR)
+            listening.close()  # Windows does not shut down what listens
             acceptor.join(SECONDS)  # until then it may accept one more
             for sock in open_sockets:
                 with contextlib.suppress(OSError):

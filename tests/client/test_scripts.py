@@ -6,9 +6,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -21,6 +19,7 @@ from typing import Any
 import pytest
 from support import fresh_name
 from support.client_fakes import FakeServer, Packet, Peer
+from support.ending import OWN_CONSOLE, press_ctrl_c
 from support.raw_client import RawClient
 from support.scripts_in_process import Result, alone, call
 from support.seed import some_bytes
@@ -48,6 +47,7 @@ def start(*words: str, **options: Any) -> subprocess.Popen[bytes]:
             "stdin": subprocess.DEVNULL,
             "stdout": subprocess.PIPE,
             "stderr": subprocess.PIPE,
+            "creationflags": OWN_CONSOLE,
             **options,
         },
     )
@@ -276,14 +276,13 @@ def test_tail_shows_what_comes_until_ctrl_c(
         bob.say(room, "then")
         assert json.loads(line_of(process, "stdout", "{"))["content"] == "after"
         assert json.loads(line_of(process, "stdout", "{"))["content"] == "then"
-        process.send_signal(signal.SIGINT)
+        press_ctrl_c(process)
         _, errors = process.communicate(timeout=SECONDS)
         assert process.returncode == 130, errors
         assert b"Traceback" not in errors
     assert ada.does("who").status == 0, "the place is free again"
 
 
-@pytest.mark.skipif(os.name == "nt", reason="pipes end otherwise")
 def test_a_reader_that_goes_ends_it_quietly(
     ada: User, room: str, user: Callable[..., RawClient]
 ) -> None:
@@ -316,7 +315,7 @@ def test_tail_goes_on_after_a_lost_connection() -> None:
         line_of(process, "stdout", "bob: before")
         line_of(process, "stderr", "The connection is lost")
         line_of(process, "stdout", "bob: after")
-        process.send_signal(signal.SIGINT)
+        press_ctrl_c(process)
         process.communicate(timeout=SECONDS)
         assert process.returncode == 130
 

@@ -954,6 +954,7 @@ def test_each_kind_of_terminal_gets_its_screen(monkeypatch: pytest.MonkeyPatch) 
             return 0
 
     assert type(open_screen()) is PlainScreen
+    monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(sys, "stdin", Terminal())
     monkeypatch.setattr(sys, "stdout", Terminal())
     monkeypatch.setenv("TERM", "dumb")
@@ -967,8 +968,8 @@ def test_each_kind_of_terminal_gets_its_screen(monkeypatch: pytest.MonkeyPatch) 
     assert type(open_screen()) is KeyScreen, "libedit does not tell what is being typed"
     monkeypatch.setattr(prompt_module, "readline", None)
     assert type(open_screen()) is KeyScreen
-    monkeypatch.setattr(prompt_module, "is_terminal", lambda stream: stream.isatty())
     monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(prompt_module, "is_terminal", lambda stream: stream.isatty())
     monkeypatch.setattr(prompt_module, "understands_sequences", lambda stream: True)
     assert type(open_screen()) is KeyScreen
     monkeypatch.setattr(prompt_module, "understands_sequences", lambda stream: False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import queue
-import shlex
 import socket
 import sys
 import threading
@@ -15,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from conformance import grade
+from conformance import command_words, grade
 from conformance.client import runner as client_runner
 from conformance.client.cases import load
 from conformance.client.cases.sending import wrong_counts
@@ -395,7 +394,7 @@ def test_a_server_that_does_not_start_leaves_the_other_pairs_alone() -> None:
     assert by_pair["our-server+their-client/download"] is Verdict.PASS
     assert "exit status 5" in explained(report)
     assert {outcome.again for outcome in report.outcomes} == {
-        shlex.join(
+        command_words.join(
             [
                 "python",
                 "-m",

@@ -7,7 +7,6 @@ import argparse
 import contextlib
 import os
 import re
-import shlex
 import signal
 import socket
 import sys
@@ -18,7 +17,7 @@ from typing import Any
 import pytest
 from support.kit_parts import HOST, LONG_ENOUGH, a_case, options, peer
 
-from conformance import wire
+from conformance import command_words, wire
 from conformance.client import runner as client_runner
 from conformance.client import scripted_server
 from conformance.client.process import ClientProgram, Driver
@@ -220,7 +219,7 @@ def server_program(tmp_path: Path, *, then: str) -> str:
         f"        {then}\n",
         "utf-8",
     )
-    return f"{shlex.join([sys.executable, str(path)])} {{port}}"
+    return f"{command_words.join([sys.executable, str(path)])} {{port}}"
 
 
 def test_an_endless_line_is_kept_in_pieces(tmp_path: Path) -> None:

@@ -36,7 +36,13 @@ from support.patience import patience, until
 from support.proxy import TO_CLIENT, TO_SERVER, Proxy
 from support.raw_client import ClosedByServer, NothingCame, RawClient, encode, error_code
 from support.seed import drawn
-from support.server_process import REPOSITORY, ServerProcess, server_command, server_environment
+from support.server_process import (
+    REPOSITORY,
+    ServerProcess,
+    complaints,
+    server_command,
+    server_environment,
+)
 from support.trouble import (
     failing_calls,
     limit_file_size,
@@ -536,7 +542,7 @@ def started_in_vain(data_dir: Path, *options: str) -> str:
         timeout=patience(20),
         check=False,
     )
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    lines = complaints(done.stderr)
     assert done.returncode > 0 and len(lines) == 1 and "Traceback" not in lines[0], (
         f"{done.returncode} {done.stderr}"
     )

@@ -14,7 +14,13 @@ from support import fresh_name
 from support.files import Upload
 from support.patience import patience
 from support.raw_client import ClosedByServer, NothingCame, RawClient, encode, error_code
-from support.server_process import REPOSITORY, ServerProcess, server_command, server_environment
+from support.server_process import (
+    REPOSITORY,
+    ServerProcess,
+    complaints,
+    server_command,
+    server_environment,
+)
 
 User = Callable[..., RawClient]
 Start = Callable[..., ServerProcess]
@@ -426,7 +432,7 @@ def run(data_dir: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 def assert_one_clear_line(result: subprocess.CompletedProcess[str]) -> None:
     assert result.returncode not in {0, -15, -9}, result
-    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    lines = complaints(result.stderr)
     assert len(lines) == 1 and "Traceback" not in lines[0], result.stderr
 
 

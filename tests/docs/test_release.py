@@ -49,7 +49,7 @@ def test_the_workflow_runs_the_commands_of_readme() -> None:
 
 @pytest.fixture
 def check(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    monkeypatch.setattr(sys, "path", [str(ROOT / "tools"), *sys.path])
     spec = importlib.util.spec_from_file_location("check", ROOT / "tools" / "check.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

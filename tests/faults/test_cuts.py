@@ -336,6 +336,8 @@ class Parrot:
         while True:
             try:
                 sock, _ = self._listener.accept()
+            except ConnectionError:  # Windows: it was reset before it was taken
+                continue
             except OSError:
                 return
             with sock:

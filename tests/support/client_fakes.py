@@ -457,6 +457,8 @@ class FakeServer:
         for number in itertools.count():
             try:
                 sock, _ = self._listener.accept()
+            except ConnectionError:  # Windows: it was reset before it was taken
+                continue
             except OSError:
                 return
             script = self.scripts[min(number, len(self.scripts) - 1)]

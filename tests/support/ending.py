@@ -7,6 +7,7 @@ does; a program hears Ctrl-C in its own console. Never waits for the end. Any th
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -33,11 +34,19 @@ for number, step in enumerate(steps, 1):
 """
 
 
-def ask_to_end(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
-    """Send SIGTERM, on Windows Ctrl-C to a program that was started with `OWN_CONSOLE`."""
+def press_ctrl_c(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
+    """Press Ctrl-C in the console of a program that was started with `OWN_CONSOLE`."""
     if os.name != "nt":
-        process.terminate()
+        process.send_signal(signal.SIGINT)
     elif process.poll() is None:
         subprocess.run(
             [sys.executable, "-c", _CTRL_C, str(process.pid)], check=True, timeout=patience(20.0)
         )
+
+
+def ask_to_end(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
+    """Send SIGTERM, on Windows Ctrl-C to a program that was started with `OWN_CONSOLE`."""
+    if os.name != "nt":
+        process.terminate()
+    else:
+        press_ctrl_c(process)

@@ -129,6 +129,8 @@ class Proxy:
         while True:
             try:
                 client, _ = self._listener.accept()
+            except ConnectionError:  # Windows: it was reset before it was taken
+                continue
             except OSError:
                 return
             try:

@@ -38,7 +38,18 @@ def server_environment() -> dict[str, str]:
     """The environment of a server: ours, without any CHAT_* option of the machine."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("CHAT_")}
     kept["PYTHONUNBUFFERED"] = "1"
+    kept["PYTHONIOENCODING"] = "utf-8"  # Windows would write its code page into our pipes
     return kept
+
+
+def complaints(log: str) -> list[str]:
+    """The lines that a server wrote before it ended, but not the notice that on Windows it tries
+    again to have a port (`server.net.sockets.bind_patiently`)."""
+    return [
+        line
+        for line in log.splitlines()
+        if line.strip() and not line.startswith("the port is not free: trying for")
+    ]
 
 
 @final

@@ -27,7 +27,7 @@ class ReferenceServer(Frames, Requests, Sessions, Rooms, Messages, History, File
         while not self.stopping.is_set():
             try:
                 sock, _ = self.listener.accept()
-            except TimeoutError:
+            except (TimeoutError, ConnectionError):  # Windows: it was reset before it was taken
                 continue
             except OSError:
                 return
