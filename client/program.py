@@ -14,7 +14,9 @@ import io
 import os
 import sys
 from pathlib import Path
+from typing import Final
 
+import incoming_text
 import protocol
 from client.base.refusals import plain
 from client.base.text import visible
@@ -40,16 +42,17 @@ from client.scripts.script_connection import Login
 from client.terminal import colours, line_client
 from client.terminal.console import is_terminal
 from client.terminal.screens import open_screen
+from incoming_text import BadText
+
+PASSWORD_READ_CHARACTERS: Final = 1_000
+"""Of a line that is no password, so much is looked at."""
 
 
-def read_password(name: str, *, as_bytes: bool = False) -> str:
-    """Return the first line of a file, or of standard input for `-`; `as_bytes` where bytes will be
-    read behind it, as by `send ROOM -`."""
+def read_password(name: str) -> str:
+    """Return the first line of a file, or of standard input for `-`. Raise OSError or `BadText`."""
     if name == "-":
-        line = sys.stdin.buffer.readline().decode("utf-8") if as_bytes else sys.stdin.readline()
-        return line.rstrip("\r\n")
-    with open(name, encoding="utf-8") as file:
-        return file.readline().rstrip("\r\n")
+        return incoming_text.line_of(sys.stdin, PASSWORD_READ_CHARACTERS)
+    return incoming_text.first_line(name, PASSWORD_READ_CHARACTERS)
 
 
 def talk(
@@ -142,8 +145,8 @@ def do_command(
 
 
 def prepare_streams() -> bool:
-    """Make the standard streams show and read anything: characters that a console can't show are
-    written as escapes, and bytes that are no text are read as U+FFFD.
+    """Make the standard streams show anything: characters that a console can't show are
+    written as escapes.
 
     Where a descriptor is closed (`>&-`) Python has no stream, and the next file opened would take
     its number: the null device stands in. False where that is stdout, which nobody reads then.
@@ -157,13 +160,9 @@ def prepare_streams() -> bool:
     ):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
-    for stream, errors in (
-        (sys.stdout, "backslashreplace"),
-        (sys.stderr, "backslashreplace"),
-        (sys.stdin, "replace"),
-    ):
+    for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors=errors)
+            stream.reconfigure(errors="backslashreplace")
     return good
 
 
@@ -192,10 +191,10 @@ def password_from(
     if user is None:
         parser.error("--password-file needs -u NAME")
     try:
-        password = read_password(name, as_bytes=given.command is not None)
+        password = read_password(name)
     except OSError as error:
         parser.error(f"--password-file {visible(name)}: {error.strerror or error}")
-    except UnicodeDecodeError as error:
+    except BadText as error:
         parser.error(f"--password-file {visible(name)}: {error}")
     problem = protocol.password_problem(password)
     if problem is not None:
@@ -206,6 +205,8 @@ def password_from(
 def start(arguments: list[str]) -> int:
     """Do what the command line says; return the exit status."""
     given = parse(arguments)
+    # a person is shown what was no text; a script is told
+    incoming_text.prepare(sys.stdin, "replace" if given.command is None else "strict")
     parser = main_parser() if given.command is None else command_parser(given.command)
     store = place_of_settings(given)
     for name, right in preferences.mistyped_variables(os.environ):

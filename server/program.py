@@ -16,6 +16,7 @@ import threading
 from contextlib import suppress
 from typing import Final
 
+import incoming_text
 from server.base import logs
 from server.base.settings import Settings
 from server.command_line import admin, welcome
@@ -173,5 +174,6 @@ def main() -> int:
     _stand_in_for_closed_streams()
     invocation = parse(sys.argv[1:], os.environ)
     if invocation.command is not None:
+        incoming_text.prepare(sys.stdin, "surrogateescape")
         return admin.run(invocation, sys.stdin, sys.stdout, sys.stderr)
     return serve(invocation.settings)

@@ -71,6 +71,7 @@ LAYERS = {
 """What a change to a folder needs; tests/test_architecture.py is run with each."""
 FILES_OF_LAYERS = {
     "protocol.py": "protocol",
+    "incoming_text.py": "protocol",
     "chat_server.py": "server",
     "chat_client.py": "client",
     "benchmarks": "docs",

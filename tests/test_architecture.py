@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ENTRY_POINTS = {"chat_server", "chat_client"}
 OURS = {
     "protocol",
+    "incoming_text",
     "server",
     "storage",
     "client",
@@ -67,6 +68,7 @@ KIT_CLIENT = {KIT + "client." + name for name in ("process", "default_server", "
 MAY_IMPORT: dict[str, set[str]] = {
     # The longest name that fits counts. What a package takes from itself is listed too.
     "protocol": set(),
+    "incoming_text": set(),
     "storage": {"storage"},
     "server": set(),
     "server.base": BASE,
@@ -80,6 +82,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "server.base",
         "protocol",
         "storage",
+        "incoming_text",
     },
     "server.net": NET,
     "server.state": STATE,
@@ -104,7 +107,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "client.scripts": {"client.scripts", *CLIENT_FACE, *CLIENT_INSIDE, "protocol"},
     "client.terminal": {"client.terminal", *CLIENT_FACE, *CLIENT_INSIDE, "protocol"},
-    "client.command_line": {"client", "protocol"},
+    "client.command_line": {"client", "protocol", "incoming_text"},
     "client": set(),
     # The kit from below; neither wing knows the other.
     "conformance.command_words": set(),
@@ -160,8 +163,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "conformance": {"conformance"},
     "webpage": {"webpage"},
     "benchmarks": {"benchmarks"},
-    "server.program": {"server", "protocol", "storage"},
-    "client.program": {"client", "protocol"},
+    "server.program": {"server", "protocol", "storage", "incoming_text"},
+    "client.program": {"client", "protocol", "incoming_text"},
     "chat_server": {"server.program"},
     "chat_client": {"client.program"},
     "examples": {"client"},

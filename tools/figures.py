@@ -16,6 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {
     "protocol.py": "protocol.py",
+    "incoming_text.py": "incoming_text.py",
     "storage": "storage/**/*.py",
     "server": "server/**/*.py",
     "client": "client/**/*.py",

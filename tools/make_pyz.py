@@ -18,7 +18,7 @@ import zipapp
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-ENTRY_POINTS = ("chat_client.py", "chat_server.py", "protocol.py")
+MODULES = ("chat_client.py", "chat_server.py", "protocol.py", "incoming_text.py")
 PACKAGES = ("client", "server", "storage")
 
 MAIN = '''"""Client, server and reader of journals in one file."""
@@ -61,7 +61,7 @@ def build(target: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="chat-pyz-") as temporary:
         stage, result = Path(temporary) / "stage", Path(temporary) / "chat.pyz"
         stage.mkdir()
-        for name in ENTRY_POINTS:
+        for name in MODULES:
             shutil.copy(ROOT / name, stage)
         for package in PACKAGES:
             shutil.copytree(

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import incoming_text
 from client.base import files
 
 FOLDER: Final = "classroom-chat"
@@ -232,18 +233,12 @@ def _text_of(path: Path) -> str | None:
     """Return the text of a file; None where there is none. Raise `BadSettings` where it can't be
     read."""
     try:
-        with open(
-            path, encoding="utf-8-sig"
-        ) as file:  # an editor on Windows may have put a mark in front
-            text = file.read(MAX_BYTES + 1)
+        return incoming_text.read(path, MAX_BYTES)
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+    except (OSError, incoming_text.BadText) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         raise BadSettings(f"{path} can't be read: {reason}") from error
-    if len(text) > MAX_BYTES:
-        raise BadSettings(f"{path} is too long: expected at most {MAX_BYTES} characters")
-    return text
 
 
 def _is_private(path: Path) -> bool:

@@ -7,7 +7,6 @@ thread.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -185,15 +184,10 @@ def check_send(given: argparse.Namespace) -> None:
 
 
 def _standard_input() -> str:
-    data = sys.stdin.buffer.read()
-    for encoding in ("utf-8-sig", sys.stdin.encoding or "utf-8"):
-        try:
-            text = data.decode(encoding)
-            # a pipe of that system ends lines so
-            return text.replace("\r\n", "\n") if os.linesep == "\r\n" else text
-        except UnicodeDecodeError:
-            pass
-    raise WrongUse("standard input is no UTF-8 text")
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError:
+        raise WrongUse("standard input is no UTF-8 text: save it as UTF-8") from None
 
 
 def check_put(given: argparse.Namespace) -> None:

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TextIO
 
+import incoming_text
 import protocol
 from server.base.logs import printable
 from server.base.settings import FLAG, OPTIONS, Option, Settings
@@ -178,11 +179,10 @@ def _read_file(path: str, origin: str) -> Iterator[tuple[Option, str, str]]:
     file.optionxform = lambda optionstr: optionstr.lower().replace("-", "_")  # type: ignore[method-assign]
     shown = printable(path, 200)
     try:
-        with open(path, encoding="utf-8-sig") as stream:
-            file.read_file(stream)
+        file.read_string(incoming_text.read(path), path)
     except OSError as error:
         raise BadOption(f"{origin}: cannot read '{shown}': {error.strerror or error}") from None
-    except (UnicodeDecodeError, configparser.Error, ValueError) as error:
+    except (configparser.Error, ValueError) as error:
         problem = printable(" ".join(str(error).split()), 300)
         raise BadOption(
             f"{origin}: expected an INI file in UTF-8, got '{shown}': {problem}"

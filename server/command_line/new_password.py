@@ -10,6 +10,7 @@ import getpass
 import secrets
 from typing import Final, TextIO
 
+import incoming_text
 import protocol
 from server.command_line.arguments import Invocation
 from server.command_line.console import AdminError, Terminal, is_terminal, shown
@@ -38,37 +39,35 @@ def new_record(invocation: Invocation, terminal: Terminal, name: str) -> str:
 
 
 def password_problem(password: str) -> str | None:
+    """Return why `password` can't be set, in words; None where it can."""
     # Surrogates are how Python keeps bytes that are not UTF-8.
     if any("\ud800" <= character <= "\udfff" for character in password):
         return "expected text in UTF-8"
-    return protocol.password_problem(password)
+    return protocol.password_problem(password) or incoming_text.unseen_character(password)
 
 
 def _password_of_file(path: str) -> str:
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            return _first_line(file)
+        return incoming_text.first_line(path, PASSWORD_READ_CHARACTERS)
     except OSError as error:
         raise AdminError(
             f"--password-file: cannot read '{shown(path)}': {error.strerror or error}"
         ) from None
-    except ValueError:  # UnicodeDecodeError, and a NUL in the path
+    except ValueError as error:  # BadText, and a NUL in the path
         raise AdminError(
-            f"--password-file: expected a file with text in UTF-8, got '{shown(path)}'"
+            f"--password-file: expected a file with text in UTF-8, got '{shown(path)}': {error}"
         ) from None
 
 
 def _password_of_stream(stdin: TextIO | None) -> str:
     try:
-        return "" if stdin is None else _first_line(stdin)
-    except (OSError, ValueError) as error:  # closed, or bytes that its encoding doesn't know
+        if stdin is None:
+            return ""
+        return incoming_text.line_of(stdin, PASSWORD_READ_CHARACTERS)
+    except (OSError, ValueError) as error:  # closed, or bytes that are no text
         raise AdminError(
             f"cannot read a password from stdin: {error}; use --password-file FILE"
         ) from None
-
-
-def _first_line(file: TextIO) -> str:
-    return file.readline(PASSWORD_READ_CHARACTERS).rstrip("\r\n")
 
 
 def _asked_password(name: str) -> str:

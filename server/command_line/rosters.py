@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+import incoming_text
 import protocol
 from protocol import ROLES, STUDENT
 from server.base.logs import printable
@@ -21,8 +22,13 @@ from storage import accounts
 
 MOST_BAD_ROWS: Final = 20
 COLUMNS: Final = ("chatid", "password")
+"""What the header must name, in any order."""
 ROLE_COLUMN: Final = "role"
 """A third column that a roster may have; an empty cell makes a student."""
+OTHER_NAMES: Final = {"name": "chatid"}
+"""What a column may be called as well."""
+SEPARATORS: Final = ",;\t"
+"""Excel writes a semicolon where the comma is that of numbers; a copied table has tabs."""
 
 
 @dataclass(frozen=True)
@@ -39,76 +45,106 @@ class RosterRow:
 
 def read_roster(path: str) -> list[RosterRow]:
     """Return the rows of a CSV file with the columns chatid and password, and perhaps role;
-    AdminError names every bad row with its line."""
+    AdminError names every bad row with its line and column."""
     bad: list[str] = []
     rows: dict[str, RosterRow] = {}
-    for line, cells in _cells(path):
-        chatid, password = cells.get("chatid", ""), cells.get("password", "")
-        role = cells.get(ROLE_COLUMN, "").strip().lower() or STUDENT
-        folded = protocol.fold_chatid(chatid)
-        problem = cells.get(_PROBLEM)
-        if problem:
-            pass
-        elif role not in ROLES:
-            problem = f"role '{printable(role)}': expected teacher or student"
-        elif chatid_problem := protocol.chatid_problem(chatid):
-            problem = f"chatid '{printable(chatid)}': {chatid_problem}"
-        elif folded in rows:
-            problem = f"chatid '{chatid}': the same name as in line {rows[folded].line}"
-        elif password and (trouble := password_problem(password)):
-            problem = f"password: {trouble}"
+    for line, cells in _rows(path):
+        problem = _problem(cells, rows)
         if problem:
             bad.append(f"{shown(path)}:{line}: {problem}")
-        else:
-            rows[folded] = RosterRow(
-                line, chatid, folded, password or make_up_password(), not password, role
-            )
+            continue
+        chatid, password = cells["chatid"], cells["password"]
+        folded = protocol.fold_chatid(chatid)
+        rows[folded] = RosterRow(
+            line, chatid, folded, password or make_up_password(), not password, _role(cells)
+        )
     refuse_bad_rows(path, bad)
     return list(rows.values())
 
 
-_PROBLEM: Final = ""
-"""Stands for a column in a row that has too few or too many cells: what is wrong with it."""
+def _problem(cells: dict[str, str] | str, rows: dict[str, RosterRow]) -> str | None:
+    """Return what is wrong with a row, by its column; `rows` are those above it, by folded name."""
+    if isinstance(cells, str):
+        return cells
+    chatid, password = cells["chatid"], cells["password"]
+    known = rows.get(protocol.fold_chatid(chatid))
+    trouble = protocol.chatid_problem(chatid)
+    if trouble:
+        return f"chatid '{printable(chatid)}': {trouble}"
+    if known:
+        return f"chatid '{chatid}': the same name as in line {known.line}"
+    if _role(cells) not in ROLES:
+        return f"role '{printable(_role(cells))}': expected teacher or student"
+    trouble = password_problem(password) if password else None
+    return f"password: {trouble}" if trouble else None
 
 
-def _cells(path: str) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield each row below the header with the line where it begins, by column; empty lines are
-    left out."""
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            text = file.read()
-    except OSError as error:
-        raise AdminError(f"cannot read '{shown(path)}': {error.strerror or error}") from None
-    except ValueError:  # UnicodeDecodeError, and a NUL in the path
-        raise AdminError(f"{shown(path)}: expected text in UTF-8: save it as 'CSV UTF-8'") from None
-    header: list[str] | None = None
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    line = 1
-    try:
-        for cells in reader:
-            if header is None:
-                header = [cell.strip().lower() for cell in cells]
-                if not _is_header(header):
-                    break
-            elif len(cells) == len(header):
-                yield line, dict(zip(header, cells, strict=True))
-            elif cells:
-                wrong = f"expected {len(header)} columns, got {len(cells)}"
-                yield line, {_PROBLEM: wrong}
-            line = reader.line_num + 1
-    except csv.Error as error:
+def _role(cells: dict[str, str]) -> str:
+    return cells.get(ROLE_COLUMN, "").lower() or STUDENT
+
+
+def _rows(path: str) -> Iterator[tuple[int, dict[str, str] | str]]:
+    """Yield each row below the header: the line where it begins, and its cells by column, or what
+    is wrong with their number. Empty rows are left out."""
+    lines = _cells(path)
+    line, first = next(lines, (1, list[str]()))
+    header = [OTHER_NAMES.get(cell.lower(), cell.lower()) for cell in _without_end(first, 0)]
+    if not _is_header(header):
         raise AdminError(
-            f"{shown(path)}:{line}: expected comma-separated values, got a row with: {error}"
-        ) from None
-    if header is None or not _is_header(header):
-        came = printable(",".join(header or []))
-        raise AdminError(f"{shown(path)}:1: expected the header {','.join(COLUMNS)}, got '{came}'")
+            f"{shown(path)}:{line}: expected the header {','.join(COLUMNS)}, "
+            f"got '{printable(','.join(header))}': name these columns there, and no others"
+        )
+    for line, cells in lines:
+        row = _without_end(cells, len(header))
+        if len(row) == len(header):
+            yield line, dict(zip(header, row, strict=True))
+        else:
+            yield (
+                line,
+                f"expected {len(header)} columns, got {len(row)}: quotation marks around a "
+                "cell keep a comma in it",
+            )
 
 
 def _is_header(header: list[str]) -> bool:
-    return sorted(set(header) | {ROLE_COLUMN}) == sorted((*COLUMNS, ROLE_COLUMN)) and len(
-        header
-    ) == len(set(header))
+    return sorted(header) in (sorted(COLUMNS), sorted((*COLUMNS, ROLE_COLUMN)))
+
+
+def _without_end(cells: list[str], least: int) -> list[str]:
+    """Return a row without the empty cells at its end, which programs add, down to `least`."""
+    while len(cells) > least and not cells[-1]:
+        cells = cells[:-1]
+    return cells
+
+
+def _cells(path: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield each row that is not empty: the line where it begins, and its cells without the blanks
+    around them."""
+    try:
+        text = incoming_text.read(path)
+    except OSError as error:
+        raise AdminError(f"cannot read '{shown(path)}': {error.strerror or error}") from None
+    except ValueError as error:  # BadText, and a NUL in the path
+        raise AdminError(f"{shown(path)}: {error}, in a spreadsheet as 'CSV UTF-8'") from None
+    first, _, behind = text.partition("\n")
+    before, separator = 0, next((each for each in SEPARATORS if each in first), ",")
+    if first.lower().startswith("sep=") and len(first) == 5:  # Excel's own, which it never shows
+        before, separator, text = 1, first[4], behind
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=True
+    )
+    line = 1
+    try:
+        for row in reader:
+            cells = [incoming_text.tidy(cell) for cell in row]
+            if any(cells):
+                yield before + line, cells
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise AdminError(
+            f"{shown(path)}:{before + line}: expected comma-separated values, got a row with: "
+            f"{error}: quotation marks belong around a whole cell, and twice inside it"
+        ) from None
 
 
 def refuse_taken_rows(path: str, found: list[tuple[RosterRow, accounts.Account | None]]) -> None:

@@ -223,8 +223,8 @@ def test_a_file_that_is_wrong_is_named(text: str, said: str) -> None:
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     path = settings("")
-    path.write_bytes(b"[client]\nroom = \xff\n")
-    assert "it is no UTF-8 text" in call("doctor").err
+    path.write_bytes(b"[client]\nroom = \x81\n")
+    assert "expected text in UTF-8" in call("doctor").err
     path.unlink()
     path.mkdir()
     assert f"{path} can't be read" in call("doctor").err

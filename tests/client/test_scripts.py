@@ -135,6 +135,23 @@ def test_send_takes_text_from_standard_input(
     assert [item["content"] for item in result.items()] == expected
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_password_and_text_are_read_from_every_windows_pipe_and_file(
+    ada: User, room: str, encoding: str
+) -> None:
+    Path("secret").write_bytes(" secret \r\n".encode(encoding))
+    result = ada.does(
+        *("send", room, "-", "--new-room", "--json"), typed="Grüße\r\nß\r\n".encode(encoding)
+    )
+    assert result.status == 0, result.err
+    assert [item["content"] for item in result.items()] == ["Grüße\nß"]
+    typed = "\u00a0secret\r\nund dann\r\n".encode(encoding)
+    words = ["send", room, "-", "--json", "--password-file", "-"]
+    again = call(f"127.0.0.1:{ada.port}", "-u", ada.name, *words, typed=typed)
+    assert again.status == 0, again.err
+    assert again.items()[0]["content"] == "und dann"
+
+
 def test_password_and_text_may_both_come_from_standard_input(ada: User) -> None:
     result = call(
         f"127.0.0.1:{ada.port}",

@@ -1050,7 +1050,7 @@ def test_the_door_can_be_interrupted_and_never_crashes_on_a_character(
     out = io.BytesIO()
     narrow = io.TextIOWrapper(out, encoding="cp1252")
     monkeypatch.setattr(sys, "stdout", narrow)
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff\n"), encoding="utf-8"))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\x81\n"), encoding="utf-8"))
 
     def interrupted(self: object) -> int:
         print("🙂", sys.stdin.readline() == "\ufffd\n")

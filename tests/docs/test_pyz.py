@@ -113,7 +113,14 @@ def test_it_holds_the_modules_that_run_and_nothing_else(pyz: Path) -> None:
         for file in (ROOT / package).rglob("*.py")
     ]
     assert sorted(names) == sorted(
-        ["__main__.py", "chat_client.py", "chat_server.py", "protocol.py", *packages]
+        [
+            "__main__.py",
+            "chat_client.py",
+            "chat_server.py",
+            "incoming_text.py",
+            "protocol.py",
+            *packages,
+        ]
     )
     assert pyz.read_bytes().startswith(b"#!/usr/bin/env python3\n")
 

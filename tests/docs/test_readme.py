@@ -490,6 +490,7 @@ def modules() -> list[Path]:
     return [file for file in packages if file.name != "__init__.py"] + [
         ROOT / "chat_server.py",
         ROOT / "chat_client.py",
+        ROOT / "incoming_text.py",
     ]
 
 

@@ -120,12 +120,21 @@ def test_adduser_works_before_the_first_start(chat: Chat) -> None:
 
 
 def test_the_password_is_the_first_line_of_stdin_where_that_is_no_terminal(chat: Chat) -> None:
-    chat.run("adduser", "ada", stdin=io.StringIO(" spaces count \r\nsecond line\n"))
-    assert chat.has_password("ada", " spaces count ")
+    chat.run("adduser", "ada", stdin=io.StringIO(" spaces inside \r\nsecond line\n"))
+    assert chat.has_password("ada", "spaces inside")
 
 
 def test_the_password_is_the_first_line_of_a_file(chat: Chat, tmp_path: Path) -> None:
     (tmp_path / "pw").write_bytes("\ufeffgeheim-ß\r\nrest".encode())
+    assert chat.run("adduser", "ada", "--password-file", str(tmp_path / "pw")).status == 0
+    assert chat.has_password("ada", "geheim-ß")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_a_password_file_may_come_from_any_editor(
+    chat: Chat, tmp_path: Path, encoding: str
+) -> None:
+    (tmp_path / "pw").write_bytes(" geheim-ß \r\nrest".encode(encoding))
     assert chat.run("adduser", "ada", "--password-file", str(tmp_path / "pw")).status == 0
     assert chat.has_password("ada", "geheim-ß")
 
@@ -344,6 +353,51 @@ def test_the_line_of_a_row_is_where_it_begins(chat: Chat, roster: Path) -> None:
     assert not chat.path.exists()
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "chatid;password\nada;one\nZoë;two\n",
+        "chatid\tpassword\nada\tone\nZoë\ttwo\n",
+        "sep=;\nchatid;password\nada;one\nZoë;two\n",
+        "SEP=|\nchatid|password\nada|one\nZoë|two\n",
+        "name,password\nada,one\nZoë,two\n",
+        " Name , Password ,,\n ada , one ,,\n,,,\n\u00a0Zoë,two\u200b,\n , \n",
+        'chatid, password\nada, "one"\nZoë, two\n',
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_rosters_of_every_spreadsheet_make_the_same_accounts(
+    chat: Chat, roster: Path, content: str, encoding: str
+) -> None:
+    roster.write_bytes(content.replace("\n", "\r\n").encode(encoding, "ignore"))
+    assert chat.run("import", str(roster)).status == 0
+    assert chat.users() == ["Zoë", "ada"]
+    assert chat.has_password("ada", "one") and chat.has_password("zoë", "two")
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (
+            "eve,a\u00a0b",
+            "3: password: character 2 is U+00A0 (no-break space), which can't be typed",
+        ),
+        ("eve,a\u200bb", "3: password: character 2 is U+200B"),
+        ('eve,"a\nb"', "3: password: character 2 is U+000A"),
+        ("eve,a,b", "quotation marks around a cell keep a comma in it"),
+        ('eve,a"b"', ""),
+    ],
+)
+def test_a_password_that_nobody_can_type_is_refused(
+    chat: Chat, roster: Path, row: str, words: str
+) -> None:
+    roster.write_text(f"sep=,\nchatid,password\n{row}\n", encoding="utf-8")
+    if words:
+        assert words in chat.refused("import", str(roster))
+    else:
+        assert chat.run("import", str(roster)).status == 0
+
+
 def test_many_bad_rows_are_not_all_named(chat: Chat, roster: Path) -> None:
     roster.write_text("chatid,password\n" + "a b,x\n" * 50, encoding="utf-8")
     text = chat.refused("import", str(roster))
@@ -352,7 +406,7 @@ def test_many_bad_rows_are_not_all_named(chat: Chat, roster: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"ada,one\n", b"chatid;password\n", b"chatid\nada\n", b"chatid,password,x\n"]
+    "content", [b"", b"ada,one\n", b"chatid:password\n", b"chatid\nada\n", b"chatid,password,x\n"]
 )
 def test_the_header_is_required(chat: Chat, roster: Path, content: bytes) -> None:
     roster.write_bytes(content)
@@ -363,8 +417,9 @@ def test_the_header_is_required(chat: Chat, roster: Path, content: bytes) -> Non
 
 def test_a_roster_that_cannot_be_read_is_named(chat: Chat, roster: Path) -> None:
     assert "cannot read" in chat.refused("import", str(roster))
-    roster.write_bytes(b"chatid,password\nZo\xeb,x\n")
-    assert "save it as 'CSV UTF-8'" in chat.refused("import", str(roster))
+    roster.write_bytes(b"chatid,password\nZo\x81,x\n")
+    refused = chat.refused("import", str(roster))
+    assert f"{roster}: line 2, column 3: " in refused and "as 'CSV UTF-8'" in refused
     assert not chat.path.exists()
 
 

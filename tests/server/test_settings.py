@@ -185,7 +185,7 @@ def test_an_unknown_key_or_section_is_named(capsys: pytest.CaptureFixture[str], 
         b"port = 1\n",
         b"[server]\nport\n",
         b"[server]\nport=1\nport=2\n",
-        b"[server]\ndata = \xff\n",
+        b"[server]\ndata = \x81\n",
         b"\0\0",
     ],
 )
