@@ -49,8 +49,8 @@ def read_roster(path: str) -> list[RosterRow]:
     bad: list[str] = []
     rows: dict[str, RosterRow] = {}
     for line, cells in _rows(path):
-        problem = _problem(cells, rows)
-        if problem:
+        problem = cells if isinstance(cells, str) else _problem(cells, rows)
+        if problem or isinstance(cells, str):
             bad.append(f"{shown(path)}:{line}: {problem}")
             continue
         chatid, password = cells["chatid"], cells["password"]
@@ -62,10 +62,8 @@ def read_roster(path: str) -> list[RosterRow]:
     return list(rows.values())
 
 
-def _problem(cells: dict[str, str] | str, rows: dict[str, RosterRow]) -> str | None:
+def _problem(cells: dict[str, str], rows: dict[str, RosterRow]) -> str | None:
     """Return what is wrong with a row, by its column; `rows` are those above it, by folded name."""
-    if isinstance(cells, str):
-        return cells
     chatid, password = cells["chatid"], cells["password"]
     known = rows.get(protocol.fold_chatid(chatid))
     trouble = protocol.chatid_problem(chatid)
