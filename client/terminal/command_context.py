@@ -6,6 +6,7 @@ Owns that interface. Does nothing itself. Runs in the thread that reads what is 
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +14,8 @@ from typing import Protocol
 from client.connection import Connection
 from client.events import Message
 from client.records import Room
+
+_is_windows = os.name == "nt"  # the tests replace it
 
 
 class CommandContext(Protocol):
@@ -109,8 +112,14 @@ def needed(argument: str, what: str) -> str:
 
 
 def words_of(argument: str) -> list[str]:
-    """Return the words of an argument, as a shell splits them."""
+    """Return the words of an argument, as a shell splits them; on Windows a backslash is no more
+    than itself, as in `"\\\\server\\our files"`."""
+    lexer = shlex.shlex(argument, posix=True, punctuation_chars=False)
+    lexer.whitespace_split = True
+    lexer.commenters = ""
+    if _is_windows:
+        lexer.escape = ""
     try:
-        return shlex.split(argument)
+        return list(lexer)
     except ValueError:  # a quotation mark without its other half is part of the text
         return argument.split()

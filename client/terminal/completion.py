@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -87,24 +87,33 @@ def completions(before: str, words: Words) -> list[str]:
     if kind == "commands":
         return _fitting(words.commands, last if last.startswith("/") else "/" + last, 0)
     if kind == "paths":
-        return _fitting(_paths(rest), rest, len(rest) - len(last))
+        return _fitting(_paths(rest), rest, len(rest) - len(last), os.path.normcase)
     if kind is not None:
         return _fitting(getattr(words, kind), rest, len(rest) - len(last))
     people = [f"@{name}" for name in words.people] if last.startswith("@") else words.people
     return _fitting([*people, *words.rooms, *words.files], last, 0)
 
 
-def _fitting(names: Iterable[str], typed: str, done: int) -> list[str]:
+def _fitting(
+    names: Iterable[str], typed: str, done: int, folded: Callable[[str], str] = str
+) -> list[str]:
     """Return those that begin with what is typed, without the `done` characters that stand there
-    already: names may hold spaces."""
+    already: names may hold spaces. Two texts are the same where `folded` makes them so."""
     return sorted(
-        {name[done:] for name in names if name.startswith(typed) and visible(name) == name}
+        {
+            name[done:]
+            for name in names
+            if folded(name).startswith(folded(typed)) and visible(name) == name
+        }
     )[:MAX_FOUND]
 
 
 def _paths(typed: str) -> list[str]:
-    """Return the files and folders in the folder that `typed` names, in its own words."""
+    """Return the files and folders in the folder that `typed` names, in its own words and with its
+    own slashes."""
     folder, name = os.path.split(typed)
+    before = typed[: len(typed) - len(name)]
+    slash = before[-1] if before.endswith(("/", os.sep)) else os.sep
     try:
         found = [
             entry
@@ -113,7 +122,4 @@ def _paths(typed: str) -> list[str]:
         ]
     except (OSError, ValueError):
         return []
-    return [
-        os.path.join(folder, entry.name) + (os.sep if entry.is_dir() else "")
-        for entry in found[:MAX_FOUND]
-    ]
+    return [before + entry.name + (slash if entry.is_dir() else "") for entry in found[:MAX_FOUND]]

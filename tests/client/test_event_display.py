@@ -3,6 +3,7 @@ missed, a place that was taken."""
 
 from __future__ import annotations
 
+import ntpath
 import os
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from client.base.times import SleepWatch, day
 from client.connection import Connection
 from client.errors import LetterDifference
 from client.records import Room
-from client.terminal import event_display
+from client.terminal import command_context, event_display
 from client.terminal.commands import COMMANDS
 from client.terminal.completion import Words, completions
 from client.terminal.line_client import LineClient, Options, connection_for
@@ -571,7 +572,33 @@ def test_tab_finds_files_to_send(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert ".hidden" not in completions("/send ", WORDS) and completions("/send .h", WORDS) == [
         ".hidden"
     ]
+    slashes = f"{tmp_path.as_posix()}/mu"
+    assert completions(f"/send {slashes}", WORDS) == [f"{tmp_path.as_posix()}/music/"], (
+        "Windows takes both slashes: what was typed stays as it is"
+    )
+    monkeypatch.setattr(os.path, "normcase", ntpath.normcase)
+    assert completions("/send MU", WORDS) == ["music" + os.sep], "Windows knows no case"
     assert completions("/send nowhere/x", WORDS) == [] and completions("/send \0", WORDS) == []
+
+
+@pytest.mark.parametrize(
+    ("argument", "posix", "windows"),
+    [
+        (r'"\\nas\our files\a.txt"', [r"\nas\our files\a.txt"], [r"\\nas\our files\a.txt"]),
+        (r"C:\Users\ada\a.txt", ["C:Usersadaa.txt"], [r"C:\Users\ada\a.txt"]),
+        (r"my\ notes.txt", ["my notes.txt"], ["my\\", "notes.txt"]),
+        ("'a b' \"c # d\" #e", ["a b", "c # d", "#e"], ["a b", "c # d", "#e"]),
+        ("it's", ["it's"], ["it's"]),
+        ("", [], []),
+    ],
+)
+def test_on_windows_a_backslash_is_itself(
+    argument: str, posix: list[str], windows: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command_context, "_is_windows", False)
+    assert command_context.words_of(argument) == posix
+    monkeypatch.setattr(command_context, "_is_windows", True)
+    assert command_context.words_of(argument) == windows
 
 
 def test_a_connection_for_people_asks_for_more_than_one_for_programs() -> None:
