@@ -124,7 +124,8 @@ class Request(http.server.BaseHTTPRequestHandler):
             self._check(must_tell_origin=False)
             path, _, query = self.path.partition("?")
             if path == "/events":
-                self._stream(parse_qs(query).get("as", [""])[0])
+                asked = parse_qs(query)
+                self._stream(asked.get("as", [""])[0], asked.get("after", [""])[0])
                 return
             asset = self._content.assets.get(path)
             if asset is None:
@@ -192,8 +193,11 @@ class Request(http.server.BaseHTTPRequestHandler):
 
     # --- Events -----------------------------------------------------------------------------------
 
-    def _stream(self, role: str) -> None:
-        """Send events until the viewer leaves, takes nothing any more, or the page is closed."""
+    def _stream(self, role: str, after: str) -> None:
+        """Send the events after the id `after` ("": all that are kept), and those that come.
+
+        Returns when the page is closed; OSError where the viewer leaves or takes nothing any more.
+        """
         content = self._content
         content.gate.check_viewer(self.headers, role)
         with content.place_for_a_viewer():
@@ -203,7 +207,7 @@ class Request(http.server.BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
             self.end_headers()
             self.connection.settimeout(SEND_SECONDS)
-            number = self._seen()
+            number = self._number_of(after)
             hello = {"kind": "hello", "run": content.run, "title": content.title, "role": role}
             self._send_events(number, [_json({**hello, "state": dict(content.state())})])
             while not content.ring.is_closed:
@@ -215,9 +219,9 @@ class Request(http.server.BaseHTTPRequestHandler):
                 self._send_events(number, events)
                 content.ring.wait_until_closed(PACE_SECONDS)
 
-    def _seen(self) -> int:
-        """Return the number of the last event that the browser has seen of this run."""
-        run, _, number = (self.headers.get("Last-Event-ID") or "").rpartition("-")
+    def _number_of(self, after: str) -> int:
+        """Return the number in an id of this run; 0 for others."""
+        run, _, number = after.rpartition("-")
         is_number = number.isascii() and number.isdecimal() and len(number) < 20
         if run != self._content.run or not is_number:
             return 0
