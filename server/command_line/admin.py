@@ -10,16 +10,14 @@ Called by the main thread of a process of its own. Data goes to stdout, talk to 
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TextIO
 
 from protocol import STUDENT, TEACHER
 from server.base.logs import printable
 from server.command_line import keeping
-from server.command_line.arguments import PROGRAM, Invocation, write_safely
+from server.command_line.arguments import PROGRAM, Invocation, write_data, write_safely
 from server.command_line.console import (
     AdminError,
     Terminal,
@@ -28,13 +26,12 @@ from server.command_line.console import (
     is_closed_pipe,
     open_database,
     refuse_taken,
-    shown,
     taken,
 )
+from server.command_line.importing import import_roster
 from server.command_line.new_password import new_record
 from server.command_line.recover import recover_messages
-from server.command_line.rosters import COLUMNS, read_roster, refuse_taken_rows
-from storage import accounts, passwords, rooms
+from storage import accounts, rooms
 from storage.errors import NameTaken, StorageError, StorageFull
 from storage.folder import DataFolder
 from storage.journal import Journal
@@ -43,7 +40,6 @@ FAILED: Final = 1
 STOPPED: Final = 130
 """The exit status after Ctrl-C, as shells know it: 128 + SIGINT."""
 PAGE: Final = 1_000
-HASH_THREADS: Final = 4
 
 
 def run(invocation: Invocation, stdin: TextIO | None, stdout: TextIO, stderr: TextIO) -> int:
@@ -127,48 +123,21 @@ def _delete_user(invocation: Invocation, terminal: Terminal) -> None:
 
 def _list_users(invocation: Invocation, terminal: Terminal) -> None:
     after: str | None = None
+    lines: list[str] = []
     with open_database(invocation.settings) as database:
         while True:
             with database.reading() as connection:
                 page = list(accounts.page(connection, after, PAGE))
-            write_safely(terminal.stdout, "".join(f"{_listed(account)}\n" for account in page))
+            lines += [f"{_listed(account)}\n" for account in page]
             if len(page) < PAGE:
-                return
+                break
             after = page[-1].chatid
+    write_data(terminal.stdout, "".join(lines))
 
 
 def _listed(account: accounts.Account) -> str:
     """Return an account's line of `users`: its name, and a teacher's role behind a tab."""
     return printable(account.chatid) + f"\t{TEACHER}" * (account.role == TEACHER)
-
-
-def _import(invocation: Invocation, terminal: Terminal) -> None:
-    path = invocation.arguments.roster
-    rows = read_roster(path)
-    with open_database(invocation.settings, create=True) as database:
-        with database.reading() as connection:
-            refuse_taken_rows(path, [(row, accounts.find(connection, row.folded)) for row in rows])
-        records = _hash_all([row.password for row in rows], invocation.settings.password_cost)
-        made_up = [row for row in rows if row.made_up]
-        # Before the transaction: a reader of our output who is slow must not keep the server's
-        # writer waiting, and passwords that could not be shown must not be set.
-        if made_up:
-            lines = [",".join(COLUMNS), *(f"{row.chatid},{row.password}" for row in made_up)]
-            write_safely(terminal.stdout, "\n".join(lines) + "\n")
-        now = int(time.time())
-        try:
-            with database.transaction() as connection:
-                for row, record in zip(rows, records, strict=True):
-                    accounts.create(connection, row.chatid, row.folded, record, now, row.role)
-        except (NameTaken, StorageError) as problem:
-            void = "; passwords printed above do not count" if made_up else ""
-            raise AdminError(
-                f"{problem}; nothing was taken from '{shown(path)}'{void}: try again"
-            ) from None
-    terminal.tell(
-        f"{len(rows)} accounts made"
-        + (f", {len(made_up)} of them with a password made up" * bool(made_up))
-    )
 
 
 def _restore_room(invocation: Invocation, terminal: Terminal) -> None:
@@ -213,16 +182,8 @@ _COMMANDS: Final[Mapping[str, Callable[[Invocation, Terminal], None]]] = {
     "role": _change_role,
     "deluser": _delete_user,
     "users": _list_users,
-    "import": _import,
+    "import": import_roster,
     "restore-room": _restore_room,
     "recover-messages": _recover_messages,
     **keeping.COMMANDS,
 }
-
-
-def _hash_all(chosen: list[str], cost: int) -> list[str]:
-    # scrypt lets other threads run meanwhile, and takes 50 to 90 ms each: a school's roster would
-    # take minutes.
-    workers = min(HASH_THREADS, os.cpu_count() or 1)
-    with ThreadPoolExecutor(workers, thread_name_prefix="hash") as pool:
-        return list(pool.map(lambda password: passwords.hash_password(password, cost), chosen))

@@ -136,6 +136,22 @@ def write_safely(stream: TextIO, text: str) -> None:
     stream.flush()
 
 
+def write_data(stream: TextIO, text: str) -> None:
+    """Write `text` for another program to read; as UTF-8 with a byte-order mark where the stream's
+    encoding doesn't know all of it (cp1252 on Windows)."""
+    try:
+        text.encode(getattr(stream, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        buffer = getattr(stream, "buffer", None)
+        if buffer is None:
+            return write_safely(stream, text)
+        stream.flush()
+        buffer.write(text.encode("utf-8-sig"))
+    else:
+        stream.write(text)
+    stream.flush()
+
+
 def _resolve(
     arguments: argparse.Namespace, environ: Mapping[str, str]
 ) -> tuple[Settings, dict[str, str]]:

@@ -43,12 +43,21 @@ class RosterRow:
     role: str
 
 
-def read_roster(path: str) -> list[RosterRow]:
+@dataclass(frozen=True)
+class Roster:
+    """The accounts to be made, and the encoding that the file was read in."""
+
+    rows: list[RosterRow]
+    encoding: str
+
+
+def read_roster(path: str) -> Roster:
     """Return the rows of a CSV file with the columns chatid and password, and perhaps role;
     AdminError names every bad row with its line and column."""
     bad: list[str] = []
     rows: dict[str, RosterRow] = {}
-    for line, cells in _rows(path):
+    text, encoding = _read(path)
+    for line, cells in _rows(path, text):
         problem = cells if isinstance(cells, str) else _problem(cells, rows)
         if problem or isinstance(cells, str):
             bad.append(f"{shown(path)}:{line}: {problem}")
@@ -59,7 +68,17 @@ def read_roster(path: str) -> list[RosterRow]:
             line, chatid, folded, password or make_up_password(), not password, _role(cells)
         )
     refuse_bad_rows(path, bad)
-    return list(rows.values())
+    return Roster(list(rows.values()), encoding)
+
+
+def _read(path: str) -> tuple[str, str]:
+    """Return the text of the file and its encoding."""
+    try:
+        return incoming_text.read_encoded(path)
+    except OSError as error:
+        raise AdminError(f"cannot read '{shown(path)}': {error.strerror or error}") from None
+    except ValueError as error:  # BadText, and a NUL in the path
+        raise AdminError(f"{shown(path)}: {error}, in a spreadsheet as 'CSV UTF-8'") from None
 
 
 def _problem(cells: dict[str, str], rows: dict[str, RosterRow]) -> str | None:
@@ -81,10 +100,10 @@ def _role(cells: dict[str, str]) -> str:
     return cells.get(ROLE_COLUMN, "").lower() or STUDENT
 
 
-def _rows(path: str) -> Iterator[tuple[int, dict[str, str] | str]]:
+def _rows(path: str, text: str) -> Iterator[tuple[int, dict[str, str] | str]]:
     """Yield each row below the header: the line where it begins, and its cells by column, or what
     is wrong with their number. Empty rows are left out."""
-    lines = _cells(path)
+    lines = _cells(path, text)
     line, first = next(lines, (1, list[str]()))
     header = [OTHER_NAMES.get(cell.lower(), cell.lower()) for cell in _without_end(first, 0)]
     if not _is_header(header):
@@ -115,15 +134,9 @@ def _without_end(cells: list[str], least: int) -> list[str]:
     return cells
 
 
-def _cells(path: str) -> Iterator[tuple[int, list[str]]]:
+def _cells(path: str, text: str) -> Iterator[tuple[int, list[str]]]:
     """Yield each row that is not empty: the line where it begins, and its cells without the blanks
     around them."""
-    try:
-        text = incoming_text.read(path)
-    except OSError as error:
-        raise AdminError(f"cannot read '{shown(path)}': {error.strerror or error}") from None
-    except ValueError as error:  # BadText, and a NUL in the path
-        raise AdminError(f"{shown(path)}: {error}, in a spreadsheet as 'CSV UTF-8'") from None
     first, _, behind = text.partition("\n")
     before, separator = 0, next((each for each in SEPARATORS if each in first), ",")
     if first.lower().startswith("sep=") and len(first) == 5:  # Excel's own, which it never shows

@@ -92,10 +92,23 @@ def add_command(parser: argparse.ArgumentParser, name: str) -> None:
         )
     if name == "import":
         parser.add_argument(
+            "--skip-existing",
+            action="store_true",
+            help="leave accounts that there are as they are, with their passwords",
+        )
+        parser.add_argument(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="write the passwords that were made up to a new file (or into a folder), "
+            "not to stdout",
+        )
+        parser.add_argument(
             "roster",
             metavar="ROSTER.csv",
-            help="the first line is chatid,password or chatid,password,role; an empty password is "
-            "made up and printed once; an empty role is student",
+            help="the first line is chatid,password or chatid,password,role, separated by commas, "
+            "semicolons or tabs; an empty password is made up and printed once; an empty role is "
+            "student",
         )
     elif name == "restore-room":
         parser.add_argument("room_id", metavar="ID", help="the room's id")

@@ -50,14 +50,15 @@ class Chat:
         self.path = path
 
     def run(
-        self, *argv: str, stdin: TextIO | None = None, stdout: io.StringIO | None = None
+        self, *argv: str, stdin: TextIO | None = None, stdout: TextIO | None = None
     ) -> Result:
         out, err = stdout or io.StringIO(), io.StringIO()
         source = io.StringIO("secret\n") if stdin is None else stdin
         invocation = parse(["--data", str(self.path), "--password-cost", "4", *argv], {})
         status = admin.run(invocation, source, out, err)
         assert all(line.startswith("chat_server.py: ") for line in err.getvalue().splitlines())
-        return Result(status, out.getvalue(), err.getvalue())
+        shown = out.getvalue() if isinstance(out, io.StringIO) else ""
+        return Result(status, shown, err.getvalue())
 
     def refused(self, *argv: str, stdin: TextIO | None = None) -> str:
         result = self.run(*argv, stdin=stdin)
@@ -396,6 +397,92 @@ def test_a_password_that_nobody_can_type_is_refused(
         assert words in chat.refused("import", str(roster))
     else:
         assert chat.run("import", str(roster)).status == 0
+
+
+def test_names_of_a_guessed_encoding_are_shown(chat: Chat, roster: Path) -> None:
+    roster.write_bytes("chatid,password\nZoë,x\nada,y\n".encode("cp1252"))
+    assert "was read as cp1252: see whether names are right, as 'Zoë'\n" in (
+        chat.run("import", str(roster)).err
+    )
+
+
+def test_existing_accounts_are_left_alone_where_asked(chat: Chat, roster: Path) -> None:
+    chat.run("adduser", "ada")
+    roster.write_text("chatid,password\nADA,other\nbob,one\n", encoding="utf-8")
+    assert "there is an account 'ADA' already" in chat.refused("import", str(roster))
+    result = chat.run("import", "--skip-existing", str(roster))
+    assert "1 account made, 1 left as it is\n" in result.err
+    assert chat.has_password("ada", "secret") and chat.has_password("bob", "one")
+    chat.run("deluser", "bob")
+    assert "stays reserved" in chat.refused("import", "--skip-existing", str(roster))
+
+
+def test_made_up_passwords_are_utf_8_with_a_mark_where_stdout_is_not(
+    chat: Chat, roster: Path
+) -> None:
+    narrow = io.TextIOWrapper(io.BytesIO(), "cp1252", newline="\n")
+    roster.write_text("chatid,password\nŁukasz,\n", encoding="utf-8")
+    assert chat.run("import", str(roster), stdout=narrow).status == 0
+    assert narrow.buffer.getvalue().startswith("\ufeffchatid,password\nŁukasz,".encode())
+    names = io.TextIOWrapper(io.BytesIO(), "cp1252", newline="\n")
+    assert chat.run("users", stdout=names).status == 0
+    assert names.buffer.getvalue() == "\ufeffŁukasz\n".encode()
+
+
+def test_made_up_passwords_go_to_a_new_file_for_the_owner_alone(
+    chat: Chat, roster: Path, tmp_path: Path
+) -> None:
+    roster.write_text("name\tpassword\nŁukasz\t\nbob\tone\n", encoding="utf-8")
+    target = tmp_path / "made up.csv"
+    result = chat.run("import", str(roster), "-o", str(target))
+    assert (result.status, result.out) == (0, "")
+    assert target.read_bytes().startswith("\ufeffchatid,password\nŁukasz,".encode())
+    if os.name == "posix":
+        assert target.stat().st_mode & 0o777 == 0o600
+    again = Chat(tmp_path / "again")
+    assert again.run("import", str(target)).status == 0  # what came out goes in
+    assert again.users() == ["Łukasz"]
+
+
+def test_a_folder_gets_a_file_named_after_the_roster(
+    chat: Chat, roster: Path, tmp_path: Path
+) -> None:
+    roster.write_text("chatid,password\nada,\n", encoding="utf-8")
+    (tmp_path / "folder").mkdir()
+    assert chat.run("import", str(roster), "--output", str(tmp_path / "folder")).status == 0
+    assert (tmp_path / "folder" / "roster-passwords.csv").exists()
+
+
+def test_a_place_for_passwords_is_refused_before_anything_is_made(
+    chat: Chat, roster: Path, tmp_path: Path
+) -> None:
+    roster.write_text("chatid,password\nada,\n", encoding="utf-8")
+    target = tmp_path / "there.csv"
+    target.write_text("keep", "utf-8")
+    refused = chat.refused("import", str(roster), "-o", str(target))
+    assert "exists, and may hold passwords" in refused and target.read_text() == "keep"
+    nowhere = tmp_path / "none" / "file"
+    assert "-o: cannot write" in chat.refused("import", str(roster), "-o", str(nowhere))
+    assert chat.users() == []
+
+
+def test_a_file_of_passwords_that_do_not_count_is_removed(
+    chat: Chat, roster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise StorageError("the disk failed")
+
+    monkeypatch.setattr(accounts, "create", fail)
+    roster.write_text("chatid,password\nada,\n", encoding="utf-8")
+    chat.refused("import", str(roster), "-o", str(tmp_path / "out.csv"))
+    assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/null").exists(), reason="there is no /dev/null")
+def test_a_device_is_written_and_stays(chat: Chat, roster: Path) -> None:
+    roster.write_text("chatid,password\nada,\n", encoding="utf-8")
+    assert chat.run("import", str(roster), "-o", "/dev/null").status == 0
+    assert Path("/dev/null").is_char_device()
 
 
 def test_many_bad_rows_are_not_all_named(chat: Chat, roster: Path) -> None:
