@@ -158,7 +158,7 @@ class DataFolder:
         if is_new:
             os.makedirs(self.path.parent, mode=0o700, exist_ok=True)
             os.mkdir(self.path, 0o700)
-        os.chmod(self.path, 0o700)
+        portable.keep_private(self.path, 0o700)
         if portable.others_may_look_in(os.stat(self.path)):
             if is_new:
                 os.rmdir(self.path)
@@ -169,12 +169,12 @@ class DataFolder:
         for folder in (self.uploads_path, self.journal_path):
             with suppress(FileExistsError):
                 os.mkdir(folder, 0o700)
-            os.chmod(folder, 0o700)
+            portable.keep_private(folder, 0o700)
         # Made before SQLite does, which gives its -wal and -shm the rights that this file has.
         os.close(portable.open_own(self.database_path, os.O_RDWR | os.O_CREAT))
         for name in _DATABASE_FILES:
             with suppress(FileNotFoundError):
-                os.chmod(self.path / name, 0o600)
+                portable.keep_private(self.path / name, 0o600)
         portable.sync_folder(self.path)
 
 

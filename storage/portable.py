@@ -21,6 +21,7 @@ from types import ModuleType
 
 __all__ = [
     "is_held",
+    "keep_private",
     "lock",
     "network_file_system",
     "open_own",
@@ -147,6 +148,13 @@ def is_held(error: OSError) -> bool:
     """Return whether a file could not be moved or removed because a program holds it open, which
     Windows alone refuses (ERROR_SHARING_VIOLATION, ERROR_ACCESS_DENIED)."""
     return _platform == "win32" and isinstance(error, PermissionError)
+
+
+def keep_private(path: str | Path, mode: int) -> None:
+    """Give a file or a folder these rights. Windows has no modes: there the rights of the folder
+    around it hold (SECURITY.md says how to look at them)."""
+    if _platform != "win32":
+        os.chmod(path, mode)
 
 
 def owned_by_us(status: os.stat_result) -> bool:

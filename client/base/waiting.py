@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import selectors
 import socket
+import threading
 from collections.abc import Callable
 from typing import Final
 
@@ -25,6 +26,12 @@ def wait_in_slices(wait: Callable[[float], bool], seconds: float) -> bool:
         if deadline.is_over():
             return False
     return True
+
+
+def wait_for(changed: threading.Condition, is_so: Callable[[], bool], seconds: float) -> bool:
+    """Wait, with the condition held, until `is_so`; return False where it is not within
+    `seconds`."""
+    return wait_in_slices(lambda part: changed.wait_for(is_so, part), seconds)
 
 
 def wait_for_socket(sock: socket.socket, event: int, deadline: Deadline) -> None:

@@ -24,7 +24,7 @@ from collections.abc import Callable
 from typing import Final
 
 from client.base.deadline import Deadline
-from client.base.waiting import wait_in_slices
+from client.base.waiting import wait_for
 from client.errors import CannotConnect, ConnectionLost, ProtocolBroken
 from client.network.dialing import LookUpTimedOut, dial
 from client.network.tls import TlsSocket, Trust, secure
@@ -226,9 +226,7 @@ class Link:
     def silent_for(self, seconds: float) -> bool:
         """Wait some seconds for the end of the link; False where it came."""
         with self._changed:
-            return not wait_in_slices(
-                lambda part: self._changed.wait_for(lambda: self._end is not None, part), seconds
-            )
+            return not wait_for(self._changed, lambda: self._end is not None, seconds)
 
     @property
     def ended(self) -> bool:
@@ -239,7 +237,7 @@ class Link:
         """Wait until everything queued has been handed to the network, at most `timeout`
         seconds."""
         with self._changed:
-            wait_in_slices(lambda part: self._changed.wait_for(self._is_sent, part), timeout)
+            wait_for(self._changed, self._is_sent, timeout)
 
     def _is_sent(self) -> bool:
         return self._end is not None or not (self._urgent or self._bulk or self._sending)

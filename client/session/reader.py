@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import protocol
 from client.base.deadline import Deadline
-from client.base.waiting import wait_in_slices
+from client.base.waiting import wait_for
 from client.errors import (
     ChatError,
     ConnectionLost,
@@ -131,7 +131,7 @@ class Reader:
     def close(self, grace_seconds: float) -> None:
         """End everything, after waiting up to `grace_seconds` for own messages to be stored."""
         with self.changed:
-            self._wait_for(lambda: not self._own or self._link is None, grace_seconds)
+            wait_for(self.changed, lambda: not self._own or self._link is None, grace_seconds)
             self._closing = True
             link, thread = self._link, self._thread
             self.changed.notify_all()
@@ -186,20 +186,17 @@ class Reader:
     def wait_until_online(self, timeout: float) -> bool:
         """Wait until there is a connection, or none is going to come; return whether there is."""
         with self.changed:
-            self._wait_for(self._is_settled, timeout)
+            wait_for(self.changed, self._is_settled, timeout)
             return self._live_link() is not None
 
     def link_by(self, deadline: Deadline) -> Link:
         """Wait for a link; raise `ConnectionLost` where none is there by then."""
         with self.changed:
-            self._wait_for(self._is_settled, deadline.left())
+            wait_for(self.changed, self._is_settled, deadline.left())
             link = self._live_link()
             if link is None:
                 raise ConnectionLost(_why_down(closed=self._session is None))
             return link
-
-    def _wait_for(self, is_so: Callable[[], bool], seconds: float) -> bool:
-        return wait_in_slices(lambda part: self.changed.wait_for(is_so, part), seconds)
 
     def _is_settled(self) -> bool:
         return self._live_link() is not None or self._session is None or self._closing

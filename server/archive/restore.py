@@ -110,7 +110,7 @@ def _read_bounded(archive: zipfile.ZipFile, name: str) -> bytes:
 
 
 def _unpack(archive: zipfile.ZipFile, entries: Mapping[str, Entry], folder: Path) -> None:
-    os.chmod(folder, 0o700)
+    portable.keep_private(folder, 0o700)
     needed, free = sum(entry.size for entry in entries.values()), shutil.disk_usage(folder).free
     if needed > free:
         raise StorageFull(f"it needs {needed:,} bytes, and the disk has {free:,} left")

@@ -7,6 +7,7 @@ import socket
 import sqlite3
 from typing import Any
 
+import pytest
 from support.files import Upload
 from support.in_process import Clock, Serve, idle_drain, member
 from support.patience import until
@@ -206,3 +207,30 @@ def test_a_message_gives_back_as_much_as_it_reserved(serve: Serve) -> None:
     for _ in range(3):
         ada.say("lobby", "é" * 8_000)
     until(lambda: service.budget.held == 0, f"{service.budget.held} bytes are left over", 2.0)
+
+
+class Held:
+    """A connection that holds memory until its thread has seen that it is closed: never."""
+
+    session = None
+    held = MIB
+
+    def __init__(self, name: str) -> None:
+        self.name, self.ended = name, False
+
+    def close(self, reason: str) -> None:
+        self.ended = True
+
+
+def test_who_is_closed_for_its_memory_is_logged_once(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it holds comes free when its thread ends; until then the watch looks again and again."""
+    service, all_ = serve(), [Held("first"), Held("second")]
+    monkeypatch.setattr(service.registry, "connections", lambda: all_)
+    monkeypatch.setattr(MemoryBudget, "excess", MIB)
+    assert [service.watch.make_room() for _ in range(20)] == [True] + [False] * 19
+    assert [record.args for record in caplog.records if "it holds" in record.message] == [
+        ("first", MIB)
+    ]
+    assert [each.ended for each in all_] == [True, False]

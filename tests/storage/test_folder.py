@@ -343,6 +343,15 @@ def test_without_numbered_accounts_modes_say_nothing(
     assert not portable.others_may_look_in(status)
 
 
+def test_windows_has_no_modes_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(os, "chmod", lambda path, mode: asked.append(mode))
+    for system in ("linux", "win32"):
+        monkeypatch.setattr(portable, "_platform", system)
+        portable.keep_private(tmp_path, 0o700)
+    assert asked == [0o700]
+
+
 # -- network file systems --------------------------------------------------------------------------
 
 MOUNTS = """\
