@@ -25,7 +25,8 @@ from typing import Final
 import protocol
 from server.archive import manifest
 from server.archive.manifest import Entry
-from storage import copies, portable
+from storage import archives, copies, portable
+from storage.archives import Counts
 from storage.errors import FileMissing, StorageError, from_os_error
 from storage.folder import DataFolder
 from storage.journal import Journal
@@ -45,9 +46,7 @@ class Backup:
     """What a copy holds, and which files of uploads are lost: the database names them and the
     folder does not have them."""
 
-    accounts: int
-    messages: int
-    files: int
+    counts: Counts
     lost: int
 
 
@@ -95,12 +94,12 @@ def _write(folder: DataFolder, work: Path, *, may_miss: bool) -> Backup:
             with copies.reading_copy(copy) as connection:
                 lost = _add_uploads(archive, entries, folder, connection, may_miss)
                 _add_journal(archive, entries, folder, connection)
-                counted = _counted(connection)
+                counts = archives.counts(connection)
             made_at = protocol.format_time(int(time.time()))
             _write_manifest(archive, manifest.write(entries, made_at, protocol.VERSION))
         out.flush()
         portable.sync_file(out.fileno())
-    return Backup(*counted, lost)
+    return Backup(counts, lost)
 
 
 def _add_uploads(
@@ -112,7 +111,7 @@ def _add_uploads(
 ) -> int:
     """Add the file of each row; return how many are missing, where they may."""
     files, lost = UploadFiles(folder.uploads_path), 0
-    for disk_name, size in connection.execute("SELECT disk_name, file_size FROM files ORDER BY id"):
+    for disk_name, size in archives.disk_files(connection):
         try:
             _add(
                 archive,
@@ -140,7 +139,7 @@ def _add_journal(
     connection: sqlite3.Connection,
 ) -> None:
     journal = Journal(folder.journal_path)
-    newest = connection.execute("SELECT COALESCE(MAX(id), 0) FROM messages").fetchone()[0]
+    newest = archives.newest_message(connection)
     for room_pk, day, path in journal.days():
         known = _files_of(connection, room_pk, day)
         frames = _joined(_frames_up_to(journal, path, newest, known))
@@ -155,11 +154,10 @@ def _add_journal(
 def _files_of(connection: sqlite3.Connection, room_pk: int, day: str) -> set[tuple[str, str]]:
     """Return name and time, as in a packet, of each file that the copy knows of a room's day."""
     begin = protocol.parse_time(f"{day}T00:00:00Z")
-    rows = connection.execute(
-        "SELECT stored_as, sent_at FROM files WHERE room_pk = ? AND sent_at >= ? AND sent_at < ?",
-        (room_pk, begin, begin + 86_400),
-    )
-    return {(name, protocol.format_time(sent_at)) for name, sent_at in rows}
+    return {
+        (name, protocol.format_time(sent_at))
+        for name, sent_at in archives.files_of_day(connection, room_pk, begin)
+    }
 
 
 def _frames_up_to(
@@ -225,14 +223,6 @@ def _zip_info(name: str, compression: int) -> zipfile.ZipInfo:
     info.compress_type = compression
     info.external_attr = 0o600 << 16
     return info
-
-
-def _counted(connection: sqlite3.Connection) -> tuple[int, int, int]:
-    row = connection.execute(
-        """SELECT (SELECT COUNT(*) FROM accounts WHERE deleted_at IS NULL),
-           (SELECT COUNT(*) FROM messages), (SELECT COUNT(*) FROM files)"""
-    ).fetchone()
-    return int(row[0]), int(row[1]), int(row[2])
 
 
 def _give_name(made: Path, target: Path) -> None:

@@ -9,17 +9,22 @@ Called by the main thread of a process of its own.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 from server.archive.backup import make_backup
+from server.archive.export.entries import Selection
+from server.archive.export.folder import UnknownRoom, Wish, export
 from server.archive.restore import BadCopy, restore_backup
 from server.command_line.arguments import PROGRAM, Invocation
-from server.command_line.console import AdminError, Terminal, existing_folder, shown
+from server.command_line.console import AdminError, Terminal, existing_folder, open_database, shown
+from server.command_line.moments import period
 from server.command_line.status import show_status
 from storage.errors import FolderUnusable, StorageError, StorageFull
 from storage.folder import DataFolder
+from storage.upload_files import UploadFiles
 
 
 def _backup(invocation: Invocation, terminal: Terminal) -> None:
@@ -44,8 +49,8 @@ def make_copy(folder: DataFolder, target: Path) -> str:
         raise AdminError(f"no copy was made: {problem}") from None
     lost = f"; {made.lost} files are missing in uploads/, and so in the copy" if made.lost else ""
     return (
-        f"'{name}' holds {made.accounts} accounts, {made.messages} messages and {made.files} "
-        f"files{lost}"
+        f"'{name}' holds {made.counts.accounts} accounts, {made.counts.messages} messages and "
+        f"{made.counts.files} files{lost}"
     )
 
 
@@ -67,7 +72,43 @@ def _restore(invocation: Invocation, terminal: Terminal) -> None:
     )
 
 
+def _export(invocation: Invocation, terminal: Terminal) -> None:
+    given, folder = invocation.arguments, existing_folder(invocation.settings)
+    since, until = period(given)
+    target = _new_folder(given.output, folder)
+    key = target.with_name(f"{target.name}-key.csv") if given.pseudonyms else None
+    if key is not None and os.path.lexists(key):
+        raise AdminError(_is_there(shown(str(key))))
+    wish = Wish(
+        tuple(given.rooms),
+        Selection(since, until, given.hidden),
+        given.format,
+        given.pseudonyms,
+        given.files,
+    )
+    with open_database(invocation.settings) as database, database.reading() as connection:
+        try:
+            files = UploadFiles(folder.uploads_path)
+            done = export(connection, files, wish, target, key, int(time.time()))
+        except UnknownRoom as problem:
+            raise AdminError(f"no room has the id '{shown(str(problem))}'") from None
+        except StorageError as problem:
+            raise AdminError(f"nothing was exported: {problem}") from None
+    files_told = f" and {done.files} files" if given.files else ""
+    terminal.tell(
+        f"'{shown(str(target))}' holds {done.entries} entries of {done.rooms} rooms{files_told}"
+    )
+    if done.lost:
+        terminal.tell(f"{done.lost} files are missing in uploads/, and so in the export")
+    if key is not None:
+        terminal.tell(
+            f"who is who stands in '{shown(str(key))}': keep it apart; names that people wrote in "
+            "their messages are still there"
+        )
+
+
 COMMANDS: Final[Mapping[str, Callable[[Invocation, Terminal], None]]] = {
+    "export": _export,
     "backup": _backup,
     "restore": _restore,
     "status": show_status,
@@ -77,8 +118,17 @@ COMMANDS: Final[Mapping[str, Callable[[Invocation, Terminal], None]]] = {
 # --- Folders and files ----------------------------------------------------------------------------
 
 
+def _new_folder(path: str, folder: DataFolder) -> Path:
+    """Return the path of a folder that is to be made; an empty one of that name is removed."""
+    if os.path.isdir(path) and not os.path.islink(path) and not os.listdir(path):
+        inside = folder.path.resolve()
+        if inside not in (Path(path).resolve(), *Path(path).resolve().parents):
+            os.rmdir(path)
+    return _new_file(path, folder)
+
+
 def _new_file(path: str, folder: DataFolder) -> Path:
-    """Return the path of a file that is to be made, outside of the data folder."""
+    """Return the path of a file or folder that is to be made, outside of the data folder."""
     target = Path(path)
     if os.path.lexists(target):
         raise AdminError(_is_there(shown(path)))

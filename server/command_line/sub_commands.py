@@ -11,6 +11,7 @@ from typing import Final
 
 from protocol import ROLES
 from server.base.settings import FLAG, OPTIONS, Option
+from server.command_line import keeping_options
 
 COMMANDS: Final[Mapping[str, str]] = {
     "adduser": "make an account",
@@ -23,9 +24,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "all of them or none",
     "restore-room": "bring a deleted room back",
     "recover-messages": "put back what the journal has and the database has lost",
-    "backup": "copy the whole data folder into one zip",
-    "restore": "make a data folder from such a zip, after checking every byte",
-    "status": "say how the running server is: who is on, what waits, how full the disk is",
+    **keeping_options.COMMANDS,
 }
 
 
@@ -112,13 +111,5 @@ def add_command(parser: argparse.ArgumentParser, name: str) -> None:
         )
     elif name == "restore-room":
         parser.add_argument("room_id", metavar="ID", help="the room's id")
-    elif name == "backup":
-        parser.add_argument(
-            "file", metavar="FILE.zip", help="the zip to make, outside of the data folder"
-        )
-    elif name == "restore":
-        parser.add_argument(
-            "file", metavar="FILE.zip", help="a zip that 'backup' made; --data names the new folder"
-        )
-    elif name == "status":
-        parser.add_argument("--json", action="store_true", help="as one JSON object")
+    elif name in keeping_options.ADD:
+        keeping_options.ADD[name](parser)

@@ -93,6 +93,7 @@ ACCOUNT_COMMANDS = [
     "python chat_server.py recover-messages",
 ]
 KEEPING_COMMANDS = [
+    "python chat_server.py export -o lessons",
     "python chat_server.py backup class.zip",
     "python chat_server.py restore class.zip --data copy",
     "python chat_server.py status",

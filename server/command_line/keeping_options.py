@@ -1,0 +1,72 @@
+"""The names of the commands that keep and remove, and the arguments that each one takes.
+
+Owns these two tables. Never decides what a command does (`keeping`). Called once, by the main
+thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from typing import Final
+
+COMMANDS: Final[Mapping[str, str]] = {
+    "export": "write what was said into a folder: pages, tables or text",
+    "backup": "copy the whole data folder into one zip",
+    "restore": "make a data folder from such a zip, after checking every byte",
+    "status": "say how the running server is: who is on, what waits, how full the disk is",
+}
+TIMES: Final = "2026-11-23, '2026-11-23 10:15', 10:15, 90m, 2h, 3d"
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("rooms", metavar="ROOM", nargs="*", help="ids of rooms; none for all")
+    _add_period(parser)
+    parser.add_argument(
+        "--format",
+        choices=("html", "csv", "jsonl", "txt"),
+        default="html",
+        help="pages for a browser (html, the default), tables for a spreadsheet (csv), "
+        "or lines (jsonl, txt)",
+    )
+    parser.add_argument(
+        "--pseudonyms",
+        action="store_true",
+        help="student-07 instead of names; who is who is written into a file beside the folder",
+    )
+    parser.add_argument(
+        "--hidden", action="store_true", help="with the texts that teachers have removed"
+    )
+    parser.add_argument("--files", action="store_true", help="with the files that were sent")
+    parser.add_argument(
+        "-o", "--output", metavar="FOLDER", required=True, help="the folder to make"
+    )
+
+
+def _add_period(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--since", metavar="TIME", help=f"only from then on: {TIMES}")
+    parser.add_argument("--until", metavar="TIME", help="only before then")
+
+
+def _add_backup(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "file", metavar="FILE.zip", help="the zip to make, outside of the data folder"
+    )
+
+
+def _add_restore(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "file", metavar="FILE.zip", help="a zip that 'backup' made; --data names the new folder"
+    )
+
+
+def _add_status(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="as one JSON object")
+
+
+ADD: Final[Mapping[str, Callable[[argparse.ArgumentParser], None]]] = {
+    "export": _add_export,
+    "backup": _add_backup,
+    "restore": _add_restore,
+    "status": _add_status,
+}
