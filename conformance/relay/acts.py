@@ -1,7 +1,8 @@
 """What the page may ask of the relay, and what it is told when it is opened.
 
-Owns no state: each act is a function from a JSON object to a JSON object, over the station and its
-desk. Refuses with a sentence that says why. Called by the threads of the page's requests.
+Owns no state: each act is a function from a JSON object to a JSON object, over what the relay
+knows and its desk. Refuses with a sentence that says why. Called by the threads of the page's
+requests.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ from typing import Any, Final, NoReturn, final
 
 from conformance.packets import REPLIES, frame
 from conformance.relay import reading
+from conformance.relay.desk import Desk
 from conformance.relay.faults import KEYS, KINDS, BadFault, from_keys
 from conformance.relay.frames import HEADER_BYTES
-from conformance.relay.station import Station
+from conformance.relay.listening import Relay
+from conformance.relay.playing import SPEEDS, Player
+from conformance.relay.story import Story
 
 VIEWERS_MAY: Final = frozenset({"row"})
 """What the wall may ask, too."""
@@ -26,20 +30,35 @@ Act = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 @final
 class Acts:
-    """The acts of one station; `refused` is the exception by which an act says why not."""
+    """The acts of one relay, or of one replay; an act says why not by raising `refused`."""
 
     def __init__(
-        self, station: Station, listening: str, target: str, refused: type[Exception]
+        self,
+        story: Story,
+        desk: Desk,
+        relay: Relay | None,
+        listening: str,
+        target: str,
+        refused: type[Exception],
+        player: Player | None = None,
     ) -> None:
-        self._station, self._desk = station, station.desk
+        self._story, self._desk, self._relay, self._player = story, desk, relay, player
         self._listening, self._target = listening, target
         self._refused = refused
 
     @property
     def all(self) -> dict[str, Act]:
         """By name: every act."""
+        if self._player is not None:
+            names = ("fault_add", "fault_remove", "step", "edit", "again")
+            return {
+                "row": self._row,
+                "replay": self._replay,
+                **dict.fromkeys(names, self._only_live),
+            }
         return {
             "row": self._row,
+            "replay": self._only_recorded,
             "fault_add": self._fault_add,
             "fault_remove": self._fault_remove,
             "step": self._step,
@@ -54,7 +73,7 @@ class Acts:
             "target": self._target,
             "listening": self._listening,
             "seed": self._desk.seed,
-            "connections": self._station.story.connections(),
+            "connections": self._story.connections(),
             "kinds": [
                 {"kind": name, "does": each.does, "value": each.value}
                 for name, each in KINDS.items()
@@ -62,13 +81,13 @@ class Acts:
             "actions": known_actions(),
             "faults": self._desk.listed(),
             "step": {"on": step.is_on, "held": step.held(), "until": step.until or None},
-            "replay": None,
+            "replay": None if self._player is None else self._player.state(),
         }
 
     # --- Acts
 
     def _row(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
-        detail = self._station.story.detail(_number(asked, "row"))
+        detail = self._story.detail(_number(asked, "row"))
         if detail is None:
             self._refuse("This packet is not kept any more; relay --record FILE keeps all.")
         return detail
@@ -119,16 +138,37 @@ class Acts:
 
     def _again(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         row = _number(asked, "row")
-        passed = self._station.story.frame_of(row)
+        passed = self._story.frame_of(row)
         if passed is None or not passed.piece.is_frame:
             self._refuse("Only a packet that is still kept can be sent again.")
-        connection = self._station.relay.connection(passed.connection)
+        connection = None if self._relay is None else self._relay.connection(passed.connection)
         way = None if connection is None else connection.way(passed.to_server)
         if way is None:
             self._refuse(f"Connection {passed.connection} is over.")
         if not way.insert(passed.piece.data, f"again {row}"):
             self._refuse("Half a packet is under way there, or the other side does not read.")
         return {}
+
+    def _replay(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        do, player = asked.get("do"), self._player
+        if player is None or do not in ("pause", "go", "speed"):
+            self._refuse("Expected pause, go or speed.")
+        if do == "speed":
+            speed = asked.get("speed")
+            if not isinstance(speed, (int, float)) or not math.isfinite(speed) or speed <= 0:
+                self._refuse(f"Expected a speed of {SPEEDS[0]:g} to {SPEEDS[1]:g}.")
+            player.set_speed(float(speed))
+        elif do == "pause":
+            player.pause()
+        else:
+            player.go()
+        return {}
+
+    def _only_live(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        self._refuse("This is a recording: what has passed can't be changed any more.")
+
+    def _only_recorded(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        self._refuse("This is live: relay --play FILE shows a recording.")
 
     def _refuse(self, why: str) -> NoReturn:
         raise self._refused(why)

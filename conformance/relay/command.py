@@ -14,13 +14,20 @@ import signal
 import ssl
 import sys
 import threading
+from collections.abc import Sequence
 from typing import Final, NoReturn
 
 from conformance.relay.acts import VIEWERS_MAY, Acts
 from conformance.relay.connection import Target
+from conformance.relay.desk import Desk
 from conformance.relay.faults import FORM, KINDS, BadFault, Fault, parse, read_file
+from conformance.relay.playing import SPEEDS, Player
+from conformance.relay.recording import Recorder
+from conformance.relay.recording import read_file as read_recording
 from conformance.relay.station import Station
+from conformance.relay.story import Story
 from conformance.relay.terminal import Terminal
+from conformance.relay.traffic import Traffic
 from webpage import ActRefused, Page
 
 HELP: Final = "show, slow down and break what goes over the wire: relay PORT HOST:PORT"
@@ -44,6 +51,8 @@ EXAMPLES: Final = """examples:
   python -m conformance relay 9875 localhost:9876
   python -m conformance relay 0.0.0.0:9875 localhost:9876    for other machines, too
   python -m conformance relay 9875 localhost:9876 --fault "drop confirm_count to=server every=2"
+  python -m conformance relay 9875 localhost:9876 --page 8080 --record lesson.frames
+  python -m conformance relay --play lesson.frames --speed 2 --page 8080
 
 then start clients with the relay's port: python chat_client.py localhost:9875
 exit status: 0 ended by Ctrl-C, 2 the command line can't be followed"""
@@ -115,6 +124,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--step", action="store_true", help="hold each message until it is let go")
     parser.add_argument(
+        "--record", metavar="FILE", help="keep all that passes, with times, in this file"
+    )
+    parser.add_argument("--play", metavar="FILE", help="show a recording (or a journal) again")
+    parser.add_argument(
+        "--speed", type=float, metavar="X", default=1.0, help="of --play: 0.1 to 10 times (1)"
+    )
+    parser.add_argument(
         "--quiet", action="store_true", help="print no line for each packet (so with --page)"
     )
     tls = parser.add_argument_group("TLS: the relay sees what is encrypted for others")
@@ -125,33 +141,68 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the relay until Ctrl-C; return the exit status. Raises `Misuse`."""
-    if args.listen is None or args.target is None:
-        raise Misuse(
-            "relay needs a port for clients and the address of a server, as: "
-            "python -m conformance relay 9875 localhost:9876"
-        )
-    if args.step and args.page is None:
-        raise Misuse("--step needs --page PORT: messages are let go there")
+    """Run the relay, or a replay, until Ctrl-C; return the exit status. Raises `Misuse`."""
     terminal = Terminal(is_quiet=args.quiet or args.page is not None)
-    station = _station(args, terminal)
     with contextlib.ExitStack() as stack:
+        if args.play:
+            return _play(args, terminal, stack)
+        if args.listen is None or args.target is None:
+            raise Misuse(
+                "relay needs a port for clients and the address of a server, as: "
+                "python -m conformance relay 9875 localhost:9876"
+            )
+        if args.step and args.page is None:
+            raise Misuse("--step needs --page PORT: messages are let go there")
+        station = _station(args, terminal, stack)
         stack.callback(terminal.end)
         stack.callback(station.close)
-        page = _page(args, station, stack)
+        target, listening = (
+            ":".join(map(str, args.target)),
+            f"{args.listen[0]}:{station.relay.port}",
+        )
+        acts = Acts(station.story, station.desk, station.relay, listening, target, ActRefused)
+        page = _page(args, station.story, acts, stack)
         terminal.say(_first_screen(args, station, page))
         station.start()
         with contextlib.suppress(KeyboardInterrupt):
-            _wait()
+            _wait(threading.Event())
     return 0
 
 
-def _page(args: argparse.Namespace, station: Station, stack: contextlib.ExitStack) -> Page | None:
+def _play(args: argparse.Namespace, terminal: Terminal, stack: contextlib.ExitStack) -> int:
+    """Show a recording: on a page until Ctrl-C, else as lines until its end."""
+    if not SPEEDS[0] <= args.speed <= SPEEDS[1]:
+        raise Misuse(f"--speed {args.speed:g}: expected {SPEEDS[0]:g} to {SPEEDS[1]:g}")
+    recording = read_recording(args.play)
+    story = Story([terminal])
+    traffic = Traffic([story], has_ticks=False)
+    player = Player(recording, traffic, args.speed)
+    desk = Desk(traffic)
+    target = str(recording.about.get("target", "a server"))
+    acts = Acts(story, desk, None, f"recording {args.play}", target, ActRefused, player)
+    page = _page(args, story, acts, stack)
+    terminal.say(
+        f"{args.play}: {len(recording.items)} events in {recording.length:.1f} s, shown "
+        f"{args.speed:g} times as fast. Ctrl-C ends it."
+    )
+    _say_links(terminal, page)
+    traffic.start()
+    stack.callback(terminal.end)
+    stack.callback(lambda: story.end(recording.length))
+    stack.callback(traffic.end)
+    stack.callback(player.close)
+    player.start()
+    with contextlib.suppress(KeyboardInterrupt):
+        _wait(player.done if page is None else threading.Event())
+    return 0
+
+
+def _page(
+    args: argparse.Namespace, story: Story, acts: Acts, stack: contextlib.ExitStack
+) -> Page | None:
     """Show the traffic on a page, too, where that is asked for."""
     if args.page is None:
         return None
-    target, listening = ":".join(map(str, args.target)), f"{args.listen[0]}:{station.relay.port}"
-    acts = Acts(station, listening, target, ActRefused)
     host, port = args.page
     assets = importlib.resources.files("conformance.relay") / "page"
     try:
@@ -160,21 +211,29 @@ def _page(args: argparse.Namespace, station: Station, stack: contextlib.ExitStac
         )
     except OSError as error:
         refuse(host, port, error, f"--page {port + 1 if port < 65535 else 8080}")
-    station.story.add_listener(page.publish)
+    story.add_listener(page.publish)
     page.start()
     stack.callback(page.close)
     return page
 
 
-def _station(args: argparse.Namespace, terminal: Terminal) -> Station:
+def _say_links(terminal: Terminal, page: Page | None) -> None:
+    if page is not None:
+        terminal.say(f"Page:     {page.link}    (for one browser: it steers)")
+        terminal.say(f"The wall: {page.wall_link}    (looks on only)")
+
+
+def _station(args: argparse.Namespace, terminal: Terminal, stack: contextlib.ExitStack) -> Station:
     target = Target(args.target[0], args.target[1], _tls_behind(args))
     faults = [*(read_file(args.faults) if args.faults else ()), *args.fault]
     front = _tls_in_front(args)
+    recorders = [_recorder(args, str(target), faults, stack)] if args.record else []
     try:
         return Station(
             args.listen,
             target,
             listeners=[terminal],
+            observers=recorders,
             faults=faults,
             seed=args.seed,
             is_stepping=args.step,
@@ -183,6 +242,18 @@ def _station(args: argparse.Namespace, terminal: Terminal) -> Station:
     except OSError as error:
         host, port = args.listen
         refuse(host, port, error, f"relay {port + 1 if port < 65535 else 9875} …")
+
+
+def _recorder(
+    args: argparse.Namespace, target: str, faults: Sequence[Fault], stack: contextlib.ExitStack
+) -> Recorder:
+    about = {"target": target, "seed": args.seed, "faults": [str(fault) for fault in faults]}
+    try:
+        recorder = Recorder(args.record, about)
+    except OSError as error:
+        raise Misuse(f"--record {args.record} can't be written: {error.strerror}") from error
+    stack.callback(recorder.close)
+    return recorder
 
 
 def refuse(host: str, port: int, error: OSError, instead: str) -> NoReturn:
@@ -229,6 +300,8 @@ def _first_screen(args: argparse.Namespace, station: Station, page: Page | None)
     lines.append(f"Now start clients with its port: python chat_client.py {shown}:{port}")
     if host.startswith("127.") or host in ("localhost", "::1"):
         lines.append(f"(from this machine only; for a class: relay 0.0.0.0:{port} {target})")
+    if args.record:
+        lines.append(f"Recording into {args.record}; show it again with relay --play {args.record}")
     if page is not None:
         lines.append(f"Page:     {page.link}    (for one browser: it steers)")
         lines.append(f"The wall: {page.wall_link}    (looks on only)")
@@ -243,12 +316,11 @@ def _first_screen(args: argparse.Namespace, station: Station, page: Page | None)
     return "\n".join([*lines, "Ctrl-C ends it.", ""])
 
 
-def _wait() -> None:
-    """Wait for Ctrl-C or SIGTERM: raises KeyboardInterrupt."""
+def _wait(done: threading.Event) -> None:
+    """Wait until it is done, for Ctrl-C or SIGTERM: these raise KeyboardInterrupt."""
     with contextlib.suppress(ValueError):  # not in the main thread: only tests do that
         signal.signal(signal.SIGTERM, _interrupt)
-    never = threading.Event()
-    while not never.wait(0.5 if sys.platform == "win32" else 3600.0):
+    while not done.wait(0.5 if sys.platform == "win32" else 3600.0):
         pass
 
 

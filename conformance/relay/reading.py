@@ -123,7 +123,8 @@ def _tell_counts(packet: Packet) -> str:
     if not isinstance(counts, dict):
         return "no counts"
     total = sum(count for count in counts.values() if isinstance(count, int))
-    first = ", ".join(f"{key} {count}" for key, count in list(counts.items())[:6])
+    shown = list(counts.items())[:6]
+    first = ", ".join(f"{'blank' if key == ' ' else key} {count}" for key, count in shown)
     return short(f"{total} characters: {first}{' …' if len(counts) > 6 else ''}")
 
 

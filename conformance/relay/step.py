@@ -68,6 +68,8 @@ class Stepper:
     def turn(self, is_on: bool) -> None:
         """Begin to hold what passes from now on, or let everything go."""
         with self._changed:
+            if not (is_on or self._is_on):
+                return
             self._is_on, self._until = is_on, ""
             if not is_on:
                 self._release(list(self._held))

@@ -4,8 +4,8 @@ Owns what is known of each connection (its user, its open messages) and the late
 memory. Is told of everything by the thread "relay-traffic"; `detail` and `frame_of` may be called
 by any thread.
 
-The events: `open`, `name`, `frame`, `raw`, `close`, `came_of`, `step`, `faults`. Texts in them are
-what came over the wire: whoever shows them must not read them as markup.
+The events: `open`, `name`, `frame`, `raw`, `close`, `came_of`, `step`, `faults`, `replay`. Texts in
+them are what came over the wire: whoever shows them must not read them as markup.
 """
 
 from __future__ import annotations
@@ -20,7 +20,17 @@ from conformance.packets import Packet, hex_of, value
 from conformance.relay import reading
 from conformance.relay.frames import HEADER_BYTES
 from conformance.relay.outcomes import Outcomes, Seen
-from conformance.relay.traffic import Closed, Item, Listed, Opened, Passed, Remark, Stepped
+from conformance.relay.traffic import (
+    Closed,
+    Instead,
+    Item,
+    Listed,
+    Opened,
+    Passed,
+    Played,
+    Remark,
+    Stepped,
+)
 from conformance.relay.verdicts import Counted, Counting
 
 Event = dict[str, Any]
@@ -38,6 +48,7 @@ class _Row:
     action: str
     counted: Counted
     came_of: list[str] = field(default_factory=list)
+    sent: tuple[bytes, ...] | None = None
 
 
 @dataclass
@@ -79,8 +90,12 @@ class Story:
             self._remark(item)
         elif isinstance(item, Stepped):
             self._stepped(item)
+        elif isinstance(item, Instead):
+            self._instead(item)
         elif isinstance(item, Listed):
             self._tell("faults", item, faults=item.faults)
+        elif isinstance(item, Played):
+            self._tell("replay", item, **item.state)
         else:
             self._outcomes.look_at_clock(item.at)
 
@@ -112,7 +127,7 @@ class Story:
         packet = reading.read(item.piece.payload) if item.piece.is_frame else None
         counted = _count(talk.counting, packet, item)
         self._name(talk, item, packet)
-        self._keep(_Row(item, talk.user, reading.action_of(packet), counted))
+        self._keep(_Row(item, talk.user, reading.action_of(packet), counted, sent=item.sent))
         about = {
             "connection": item.connection,
             "row": item.row,
@@ -158,6 +173,13 @@ class Story:
             if row is not None:
                 row.came_of.append(item.text)
         self._tell("came_of", item, row=item.row, text=item.text)
+
+    def _instead(self, item: Instead) -> None:
+        with self._lock:
+            row = self._rows.get(item.row)
+            if row is not None:
+                row.sent = item.sent
+        self._remark(Remark(item.at, item.row, "edited: something else went on in its place"))
 
     def _stepped(self, item: Stepped) -> None:
         self._tell("step", item, on=item.is_on, held=list(item.held), until=item.until or None)
@@ -217,8 +239,8 @@ def _detail(row: _Row, came_of: list[str]) -> Event:
     else:
         detail["length_hex"] = ""
         detail["hex"] = hex_of(reading.without_secrets(item.piece.data), 1024)
-    if item.sent is not None:
+    if row.sent is not None:
         detail["sent"] = [
-            reading.pretty(each[HEADER_BYTES:], SHOWN_CHARACTERS) for each in item.sent
+            reading.pretty(each[HEADER_BYTES:], SHOWN_CHARACTERS) for each in row.sent
         ]
     return detail

@@ -77,6 +77,23 @@ class Stepped:
 
 
 @dataclass(frozen=True)
+class Instead:
+    """These frames went on in the place of an earlier row that was held."""
+
+    at: float
+    row: int
+    sent: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class Played:
+    """How far a replay is: position, length, speed, paused."""
+
+    at: float
+    state: dict[str, object]
+
+
+@dataclass(frozen=True)
 class Listed:
     """The faults in force, or how often they have struck, have changed."""
 
@@ -91,16 +108,16 @@ class Tick:
     at: float
 
 
-Item = Opened | Passed | Closed | Remark | Stepped | Listed | Tick
+Item = Opened | Passed | Instead | Closed | Remark | Stepped | Listed | Played | Tick
 Observer = Callable[[Item], None]
 
 
 @final
 class Traffic:
-    """The queue between the connections and the observers; `began` is the wall clock at 0 s."""
+    """The queue between the connections and the observers."""
 
-    def __init__(self, observers: Sequence[Observer]) -> None:
-        self.began = time.time()
+    def __init__(self, observers: Sequence[Observer], *, has_ticks: bool = True) -> None:
+        self._tick_seconds = TICK_SECONDS if has_ticks else 3600.0
         self._zero = time.monotonic()
         self._observers = list(observers)
         self._changed = threading.Condition()  # guards all below; notified when any of it changes
@@ -164,7 +181,7 @@ class Traffic:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._items or self._is_ended, TICK_SECONDS)
+                self._changed.wait_for(lambda: self._items or self._is_ended, self._tick_seconds)
                 items, self._items = self._items, deque()
                 is_last = self._is_ended and not items
             if not items and not is_last:

@@ -21,7 +21,7 @@ from conformance.relay.desk import Desk
 from conformance.relay.faults import Fault
 from conformance.relay.frames import Cutter, Piece
 from conformance.relay.streams import PlainStream
-from conformance.relay.traffic import Remark, Traffic
+from conformance.relay.traffic import Instead, Remark, Traffic
 
 WAIT_SECONDS: Final = 1.0
 """So long a message that is to be swapped or joined waits for the next one: that may never come."""
@@ -149,6 +149,7 @@ class Way:
             if frame is None:
                 raise ConnectionAbortedError("the connection was ended")
             if frame != piece.data:
+                self._traffic.note(Instead(self._traffic.now(), row, (frame,)))
                 self._emit([frame])
                 return
         self._strike(row, fault, piece, sent)

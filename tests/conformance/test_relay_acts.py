@@ -42,7 +42,9 @@ def line(relay: RelayUnderTest, listener: Listener) -> Iterator[Line]:
 
 @pytest.fixture
 def acts(relay: RelayUnderTest) -> Acts:
-    return Acts(relay.station, "127.0.0.1:9875", "127.0.0.1:9876", ActRefused)
+    return Acts(
+        relay.story, relay.desk, relay.relay, "127.0.0.1:9875", "127.0.0.1:9876", ActRefused
+    )
 
 
 def do(acts: Acts, name: str, **asked: Any) -> Any:
