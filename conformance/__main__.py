@@ -15,7 +15,7 @@ import random
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any, final
+from typing import IO, Any, TextIO, final
 
 from conformance import VERSION, left_running, points, reports
 from conformance.client import cases as client_cases
@@ -380,23 +380,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(end.code or 0)
     if args.mode == "relay":
         return _other(relay_command.run, args)
-    outputs: list[list[str | None]] = getattr(args, "outputs", None) or [["text", None]]
     args.seed = random.SystemRandom().randrange(10**6) if args.seed is None else args.seed
-    progress = _Progress(next((file for _, file in outputs if file and file != "-"), None))
     try:
         args.points = points.read(args.points) if args.points else {}
-        if args.list:
-            return _show(_listed(args))
-        report = _run(args, progress)
-        left_running.end_descendants()  # before anything is written, and for all time
+        return _show(_listed(args)) if args.list else _graded(args)
     except (Misuse, BadDriver, ValueError) as error:
         print(f"conformance: {error}", file=sys.stderr)
         return EXIT_MISUSE
-    except KeyboardInterrupt:
-        progress.done(keep=True)
-        print("conformance: stopped", file=sys.stderr)
-        return 130
-    return _write(report, outputs, progress)
+
+
+def _graded(args: argparse.Namespace) -> int:
+    """Run the cases and write the reports; return the exit status."""
+    with contextlib.ExitStack() as stack:
+        outputs = _places(args, stack)
+        files = (file for _, file in outputs if isinstance(file, str) and file != "-")
+        progress = _Progress(next(files, None))
+        try:
+            report = _run(args, progress)
+            left_running.end_descendants()  # before anything is written, and for all time
+        except KeyboardInterrupt:
+            progress.done(keep=True)
+            print("conformance: stopped", file=sys.stderr)
+            return 130
+        return _write(report, outputs, progress)
+
+
+def _places(
+    args: argparse.Namespace, stack: contextlib.ExitStack
+) -> list[tuple[str, str | TextIO | None]]:
+    """Return each report that is wanted and where it goes; an open pipe is closed with `stack`.
+    Raise `Misuse` where one can't be written."""
+    wanted: list[list[str | None]] = getattr(args, "outputs", None) or [["text", None]]
+    found: list[tuple[str, str | TextIO | None]] = []
+    for kind, file in wanted:
+        try:
+            place = reports.place(kind or "text", file)
+        except OSError as error:
+            raise Misuse(_unwritable(error)) from None
+        if place is not None and not isinstance(place, str):
+            stack.enter_context(place)
+        found.append((kind or "text", place))
+    return found
 
 
 def _other(run: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
@@ -423,15 +447,22 @@ def _show(text: str) -> int:
     return 0
 
 
-def _write(report: Report, outputs: list[list[str | None]], progress: _Progress) -> int:
+def _unwritable(error: OSError) -> str:
+    name = f" to {error.filename}" if error.filename else ""
+    return f"the report can't be written{name}: {error.strerror or error}"
+
+
+def _write(
+    report: Report, outputs: Sequence[tuple[str, str | TextIO | None]], progress: _Progress
+) -> int:
     failed = False
     progress.done(keep=True)
     for kind, file in outputs:
         try:
-            reports.write(report, kind or "text", file)
+            reports.write(report, kind, file)
         except OSError as error:
             failed = True
-            print(f"conformance: the report can't be written: {error}", file=sys.stderr)
+            print(f"conformance: {_unwritable(error)}", file=sys.stderr)
     if not failed:
         progress.done(keep=False)
     return EXIT_MISUSE if failed else report.exit_status

@@ -10,9 +10,9 @@ from __future__ import annotations
 import configparser
 import json
 import math
-from pathlib import Path
 from typing import Any
 
+from conformance import text_files
 from conformance.rules import matching
 
 
@@ -23,8 +23,8 @@ class BadPoints(ValueError):
 def read(path: str) -> dict[str, float]:
     """Read points by rule id; rules that the file does not name keep their own."""
     try:
-        text = Path(path).read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = text_files.read(path)
+    except (OSError, ValueError) as error:
         raise BadPoints(f"{path} can't be read: {error}") from error
     pairs = _from_json(path, text) if text.lstrip().startswith("{") else _from_ini(path, text)
     points: dict[str, float] = {}

@@ -8,15 +8,23 @@ A driver file says how a client is used; every value is optional, and those of o
 stand where one is missing:
 
     [driver]
-    login =             # lines typed after the start, one below the other; by default those of
-        {user}          # {user} and {password} that the client's command does not hold
+    # Lines typed after the start, one below the other; by default those of {user} and {password}
+    # that the client's command does not hold. A comment has a line of its own.
+    login =
+        {user}
         {password}
-    say = {text}        # say something in the room
-    send = /send {file} # send a file: {file} is its path, {name} its name
-    get = /get {name}   # fetch a file of the room
-    quit =              # typed at the end; where it is empty, the end of the input has to do
-    room = lobby        # the room in which the client speaks
-    downloads =         # folders in which fetched files appear; by default these two:
+    # say something in the room
+    say = {text}
+    # send a file: {file} is its path, {name} its name
+    send = /send {file}
+    # fetch a file of the room
+    get = /get {name}
+    # typed at the end; where it is empty, the end of the input has to do
+    quit =
+    # the room in which the client speaks
+    room = lobby
+    # folders in which fetched files appear; by default these two:
+    downloads =
         {folder}
         downloads
 """
@@ -36,7 +44,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
-from conformance import command_words
+from conformance import command_words, text_files
 from conformance.last_words import last_words
 from conformance.left_running import Marked
 
@@ -78,11 +86,10 @@ def read_driver(path: str | None) -> Driver:
     """Read the driver in a file, or take that of our own client; raises `BadDriver`."""
     if path is None:
         return Driver()
-    parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=("#",))
+    parser = configparser.ConfigParser(interpolation=None)
     try:
-        with open(path, encoding="utf-8") as file:
-            parser.read_file(file)
-    except (OSError, UnicodeDecodeError, configparser.Error) as error:
+        parser.read_string(text_files.read(path), path)
+    except (OSError, ValueError, configparser.Error) as error:
         raise BadDriver(f"the driver file {path} can't be read: {error}") from None
     if not parser.has_section("driver"):
         raise BadDriver(f"the driver file {path} has no section [driver]")

@@ -26,6 +26,15 @@ _RENDERERS: Final[dict[str, Callable[[Report], str]]] = {
 }
 KINDS: Final = tuple(_RENDERERS)
 """What `--report` takes."""
+USUAL_NAMES: Final = {
+    "text": "report.txt",
+    "json": "report.json",
+    "junit": "report.xml",
+    "tap": "report.tap",
+    "html": "report.html",
+    "gradescope": "results.json",
+}
+"""The names of files in a folder that `-o` names."""
 
 
 def render(report: Report, kind: str) -> str:
@@ -59,6 +68,28 @@ def write(report: Report, kind: str, where: str | os.PathLike[str] | TextIO | No
             file.write(render(report, kind))
     else:
         raise OSError(f"{target} is neither a file nor a device")
+
+
+def place(kind: str, where: str | None) -> str | TextIO | None:
+    """Return where a report of that kind is to go, for `write`, and see that it can be written, as
+    early as that can be known: before a run. Raise `OSError`.
+
+    A folder gets a file with the usual name of the kind. A pipe is opened now: one that a program
+    under test puts in the place of a file later is none that a person asked for.
+    """
+    if where is None or where == "-":
+        return where
+    target = Path(os.path.expanduser(where))
+    if target.is_dir():
+        target /= USUAL_NAMES[kind]
+    if is_plain(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside = target.with_name(target.name + ".part")
+        new_file(beside).close()
+        beside.unlink()
+    elif target.is_fifo() and not _is_stdout(target):
+        return open(target, "w", encoding="utf-8")
+    return str(target)
 
 
 def is_plain(path: Path) -> bool:

@@ -320,15 +320,34 @@ def test_levels_and_rules_choose_cases() -> None:
 def test_a_driver_file_says_what_is_typed(tmp_path: Path) -> None:
     path = tmp_path / "driver.ini"
     path.write_text(
-        "[driver]\nlogin =\n    connect\n    {user} # the name\nsay = say {text}\nquit = "
-        "bye\ndownloads = here\n",
+        "[driver]\nlogin =\n    connect\n    {user} # the name\n    # a comment\nsay = say {text}\n"
+        "quit = bye\ndownloads = here\n",
         "utf-8",
     )
     driver = read_driver(str(path))
-    assert driver == Driver(("connect", "{user}"), "say {text}", quit="bye", downloads=("here",))
-    assert driver.login_lines(["x", "{password}"]) == ("connect", "{user}")
+    assert driver == Driver(
+        ("connect", "{user} # the name"), "say {text}", quit="bye", downloads=("here",)
+    )
+    assert driver.login_lines(["x", "{password}"]) == ("connect", "{user} # the name")
     path.write_text("[driver]\nlogin =\n", "utf-8")
     assert read_driver(str(path)).login_lines(["x"]) == ()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_a_driver_file_may_come_from_any_editor(
+    encoding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    (tmp_path / "driver.ini").write_bytes("[driver]\r\nsay = /sag #{text} für\r\n".encode(encoding))
+    assert read_driver("~/driver.ini").say == "/sag #{text} für"
+
+
+@pytest.mark.parametrize("data", [b"[driver]\nsay = \x81\n", b"\xff\xfe[", b"\0\xff"])
+def test_a_driver_file_that_is_no_text_is_named(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "driver.ini").write_bytes(data)
+    with pytest.raises(BadDriver, match=r"driver\.ini can't be read: line \d is no text in UTF-8"):
+        read_driver(str(tmp_path / "driver.ini"))
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,11 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
+import shlex
 import socket
 import struct
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,7 +28,7 @@ from support.kit_parts import (
 )
 
 from conformance import __main__ as command_line
-from conformance import points
+from conformance import points, reports
 from conformance.endings import Failed, NotReached
 from conformance.packets import encode
 from conformance.rules import RULES
@@ -515,6 +518,40 @@ def test_reports_go_where_they_should_and_partial_results_are_cleared_away(
         "report.xml",
     ]
     assert "no server" in capsys.readouterr().out
+
+
+def test_a_folder_gets_the_report_under_its_usual_name(tmp_path: Path) -> None:
+    target = f"{HOST}:{free_port(HOST)}"
+    words = [word for kind in reports.KINDS for word in ("--report", kind, "-o", str(tmp_path))]
+    assert main("server", target, "--level", "seed", *words) == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("report.html", "report.json", "report.tap", "report.txt", "report.xml", "results.json"),
+    ]
+
+
+def test_a_report_that_can_not_be_written_ends_before_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("", "utf-8")
+    place = str(tmp_path / "file" / "report.json")
+    started = tmp_path / "started"
+    command = shlex.join([sys.executable, "-c", f"open({str(started)!r}, 'x')"])
+    assert main("server", f"{HOST}:0", "--start-cmd", command, "-o", place) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.count("\n") == 1
+    assert captured.err.startswith("conformance: the report can't be written to ")
+    assert not started.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
+def test_a_pipe_that_was_asked_for_gets_the_report(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with open(os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK), encoding="utf-8") as pipe:
+        target = f"{HOST}:{free_port(HOST)}"
+        words = ["--report", "tap", "-o", str(tmp_path / "pipe")]
+        assert main("server", target, "--level", "seed", *words) == 3
+        assert pipe.read().startswith("TAP version")
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_partial_results_are_there_while_a_run_goes_on(tmp_path: Path) -> None:
