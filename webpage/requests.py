@@ -95,6 +95,8 @@ class Request(http.server.BaseHTTPRequestHandler):
     """Answers the requests of one connection."""
 
     protocol_version = "HTTP/1.1"
+    default_request_version = "HTTP/1.0"  # never 0.9, whose answers have no headers
+    disable_nagle_algorithm = True
     server_version = "webpage"
     sys_version = ""
 
