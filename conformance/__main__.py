@@ -24,6 +24,7 @@ from conformance.client.process import BadDriver
 from conformance.matrix import runner as matrix_runner
 from conformance.registry import Case, Context, chosen, without_case
 from conformance.relay import command as relay_command
+from conformance.relay import recording_command
 from conformance.rules import RULES, Rule
 from conformance.server import cases as server_cases
 from conformance.server import runner as server_runner
@@ -52,6 +53,9 @@ EXAMPLES = """examples:
   python -m conformance relay 9875 localhost:9876
 
 exit status: 0 all rules that were looked at hold, 1 some do not, 2 misuse, 3 no server there"""
+
+OTHER_MODES = {"relay": relay_command.run, "recording": recording_command.run}
+"""What grades nothing, by name."""
 
 
 class Misuse(Exception):
@@ -195,7 +199,9 @@ def make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"conformance {VERSION}")
-    modes = parser.add_subparsers(dest="mode", required=True, metavar="server|client|matrix|relay")
+    modes = parser.add_subparsers(
+        dest="mode", required=True, metavar="server|client|matrix|relay|recording"
+    )
     shared, choosing = _shared(), _choosing()
     raw = argparse.RawDescriptionHelpFormatter
     server = modes.add_parser(
@@ -223,6 +229,8 @@ def make_parser() -> argparse.ArgumentParser:
     matrix_runner.add_arguments(both)
     relay = modes.add_parser("relay", help=relay_command.HELP, allow_abbrev=False)
     relay_command.add_arguments(relay)
+    recording = modes.add_parser("recording", help=recording_command.HELP, allow_abbrev=False)
+    recording_command.add_arguments(recording)
     return parser
 
 
@@ -378,8 +386,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args = parser.parse_args(first, argparse.Namespace(commands=commands))
     except SystemExit as end:
         return int(end.code or 0)
-    if args.mode == "relay":
-        return _other(relay_command.run, args)
+    if args.mode in OTHER_MODES:
+        return _other(OTHER_MODES[args.mode], args)
     args.seed = random.SystemRandom().randrange(10**6) if args.seed is None else args.seed
     try:
         args.points = points.read(args.points) if args.points else {}

@@ -142,7 +142,7 @@ def _tell_ack(packet: Packet) -> str:
 
 def _tell_login(packet: Packet) -> str:
     data = data_of(packet)
-    by = " with its key" if data.get("session_key") else ""
+    by = " with a key" if packet.get("action") == "login" and data.get("session_key") else ""
     return short(f"{data.get('chatid')}{by}")
 
 
@@ -153,7 +153,7 @@ def _tell_error(packet: Packet) -> str:
 
 def _tell_list(packet: Packet) -> str:
     data = data_of(packet)
-    lists = [f"{len(each)} {key}" for key, each in data.items() if isinstance(each, list)]
+    lists = [f"{key}: {len(each)}" for key, each in data.items() if isinstance(each, list)]
     return short(", ".join([*([str(data["room_id"])] if "room_id" in data else []), *lists]))
 
 
