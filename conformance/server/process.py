@@ -29,6 +29,14 @@ START_SECONDS = 30.0
 STOP_SECONDS = 10.0
 KEPT_LINES = 100
 ENDING_SECONDS = 0.1
+SURROUNDINGS = {
+    "PYTHONUNBUFFERED": "1",
+    "TZ": "IST-5:30",
+    "LC_ALL": "C",
+}
+"""Of every server: its output comes at once, its clock is not in UTC (5:30 h before it, as POSIX
+writes zones), and UTF-8 is not its system's encoding. A server that says what it means does not
+notice."""
 LINE_CHARACTERS = 2_000
 """A longer line of output is kept as several."""
 
@@ -105,7 +113,7 @@ class ServerCommand:
         time."""
         with self._changed:
             self._lines.clear()
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1", **self._marked.environment}
+        environment = {**os.environ, **SURROUNDINGS, **self._marked.environment}
         try:
             self._process = subprocess.Popen(
                 self.words(),
@@ -162,6 +170,11 @@ class ServerCommand:
     def is_running(self) -> bool:
         """Return whether the process that was started last has not ended."""
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int | None:
+        """The number of the process, None where none was started."""
+        return self._process.pid if self._process is not None else None
 
     @property
     def exit_status(self) -> int | None:

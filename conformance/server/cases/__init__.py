@@ -9,8 +9,10 @@ from typing import Final
 
 from conformance.server.cases import (
     accounts,
+    clock,
     command_line,
     contact,
+    durability,
     files,
     framing,
     history,
@@ -19,10 +21,14 @@ from conformance.server.cases import (
     messages,
     order,
     peers,
+    privacy,
+    races,
+    resources,
     restart,
     rooms,
     sessions,
     teacher,
+    texts,
     users_events,
 )
 from conformance.server.registry import REGISTRY, Case
@@ -33,6 +39,8 @@ MODULES: Final = (
     framing,
     *messages.MODULES,
     order,
+    texts,
+    clock,
     accounts,
     *json_errors.MODULES,
     *rooms.MODULES,
@@ -40,10 +48,14 @@ MODULES: Final = (
     *files.MODULES,
     users_events,
     teacher,
+    privacy,
     peers,
+    races,
     limits,
+    resources,
     command_line,
     restart,
+    durability,
 )
 """In the order in which they run: what later cases need comes first."""
 

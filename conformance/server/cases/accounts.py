@@ -230,3 +230,26 @@ def change_password_wrongly(context: ServerContext) -> None:
     context.refused(reply, "forbidden", original="change_password")
     user.close()
     comes_free(context, account)
+
+
+@case(
+    rules=["R-SESS-4"],
+    level="full",
+    offers="register",
+    title="a password counts whole: every character, its case, and blanks around it",
+)
+def whole_passwords(context: ServerContext) -> None:
+    right = f" {'Ab' * 40} {context.password()} "
+    account = Account(context.name(), right)
+    with context.given("an account"):
+        reply = register(context, account.chatid, right)
+        context.equal(reply.get("action"), "register_success", "the reply to `register`")
+    for wrong, what in (
+        (right[:8] + "x" * (len(right) - 8), "other characters behind the eighth"),
+        (right[:73] + "x", "other characters behind the 73rd"),
+        (right.swapcase(), "capitals and small letters changed"),
+        (right.strip(), "no blanks around it"),
+    ):
+        reply = context.guest(account).login(password=wrong)
+        context.equal(reply.get("action"), "login_fail", f"the reply to a login with {what}")
+    log_in(context, account)

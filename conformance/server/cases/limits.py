@@ -199,25 +199,32 @@ def failed_logins(context: ServerContext) -> None:
     user, other = context.user(own=True), context.user(own=True)
     for _ in range(FAILURES - 1):
         wrong(context, user.account)
-    guest = context.guest(user.account)
-    began = time.monotonic()
-    guest.send("login", {"password": context.password()})
     other.close()
     user.close()
-    log_in(context, other.account, take_over=True)
-    log_in(context, user.account, session_key=user.session_key)
-    free = time.monotonic() - began
-    reply = guest.reply("login", timeout=context.target.timeout + 10)
-    context.equal(
-        reply.get("action"), "login_fail", "`action` of the answer to the sixth wrong password"
+    for delay in (1.0, 2.0):  # what holds others up does so each time; a busy machine does not
+        guest, began = context.guest(user.account), time.monotonic()
+        guest.send("login", {"password": context.password()})
+        another = log_in(context, other.account, take_over=True)
+        by_key = log_in(context, user.account, session_key=user.session_key)
+        free = time.monotonic() - began
+        reply = guest.reply("login", timeout=context.target.timeout + 10)
+        took = time.monotonic() - began
+        context.equal(
+            reply.get("action"), "login_fail", "`action` of the answer to the next wrong password"
+        )
+        context.check(
+            took >= 0.9 * delay,
+            f"the next wrong password answered after a delay of {delay:g} s",
+            f"it was answered within {took:.2f} s",
+        )
+        another.close()
+        by_key.close()
+        if free < 0.9 * delay:
+            return
+    context.fail(
+        "others to log in without waiting, while a wrong password is answered late",
+        f"they took {free:.1f} s, the wrong password {took:.1f} s",
     )
-    took = time.monotonic() - began
-    context.check(
-        took >= 0.9,
-        "the sixth wrong password answered after a delay of 1 s",
-        f"it was answered within {took:.2f} s",
-    )
-    context.transcript.note(f"others logged in within {free:.2f} s")
 
 
 def wrong(context: ServerContext, account: Account) -> None:

@@ -18,6 +18,8 @@ FLOOD = 100
 (R-LIM-10)."""
 LARGE = 16_000
 """Bytes of a large message."""
+FILLING, FILLING_REQUESTS = 48, 16
+"""So many large messages, asked for so often, are 12 MB: more than the buffers of any system."""
 
 
 def talk(context: ServerContext, sender: User, hearer: User, room: str, count: int = 1) -> None:
@@ -85,6 +87,7 @@ def a_reader_that_stops(context: ServerContext) -> None:
         narrow_reader(context),
     )
     room = context.room_id()
+    _fill_its_buffers(context, senders, stopped)
     said: list[str] = []
     for number in range(36):
         for sender in senders:
@@ -102,12 +105,31 @@ def a_reader_that_stops(context: ServerContext) -> None:
         "what the slow reader heard to be the beginning, in order",
         f"it heard {[text[:20] for text in heard][:5]}…",
     )
+    if len(heard) == len(said) and context.offers("limits"):
+        context.fail(
+            "a reader to be disconnected for which more than 1 MiB of messages waits",
+            f"{sum(map(len, said))} bytes waited for it",
+            "R-LIM-11",
+        )
     if len(heard) < len(said):
         with context.rule("R-LIM-11"):
             missed = _all_of(context, another_session(context, stopped), room)
             context.check(
                 missed == said, f"all {len(said)} messages in the history", f"it had {len(missed)}"
             )
+
+
+def _fill_its_buffers(context: ServerContext, senders: list[User], stopped: User) -> None:
+    """Let a reader ask for 12 MB that it does not take, so that no buffer of the system has room
+    for what comes then."""
+    room = context.room_id("long")
+    with context.given("a long history"):
+        for sender in senders:
+            for _ in range(FILLING // len(senders)):
+                sender.say(room, "y" * LARGE)
+    stopped.wire.send_together(
+        [stopped.packet("get_messages", {"room_id": room, "from_time": PAST})] * FILLING_REQUESTS
+    )
 
 
 def _read_what_is_left(context: ServerContext, user: User, room: str, count: int) -> list[str]:

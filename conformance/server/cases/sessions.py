@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 
 from conformance.endings import NotOffered
@@ -12,6 +13,8 @@ from conformance.server.target import Account
 from conformance.server.user import User
 
 MAX_CHUNK_BYTES = 262144
+SILENT_SECONDS = 31.0
+"""A little more than what ends a connection without a login (R-FRAME-8)."""
 
 
 def log_in(context: ServerContext, account: Account, **data: object) -> User:
@@ -45,9 +48,20 @@ def login(context: ServerContext) -> None:
         )
 
 
-@case(rules=["R-SESS-2"], title="session keys are long and never the same twice")
+LEAST_DIFFERENCE = 10
+"""In so many places two keys of 128 random bits differ, however they are written: in hexadecimal
+fewer than 10 of 32 do once in 10**18 pairs."""
+
+
+@case(
+    rules=["R-SESS-2"],
+    title="session keys are long, never the same twice, and neither counted nor a clock",
+)
 def keys_differ(context: ServerContext) -> None:
-    keys = [user.session_key for user in context.users(2)]
+    users = context.users(2, own=True)
+    keys = [user.session_key for user in users]
+    if not context.people.accounts_are_few():
+        keys.append(log_in(context, context.account()).session_key)
     context.check(
         len(set(keys)) == len(keys), "another `session_key` for each login", f"these came: {keys}"
     )
@@ -56,6 +70,13 @@ def keys_differ(context: ServerContext) -> None:
             len(key) >= 16,
             "a `session_key` of at least 128 random bits",
             f"{key!r} has {len(key)} characters",
+        )
+    for one, other in itertools.combinations(keys, 2):
+        places = sum(a != b for a, b in itertools.zip_longest(one, other))
+        context.check(
+            places >= LEAST_DIFFERENCE,
+            "two `session_key` that have nothing to do with one another",
+            f"only {places} places differ in {one!r} and {other!r}",
         )
 
 
@@ -483,3 +504,23 @@ def ping(context: ServerContext) -> None:
     user.wire.expect("pong")
     user.wire.send({"action": "ping", "data": {}})
     user.wire.expect("pong")
+
+
+def says_nothing(context: ServerContext) -> tuple[User, float] | None:
+    """Log somebody in who says nothing, when the run begins; None where accounts are few."""
+    context.people.release(keep=True)
+    if context.people.accounts_are_few():
+        return None
+    return context.user(own=True), time.monotonic()
+
+
+@case(
+    rules=["R-SESS-9"],
+    level="robust",
+    early=says_nothing,
+    title="a session that says nothing for 31 s is not closed for that",
+)
+def silent_session(context: ServerContext) -> None:
+    user, began = context.early or (context.user(own=True), time.monotonic())
+    time.sleep(max(0.0, began + SILENT_SECONDS - time.monotonic()))
+    answers(context, user, "that a session goes on that said nothing for 31 s")

@@ -77,6 +77,16 @@ def over_the_quota(context: ServerContext) -> None:
         "ten files within the share",
         f"only {len(begun)} were",
     )
+    for path in begun:
+        upload = Upload(context, user, room, path, b"")
+        reply = user.request("file_send_init", upload.init(file_size=size, total_packets=400))
+        context.equal(
+            reply.get("action"),
+            "file_send_init",
+            "the reply to an upload in the place of one that was cancelled",
+        )
+    for path in begun:
+        user.ask("file_cancel", {"room_id": room, "file_path": path})
 
 
 @case(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 
-from conformance.server.cases.files.steps import CHUNK_LIMIT, fetch
+from conformance.server.cases.files.steps import CHUNK_LIMIT, fetch, same_bytes
 from conformance.server.cases.steps import (
     Upload,
     download,
     in_room,
+    uploaded,
 )
 from conformance.server.context import ServerContext
 from conformance.server.registry import case
@@ -255,3 +256,51 @@ def each_chunk_is_answered(context: ServerContext) -> None:
             context.equal(
                 context.get(reply, f"data.{key}", type(value)), value, f"`{key}` of the answer"
             )
+
+
+@case(
+    rules=["R-FILE-1"],
+    title="a file of more than 256 chunks comes back byte for byte",
+)
+def many_chunks(context: ServerContext) -> None:
+    user, room, content = context.user(), context.room_id(), context.random.randbytes(300 * 7 - 3)
+    upload = Upload(context, user, room, "many.bin", content, chunk=7)
+    upload.begin()
+    upload.send()
+    upload.finish()
+    fetch(context, user, room, "many.bin", content, "R-FILE-1")
+
+
+@case(
+    rules=["R-FILE-19"],
+    title="a file that is a multiple of the chunk has no empty chunk at its end, up and down",
+)
+def multiple_of_the_chunk(context: ServerContext) -> None:
+    user, room = context.user(), context.room_id()
+    for size, chunk in ((4000, 1000), (524_288, 131_072), (1, 1)):
+        content, name = context.random.randbytes(size), f"{size}.bin"
+        uploaded(context, user, room, name, content, chunk)
+        came = download(context, user, room, name)
+        same_bytes(context, came.content, content)
+        context.equal(
+            context.get(came.meta, "data.total_packets", int),
+            len(came.parts),
+            "`total_packets`, of as many chunks as came",
+        )
+        context.check(all(came.parts), "no empty chunk", f"chunks of {list(map(len, came.parts))}")
+
+
+@case(
+    rules=["R-ACC-8"],
+    level="full",
+    title="rooms whose ids look like paths keep their files apart",
+)
+def rooms_like_paths(context: ServerContext) -> None:
+    user, stem = context.user(), context.room_id()
+    ids = (f"{stem}/../x", f"{stem}/x", f"{stem}x", f"../{stem}", f"C:\\{stem}", f"{stem}:x")
+    files = {room: context.random.randbytes(20) for room in ids}
+    for room, content in files.items():
+        with context.rule("R-ACC-8"):
+            Upload(context, user, room, "same.bin", content).run()
+    for room, content in files.items():
+        fetch(context, user, room, "same.bin", content, "R-ACC-8")

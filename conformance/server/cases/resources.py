@@ -1,0 +1,142 @@
+"""What the server takes of its machine (`--start-cmd` on Linux): memory for what is announced,
+threads and open files that stay behind.
+
+The numbers are those of all processes of the command, from /proc (proc(5)).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+import time
+from pathlib import Path
+
+from conformance.endings import NotOffered
+from conformance.server.cases.framing import FRAME_BEFORE_LOGIN
+from conformance.server.cases.peers import talk
+from conformance.server.cases.steps import own_process
+from conformance.server.context import ServerContext
+from conformance.server.registry import case
+
+ANNOUNCED = (0x7FFFFFFF, 0x7FFFFFFF, 0x40000000, 0xFFFFFFFF, 0x20000000)
+"""Lengths of 0.5 to 4 GiB, which no frame may have."""
+SMALLER = 200
+"""Connections that announce the 65,536 bytes that they may send."""
+MOST_BYTES = 256 * 1024 * 1024
+COMING = 60
+"""Connections that come and go in a round."""
+MOST_MORE = 20
+"""Threads or open files that a second and third round may add: fewer than connections came."""
+SETTLE_SECONDS = 5.0
+PAGE_FIELDS = ("VmSize", "VmRSS")
+
+
+def of_processes(context: ServerContext) -> list[Path]:
+    """Return the folders in /proc of the server's process and all below it; NOT OFFERED elsewhere
+    than on Linux."""
+    process = own_process(context)
+    root = process.pid
+    if root is None or not Path(f"/proc/{root}/status").exists():
+        raise NotOffered("a system that tells of its processes (/proc)", "this one does not")
+    parents: dict[int, int] = {}
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            stat = (folder / "stat").read_text("utf-8", "replace")
+            parents[int(folder.name)] = int(stat.rpartition(")")[2].split()[1])
+    found = {root}
+    while below := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= below
+    return [Path(f"/proc/{pid}") for pid in found]
+
+
+def memory(context: ServerContext) -> dict[str, int]:
+    """Return bytes of memory by kind: what is mapped, and what is really taken."""
+    sums = dict.fromkeys(PAGE_FIELDS, 0)
+    for folder in of_processes(context):
+        with contextlib.suppress(OSError):
+            for line in (folder / "status").read_text("utf-8", "replace").splitlines():
+                name, _, rest = line.partition(":")
+                if name in sums:
+                    sums[name] += int(rest.split()[0]) * 1024
+    return sums
+
+
+def held(context: ServerContext) -> dict[str, int]:
+    """Return how many threads and open files there are."""
+    counts = {"threads": 0, "open files": 0}
+    for folder in of_processes(context):
+        with contextlib.suppress(OSError):
+            counts["threads"] += len(list((folder / "task").iterdir()))
+            counts["open files"] += len(list((folder / "fd").iterdir()))
+    return counts
+
+
+@case(
+    rules=["R-FRAME-4"],
+    level="robust",
+    title="a length that is announced takes no memory",
+)
+def announced_bytes(context: ServerContext) -> None:
+    before = memory(context)
+    wires = [context.connect() for _ in ANNOUNCED]
+    for wire, length in zip(wires, ANNOUNCED, strict=True):
+        wire.send_raw(struct.pack(">I", length) + b"{", "a header and one byte")
+    for _ in range(SMALLER):
+        wires.append(context.connect())
+        wires[-1].send_raw(struct.pack(">I", FRAME_BEFORE_LOGIN) + b"{", "a header and one byte")
+    user, other = context.users(2)
+    talk(context, user, other, context.room_id(), 3)  # by now all of them were read
+    after = memory(context)
+    more = after["VmRSS"] - before["VmRSS"]
+    context.check(
+        more < MOST_BYTES,
+        "next to no memory for frames of which one byte came",
+        f"the server took {more >> 20} MiB more",
+    )
+    more = after["VmSize"] - before["VmSize"] - SMALLER * STACK_BYTES
+    context.check(
+        more < MOST_BYTES,
+        "no memory set aside for lengths of 0.5 to 4 GiB",
+        f"the server set {more >> 20} MiB aside",
+    )
+
+
+STACK_BYTES = 80 * 1024 * 1024
+"""What one more thread may map without using it: its stack, and a heap of its own (glibc)."""
+
+
+@case(
+    rules=["R-SESS-9"],
+    level="robust",
+    title="of connections that came and went no threads and no open files stay behind",
+)
+def nothing_stays(context: ServerContext) -> None:
+    user, other = context.users(2)
+    _come_and_go(context)
+    before = held(context)
+    for _ in range(2):
+        _come_and_go(context)
+    talk(context, user, other, context.room_id())
+    deadline = time.monotonic() + SETTLE_SECONDS
+    more = {"": 0}
+    while time.monotonic() < deadline:
+        now = held(context)
+        more = {what: now[what] - before[what] for what in now}
+        if max(more.values()) < MOST_MORE:
+            return
+        time.sleep(0.1)
+    what = max(more, key=lambda each: more[each])
+    context.fail(
+        f"as many {what} after {2 * COMING} connections came and went as before",
+        f"there are {more[what]} more",
+    )
+
+
+def _come_and_go(context: ServerContext) -> None:
+    wires = [context.connect() for _ in range(COMING)]
+    for number, wire in enumerate(wires):
+        wire.send({"action": "get_messages", "data": {"chatid": "anna", "room_id": "lobby"}})
+        if number % 3:
+            wire.receive_where(lambda packet: True, "an answer")
+    for number, wire in enumerate(wires):
+        wire.close() if number % 2 else wire.reset()
