@@ -50,6 +50,9 @@ SLOW_CASES = {
     "peers.many_requests_in_one_send",
     "history.page_by_page_by_time",
     "limits.burst",
+    "clock.one_timestamp",
+    "privacy.no_download_after_logout",
+    "resources.announced_bytes",
 }
 SEED = 20240101
 PAIRS = 10

@@ -28,6 +28,8 @@ COMING = 60
 MOST_MORE = 20
 """Threads or open files that a second and third round may add: fewer than connections came."""
 SETTLE_SECONDS = 5.0
+STACK_BYTES = 80 * 1024 * 1024
+"""What one more thread may map without using it: its stack, and a heap of its own (glibc)."""
 PAGE_FIELDS = ("VmSize", "VmRSS")
 
 
@@ -77,32 +79,28 @@ def held(context: ServerContext) -> dict[str, int]:
     title="a length that is announced takes no memory",
 )
 def announced_bytes(context: ServerContext) -> None:
-    before = memory(context)
-    wires = [context.connect() for _ in ANNOUNCED]
-    for wire, length in zip(wires, ANNOUNCED, strict=True):
-        wire.send_raw(struct.pack(">I", length) + b"{", "a header and one byte")
-    for _ in range(SMALLER):
-        wires.append(context.connect())
-        wires[-1].send_raw(struct.pack(">I", FRAME_BEFORE_LOGIN) + b"{", "a header and one byte")
     user, other = context.users(2)
+    before = memory(context)["VmSize"]
+    for length in ANNOUNCED:
+        context.connect().send_raw(struct.pack(">I", length) + b"{", "a header and one byte")
     talk(context, user, other, context.room_id(), 3)  # by now all of them were read
     after = memory(context)
-    more = after["VmRSS"] - before["VmRSS"]
-    context.check(
-        more < MOST_BYTES,
-        "next to no memory for frames of which one byte came",
-        f"the server took {more >> 20} MiB more",
-    )
-    more = after["VmSize"] - before["VmSize"] - SMALLER * STACK_BYTES
+    more = after["VmSize"] - before - len(ANNOUNCED) * STACK_BYTES
     context.check(
         more < MOST_BYTES,
         "no memory set aside for lengths of 0.5 to 4 GiB",
         f"the server set {more >> 20} MiB aside",
     )
-
-
-STACK_BYTES = 80 * 1024 * 1024
-"""What one more thread may map without using it: its stack, and a heap of its own (glibc)."""
+    for _ in range(SMALLER):
+        wire = context.connect()
+        wire.send_raw(struct.pack(">I", FRAME_BEFORE_LOGIN) + b"{", "a header and one byte")
+    talk(context, user, other, context.room_id(), 3)
+    more = memory(context)["VmRSS"] - after["VmRSS"]
+    context.check(
+        more < MOST_BYTES,
+        "next to no memory for frames of which one byte came",
+        f"the server took {more >> 20} MiB more",
+    )
 
 
 @case(

@@ -15,11 +15,27 @@ from support.planted_faults import (
     history,
     messages,
     packets,
+    privacy,
+    races,
     rooms,
     sessions,
+    texts,
 )
 from support.planted_faults.plant import FAULTS, Fault
 
-CHAPTERS = (frames, packets, errors, sessions, messages, history, files, rooms, clients)
+CHAPTERS = (
+    frames,
+    packets,
+    errors,
+    sessions,
+    messages,
+    history,
+    files,
+    rooms,
+    races,
+    texts,
+    privacy,
+    clients,
+)
 
 __all__ = ["CHAPTERS", "FAULTS", "Fault"]

@@ -297,7 +297,7 @@ def multiple_of_the_chunk(context: ServerContext) -> None:
 )
 def rooms_like_paths(context: ServerContext) -> None:
     user, stem = context.user(), context.room_id()
-    ids = (f"{stem}/../x", f"{stem}/x", f"{stem}x", f"../{stem}", f"C:\\{stem}", f"{stem}:x")
+    ids = (f"{stem}/a/../x", f"{stem}/x", f"{stem}x", f"../{stem}", f"C:\\{stem}", f"{stem}:x")
     files = {room: context.random.randbytes(20) for room in ids}
     for room, content in files.items():
         with context.rule("R-ACC-8"):

@@ -1,0 +1,226 @@
+"""What takes a process, a kill or a long wait is found too: promises that a kill breaks, sessions
+that are closed for saying nothing, memory, threads and open files."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.kit_parts import HOST
+from support.reference_server import ReferenceServer
+from support.reference_server.connection import Connection
+from support.reference_server.records import Account
+from support.reference_server.words import Packet
+from support.restarting_server import InProcess, KeepingServer
+
+from conformance.server import cases, runner
+from conformance.server.cases import clock, resources, sessions
+from conformance.verdicts import Outcome, Verdict
+
+SEED = 5
+DURABILITY = ("durability.rooms_change", "durability.accounts_change", "durability.read_marks")
+
+
+def outcomes(server: Any, *ids: str, wait: float = 5.0) -> list[Outcome]:
+    """Grade a server that runs already, or one that can be restarted."""
+    options = runner.Options(HOST, server.port, "robust", SEED, cases=ids, timeout=wait)
+    run = runner._Run(options, cases.load(), lambda outcome: None)
+    if isinstance(server, InProcess):
+        run.target.process = server  # type: ignore[assignment]  # has what the cases use
+    return list(run.go().outcomes)
+
+
+# --- Promises that a kill breaks -----------------------------------------------------------------
+
+Step = Callable[[KeepingServer], None]
+
+
+class LateServer(KeepingServer):
+    """Answers before it stores: what the method `late` names is undone by a kill."""
+
+    late = ""
+
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(port)
+        self.undo: list[Step] = []
+
+    def take_over_from(self, old: ReferenceServer) -> None:
+        super().take_over_from(old)
+        for step in getattr(old, "undo", []):
+            step(self)
+
+    def handle(self, connection: Connection, packet: Packet) -> None:
+        if packet.get("action") == self.late:
+            self.undo.append(self.before(connection, packet))
+        super().handle(connection, packet)
+
+    def before(self, connection: Connection, packet: Packet) -> Step:
+        """Return what brings back the state of before this request."""
+        accounts = {
+            key: (each, each.salt, each.password_hash, set(each.key_hashes))
+            for key, each in self.accounts.items()
+        }
+        rooms = {
+            key: (room.name, set(room.members), set(room.left), room.deleted)
+            for key, room in self.rooms.items()
+        }
+
+        def bring_back(server: KeepingServer) -> None:
+            if self.late in ("register", "change_password", "logout"):
+                server.accounts = {key: each for key, (each, *_) in accounts.items()}
+                for each, salt, password_hash, key_hashes in accounts.values():
+                    each.salt, each.password_hash = salt, password_hash
+                    each.key_hashes = key_hashes
+            else:
+                for key, (name, members, left, deleted) in rooms.items():
+                    room = server.rooms[key]
+                    room.name, room.members, room.left = name, members, left
+                    room.deleted = deleted
+
+        return bring_back
+
+
+class ForgetsMarks(KeepingServer):
+    def take_over_from(self, old: ReferenceServer) -> None:
+        super().take_over_from(old)
+        for account in self.accounts.values():
+            account.marks = {}
+
+
+def late(action: str) -> type[KeepingServer]:
+    return type(f"Late_{action}", (LateServer,), {"late": action})
+
+
+LATE = (
+    "leave_room",
+    "remove_user_from_room",
+    "delete_room",
+    "rename_room",
+    "register",
+    "change_password",
+    "logout",
+)
+
+
+@pytest.mark.parametrize("action", LATE)
+def test_a_promise_that_a_kill_breaks_is_found(action: str) -> None:
+    is_account = action in ("register", "change_password", "logout")
+    process = InProcess(late(action))
+    try:
+        (outcome,) = outcomes(process, DURABILITY[1 if is_account else 0])
+    finally:
+        process.kill()
+    assert (outcome.verdict, outcome.rule_id) == (Verdict.FAIL, "R-ORDER-1"), outcome.actual
+
+
+def test_read_marks_that_a_kill_takes_are_found() -> None:
+    process = InProcess(ForgetsMarks)
+    try:
+        (outcome,) = outcomes(process, DURABILITY[2])
+    finally:
+        process.kill()
+    assert (outcome.verdict, outcome.rule_id) == (Verdict.FAIL, "R-MSG-14"), outcome.actual
+
+
+def test_a_server_that_keeps_its_promises_passes_every_kill() -> None:
+    process = InProcess(KeepingServer)
+    try:
+        done = outcomes(process, *DURABILITY, "clock.utc")
+    finally:
+        process.kill()
+    assert [one.verdict for one in done] == [Verdict.PASS] * 4, [one.actual for one in done]
+
+
+# --- A session that says nothing ------------------------------------------------------------------
+
+
+class ClosesTheSilent(ReferenceServer):
+    IDLE = 0.3
+
+    def begin_session(
+        self, connection: Connection, account: Account, features: list[str] | None
+    ) -> None:
+        super().begin_session(connection, account, features)
+        closing = threading.Timer(self.IDLE, connection.close)
+        closing.daemon = True
+        closing.start()
+
+
+@pytest.mark.parametrize(
+    ("kind", "verdict"), [(ClosesTheSilent, Verdict.FAIL), (ReferenceServer, Verdict.PASS)]
+)
+def test_a_session_that_is_closed_for_its_silence_is_found(
+    kind: type[ReferenceServer], verdict: Verdict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "SILENT_SECONDS", 0.5)
+    server = kind().start()
+    try:
+        (outcome,) = outcomes(server, "sessions.silent_session")
+    finally:
+        server.stop()
+    assert outcome.verdict is verdict, outcome.actual
+
+
+# --- Memory, threads, open files ------------------------------------------------------------------
+
+SERVER = """
+import sys, threading
+sys.path.insert(0, sys.argv[2])
+from support.reference_server import ReferenceServer
+class Server(ReferenceServer):
+    kept = []
+    def read_payload(self, connection, length, deadline):
+        if sys.argv[3] == "eager":
+            self.kept.append(b"x" * length * 40)
+        return super().read_payload(connection, length, deadline)
+    def lost_the_place(self, connection, header, length):
+        if sys.argv[3] == "reserves":
+            import mmap
+            self.kept.append(mmap.mmap(-1, length))
+        super().lost_the_place(connection, header, length)
+    def drop(self, connection):
+        if sys.argv[3] == "leaks files":
+            self.kept.append(connection.sock.dup())
+        super().drop(connection)
+        if sys.argv[3] == "leaks threads":
+            threading.Event().wait()
+Server(int(sys.argv[1])).start()
+threading.Event().wait()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+@pytest.mark.parametrize(
+    ("fault", "case", "rule"),
+    [
+        ("eager", "announced_bytes", "R-FRAME-4"),
+        ("reserves", "announced_bytes", "R-FRAME-4"),
+        ("leaks files", "nothing_stays", "R-SESS-9"),
+        ("leaks threads", "nothing_stays", "R-SESS-9"),
+        ("", "announced_bytes", ""),
+        ("", "nothing_stays", ""),
+    ],
+)
+def test_what_a_server_takes_and_keeps_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, case: str, rule: str
+) -> None:
+    monkeypatch.setattr(resources, "SETTLE_SECONDS", 0.5 if rule else 30.0)
+    script = tmp_path / "server.py"
+    script.write_text(SERVER, "utf-8")
+    tests = Path(__file__).parent.parent
+    command = f'{sys.executable} {script} {{port}} {tests} "{fault}"'
+    options = runner.Options(
+        HOST, 0, "robust", SEED, cases=[f"resources.{case}"], start_command=command
+    )
+    (outcome,) = runner.run(options, cases.load()).outcomes
+    expected = (Verdict.FAIL, rule) if rule else (Verdict.PASS, "")
+    assert (outcome.verdict, outcome.rule_id) == expected, outcome.actual
+
+
+def test_only_a_clock_of_this_machine_is_looked_at() -> None:
+    assert clock._is_here("127.0.0.1") and clock._is_here("::1") and clock._is_here("localhost")
+    assert not clock._is_here("192.0.2.1") and not clock._is_here("chat.example.org")
