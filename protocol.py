@@ -64,6 +64,9 @@ MAX_ROOM_CHARACTERS: Final = 64
 MAX_KEY_CHARACTERS: Final = 64
 MAX_PASSWORD_CHARACTERS: Final = 128
 MAX_FILE_NAME_BYTES: Final = 255
+MAX_REASON_CHARACTERS: Final = 200
+MAX_ACT_SECONDS: Final = 366 * 86_400
+"""How long a mute, a ban or a pause that ends by itself may last: a year."""
 PRIVATE_ROOM_PREFIX: Final = "p-"
 FEATURES: Final = ("events", "typing")
 STUDENT: Final = "student"
@@ -105,6 +108,10 @@ class ErrorCode(str, Enum):
     NOT_CONFIRMED = "not_confirmed"
     NAME_TAKEN = "name_taken"
     REGISTRATION_CLOSED = "registration_closed"
+    MESSAGE_NOT_FOUND = "message_not_found"
+    MUTED = "muted"
+    BANNED = "banned"
+    READ_ONLY = "read_only"
 
     __str__ = str.__str__  # from Python 3.12 on f"{code}" would be "ErrorCode.BAD_FRAME"
 
@@ -177,6 +184,8 @@ class Request:
     ANSWERS: ClassVar[tuple[str, ...]] = ()
     """The replies of which one answers it, where no `error` does; empty where it has no reply."""
     BEFORE_LOGIN: ClassVar[bool] = False
+    FOR_TEACHERS: ClassVar[bool] = False
+    """Whether it is `forbidden` to everybody who is no teacher (R-TEACH-4)."""
     request_id: str | None
 
     def check(self, max_content: int) -> None:
@@ -290,6 +299,7 @@ class SendMessage(InRoom):
     ANSWERS = ("character_count", "ack")
     content: Content
     transaction_id: Key | None = None
+    announce: Flag = False
 
     def check(self, max_content: int) -> None:
         """Check that the content is not too long."""
@@ -505,6 +515,122 @@ class Typing(InRoom):
     ACTION = "typing"
 
 
+@dataclass(frozen=True, slots=True)
+class AboutUser(ByUser):
+    """What a teacher asks about one user."""
+
+    FOR_TEACHERS = True
+    user: Chatid
+
+
+@dataclass(frozen=True, slots=True)
+class MuteUser(AboutUser):
+    """Let a user say nothing for some seconds; 0 = until lifted (R-TEACH-7)."""
+
+    ACTION = "mute_user"
+    ANSWERS = ("user_muted",)
+    seconds: Seconds
+    reason: Reason = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UnmuteUser(AboutUser):
+    """Let a user speak again (R-TEACH-7)."""
+
+    ACTION = "unmute_user"
+    ANSWERS = ("user_unmuted",)
+
+
+@dataclass(frozen=True, slots=True)
+class KickUser(AboutUser):
+    """End a user's session and its key; the user may come back (R-TEACH-8)."""
+
+    ACTION = "kick_user"
+    ANSWERS = ("user_kicked",)
+    reason: Reason = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BanUser(AboutUser):
+    """Kick a user, and refuse its logins for some seconds; 0 = until lifted (R-TEACH-9)."""
+
+    ACTION = "ban_user"
+    ANSWERS = ("user_banned",)
+    seconds: Seconds
+    reason: Reason = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UnbanUser(AboutUser):
+    """Let a user log in again (R-TEACH-9)."""
+
+    ACTION = "unban_user"
+    ANSWERS = ("user_unbanned",)
+
+
+@dataclass(frozen=True, slots=True)
+class SetRoom(InRoom):
+    """Say whether students may write in a room, and send files there (R-TEACH-10)."""
+
+    ACTION = "set_room"
+    ANSWERS = ("room_set",)
+    FOR_TEACHERS = True
+    read_only: Flag | None = None
+    uploads: Flag | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PauseClass(ByUser):
+    """Make every room read-only for some seconds; 0 = until resumed (R-TEACH-11)."""
+
+    ACTION = "pause_class"
+    ANSWERS = ("class_paused",)
+    FOR_TEACHERS = True
+    seconds: Seconds
+    reason: Reason = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeClass(ByUser):
+    """End the pause (R-TEACH-11)."""
+
+    ACTION = "resume_class"
+    ANSWERS = ("class_resumed",)
+    FOR_TEACHERS = True
+
+
+@dataclass(frozen=True, slots=True)
+class HideMessage(ByUser):
+    """Take what a message says out of sight (R-TEACH-15)."""
+
+    ACTION = "hide_message"
+    ANSWERS = ("message_hidden",)
+    FOR_TEACHERS = True
+    message_id: MessageId
+    reason: Reason = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ShowMessage(ByUser):
+    """Show a hidden message again (R-TEACH-15)."""
+
+    ACTION = "show_message"
+    ANSWERS = ("message_shown",)
+    FOR_TEACHERS = True
+    message_id: MessageId
+
+
+@dataclass(frozen=True, slots=True)
+class GetAudit(ByUser):
+    """Read a page of what teachers did (R-TEACH-6)."""
+
+    ACTION = "get_audit"
+    ANSWERS = ("audit_list",)
+    FOR_TEACHERS = True
+    after_id: MessageId = 0
+    limit: PageLimit | None = None
+
+
 # --- The catalogue: what the server sends ---------------------------------------------------------
 
 
@@ -551,10 +677,12 @@ def _optional(kind: Kind) -> Kind:
 _A_TEXT: Final = Kind("a text", (str,))
 _A_TEXT_OR_NULL: Final = Kind("a text or null", (str, type(None)))
 _A_TIME: Final = Kind("a time", (str,), re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII))
+_A_TIME_OR_NULL: Final = Kind("a time or null", (str, type(None)), _A_TIME.pattern)
 _A_SHA256: Final = Kind("a SHA-256 in hex", (str,), re.compile(r"[0-9a-f]{64}"))
 _A_ROLE: Final = Kind("a role", (str,), re.compile("student|teacher"))
 _A_NUMBER: Final = Kind("an integer from 0", (int,))
 _A_FLAG: Final = Kind("true or false", (bool,))
+_A_NUMBER_OR_NULL: Final = Kind("an integer from 0 or null", (int, type(None)))
 _A_CHUNK: Final = Kind("base64 text", (str, bytes))
 _COUNTS: Final = Kind("an object of integers", (dict,), items=_A_NUMBER)
 _NAMES: Final = _list_of(_A_TEXT)
@@ -563,7 +691,12 @@ _LIMITS: Final = _object_of(
     max_frame=_A_NUMBER, max_content=_A_NUMBER, max_file=_A_NUMBER, max_chunk=_A_NUMBER
 )
 _A_STORED_MESSAGE: Final = _object_of(
-    message_id=_A_NUMBER, sender_chatid=_A_TEXT, content=_A_TEXT, timestamp=_A_TIME
+    message_id=_A_NUMBER,
+    sender_chatid=_A_TEXT,
+    content=_A_TEXT,
+    timestamp=_A_TIME,
+    announce=_optional(_A_FLAG),
+    hidden=_optional(_A_FLAG),
 )
 _A_LISTED_FILE: Final = _object_of(
     file_path=_A_TEXT,
@@ -582,6 +715,23 @@ _A_LISTED_ROOM: Final = _object_of(
     has_more=_A_FLAG,
     unread=_A_NUMBER,
     last_message_id=_A_NUMBER,
+    read_only=_A_FLAG,
+    uploads=_A_FLAG,
+)
+
+
+_A_LISTED_ACT: Final = _object_of(
+    id=_A_NUMBER,
+    timestamp=_A_TIME,
+    by=_A_TEXT_OR_NULL,
+    act=_A_TEXT,
+    user=_A_TEXT_OR_NULL,
+    room_id=_A_TEXT_OR_NULL,
+    message_id=_A_NUMBER_OR_NULL,
+    file_path=_A_TEXT_OR_NULL,
+    until=_A_TIME_OR_NULL,
+    reason=_A_TEXT,
+    detail=_A_TEXT,
 )
 
 
@@ -653,6 +803,7 @@ _reply(
     content=_A_TEXT,
     timestamp=_A_TIME,
     message_id=_added(_A_NUMBER),
+    announce=_optional(_A_FLAG),
 )
 _reply(
     "receive_file",
@@ -753,6 +904,22 @@ _reply(
     has_more=_added(_A_FLAG),
 )
 _reply("pong", "pong")
+_reply("user_muted", "User muted.", user=_A_TEXT, until=_A_TIME_OR_NULL)
+_reply("user_unmuted", "User unmuted.", user=_A_TEXT)
+_reply("user_kicked", "Session ended.", user=_A_TEXT)
+_reply("user_banned", "User banned.", user=_A_TEXT, until=_A_TIME_OR_NULL)
+_reply("user_unbanned", "User no longer banned.", user=_A_TEXT)
+_reply("room_set", "Room set.", room_id=_A_TEXT, read_only=_A_FLAG, uploads=_A_FLAG)
+_reply("class_paused", "Class paused.", until=_A_TIME_OR_NULL)
+_reply("class_resumed", "Class resumed.")
+_reply("message_hidden", "Message hidden.", message_id=_A_NUMBER)
+_reply("message_shown", "Message shown.", message_id=_A_NUMBER)
+_reply(
+    "audit_list",
+    "Acts retrieved successfully.",
+    acts=_list_of(_A_LISTED_ACT),
+    has_more=_added(_A_FLAG),
+)
 _reply(
     "event",
     None,
@@ -761,6 +928,11 @@ _reply(
     room_id=_optional(_A_TEXT),
     name=_optional(_A_TEXT),
     reason=_optional(_A_TEXT),
+    until=_optional(_A_TIME_OR_NULL),
+    read_only=_optional(_A_FLAG),
+    uploads=_optional(_A_FLAG),
+    message_id=_optional(_A_NUMBER),
+    content=_optional(_A_TEXT),
 )
 
 EVENT_TYPES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -775,6 +947,15 @@ EVENT_TYPES: Final[Mapping[str, tuple[str, ...]]] = {
     "taken_over": (),
     "session_ended": ("reason",),
     "server_closing": (),
+    "user_muted": ("chatid", "until", "reason"),
+    "user_unmuted": ("chatid",),
+    "user_kicked": ("chatid", "reason"),
+    "user_banned": ("chatid", "until", "reason"),
+    "room_set": ("room_id", "read_only", "uploads"),
+    "class_paused": ("until", "reason"),
+    "class_resumed": (),
+    "message_hidden": ("room_id", "message_id", "content", "reason"),
+    "message_shown": ("room_id", "message_id", "content"),
 }
 """By type of an event: the keys of its `data` besides `type`."""
 
@@ -863,6 +1044,15 @@ def _texts(most: int, count: int, what: str) -> Check:
         return tuple(item.read(word) for word in value)
 
     return Check(f"a list of at most {count} {what}, each a string of 1 to {most} characters", read)
+
+
+def _text_or_none(most: int) -> Check:
+    def read(value: Any) -> str:
+        if type(value) is not str or len(value) > most or "\0" in value:
+            raise ValueError
+        return value
+
+    return Check(f"a string of at most {most} characters without NUL", read)
 
 
 def _read_flag(value: Any) -> bool:
@@ -960,6 +1150,7 @@ NewChatid: TypeAlias = Annotated[
 PageLimit: TypeAlias = Annotated[int, _integer(1, MAX_PAGE)]
 Participants: TypeAlias = Annotated[tuple[str, ...], _texts(MAX_CHATID_CHARACTERS, 1_000, "names")]
 Password: TypeAlias = Annotated[str, _A_PASSWORD]
+Reason: TypeAlias = Annotated[str, _text_or_none(MAX_REASON_CHARACTERS)]
 RoomId: TypeAlias = Annotated[
     str,
     Check(
@@ -968,6 +1159,7 @@ RoomId: TypeAlias = Annotated[
         _read_room,
     ),
 ]
+Seconds: TypeAlias = Annotated[int, _integer(0, MAX_ACT_SECONDS)]
 SequenceNumber: TypeAlias = Annotated[int, _integer(1)]
 Size: TypeAlias = Annotated[int, _integer(0)]
 Text: TypeAlias = Annotated[str, _text(255)]
@@ -1007,6 +1199,7 @@ class RequestType:
     record: type[Request]
     answers: tuple[str, ...]
     before_login: bool
+    for_teachers: bool
     fields: tuple[Field, ...]
     identity: str | None
     has_check: bool
@@ -1039,6 +1232,7 @@ def _request_type(record: type[Request]) -> RequestType:
         record,
         record.ANSWERS,
         record.BEFORE_LOGIN,
+        record.FOR_TEACHERS,
         fields,
         next((item.name for item in fields if item.name in ("chatid", "chat_id")), None),
         has_check=record.check is not Request.check,
@@ -1601,7 +1795,7 @@ def build_error(
     return _frame_of_reply(_ENCODER.encode(packet).encode())
 
 
-def build_event(kind: str, **data: str) -> bytes:
+def build_event(kind: str, **data: Any) -> bytes:
     """Return the frame of an event of one of `EVENT_TYPES`."""
     return build("event", {"type": kind, **data})
 
@@ -1662,7 +1856,11 @@ def check_reply(packet: Mapping[str, Any]) -> ReplyType:
         raise _bad("data", "an object", data)
     for name, kind in entry.required.items():
         value = data.get(name)
-        if not isinstance(value, kind.types) or (type(value) is bool and bool not in kind.types):
+        if (
+            name not in data
+            or not isinstance(value, kind.types)
+            or (type(value) is bool and bool not in kind.types)
+        ):
             raise _bad(f"data.{name}", kind.name, value)
     return entry
 
@@ -1697,7 +1895,10 @@ def _keys_beside(packet: Mapping[str, Any]) -> dict[str, Kind]:
     if action == "event":
         told = packet.get("data")
         kind = str(told.get("type")) if isinstance(told, dict) else ""
-        inside = {name: _A_TEXT for name in ("type", *EVENT_TYPES.get(kind, ()))}
+        inside = {
+            name: dataclasses.replace(REPLIES["event"].keys[name], presence=Presence.REQUIRED)
+            for name in ("type", *EVENT_TYPES.get(kind, ()))
+        }
         inside["type"] = _one_of(*EVENT_TYPES)
     if inside:
         keys["data"] = _object_of(**inside)
@@ -1714,10 +1915,12 @@ def _misfit(path: str, kind: Kind, value: Any) -> str:
     if (
         not fits
         or (type(value) is bool and bool not in kind.types)
-        or (int in kind.types and value < 0)
-        or (kind.pattern is not None and not kind.pattern.fullmatch(value))
+        or (int in kind.types and value is not None and value < 0)
+        or (kind.pattern is not None and value is not None and not kind.pattern.fullmatch(value))
     ):
         return f"{path}: expected {kind.name}, got {describe(value)}"
+    if value is None:
+        return ""
     if kind.keys is not None:
         for name in {**kind.keys, **value}:
             if name not in kind.keys:

@@ -47,6 +47,17 @@ REPLIES: dict[str, tuple[str, ...]] = {
     "delete_room": ("room_deleted",),
     "get_room_users": ("room_users_list",),
     "get_users": ("users_list",),
+    "mute_user": ("user_muted",),
+    "unmute_user": ("user_unmuted",),
+    "kick_user": ("user_kicked",),
+    "ban_user": ("user_banned",),
+    "unban_user": ("user_unbanned",),
+    "set_room": ("room_set",),
+    "pause_class": ("class_paused",),
+    "resume_class": ("class_resumed",),
+    "hide_message": ("message_hidden",),
+    "show_message": ("message_shown",),
+    "get_audit": ("audit_list",),
 }
 """By action of a request: the actions of its reply, besides `error`."""
 

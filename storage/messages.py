@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from storage import shares
 from storage.rooms import ADVANCE_MARK
@@ -21,10 +22,12 @@ __all__ = [
     "clock_high",
     "get",
     "insert",
+    "original",
     "page",
     "page_within_second",
     "put_back",
     "renumber",
+    "set_hidden",
     "since",
 ]
 
@@ -45,19 +48,34 @@ class Message:
     sender_chatid: str
     content: str
     sent_at: int
+    announce: bool = False
+    is_hidden: bool = False
+    """Whether a teacher has hidden it: `content` says so then, and not what was said."""
 
 
 # The name by a subselect, not a join: a join lets SQLite choose to walk the accounts once somebody
 # has run ANALYZE.
-_SELECT = """SELECT m.id, m.room_pk, m.sender_id,
-    (SELECT chatid FROM accounts WHERE id = m.sender_id), m.content, m.sent_at
-    FROM messages m"""
+_SHOWN = """CASE WHEN m.hidden_by IS NULL THEN m.content ELSE
+    '[removed by ' || (SELECT chatid FROM accounts WHERE id = m.hidden_by) || ']' END"""
+_COLUMNS = """SELECT m.id, m.room_pk, m.sender_id,
+    (SELECT chatid FROM accounts WHERE id = m.sender_id), {content}, m.sent_at, m.announce,
+    m.hidden_by IS NOT NULL FROM messages m"""
+_SELECT = _COLUMNS.format(content=_SHOWN)
+_ORIGINAL = _COLUMNS.format(content="m.content")
+
+
+def _message(row: tuple[Any, ...]) -> Message:
+    number, room_pk, sender_id, sender, content, sent_at, announce, is_hidden = row
+    return Message(
+        number, room_pk, sender_id, sender, content, sent_at, bool(announce), bool(is_hidden)
+    )
+
 
 _INSERT = """INSERT INTO messages(
-    room_pk, room_number, sender_id, content, sent_at, clock_high, transaction_id)
+    room_pk, room_number, sender_id, content, sent_at, clock_high, transaction_id, announce)
     VALUES (?, 1 + COALESCE(
         (SELECT room_number FROM messages WHERE room_pk = ? ORDER BY id DESC LIMIT 1), 0),
-    ?, ?, ?, ?, ?)"""
+    ?, ?, ?, ?, ?, ?)"""
 
 
 def insert(
@@ -68,6 +86,7 @@ def insert(
     sent_at: int,
     clock_high: int,
     transaction_id: str | None,
+    announce: bool = False,
 ) -> int:
     """Store a message, give back its id, mark the room as read by the sender up to it, and count it
     into the sender's share.
@@ -76,7 +95,8 @@ def insert(
     `transaction_id` is the sender's own key, each of which it may use once.
     """
     cursor = connection.execute(
-        _INSERT, (room_pk, room_pk, sender_id, content, sent_at, clock_high, transaction_id)
+        _INSERT,
+        (room_pk, room_pk, sender_id, content, sent_at, clock_high, transaction_id, announce),
     )
     message_id = cursor.lastrowid
     assert message_id is not None
@@ -93,17 +113,29 @@ def share_bytes(content: str) -> int:
 def by_transaction(
     connection: sqlite3.Connection, sender_id: int, transaction_id: str
 ) -> Message | None:
-    """Return the message that this account stored under its key, if it did."""
+    """Return the message that this account stored under its key, if it did, with what it said also
+    where that is hidden."""
     row = connection.execute(
-        f"{_SELECT} WHERE m.sender_id = ? AND m.transaction_id = ?", (sender_id, transaction_id)
+        f"{_ORIGINAL} WHERE m.sender_id = ? AND m.transaction_id = ?", (sender_id, transaction_id)
     ).fetchone()
-    return Message(*row) if row else None
+    return _message(row) if row else None
 
 
 def get(connection: sqlite3.Connection, message_id: int) -> Message | None:
     """Return the message with this id, or None."""
     row = connection.execute(f"{_SELECT} WHERE m.id = ?", (message_id,)).fetchone()
-    return Message(*row) if row else None
+    return _message(row) if row else None
+
+
+def original(connection: sqlite3.Connection, message_id: int) -> Message | None:
+    """Return the message with this id with what it said, also where that is hidden; or None."""
+    row = connection.execute(f"{_ORIGINAL} WHERE m.id = ?", (message_id,)).fetchone()
+    return _message(row) if row else None
+
+
+def set_hidden(connection: sqlite3.Connection, message_id: int, hidden_by: int | None) -> None:
+    """Hide the message in the name of this account, or show it again (None)."""
+    connection.execute("UPDATE messages SET hidden_by = ? WHERE id = ?", (hidden_by, message_id))
 
 
 def page(
@@ -126,7 +158,7 @@ def page(
     backwards = newest or before_id is not None
     sql, values = _page_query(room_pk, from_time, after_id, before_id, backwards, limit)
     for row in connection.execute(sql, values):
-        yield Message(*row)
+        yield _message(row)
 
 
 def _page_query(
@@ -180,7 +212,7 @@ def page_within_second(
     """Yield up to `limit` messages of the room sent in exactly this second with an id above
     `after_id`, oldest first, as `page` does."""
     for row in connection.execute(_SECOND, (room_pk, sent_at, after_id, limit)):
-        yield Message(*row)
+        yield _message(row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +237,7 @@ def since(connection: sqlite3.Connection, message_id: int) -> Iterator[Message]:
     """Yield every message of the server with an id above this one, in order, read as they are
     taken: keep the connection until the end."""
     for row in connection.execute(f"{_SELECT} WHERE m.id > ? ORDER BY m.id", (message_id,)):
-        yield Message(*row)
+        yield _message(row)
 
 
 def clock_high(connection: sqlite3.Connection) -> int:

@@ -36,6 +36,7 @@ __all__ = [
     "remove_member",
     "rename",
     "restore",
+    "set_rules",
     "visible",
 ]
 
@@ -54,6 +55,10 @@ class Room:
     owner: int | None
     private: bool
     deleted: bool
+    read_only: bool = False
+    """Whether only teachers may write in it."""
+    uploads: bool = True
+    """Whether students may send files to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +70,13 @@ class Overview:
     unread: int
 
 
-_COLUMNS = "r.pk, r.room_id, r.name, r.owner, r.private, r.deleted_at IS NOT NULL"
+_COLUMNS = (
+    "r.pk, r.room_id, r.name, r.owner, r.private, r.deleted_at IS NOT NULL, r.read_only, r.uploads"
+)
 
 
-def _room(row: tuple[int, str, str, int | None, int, int]) -> Room:
-    return Room(*row[:4], private=bool(row[4]), deleted=bool(row[5]))
+def _room(row: tuple[int, str, str, int | None, int, int, int, int]) -> Room:
+    return Room(*row[:4], *map(bool, row[4:]))
 
 
 def find(connection: sqlite3.Connection, room_id: str) -> Room | None:
@@ -157,6 +164,13 @@ def count_made_by(connection: sqlite3.Connection, account_id: int) -> int:
 def rename(connection: sqlite3.Connection, pk: int, name: str) -> None:
     """Give the room another name; its id stays."""
     connection.execute("UPDATE rooms SET name = ? WHERE pk = ?", (name, pk))
+
+
+def set_rules(connection: sqlite3.Connection, pk: int, *, read_only: bool, uploads: bool) -> None:
+    """Say whether only teachers write in the room, and whether students send files to it."""
+    connection.execute(
+        "UPDATE rooms SET read_only = ?, uploads = ? WHERE pk = ?", (read_only, uploads, pk)
+    )
 
 
 def mark_deleted(connection: sqlite3.Connection, pk: int, now: int) -> None:

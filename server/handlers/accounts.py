@@ -20,6 +20,7 @@ from server.handlers.context import Context
 from server.handlers.sessions import (
     SessionEnd,
     check_current,
+    check_not_banned,
     end_for,
     log_out,
     tell_presence,
@@ -106,6 +107,7 @@ def login(context: Context, connection: Connection, request: Login) -> bytes | N
     if account is None:
         log.info("login refused: %s from %s", printable(request.chatid), connection.address)
         return fail
+    check_not_banned(context, account.id, writing=False)
     # A client that logs in again and again waits here: logins count for the account's rate, too.
     owed = context.rates.charge_account(account.id, 0)
     context.shutdown.pause(owed, lambda: connection.ended)
@@ -150,6 +152,8 @@ def _new_session(
             connection.name, connection.outbox, connection.close, context.files, context.settings
         ),
         role=account.role,
+        since=context.wall_clock.seconds(),
+        active_at=context.clock(),
     )
 
 
@@ -194,7 +198,8 @@ def _go_online(context: Context, session: Session, key: str, request: Login) -> 
 
     def store(database: sqlite3.Connection) -> None:
         if not accounts.is_current(database, account_id, session.credential_version):
-            raise _Overtaken("the account was deleted, or its password changed,")
+            raise _Overtaken("the account was deleted, or its password or role changed,")
+        check_not_banned(context, account_id, writing=True)
         if request.session_key is None:
             now = context.wall_clock.seconds()
             accounts.store_key(database, account_id, session.key_hash, now)

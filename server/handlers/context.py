@@ -17,6 +17,7 @@ from server.state.disk_space import DiskSpace
 from server.state.presence import Presence
 from server.state.recent_messages import RecentMessages, Resends
 from server.state.registry import Registry
+from server.state.restrictions import Restrictions
 from server.state.room_directory import RoomDirectory
 from server.writing.writer import Writer
 from storage.database import Database
@@ -43,6 +44,7 @@ class Context:
     rooms: RoomDirectory
     recent: RecentMessages
     resends: Resends
+    restrictions: Restrictions
     presence: Presence
     """The writer's thread only."""
     disk_space: DiskSpace

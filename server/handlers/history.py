@@ -129,4 +129,6 @@ def _entry(message: Message) -> dict[str, object]:
         "sender_chatid": message.sender_chatid,
         "content": message.content,
         "timestamp": protocol.format_time(message.sent_at),
+        **({"announce": True} if message.announce else {}),
+        **({"hidden": True} if message.is_hidden else {}),
     }

@@ -9,7 +9,12 @@ import protocol
 from protocol import Ack, CharacterCount, ConfirmCount, ErrorCode, Refusal, SendMessage
 from server.base.refusals import as_refusal
 from server.handlers.context import Context
-from server.handlers.room_access import check_may_write, check_share, room_to_write
+from server.handlers.room_access import (
+    check_may_speak,
+    check_may_write,
+    check_share,
+    room_to_write,
+)
 from server.handlers.sessions import check_current
 from server.handlers.table import handles_for_session
 from server.state.open_transactions import Transaction
@@ -30,6 +35,8 @@ FREE_SECONDS: Final = 60
 def send_message(context: Context, session: Session, request: SendMessage) -> bytes:
     """Open a transaction and answer the counts of the letters that arrived; acknowledge a message
     that is stored already."""
+    if request.announce and not session.is_teacher:
+        raise Refusal(ErrorCode.FORBIDDEN, "data.announce: only teachers may announce")
     room = check_may_write(context, session.account_id, request.room_id)
     key = request.transaction_id
     if key is not None:
@@ -49,6 +56,7 @@ def send_message(context: Context, session: Session, request: SendMessage) -> by
                 check_same_message(known, room, request.content)
                 _wait_for_acks(context.writer, session)
                 return acknowledgement(key, known, request.request_id)
+    check_may_speak(context, session, room, writing=False)
     transaction = Transaction(
         key or session.transactions.new_id(),
         key is not None,
@@ -56,6 +64,7 @@ def send_message(context: Context, session: Session, request: SendMessage) -> by
         request.content,
         protocol.count_letters(request.content),
         context.clock() + (context.settings.transaction_timeout or float("inf")),
+        request.announce,
     )
     session.transactions.expire(context.clock())
     if not session.transactions.open(transaction, lambda: session.connection.ended):
@@ -142,19 +151,27 @@ class StoreMessage(Change):
         check_share(connection, self._context.settings, session.account_id, size)
         now = self._context.wall_clock.seconds()
         self._room, self._is_new_room = room_to_write(
-            connection,
-            self._context.rooms,
-            self._context.settings,
-            session.account_id,
-            transaction.room_id,
-            now,
+            self._context, connection, session, transaction.room_id, now
         )
         pk, clock_high = self._room.room.pk, self._context.wall_clock.high(now)
         message_id = messages.insert(
-            connection, pk, session.account_id, transaction.content, now, clock_high, key
+            connection,
+            pk,
+            session.account_id,
+            transaction.content,
+            now,
+            clock_high,
+            key,
+            transaction.announce,
         )
         self._stored = Message(
-            message_id, pk, session.account_id, session.chatid, transaction.content, now
+            message_id,
+            pk,
+            session.account_id,
+            session.chatid,
+            transaction.content,
+            now,
+            transaction.announce,
         )
 
     def committed(self, delivery: Delivery) -> None:
@@ -165,6 +182,7 @@ class StoreMessage(Change):
         delivery.reply(session.connection.outbox, reply)
         if self._is_repeated:
             return
+        session.messages_sent += 1
         assert self._room is not None
         room_id = self._room.room.room_id
         if self._is_new_room:
@@ -213,10 +231,15 @@ def character_count(context: Context, session: Session, request: CharacterCount)
     """Compare a receiver's counts with ours: confirm them, or not."""
     recent = _recent(context, session, request.transaction_id)
     if recent is not None:
-        agrees = request.letter_frequencies == recent.counts
+        agrees = request.letter_frequencies in (recent.counts, recent.counts_before)
         return recent.verdict(agrees, request.request_id)
     _, message = _read_back(context, session, request.transaction_id)
     agrees = request.letter_frequencies == protocol.count_letters(message.content)
+    if message.is_hidden and not agrees:  # it may have come before it was hidden
+        with context.database.reading() as reader:
+            before = messages.original(reader, message.id)
+        assert before is not None, "messages stay"
+        agrees = request.letter_frequencies == protocol.count_letters(before.content)
     return confirmation(message.id, agrees, request.request_id)
 
 

@@ -1,8 +1,9 @@
 """Whether a user may write in a room, and what writing there changes about the room.
 
-Owns the rules by which an open room comes into being (R-ROOM-3, R-ROOM-4) and by which writing
-brings back a user who had left (R-ROOM-5). Checks made before the writer's transaction are made
-again inside it, because the room may change meanwhile.
+Owns the rules by which an open room comes into being (R-ROOM-3, R-ROOM-4), by which writing
+brings back a user who had left (R-ROOM-5), and by which a mute, a pause or a read-only room keeps a
+student from writing (R-TEACH-7, R-TEACH-10, R-TEACH-11). Checks made before the writer's
+transaction are made again inside it, because the room may change meanwhile.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from server.base.refusals import no_such_room
 from server.base.settings import Settings
 from server.handlers.context import Context
 from server.state.room_directory import RoomDirectory, RoomState
+from server.state.session import Session
 from storage import rooms, shares
+from storage.acts import CLASS, MUTE, PAUSE
 
 
 def check_may_write(
@@ -35,28 +38,62 @@ def check_may_write(
     return None
 
 
+def check_may_speak(
+    context: Context,
+    session: Session,
+    state: RoomState | None,
+    *,
+    writing: bool,
+    is_file: bool = False,
+) -> None:
+    """Raise `muted` or `read_only` where a student is to say nothing now, in this room or
+    anywhere. `state` is None for a room that is to be made. `writing` is for the writer's
+    transaction, in which it is decided; before it only the answer is quicker."""
+    if session.is_teacher:
+        return
+    restrictions = context.restrictions
+    mute = restrictions.find(MUTE, session.account_id, writing=writing)
+    if mute is not None:
+        raise Refusal(ErrorCode.MUTED, mute.sentence("a teacher has muted you"))
+    pause = restrictions.find(PAUSE, CLASS, writing=writing)
+    if pause is not None:
+        raise Refusal(ErrorCode.READ_ONLY, pause.sentence("a teacher has paused the chat"))
+    if state is not None and state.room.read_only:
+        raise Refusal(
+            ErrorCode.READ_ONLY, "data.room_id: only teachers may write in this room at present"
+        )
+    if is_file and state is not None and not state.room.uploads:
+        raise Refusal(
+            ErrorCode.READ_ONLY,
+            "data.room_id: only teachers may send files to this room at present",
+        )
+
+
 def room_to_write(
+    context: Context,
     connection: sqlite3.Connection,
-    directory: RoomDirectory,
-    settings: Settings,
-    account_id: int,
+    session: Session,
     room_id: str,
     now: int,
+    *,
+    is_file: bool = False,
 ) -> tuple[RoomState, bool]:
     """Return the room for what the user stores there, and whether it was made just now.
 
     To be called inside the writer's transaction. Makes an open room of an id that no room has, and
     brings the user back who had left. Raises Refusal before it writes.
     """
+    directory, settings, account_id = context.rooms, context.settings, session.account_id
     state = directory.find(room_id, connection)
+    if state is not None and not state.admits(account_id):
+        raise no_such_room(room_id)
+    check_may_speak(context, session, state, writing=True, is_file=is_file)
     if state is None:
         check_new_room(connection, settings, account_id, room_id)
         check_share(connection, settings, account_id, shares.ROOM_BYTES)
         directory.begin_change(room_id)
         rooms.create_open(connection, room_id, account_id, now)
         return _found(connection, directory, room_id), True
-    if not state.admits(account_id):
-        raise no_such_room(room_id)
     if account_id in state.departed:
         directory.begin_change(room_id)
         rooms.rejoin(connection, state.room.pk, account_id)

@@ -27,7 +27,7 @@ from server.base.logs import printable
 from server.base.refusals import no_such_room
 from server.handlers.context import Context
 from server.handlers.pages import Page, answer_page, readable_room
-from server.handlers.room_access import check_room_share, check_share
+from server.handlers.room_access import check_may_speak, check_room_share, check_share
 from server.handlers.sessions import check_current, save_marks, wait_for_predecessors
 from server.handlers.table import handles_for_session
 from server.state.room_directory import RoomState
@@ -51,6 +51,7 @@ def create_room(context: Context, session: Session, request: CreateRoom) -> byte
 
     def change(connection: sqlite3.Connection) -> frozenset[int]:
         check_current(connection, session)
+        check_may_speak(context, session, None, writing=True)
         context.disk_space.check()
         check_room_share(connection, context.settings.max_rooms, session.account_id)
         size = shares.ROOM_BYTES + len(members) * shares.MEMBER_BYTES
@@ -149,6 +150,8 @@ def _described(
         "has_more": len(members) > names.most,
         "unread": overview.unread,
         "last_message_id": overview.last_message_id,
+        "read_only": room.read_only,
+        "uploads": room.uploads,
     }
 
 
@@ -281,6 +284,7 @@ def rename_room(context: Context, session: Session, request: RenameRoom) -> byte
 
     def change(connection: sqlite3.Connection, state: RoomState) -> Iterable[int] | None:
         _check_owner(session, state)
+        check_may_speak(context, session, state, writing=True)
         if state.room.name == name:
             return None
         rooms.rename(connection, state.room.pk, name)

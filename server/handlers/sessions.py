@@ -25,6 +25,7 @@ from server.state.uploads import Ranges, Upload
 from server.writing.delivery import Delivery
 from server.writing.writer import Writer
 from storage import accounts, rooms, uploads
+from storage.acts import BAN
 from storage.errors import FileMissing, StorageError, StorageFailed
 
 log: Final = logging.getLogger("server.sessions")
@@ -49,6 +50,7 @@ class SessionEnd:
 def end_for(delivery: Delivery, session: Session, reason: str) -> None:
     """End a session from outside, and tell its client why. The writer's thread only."""
     log.info("ending the session of %s: %s", printable(session.chatid), reason)
+    session.was_ended = True
     delivery.end(session, f"ended: {reason}", "session_ended", reason=reason)
 
 
@@ -158,11 +160,21 @@ def check_current(connection: sqlite3.Connection, session: Session) -> None:
     To be asked in the transaction that writes for the session, and in the snapshot that is read
     for it: what was true before a wait need not be true after it.
     """
+    if session.was_ended:
+        raise Refusal(ErrorCode.NOT_LOGGED_IN, "a teacher has ended this session")
     if not accounts.is_current(connection, session.account_id, session.credential_version):
         raise Refusal(
             ErrorCode.NOT_LOGGED_IN,
             "your account was deleted, or has a new password or role: this session has ended",
         )
+
+
+def check_not_banned(context: Context, account_id: int, *, writing: bool) -> None:
+    """Raise `banned` where the account may not log in now (R-TEACH-9). `writing` is for the
+    writer's transaction, in which it is decided."""
+    ban = context.restrictions.find(BAN, account_id, writing=writing)
+    if ban is not None:
+        raise Refusal(ErrorCode.BANNED, ban.sentence("a teacher has banned you"))
 
 
 @contextmanager

@@ -12,7 +12,12 @@ from protocol import ErrorCode, FileCancel, FileSendData, FileSendFin, FileSendI
 from server.base.frame_sizes import ranges_named
 from server.base.logs import printable
 from server.handlers.context import Context
-from server.handlers.room_access import check_may_write, check_share, room_to_write
+from server.handlers.room_access import (
+    check_may_speak,
+    check_may_write,
+    check_share,
+    room_to_write,
+)
 from server.handlers.sessions import (
     check_current,
     reading_for,
@@ -94,6 +99,7 @@ def _begin(
         _remember(session, request, known.stored)
         ranges = [[1, request.total_packets]] if request.total_packets else []
         return _init_reply(request, {"received": ranges, "done": True})
+    check_may_speak(context, session, room, writing=False, is_file=True)
     if known.of_key is not None and not is_same_open(known.of_key, request):
         raise other_file()
     of_name = known.of_name
@@ -126,7 +132,8 @@ def _open(context: Context, session: Session, request: FileSendInit, known: _Kno
 
     def change(connection: sqlite3.Connection) -> OpenUpload | None:
         check_current(connection, session)
-        check_may_write(context, session.account_id, request.room_id, connection)
+        state = check_may_write(context, session.account_id, request.room_id, connection)
+        check_may_speak(context, session, state, writing=True, is_file=True)
         if _look_up(connection, session, request) != known:
             return None
         if replaced is not None:
@@ -365,9 +372,7 @@ def _store(context: Context, session: Session, row: OpenUpload, digest: str) -> 
             return None
         check_share(connection, context.settings, session.account_id, shares.FILE_BYTES)
         now = context.wall_clock.seconds()
-        room, is_new = room_to_write(
-            connection, context.rooms, context.settings, session.account_id, row.room_id, now
-        )
+        room, is_new = room_to_write(context, connection, session, row.room_id, now, is_file=True)
         name = uploads.free_name(connection, room.room.pk, session.account_id, row.file_name)
         stored = uploads.store(
             connection,

@@ -262,6 +262,8 @@ class Conversation:
                     f"data.{identity}: expected your own name {session.chatid!r}, got "
                     f"{protocol.describe(named)}",
                 )
+        if session is not None and entry.for_teachers and not session.is_teacher:
+            raise Refusal(ErrorCode.FORBIDDEN, f"{entry.action}: only teachers may do this")
         return request
 
     def _handle(self, request: Request) -> bytes | None:
@@ -288,6 +290,8 @@ class Conversation:
             return self._refusal(request, error)
         if kind not in NOT_RATE_LIMITED or connection.is_charged:
             connection.is_charged = False
+            if connection.session is not None:
+                connection.session.active_at = context.clock()
             self._charge()
         return reply
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from collections.abc import Callable
 from typing import Final
 
 from server.base.limits import Clock
@@ -22,10 +23,11 @@ from server.handlers.sessions import (
     write_marks,
 )
 from server.state.registry import Registry
+from server.state.restrictions import Restrictions
 from server.state.room_directory import RoomDirectory
 from server.writing.delivery import Delivery
 from server.writing.journaling import JournalKeeper
-from storage import accounts
+from storage import accounts, acts
 from storage.database import Database
 from storage.errors import StorageError
 
@@ -51,12 +53,15 @@ class Housekeeping:
         registry: Registry,
         delivery: Delivery,
         rooms: RoomDirectory,
+        restrictions: Restrictions,
         journal: JournalKeeper,
         clock: Clock,
         wall_clock: WallClock,
     ) -> None:
         self._database, self._registry, self._rooms = database, registry, rooms
-        self._delivery = delivery
+        self._delivery, self._restrictions = delivery, restrictions
+        self.on_change_elsewhere: Callable[[sqlite3.Connection], None] = lambda reader: None
+        """Called when another process has written, with a connection to read what."""
         self._journal, self._clock, self._wall_clock = journal, clock, wall_clock
         self._marking: list[Mark] = []
         """The marks that the open transaction stores."""
@@ -113,6 +118,7 @@ class Housekeeping:
         """Let everybody read rooms from storage again, and forget who was promised a place; after
         a rollback, keep the marks for the next transaction."""
         self._rooms.end_changes()
+        self._restrictions.end_changes(committed)
         self._registry.forget_promises()
         if not committed:
             put_marks_back(self._marking)
@@ -131,6 +137,9 @@ class Housekeeping:
         self._journal.save_position(connection, is_idle=is_idle or bool(self._marking))
         self._journal.catch_up(connection)
         write_marks(connection, self._marking)
+        for kind, account_id in self._restrictions.over():
+            acts.lift(connection, kind, account_id)
+            self._restrictions.lift(kind, account_id)
         if keeps_keys:
             for account_id in self._registry.online_ids():
                 accounts.touch_key(connection, account_id, self._wall_clock.seconds())
@@ -148,4 +157,6 @@ class Housekeeping:
                 end_for(self._delivery, session, SessionEnd.ROLE_CHANGED)
             elif version != session.credential_version:
                 end_for(self._delivery, session, SessionEnd.PASSWORD_CHANGED)
+        with self._database.reading() as reader:
+            self.on_change_elsewhere(reader)
         self._delivery.flush()

@@ -32,11 +32,12 @@ from server.state.disk_space import DiskSpace
 from server.state.presence import Presence
 from server.state.recent_messages import RecentMessages, Resends
 from server.state.registry import Registry
+from server.state.restrictions import Restrictions
 from server.state.room_directory import RoomDirectory
 from server.writing.delivery import Delivery
 from server.writing.journaling import JournalKeeper
 from server.writing.writer import Writer
-from storage import messages
+from storage import acts, messages
 from storage.database import Database
 from storage.errors import StorageError
 from storage.folder import DataFolder
@@ -110,12 +111,16 @@ class Service:
             most_connections(settings.max_connections), settings.max_per_address
         )
         self._rooms = RoomDirectory(self.database)
-        self._delivery = delivery = Delivery(self.registry, self._journal)
-        housekeeping = Housekeeping(
+        self._restrictions = Restrictions(clock, self._wall_clock)
+        with self.database.reading() as reader:
+            self._restrictions.load(acts.restrictions(reader))
+        delivery = self._delivery = Delivery(self.registry, self._journal)
+        housekeeping = self._housekeeping = Housekeeping(
             self.database,
             self.registry,
             delivery,
             self._rooms,
+            self._restrictions,
             self._journal,
             clock,
             self._wall_clock,
@@ -146,6 +151,7 @@ class Service:
             rooms=self._rooms,
             recent=RecentMessages(self.budget),
             resends=Resends(),
+            restrictions=self._restrictions,
             presence=Presence(clock),
             disk_space=DiskSpace(lambda: self.files.free(), settings.min_free, clock),
             database=self.database,

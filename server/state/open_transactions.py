@@ -35,6 +35,7 @@ class Transaction:
     counts: Mapping[str, int]
     expires_at: float
     """Monotonic time."""
+    announce: bool = False
 
     size: int = field(init=False)
     """Bytes held, roughly, for the memory budget. Measured once, so that as much is given back as

@@ -6,6 +6,7 @@ receivers' `confirm_count`. Never sends; the handlers and the delivery do.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -33,11 +34,14 @@ class Delivered:
     """What every receiver was sent."""
     confirmed: bytes
     """The frame that confirms right counts."""
+    counts_before: Mapping[str, int] | None = None
+    """The counts before it was hidden or shown again: some receivers answer for those."""
 
     @property
     def size(self) -> int:
         """Bytes held, roughly."""
-        return len(self.frame) + len(self.confirmed) + LETTER_BYTES * len(self.counts) + 256
+        letters = len(self.counts) + len(self.counts_before or ())
+        return len(self.frame) + len(self.confirmed) + LETTER_BYTES * letters + 256
 
     def verdict(self, agrees: bool, request_id: str | None) -> bytes:
         """Return the `confirm_count` that answers a receiver."""
@@ -81,6 +85,7 @@ def delivered(room_id: str, message: Message, counts: Mapping[str, int]) -> Deli
             "content": message.content,
             "timestamp": protocol.format_time(message.sent_at),
             "message_id": message.id,
+            **({"announce": True} if message.announce else {}),
         },
     )
     confirmed = confirmation(message.id, True, None)
@@ -113,6 +118,17 @@ class RecentMessages:
             _, oldest = self._messages.popitem(last=False)
             self._held -= oldest.size
         self._budget.keep(self._held - before)
+
+    def replace(self, message: Delivered) -> None:
+        """Put the message in the place of what is held of it, if it is: what it says has changed.
+        The writer's thread only."""
+        held = self._messages.get(receiver_transaction(message.message_id))
+        if held is None:
+            return
+        fresh = dataclasses.replace(message, counts_before=held.counts)
+        self._messages[receiver_transaction(message.message_id)] = fresh
+        self._held += fresh.size - held.size
+        self._budget.keep(fresh.size - held.size)
 
     def get(self, transaction_id: str) -> Delivered | None:
         """Return the message of a receivers' transaction, if it is still held."""

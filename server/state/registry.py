@@ -164,6 +164,15 @@ class Registry:
         with self._lock:
             return {session.account_id for session in self._sessions.values() if session.is_online}
 
+    def teachers(self) -> set[int]:
+        """Return the accounts of the teachers who are online."""
+        with self._lock:
+            return {
+                session.account_id
+                for session in self._sessions.values()
+                if session.is_teacher and session.is_online
+            }
+
     # Who hears what
 
     def audience(self, room: RoomState) -> tuple[Session, ...]:

@@ -38,6 +38,15 @@ class Session:
     transactions: Transactions
     downloads: Downloads
     role: str = STUDENT
+    since: int = 0
+    """When it logged in, in seconds since 1970."""
+    active_at: float = 0.0
+    """Monotonic time of the last request that its user made."""
+    messages_sent: int = 0
+    """Since the login; the writer counts."""
+    was_ended: bool = False
+    """Whether it was ended from outside: nothing is stored or read for it any more. The writer's
+    thread sets it."""
     uploads: dict[tuple[str, str], Upload] = field(default_factory=dict)
     """By room and name."""
     finished: dict[tuple[str, str], StoredFile | None] = field(default_factory=dict)

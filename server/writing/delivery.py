@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from protocol import build_event
 from server.net.outbox import Outbox
@@ -65,7 +65,7 @@ class Delivery:
         kind: str,
         audience: Iterable[int] | None = None,
         besides: int | None = None,
-        **data: str,
+        **data: Any,
     ) -> None:
         """Queue an event for everyone who asked for events, or for those of `audience` (accounts),
         but not for `besides`."""
@@ -77,7 +77,7 @@ class Delivery:
             if session.account_id != besides:
                 self.to_session(session, frame)
 
-    def end(self, session: Session, why: str, kind: str, **data: str) -> None:
+    def end(self, session: Session, why: str, kind: str, **data: Any) -> None:
         """End a session: tell its client by this event, if it asked for events, then close its
         connection, once that is on its way. `why` is for the log."""
         self.settle()

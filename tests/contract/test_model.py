@@ -614,6 +614,8 @@ class World:
                 "has_more": False,
                 "unread": room.unread(name),
                 "last_message_id": newest,
+                "read_only": False,
+                "uploads": True,
             }
             assert came == expected, f"for {name}"
 

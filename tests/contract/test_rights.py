@@ -16,6 +16,7 @@ from support.files import Upload, encoded
 from support.raw_client import Packet, RawClient, error_code, letter_frequencies
 from support.seed import drawn
 from support.server_process import ServerProcess
+from support.teachers import teacher_of
 
 SERVER_OPTIONS = ("--rate-limit", "0", "--max-rooms", "0", "--login-failures", "0")
 
@@ -26,23 +27,35 @@ _keys = itertools.count(1)
 
 @dataclass(frozen=True)
 class Cast:
-    """Everybody: the owner, two members and a stranger of each private room, and a connection
-    without a login."""
+    """Everybody: the owner, two members and a stranger of each private room, a connection without
+    a login, and a teacher."""
 
     owner: RawClient
     member: RawClient
     third: RawClient
     stranger: RawClient
     anonymous: RawClient
+    teacher: RawClient
+    absent: str
+    """The name of a student who is never on."""
 
     @property
     def all(self) -> tuple[RawClient, ...]:
-        return (self.owner, self.member, self.third, self.stranger, self.anonymous)
+        return (
+            self.owner,
+            self.member,
+            self.third,
+            self.stranger,
+            self.anonymous,
+            self.teacher,
+        )
 
 
 @pytest.fixture(scope="module")
 def cast(server: ServerProcess) -> Iterator[Cast]:
-    people = Cast(*(RawClient(server.port) for _ in range(5)))
+    teacher, absent = teacher_of(server, features=["typing"]), fresh_name()
+    people = Cast(*(RawClient(server.port) for _ in range(5)), teacher, absent)
+    assert people.anonymous.register(absent)["action"] == "register_success"
     for client in people.all[:4]:
         name = fresh_name()
         assert client.register(name)["action"] == "register_success"
@@ -112,6 +125,9 @@ def request_data(action: str, actor: RawClient, place: Place, cast: Cast) -> Pac
         "new_room_name": "Renamed",
         "user_to_add": cast.stranger.chatid,
         "user_to_remove": cast.third.chatid,
+        "user": cast.absent,
+        "seconds": 0,
+        "message_id": int(place.received[1:]),
         **finished.get(action, {}),
     }
     data = {key: values[key] for key in sorted(REQUESTS[action].required)}
@@ -180,11 +196,12 @@ def test_each_request_answers_each_person_as_the_table_says(
         "member": [cast.member],
         "owner": [cast.owner],
         "open room": [cast.stranger, cast.member, cast.owner],
+        "teacher": [cast.teacher],
     }[column]
     due = RIGHTS[action][column]
     for actor in actors:
         room_id = fresh_name("open") if column == "open room" else private_room(cast)
-        insider = cast.member if column in ("not logged in", "stranger") else actor
+        insider = cast.member if column in ("not logged in", "stranger", "teacher") else actor
         place = prepare(cast, room_id, insider)
         named = actor if actor.chatid else insider
         packet = request_data(action, named, place, cast)
@@ -212,6 +229,8 @@ def test_each_request_answers_each_person_as_the_table_says(
             assert seen_by(cast.owner, room_id) == before, "a refused request changes nothing"
         elif word != "no reply" and "status" in reply:
             assert reply["status"] == ("error" if word == "register_fail" else "success"), reply
+        if word == "class_paused":
+            assert actor.ask("resume_class")["action"] == "class_resumed"
         if place.key and insider.chatid:  # leave nothing open behind: 64 are too many
             insider.request(
                 {"action": "confirm_count", "data": {"transaction_id": place.key, "confirm": False}}
@@ -308,7 +327,7 @@ def test_no_reply_tells_whether_a_private_room_exists(
             f"{kind}: {text}" for kind, text in replies.items()
         )
         if "room_id" in REQUESTS[action].required and variant != {"content": "x" * 16_385}:
-            assert "room_not_found" in replies["exists"]
+            assert RIGHTS[action]["stranger"] in replies["exists"]
 
 
 def test_no_request_without_a_room_tells_of_rooms_of_others(

@@ -32,7 +32,7 @@ SERVER_ACTIONS = {
 # The extra keys that the contract allows, by action; `data.` for those inside data.
 EXTRA_KEYS = {
     "login_success": {"data.role", "data.limits", "data.features"},
-    "receive_message": {"data.message_id"},
+    "receive_message": {"data.message_id", "data.announce"},
     "messages_list": {"data.has_more"},
     "error": {"code"},
     "ack": {"data.message_id", "data.timestamp"},

@@ -49,9 +49,7 @@ class Chat:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def run(
-        self, *argv: str, stdin: TextIO | None = None, stdout: TextIO | None = None
-    ) -> Result:
+    def run(self, *argv: str, stdin: TextIO | None = None, stdout: TextIO | None = None) -> Result:
         out, err = stdout or io.StringIO(), io.StringIO()
         source = io.StringIO("secret\n") if stdin is None else stdin
         invocation = parse(["--data", str(self.path), "--password-cost", "4", *argv], {})

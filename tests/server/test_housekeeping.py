@@ -16,6 +16,7 @@ from server.base.wall_clock import WallClock
 from server.handlers.sessions import MARKS_AT_ONCE
 from server.running.housekeeping import MARKS_EVERY_SECONDS, Housekeeping
 from server.state.registry import Registry
+from server.state.restrictions import Restrictions
 from server.state.room_directory import RoomDirectory
 from server.state.session import Session
 from server.writing.delivery import Delivery
@@ -63,6 +64,7 @@ class House:
             registry,
             Delivery(registry, journal),
             RoomDirectory(self.database),
+            Restrictions(self.clock, WallClock(lambda: 1, 0)),
             journal,
             self.clock,
             WallClock(lambda: 1, 0),

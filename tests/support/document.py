@@ -79,7 +79,7 @@ def example_data(action: str = "") -> dict[str, Any]:
     return values
 
 
-COLUMNS: Final = ("not logged in", "stranger", "member", "owner", "open room")
+COLUMNS: Final = ("not logged in", "stranger", "member", "owner", "open room", "teacher")
 RIGHTS: Final = {
     _plain(row[0]): dict(zip(COLUMNS, map(_plain, row[1:]), strict=True))
     for row in _rows("Who may do what")

@@ -348,6 +348,10 @@ ERROR_CODES = frozenset(
         "not_confirmed",
         "name_taken",
         "registration_closed",
+        "message_not_found",
+        "muted",
+        "banned",
+        "read_only",
     }
 )
 

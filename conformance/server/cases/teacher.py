@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from conformance.endings import NotOffered
 from conformance.server.context import ServerContext
 from conformance.server.registry import case
@@ -31,6 +33,40 @@ def role_is_told(context: ServerContext) -> None:
             reply = guest.login()
         if context.target.account_source == "register":
             context.equal(context.get(reply, "data.role", str), "student", "the role of a new name")
+
+
+FOR_TEACHERS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("mute_user", {"user": "nobody", "seconds": 60}),
+    ("unmute_user", {"user": "nobody"}),
+    ("kick_user", {"user": "nobody"}),
+    ("ban_user", {"user": "nobody", "seconds": 60}),
+    ("unban_user", {"user": "nobody"}),
+    ("set_room", {"room_id": "nowhere", "read_only": True}),
+    ("pause_class", {"seconds": 60}),
+    ("resume_class", {}),
+    ("hide_message", {"message_id": 2**50}),
+    ("show_message", {"message_id": 2**50}),
+    ("get_audit", {}),
+)
+
+
+@case(
+    rules=["R-TEACH-4"],
+    level="full",
+    offers="mute_user",
+    title="what only teachers may do is forbidden to a student, whatever it is about",
+)
+def forbidden_to_students(context: ServerContext) -> None:
+    need_roles(context)
+    student = context.user()
+    if context.get(student.login_success, "data.role", str) != "student":
+        raise NotOffered("the account of a student", "this one is a teacher's")
+    there = context.user()
+    for action, data in FOR_TEACHERS:
+        if context.offers(action):
+            about = [data, {**data, "user": there.chatid}] if "user" in data else [data]
+            for each in about:
+                context.refused(student.request(action, each), "forbidden", original=action)
 
 
 @case(

@@ -1,0 +1,137 @@
+"""What is told of a teacher's act once it is stored, whoever did it: a teacher by a packet, or the
+command line.
+
+Owns who hears of which act, and the ends of sessions that acts bring. Runs on the writer's thread
+only. The reason of an act about a user is told to that user and to teachers; to others it is "".
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import protocol
+from server.base.logs import printable
+from server.handlers.context import Context
+from server.state.recent_messages import delivered
+from server.state.room_directory import RoomState
+from server.state.session import Session
+from server.writing.delivery import Delivery
+from storage import messages
+from storage.acts import Act
+
+log: Final = logging.getLogger("server.acts")
+
+
+def time_or_null(ends_at: int | None) -> str | None:
+    """Return the time as the protocol writes it; None where there is none."""
+    return None if ends_at is None else protocol.format_time(ends_at)
+
+
+def tell_act(context: Context, delivery: Delivery, act: Act, state: RoomState | None) -> None:
+    """Tell of the act; `state` is its room as it is now, None where it is about no room."""
+    who = "the command line" if act.by is None else act.by
+    about = [text for text in (act.user, act.room_id, act.file_path) if text is not None]
+    log.info("%s by %s: %s", act.act, printable(who), printable(" ".join(about)))
+    teller = _TELLERS.get(act.act)
+    if teller is not None:
+        teller(context, delivery, act, state)
+
+
+def _muted(context: Context, delivery: Delivery, act: Act, state: RoomState | None) -> None:
+    _about_user(context, delivery, act, "user_muted", until=time_or_null(act.ends_at))
+
+
+def _unmuted(context: Context, delivery: Delivery, act: Act, state: RoomState | None) -> None:
+    delivery.event("user_unmuted", chatid=act.user)
+
+
+def _kicked(context: Context, delivery: Delivery, act: Act, state: RoomState | None) -> None:
+    assert act.user_id is not None
+    holder = context.registry.holder(act.user_id)
+    if holder is not None:
+        _about_user(context, delivery, act, "user_kicked", besides=act.user_id)
+        _end(delivery, holder, act)
+
+
+def _banned(context: Context, delivery: Delivery, act: Act, state: RoomState | None) -> None:
+    assert act.user_id is not None
+    _about_user(context, delivery, act, "user_banned", until=time_or_null(act.ends_at))
+    holder = context.registry.holder(act.user_id)
+    if holder is not None:
+        _end(delivery, holder, act)
+
+
+def _end(delivery: Delivery, session: Session, act: Act) -> None:
+    session.was_ended = True
+    why = f"{act.act} by {printable(act.by or 'the command line')}"
+    delivery.end(session, why, "user_kicked", chatid=session.chatid, reason=act.reason)
+
+
+def _about_user(
+    context: Context,
+    delivery: Delivery,
+    act: Act,
+    kind: str,
+    besides: int | None = None,
+    **more: Any,
+) -> None:
+    concerned = {act.user_id, *context.registry.teachers()}
+    hearers = {session.account_id for session in context.registry.listeners()} - {besides}
+    for audience, reason in ((hearers & concerned, act.reason), (hearers - concerned, "")):
+        ids = [account_id for account_id in audience if account_id is not None]
+        delivery.event(kind, ids, chatid=act.user, reason=reason, **more)
+
+
+def _room_set(context: Context, delivery: Delivery, act: Act, state: RoomState | None) -> None:
+    assert state is not None
+    room = state.room
+    audience = _who_sees(context, state)
+    values = {"read_only": room.read_only, "uploads": room.uploads}
+    delivery.event("room_set", audience, room_id=room.room_id, **values)
+
+
+def _who_sees(context: Context, state: RoomState) -> set[int] | None:
+    """Return who may hear of the room: its members and the teachers; None for everybody."""
+    return {*state.members, *context.registry.teachers()} if state.room.private else None
+
+
+def _paused(context: Context, delivery: Delivery, act: Act, state: RoomState | None) -> None:
+    delivery.event("class_paused", until=time_or_null(act.ends_at), reason=act.reason)
+
+
+def _resumed(context: Context, delivery: Delivery, act: Act, state: RoomState | None) -> None:
+    delivery.event("class_resumed")
+
+
+def _message_changed(
+    context: Context, delivery: Delivery, act: Act, state: RoomState | None
+) -> None:
+    assert state is not None and act.message_id is not None
+    with context.database.reading() as reader:
+        message = messages.get(reader, act.message_id)
+    assert message is not None, "messages stay"
+    room_id, content = state.room.room_id, message.content
+    counts = protocol.count_letters(content)
+    context.recent.replace(delivered(room_id, message, counts))
+    audience = _who_sees(context, state)
+    what: dict[str, Any] = {"room_id": room_id, "message_id": message.id, "content": content}
+    if act.act == "hide_message":
+        delivery.event("message_hidden", audience, reason=act.reason, **what)
+    else:
+        delivery.event("message_shown", audience, **what)
+
+
+Teller = Callable[[Context, Delivery, Act, "RoomState | None"], None]
+_TELLERS: Final[Mapping[str, Teller]] = {
+    "mute_user": _muted,
+    "unmute_user": _unmuted,
+    "kick_user": _kicked,
+    "ban_user": _banned,
+    "set_room": _room_set,
+    "pause_class": _paused,
+    "resume_class": _resumed,
+    "hide_message": _message_changed,
+    "show_message": _message_changed,
+}

@@ -1,0 +1,404 @@
+"""What a teacher does by packets, what students meet of it, and that it is stored."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from support import fresh_name
+from support.files import Upload
+from support.raw_client import Packet, RawClient, error_code, letter_frequencies
+from support.server_process import ServerProcess
+from support.teachers import teacher_of
+
+SERVER_OPTIONS = ("--rate-limit", "0", "--max-rooms", "0", "--login-failures", "0")
+YEAR = 366 * 86_400
+
+
+@dataclass
+class Class:
+    """A teacher and two students; the first of them asked for events, the other for nothing."""
+
+    server: ServerProcess
+    teacher: RawClient
+    ann: RawClient
+    bob: RawClient
+
+    def student(self, **login: object) -> RawClient:
+        client = RawClient(self.server.port)
+        name = fresh_name("student")
+        assert client.register(name)["action"] == "register_success"
+        assert client.login(name, **login)["data"]["role"] == "student"
+        return client
+
+    def last_act(self) -> Packet:
+        after, acts = 0, [{}]
+        while page := self.teacher.ask("get_audit", after_id=after)["data"]["acts"]:
+            acts, after = page, page[-1]["id"]
+        return dict(acts[-1])
+
+
+@pytest.fixture(scope="module")
+def teacher(server: ServerProcess) -> Iterator[RawClient]:
+    client = teacher_of(server, features=["events"])
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def school(server: ServerProcess, teacher: RawClient) -> Iterator[Class]:
+    teacher.nothing_before_pong()
+    made = Class(server, teacher, teacher, teacher)
+    made.ann, made.bob = made.student(features=["events"]), made.student()
+    yield made
+    teacher.ask("resume_class")
+    for client in (made.ann, made.bob):
+        client.close()
+
+
+def refused_to_speak(client: RawClient, code: str, room_id: str = "lobby") -> str:
+    """Everything with which a student says something is refused with this code; return what is
+    told."""
+    reply = client.ask("send_message", room_id=room_id, content="hi")
+    assert error_code(reply) == code
+    assert error_code(Upload(client, room_id, "a.txt", b"x").init()) == code
+    return str(reply["message"])
+
+
+# --- Mute -----------------------------------------------------------------------------------------
+
+
+def test_a_muted_student_says_nothing_until_the_mute_is_lifted(school: Class) -> None:
+    bob, teacher = school.bob, school.teacher
+    reply = teacher.ask("mute_user", user=bob.chatid.upper(), seconds=600, reason="Listen.")
+    assert reply["action"] == "user_muted" and reply["data"]["user"] == bob.chatid
+    until = reply["data"]["until"]
+    told = refused_to_speak(bob, "muted")
+    assert until in told and "Listen." in told
+    refused = bob.ask("create_room", participants=[], room_name="away")
+    assert error_code(refused) == "muted"
+    school.ann.say("lobby", "others may")
+    data = school.ann.receive_event("user_muted", chatid=bob.chatid)
+    assert (data["until"], data["reason"]) == (until, "")
+    told_teacher = teacher.receive_event("user_muted", chatid=bob.chatid)
+    assert told_teacher["reason"] == "Listen."
+    assert teacher.ask("unmute_user", user=bob.chatid)["action"] == "user_unmuted"
+    school.ann.receive_event("user_unmuted", chatid=bob.chatid)
+    bob.say("lobby", "again")
+    last = school.last_act()
+    assert (last["act"], last["by"], last["user"]) == ("unmute_user", teacher.chatid, bob.chatid)
+
+
+def test_the_muted_student_with_events_hears_why(school: Class) -> None:
+    school.teacher.ask("mute_user", user=school.ann.chatid, seconds=0, reason="Enough.")
+    data = school.ann.receive_event("user_muted", chatid=school.ann.chatid)
+    assert (data["until"], data["reason"]) == (None, "Enough.")
+    assert "until a teacher lifts it: Enough." in refused_to_speak(school.ann, "muted")
+
+
+def test_what_waits_for_its_confirmation_at_the_mute_is_not_stored(school: Class) -> None:
+    bob = school.bob
+    key = fresh_name("key")
+    stored = bob.say("lobby", "before", transaction_id=key)
+    waiting = bob.propose("lobby", "between")["data"]["transaction_id"]
+    school.teacher.ask("mute_user", user=bob.chatid, seconds=60)
+    assert error_code(bob.confirm(waiting)) == "muted"
+    again = bob.ask("send_message", room_id="lobby", content="before", transaction_id=key)
+    assert again["action"] == "ack" and again["data"] == stored["data"]
+
+
+def test_an_upload_begun_before_a_mute_can_be_ended_after_it(school: Class) -> None:
+    bob, upload = school.bob, Upload(school.bob, "lobby", fresh_name("file"), b"bytes")
+    assert upload.init()["status"] == "success"
+    assert upload.send(1)["status"] == "success"
+    school.teacher.ask("mute_user", user=bob.chatid, seconds=60)
+    assert error_code(upload.fin()) == "muted"
+    school.teacher.ask("unmute_user", user=bob.chatid)
+    assert upload.fin()["status"] == "success"
+
+
+def test_a_muted_owner_renames_nothing(school: Class) -> None:
+    room = school.bob.ask("create_room", participants=[], room_name="mine")["data"]["room_id"]
+    school.teacher.ask("mute_user", user=school.bob.chatid, seconds=60)
+    reply = school.bob.ask("rename_room", room_id=room, new_room_name="rude")
+    assert error_code(reply) == "muted"
+
+
+# --- Kick and ban ---------------------------------------------------------------------------------
+
+
+def test_a_kicked_student_with_events_is_told_and_its_key_has_ended(school: Class) -> None:
+    ann, key = school.ann, school.ann.session_key
+    reply = school.teacher.ask("kick_user", user=ann.chatid, reason="Calm down.")
+    assert reply["data"] == {"user": ann.chatid}
+    last = ann.expect_closed()[-1]
+    assert last["data"] == {"type": "user_kicked", "chatid": ann.chatid, "reason": "Calm down."}
+    back = RawClient(school.server.port)
+    assert back.login(ann.chatid, None, session_key=key)["action"] == "login_fail"
+    assert back.login(ann.chatid)["action"] == "login_success"
+    back.close()
+
+
+def test_a_kicked_client_of_the_24_packets_is_closed_and_meets_nothing_else(school: Class) -> None:
+    school.teacher.ask("kick_user", user=school.bob.chatid)
+    assert school.bob.expect_closed() == []
+    data = school.ann.receive_event("user_kicked", chatid=school.bob.chatid)
+    assert data["reason"] == ""
+
+
+def test_a_banned_student_is_told_at_login_and_a_wrong_password_learns_nothing(
+    school: Class,
+) -> None:
+    ann, key = school.ann, school.ann.session_key
+    reply = school.teacher.ask("ban_user", user=ann.chatid, seconds=600, reason="Not here.")
+    until = reply["data"]["until"]
+    told = [packet["data"]["type"] for packet in ann.expect_closed()]
+    assert told[-2:] == ["user_banned", "user_kicked"]
+    back = RawClient(school.server.port)
+    for secret in ({"password": "password"}, {"password": None, "session_key": key}):
+        refused = back.login(ann.chatid, **secret)
+        assert error_code(refused) == "banned"
+        assert until in refused["message"] and "Not here." in refused["message"]
+    assert back.login(ann.chatid, "wrong")["action"] == "login_fail"
+    assert school.teacher.ask("unban_user", user=ann.chatid)["action"] == "user_unbanned"
+    assert back.login(ann.chatid)["action"] == "login_success"
+    back.close()
+
+
+# --- Rooms and the class --------------------------------------------------------------------------
+
+
+def test_in_a_read_only_room_only_teachers_write(school: Class) -> None:
+    room = fresh_name("room")
+    school.bob.say(room, "first")
+    reply = school.teacher.ask("set_room", room_id=room, read_only=True)
+    assert reply["data"] == {"room_id": room, "read_only": True, "uploads": True}
+    refused_to_speak(school.bob, "read_only", room)
+    school.teacher.say(room, "only me")
+    event = school.ann.receive_event("room_set", room_id=room)
+    assert (event["read_only"], event["uploads"]) == (True, True)
+    listed = school.bob.ask("get_rooms", limit=1000)["data"]["rooms"]
+    assert [r["read_only"] for r in listed if r["id"] == room] == [True]
+    school.teacher.ask("set_room", room_id=room, read_only=False, uploads=False)
+    school.bob.say(room, "text only")
+    assert error_code(Upload(school.bob, room, "a.txt", b"x").init()) == "read_only"
+    assert school.last_act()["detail"] == "read_only: false, uploads: false"
+
+
+def test_a_teacher_sets_a_private_room_of_others_and_strangers_hear_nothing(school: Class) -> None:
+    room = school.bob.ask("create_room", participants=[], room_name="mine")["data"]["room_id"]
+    assert school.teacher.ask("set_room", room_id=room, read_only=True)["action"] == "room_set"
+    school.teacher.receive_event("room_set", room_id=room)
+    refused_to_speak(school.bob, "read_only", room)
+    reply = school.bob.ask("rename_room", room_id=room, new_room_name="x")
+    assert error_code(reply) == "read_only"
+    events = [packet["data"]["type"] for packet in school.ann.nothing_before_pong()]
+    assert "room_set" not in events
+
+
+def test_a_pause_holds_for_every_room_and_a_resume_ends_it(school: Class) -> None:
+    reply = school.teacher.ask("pause_class", seconds=300, reason="Look here.")
+    until = reply["data"]["until"]
+    told = refused_to_speak(school.bob, "read_only", fresh_name("new room"))
+    assert until in told and "Look here." in told
+    refused = school.bob.ask("create_room", participants=[], room_name="away")
+    assert error_code(refused) == "read_only"
+    assert school.ann.receive_event("class_paused")["until"] == until
+    school.teacher.say("lobby", "listen")
+    assert school.teacher.ask("resume_class")["action"] == "class_resumed"
+    school.ann.receive_event("class_resumed")
+    school.bob.say("lobby", "thanks")
+
+
+# --- Messages -------------------------------------------------------------------------------------
+
+
+def test_an_announcement_is_marked_and_goes_through_a_pause(school: Class) -> None:
+    school.teacher.ask("pause_class", seconds=60)
+    text = fresh_name("announcement")
+    ack = school.teacher.say("lobby", text, announce=True)
+    came = school.bob.receive_message(text)
+    assert came["data"]["announce"] is True
+    number = ack["data"]["message_id"]
+    [entry] = school.bob.ask("get_messages", room_id="lobby", after_id=number - 1)["data"][
+        "messages"
+    ]
+    assert entry["announce"] is True and "hidden" not in entry
+    reply = school.bob.ask("send_message", room_id="p-none", content="x", announce=True)
+    assert error_code(reply) == "forbidden"
+
+
+def test_a_hidden_message_says_who_removed_it_everywhere(school: Class) -> None:
+    room = fresh_name("room")
+    number = school.bob.say(room, "rude words")["data"]["message_id"]
+    received = school.ann.receive_message("rude words")["data"]
+    reply = school.teacher.ask("hide_message", message_id=number, reason="Rude.")
+    assert reply["data"] == {"message_id": number}
+    shown = f"[removed by {school.teacher.chatid}]"
+    event = school.ann.receive_event("message_hidden", message_id=number)
+    assert (event["content"], event["room_id"], event["reason"]) == (shown, room, "Rude.")
+    [entry] = school.bob.ask("get_messages", room_id=room, after_id=0)["data"]["messages"]
+    assert (entry["content"], entry["hidden"], entry["message_id"]) == (shown, True, number)
+    # whoever has either text counts it rightly; a copy says what is shown
+    t2 = received["transaction_id"]
+    for text in ("rude words", shown):
+        counted = school.ann.count(t2, letter_frequencies(text))
+        assert counted["data"]["confirm"] is True
+    assert school.ann.count(t2, {"x": 1})["data"]["confirm"] is False
+    school.ann.acknowledge(t2, "error")
+    assert school.ann.receive_message(shown)["data"]["message_id"] == number
+    assert school.teacher.ask("show_message", message_id=number)["action"] == "message_shown"
+    assert school.ann.receive_event("message_shown", message_id=number)["content"] == "rude words"
+    [entry] = school.bob.ask("get_messages", room_id=room, after_id=0)["data"]["messages"]
+    assert entry["content"] == "rude words" and "hidden" not in entry
+
+
+def test_a_hidden_message_sent_again_by_its_sender_is_acknowledged(school: Class) -> None:
+    key = fresh_name("key")
+    stored = school.bob.say("lobby", "rude", transaction_id=key)
+    school.teacher.ask("hide_message", message_id=stored["data"]["message_id"])
+    again = school.bob.ask("send_message", room_id="lobby", content="rude", transaction_id=key)
+    assert again["action"] == "ack" and again["data"] == stored["data"]
+
+
+# --- Bad input, and what changes nothing ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("action", ["mute_user", "ban_user", "pause_class"])
+def test_a_time_that_is_none_changes_nothing(school: Class, action: str) -> None:
+    data = {} if action == "pause_class" else {"user": school.bob.chatid}
+    for seconds in (-1, YEAR + 1, 2**53 - 1, True, 1.5, "60", None, [], "2020-01-01T00:00:00Z"):
+        reply = school.teacher.ask(action, seconds=seconds, **data)
+        assert error_code(reply) == "bad_packet" and "data.seconds" in reply["message"]
+    school.bob.say("lobby", "still here")
+
+
+@pytest.mark.parametrize(
+    "action", ["mute_user", "unmute_user", "kick_user", "ban_user", "unban_user"]
+)
+def test_a_teacher_does_nothing_to_a_teacher_oneself_or_nobody(school: Class, action: str) -> None:
+    other = teacher_of(school.server)
+    more = {"seconds": 1} if action in ("mute_user", "ban_user") else {}
+    for name, code in (
+        (other.chatid, "forbidden"),
+        (school.teacher.chatid, "forbidden"),
+        (fresh_name("nobody"), "user_not_found"),
+        ("no name at all", "user_not_found"),
+    ):
+        assert error_code(school.teacher.ask(action, user=name, **more)) == code
+    for name in ("", "x" * 33, 17, None, [school.bob.chatid]):
+        assert error_code(school.teacher.ask(action, user=name, **more)) == "bad_packet"
+    other.say("lobby", "as ever")
+    other.close()
+
+
+def test_what_changes_nothing_is_neither_told_nor_in_the_audit(school: Class) -> None:
+    number = school.bob.say("lobby", "hi")["data"]["message_id"]
+    school.teacher.ask("hide_message", message_id=number)
+    before = school.last_act()
+    school.ann.nothing_before_pong()
+    for action, data in (
+        ("unmute_user", {"user": school.bob.chatid}),
+        ("unban_user", {"user": school.bob.chatid}),
+        ("resume_class", {}),
+        ("set_room", {"room_id": "lobby"}),
+        ("set_room", {"room_id": "lobby", "read_only": False, "uploads": True}),
+        ("hide_message", {"message_id": number}),
+    ):
+        reply = school.teacher.ask(action, **data)
+        assert reply["status"] == "success", reply
+    assert school.last_act() == before
+    assert school.ann.nothing_before_pong() == []
+
+
+@pytest.mark.parametrize("action", ["hide_message", "show_message"])
+def test_a_message_that_is_none_is_not_hidden(school: Class, action: str) -> None:
+    for number in (0, 2**53 - 1):
+        reply = school.teacher.ask(action, message_id=number)
+        assert error_code(reply) == "message_not_found"
+    for number in (-1, True, "1", 1.0, None):
+        assert error_code(school.teacher.ask(action, message_id=number)) == "bad_packet"
+
+
+def test_reasons_and_rooms_that_are_none(school: Class) -> None:
+    teacher, name = school.teacher, school.bob.chatid
+    for reason in ("x" * 201, "a\0b", 17, None, ["x"]):
+        reply = teacher.ask("mute_user", user=name, seconds=1, reason=reason)
+        assert error_code(reply) == "bad_packet" and "data.reason" in reply["message"]
+    for room_id in ("p-" + "0" * 32, fresh_name("never")):
+        reply = teacher.ask("set_room", room_id=room_id, read_only=True)
+        assert error_code(reply) == "room_not_found"
+    for value in (1, "yes", None, []):
+        reply = teacher.ask("set_room", room_id="lobby", read_only=value)
+        assert error_code(reply) == "bad_packet"
+
+
+# --- Order ----------------------------------------------------------------------------------------
+
+
+def test_no_message_is_stored_behind_the_mute_of_its_sender(school: Class) -> None:
+    """Whoever sends as fast as it can: what was acknowledged has a lower number than what the
+    teacher says after the mute."""
+    bob, stored, room = school.bob, [], fresh_name("race")
+    started = threading.Event()
+
+    def talk() -> None:
+        while True:
+            counted = bob.ask("send_message", room_id=room, content="x")
+            if counted["action"] == "error":
+                assert error_code(counted) == "muted"
+                return
+            reply = bob.confirm(counted["data"]["transaction_id"])
+            if reply["action"] == "error":
+                assert error_code(reply) == "muted"
+                return
+            stored.append(reply["data"]["message_id"])
+            started.set()
+
+    thread = threading.Thread(target=talk, name="talker")
+    thread.start()
+    assert started.wait(10)
+    school.teacher.ask("mute_user", user=bob.chatid, seconds=60)
+    after = school.teacher.say(room, "quiet")["data"]["message_id"]
+    thread.join(10)
+    assert not thread.is_alive()
+    assert max(stored) < after
+    page = school.ann.ask("get_messages", room_id=room, after_id=0)["data"]["messages"]
+    assert [entry["message_id"] for entry in page if entry["content"] == "x"] == stored[
+        -len(page) :
+    ]
+
+
+# --- Kept -----------------------------------------------------------------------------------------
+
+
+def test_acts_are_in_force_again_after_a_crash_but_not_those_that_were_lifted(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with ServerProcess(tmp_path_factory.mktemp("crash"), *SERVER_OPTIONS) as server:
+        teacher = teacher_of(server)
+        school = Class(server, teacher, teacher, teacher)
+        muted, banned, freed = school.student(), school.student(), school.student()
+        number = freed.say("room", "rude")["data"]["message_id"]
+        teacher.ask("mute_user", user=muted.chatid, seconds=600)
+        teacher.ask("ban_user", user=banned.chatid, seconds=0, reason="why")
+        teacher.ask("mute_user", user=freed.chatid, seconds=600)
+        teacher.ask("unmute_user", user=freed.chatid)
+        teacher.ask("set_room", room_id="lobby", read_only=True)
+        teacher.ask("hide_message", message_id=number)
+        server.kill()
+        server.start()
+        clients = [RawClient(server.port) for _ in range(3)]
+        for client, student in zip(clients, (muted, freed, banned), strict=True):
+            client.chatid = student.chatid
+        assert clients[0].login(muted.chatid)["action"] == "login_success"
+        refused_to_speak(clients[0], "muted", "room")
+        assert clients[1].login(freed.chatid)["action"] == "login_success"
+        refused_to_speak(clients[1], "read_only", "lobby")
+        [entry] = clients[1].ask("get_messages", room_id="room", after_id=0)["data"]["messages"]
+        assert entry["content"].startswith("[removed by ")
+        assert error_code(clients[2].login(banned.chatid)) == "banned"
+        for client in (*clients, teacher, muted, banned, freed):
+            client.close()
