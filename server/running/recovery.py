@@ -42,10 +42,10 @@ def recover(
         notices.append(f"files brought back from uploads/orphans to their place: {brought_back}")
     if set_aside:
         notices.append(
-            "files of uploads that chat.db does not know, moved to uploads/orphans, where they stay "
-            f"for {ORPHAN_DAYS} days: {set_aside}. After a crash these are uploads that were never "
-            "confirmed. If an older chat.db was put back, put the newer one back: at the next start "
-            "they return to their place"
+            "files of uploads that chat.db does not know, moved to uploads/orphans, where they "
+            f"stay for {ORPHAN_DAYS} days: {set_aside}. After a crash these are uploads that were "
+            "never confirmed. If an older chat.db was put back, put the newer one back: at the "
+            "next start they return to their place"
         )
     journal.repair()
     lost = journal.newest_lost()
