@@ -21,6 +21,7 @@ from conformance import VERSION, left_running, points, reports
 from conformance.client import cases as client_cases
 from conformance.client import runner as client_runner
 from conformance.client.process import BadDriver
+from conformance.hand_ins import command as class_command
 from conformance.matrix import runner as matrix_runner
 from conformance.registry import Case, Context, chosen, without_case
 from conformance.relay import command as relay_command
@@ -50,11 +51,13 @@ EXAMPLES = """examples:
   python -m conformance server localhost:9876 --rules "R-MSG-*" --list
   python -m conformance client -- python my_client.py
   python -m conformance matrix -- python my_server.py --port {port} -- python my_client.py
+  python -m conformance class hand-ins --start-cmd "python server.py {port}" -o results
   python -m conformance relay 9875 localhost:9876
 
 exit status: 0 all rules that were looked at hold, 1 some do not, 2 misuse, 3 no server there"""
 
-OTHER_MODES = {"relay": relay_command.run, "recording": recording_command.run}
+OTHER_MODES = {
+    "class": class_command.run,"relay": relay_command.run, "recording": recording_command.run}
 """What grades nothing, by name."""
 
 
@@ -200,7 +203,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"conformance {VERSION}")
     modes = parser.add_subparsers(
-        dest="mode", required=True, metavar="server|client|matrix|relay|recording"
+        dest="mode", required=True, metavar="server|client|matrix|class|relay|recording"
     )
     shared, choosing = _shared(), _choosing()
     raw = argparse.RawDescriptionHelpFormatter
@@ -227,6 +230,8 @@ def make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     matrix_runner.add_arguments(both)
+    hand_ins = modes.add_parser("class", help=class_command.HELP, allow_abbrev=False)
+    class_command.add_arguments(hand_ins)
     relay = modes.add_parser("relay", help=relay_command.HELP, allow_abbrev=False)
     relay_command.add_arguments(relay)
     recording = modes.add_parser("recording", help=recording_command.HELP, allow_abbrev=False)

@@ -1,0 +1,239 @@
+"""`python -m conformance class`: hand-ins are graded each alone, whatever they are."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.patience import patience
+
+from conformance.__main__ import main
+from conformance.hand_ins import hand_in, likeness, limits, tables
+from conformance.hand_ins.grading import Result, Run
+from conformance.hand_ins.likeness import Alike
+
+ROOT = Path(__file__).resolve().parents[2]
+STARTER = ROOT / "examples" / "starter" / "python" / "server.py"
+ACCOUNTS = [f"--account={name}:pw-{name}" for name in ("anna", "ben", "carla", "dora")]
+ONE_RULE = ["--rules", "R-FRAME-1", "--runs", "1", "--limit", "30", "--timeout", "1", *ACCOUNTS]
+START = "--start-cmd", f'"{sys.executable}" server.py {{port}}'
+FORKING = """
+import os, subprocess, sys
+command = [sys.executable, "-c", "import time; time.sleep(600)"]
+left = subprocess.Popen(command, start_new_session=True)
+with open({file!r}, "w") as file:
+    file.write(str(left.pid))
+os.execv(sys.executable, [sys.executable, "real.py", *sys.argv[1:]])
+"""
+
+
+def make(folder: Path, **files: str) -> Path:
+    """Make a hand-in; a file's name has `__` for its dot."""
+    folder.mkdir(parents=True)
+    for name, text in files.items():
+        (folder / name.replace("__", ".")).write_text(text, "utf-8")
+    return folder
+
+
+def starter() -> str:
+    return STARTER.read_text("utf-8")
+
+
+def grade(folder: Path, out: Path, *words: str) -> int:
+    return main(["class", str(folder), "-o", str(out), *START, *ONE_RULE, *words])
+
+
+def rows(out: Path) -> dict[str, dict[str, str]]:
+    text = (out / "grades.csv").read_text("utf-8-sig")
+    return {row["name"]: row for row in csv.DictReader(text.splitlines())}
+
+
+def test_each_hand_in_gets_its_grade_and_its_page_whatever_the_others_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    make(folder / "anna", server__py=starter())
+    make(folder / "by-ini", real__py=starter()).joinpath("chat.ini").write_text(
+        f'[chat]\nbuild = echo built > built\nstart = "{sys.executable}" real.py {{port}}\n',
+        "utf-8",
+    )
+    make(folder / "=crashing", server__py="raise SystemExit('not ready')")
+    make(folder / "unbuilt", chat__ini="[chat]\nbuild = exit 3\nstart = x\n")
+    make(folder / "odd", chat__ini="start = x")
+    grader = make(folder / "self-grading", server__py="raise SystemExit(1)") / "conformance"
+    make(grader, __init____py="", __main____py="raise SystemExit(0)")
+    assert grade(folder, out) == 0
+    found = rows(out)
+    assert float(found["anna"]["percent"]) == float(found["by-ini"]["percent"]) > 0
+    assert found["'=crashing"]["percent"] == "0.0", "a name is no formula"
+    assert found["self-grading"]["percent"] == "0.0"
+    assert "status 3" in found["unbuilt"]["remarks"]
+    assert "section" in found["odd"]["remarks"]
+    assert (out / "anna" / "report-1.html").exists() and (out / "index.html").exists()
+    assert not (folder / "by-ini" / "built").exists(), "the hand-in itself is never changed"
+    assert "6 of 6" not in capsys.readouterr().out, "two could not be run"
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+def test_what_a_hand_in_left_running_is_ended(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    make(tmp_path / "in" / "forking", server__py=FORKING.format(file=str(pid)), real__py=starter())
+    assert grade(tmp_path / "in", tmp_path / "out") == 0
+    assert float(rows(tmp_path / "out")["forking"]["percent"]) > 0
+    status = Path(f"/proc/{pid.read_text('utf-8')}/status")
+    assert not status.exists() or "State:\tZ" in status.read_text("utf-8")
+
+
+def test_with_resume_only_what_changed_is_graded_anew(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    make(folder / "anna", server__py=starter())
+    assert grade(folder, out) == 0
+    kept = (out / "anna" / "result.json").stat().st_mtime_ns
+    make(folder / "ben", server__py="raise SystemExit(1)")
+    assert grade(folder, out) == 2, "OUT holds results"
+    assert grade(folder, out, "--resume") == 0
+    assert (out / "anna" / "result.json").stat().st_mtime_ns == kept
+    assert set(rows(out)) == {"anna", "ben"}
+    (folder / "anna" / "server.py").write_text("raise SystemExit(1)", "utf-8")
+    assert grade(folder, out, "--resume") == 0
+    assert rows(out)["anna"]["percent"] == "0.0"
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["in", "-o", "in/out"], "outside"),
+        (["missing", "-o", "out"], "can't be read"),
+        (["empty", "-o", "out"], "holds no folders"),
+        (["in", "-o", "in/anna/server.py"], "outside"),
+        (["in", "-o", "file"], "can't be written"),
+        (["in", "-o", "out", "--points", "missing"], "can't be read"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_anything_runs(
+    words: list[str],
+    why: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / "in" / "anna", server__py=starter())
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("", "utf-8")
+    assert main(["class", *words, *START]) == 2
+    assert why in capsys.readouterr().err
+
+
+def test_a_hand_in_without_a_start_command_is_told_what_to_do(tmp_path: Path) -> None:
+    make(tmp_path / "anna", server__py=starter())
+    with pytest.raises(hand_in.BadHandIn, match=r"chat\.ini"):
+        hand_in.read(tmp_path / "anna", "", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_links_and_pipes_of_a_hand_in_are_not_read(tmp_path: Path) -> None:
+    folder = make(tmp_path / "anna", server__py="x")
+    (folder / "link").symlink_to("/etc/passwd")
+    os.mkfifo(folder / "pipe")  # type: ignore[attr-defined,unused-ignore]
+    assert [path.name for path in hand_in.files_of(folder)] == ["server.py"]
+
+
+def test_too_large_a_hand_in_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hand_in, "MOST_BYTES", 10)
+    make(tmp_path / "anna", server__py="x" * 11)
+    with pytest.raises(hand_in.BadHandIn, match="more than"):
+        list(hand_in.files_of(tmp_path / "anna"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limits of Linux")
+@pytest.mark.parametrize(
+    ("limit", "program", "came"),
+    [
+        ("--memory=64", "x = bytearray(200_000_000)", "MemoryError"),
+        ("--file-size=1", "open('f', 'wb').write(bytes(2_000_000))", "large"),
+        ("--open-files=20", "x = [open('/dev/null') for _ in range(40)]", "Too many open files"),
+        ("--cpu=1", "while True: pass", ""),
+    ],
+)
+def test_a_program_is_held_to_its_limits(
+    limit: str, program: str, came: str, tmp_path: Path
+) -> None:
+    command = [sys.executable, limits.__file__, limit, "--", sys.executable, "-c", program]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=patience(30), check=False
+    )
+    assert done.returncode != 0 and came in done.stderr
+
+
+def test_what_cannot_be_started_is_said(tmp_path: Path) -> None:
+    command = [sys.executable, limits.__file__, "--", str(tmp_path / "none")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == limits.CANNOT_START and "can't be started" in done.stderr
+
+
+def test_copies_are_found_and_the_starter_is_not_blamed_on_two_who_began_with_it(
+    tmp_path: Path,
+) -> None:
+    own = "\n".join(f"def own_{number}(): return {number}" for number in range(60))
+    text = starter()
+    folders = {
+        "anna": make(tmp_path / "anna", server__py=text + own),
+        "ben": make(tmp_path / "ben", server__py=own.replace("    ", "\t") + "\n# mine\n" + text),
+        "carla": make(tmp_path / "carla", server__py=text),
+    }
+    pieces = {name: likeness.pieces_of(folder) for name, folder in folders.items()}
+    known = {"a starter": likeness.pieces_of(STARTER.parent)}
+    found = {(pair.one, pair.other) for pair in likeness.compare(pieces, known)}
+    assert ("anna", "ben") in found and ("carla", "a starter") in found
+    assert ("anna", "carla") not in found
+
+
+def a_run(*fails: tuple[str, str], percent: float = 50.0) -> Run:
+    return Run(1, percent, 1.0, 2.0, fails, 0, {"R-FRAME-1": "fail"}, 1.0)
+
+
+def test_hand_ins_that_fail_alike_are_told_and_hostile_names_stay_text() -> None:
+    fail = ("R-FRAME-1", "frames.one")
+    hostile = "<script>alert(1)</script>"
+    results = [
+        Result("a", "", (), a_run(fail)),
+        Result(hostile, "", (), a_run(fail), notes=("<b>",)),
+        Result("c", "", (), a_run()),
+        Result("d", "", why="no <build>"),
+    ]
+    assert tables.alike_failures(results) == [(("R-FRAME-1",), ["a", hostile])]
+    page = tables.page(results, [Alike("a", hostile, 0.9)])
+    assert "<script>" not in page and "<b>" not in page and "<build>" not in page
+    assert "90 %" in page
+
+
+def test_a_result_is_read_back_as_it_was_written() -> None:
+    run = a_run(("R-FRAME-1", "frames.one"))
+    result = Result("a", "mark", (run,), run, notes=("x",))
+    again = Result.from_json(result.to_json())
+    assert (again.name, again.percent, again.taken) == ("a", 50.0, again.runs[0])
+    assert tuple(again.runs[0].fails) == tuple(run.fails)
+
+
+def test_the_packed_kit_grades_a_class(tmp_path: Path) -> None:
+    make(tmp_path / "in" / "anna", server__py=starter())
+    packed = tmp_path / "kit"
+    shutil.copytree(
+        ROOT / "conformance", packed / "conformance", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    if (ROOT / "webpage").is_dir():
+        shutil.copytree(ROOT / "webpage", packed / "webpage")
+    (packed / "__main__.py").write_text(
+        "import sys\nfrom conformance.__main__ import main\nsys.exit(main())\n", "utf-8"
+    )
+    archive = tmp_path / "kit.pyz"
+    subprocess.run([sys.executable, "-m", "zipapp", packed, "-o", archive], check=True)
+    command = [sys.executable, str(archive), "class", "in", "-o", "out", *START, *ONE_RULE]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    assert float(rows(tmp_path / "out")["anna"]["percent"]) > 0
