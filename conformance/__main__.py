@@ -57,8 +57,11 @@ EXAMPLES = """examples:
 exit status: 0 all rules that were looked at hold, 1 some do not, 2 misuse, 3 no server there"""
 
 OTHER_MODES = {
-    "class": class_command.run,"relay": relay_command.run, "recording": recording_command.run}
-"""What grades nothing, by name."""
+    "class": class_command.run,
+    "relay": relay_command.run,
+    "recording": recording_command.run,
+}
+"""What has options of its own, by name."""
 
 
 class Misuse(Exception):
@@ -437,7 +440,7 @@ def _places(
 
 
 def _other(run: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
-    """Run a mode that grades nothing; return the exit status."""
+    """Run a mode with options of its own; return the exit status."""
     try:
         if args.commands:
             raise ValueError(f"{args.mode} takes no command behind --")
