@@ -9,7 +9,6 @@ the connection's reading thread.
 from __future__ import annotations
 
 import hashlib
-import math
 import mimetypes
 import os
 import secrets
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import protocol
+from client import source_files
 from client.base import files
 from client.base.text import local_file_name, numbered
 from client.base.waiting import wait_in_slices
@@ -34,13 +34,13 @@ from client.errors import (
     ServerError,
     TransferFailed,
 )
+from client.source_files import SourceFile
 from client.transfer_state import PATIENCE_SECONDS, Transfer
 
 CHUNK_BYTES: Final = 64 * 1024
 WINDOW: Final = 16
 """Chunks that may be on their way without an answer."""
 MAX_ROUNDS: Final = 20
-_HASH_BYTES: Final = 1024 * 1024
 
 Progress = Callable[[int, int], None]
 """Called with the bytes done and the bytes in all, in the thread that called `upload` or
@@ -108,27 +108,21 @@ def upload(
     if not wait_in_slices(lambda part: _one_upload.acquire(timeout=part), patience):
         raise TransferFailed("another file is being sent")
     try:
-        with open(source, "rb") as file:
-            size, digest = _size_and_hash(file, transfer)
+        session = chat.session
+        most = session.limits.max_file if session is not None else 0
+        with source_files.opened(source, most, transfer) as (file, size):
+            chunk_bytes = session.limits.max_chunk if session is not None else 0
+            chunk_bytes = min(CHUNK_BYTES, chunk_bytes or CHUNK_BYTES)
+            whole = SourceFile(file, size, chunk_bytes, transfer)
             chat.add_consumer(transfer)
             try:
-                return _Sending(chat, transfer, file, size, digest, progress).run()
+                return _Sending(chat, transfer, whole, progress).run()
             finally:
                 chat.remove_consumer(transfer)
     except OSError as error:
         raise TransferFailed(f"{source.name} can't be read: {error.strerror or error}") from error
     finally:
         _one_upload.release()
-
-
-def _size_and_hash(file: BinaryIO, transfer: Transfer) -> tuple[int, str]:
-    digest, size = hashlib.sha256(), 0
-    while block := file.read(_HASH_BYTES):
-        digest.update(block)
-        size += len(block)
-        transfer.moved_at = time.monotonic()
-        transfer.check()
-    return size, digest.hexdigest()
 
 
 class _Sending:
@@ -138,24 +132,14 @@ class _Sending:
         self,
         chat: Connection,
         transfer: _Upload,
-        file: BinaryIO,
-        size: int,
-        digest: str,
+        source: SourceFile,
         progress: Progress | None,
     ) -> None:
-        self.chat, self.transfer, self.file, self.size, self.digest = (
-            chat,
-            transfer,
-            file,
-            size,
-            digest,
-        )
+        self.chat, self.transfer, self.source = chat, transfer, source
+        self.size, self.total = source.size, source.total
         self.progress = progress or (lambda done, total: None)
         session = chat.session
         self.chatid = session.chatid if session is not None else ""
-        most = session.limits.max_chunk if session is not None else 0
-        self.chunk_bytes = min(CHUNK_BYTES, most or CHUNK_BYTES)
-        self.total = math.ceil(size / self.chunk_bytes)
         self.key = secrets.token_hex(16)
 
     def run(self) -> Uploaded:
@@ -197,7 +181,7 @@ class _Sending:
                 "file_type": mimetypes.guess_type(self.transfer.name)[0]
                 or "application/octet-stream",
                 "total_packets": self.total,
-                "chunk_size": self.chunk_bytes,
+                "chunk_size": self.source.chunk_bytes,
                 "transaction_id": self.key,
             },
         )
@@ -215,14 +199,16 @@ class _Sending:
             "file_send_fin", {**where, "total_packets": self.total}, timeout=self.transfer.patience
         )
         theirs = reply.get("sha256")
-        if isinstance(theirs, str) and theirs.lower() != self.digest:
+        if isinstance(theirs, str) and theirs.lower() != self.source.sha256:
             raise HashDiffers(
                 "the file was changed while it was sent: the server's SHA-256 is another"
             )
         self.progress(self.size, self.size)
         stored_as = reply.get("stored_as")
         return Uploaded(
-            stored_as if isinstance(stored_as, str) else self.transfer.name, self.size, self.digest
+            stored_as if isinstance(stored_as, str) else self.transfer.name,
+            self.size,
+            self.source.sha256,
         )
 
     def _send_chunks(self, missing: list[int], where: Mapping[str, Any]) -> None:
@@ -234,16 +220,13 @@ class _Sending:
         for sent, number in enumerate(missing):
             transfer.wait(lambda sent=sent: sent - len(transfer.acknowledged) < WINDOW)  # type: ignore[misc]
             self._show(before + len(transfer.acknowledged))
-            self.file.seek((number - 1) * self.chunk_bytes)
-            chunk = self.file.read(self.chunk_bytes)
-            if len(chunk) != min(self.chunk_bytes, self.size - (number - 1) * self.chunk_bytes):
-                raise TransferFailed("the file was changed while it was sent")
+            chunk = self.source.chunk(number)
             data = {"chat_id": self.chatid, **where, "sequence_number": number}
             self.chat.push_frame(protocol.chunk_frame("file_send_data", data, chunk))
         transfer.wait(lambda: len(transfer.acknowledged) >= len(missing))
 
     def _show(self, chunks: int) -> None:
-        self.progress(min(chunks * self.chunk_bytes, self.size), self.size)
+        self.progress(min(chunks * self.source.chunk_bytes, self.size), self.size)
 
 
 def _numbers(ranges: Any, most: int) -> set[int]:
@@ -383,7 +366,24 @@ def download(
     then it is `name (2).ext`. Goes on where it was after a lost connection; `patience`, `cancel`
     and errors are as in `upload`.
     """
-    into = Path(folder)
+    sent_as = local_file_name(file_path)  # how `upload` calls a file of that name
+    try:
+        return _download(chat, room_id, file_path, Path(folder), progress, cancel, patience)
+    except TransferFailed as error:
+        if sent_as == file_path or not isinstance(error.__cause__, ServerError):
+            raise
+    return _download(chat, room_id, sent_as, Path(folder), progress, cancel, patience)
+
+
+def _download(
+    chat: Connection,
+    room_id: str,
+    file_path: str,
+    into: Path,
+    progress: Progress | None,
+    cancel: threading.Event | None,
+    patience: float,
+) -> Path:
     temporary = into / f".chat-{secrets.token_hex(8)}.part"
     try:
         into.mkdir(parents=True, exist_ok=True)

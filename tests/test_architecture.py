@@ -42,6 +42,7 @@ CLIENT_DATA = {"client.errors", "client.events", "client.records"}
 CLIENT_INSIDE = {"client.session", "client.network", "client.base", *CLIENT_DATA}
 CLIENT_FACE = {
     "client.connection",
+    "client.source_files",
     "client.transfers",
     "client.transfer_state",
     "client.exit_status",
@@ -99,7 +100,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "client.session": {"client.session", "client.network", "client.base", *CLIENT_DATA, "protocol"},
     "client.connection": {*CLIENT_INSIDE, "protocol"},
     "client.transfer_state": {"client.connection", *CLIENT_INSIDE},
+    "client.source_files": {"client.transfer_state", *CLIENT_INSIDE},
     "client.transfers": {
+        "client.source_files",
         "client.transfer_state",
         "client.connection",
         *CLIENT_INSIDE,

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from client.base.text import visible
+from client.errors import TransferFailed
+from client.source_files import is_pipe
 
 HISTORY: Final = 20
 """How many messages `history` shows unless told."""
@@ -193,10 +195,13 @@ def _standard_input() -> str:
 def check_put(given: argparse.Namespace) -> None:
     """Raise `Failure` where the file can't be read."""
     try:
-        with open(given.file, "rb"):
-            pass
+        if not is_pipe(Path(given.file)):
+            with open(given.file, "rb"):
+                pass
     except OSError as error:
         raise Failure(f"{visible(given.file)} can't be read: {error.strerror}") from error
+    except TransferFailed as error:
+        raise Failure(str(error)) from error
 
 
 def check_get(given: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@ folder."""
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +12,14 @@ from typing import Any
 import pytest
 from support.client_fakes import FakeServer, Packet, Peer, good
 
-from client import transfers
+from client import source_files, transfers
 from client.base.text import local_file_name, numbered, size_in_words, visible, wrap
 from client.connection import Connection
 from client.errors import ConnectionLost, ServerError, TransferFailed
+from client.transfer_state import Transfer
 from client.transfers import download, upload
+
+pipes = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such files")
 
 CONTENT = bytes(range(256)) * 1100  # five chunks of 64 KiB, the last one short
 
@@ -150,6 +154,85 @@ def test_a_file_that_shrinks_meanwhile_is_not_called_done(server: FakeServer, so
         server.wait_for(lambda: "file_cancel" in server.actions())
 
 
+def test_a_file_overwritten_while_it_is_sent_is_cancelled_before_its_end(
+    server: FakeServer, source: Path
+) -> None:
+    def overwrite(peer: Peer, packet: Packet) -> None:
+        source.write_bytes(bytes(len(CONTENT)))
+        peer.on_file_send_init(packet)
+
+    server.handlers["file_send_init"] = overwrite
+    with logged_in(server) as chat:
+        with pytest.raises(TransferFailed, match="changed"):
+            upload(chat, "lobby", source)
+        server.wait_for(lambda: "file_cancel" in server.actions())
+    assert "file_send_fin" not in server.actions()
+
+
+def test_a_file_that_grows_is_sent_as_it_was_at_the_beginning(
+    server: FakeServer, source: Path
+) -> None:
+    def grow(peer: Peer, packet: Packet) -> None:
+        with open(source, "ab") as file:
+            file.write(b"more")
+        peer.on_file_send_init(packet)
+
+    server.handlers["file_send_init"] = grow
+    with logged_in(server) as chat:
+        assert upload(chat, "lobby", source).size == len(CONTENT)
+    assert server.files["notes.txt"] == CONTENT
+
+
+@pipes
+def test_what_comes_out_of_a_pipe_is_sent_whole(server: FakeServer, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(
+        target=lambda: (tmp_path / "pipe").write_bytes(CONTENT), name="writer"
+    )
+    with logged_in(server) as chat:
+        writer.start()
+        assert upload(chat, "lobby", tmp_path / "pipe").size == len(CONTENT)
+    writer.join(5)
+    assert server.files["pipe"] == CONTENT
+
+
+@pipes
+def test_a_pipe_that_nobody_writes_into_is_waited_for_no_longer_than_for_a_server(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with logged_in(server) as chat, pytest.raises(TransferFailed, match="nothing moved for"):
+        upload(chat, "lobby", tmp_path / "pipe", patience=0.3)
+    assert "file_send_init" not in server.actions()
+
+
+@pipes
+def test_a_pipe_is_read_no_further_than_the_server_takes(tmp_path: Path) -> None:
+    transfer = Transfer("lobby", "pipe", None, 5.0)
+    reading, writing = os.pipe()
+    with open(reading, "rb", buffering=0) as source, open(writing, "wb") as sink:
+        sink.write(b"x" * 101)
+        sink.flush()
+        with (
+            pytest.raises(TransferFailed, match=r"more than 100 bytes came out of pipe"),
+            source_files._copy(source, Path("pipe"), 100, transfer),
+        ):
+            pass
+
+
+@pipes
+def test_a_device_is_refused(server: FakeServer) -> None:
+    with logged_in(server) as chat, pytest.raises(TransferFailed, match="zero is a device; only"):
+        upload(chat, "lobby", "/dev/zero")
+
+
+@pytest.mark.skipif(not Path("/proc/version").exists(), reason="there is no /proc")
+def test_a_file_that_tells_no_size_is_sent_all_the_same(server: FakeServer) -> None:
+    with logged_in(server) as chat:
+        upload(chat, "lobby", "/proc/version")
+    assert server.files["version"] == Path("/proc/version").read_bytes()
+
+
 def test_a_cancelled_upload_is_given_up_on_the_server(server: FakeServer, source: Path) -> None:
     cancel = threading.Event()
     server.handlers["file_send_data"] = lambda peer, packet: cancel.set()
@@ -213,6 +296,20 @@ def test_a_file_is_fetched_and_never_replaces_another(server: FakeServer, tmp_pa
     assert first.read_bytes() == second.read_bytes() == CONTENT
     assert seen[-1] == len(CONTENT)
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["a (2).txt", "a.txt"]
+
+
+@pytest.mark.parametrize("name", ["U\u0308bung.txt", ".profile", "what?"])
+def test_a_file_is_fetched_by_the_very_name_under_which_it_was_sent(
+    server: FakeServer, tmp_path: Path, name: str
+) -> None:
+    if os.name == "nt" and "?" in name:
+        pytest.skip("Windows has no such names")
+    (tmp_path / name).write_bytes(b"text")
+    with logged_in(server) as chat:
+        upload(chat, "lobby", tmp_path / name)
+        assert download(chat, "lobby", name, tmp_path / "new").read_bytes() == b"text"
+        with pytest.raises(TransferFailed, match="no such file"):
+            download(chat, "lobby", "." + name, tmp_path / "new")
 
 
 def test_large_chunks_come_as_bytes_and_an_empty_file_has_none(
