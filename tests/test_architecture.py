@@ -476,6 +476,15 @@ def test_a_lock_is_not_reentrant() -> None:
         lock.acquire()
 
 
+def test_a_lock_has_what_conditions_of_newer_pythons_ask_for() -> None:
+    """Since 3.14 `threading.Condition` takes `locked` of the lock that it is given."""
+    lock = RankedLock(Rank.ROOMS, "rooms")
+    changed = threading.Condition(lock)  # type: ignore[arg-type]  # has a lock's methods
+    assert not lock.locked()
+    with changed:
+        assert lock.locked() and lock.held_here()
+
+
 def test_what_one_thread_holds_does_not_bind_another() -> None:
     held, other = RankedLock(Rank.BUDGET, "held"), RankedLock(Rank.REGISTRY, "other")
     seen: list[bool] = []

@@ -94,6 +94,10 @@ class RankedLock:
         _held.locks.remove(self)
         self._lock.release()
 
+    def locked(self) -> bool:
+        """Return whether any thread holds this lock."""
+        return self._lock.locked()
+
     def held_here(self) -> bool:
         """Return whether the calling thread holds this lock: for assertions in helpers."""
         return self in _held.locks

@@ -642,10 +642,10 @@ def test_the_way_to_debug_a_hang_works(folder: Folder) -> None:
     assert command[:2] == ["python", "-c"]
     code = (
         command[2]
-        .replace("later(20,", "later(0.5,")
+        .replace("later(20,", f"later({patience(0.5)},")
         .replace("'chat_server.py'", repr(str(ROOT / "chat_server.py")))
     )
-    assert "later(0.5, repeat=True)" in code
+    assert f"later({patience(0.5)}, repeat=True)" in code
     code = f"import sys; sys.path[0] = {str(ROOT)!r}; {code}"
     assert any(shows_the_threads(folder, code) for _ in range(3)), (
         "faulthandler reads running threads and may, rarely, stumble"

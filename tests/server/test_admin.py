@@ -344,7 +344,7 @@ def test_a_bad_row_is_named_with_its_line_and_nothing_of_the_file_is_taken(
 
 
 def test_the_line_of_a_row_is_where_it_begins(chat: Chat, roster: Path) -> None:
-    roster.write_text('chatid,password\n"a\nb",x\nc d,x\n', encoding="utf-8")
+    roster.write_text('chatid,password\n"a\nb",x\nc d,x\n', encoding="utf-8", newline="\n")
     text = chat.refused("import", str(roster))
     assert f"{roster}:2: chatid 'a\\x0ab'" in text
     assert f"{roster}:4: chatid 'c d'" in text

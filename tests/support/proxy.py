@@ -7,6 +7,7 @@ each pair. Never looks into the bytes. Any thread may give it orders; `close` en
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import struct
 import threading
@@ -216,9 +217,11 @@ class Proxy:
             try:
                 if reset:
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-                    sock.shutdown(
-                        socket.SHUT_RD
-                    )  # wakes the other thread; the RST goes out when both have left
+                    if os.name == "nt":  # there only this wakes the other thread
+                        sock.close()
+                        continue
+                    # It wakes the other thread; the RST goes out when both have left.
+                    sock.shutdown(socket.SHUT_RD)
                 else:
                     sock.shutdown(socket.SHUT_RDWR)
             except OSError:
