@@ -191,6 +191,32 @@ class Database:
             was_busy, in_log, moved = row
             return not was_busy and in_log == moved
 
+    def compact(self) -> bool:
+        """Write the whole database anew, so that no byte of what was deleted is left in it, and
+        empty its log; False where a reader of another process held the log back.
+
+        Writers wait meanwhile, readers don't. It takes as much room again on the disk.
+        """
+        with self._holding_writer() as connection, self._translated():
+            # Not in memory: the copy may be as large as the disk allows. SQLite removes it itself.
+            before = os.environ.get("SQLITE_TMPDIR")
+            os.environ["SQLITE_TMPDIR"] = str(self.path.parent)
+            try:
+                connection.execute("PRAGMA temp_store = FILE")
+                connection.execute("VACUUM")
+            finally:
+                connection.execute("PRAGMA temp_store = MEMORY")
+                if before is None:
+                    del os.environ["SQLITE_TMPDIR"]
+                else:
+                    os.environ["SQLITE_TMPDIR"] = before
+            deadline = time.monotonic() + BUSY_SECONDS
+            while True:
+                row = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                if not row[0] or time.monotonic() > deadline:
+                    return not row[0]
+                time.sleep(0.02)
+
     def wal_bytes(self) -> int:
         """Return the size of the write-ahead log in bytes; 0 where there is none."""
         try:
@@ -341,6 +367,8 @@ class Database:
             # descriptor that may be lacking.
             connection.execute("PRAGMA temp_store = MEMORY")
             connection.execute("PRAGMA foreign_keys = ON")
+            # What is deleted is overwritten: it is not to be read from the file any more.
+            connection.execute("PRAGMA secure_delete = ON")
             # NORMAL lost acknowledged rows in each power cut that was tried, FULL none.
             connection.execute("PRAGMA synchronous = FULL")
             # macOS: fsync() leaves data in the drive's cache. Elsewhere these two do nothing.

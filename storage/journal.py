@@ -4,13 +4,15 @@ wire.
     journal/room-000001/2026-11-23.frames     frames: 4-byte big-endian length, then that many bytes
 
 Owns the folder `journal`. The database is the truth, this is a copy to replay, grep and show; so
-nothing here syncs, and no failure here is fatal. Never looks into a payload. One thread at a time
+nothing here syncs, and no failure here is fatal. Looks into a payload only to forget
+its sender. One thread at a time
 may call it.
 """
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 from collections import OrderedDict, deque
@@ -31,6 +33,9 @@ _DAY = re.compile(r"[0-9]{4,5}-[0-9]{2}-[0-9]{2}")
 _ROOM = re.compile(r"room-([0-9]{6,14})")
 """A longer number is none that the database has given."""
 _PREFIX_BYTES = 4
+# Within a text each quote stands as \", so that this can't be part of one.
+_SENDER = re.compile(rb'"sender_chatid":"((?:[^"\\]|\\.)*)"')
+_FORGOTTEN = b'{"action":"forgotten"}'
 
 
 @dataclass(slots=True)
@@ -131,6 +136,36 @@ class Journal:
                 payloads.append(file.read(length))
         return payloads
 
+    def forget_sender(self, chatid: str, *, keep: bool, cut: bool) -> int:
+        """Write over every frame that tells of a message or file of `chatid`, with one of the same
+        length that tells nothing; with `keep` the text of a message stays, and its sender is "?".
+        With `cut`, where nobody else writes, the half frame that a crash may have left goes, too.
+        Return how many frames.
+
+        Nothing is moved, so another process may append meanwhile. Files that a failed write has
+        left behind are removed.
+        """
+        count = 0
+        for path in self._folder.glob("room-*/*.broken"):
+            portable.remove(path)
+        for _, _, path in self.days():
+            if cut:
+                _cut_to_whole_frames(path)
+            with (
+                _translated(f"writing over the journal {path.name}"),
+                open(portable.open_own(path, os.O_RDWR), "r+b") as file,
+            ):
+                for start, length in _frames(file):
+                    file.seek(start + _PREFIX_BYTES)
+                    other = _without_sender(file.read(length), chatid, keep)
+                    if other is not None:
+                        file.seek(start + _PREFIX_BYTES)
+                        file.write(other)
+                        count += 1
+                file.flush()
+                portable.sync_file(file.fileno())
+        return count
+
     def close(self) -> None:
         """Close the files that are open; `append` opens them again."""
         while self._open:
@@ -163,6 +198,21 @@ class Journal:
             # Moved aside with its whole part readable; the next frames begin a file of their own.
             with suppress(OSError):
                 portable.replace(path, path.with_suffix(".broken"))
+
+
+def _without_sender(payload: bytes, chatid: str, keep: bool) -> bytes | None:
+    """Return what is to stand in the place of a frame's payload; None where it is not `chatid`'s.
+    Blanks between the parts of a JSON text mean nothing, so they fill it up."""
+    found = _SENDER.search(payload)
+    try:
+        if found is None or json.loads(b'"' + found[1] + b'"') != chatid:
+            return None
+    except ValueError:
+        return None  # none of our frames
+    if keep and b'"action":"receive_message"' in payload:
+        nobody = b'"?"'.ljust(len(found[1]) + 2)
+        return payload[: found.start(1) - 1] + nobody + payload[found.end(1) + 1 :]
+    return _FORGOTTEN.ljust(len(payload))[: len(payload)]
 
 
 @contextmanager

@@ -289,7 +289,11 @@ def overview(connection: sqlite3.Connection, pk: int, account_id: int) -> Overvi
            ORDER BY id DESC LIMIT 1""",
         (pk, pk, account_id),
     ).fetchone()
-    return Overview(newest[0], newest[1] - (read[0] if read else 0))
+    if read is None:  # what is older than the room's first message was removed, and is not unread
+        read = connection.execute(
+            "SELECT room_number - 1 FROM messages WHERE room_pk = ? ORDER BY id LIMIT 1", (pk,)
+        ).fetchone()
+    return Overview(newest[0], newest[1] - read[0])
 
 
 ADVANCE_MARK = """INSERT INTO marks(account_id, room_pk, message_id) VALUES (?, ?, ?)

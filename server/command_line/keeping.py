@@ -17,11 +17,20 @@ from typing import Final
 from server.archive.backup import make_backup
 from server.archive.export.entries import Selection
 from server.archive.export.folder import UnknownRoom, Wish, export
+from server.archive.forget import forget
 from server.archive.restore import BadCopy, restore_backup
 from server.command_line.arguments import PROGRAM, Invocation
-from server.command_line.console import AdminError, Terminal, existing_folder, open_database, shown
+from server.command_line.console import (
+    AdminError,
+    Terminal,
+    checked_name,
+    existing_folder,
+    open_database,
+    shown,
+)
 from server.command_line.moments import period
 from server.command_line.status import show_status
+from storage import accounts
 from storage.errors import FolderUnusable, StorageError, StorageFull
 from storage.folder import DataFolder
 from storage.upload_files import UploadFiles
@@ -107,10 +116,40 @@ def _export(invocation: Invocation, terminal: Terminal) -> None:
         )
 
 
+def _forget(invocation: Invocation, terminal: Terminal) -> None:
+    name, folded = checked_name(invocation)
+    folder = existing_folder(invocation.settings)
+    keep = invocation.arguments.keep_messages
+    with open_database(invocation.settings) as database:
+        with database.reading() as connection:
+            account = accounts.find(connection, folded)
+        if account is None:
+            raise AdminError(f"no account '{name}', not even a deleted one: nothing is forgotten")
+        done = forget(folder, database, account, keep=keep)
+    stay = f"stay, sent by '{done.name}'" if keep else "are erased"
+    terminal.tell(
+        f"'{name}' is forgotten: {done.messages} messages {stay}, {done.files} files gone"
+    )
+    terminal.tell(
+        "copies made by 'backup' and folders made by 'export' before now may still hold all of it: "
+        "remove them, or make them anew"
+    )
+    terminal.tell(
+        "what others wrote about that name stays, and so do the ids of open rooms; students may "
+        f"have messages and files on their own machines; the name '{name}' is free again"
+    )
+    if not done.is_compact:
+        raise AdminError(
+            "another program reads the database, so that its log can't be emptied: end that "
+            f"program, then '{PROGRAM} forget {done.name}' finishes it"
+        )
+
+
 COMMANDS: Final[Mapping[str, Callable[[Invocation, Terminal], None]]] = {
     "export": _export,
     "backup": _backup,
     "restore": _restore,
+    "forget": _forget,
     "status": show_status,
 }
 

@@ -14,6 +14,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "export": "write what was said into a folder: pages, tables or text",
     "backup": "copy the whole data folder into one zip",
     "restore": "make a data folder from such a zip, after checking every byte",
+    "forget": "erase an account with its messages, files and name, so that no byte is left",
     "status": "say how the running server is: who is on, what waits, how full the disk is",
 }
 TIMES: Final = "2026-11-23, '2026-11-23 10:15', 10:15, 90m, 2h, 3d"
@@ -60,6 +61,15 @@ def _add_restore(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_forget(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="the account's name (chatid)")
+    parser.add_argument(
+        "--keep-messages",
+        action="store_true",
+        help="leave its messages, under a name that tells nothing",
+    )
+
+
 def _add_status(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="as one JSON object")
 
@@ -68,5 +78,6 @@ ADD: Final[Mapping[str, Callable[[argparse.ArgumentParser], None]]] = {
     "export": _add_export,
     "backup": _add_backup,
     "restore": _add_restore,
+    "forget": _add_forget,
     "status": _add_status,
 }

@@ -22,12 +22,13 @@ from server.handlers.sessions import (
     take_marks,
     write_marks,
 )
+from server.state.recent_messages import RecentMessages
 from server.state.registry import Registry
 from server.state.restrictions import Restrictions
 from server.state.room_directory import RoomDirectory
 from server.writing.delivery import Delivery
 from server.writing.journaling import JournalKeeper
-from storage import accounts, acts
+from storage import accounts, acts, erasing
 from storage.database import Database
 from storage.errors import StorageError
 
@@ -55,16 +56,20 @@ class Housekeeping:
         rooms: RoomDirectory,
         restrictions: Restrictions,
         journal: JournalKeeper,
+        recent: RecentMessages,
         clock: Clock,
         wall_clock: WallClock,
     ) -> None:
         self._database, self._registry, self._rooms = database, registry, rooms
         self._delivery, self._restrictions = delivery, restrictions
+        self._recent = recent
         self.on_change_elsewhere: Callable[[sqlite3.Connection], None] = lambda reader: None
         """Called when another process has written, with a connection to read what."""
         self._journal, self._clock, self._wall_clock = journal, clock, wall_clock
         self._marking: list[Mark] = []
         """The marks that the open transaction stores."""
+        self.noticed = ""
+        """Which `forget` was noticed last. Any thread may read it."""
         self._is_busy_told = False
         self._marks_saved_at = self._keys_kept_at = self._looked_at = clock()
 
@@ -148,6 +153,7 @@ class Housekeeping:
         """End the sessions of accounts that were deleted, or have a new password or role."""
         self._rooms.forget_all()
         with self._database.reading() as reader:
+            token = erasing.noticed(reader)
             credentials = accounts.credentials(reader)
         for session in self._registry.sessions():
             version, role = credentials.get(session.account_id, (0, ""))
@@ -160,3 +166,6 @@ class Housekeeping:
         with self._database.reading() as reader:
             self.on_change_elsewhere(reader)
         self._delivery.flush()
+        if token != self.noticed:
+            self._recent.clear()
+            self.noticed = token

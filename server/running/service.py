@@ -88,7 +88,13 @@ class Service:
             self._clients = Clients(
                 self.context, self._drain, certificate, force_fallback=force_fallback
             )
-            status = Status(self.context, self._delivery, self.folder.path, self.listener.port)
+            status = Status(
+                self.context,
+                self._delivery,
+                self._housekeeping,
+                self.folder.path,
+                self.listener.port,
+            )
             self.watch = Watch(self.context, status.look)
         except BaseException:
             self.listener.server_close()
@@ -115,6 +121,7 @@ class Service:
         with self.database.reading() as reader:
             self._restrictions.load(acts.restrictions(reader))
         delivery = self._delivery = Delivery(self.registry, self._journal)
+        self._recent = RecentMessages(self.budget)
         housekeeping = self._housekeeping = Housekeeping(
             self.database,
             self.registry,
@@ -122,6 +129,7 @@ class Service:
             self._rooms,
             self._restrictions,
             self._journal,
+            self._recent,
             clock,
             self._wall_clock,
         )
@@ -149,7 +157,7 @@ class Service:
             page_line=FairLine(PAGES_AT_ONCE, "pages"),
             registry=self.registry,
             rooms=self._rooms,
-            recent=RecentMessages(self.budget),
+            recent=self._recent,
             resends=Resends(),
             restrictions=self._restrictions,
             presence=Presence(clock),

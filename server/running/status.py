@@ -18,6 +18,7 @@ from typing import Any, Final
 import protocol
 from server.archive import questions
 from server.handlers.context import Context
+from server.running.housekeeping import Housekeeping
 from server.writing.delivery import Delivery
 from storage.errors import StorageError
 
@@ -30,8 +31,15 @@ SAMPLE_SECONDS: Final = 1.0
 class Status:
     """What is known of the running server; `look` answers who asks for it."""
 
-    def __init__(self, context: Context, delivery: Delivery, folder: Path, port: int) -> None:
-        self._context, self._delivery = context, delivery
+    def __init__(
+        self,
+        context: Context,
+        delivery: Delivery,
+        housekeeping: Housekeeping,
+        folder: Path,
+        port: int,
+    ) -> None:
+        self._context, self._delivery, self._housekeeping = context, delivery, housekeeping
         self._folder, self._port = folder, port
         self._since = context.wall_clock.seconds()
         # When, messages and files stored by then since the start; the oldest first.
@@ -76,6 +84,7 @@ class Status:
             "memory_bytes": memory_bytes(),
             "held_for_clients_bytes": context.budget.held,
             "slowest_client": self._slowest(),
+            "noticed": self._housekeeping.noticed,
         }
 
     def _per_minute(self) -> tuple[int, int]:

@@ -130,6 +130,12 @@ class RecentMessages:
         self._held += fresh.size - held.size
         self._budget.keep(fresh.size - held.size)
 
+    def clear(self) -> None:
+        """Forget all of them: some may have been erased. The writer's thread only."""
+        self._messages.clear()
+        self._budget.keep(-self._held)
+        self._held = 0
+
     def get(self, transaction_id: str) -> Delivered | None:
         """Return the message of a receivers' transaction, if it is still held."""
         return self._messages.get(transaction_id)

@@ -96,6 +96,7 @@ KEEPING_COMMANDS = [
     "python chat_server.py export -o lessons",
     "python chat_server.py backup class.zip",
     "python chat_server.py restore class.zip --data copy",
+    "python chat_server.py forget ada",
     "python chat_server.py status",
 ]
 OPTION_COMMANDS = [

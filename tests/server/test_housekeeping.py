@@ -12,9 +12,11 @@ import pytest
 from support.in_process import Clock, Serve, member
 from support.raw_client import error_code
 
+from server.base.limits import MemoryBudget
 from server.base.wall_clock import WallClock
 from server.handlers.sessions import MARKS_AT_ONCE
 from server.running.housekeeping import MARKS_EVERY_SECONDS, Housekeeping
+from server.state.recent_messages import RecentMessages
 from server.state.registry import Registry
 from server.state.restrictions import Restrictions
 from server.state.room_directory import RoomDirectory
@@ -59,6 +61,7 @@ class House:
         journal = JournalKeeper(self.database, Journal(folder / "journal"), self.clock)
         self.session = session_of(ann.id)
         registry = FakeRegistry(self.session)
+        self.recent = RecentMessages(MemoryBudget(0))
         self.keeping = Housekeeping(
             self.database,
             registry,
@@ -66,6 +69,7 @@ class House:
             RoomDirectory(self.database),
             Restrictions(self.clock, WallClock(lambda: 1, 0)),
             journal,
+            self.recent,
             self.clock,
             WallClock(lambda: 1, 0),
         )

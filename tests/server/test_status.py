@@ -61,6 +61,7 @@ def test_messages_and_files_are_counted_for_a_minute(serve: Serve) -> None:
     looked: Any = status.Status(
         context,  # type: ignore[arg-type]
         SimpleNamespace(stored=stored),  # type: ignore[arg-type]
+        service._housekeeping,
         service.folder.path,
         1,
     )
@@ -77,7 +78,9 @@ def test_a_status_that_cannot_be_written_is_logged_once(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     service = serve()
-    looked = status.Status(service.context, service._delivery, service.folder.path, 1)
+    looked = status.Status(
+        service.context, service._delivery, service._housekeeping, service.folder.path, 1
+    )
 
     def fail(*given: Any) -> int:
         raise OSError(28, "No space left on device")
@@ -91,7 +94,9 @@ def test_a_status_that_cannot_be_written_is_logged_once(
 
 def test_what_cannot_be_measured_is_unknown(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     service = serve()
-    looked = status.Status(service.context, service._delivery, service.folder.path, 1)
+    looked = status.Status(
+        service.context, service._delivery, service._housekeeping, service.folder.path, 1
+    )
 
     def fail() -> tuple[int, int]:
         raise StorageError("no disk")
@@ -104,7 +109,9 @@ def test_what_cannot_be_measured_is_unknown(serve: Serve, monkeypatch: pytest.Mo
 
 def test_the_slowest_client_is_the_one_for_whom_most_waits(serve: Serve) -> None:
     service = serve()
-    looked = status.Status(service.context, service._delivery, service.folder.path, 1)
+    looked = status.Status(
+        service.context, service._delivery, service._housekeeping, service.folder.path, 1
+    )
     connections: list[Any] = [
         SimpleNamespace(outbox=SimpleNamespace(waiting=size), address="10.0.0.1", session=session)
         for size, session in ((5, SimpleNamespace(chatid="ada")), (0, None), (3 * 2**20, None))

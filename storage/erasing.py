@@ -1,0 +1,158 @@
+"""What is to leave the database for good: an account with its texts, and what is older than it may
+be.
+
+Owns the SQL of that. Never begins or commits: whoever calls it takes small steps, so that a running
+server gets its turns. Bytes are gone from the file only after `Database.compact`. Any thread that
+has the connection of `Database.transaction()` may call it.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from dataclasses import dataclass, field
+
+from storage import meta
+
+__all__ = [
+    "FORGOTTEN",
+    "Numbering",
+    "begin",
+    "erase_details",
+    "erase_files",
+    "erase_messages",
+    "noticed",
+    "rename",
+]
+
+FORGOTTEN = "forgotten"
+"""The password record of an account that was forgotten: it fits no password."""
+_TOKEN = "erasure"
+ROWS_AT_ONCE = 200
+
+
+@dataclass(slots=True)
+class Numbering:
+    """How far `erase_messages` has come: the last id that it looked at, and the last number that it
+    gave in each room."""
+
+    last_id: int = 0
+    by_room: dict[int, int] = field(default_factory=dict)
+    erased: int = 0
+
+
+def begin(connection: sqlite3.Connection, account_id: int, token: str, now: int) -> None:
+    """Delete the account as `deluser` does, and leave `token` for a running server to notice."""
+    connection.execute(
+        "UPDATE accounts SET deleted_at = COALESCE(deleted_at, ?), "
+        "credential_version = credential_version + 1 WHERE id = ?",
+        (now, account_id),
+    )
+    connection.execute("DELETE FROM session_keys WHERE account_id = ?", (account_id,))
+    meta.put(connection, _TOKEN, token)
+
+
+def noticed(connection: sqlite3.Connection) -> str:
+    """Return the token of the last `begin`; "" where there was none."""
+    return meta.get(connection, _TOKEN) or ""
+
+
+def erase_messages(
+    connection: sqlite3.Connection, account_id: int, state: Numbering, *, keep_texts: bool
+) -> bool:
+    """Go on through all messages, `ROWS_AT_ONCE` of them: erase the account's, and count the others
+    anew within their rooms, on which what is unread depends. With `keep_texts` only the account's
+    own keys are erased. Return whether there is more to do."""
+    rows = connection.execute(
+        "SELECT id, room_pk, room_number, sender_id FROM messages WHERE id > ? ORDER BY id LIMIT ?",
+        (state.last_id, ROWS_AT_ONCE),
+    ).fetchall()
+    for message_id, room_pk, number, sender_id in rows:
+        state.last_id = message_id
+        if sender_id == account_id:
+            state.erased += 1
+            if keep_texts:
+                connection.execute(
+                    "UPDATE messages SET transaction_id = NULL WHERE id = ?", (message_id,)
+                )
+            else:
+                state.by_room.setdefault(room_pk, number - 1)
+                connection.execute("DELETE FROM messages WHERE id = ?", (message_id,))
+                continue
+        right = state.by_room.get(room_pk, number - 1) + 1
+        state.by_room[room_pk] = right
+        if number != right:
+            connection.execute(
+                "UPDATE messages SET room_number = ? WHERE id = ?", (right, message_id)
+            )
+    return len(rows) == ROWS_AT_ONCE
+
+
+def erase_files(connection: sqlite3.Connection, account_id: int) -> list[str]:
+    """Erase the rows of some of the account's files and open uploads; return their names on the
+    disk, whose files are to be removed then. Empty where there are no more."""
+    names = []
+    for table in ("files", "open_uploads"):
+        rows = connection.execute(
+            f"SELECT id, disk_name FROM {table} WHERE account_id = ? LIMIT ?",
+            (account_id, ROWS_AT_ONCE),
+        ).fetchall()
+        connection.executemany(f"DELETE FROM {table} WHERE id = ?", [(row[0],) for row in rows])
+        names += [row[1] for row in rows]
+    return names
+
+
+def erase_details(connection: sqlite3.Connection, account_id: int, chatid: str) -> None:
+    """Erase what else is known of the account: where it was and how far it read, the names of its
+    private rooms, the words about it in the audit table."""
+    for table in ("marks", "members", "departures", "shares", "restrictions"):
+        connection.execute(f"DELETE FROM {table} WHERE account_id = ?", (account_id,))
+    connection.execute(
+        "UPDATE rooms SET name = ? WHERE made_by = ? AND private = 1",
+        (f"[{FORGOTTEN}]", account_id),
+    )
+    connection.execute(
+        "UPDATE audit SET reason = '', detail = '', file_path = NULL "
+        "WHERE user_id = ? OR by_id = ?",
+        (account_id, account_id),
+    )
+    name = re.compile(rf"\b{re.escape(chatid)}\b", re.IGNORECASE)
+    _replace(connection, "audit", "rowid", ("reason", "detail", "file_path"), name)
+    _replace(connection, "restrictions", "account_id", ("reason",), name)
+    _replace(connection, "errands", "id", ("question", "answer"), name)
+
+
+def _replace(
+    connection: sqlite3.Connection,
+    table: str,
+    key: str,
+    columns: tuple[str, ...],
+    name: re.Pattern[str],
+) -> None:
+    """Put another word for a name into these columns of a table that is small."""
+    for column in columns:
+        rows = connection.execute(
+            f"SELECT {key}, {column} FROM {table} WHERE {column} IS NOT NULL"
+        ).fetchall()
+        for row_key, text in rows:
+            if name.search(text):
+                connection.execute(
+                    f"UPDATE {table} SET {column} = ? WHERE {key} = ?",
+                    (name.sub(FORGOTTEN, text), row_key),
+                )
+
+
+def rename(connection: sqlite3.Connection, account_id: int) -> str:
+    """Give the account a name that tells nothing, and return it. Its row stays, because others'
+    rows have its number."""
+    name = f"{FORGOTTEN}-{account_id}"
+    while connection.execute(
+        "SELECT 1 FROM accounts WHERE folded = ? AND id <> ?", (name, account_id)
+    ).fetchone():
+        name += "x"
+    connection.execute(
+        "UPDATE accounts SET chatid = ?, folded = ?, password_hash = ?, created_at = 0, "
+        "deleted_at = 0, last_seen = NULL, role = 'student' WHERE id = ?",
+        (name, name, FORGOTTEN, account_id),
+    )
+    return name
