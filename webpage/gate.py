@@ -17,7 +17,6 @@ import secrets
 import threading
 from collections.abc import Collection
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from typing import Final, Protocol, final
 
 from webpage.refusals import Refused
@@ -112,11 +111,12 @@ class Gate:
         return f"webpage-{self._port}-{role}"
 
     def _has_cookie(self, headers: Headers, given: Pass) -> bool:
-        try:
-            morsel = SimpleCookie(headers.get("Cookie") or "").get(self._cookie_name(given.role))
-        except CookieError:
-            return False
-        return morsel is not None and _equal(morsel.value, given.cookie)
+        wanted = self._cookie_name(given.role)
+        for each in (headers.get("Cookie") or "").split(";"):
+            name, _, value = each.strip().partition("=")
+            if name == wanted and _equal(value, given.cookie):
+                return True
+        return False
 
 
 def check_source(headers: Headers, hosts: Collection[str], *, must_tell_origin: bool) -> None:

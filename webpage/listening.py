@@ -113,10 +113,13 @@ class Listener(http.server.HTTPServer):
             self.shutdown()
             self._accepting.join(JOIN_SECONDS)
         self.server_close()
+        for thread in self.drop_all():
+            thread.join(JOIN_SECONDS)
+
+    def drop_all(self) -> list[threading.Thread]:
+        """End all connections; return their threads."""
         with self._lock:
-            left = list(self._open.items())
-            for request, _ in left:
+            for request in self._open:
                 with contextlib.suppress(OSError):
                     request.shutdown(socket.SHUT_RDWR)
-        for _, (_, thread) in left:
-            thread.join(JOIN_SECONDS)
+            return [thread for _, thread in self._open.values()]

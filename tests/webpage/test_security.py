@@ -150,6 +150,11 @@ def test_the_walls_token_with_the_cookie_of_control_is_the_walls(
     assert both.status == 403
 
 
+def test_cookies_of_other_programs_of_this_machine_do_no_harm(control: PageClient) -> None:
+    others = 'theme={"a": 1}; x="; y=\\; =; ä=ö; '
+    assert control.act("double", {"n": 1}, Cookie=others + control.cookie).status == 200
+
+
 # --- Where a request comes from -------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ const NARROW_REM = 5; // lanes narrower than this have their names upright
 const SMALL_REM = 40; // in a narrower diagram labels begin at its left
 const MIN_LANE_REM = 1.1;
 const OVERSCAN = 6;
+const LATER_S = 1; // a row that comes so long after the one before shows how long
 const MAX_LANES = 220;
 const AT_END_PX = 8;
 
@@ -178,7 +179,9 @@ export class Diagram {
     element.setAttribute("aria-label", this.words(row));
     const time = row.time === undefined ? "" : `${row.time.toFixed(3)} s`;
     const number = row.row === undefined ? "" : `#${row.row}`;
-    element.append(el("div", { className: "gutter" }, el("b", {}, time), el("span", {}, number)));
+    const later = row.after >= LATER_S ? el("em", {}, ` +${row.after.toFixed(1)} s`) : "";
+    element.append(
+      el("div", { className: "gutter" }, el("b", {}, time), el("span", {}, number, later)));
     if (row.kind === "gap") {
       element.append(el("div", { className: "note" }, row.text));
     } else if (row.kind === "open" || row.kind === "close") {

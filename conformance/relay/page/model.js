@@ -54,6 +54,7 @@ export class Model {
     this.shown = [];
     this.shownTo = 0; // so many rows (with those that left) were looked at for `shown`
     this.arrived = 0;
+    this.latest = undefined; // the time of the newest row
     this.version = 0; // grows when lanes may look different
   }
 
@@ -124,6 +125,10 @@ export class Model {
   add(row) {
     row.index = this.arrived++;
     row.look = 0; // grows when the row looks different
+    if (row.time !== undefined) {
+      row.after = row.time - (this.latest ?? row.time); // seconds since the row before
+      this.latest = row.time;
+    }
     this.rows.push(row);
     if (this.rows.length < MAX_ROWS + LEAVE_AT_ONCE) return;
     for (const old of this.rows.splice(0, LEAVE_AT_ONCE)) {

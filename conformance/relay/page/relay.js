@@ -138,7 +138,8 @@ function showFilters(isOn) {
 function follow(fields) {
   for (const name of FIELDS) byId(`by-${name}`).value = fields[name] ?? "";
   filter();
-  say(fields.transaction ? "Following one message through everybody." : "Filtered.");
+  if (fields.transaction) say("Following one message through everybody.");
+  else say(model.isFiltered() ? "Filtered." : "All packets are shown.");
 }
 
 // --- Keyboard ------------------------------------------------------------------------------------
