@@ -1,8 +1,8 @@
 """The one way in for text that people made elsewhere: rosters, settings, password files, pipes.
 
-Owns which encoding such bytes are in, and what around a word is no part of it. Windows writes
-UTF-16 and UTF-8 with a byte-order mark, older programs there the code page of the system, and cmd's
-pipes that of the console.
+Owns which encoding such bytes are in, what around a word is no part of it, and what `~` means.
+Windows writes UTF-16 and UTF-8 with a byte-order mark, older programs there the code page of the
+system, and cmd's pipes that of the console.
 
 Never decides what the text means. Pure functions but for `read` and `first_line`, which open a
 file; any thread may use them. A decoder belongs to one stream.
@@ -15,6 +15,7 @@ import functools
 import io
 import locale
 import os
+import re
 import stat
 import unicodedata
 from typing import Final, TextIO
@@ -45,7 +46,7 @@ def read(path: str | os.PathLike[str], most_bytes: int = MOST_BYTES) -> str:
 def read_encoded(path: str | os.PathLike[str], most_bytes: int = MOST_BYTES) -> tuple[str, str]:
     """Return the whole text of a file, and its encoding, which is a guess where it is none of
     Unicode's. Raise as `read`."""
-    with open(path, "rb") as file:
+    with open(place(path), "rb") as file:
         data = file.read(most_bytes + 1)
     if len(data) > most_bytes:
         raise BadText(f"it is too long: expected at most {most_bytes} bytes")
@@ -55,7 +56,7 @@ def read_encoded(path: str | os.PathLike[str], most_bytes: int = MOST_BYTES) -> 
 def first_line(path: str | os.PathLike[str], most_characters: int) -> str:
     """Return the first line of a file, as `tidy` leaves it, and at most `most_characters` of it;
     nothing behind that line counts. Raise OSError or `BadText`."""
-    with open(path, encoding=_CODEC_OF_FILES) as file:
+    with open(place(path), encoding=_CODEC_OF_FILES) as file:
         return line_of(file, most_characters)
 
 
@@ -66,6 +67,25 @@ def line_of(stream: TextIO, most_characters: int) -> str:
         return tidy(stream.readline(most_characters))
     except UnicodeDecodeError as error:
         raise _bad_text(error) from None
+
+
+def place(path: str | os.PathLike[str]) -> str:
+    """Return a path that a person wrote, with their home folder for `~` at its beginning. Raise
+    `BadText` where there is none: a folder called `~` is never meant."""
+    text = os.fspath(path)
+    if re.match(r"~(?:[/\\]|$)", text) is None:
+        return os.path.expanduser(text)  # ~bob is a home, too, if there is a bob
+    home = home_folder()
+    if home is None:
+        raise BadText(f"there is no home folder for the ~ in '{text}': write the path in full")
+    return os.path.join(home, text[2:]) if text[2:] else home
+
+
+def home_folder() -> str | None:
+    """Return the home folder of whoever runs this; None where there is none, as in some containers
+    and for service accounts."""
+    home = os.path.expanduser("~")
+    return home if os.path.isabs(home) and os.environ.get("HOME") != "" else None
 
 
 def tidy(word: str) -> str:

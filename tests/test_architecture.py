@@ -108,8 +108,20 @@ MAY_IMPORT: dict[str, set[str]] = {
         *CLIENT_INSIDE,
         "protocol",
     },
-    "client.scripts": {"client.scripts", *CLIENT_FACE, *CLIENT_INSIDE, "protocol"},
-    "client.terminal": {"client.terminal", *CLIENT_FACE, *CLIENT_INSIDE, "protocol"},
+    "client.scripts": {
+        "client.scripts",
+        *CLIENT_FACE,
+        *CLIENT_INSIDE,
+        "protocol",
+        "incoming_text",
+    },
+    "client.terminal": {
+        "client.terminal",
+        *CLIENT_FACE,
+        *CLIENT_INSIDE,
+        "protocol",
+        "incoming_text",
+    },
     "client.command_line": {"client", "protocol", "incoming_text"},
     "client": set(),
     # The kit from below; neither wing knows the other.

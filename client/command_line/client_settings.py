@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import incoming_text
 import protocol
 from client.command_line import preferences
 from client.command_line.options import COLOURS, DEFAULT_SERVER, address, joined
@@ -62,9 +63,14 @@ def settings_from(given: argparse.Namespace, values: Mapping[str, Value]) -> Cli
     }
     if flags["cafile"] is not None and flags["tls"] is None and not found.get("tls"):
         raise BadSettings("--cafile needs --tls")
-    result = ClientSettings(
-        **{**found, **{key: value for key, value in flags.items() if value is not None}}
-    )
+    found.update((key, value) for key, value in flags.items() if value is not None)
+    try:
+        for key in ("cafile", "download_folder"):
+            if found.get(key) is not None:
+                found[key] = incoming_text.place(found[key])
+    except incoming_text.BadText as error:
+        raise BadSettings(str(error)) from error
+    result = ClientSettings(**found)
     return result if result.tls else dataclasses.replace(result, cafile=None)
 
 
@@ -74,7 +80,7 @@ def to_save(settings: ClientSettings, given: argparse.Namespace) -> dict[str, st
     for key in preferences.KEYS:
         value = getattr(given, key.replace("-", "_"), None)
         if key == "cafile" and value is not None:
-            value = os.path.abspath(value)
+            value = os.path.abspath(incoming_text.place(value))
         if key != "server" and value is not None:
             values[key] = {True: "yes", False: "no"}.get(value, value)
     return values
@@ -84,7 +90,11 @@ def show_settings(
     store: Store, values: Mapping[str, Value], settings: ClientSettings, given: argparse.Namespace
 ) -> None:
     """Print every setting as a line of the file, and behind it where it comes from."""
-    print(f"# {store.path}{'' if store.path.exists() else ' (not there)'}\n[{preferences.SECTION}]")
+    if store.path is None:
+        print(f"# no file: there is no home folder\n[{preferences.SECTION}]")
+    else:
+        there = "" if store.path.exists() else " (not there)"
+        print(f"# {store.path}{there}\n[{preferences.SECTION}]")
     for key in preferences.KEYS:
         name = key.replace("-", "_")
         value: Any = getattr(settings, name)

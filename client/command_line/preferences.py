@@ -73,16 +73,22 @@ class KeptSession:
 
 def own_folder(
     environ: Mapping[str, str] = os.environ, platform: str = sys.platform, home: Path | None = None
-) -> Path:
-    """Return the system's own place for the settings of this account."""
-    home = home or Path(os.path.expanduser("~"))
+) -> Path | None:
+    """Return the system's own place for the settings of this account; None where it has no home, as
+    in some containers."""
+    chosen = environ.get("LOCALAPPDATA" if platform == "win32" else "XDG_CONFIG_HOME", "")
+    # A relative path is to be ignored (XDG Base Directory Specification).
+    if chosen and platform != "darwin" and (platform == "win32" or os.path.isabs(chosen)):
+        return Path(chosen) / FOLDER
+    own = incoming_text.home_folder()
+    if home is None and own is None:
+        return None
+    home = home or Path(own or "")
     if platform == "win32":
-        return Path(environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / FOLDER
+        return home / "AppData" / "Local" / FOLDER
     if platform == "darwin":
         return home / "Library" / "Application Support" / FOLDER
-    chosen = environ.get("XDG_CONFIG_HOME", "")
-    # A relative path is to be ignored (XDG Base Directory Specification).
-    return (Path(chosen) if os.path.isabs(chosen) else home / ".config") / FOLDER
+    return home / ".config" / FOLDER
 
 
 def variable(key: str) -> str:
@@ -121,8 +127,11 @@ class Store:
         self.is_portable = portable is not None
         self._environ = environ
         self._folder = portable if portable is not None else own_folder(environ)
-        self.path = self._folder / (PORTABLE_NAME if self.is_portable else SETTINGS_NAME)
-        self._session_path = self._folder / SESSION_NAME
+        self.path = self._in_folder(PORTABLE_NAME if self.is_portable else SETTINGS_NAME)
+        self._session_path = None if self.is_portable else self._in_folder(SESSION_NAME)
+
+    def _in_folder(self, name: str) -> Path | None:
+        return None if self._folder is None else self._folder / name
 
     # --- Settings ---
 
@@ -136,7 +145,7 @@ class Store:
         return values
 
     def _read(self) -> dict[str, str]:
-        text = _text_of(self.path)
+        text = None if self.path is None else _text_of(self.path)
         if text is None:
             return {}
         file = configparser.ConfigParser(interpolation=None)
@@ -160,6 +169,11 @@ class Store:
     def save(self, values: Mapping[str, str]) -> None:
         """Remember these settings, and those of the file that `values` does not name. Raise OSError
         or `BadSettings`."""
+        if self.path is None:
+            raise BadSettings(
+                "there is no home folder to keep settings in: set the variable HOME, or take "
+                "--portable"
+            )
         together = {**self._read(), **values}
         file = configparser.ConfigParser(interpolation=None)
         file[SECTION] = {key: together[key] for key in KEYS if key in together}
@@ -170,7 +184,7 @@ class Store:
     def kept_session(self) -> KeptSession | None:
         """Return the session that can be taken up, if one is kept and nobody else could have read
         its key."""
-        if self.is_portable or not _is_private(self._session_path):
+        if self._session_path is None or not _is_private(self._session_path):
             return None
         file = configparser.ConfigParser(interpolation=None)
         try:
@@ -184,7 +198,7 @@ class Store:
 
     def keep_session(self, session: KeptSession) -> bool:
         """Keep the key, readable for this account alone; False where that is not possible here."""
-        if self.is_portable:
+        if self._session_path is None:
             return False
         file = configparser.ConfigParser(interpolation=None)
         file["session"] = {
@@ -204,6 +218,8 @@ class Store:
 
     def forget_session(self) -> None:
         """Remove the key."""
+        if self._session_path is None:
+            return
         # a key that could not be removed has ended on the server
         with contextlib.suppress(OSError):
             self._session_path.unlink(missing_ok=True)

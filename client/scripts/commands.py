@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import shutil
 import tempfile
 import time
 from collections import deque
@@ -281,18 +282,19 @@ def _put(work: Work) -> None:
 def _get(work: Work) -> None:
     room_id = work.room()
     name, target = work.given.name, work.given.output
-    folder = Path(".") if target in (None, "-") else Path(target).parent
+    folder = Path(".") if target in (None, "-") else Path(target)
+    is_stream = target == "-" or (folder.exists() and not folder.is_dir())
     patience = work.timeout or PATIENCE_SECONDS
     work.chat.lift_deadline()
     progress = work.out.progress("Fetching", name)
-    if target is None:
+    if folder.is_dir() and not is_stream:
         _fetched(
             work,
             room_id,
             download(work.chat, room_id, name, folder, progress=progress, patience=patience),
         )
         return
-    place = None if target == "-" else folder
+    place = None if is_stream else folder.parent
     try:
         with tempfile.TemporaryDirectory(prefix=".chat-", dir=place) as temporary:
             path = download(
@@ -300,6 +302,10 @@ def _get(work: Work) -> None:
             )
             if target == "-":
                 work.out.bytes(path)
+            elif is_stream:  # a device or a pipe, which nothing can replace
+                with open(path, "rb") as whole, open(target, "wb") as stream:
+                    shutil.copyfileobj(whole, stream)
+                return _fetched(work, room_id, path, saved_as=Path(target))
             else:
                 _place(path, Path(target))
     except OSError as error:
@@ -316,8 +322,9 @@ def _place(path: Path, target: Path) -> None:
         raise Failure(f"{visible(str(target))} exists, and nothing is ever overwritten") from error
 
 
-def _fetched(work: Work, room_id: str, path: Path) -> None:
-    """Print that a file is here, with its size and hash as they are on the disk."""
+def _fetched(work: Work, room_id: str, path: Path, saved_as: Path | None = None) -> None:
+    """Print that a file is here, with its size and hash as they are on the disk; `saved_as` is
+    where its bytes went, if that is no file."""
     digest, size = hashlib.sha256(), 0
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -330,10 +337,10 @@ def _fetched(work: Work, room_id: str, path: Path) -> None:
             "file_path": work.given.name,
             "file_size": size,
             "sha256": digest.hexdigest(),
-            "saved_as": str(path),
+            "saved_as": str(saved_as or path),
         },
         f"{visible(local_file_name(work.given.name))} is fetched whole: {size} bytes, "
-        f"SHA-256 {digest.hexdigest()}, in {visible(str(path))}",
+        f"SHA-256 {digest.hexdigest()}, in {visible(str(saved_as or path))}",
     )
 
 

@@ -7,11 +7,13 @@ thread.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Final
 
+import incoming_text
 from client.base.text import visible
 from client.errors import TransferFailed
 from client.source_files import is_pipe
@@ -148,7 +150,8 @@ def add_get(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="FILE",
-        help="where to put it (here, under its own name); - is standard output",
+        help="where to put it (here, under its own name); a folder keeps that name, - is standard "
+        "output",
     )
 
 
@@ -192,8 +195,17 @@ def _standard_input() -> str:
         raise WrongUse("standard input is no UTF-8 text: save it as UTF-8") from None
 
 
+def _typed_path(path: str | None) -> str | None:
+    """Return a path with the home folder for `~`, which shells leave there in `--output=~/x`."""
+    try:
+        return None if path is None else incoming_text.place(path)
+    except incoming_text.BadText as error:
+        raise WrongUse(str(error)) from error
+
+
 def check_put(given: argparse.Namespace) -> None:
     """Raise `Failure` where the file can't be read."""
+    given.file = _typed_path(given.file)
     try:
         if not is_pipe(Path(given.file)):
             with open(given.file, "rb"):
@@ -206,14 +218,22 @@ def check_put(given: argparse.Namespace) -> None:
 
 def check_get(given: argparse.Namespace) -> None:
     """Raise `WrongUse` or `Failure` where the file can't be put where it is to go."""
+    given.output = _typed_path(given.output)
     if given.output == "-":
         if given.json:
             raise WrongUse(
                 "-o - writes the file itself to stdout, where --json writes objects; choose one"
             )
     elif given.output is not None:
-        target = Path(given.output)
-        if target.exists():
-            raise Failure(f"{visible(given.output)} exists, and nothing is ever overwritten")
-        if not target.parent.is_dir():
-            raise Failure(f"there is no folder {visible(str(target.parent))}")
+        _check_target(Path(given.output))
+
+
+def _check_target(target: Path) -> None:
+    """Raise `Failure` where no file can be put: a folder, a device and a pipe can take one."""
+    if target.is_file():
+        raise Failure(f"{visible(str(target))} exists, and nothing is ever overwritten")
+    if not target.exists() and not target.parent.is_dir():
+        raise Failure(f"there is no folder {visible(str(target.parent))}")
+    written = target if target.exists() else target.parent
+    if not os.access(written, os.W_OK):
+        raise Failure(f"{visible(str(written))} can't be written: name another place")

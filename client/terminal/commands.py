@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import incoming_text
 from client.base.text import counted, size_in_words, visible
 from client.errors import ChatError, ServerError
 from client.terminal import room_commands
@@ -117,14 +118,21 @@ def _history(context: CommandContext, argument: str) -> None:
 
 
 def _send(context: CommandContext, argument: str) -> None:
-    path = Path(needed(argument, "The file")).expanduser()
+    path = _place(needed(argument, "The file"))
     # a name dropped onto a terminal comes in quotation marks, or with backslashes before its spaces
     if not path.is_file():
         words = words_of(argument)
-        path = Path(words[0]).expanduser() if len(words) == 1 else path
+        path = _place(words[0]) if len(words) == 1 else path
     if not path.is_file():
         raise WrongUse(f"There is no file {visible(str(path))!r}")
     context.send_file(path)
+
+
+def _place(path: str) -> Path:
+    try:
+        return Path(incoming_text.place(path))
+    except incoming_text.BadText as error:
+        raise WrongUse(visible(str(error))) from error
 
 
 def _files(context: CommandContext, argument: str) -> None:

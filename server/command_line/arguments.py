@@ -161,7 +161,11 @@ def _resolve(
     origins: dict[str, str] = {}
     for option, origin, text in _given(arguments, environ):
         try:
-            values[option.name] = option.kind.read(text.strip())
+            value = option.kind.read(text.strip())
+            is_path = option.kind.metavar in ("FOLDER", "FILE")
+            values[option.name] = incoming_text.place(value) if is_path else value
+        except incoming_text.BadText as error:
+            raise BadOption(f"{origin}: {printable(error, 200)}") from None
         except ValueError:
             raise BadOption(
                 f"{origin}: expected {option.kind.expected}, got '{printable(text)}'"

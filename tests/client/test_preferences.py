@@ -14,6 +14,7 @@ import pytest
 from support.client_fakes import FakeServer, Packet, Peer
 from support.scripts_in_process import alone, call
 
+import incoming_text
 import protocol
 from client.command_line import preferences
 from client.command_line.client_settings import (
@@ -424,3 +425,50 @@ def test_a_web_address_is_no_address_and_the_version_is_shown(
     shown = capsys.readouterr()
     assert "as lab7:9876" in shown.err
     assert shown.out.startswith(f"chat_client.py {protocol.VERSION} (Python 3.")
+
+
+# --- Homes ---
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("XDG_CONFIG_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(incoming_text, "home_folder", lambda: None)
+
+
+@pytest.mark.usefixtures("homeless")
+def test_without_a_home_nothing_is_kept_and_nothing_is_written_here() -> None:
+    before = sorted(Path().iterdir())
+    shown = call("--show-settings")
+    assert (shown.status, shown.out.splitlines()[0]) == (0, "# no file: there is no home folder")
+    saved = call("--save", "-u", "ada", "rooms", "--no-input")
+    assert saved.status == 2 and "set the variable HOME, or take --portable" in (
+        " ".join(saved.err.split())
+    )
+    store = Store(None, {})
+    assert store.kept_session() is None
+    assert not store.keep_session(KeptSession("lab:1", "ada", False, "key"))
+    store.forget_session()
+    assert sorted(Path().iterdir()) == before
+
+
+def test_a_tilde_in_settings_variables_and_flags_is_the_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    settings("[client]\ndownload-folder = ~/got\n")
+    assert f"download-folder = {tmp_path / 'got'} " in call("--show-settings").out
+    monkeypatch.setenv("CHAT_DOWNLOAD_FOLDER", "~/other")
+    assert f"download-folder = {tmp_path / 'other'} " in call("--show-settings").out
+    shown = call("--show-settings", "--download-folder=~/flag", "--tls", "--cafile=~/ca.pem").out
+    assert f"= {tmp_path / 'flag'} " in shown and f"= {tmp_path / 'ca.pem'} " in shown
+
+
+@pytest.mark.usefixtures("homeless")
+def test_a_tilde_without_a_home_is_refused() -> None:
+    result = call("--show-settings", "--download-folder", "~/got")
+    assert result.status == 2 and "no home folder for the ~ in '~/got'" in (
+        " ".join(result.err.split())
+    )

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from support.scripts_in_process import Result, alone, call
 from support.seed import some_bytes
 from support.server_process import ServerProcess
 
+import incoming_text
 from client.command_line.options import COMMANDS, parse
 from client.scripts import commands as scripts
 from client.scripts import script_options
@@ -383,6 +385,50 @@ def test_a_file_goes_there_and_comes_back(ada: User, room: str) -> None:
         "tides (2).bin",
         "tides.bin",
     ], "nothing half is left"
+
+
+def test_a_file_goes_into_a_folder_a_device_or_a_pipe(
+    ada: User, room: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    (tmp_path / "tides.bin").write_bytes(b"tides")
+    assert ada.does("put", room, "~/tides.bin", "--new-room").status == 0
+    Path("folder").mkdir()
+    result = ada.does("get", room, "tides.bin", "-o", "folder", "--json")
+    assert result.items()[0]["saved_as"] == str(Path("folder", "tides.bin"))
+    assert Path("folder", "tides.bin").read_bytes() == b"tides"
+    assert ada.does("get", room, "tides.bin", "--output=~/named.bin").status == 0
+    assert (tmp_path / "named.bin").read_bytes() == b"tides"
+    if os.name == "nt":
+        return
+    done = ada.does("get", room, "tides.bin", "-o", "/dev/null", "--json")
+    assert done.items()[0]["saved_as"] == "/dev/null" and Path("/dev/null").is_char_device()
+    os.mkfifo("pipe")
+    with open(os.open("pipe", os.O_RDONLY | os.O_NONBLOCK), "rb") as pipe:
+        assert ada.does("get", room, "tides.bin", "-o", "pipe").status == 0
+        assert pipe.read() == b"tides"
+    assert Path("pipe").is_fifo()
+
+
+def test_a_tilde_without_a_home_is_wrong_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(incoming_text, "home_folder", lambda: None)
+    for words in (("put", "lobby", "~/x"), ("get", "lobby", "x", "-o", "~/x")):
+        result = call("127.0.0.1:1", "-u", "ada", "--password-file", "secret", *words)
+        assert result.status == 2 and "no home folder for the ~ in '~/x'" in result.err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders have no such rights there")
+def test_a_folder_without_rights_is_said_before_anything_is_fetched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    for target in ("here.bin", "."):
+        result = call(
+            *("127.0.0.1:1", "-u", "ada", "--password-file", "secret"),
+            *("get", "lobby", "x", "-o", target),
+        )
+        assert result.status == 1 and "can't be written: name another place" in result.err
 
 
 @pytest.mark.parametrize(

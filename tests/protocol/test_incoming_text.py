@@ -127,6 +127,28 @@ def test_what_cannot_be_typed_is_named() -> None:
         assert f"U+{ord(character):04X}" in str(incoming_text.unseen_character("x" + character))
 
 
+# --- Paths ---
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    (tmp_path / "file").write_text("text", "utf-8")
+    assert incoming_text.read("~/file") == incoming_text.first_line("~/file", 9) == "text"
+    assert incoming_text.place("~") == str(tmp_path)
+    assert incoming_text.place("~$lock.docx") == "~$lock.docx"
+    assert incoming_text.place("a/~/b") == "a/~/b"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there the home is another variable")
+def test_without_a_home_a_tilde_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "")
+    assert incoming_text.home_folder() is None
+    for path in ("~", "~/file"):
+        with pytest.raises(BadText, match=r"no home folder for the ~ in '~.*': write the path in"):
+            incoming_text.place(path)
+
+
 # --- Code pages -----------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import incoming_text
 import protocol
 from server.base.settings import OPTIONS, Settings
 from server.command_line.arguments import COMMANDS, parse, write_safely
@@ -177,6 +178,20 @@ def test_an_unknown_key_or_section_is_named(capsys: pytest.CaptureFixture[str], 
     assert "expected only the section [server], got [DEFAULT]" in refusal(
         capsys, ["--config", str(ini)]
     )
+
+
+def test_a_tilde_is_the_home_of_whoever_starts_the_server(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    (tmp_path / "chat.ini").write_text("[server]\ndata = ~/kept\nkeyfile = ~\n", "utf-8")
+    settings = parse(["--certfile=~/cert.pem"], {"CHAT_CONFIG": "~/chat.ini"}).settings
+    assert (settings.data, settings.keyfile) == (str(tmp_path / "kept"), str(tmp_path))
+    assert settings.certfile == str(tmp_path / "cert.pem")
+    monkeypatch.setattr(incoming_text, "home_folder", lambda: None)
+    line = refusal(capsys, [], {"CHAT_DATA": "~/kept"})
+    assert "CHAT_DATA: there is no home folder for the ~ in '~/kept'" in line
 
 
 @pytest.mark.parametrize(
