@@ -26,7 +26,7 @@ from storage.errors import (
     means_no_room,
 )
 
-__all__ = ["Database"]
+__all__ = ["Database", "stored_version"]
 
 BUSY_SECONDS = 5.0
 """How long a transaction waits for another process (`adduser` beside a running server) before it
@@ -74,6 +74,29 @@ def _code(error: sqlite3.Error) -> int:
         return int(code)
     text = str(error).lower()
     return next((known for part, known in _CODE_OF_TEXT if part in text), 0)
+
+
+def stored_version(path: Path) -> int:
+    """Return which of the schema's steps the database at `path` has, as its write-ahead log has it;
+    0 where there is no database, or one that is not ours. Changes nothing: a last close would move
+    the log into the file, so it is opened read-only. Raises FolderUnusable where it can't be
+    read."""
+    header = schema.read_header(path)
+    if header is None or header.application_id != schema.APPLICATION_ID:
+        return 0
+    log = Path(f"{path}-wal")
+    if not log.exists() or not log.stat().st_size:
+        return header.user_version
+    try:
+        connection = sqlite3.connect(
+            f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS
+        )
+        try:
+            return int(connection.execute("PRAGMA user_version").fetchone()[0])
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise FolderUnusable(f"the database {path} can't be read: {error}") from error
 
 
 class Database:
@@ -406,28 +429,12 @@ class Database:
             raise FolderUnusable(
                 f"{self.path} is the database of another program; use --data with another folder"
             )
-        version = header.user_version
-        if self.wal_bytes():
-            version = self._version_with_log()
+        version = stored_version(self.path)
         if version > len(schema.MIGRATIONS):
             raise FolderUnusable(
                 f"the database {self.path} has version {version}, made by a newer server; "
                 f"this one knows up to {len(schema.MIGRATIONS)}"
             )
-
-    def _version_with_log(self) -> int:
-        """Return user_version as the write-ahead log has it. Opened read-only, since a last close
-        would move the log into the file."""
-        try:
-            connection = sqlite3.connect(
-                f"{self.path.resolve().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS
-            )
-            try:
-                return int(connection.execute("PRAGMA user_version").fetchone()[0])
-            finally:
-                connection.close()
-        except sqlite3.Error as error:
-            raise FolderUnusable(f"the database {self.path} can't be read: {error}") from error
 
     def _bring_up_to_date(self) -> None:
         """Mark the file as ours, switch to WAL, run the steps that are missing. Two processes may

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TextIO
 
 import protocol
+from server.archive import upgrade
 from server.base.logs import printable
 from server.base.settings import Settings
 from server.command_line.arguments import PROGRAM, Invocation, write_safely
@@ -84,6 +85,11 @@ def open_database(settings: Settings, *, create: bool = False) -> Iterator[Datab
             "name the server's folder with --data, or make an account first"
         )
     folder.prepare()
+    if upgrade.is_older(folder):
+        raise AdminError(
+            f"the data in '{shown(settings.data)}' is of an older version: start the server once, "
+            "which keeps a copy of it and brings it up to date"
+        )
     database = Database(folder.database_path, readers=1)
     try:
         yield database

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+from server.archive import upgrade
 from server.base.deadline import Deadline
 from server.base.fair_line import FairLine
 from server.base.limits import Clock, HashGate, LoginThrottle, MemoryBudget, RateLimits
@@ -102,11 +103,14 @@ class Service:
             raise
 
     def _make_storage(self, clock: Clock, wall: Clock) -> None:
+        copied = upgrade.copy_first(self.folder)
         self.database = Database(self.folder.database_path)
         self.files = UploadFiles(self.folder.uploads_path)
         self._journal = JournalKeeper(self.database, Journal(self.folder.journal_path), clock)
         self.notices = recover(self.database, self.files, self._journal, wall())
         """What the teacher is to know of the state in which the data was found."""
+        if copied:
+            self.notices.insert(0, copied)
         with self.database.reading() as reader:
             self._wall_clock = WallClock(wall, messages.clock_high(reader))
 
