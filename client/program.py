@@ -41,6 +41,7 @@ from client.scripts.output import Output
 from client.scripts.script_connection import Login
 from client.terminal import colours, line_client
 from client.terminal.console import is_terminal
+from client.terminal.job_control import watching
 from client.terminal.screens import open_screen
 from incoming_text import BadText
 
@@ -79,7 +80,9 @@ def talk(
         )
     elif given.stay is False:
         store.forget_session()
-    status = line_client.LineClient(chat, open_screen(), options).run()
+    screen = open_screen()
+    with watching(screen):
+        status = line_client.LineClient(chat, screen, options).run()
     if (
         kept is not None
         and status in (CANNOT_CONNECT, INTERRUPTED)

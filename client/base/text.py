@@ -175,6 +175,24 @@ def wrap(text: str, columns: int, indent: str = "    ") -> list[str]:
     return [*rows, row]
 
 
+def cut(text: str, columns: int, *, from_end: bool = False, mark: str = "") -> str:
+    """Return as much of `text`, which is `visible` already, as fits into so many columns: its
+    beginning, or its end where `from_end`; `mark` stands where something was cut off, also where
+    `text` itself is short enough."""
+    pieces = list(_pieces(text))
+    if not mark and sum(width for _, width in pieces) <= columns:
+        return text
+    room = columns - len(mark or "..")
+    kept: list[str] = []
+    for piece, width in reversed(pieces) if from_end else pieces:
+        room -= width
+        if room < 0:
+            break
+        kept.append(piece)
+    short = "".join(reversed(kept) if from_end else kept)
+    return (mark or "..") + short if from_end else short + (mark or "..")
+
+
 def size_in_words(count: int) -> str:
     """Return a number of bytes as people read it, in powers of 1024."""
     if count < 1024:

@@ -15,7 +15,7 @@ import math
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import protocol
@@ -37,6 +37,24 @@ TYPING_PAUSE_SECONDS: Final = 3.0
 """Between two words of our own."""
 
 
+class OwnBlock:
+    """Own messages that were pasted at once, of which only the sum is shown."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.stored: list[int | None] = []
+        self.refused: list[events.OwnMessage] = []
+
+    def stored_in_words(self) -> str:
+        """Return as which messages they were stored."""
+        numbers = sorted(number for number in self.stored if number is not None)
+        if len(numbers) < 2:
+            named = f" as message {numbers[0]}" if numbers else ""
+            return f"stored{named}: {counted(len(self.stored), 'message')}"
+        between = "" if numbers[-1] - numbers[0] < len(numbers) else f", {len(numbers)} of them"
+        return f"stored as messages {numbers[0]} to {numbers[-1]}{between}"
+
+
 class EventDisplay:
     """Shows what happens in one line client; `LineClient` has one, and asks it to show the rest."""
 
@@ -54,6 +72,9 @@ class EventDisplay:
         # Guards the next one: the thread that reads what is typed and chat-screen both use it.
         self._lock = threading.Lock()
         self._refused: events.OwnMessage | None = None
+        # Guards the next one; held while a block is posted, so that none of its events comes first.
+        self._posting = threading.Lock()
+        self._blocks: dict[str, OwnBlock] = {}  # by the transaction_id of each message
         # The rest belongs to chat-screen.
         self._day = day()
         self._retry: tuple[float, events.Disconnected] | None = None
@@ -92,6 +113,14 @@ class EventDisplay:
         with self._lock:
             refused, self._refused = self._refused, None
         return refused
+
+    def post_block(self, room_id: str, texts: Sequence[str]) -> None:
+        """Say several things; what becomes of them is summed up. Raise as `Connection.post`."""
+        with self._posting:
+            block = OwnBlock()
+            for text in texts:
+                self._blocks[self._chat.post(room_id, text).transaction_id] = block
+                block.count += 1
 
     def _names_user(self, message: events.Message) -> bool:
         session = self._chat.session
@@ -206,6 +235,13 @@ class EventDisplay:
         )
 
     def _on_own(self, event: events.OwnMessage) -> None:
+        with self._posting:
+            block = self._blocks.get(event.transaction_id)
+            if block is not None and event.state in (State.STORED, State.REFUSED):
+                del self._blocks[event.transaction_id]
+        if block is not None:
+            self._on_own_of(block, event)
+            return
         if event.state is State.REFUSED:
             self.failed = True
             with self._lock:
@@ -226,6 +262,24 @@ class EventDisplay:
                 else "; the connection is down, it goes out when that is back"
             )
             self._own_line(f"* {event.state.value}{waiting}", event, self._palette.quiet)
+
+    def _on_own_of(self, block: OwnBlock, event: events.OwnMessage) -> None:
+        """Take note of a message of a block; sum them up at the end."""
+        if event.state is State.STORED:
+            block.stored.append(event.message_id)
+        elif event.state is State.REFUSED:
+            self.failed = True
+            block.refused.append(event)
+        if len(block.stored) + len(block.refused) < block.count:
+            return
+        if block.stored:
+            self.say(block.stored_in_words(), self._palette.quiet)
+        if block.refused:
+            with self._lock:
+                self._refused = block.refused[-1]
+            why = visible(str(block.refused[-1].error))
+            lost = counted(len(block.refused), "message")
+            self.say(f"Not stored: {lost}, the last one because {why}.", self._palette.bad)
 
     def _own_line(self, text: str, event: events.OwnMessage, tone: Tone) -> None:
         self._screen.show(tone(text), key=f"message {event.transaction_id}")

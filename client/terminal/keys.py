@@ -1,8 +1,7 @@
-"""A small line editor, and the keys of consoles and terminals, for where Python has no GNU
-readline.
+"""The keys of consoles and terminals, one by one, and what of them was pasted.
 
-Owns the line that is being typed and its history. Draws nothing. Used by the one thread that reads
-the keys.
+Owns the reading of standard input where it is a terminal. Draws nothing. Used by the one thread
+that reads the keys.
 """
 
 from __future__ import annotations
@@ -10,14 +9,30 @@ from __future__ import annotations
 import codecs
 import contextlib
 import os
+import re
 import select
 import sys
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol, TextIO
 
-MAX_HISTORY: Final = 500
-MAX_CHOICES: Final = 100
-_JOINERS: Final = "\u200c\u200d"  # not printable by themselves, but parts of words and emoji
+TICK: Final = "tick"
+"""What `Keys.next_key` gives where nothing was pressed for `TICK_SECONDS`."""
+TICK_SECONDS: Final = 0.25
+PASTE_ON: Final = "\x1b[?2004h"
+"""Ask a terminal to put marks around what is pasted (xterm, "Bracketed Paste Mode")."""
+PASTE_OFF: Final = "\x1b[?2004l"
+WHERE: Final = "\x1b[6n"
+"""Ask a terminal where its cursor stands; it answers as if keys were pressed (ECMA-48, DSR)."""
+READ_BYTES: Final = 65_536
+MAX_PASTED: Final = 1_000_000  # characters; the rest of a longer paste is thrown away
+PASTE_SECONDS: Final = 1.0
+"""So long the end mark of a paste is waited for, while nothing comes."""
+BURST_SECONDS: Final = 0.03
+"""What comes faster than this was not typed: an echo of a key takes longer."""
+_END_OF_PASTE: Final = "\x1b[201~"
+_BURST: Final = re.compile(r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*")
+_PASTED: Final = re.compile(r"\t[^\t\r\n]|[\r\n]+[^\r\n]")
 
 # After \x00 or \xe0 a Windows console sends the second half of a key that is no character (_getwch,
 # Microsoft C runtime).
@@ -34,6 +49,30 @@ _SPECIAL: Final = {
 }
 
 
+class Pasted(str):
+    """Text that came at once: nothing in it was typed as a key."""
+
+
+class Position(str):
+    """Where the cursor stands, told by the terminal."""
+
+    column: int
+    """From 0."""
+
+    @classmethod
+    def at(cls, column: int) -> Position:
+        """Return the answer that names this column."""
+        position = cls("position")
+        position.column = column
+        return position
+
+
+def is_paste(burst: str) -> bool:
+    """Return whether characters that came at once were pasted: there is text behind a tab or a line
+    end, where a person would have waited for what Tab or Enter brings."""
+    return _BURST.fullmatch(burst) is not None and _PASTED.search(burst) is not None
+
+
 class Keys(Protocol):
     """Where keys come from, one by one."""
 
@@ -41,8 +80,14 @@ class Keys(Protocol):
         """From now on keys are taken, and the terminal does not show them by itself."""
 
     def next_key(self) -> str:
-        """Wait for a key: a character, or a key's name as `left`; "" for an unknown one. Raise
-        `EOFError` at the end."""
+        """Wait for a key: a character, a key's name as `left`, `TICK`, `Pasted` or `Position`; ""
+        for an unknown one. Raise `EOFError` at the end."""
+
+    def waits(self) -> bool:
+        """Return whether another key is there already."""
+
+    def take_again(self) -> None:
+        """Take keys as after `begin`: others have set the terminal meanwhile."""
 
     def end(self) -> None:
         """Give the terminal back as it was before `begin`."""
@@ -73,6 +118,9 @@ class Echo:
 class ConsoleKeys:
     """The keys of a Windows console."""
 
+    def __init__(self) -> None:
+        self._taken: deque[str] = deque()
+
     def begin(self) -> None:
         """Do nothing: `msvcrt` sets up the console for each key."""
 
@@ -82,54 +130,127 @@ class ConsoleKeys:
             raise OSError("the keys of a console can be read on Windows only")
         import msvcrt
 
-        return name_key(msvcrt.getwch, msvcrt.ungetwch)
+        return self._next(msvcrt.getwch, msvcrt.ungetwch, msvcrt.kbhit)
+
+    def _next(
+        self,
+        getwch: Callable[[], str],
+        ungetwch: Callable[[str], object],
+        kbhit: Callable[[], bool],
+    ) -> str:
+        """Take a key, and all that came with it: a console says nothing of pasting."""
+        if not self._taken:
+            self._taken.append(name_key(getwch, ungetwch))
+            while kbhit() and len(self._taken) < MAX_PASTED:
+                self._taken.append(name_key(getwch, ungetwch))
+            burst = "".join(self._taken)
+            if all(len(key) == 1 for key in self._taken) and is_paste(burst):
+                self._taken.clear()
+                return Pasted(burst)
+        return self._taken.popleft()
+
+    def waits(self) -> bool:
+        """Return whether another key is there already."""
+        return bool(self._taken)
+
+    def take_again(self) -> None:
+        """Do nothing: `msvcrt` sets up the console for each key."""
 
     def end(self) -> None:
         """Do nothing: there is nothing to give back."""
 
 
 class TerminalKeys:
-    """The keys of a terminal on Linux or macOS, for a Python without GNU readline. Ctrl-C stays a
-    signal."""
+    """The keys of a terminal on Linux or macOS. Ctrl-C and Ctrl-Z stay signals."""
 
     def __init__(self, number: int) -> None:
         self._number = number  # the file descriptor of the terminal
         self._before: list[Any] | None = None
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._characters: deque[str] = deque()  # read, and not yet given out as keys
+        self._was_ahead = False
 
     def begin(self) -> None:
         """Switch echo and the editing of lines off; what was typed ahead is kept."""
         if sys.platform != "win32":
             import termios
-            import tty
 
             self._before = termios.tcgetattr(self._number)
-            tty.setcbreak(self._number, termios.TCSADRAIN)
+            self.take_again()
+            self._was_ahead = self._comes(0)
+
+    def take_again(self) -> None:
+        """Take keys as after `begin`: others have set the terminal meanwhile."""
+        if sys.platform != "win32":
+            import termios
+            import tty
+
+            # the terminal was closed; who reads it will hear so
+            with contextlib.suppress(termios.error):
+                tty.setcbreak(self._number, termios.TCSADRAIN)
 
     def end(self) -> None:
         """Give the terminal back as it was before `begin`."""
         if sys.platform != "win32" and self._before is not None:
             import termios
 
-            termios.tcsetattr(self._number, termios.TCSADRAIN, self._before)
+            # the terminal was closed; who reads it will hear so
+            with contextlib.suppress(termios.error):
+                termios.tcsetattr(self._number, termios.TCSADRAIN, self._before)
             self._before = None
 
     def next_key(self) -> str:
         """Wait for a key."""
-        return name_terminal_key(self._character, self._waits)
+        if not self._characters:
+            if not self._comes(TICK_SECONDS):
+                return TICK
+            burst = self._read()
+            while (
+                not self._was_ahead
+                and 1 < len(burst) < MAX_PASTED
+                and "\x1b" not in burst
+                and self._comes(BURST_SECONDS)
+            ):
+                burst += self._read()
+            self._characters.extend(burst)
+            if not self._was_ahead and is_paste(burst):
+                self._characters.clear()
+                return Pasted(burst[:MAX_PASTED])
+            self._was_ahead = False
+        key = name_terminal_key(self._character, self._more)
+        return self._rest_of_paste() if key == "paste" else key
+
+    def waits(self) -> bool:
+        """Return whether another key is there already."""
+        return bool(self._characters)
+
+    def _rest_of_paste(self) -> Pasted:
+        """Return what stands before the mark that ends a paste."""
+        taken: list[str] = []
+        mark = list(_END_OF_PASTE)
+        while taken[-len(mark) :] != mark:
+            if not self._characters and not self._comes(PASTE_SECONDS):
+                break
+            taken.append(self._character())
+        return Pasted("".join(taken).removesuffix(_END_OF_PASTE)[:MAX_PASTED])
 
     def _character(self) -> str:
-        while True:
-            byte = os.read(self._number, 1)
-            if not byte:
-                raise EOFError
-            character = self._decoder.decode(byte)
-            if character:
-                return character
+        while not self._characters:
+            self._characters.extend(self._read())
+        return self._characters.popleft()
 
-    def _waits(self) -> bool:
+    def _read(self) -> str:
+        data = os.read(self._number, READ_BYTES)
+        if not data:
+            raise EOFError
+        return self._decoder.decode(data)
+
+    def _more(self) -> bool:
         """Return whether more comes at once, as after the first byte of a sequence."""
-        return bool(select.select([self._number], [], [], ESCAPE_SECONDS)[0])
+        return bool(self._characters) or self._comes(ESCAPE_SECONDS)
+
+    def _comes(self, seconds: float) -> bool:
+        return bool(select.select([self._number], [], [], seconds)[0])
 
 
 ESCAPE_SECONDS: Final = 0.05
@@ -153,8 +274,16 @@ _SEQUENCES: Final = {
     "1;5D": "word left",
     "1;3C": "word right",
     "1;3D": "word left",
+    "200~": "paste",
 }
-_WITH_ALT: Final = {"b": "word left", "f": "word right", "\x7f": "\x17", "\b": "\x17"}
+_POSITION: Final = re.compile(r"\d{1,5};(\d{1,5})R")
+_WITH_ALT: Final = {
+    "b": "word left",
+    "f": "word right",
+    "d": "delete word",
+    "\x7f": "\x17",
+    "\b": "\x17",
+}
 
 
 def name_terminal_key(next_character: Callable[[], str], waits: Callable[[], bool]) -> str:
@@ -170,6 +299,9 @@ def name_terminal_key(next_character: Callable[[], str], waits: Callable[[], boo
         sequence += next_character()
         if "@" <= sequence[-1] <= "~":
             break
+    where = _POSITION.fullmatch(sequence)
+    if where is not None:
+        return Position.at(int(where[1]) - 1)
     return _SEQUENCES.get(sequence, "")
 
 
@@ -194,151 +326,3 @@ def name_key(next_character: Callable[[], str], give_back: Callable[[str], objec
             .decode("utf-16-le", "replace")
         )
     return character
-
-
-class LineEditor:
-    """One line with a cursor, the lines before it, and completion. `press` takes a key; the caller
-    draws `text` and `cursor`."""
-
-    def __init__(self) -> None:
-        self.text = ""
-        self.cursor = 0
-        self.complete: Callable[[str], list[str]] = lambda before: []
-        """As `client.terminal.plain_screens.Complete`."""
-        self.choices: list[str] = []
-        """The words that the last key, a second Tab, could not decide among."""
-        self._tabs = 0
-        self._history: list[str] = []
-        self._at = 0
-        self._draft = ""
-
-    def begin(self) -> None:
-        """A new, empty line."""
-        self._set("")
-        self._at = len(self._history)
-
-    def press(self, key: str, *, keep: bool = True) -> str | None:
-        """Do what a key does; return the line where it is finished, kept in the history where
-        `keep`. Ctrl-C raises `KeyboardInterrupt`, Ctrl-D or Ctrl-Z on an empty line `EOFError`."""
-        self.choices = []
-        self._tabs = self._tabs + 1 if key == "\t" else 0
-        if key in ("\r", "\n"):
-            return self._finish(keep)
-        if key == "\x03":
-            raise KeyboardInterrupt
-        if key in ("\x04", "\x1a") and not self.text:
-            raise EOFError
-        action = self._KEYS.get(key)
-        if action is not None:
-            action(self)
-        elif len(key) == 1 and (key.isprintable() or key in _JOINERS):
-            self.text = self.text[: self.cursor] + key + self.text[self.cursor :]
-            self.cursor += 1
-        return None
-
-    def _finish(self, keep: bool) -> str:
-        line = self.text
-        if keep and line.strip() and (not self._history or self._history[-1] != line):
-            self._history = [*self._history, line][-MAX_HISTORY:]
-        return line
-
-    def _set(self, text: str) -> None:
-        self.text = text
-        self.cursor = len(text)
-
-    def _cut(self, begin: int, end: int) -> None:
-        self.text = self.text[:begin] + self.text[end:]
-        self.cursor = begin
-
-    def _word_begin(self) -> int:
-        before = self.text[: self.cursor].rstrip()
-        return before.rfind(" ") + 1
-
-    def _word_end(self) -> int:
-        rest = self.text[self.cursor :]
-        begin = len(rest) - len(rest.lstrip())
-        end = rest.find(" ", begin)
-        return len(self.text) if end < 0 else self.cursor + end
-
-    def _left(self) -> None:
-        self.cursor = max(0, self.cursor - 1)
-
-    def _right(self) -> None:
-        self.cursor = min(len(self.text), self.cursor + 1)
-
-    def _home(self) -> None:
-        self.cursor = 0
-
-    def _end(self) -> None:
-        self.cursor = len(self.text)
-
-    def _word_left(self) -> None:
-        self.cursor = self._word_begin()
-
-    def _word_right(self) -> None:
-        self.cursor = self._word_end()
-
-    def _backspace(self) -> None:
-        if self.cursor:
-            self._cut(self.cursor - 1, self.cursor)
-
-    def _delete(self) -> None:
-        self._cut(self.cursor, self.cursor + 1)
-
-    def _delete_word(self) -> None:
-        self._cut(self._word_begin(), self.cursor)
-
-    def _delete_before(self) -> None:
-        self._cut(0, self.cursor)
-
-    def _delete_after(self) -> None:
-        self._cut(self.cursor, len(self.text))
-
-    def _clear(self) -> None:
-        self._set("")
-
-    def _up(self) -> None:
-        if self._at > 0:
-            if self._at == len(self._history):
-                self._draft = self.text
-            self._at -= 1
-            self._set(self._history[self._at])
-
-    def _down(self) -> None:
-        if self._at < len(self._history):
-            self._at += 1
-            self._set(self._draft if self._at == len(self._history) else self._history[self._at])
-
-    def _complete(self) -> None:
-        begin = self.text[: self.cursor].rfind(" ") + 1
-        found = self.complete(self.text[: self.cursor])
-        if not found:
-            return
-        new = os.path.commonprefix(found)  # noqa: RUF071 (words, of which it is right)
-        if len(found) == 1 and not new.endswith(("/", "\\")):
-            new += " "
-        if self._tabs > 1 and len(found) > 1:
-            self.choices = found[:MAX_CHOICES]
-        self.text = self.text[:begin] + new + self.text[self.cursor :]
-        self.cursor = begin + len(new)
-
-    _KEYS: Final[dict[str, Callable[[LineEditor], None]]] = {
-        "left": _left,
-        "right": _right,
-        "home": _home,
-        "end": _end,
-        "up": _up,
-        "down": _down,
-        "delete": _delete,
-        "word left": _word_left,
-        "word right": _word_right,
-        "\b": _backspace,
-        "\x7f": _backspace,
-        "\t": _complete,
-        "\x01": _home,
-        "\x05": _end,
-        "\x15": _delete_before,
-        "\x0b": _delete_after,
-        "\x17": _delete_word,
-        "\x1b": _clear,
-    }

@@ -31,6 +31,7 @@ from client.terminal.completion import Words, completions
 from client.terminal.event_display import EventDisplay
 from client.terminal.login import LoginDialogue
 from client.terminal.packet_view import MODES, PacketView
+from client.terminal.pasting import Block
 from client.terminal.plain_screens import PlainScreen
 from client.terminal.transfer_queue import Job, Transfers
 from protocol import ErrorCode
@@ -202,7 +203,13 @@ class LineClient:
                 self.say("Broken off. Press Ctrl-C at an empty line to quit.")
         return FAILED
 
-    def _do(self, line: str) -> None:
+    def _do(self, line: str | Block) -> None:
+        if isinstance(line, Block):
+            try:
+                self.display.post_block(self.room, line)
+            except ChatError as error:
+                self._not_sent(error)
+            return
         if not line.strip():
             return
         text = run_line(self, line)
@@ -214,9 +221,12 @@ class LineClient:
         try:
             self.chat.post(self.room, text)
         except ChatError as error:
-            self._failed = True
-            advice = " Type /login to log in again." if self.chat.session is None else ""
-            self.say(f"Not sent: {visible(str(error))}.{advice}", self._palette.bad)
+            self._not_sent(error)
+
+    def _not_sent(self, error: ChatError) -> None:
+        self._failed = True
+        advice = " Type /login to log in again." if self.chat.session is None else ""
+        self.say(f"Not sent: {visible(str(error))}.{advice}", self._palette.bad)
 
     def _say_goodbye(self, *, patient: bool) -> None:
         """Wait for what is on its way, then end the session, so that nobody can use its key, unless

@@ -7,14 +7,16 @@ Owns standard input and output while the client runs. Knows nothing of chat. `sh
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TextIO
 
 from client.base.text import wrap
+from client.terminal.pasting import Block
 
 Complete = Callable[[str], list[str]]
 """Gives, for what stands before the cursor, the words that may stand in place of the last of it."""
@@ -51,14 +53,15 @@ class PlainScreen:
 
     def ask(self, question: str) -> str:
         """Ask for a line; raise `EOFError` at the end of input."""
-        return self.read_line(question)
+        return str(self.read_line(question))
 
     def ask_hidden(self, question: str) -> str:
         """Ask for a line that is not shown while it is typed, where that is possible."""
-        return self.read_line(question)
+        return str(self.read_line(question))
 
-    def read_line(self, prompt: str) -> str:
-        """Return the next line, without its end; raise `EOFError` at the end of input."""
+    def read_line(self, prompt: str) -> str | Block:
+        """Return the next line, without its end, or the messages that a paste is to become; raise
+        `EOFError` at the end of input."""
         line = self._stdin.readline()
         if not line:
             raise EOFError
@@ -74,6 +77,20 @@ class PlainScreen:
 
     def complete_with(self, complete: Complete) -> None:
         """Let Tab complete what is typed, where there is a Tab."""
+
+    def aside(self) -> contextlib.AbstractContextManager[bool]:
+        """Return a context in which others may write to the terminal, as a shell does while this
+        program is stopped; it gives False where something is just being drawn, by the very thread
+        perhaps that a signal has interrupted. For signal handlers."""
+        return contextlib.nullcontext(True)
+
+    def take_keys(self) -> None:
+        """Set the terminal for reading keys again, where it is being read: others have used it."""
+
+    def redraw(self) -> bool:
+        """Draw the typed line again in a row of its own: others have written meanwhile. False where
+        something is just being drawn, as `aside`."""
+        return True
 
     def close(self) -> None:
         """Leave the terminal as it was."""
@@ -96,7 +113,6 @@ class Terminal(PlainScreen):
 
     def __init__(self, stdin: TextIO, stdout: TextIO) -> None:
         super().__init__(stdin, stdout)
-        self._reading = False  # whether prompt and typed line stand on the screen
         self._prompt = ""
 
     def ring(self) -> None:
@@ -114,6 +130,13 @@ class Terminal(PlainScreen):
         except (OSError, ValueError):
             columns = shutil.get_terminal_size().columns
         return columns or 80  # a terminal may not know its size
+
+    def _lines(self) -> int:
+        try:
+            lines = os.get_terminal_size(self._stdout.fileno()).lines
+        except (OSError, ValueError):
+            lines = shutil.get_terminal_size().lines
+        return lines or 24
 
     def _rows(self, text: str, columns: int) -> list[str]:
         """Return the text in rows, never as wide as the terminal: some go to the next row at the
@@ -133,12 +156,16 @@ class PromptScreen(Terminal):
     """A terminal without any way to know what is being typed: what was typed before an arrival
     stands above it, but counts."""
 
+    def __init__(self, stdin: TextIO, stdout: TextIO) -> None:
+        super().__init__(stdin, stdout)
+        self._reading = False  # whether prompt and typed line stand on the screen
+
     def show(self, text: str, key: str = "") -> None:
         with self._lock:
             rows = "".join(row + "\n" for row in self._rows(text, self._columns()))
             self._write("\n" + rows + self._prompt if self._reading else rows)
 
-    def read_line(self, prompt: str) -> str:
+    def read_line(self, prompt: str) -> str | Block:
         with self._lock:
             self._prompt, self._reading = prompt, True
         try:
@@ -146,3 +173,15 @@ class PromptScreen(Terminal):
         finally:
             with self._lock:
                 self._reading = False
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[bool]:
+        if self._reading:
+            self._write("\n")
+        yield True
+        self.redraw()
+
+    def redraw(self) -> bool:
+        if self._reading:
+            self._write(self._prompt)
+        return True

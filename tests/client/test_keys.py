@@ -8,14 +8,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from client.terminal.keys import (
-    MAX_HISTORY,
-    ConsoleKeys,
-    LineEditor,
-    TerminalKeys,
-    name_key,
-    name_terminal_key,
-)
+from client.terminal.keys import ConsoleKeys, TerminalKeys, name_key, name_terminal_key
+from client.terminal.line_editor import MAX_HISTORY, LineEditor
 
 
 def edit(*keys: str, editor: LineEditor | None = None) -> LineEditor:
@@ -205,7 +199,9 @@ def test_other_systems_have_no_such_console() -> None:
         ("\x1b[", ""),
         ("\x1bz", ""),
         ("\r", "\r"),
-        ("\x1b[200~", ""),
+        ("\x1b[200~", "paste"),
+        ("\x1b[12;34R", "position"),
+        ("\x1bd", "delete word"),
     ],
 )
 def test_what_a_terminal_sends_becomes_one_key(sent: str, key: str) -> None:

@@ -18,11 +18,19 @@ import termios
 from support.client_fakes import FakeServer, Packet, Peer
 from support.client_terminals import PtyClient, TerminalModel
 
+from client.terminal.keys import WHERE
+
 
 @pytest.fixture
 def server() -> Iterator[FakeServer]:
     with FakeServer() as fake:
         yield fake
+
+
+QUICK = (
+    "from client.terminal import key_screen, keys; "
+    "keys.TICK_SECONDS = key_screen.STEADY_SECONDS = 0.02"
+)
 
 
 def start(server: FakeServer, folder: Path, **options: Any) -> PtyClient:
@@ -221,11 +229,8 @@ def test_a_cursor_in_the_middle_stays_there_when_something_arrives(
         )
 
 
-WITHOUT_READLINE = "import client.terminal.screens; client.terminal.screens.readline = None"
-
-
-def test_our_own_editor_does_what_readline_does(server: FakeServer, tmp_path: Path) -> None:
-    with start(server, tmp_path, columns=40, before=WITHOUT_READLINE) as client:
+def test_the_editor_does_what_shells_do(server: FakeServer, tmp_path: Path) -> None:
+    with start(server, tmp_path, columns=40) as client:
         client.type("a line that is longer than one row of it, 日本 and mor")
         client.shows("[lobby] a line that is longer than one r", "ow of it, 日本 and mor")
         client.type("\x1b[H")
@@ -244,7 +249,9 @@ def test_our_own_editor_does_what_readline_does(server: FakeServer, tmp_path: Pa
         client.shows("[lobby] Here: a line that is longer than", " one row of it, 日本 and more")
         client.type("\x15/h\t\t")
         client.shows("/help  /history", "[lobby] /h")
-        client.type("i\t\n")
+        client.type("i\t")
+        client.shows("[lobby] /history")
+        client.type("\n")
         client.sees("The last")
         client.sees("[lobby] ")
         client.type("half")
@@ -255,15 +262,15 @@ def test_our_own_editor_does_what_readline_does(server: FakeServer, tmp_path: Pa
         assert client.ends() == 0
 
 
-@pytest.mark.parametrize("before", ["", WITHOUT_READLINE], ids=["readline", "own editor"])
+@pytest.mark.parametrize("flows", [False, True], ids=["cuts rows off", "breaks lines anew"])
 def test_what_is_typed_survives_another_width(
-    server: FakeServer, tmp_path: Path, before: str
+    server: FakeServer, tmp_path: Path, flows: bool
 ) -> None:
-    with start(server, tmp_path, columns=60, before=before) as client:
+    with start(server, tmp_path, columns=60, flows=flows, before=QUICK) as client:
         client.type("half a line")
         client.shows("[lobby] half a line")
         for number, columns in enumerate((40, 100, 30, 60), 1):
-            client.resize(columns)
+            resize(client, columns)
             server.peers[0].message(number, f"arrival {number}")
             rows = (
                 ["2024-01-01 12:00 bob: arrival", f"    {number}"]
@@ -276,8 +283,40 @@ def test_what_is_typed_survives_another_width(
         assert server.history[-1][3] == "half a line more"
 
 
+@pytest.mark.parametrize("flows", [False, True], ids=["cuts rows off", "breaks lines anew"])
+def test_no_cell_is_lost_by_another_width(server: FakeServer, tmp_path: Path, flows: bool) -> None:
+    typed = "a sentence of several rows, with 日本 in it, and so on until it is long enough " * 2
+    above = ["* You are in lobby.", "2024-01-01 12:00 bob: one", "2024-01-01 12:00 bob: two"]
+    with start(server, tmp_path, columns=100, flows=flows, before=QUICK) as client:
+        for number in (1, 2):
+            server.peers[0].message(number, ("one", "two")[number - 1])
+        client.shows(*above, "[lobby]")
+        client.type(typed)
+        for columns in (60, 100, 40, 77, 120, 33):
+            resize(client, columns)
+            client.shows(*above, *rows_of("[lobby] " + typed, columns))
+        client.type("\x01!")  # to the first row
+        client.shows(*above, *rows_of("[lobby] !" + typed, 33))
+        for columns in (100, 50):
+            resize(client, columns)
+            client.shows(*above, *rows_of("[lobby] !" + typed, columns))
+
+
+def resize(client: PtyClient, columns: int) -> None:
+    """Another width; return when the client has drawn for it."""
+    client.resize(columns)
+    client.sees(WHERE)
+    client.sees("[lobby] ")
+
+
+def rows_of(text: str, columns: int) -> list[str]:
+    model = TerminalModel(columns)
+    model.feed(text)
+    return [line for line in model.lines() if line]
+
+
 def test_emoji_of_two_columns_are_counted_so(server: FakeServer, tmp_path: Path) -> None:
-    with start(server, tmp_path, columns=30, before=WITHOUT_READLINE) as client:
+    with start(server, tmp_path, columns=30) as client:
         client.type("❤\ufe0f" * 11)  # 8 columns and 22: just the row
         server.peers[0].message(1, "x")
         client.shows("2024-01-01 12:00 bob: x", "[lobby] " + "❤\ufe0f" * 11)
@@ -344,9 +383,8 @@ def test_a_terminal_of_few_characters_is_never_torn_by_others(
         assert server.history[-1][3] == "half!"
 
 
-@pytest.mark.parametrize("before", ["", WITHOUT_READLINE], ids=["readline", "own editor"])
 def test_what_is_typed_ahead_is_shown_only_in_its_own_line(
-    server: FakeServer, tmp_path: Path, before: str
+    server: FakeServer, tmp_path: Path
 ) -> None:
     server.history.append((1, "lobby", "bob", "earlier"))
 
@@ -355,7 +393,7 @@ def test_what_is_typed_ahead_is_shown_only_in_its_own_line(
         assert not client.read(0.05) or "ahead" not in client.output
         peer.on_get_messages(packet)
 
-    with start(server, tmp_path, before=before) as client:
+    with start(server, tmp_path) as client:
         server.handlers["get_messages"] = slowly
         client.type("/history\n")
         client.shows(

@@ -25,9 +25,10 @@ from client.terminal import screens as prompt_module
 from client.terminal import transfer_queue
 from client.terminal.colours import Palette
 from client.terminal.commands import COMMANDS, GROUPS, Command, overview
+from client.terminal.key_screen import KeyScreen
+from client.terminal.keys import PASTE_OFF, PASTE_ON
 from client.terminal.line_client import LineClient, Options
 from client.terminal.plain_screens import PlainScreen, PromptScreen
-from client.terminal.redrawing_screens import KeyScreen, ReadlineScreen
 from client.terminal.screens import open_screen
 from client.terminal.transfer_queue import Job, Progress, Transfers
 
@@ -740,48 +741,62 @@ def test_a_failing_job_does_not_end_the_worker(
 # --- screens ---
 
 
-class FakeReadline:
-    """What `ReadlineScreen` uses of readline."""
+class ScriptedKeys:
+    """Keys from a list; a step that is a function is called before the next one."""
 
-    __doc__ = "a stand-in"
+    def __init__(self, *pressed: str | Callable[[], object]) -> None:
+        self.left = list(pressed)
+        self.taken = False
 
-    def __init__(self, line: str = "") -> None:
-        self.line = line
-        self.bound: list[str] = []
+    def begin(self) -> None:
+        assert not self.taken
+        self.taken = True
 
-    def get_line_buffer(self) -> str:
-        return self.line
+    def end(self) -> None:
+        assert self.taken
+        self.taken = False
 
-    def set_completer_delims(self, delims: str) -> None:
-        self.delims = delims
+    def take_again(self) -> None:
+        assert self.taken
 
-    def set_completer(self, complete: Callable[[str, int], str | None]) -> None:
-        self.complete = complete
+    def waits(self) -> bool:
+        return False
 
-    def get_endidx(self) -> int:
-        return len(self.line)
+    def next_key(self) -> str:
+        while self.left:
+            step = self.left.pop(0)
+            if isinstance(step, str):
+                return step
+            step()
+        raise EOFError
 
-    def parse_and_bind(self, words: str) -> None:
-        self.bound.append(words)
+
+def keys(screen_out: io.StringIO, *pressed: str | Callable[[], object]) -> KeyScreen:
+    return KeyScreen(io.StringIO(), screen_out, ScriptedKeys(*pressed))
+
+
+def drawn(out: io.StringIO) -> str:
+    return out.getvalue().replace(PASTE_ON, "").replace(PASTE_OFF, "")
 
 
 def shown_while_typing(
     monkeypatch: pytest.MonkeyPatch, typed: str, *shown: tuple[str, str], columns: int = 20
 ) -> str:
+    """What is written from when the line is typed until Enter is pressed."""
     out = io.StringIO()
-    library: Any = FakeReadline(typed)
-    screen = ReadlineScreen(io.StringIO(), out, library)
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("LINES", "24")
+    written: list[str] = []
 
-    def read(prompt: str) -> str:
+    def show() -> None:
+        begin = len(out.getvalue())
         for text, key in shown:
             screen.show(text, key)
-        return typed
+        written.append(out.getvalue()[begin:])
 
-    monkeypatch.setattr("builtins.input", read)
+    screen = keys(out, *typed, show, "\r")
     assert screen.read_line("[lobby] ") == typed
-    return out.getvalue()
+    return written[0]
 
 
 def test_an_arrival_puts_the_typed_line_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -820,18 +835,16 @@ def test_a_long_notice_is_wrapped_and_taken_away_whole(monkeypatch: pytest.Monke
     out = io.StringIO()
     monkeypatch.setenv("COLUMNS", "30")
     monkeypatch.setenv("LINES", "24")
-    library: Any = FakeReadline()
-    screen = ReadlineScreen(io.StringIO(), out, library)
 
-    def read(prompt: str) -> str:
+    def tell() -> None:
         screen.notice("* Not connected. Attempt 4 in 4 s: nothing listens there", "retry")
         shown = out.getvalue()
         assert shown.endswith("there\n> ")
         screen.notice("", "retry")
-        assert out.getvalue()[len(shown) :] == f"\x1b[{shown.count(chr(10))}A\r\x1b[J> "
-        return ""
+        rows = shown.count(chr(10))
+        assert out.getvalue()[len(shown) :] == f"\x1b[{rows}A\r\x1b[J> "
 
-    monkeypatch.setattr("builtins.input", read)
+    screen = keys(out, tell, "\r")
     screen.read_line("> ")
 
 
@@ -843,65 +856,8 @@ def test_long_arrivals_are_wrapped_with_an_indent(monkeypatch: pytest.MonkeyPatc
 
 def test_without_anything_typed_nothing_is_redrawn() -> None:
     out = io.StringIO()
-    library: Any = FakeReadline()
-    screen = ReadlineScreen(io.StringIO(), out, library)
-    screen.show("hello")
+    keys(out).show("hello")
     assert out.getvalue() == "hello\n"
-    library.line = "/send d"
-    screen.complete_with(lambda before: ["data.csv", "docs/"] if before == "/send d" else [])
-    assert [library.complete("d", 0), library.complete("d", 1), library.complete("d", 2)] == [
-        "data.csv ",
-        "docs/",
-        None,
-    ]
-    assert library.bound == ["tab: complete"]
-
-
-def test_readline_is_told_to_wait_for_the_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
-    out = io.StringIO()
-    library: Any = FakeReadline()
-    hooks: list[Callable[[], None]] = []
-    library.set_pre_input_hook = hooks.append
-    screen = ReadlineScreen(io.StringIO(), out, library)
-
-    def read(prompt: str) -> str:
-        screen.show("waits for the prompt")
-        assert out.getvalue() == ""
-        hooks[0]()
-        screen.show("after")
-        return ""
-
-    monkeypatch.setattr("builtins.input", read)
-    screen.read_line("> ")
-    assert out.getvalue() == "\r\x1b[Jwaits for the prompt\n> \r\x1b[Jafter\n> "
-
-
-class ScriptedKeys:
-    """Keys from a list; a step that is a function is called before the next one."""
-
-    def __init__(self, *pressed: str | Callable[[], object]) -> None:
-        self.left = list(pressed)
-        self.taken = False
-
-    def begin(self) -> None:
-        assert not self.taken
-        self.taken = True
-
-    def end(self) -> None:
-        assert self.taken
-        self.taken = False
-
-    def next_key(self) -> str:
-        while self.left:
-            step = self.left.pop(0)
-            if isinstance(step, str):
-                return step
-            step()
-        raise EOFError
-
-
-def keys(screen_out: io.StringIO, *pressed: str) -> KeyScreen:
-    return KeyScreen(io.StringIO(), screen_out, ScriptedKeys(*pressed))
 
 
 def test_keys_edit_the_line_and_keep_it_across_arrivals(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -910,7 +866,7 @@ def test_keys_edit_the_line_and_keep_it_across_arrivals(monkeypatch: pytest.Monk
     screen = keys(out, "a", "b", "left", "X", "\r")
     screen.complete_with(lambda before: [])
     assert screen.read_line("> ") == "aXb"
-    assert out.getvalue().endswith("\r\x1b[J> aXb\r\x1b[4C\r\x1b[J> aXb\n")
+    assert drawn(out).endswith("\r\x1b[J> aXb\r\x1b[4C\r\x1b[J> aXb\n")
     out.truncate(0)
     out.seek(0)
 
@@ -922,7 +878,7 @@ def test_keys_edit_the_line_and_keep_it_across_arrivals(monkeypatch: pytest.Monk
     with pytest.raises(KeyboardInterrupt):
         screen.read_line("> ")
     assert screen.typed() == "y"
-    assert out.getvalue().endswith("\r\x1b[Jhello\n> y\r\x1b[2C\r\x1b[J> y")
+    assert drawn(out).endswith("\r\x1b[Jhello\n> y\r\x1b[2C\r\x1b[J> y")
 
 
 def test_a_cursor_in_an_earlier_row_is_put_back_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -930,9 +886,7 @@ def test_a_cursor_in_an_earlier_row_is_put_back_there(monkeypatch: pytest.Monkey
     out = io.StringIO()
     screen = keys(out, *"0123456789", "home", "\r")
     screen.read_line("> ")
-    assert out.getvalue().endswith(
-        "\x1b[1A\r\x1b[J> 0123456789\x1b[1A\r\x1b[2C\r\x1b[J> 0123456789\n"
-    )
+    assert drawn(out).endswith("\x1b[1A\r\x1b[J> 0123456789\x1b[1A\r\x1b[2C\r\x1b[J> 0123456789\n")
 
 
 def test_a_pipe_is_read_by_lines_and_shows_no_prompt() -> None:
@@ -960,13 +914,6 @@ def test_each_kind_of_terminal_gets_its_screen(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("TERM", "dumb")
     assert type(open_screen()) is PromptScreen
     monkeypatch.setenv("TERM", "xterm")
-    library: Any = FakeReadline()
-    monkeypatch.setattr(prompt_module, "readline", library)
-    monkeypatch.setattr(prompt_module, "locale_reads_as", lambda encoding: True)
-    assert type(open_screen()) is ReadlineScreen
-    library.__doc__ = "Importing this module enables command line editing using libedit readline."
-    assert type(open_screen()) is KeyScreen, "libedit does not tell what is being typed"
-    monkeypatch.setattr(prompt_module, "readline", None)
     assert type(open_screen()) is KeyScreen
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setattr(prompt_module, "is_terminal", lambda stream: stream.isatty())

@@ -39,8 +39,14 @@ class TerminalModel:
     """What a terminal of so many columns shows after it was sent some text; rows grow without
     end."""
 
-    def __init__(self, columns: int) -> None:
+    def __init__(self, columns: int, *, flows: bool = False) -> None:
+        """`flows` is whether it breaks its lines anew when it gets another width, as most do."""
         self.columns = columns
+        self.flows = flows
+        self.answer: Callable[[str], object] = lambda text: None
+        """Takes what the terminal says by itself, as if it were typed."""
+        # the rows whose line goes on in the next one, and how many cells of each belong to it
+        self._goes_on: dict[int, int] = {}
         self.rows: list[list[str]] = [[]]
         self.row = 0
         self.column = 0
@@ -97,6 +103,7 @@ class TerminalModel:
             if (
                 self.column + width > self.columns
             ):  # the last column is left only when something follows
+                self._goes_on[self.row] = self.column
                 self.row, self.column = self.row + 1, 0
             cells = self._cells()
             if width:
@@ -116,12 +123,42 @@ class TerminalModel:
             self.column += 1
 
     def resize(self, columns: int) -> None:
-        """Another width, as a terminal does it that leaves the rows as they are."""
+        """Another width: the rows are cut off, or their lines broken anew."""
+        if self.flows:
+            self._flow(columns)
+            return
         for cells in self.rows:
             cells.extend(" " for _ in range(columns - len(cells)))
             del cells[columns:]
         self.columns = columns
         self.column = min(self.column, columns - 1)
+
+    def _flow(self, columns: int) -> None:
+        rows, goes_on, at = self.rows, self._goes_on, (self.row, self.column)
+        self.rows, self._goes_on, self.columns = [[]], {}, columns
+        self.row = self.column = 0
+        line: list[str] = []
+        offset, cursor = None, (0, 0)  # of the cursor in its line, and where it comes to stand
+        for number, cells in enumerate(rows):
+            if number == at[0]:
+                offset = len(line) + at[1]
+            if number in goes_on:
+                line += cells[: goes_on[number]]
+                continue
+            line += cells
+            while line and line[-1] == " " and (offset is None or len(line) > offset):
+                line.pop()
+            for place, cell in enumerate(line):
+                if place == offset:
+                    cursor = self.row, self.column
+                self._character(cell) if cell else None
+            if offset is not None and offset >= len(line):
+                cursor = self.row, self.column
+            line, offset = [], None
+            self._character("\r")
+            self._character("\n")
+        self.row, self.column = cursor
+        del self.rows[-1]
 
     def _sequence(self, kind: str, numbers: str) -> None:
         count = int(numbers) if numbers.isdigit() else 1
@@ -129,6 +166,11 @@ class TerminalModel:
         cells = self._cells()
         if kind == "A":
             self.row, self.column = max(0, self.row - count), at
+        elif kind == "B":
+            self.row, self.column = self.row + count, at
+        elif kind == "n":
+            assert numbers == "6", numbers
+            self.answer(f"\x1b[{self.row + 1};{at + 1}R")
         elif kind == "C":
             self.column = min(self.columns - 1, at + count)
         elif kind == "D":
@@ -136,8 +178,10 @@ class TerminalModel:
         elif kind in "JK":
             assert not numbers, numbers
             cells[at:] = [" "] * (self.columns - at)
+            self._goes_on.pop(self.row, None)
             if kind == "J":
                 del self.rows[self.row + 1 :]
+                self._goes_on = {row: used for row, used in self._goes_on.items() if row < self.row}
         elif kind == "P":
             cells[at:] = [*cells[at + count :], *[" "] * count]
         elif kind == "@":
@@ -156,13 +200,16 @@ class PtyClient:
         columns: int = 80,
         environment: dict[str, str] | None = None,
         before: str = "",
+        flows: bool = False,
     ) -> None:
-        """`before` is Python that runs in the process before the client does."""
+        """`before` is Python that runs in the process before the client does; `flows` as in
+        `TerminalModel`."""
         self.master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         self.output = ""
         self._reading = threading.Lock()
-        self.model = TerminalModel(columns)
+        self.model = TerminalModel(columns, flows=flows)
+        self.model.answer = self.type
         program = [str(ROOT / "chat_client.py")]
         if before:
             start = (
@@ -204,21 +251,8 @@ class PtyClient:
         os.write(self.master, text.encode())
 
     def interrupt(self) -> None:
-        """Press Ctrl-C. CPython's readline misses one that comes in the moment between looking for
-        signals and waiting for a key (people never hit that), so it is pressed once more where
-        nothing happens."""
-        for _ in range(2):
-            before = len(self.output)
-            self.type("\x03")
-            deadline = time.monotonic() + 2.0
-            while (
-                self.output[before:].strip("^C ") == ""
-                and self.read(0.05)
-                and time.monotonic() < deadline
-            ):
-                pass
-            if self.output[before:].strip("^C "):
-                return
+        """Press Ctrl-C."""
+        self.type("\x03")
 
     def read(self, seconds: float) -> bool:
         """Take what comes within some time; False at the end. Any thread: a script of the server
