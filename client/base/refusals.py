@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from client.base.text import size_in_words
+from client.base.times import local_time
 from protocol import ErrorCode
 
 SENTENCES: Final[Mapping[ErrorCode, str]] = {
@@ -35,6 +36,10 @@ SENTENCES: Final[Mapping[ErrorCode, str]] = {
     ErrorCode.INTERNAL_ERROR: "the server failed; its log says why, so tell who runs it",
     ErrorCode.NOT_CONFIRMED: "the letter counts did not agree, so nothing was stored",
     ErrorCode.NAME_TAKEN: "that name is taken; choose another one",
+    ErrorCode.MESSAGE_NOT_FOUND: "there is no message with this number",
+    ErrorCode.MUTED: "a teacher has muted you",
+    ErrorCode.BANNED: "a teacher has banned you",
+    ErrorCode.READ_ONLY: "only teachers may write here now",
     ErrorCode.REGISTRATION_CLOSED: (
         "on this server accounts are made by the teacher, or by who runs it; ask there for yours"
     ),
@@ -48,6 +53,9 @@ _QUOTED: Final = re.compile(r"'[^']*'|\"[^\"]*\"")
 _OF_THE_WIRE: Final = re.compile(r"\bdata\.\w|\bexpected\b|\w_\w|\baction\b|\bneeds a login\b")
 _NAMES_NOTHING_MORE: Final = frozenset((ErrorCode.REGISTRATION_CLOSED, ErrorCode.NAME_TAKEN))
 """Codes whose sentence says all, and what to do, whatever the server writes."""
+_SAY_WHY: Final = frozenset((ErrorCode.MUTED, ErrorCode.BANNED, ErrorCode.READ_ONLY))
+"""Codes whose message names until when and why (R-TEACH-7)."""
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
 def in_words(code: str, message: str) -> str:
@@ -60,10 +68,12 @@ def in_words(code: str, message: str) -> str:
         most, size = (size_in_words(int(number)) for number in too_much.groups())
         return f"that is {size}; this server takes at most {most}"
     text = plain(text)
+    # what a teacher gives as a reason is not the server's
+    own, colon, reason = text.partition(": ") if code in _SAY_WHY else (text, "", "")
     if sentence is None or not (
-        code in _NAMES_NOTHING_MORE or not text or _OF_THE_WIRE.search(_QUOTED.sub("", text))
+        code in _NAMES_NOTHING_MORE or not own or _OF_THE_WIRE.search(_QUOTED.sub("", own))
     ):
-        return text
+        return _TIME.sub(lambda found: local_time(found[0]), own) + colon + reason
     return str(sentence)
 
 

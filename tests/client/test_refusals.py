@@ -11,6 +11,7 @@ from support.line_client import ScriptedScreen, client, talk
 
 import protocol
 from client.base.refusals import SENTENCES, in_words, plain
+from client.base.times import local_time
 from client.errors import ServerError
 from protocol import ErrorCode
 
@@ -51,6 +52,12 @@ def test_a_message_about_packets_becomes_the_sentence_of_its_code(code: ErrorCod
             ErrorCode.BAD_PACKET,
             f"data.chatid: {protocol.chatid_problem('a b')}",
             "it must have 1 to 32 characters: letters, digits, '_', '-' or '.'; this has a space",
+        ),
+        (
+            ErrorCode.MUTED,
+            "a teacher has muted you until 2001-05-05T12:00:00Z: no data.x, my_dear: listen",
+            f"a teacher has muted you until {local_time('2001-05-05T12:00:00Z')}: no data.x, "
+            "my_dear: listen",
         ),
         ("a_new_code", "data.x: what nobody knows yet", "what nobody knows yet"),
         (ErrorCode.REGISTRATION_CLOSED, "closed", str(SENTENCES[ErrorCode.REGISTRATION_CLOSED])),
