@@ -29,6 +29,7 @@ from conformance.relay import recording_command
 from conformance.rules import RULES, Rule
 from conformance.server import cases as server_cases
 from conformance.server import runner as server_runner
+from conformance.server.registry import Case as ServerCase
 from conformance.verdicts import EXIT_MISUSE, LEVELS, Outcome, Report, outcome_to_line
 
 TIMEOUT_SECONDS = 5.0
@@ -265,6 +266,12 @@ def _add_server_arguments(server: argparse.ArgumentParser) -> None:
         default="",
         help="starts it; {port}, {host}, {data} are filled in; allows kill and restart",
     )
+    server.add_argument(
+        "--with",
+        dest="own",
+        metavar="FILE",
+        help="the cases of this Python file and no others, as `recording --case` makes them",
+    )
 
 
 def split_commands(words: Sequence[str]) -> list[list[str]]:
@@ -368,7 +375,11 @@ def _run(args: argparse.Namespace, progress: Callable[[Outcome], None]) -> Repor
         keep_transcripts=args.transcripts,
         again=again,
     )
-    return server_runner.run(options, server_cases.load(), progress)
+    return server_runner.run(options, _server_cases(args), progress)
+
+
+def _server_cases(args: argparse.Namespace) -> list[ServerCase]:
+    return server_cases.load_file(args.own) if args.own else server_cases.load()
 
 
 def _listed(args: argparse.Namespace) -> str:
@@ -376,7 +387,7 @@ def _listed(args: argparse.Namespace) -> str:
         raise Misuse("matrix has no cases to list: server and client have")
     if args.mode == "client":
         return listing(client_cases.load(), client_runner.no_case, args)
-    return listing(server_cases.load(), server_runner.no_case, args)
+    return listing(_server_cases(args), server_runner.no_case, args)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -90,6 +90,12 @@ class Registry(Generic[Context]):
 
         return register
 
+    def forget(self, module: str) -> None:
+        """Forget the cases of a module, which is about to be read again."""
+        self._cases = {
+            key: each for key, each in self._cases.items() if each.body.__module__ != module
+        }
+
     def cases_of(self, modules: Iterable[ModuleType]) -> list[Case[Context]]:
         """Return the cases of these modules, in the order of the modules and within each."""
         return [

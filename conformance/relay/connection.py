@@ -7,6 +7,7 @@ the other side, too, while the opposite one goes on; a reset is passed on as a r
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import ssl
 import threading
@@ -197,6 +198,8 @@ def reason(error: Exception) -> str:
         return "no answer in time"
     if isinstance(error, ConnectionResetError):
         return "reset"
+    if isinstance(error, BrokenPipeError) or getattr(error, "errno", 0) == errno.ENOTCONN:
+        return "it takes nothing any more"
     if isinstance(error, ssl.SSLError):
         return f"TLS: {error.reason or error}"
     return str(getattr(error, "strerror", None) or error)

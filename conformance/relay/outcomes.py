@@ -126,7 +126,8 @@ class Outcomes:
             return False
         if _same_message(first, seen):
             return True
-        return first.text is None and _bare(first.packet) == _bare(seen.packet)
+        is_lost = each.kind in LOSING
+        return is_lost and first.text is None and _bare(first.packet) == _bare(seen.packet)
 
     def _confirmed(self, each: _Open, seen: Seen) -> None:
         row = seen.passed.row

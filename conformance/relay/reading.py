@@ -157,6 +157,15 @@ def _tell_list(packet: Packet) -> str:
     return short(", ".join([*([str(data["room_id"])] if "room_id" in data else []), *lists]))
 
 
+def _tell_messages(packet: Packet) -> str:
+    messages = data_of(packet).get("messages")
+    if not isinstance(messages, list):
+        return "no list"
+    texts = [str(each.get("content")) for each in messages if isinstance(each, dict)]
+    said = f": {' | '.join(texts[:20])}" if texts else ""
+    return short(f"{data_of(packet).get('room_id')} · {len(messages)} messages{said}")
+
+
 def _tell_file(packet: Packet) -> str:
     data = data_of(packet)
     words = [str(data.get("file_path"))]
@@ -192,7 +201,7 @@ _TELLS: Final[dict[str, Callable[[Packet], str]]] = {
     "register": _tell_login,
     "error": _tell_error,
     "event": _tell_event,
-    "messages_list": _tell_list,
+    "messages_list": _tell_messages,
     "rooms_list": _tell_list,
     "users_list": _tell_list,
     "room_users_list": _tell_list,

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from conformance.relay import capture, drawing, mermaid
+from conformance.relay import capture, casemaking, drawing, mermaid
 from conformance.relay.recording import BadRecording, Recording, read_file
 from conformance.relay.story import Event, Story
 from conformance.relay.terminal import Terminal
@@ -25,6 +25,7 @@ examples:
   python -m conformance recording lesson.frames --svg -o lesson.svg
   python -m conformance recording lesson.frames --rows 9-15 --mermaid
   python -m conformance recording lesson.frames --pcap -o lesson.pcap
+  python -m conformance recording lesson.frames --case lost_message
   wireshark -X lua_script:docs/wireshark/chat.lua lesson.pcap"""
 
 
@@ -37,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     kinds.add_argument("--svg", action="store_true", help="a picture: a sequence diagram")
     kinds.add_argument("--mermaid", action="store_true", help="the same as text, for wikis")
     kinds.add_argument("--pcap", action="store_true", help="a capture, for Wireshark and tshark")
+    kinds.add_argument(
+        "--case", metavar="NAME", help="a case of the kit that does the same again: NAME.py"
+    )
     parser.add_argument("-o", dest="output", metavar="FILE", help="write to this file")
     parser.add_argument("--rows", metavar="A-B", help="only these rows (numbers of packets)")
     parser.add_argument("--title", metavar="TEXT", help="above the picture (default: the file)")
@@ -52,6 +56,12 @@ def run(args: argparse.Namespace) -> int:
             item for item in recording.items if not isinstance(item, Passed) or item.row in wanted
         ]
         _write(capture.to_pcap(items, recording.began), args.output)
+        return 0
+    if args.case:
+        items = [item for item in recording.items if getattr(item, "row", 1) in wanted]
+        text = casemaking.to_case(items, args.case, title, Path(args.file).name)
+        _write(text.encode(), args.output or f"{args.case}.py")
+        print(f"run it: python -m conformance server HOST:PORT --with {args.case}.py")
         return 0
     events = events_of(recording)
     chosen = [each for each in events if "row" not in each or each["row"] in wanted]
