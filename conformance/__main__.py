@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any, TextIO, final
 
 from conformance import VERSION, left_running, points, reports
+from conformance.argument_types import account, address, seconds
 from conformance.client import cases as client_cases
 from conformance.client import runner as client_runner
 from conformance.client.process import BadDriver
@@ -92,33 +93,6 @@ class _Output(argparse.Action):
                 )
             pairs.append([kind, values])
         namespace.outputs = pairs
-
-
-def account(text: str) -> tuple[str, str]:
-    """Read NAME:PASSWORD; a password may hold colons."""
-    name, colon, password = text.partition(":")
-    if not colon or not name or not password:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected NAME:PASSWORD")
-    return name, password
-
-
-def address(text: str) -> tuple[str, int]:
-    """Read HOST:PORT, also [::1]:9876."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected HOST:PORT, as localhost:9876")
-    return host.strip("[]") or "127.0.0.1", int(port)
-
-
-def seconds(text: str) -> float:
-    """Read a time above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected seconds above 0")
-    return value
 
 
 def _choosing() -> argparse.ArgumentParser:
