@@ -20,6 +20,7 @@ PACKAGES = {
     "storage": "storage/**/*.py",
     "server": "server/**/*.py",
     "client": "client/**/*.py",
+    "webpage": "webpage/**/*.py",
     "conformance": "conformance/**/*.py",
 }
 """By name: which files belong to it."""
