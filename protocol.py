@@ -621,6 +621,57 @@ class ShowMessage(ByUser):
 
 
 @dataclass(frozen=True, slots=True)
+class RemoveFile(InRoom):
+    """Take a file out of its room, and delete its bytes (R-TEACH-16)."""
+
+    ACTION = "remove_file"
+    ANSWERS = ("file_removed",)
+    FOR_TEACHERS = True
+    file_path: FileName
+
+
+@dataclass(frozen=True, slots=True)
+class GetSessions(ByUser):
+    """Read a page of the list of who is on (R-TEACH-17)."""
+
+    ACTION = "get_sessions"
+    ANSWERS = ("sessions_list",)
+    FOR_TEACHERS = True
+    offline: Flag = False
+    after: Text | None = None
+    limit: PageLimit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GetAllRooms(ByUser):
+    """Read a page of the list of all rooms (R-TEACH-18)."""
+
+    ACTION = "get_all_rooms"
+    ANSWERS = ("all_rooms_list",)
+    FOR_TEACHERS = True
+    after: Text | None = None
+    limit: PageLimit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RaiseHand(ByUser):
+    """Ask for the teacher's attention; for anybody (R-TEACH-20)."""
+
+    ACTION = "raise_hand"
+    ANSWERS = ("hand_raised",)
+    text: Reason = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LowerHand(ByUser):
+    """Take one's own hand down, or as a teacher anybody's (R-TEACH-20)."""
+
+    ACTION = "lower_hand"
+    ANSWERS = ("hand_lowered",)
+    user: Chatid | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class GetAudit(ByUser):
     """Read a page of what teachers did (R-TEACH-6)."""
 
@@ -706,17 +757,38 @@ _A_LISTED_FILE: Final = _object_of(
     timestamp=_A_TIME,
     sha256=_A_SHA256,
 )
-_A_LISTED_ROOM: Final = _object_of(
-    id=_A_TEXT,
-    name=_A_TEXT,
-    owner=_A_TEXT_OR_NULL,
-    private=_A_FLAG,
-    members=_NAMES,
-    has_more=_A_FLAG,
-    unread=_A_NUMBER,
-    last_message_id=_A_NUMBER,
-    read_only=_A_FLAG,
-    uploads=_A_FLAG,
+_ROOM_KEYS: Final = {
+    "id": _A_TEXT,
+    "name": _A_TEXT,
+    "owner": _A_TEXT_OR_NULL,
+    "private": _A_FLAG,
+    "members": _NAMES,
+    "has_more": _A_FLAG,
+    "unread": _A_NUMBER,
+    "last_message_id": _A_NUMBER,
+    "read_only": _A_FLAG,
+    "uploads": _A_FLAG,
+}
+_A_LISTED_ROOM: Final = _object_of(**_ROOM_KEYS)
+_A_HAND: Final = Kind(
+    "an object or null",
+    (dict, type(None)),
+    keys={"place": _A_NUMBER, "text": _A_TEXT, "since": _A_TIME},
+)
+_A_LISTED_SESSION: Final = _object_of(
+    chatid=_A_TEXT,
+    role=_A_ROLE,
+    address=_A_TEXT_OR_NULL,
+    since=_A_TIME_OR_NULL,
+    idle_seconds=_A_NUMBER_OR_NULL,
+    rooms=_A_NUMBER,
+    messages=_A_NUMBER,
+    muted=_A_FLAG,
+    muted_until=_A_TIME_OR_NULL,
+    banned=_A_FLAG,
+    banned_until=_A_TIME_OR_NULL,
+    hand=_A_HAND,
+    last_seen=_optional(_A_TIME_OR_NULL),
 )
 
 
@@ -894,6 +966,7 @@ _reply(
     room_id=_A_TEXT,
     room_name=_A_TEXT,
     users=_NAMES,
+    teachers=_added(_NAMES),
     has_more=_added(_A_FLAG),
 )
 _reply(
@@ -901,6 +974,7 @@ _reply(
     "Users retrieved successfully.",
     users=_NAMES,
     online=_NAMES,
+    teachers=_added(_NAMES),
     has_more=_added(_A_FLAG),
 )
 _reply("pong", "pong")
@@ -914,6 +988,21 @@ _reply("class_paused", "Class paused.", until=_A_TIME_OR_NULL)
 _reply("class_resumed", "Class resumed.")
 _reply("message_hidden", "Message hidden.", message_id=_A_NUMBER)
 _reply("message_shown", "Message shown.", message_id=_A_NUMBER)
+_reply("file_removed", "File removed.", room_id=_A_TEXT, file_path=_A_TEXT)
+_reply(
+    "sessions_list",
+    "Sessions retrieved successfully.",
+    sessions=_list_of(_A_LISTED_SESSION),
+    has_more=_added(_A_FLAG),
+)
+_reply(
+    "all_rooms_list",
+    "Rooms retrieved successfully.",
+    rooms=_list_of(_object_of(**_ROOM_KEYS, deleted=_A_FLAG)),
+    has_more=_added(_A_FLAG),
+)
+_reply("hand_raised", "Hand raised.", user=_A_TEXT, text=_A_TEXT, place=_A_NUMBER)
+_reply("hand_lowered", "Hand lowered.", user=_A_TEXT)
 _reply(
     "audit_list",
     "Acts retrieved successfully.",
@@ -933,6 +1022,8 @@ _reply(
     uploads=_optional(_A_FLAG),
     message_id=_optional(_A_NUMBER),
     content=_optional(_A_TEXT),
+    file_path=_optional(_A_TEXT),
+    text=_optional(_A_TEXT),
 )
 
 EVENT_TYPES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -956,6 +1047,10 @@ EVENT_TYPES: Final[Mapping[str, tuple[str, ...]]] = {
     "class_resumed": (),
     "message_hidden": ("room_id", "message_id", "content", "reason"),
     "message_shown": ("room_id", "message_id", "content"),
+    "file_removed": ("room_id", "file_path"),
+    "teacher_reads": ("room_id", "chatid"),
+    "hand_raised": ("chatid", "text"),
+    "hand_lowered": ("chatid",),
 }
 """By type of an event: the keys of its `data` besides `type`."""
 

@@ -57,6 +57,11 @@ REPLIES: dict[str, tuple[str, ...]] = {
     "resume_class": ("class_resumed",),
     "hide_message": ("message_hidden",),
     "show_message": ("message_shown",),
+    "remove_file": ("file_removed",),
+    "get_sessions": ("sessions_list",),
+    "get_all_rooms": ("all_rooms_list",),
+    "raise_hand": ("hand_raised",),
+    "lower_hand": ("hand_lowered",),
     "get_audit": ("audit_list",),
 }
 """By action of a request: the actions of its reply, besides `error`."""

@@ -26,11 +26,14 @@ __all__ = [
     "find_key",
     "has_key",
     "is_current",
+    "last_seen",
     "mark_deleted",
+    "note_seen",
     "page",
     "set_password",
     "set_role",
     "store_key",
+    "teachers",
     "touch_key",
 ]
 
@@ -151,6 +154,28 @@ def set_role(connection: sqlite3.Connection, account_id: int, role: str) -> None
     drop_key(connection, account_id)
 
 
+def note_seen(connection: sqlite3.Connection, account_id: int, now: int) -> None:
+    """Note that the account was on until now."""
+    connection.execute("UPDATE accounts SET last_seen = ? WHERE id = ?", (now, account_id))
+
+
+def last_seen(connection: sqlite3.Connection, account_id: int) -> int | None:
+    """Return when the account was last on, as far as it is stored; None = never."""
+    row = connection.execute(
+        "SELECT last_seen FROM accounts WHERE id = ?", (account_id,)
+    ).fetchone()
+    return row[0] if row else None
+
+
+def teachers(connection: sqlite3.Connection) -> dict[int, str]:
+    """Return the names of all teachers' accounts that are not deleted, by id."""
+    return dict(
+        connection.execute(
+            "SELECT id, chatid FROM accounts WHERE role = 'teacher' AND deleted_at IS NULL"
+        ).fetchall()
+    )
+
+
 def mark_deleted(connection: sqlite3.Connection, account_id: int, now: int) -> None:
     """Delete the account: its name stays reserved, its session key is gone. Deleting it again
     changes nothing."""
@@ -164,7 +189,8 @@ def mark_deleted(connection: sqlite3.Connection, account_id: int, now: int) -> N
 
 def page(connection: sqlite3.Connection, after: str | None, limit: int) -> Iterator[Account]:
     """Yield up to `limit` accounts that are not deleted, sorted by the code points of `chatid`,
-    beginning behind `after`; read as they are taken: keep the connection until the end."""
+    beginning behind `after` (limit -1 = all); read as they are taken: keep the connection until
+    the end."""
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM accounts a WHERE a.deleted_at IS NULL AND a.chatid > ? ORDER "
         "BY a.chatid LIMIT ?",

@@ -21,17 +21,20 @@ __all__ = [
     "add_member",
     "advance_marks",
     "by_pk",
+    "count_heard",
     "count_made_by",
     "create_open",
     "create_private",
     "depart",
     "departed_ids",
+    "every",
     "find",
     "find_for",
     "mark_deleted",
     "member_chatids",
     "member_ids",
     "overview",
+    "private_without",
     "rejoin",
     "remove_member",
     "rename",
@@ -272,6 +275,42 @@ def visible(
     )
     for row in rows:
         yield _room(row)
+
+
+def every(connection: sqlite3.Connection, after: str | None, limit: int) -> Iterator[Room]:
+    """Yield up to `limit` rooms of the server, private and deleted ones too, sorted and read as
+    `visible` does."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM rooms r WHERE r.room_id > ? ORDER BY r.room_id LIMIT ?",
+        (after or "", limit),
+    )
+    for row in rows:
+        yield _room(row)
+
+
+def count_heard(connection: sqlite3.Connection, account_id: int) -> int:
+    """Return how many rooms the account hears: open ones that it has not left, and private ones of
+    which it is a member."""
+    row = connection.execute(
+        """SELECT (SELECT COUNT(*) FROM rooms WHERE private = 0 AND deleted_at IS NULL)
+            - (SELECT COUNT(*) FROM departures d JOIN rooms r ON r.pk = d.room_pk
+               WHERE d.account_id = ?1 AND r.deleted_at IS NULL)
+            + (SELECT COUNT(*) FROM members m JOIN rooms r ON r.pk = m.room_pk
+               WHERE m.account_id = ?1 AND r.private = 1 AND r.deleted_at IS NULL)""",
+        (account_id,),
+    ).fetchone()
+    return int(row[0])
+
+
+def private_without(connection: sqlite3.Connection, account_id: int) -> list[Room]:
+    """Return the private rooms, but for deleted ones, of which the account is no member."""
+    rows = connection.execute(
+        f"""SELECT {_COLUMNS} FROM rooms r WHERE r.private = 1 AND r.deleted_at IS NULL
+            AND NOT EXISTS (
+                SELECT 1 FROM members m WHERE m.room_pk = r.pk AND m.account_id = ?)""",
+        (account_id,),
+    )
+    return [_room(row) for row in rows]
 
 
 def overview(connection: sqlite3.Connection, pk: int, account_id: int) -> Overview:

@@ -192,6 +192,8 @@ _STEP_3 = (
     "ALTER TABLE messages ADD COLUMN announce INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE messages ADD COLUMN hidden_by INTEGER REFERENCES accounts(id)",
     "ALTER TABLE files ADD COLUMN removed_at INTEGER",
+    "CREATE INDEX files_removed ON files(account_id, file_size) WHERE removed_at IS NOT NULL",
+    "CREATE INDEX accounts_teachers ON accounts(chatid) WHERE role = 'teacher'",
     # account_id 0 stands for the whole class; ends_at is in seconds since 1970, NULL = until lifted
     """CREATE TABLE restrictions(
         kind TEXT NOT NULL,

@@ -31,11 +31,14 @@ __all__ = [
     "find_open_by_transaction",
     "free_name",
     "is_open",
+    "is_removed",
     "last_of",
     "listing",
     "newest",
     "newest_ids",
     "open_upload",
+    "remove",
+    "removed_disk_names",
     "save_progress",
     "since",
     "stale",
@@ -354,7 +357,33 @@ def store(
 
 def newest(connection: sqlite3.Connection, room_pk: int, stored_as: str) -> StoredFile | None:
     """Return the newest version of the file that the room knows as `stored_as`."""
-    return _one(connection, "f.room_pk = ? AND f.stored_as = ?", (room_pk, stored_as))
+    return _one(
+        connection,
+        "f.room_pk = ? AND f.stored_as = ? AND f.removed_at IS NULL",
+        (room_pk, stored_as),
+    )
+
+
+def remove(connection: sqlite3.Connection, room_pk: int, stored_as: str, now: int) -> list[str]:
+    """Take the file that the room knows as `stored_as` out of it, all versions; the rows stay.
+    Return the flat files that are no more needed; empty where the room has no such file."""
+    where = "room_pk = ? AND stored_as = ? AND removed_at IS NULL"
+    values = (room_pk, stored_as)
+    rows = connection.execute(f"SELECT disk_name FROM files WHERE {where}", values).fetchall()
+    connection.execute(f"UPDATE files SET removed_at = ? WHERE {where}", (now, *values))
+    return [row[0] for row in rows]
+
+
+def is_removed(connection: sqlite3.Connection, file_id: int) -> bool:
+    """Return whether this version of a file was removed."""
+    row = connection.execute("SELECT removed_at FROM files WHERE id = ?", (file_id,)).fetchone()
+    return row is None or row[0] is not None
+
+
+def removed_disk_names(connection: sqlite3.Connection) -> list[str]:
+    """Return the flat files of what was removed; none of them need be there any more."""
+    rows = connection.execute("SELECT disk_name FROM files WHERE removed_at IS NOT NULL")
+    return [row[0] for row in rows]
 
 
 def by_transaction(
@@ -372,7 +401,7 @@ def last_of(
     """Return the newest version of what this account uploaded to the room as `base_name`."""
     return _one(
         connection,
-        "f.room_pk = ? AND f.account_id = ? AND f.base_name = ?",
+        "f.room_pk = ? AND f.account_id = ? AND f.base_name = ? AND f.removed_at IS NULL",
         (room_pk, account_id, base_name),
     )
 
@@ -392,7 +421,7 @@ def listing(
             return
         after_id = last_seen.id
     rows = connection.execute(
-        f"""{_FILES} WHERE f.room_pk = ? AND f.id > ? AND NOT EXISTS (
+        f"""{_FILES} WHERE f.room_pk = ? AND f.id > ? AND f.removed_at IS NULL AND NOT EXISTS (
                 SELECT 1 FROM files later WHERE later.room_pk = f.room_pk
                 AND later.stored_as = f.stored_as AND later.id > f.id)
             ORDER BY f.id LIMIT ?""",
@@ -408,10 +437,13 @@ def counted_bytes(file_size: int) -> int:
 
 
 def used_bytes(connection: sqlite3.Connection, account_id: int) -> int:
-    """Return the sizes of all files of this account, earlier versions included, as `counted_bytes`
-    counts them. Walks the index over all of them."""
+    """Return the sizes of all files of this account, earlier versions included and removed ones
+    not, as `counted_bytes` counts them. Walks the index over all of them."""
     row = connection.execute(
-        f"SELECT {_COUNTED} FROM files WHERE account_id = ?", (account_id,)
+        f"""SELECT (SELECT {_COUNTED} FROM files WHERE account_id = ?1)
+            - (SELECT {_COUNTED} FROM files INDEXED BY files_removed
+               WHERE account_id = ?1 AND removed_at IS NOT NULL)""",
+        (account_id,),
     ).fetchone()
     return int(row[0])
 
@@ -431,7 +463,8 @@ def disk_names(connection: sqlite3.Connection) -> set[str]:
     return {
         row[0]
         for row in connection.execute(
-            "SELECT disk_name FROM files UNION ALL SELECT disk_name FROM open_uploads"
+            "SELECT disk_name FROM files WHERE removed_at IS NULL "
+            "UNION ALL SELECT disk_name FROM open_uploads"
         )
     }
 

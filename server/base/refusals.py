@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from protocol import ErrorCode, Refusal
+from protocol import ErrorCode, Refusal, describe
 from storage.errors import StorageError, StorageFull
 
 STORAGE_FULL: Final = Refusal(
@@ -20,6 +20,13 @@ def no_such_room(room_id: str) -> Refusal:
     """Return the one answer for a room that is not there, is deleted, or is private and not the
     user's: nobody can tell which of them it is (R-ROOM-6)."""
     return Refusal(ErrorCode.ROOM_NOT_FOUND, f"data.room_id: there is no room {room_id!r} for you")
+
+
+def no_such_file(file_path: str) -> Refusal:
+    """Return the answer for a file that the room does not have, or has no more."""
+    return Refusal(
+        ErrorCode.FILE_NOT_FOUND, f"data.file_path: this room has no file {describe(file_path)}"
+    )
 
 
 def as_refusal(error: Exception) -> Refusal:

@@ -154,6 +154,12 @@ class Settings:
     new_rooms: bool = _option(
         True, FLAG, "whether sending to an id that no room has makes an open room"
     )
+    private_rooms: str = _option(
+        "everybody",
+        _choice("everybody", "teachers", "with-teacher"),
+        "who makes private rooms: everybody, teachers only, or everybody but with every teacher "
+        "as a member (with-teacher)",
+    )
     rate_limit: int = _option(
         20,
         _whole(0, 1_000_000),

@@ -7,7 +7,17 @@ and gives the frame of its reply, or None where it has replied otherwise or noth
 raises `Refusal` to answer with an `error`.
 """
 
-from server.handlers import accounts, acts, files, history, messages, presence, rooms, uploads
+from server.handlers import (
+    accounts,
+    acts,
+    files,
+    history,
+    messages,
+    oversight,
+    presence,
+    rooms,
+    uploads,
+)
 from server.handlers.table import HANDLERS
 
 __all__ = [
@@ -17,6 +27,7 @@ __all__ = [
     "files",
     "history",
     "messages",
+    "oversight",
     "presence",
     "rooms",
     "uploads",

@@ -30,7 +30,7 @@ from server.state.downloads import Downloads
 from server.state.open_transactions import Transactions
 from server.state.session import Connection, Session
 from server.writing.delivery import Delivery
-from storage import accounts
+from storage import accounts, rooms
 from storage.accounts import Account
 from storage.errors import NameTaken
 from storage.passwords import hash_password, verify_password
@@ -200,6 +200,10 @@ def _go_online(context: Context, session: Session, key: str, request: Login) -> 
         if not accounts.is_current(database, account_id, session.credential_version):
             raise _Overtaken("the account was deleted, or its password or role changed,")
         check_not_banned(context, account_id, writing=True)
+        if session.is_teacher and context.settings.private_rooms == "with-teacher":
+            for room in rooms.private_without(database, account_id):
+                context.rooms.begin_change(room.room_id)
+                rooms.add_member(database, room.pk, account_id)
         if request.session_key is None:
             now = context.wall_clock.seconds()
             accounts.store_key(database, account_id, session.key_hash, now)

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import protocol
 from server.base.logs import printable
+from server.base.refusals import no_such_file
 from server.handlers.context import Context
 from server.state.recent_messages import delivered
 from server.state.room_directory import RoomState
@@ -123,6 +124,21 @@ def _message_changed(
         delivery.event("message_shown", audience, **what)
 
 
+def _file_removed(context: Context, delivery: Delivery, act: Act, state: RoomState | None) -> None:
+    assert state is not None and act.file_path is not None
+    room_id = state.room.room_id
+    for session in context.registry.sessions():
+        session.downloads.break_off(room_id, no_such_file(act.file_path), act.file_path)
+    audience = _who_sees(context, state)
+    delivery.event("file_removed", audience, room_id=room_id, file_path=act.file_path)
+
+
+def _teacher_reads(context: Context, delivery: Delivery, act: Act, state: RoomState | None) -> None:
+    assert state is not None
+    room_id = state.room.room_id
+    delivery.event("teacher_reads", state.members, room_id=room_id, chatid=act.by)
+
+
 Teller = Callable[[Context, Delivery, Act, "RoomState | None"], None]
 _TELLERS: Final[Mapping[str, Teller]] = {
     "mute_user": _muted,
@@ -134,4 +150,6 @@ _TELLERS: Final[Mapping[str, Teller]] = {
     "resume_class": _resumed,
     "hide_message": _message_changed,
     "show_message": _message_changed,
+    "remove_file": _file_removed,
+    "get_messages": _teacher_reads,
 }

@@ -22,13 +22,14 @@ from protocol import (
     MuteUser,
     PauseClass,
     Refusal,
+    RemoveFile,
     ResumeClass,
     SetRoom,
     ShowMessage,
     UnbanUser,
     UnmuteUser,
 )
-from server.base.refusals import no_such_room
+from server.base.refusals import no_such_file, no_such_room
 from server.handlers.act_news import tell_act, time_or_null
 from server.handlers.context import Context
 from server.handlers.pages import Page, answer_page
@@ -37,7 +38,7 @@ from server.handlers.table import handles_for_session
 from server.state.room_directory import RoomState
 from server.state.session import Session
 from server.writing.delivery import Delivery
-from storage import accounts, acts, messages, rooms
+from storage import accounts, acts, messages, rooms, uploads
 from storage.accounts import Account
 from storage.acts import BAN, CLASS, MUTE, PAUSE, Act, Row
 
@@ -293,6 +294,37 @@ def _set_hidden(
         return act, context.rooms.find(act.room_id, connection)
 
     do(context, session, change)
+
+
+@handles_for_session(RemoveFile)
+def remove_file(context: Context, session: Session, request: RemoveFile) -> bytes:
+    """Take a file, all versions of it, out of its room, and delete its bytes."""
+    disk_names: list[str] = []
+
+    def change(connection: sqlite3.Connection, now: int) -> Done:
+        state = context.rooms.find(request.room_id, connection)
+        if state is None or state.room.deleted:
+            raise no_such_room(request.room_id)
+        file = uploads.newest(connection, state.room.pk, request.file_path)
+        if file is None:
+            raise no_such_file(request.file_path)
+        disk_names.extend(uploads.remove(connection, state.room.pk, file.stored_as, now))
+        act = acts.note(
+            connection,
+            request.ACTION,
+            now,
+            session.account_id,
+            user_id=file.account_id,
+            room_pk=state.room.pk,
+            file_path=file.stored_as,
+        )
+        return act, state
+
+    do(context, session, change)
+    for disk_name in disk_names:
+        context.files.remove(disk_name)
+    data = {"room_id": request.room_id, "file_path": request.file_path}
+    return protocol.build("file_removed", data, request_id=request.request_id)
 
 
 @handles_for_session(GetAudit)

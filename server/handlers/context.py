@@ -14,6 +14,7 @@ from server.base.settings import Settings
 from server.base.shutdown import Shutdown
 from server.base.wall_clock import WallClock
 from server.state.disk_space import DiskSpace
+from server.state.hands import Hands
 from server.state.presence import Presence
 from server.state.recent_messages import RecentMessages, Resends
 from server.state.registry import Registry
@@ -45,6 +46,7 @@ class Context:
     recent: RecentMessages
     resends: Resends
     restrictions: Restrictions
+    hands: Hands
     presence: Presence
     """The writer's thread only."""
     disk_space: DiskSpace

@@ -8,6 +8,7 @@ from typing import Any
 import protocol
 from protocol import ErrorCode, FileDownReq, FileListReq, Refusal
 from server.base.frame_sizes import download_chunk
+from server.base.refusals import no_such_file
 from server.handlers.context import Context
 from server.handlers.pages import Page, answer_page, readable_room
 from server.handlers.sessions import reading_for
@@ -61,10 +62,7 @@ def file_down_req(context: Context, session: Session, request: FileDownReq) -> N
         room = readable_room(reader, request.room_id, session.account_id)
         file = uploads.newest(reader, room.pk, request.file_path)
     if file is None:
-        raise Refusal(
-            ErrorCode.FILE_NOT_FOUND,
-            f"data.file_path: this room has no file {protocol.describe(request.file_path)}",
-        )
+        raise no_such_file(request.file_path)
     total = -(-file.file_size // download_chunk(context.settings))
     if request.from_sequence > total + 1:
         raise Refusal(
@@ -75,6 +73,8 @@ def file_down_req(context: Context, session: Session, request: FileDownReq) -> N
     def may_read() -> None:
         with reading_for(context, session) as reader:
             readable_room(reader, request.room_id, session.account_id)
+            if uploads.is_removed(reader, file.id):
+                raise no_such_file(request.file_path)
 
     def check() -> None:
         try:

@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import sqlite3
+from typing import Final
 
 import protocol
 from protocol import ABSENT, MAX_PAGE, ErrorCode, GetMessages, Refusal
+from server.base.refusals import no_such_room
+from server.handlers.acts import Done, do
 from server.handlers.context import Context
-from server.handlers.pages import Page, answer_page, readable_room
+from server.handlers.pages import Page, answer_page
 from server.handlers.table import handles_for_session
 from server.state.session import Session
-from storage import messages
+from storage import acts, messages, rooms
 from storage.messages import Message
+
+LOOK_SECONDS: Final = 60.0
+"""So long a teacher reads on in a private room of others without being told of again."""
 
 
 @handles_for_session(GetMessages)
 def get_messages(context: Context, session: Session, request: GetMessages) -> bytes:
     """Answer a page of messages, oldest first, as many as were asked for and fit into a frame."""
 
+    if session.is_teacher:
+        _look_in(context, session, request.room_id)
+
     def make(reader: sqlite3.Connection) -> bytes:
-        room = readable_room(reader, request.room_id, session.account_id)
+        is_guest = False
+        room = rooms.find_for(reader, request.room_id, session.account_id)
+        if room is None and session.is_teacher:
+            room, is_guest = rooms.find(reader, request.room_id), True
+        if room is None or room.deleted:
+            raise no_such_room(request.room_id)
         from_time = _from_time(request)
         if request.after_id is None and request.before_id is ABSENT and request.limit is None:
             assert from_time is not None, "checked by protocol.read_request"
@@ -28,7 +42,7 @@ def get_messages(context: Context, session: Session, request: GetMessages) -> by
         else:
             page = Page(context.settings, request.limit or MAX_PAGE)
             last_id = _read(reader, room.pk, from_time, request, page)
-        if last_id is not None:
+        if last_id is not None and not is_guest:
             session.mark(room.pk, last_id)
         data = {"room_id": request.room_id, "has_more": page.has_more}
         return protocol.build_list(
@@ -36,6 +50,27 @@ def get_messages(context: Context, session: Session, request: GetMessages) -> by
         )
 
     return answer_page(context, session, make)
+
+
+def _look_in(context: Context, session: Session, room_id: str) -> None:
+    """Where a teacher is about to read a private room without being a member, write that into the
+    audit and tell the members, before anything is read (R-TEACH-19)."""
+    now = context.clock()
+
+    def change(connection: sqlite3.Connection, wall: int) -> Done | None:
+        state = context.rooms.find(room_id, connection)
+        if state is None or state.room.deleted or state.admits(session.account_id):
+            return None
+        pk = state.room.pk
+        return acts.note(connection, "get_messages", wall, session.account_id, room_pk=pk), state
+
+    state = context.rooms.find(room_id)
+    if state is None or state.admits(session.account_id):
+        return
+    told_at = session.looked_into.get(room_id)
+    if told_at is None or now >= told_at + LOOK_SECONDS:
+        do(context, session, change)
+        session.looked_into[room_id] = now
 
 
 def _from_time(request: GetMessages) -> int | None:

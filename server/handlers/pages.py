@@ -36,15 +36,15 @@ class Page:
         self._bytes = frame_sizes.frame_room(settings) - frame_sizes.HEAD_BYTES
         self._elements = protocol.MAX_ELEMENTS - frame_sizes.HEAD_ELEMENTS
 
-    def add(self, entry: str | Mapping[str, Any], beside: str | None = None) -> bool:
-        """Take an entry in; False where the page is full, so that more follow. `beside` is a text
-        that the reply says of the entry in another place."""
+    def add(self, entry: str | Mapping[str, Any], *beside: str) -> bool:
+        """Take an entry in; False where the page is full, so that more follow. `beside` are texts
+        that the reply says of the entry in other places."""
         encoded = (
             protocol.encode_text(entry) if isinstance(entry, str) else protocol.encode_object(entry)
         )
         size, elements = len(encoded) + 1, 1 + protocol.count_elements(entry)
-        if beside is not None:
-            size, elements = size + len(protocol.encode_text(beside)) + 1, elements + 1
+        for text in beside:
+            size, elements = size + len(protocol.encode_text(text)) + 1, elements + 1
         is_full = size > self._bytes or elements > self._elements
         if (self.entries and is_full) or (self.most is not None and len(self.entries) >= self.most):
             self.has_more = True

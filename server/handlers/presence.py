@@ -27,15 +27,15 @@ def get_users(context: Context, session: Session, request: GetUsers) -> bytes:
     """Answer every account, and which of them are online."""
 
     def make(reader: sqlite3.Connection) -> bytes:
-        online_ids, online = context.registry.online_ids(), []
+        online_ids, online, teachers = context.registry.online_ids(), [], []
         page = Page(context.settings, request.limit)
         for account in accounts.page(reader, request.after, protocol.MAX_ELEMENTS):
-            is_on = account.id in online_ids
-            if not page.add(account.chatid, account.chatid if is_on else None):
+            is_on, is_teacher = account.id in online_ids, account.role == protocol.TEACHER
+            if not page.add(account.chatid, *[account.chatid] * (is_on + is_teacher)):
                 break
-            if is_on:
-                online.append(account.chatid)
-        data = {"online": online, "has_more": page.has_more}
+            online += [account.chatid] * is_on
+            teachers += [account.chatid] * is_teacher
+        data = {"online": online, "teachers": teachers, "has_more": page.has_more}
         return protocol.build_list(
             "users_list", data, "users", page.entries, request_id=request.request_id
         )

@@ -45,13 +45,17 @@ def create_room(context: Context, session: Session, request: CreateRoom) -> byte
     """Make a private room, with an id nobody can guess."""
     room_id = protocol.PRIVATE_ROOM_PREFIX + secrets.token_hex(16)  # 128 random bits
 
+    policy = context.settings.private_rooms
+    if policy == "teachers" and not session.is_teacher:
+        raise Refusal(ErrorCode.FORBIDDEN, "create_room: only teachers make rooms on this server")
     with context.database.reading() as reader:
         invited = _account_ids(reader, request.participants)
-    members = frozenset({session.account_id, *invited})
 
     def change(connection: sqlite3.Connection) -> frozenset[int]:
         check_current(connection, session)
         check_may_speak(context, session, None, writing=True)
+        watchers = accounts.teachers(connection) if policy == "with-teacher" else ()
+        members = frozenset({session.account_id, *invited, *watchers})
         context.disk_space.check()
         check_room_share(connection, context.settings.max_rooms, session.account_id)
         size = shares.ROOM_BYTES + len(members) * shares.MEMBER_BYTES
@@ -102,10 +106,10 @@ def get_rooms(context: Context, session: Session, request: GetRooms) -> bytes:
     save_marks(context.writer, session)
 
     def make(reader: sqlite3.Connection) -> bytes:
-        names = _Names(reader, members_named(context.settings))
+        names = Names(reader, members_named(context.settings))
         page = Page(context.settings, request.limit)
         for room in rooms.visible(reader, session.account_id, request.after, protocol.MAX_ELEMENTS):
-            if not page.add(_described(reader, session.account_id, room, names)):
+            if not page.add(described(reader, session.account_id, room, names)):
                 break
         return protocol.build_list(
             "rooms_list",
@@ -118,7 +122,7 @@ def get_rooms(context: Context, session: Session, request: GetRooms) -> bytes:
     return answer_page(context, session, make)
 
 
-class _Names:
+class Names:
     """The first members of rooms, as many as a list of rooms names, and one more. Those of an open
     room that nobody has left are everybody's, read once for all rooms."""
 
@@ -136,9 +140,10 @@ class _Names:
         return self._everybody
 
 
-def _described(
-    reader: sqlite3.Connection, account_id: int, room: rooms.Room, names: _Names
+def described(
+    reader: sqlite3.Connection, account_id: int, room: rooms.Room, names: Names
 ) -> dict[str, Any]:
+    """Return the entry of a room in a list of rooms, as the account sees it."""
     owner = None if room.owner is None else accounts.by_id(reader, room.owner)
     overview, members = rooms.overview(reader, room.pk, account_id), names.of(room)
     return {
@@ -162,10 +167,18 @@ def get_room_users(context: Context, session: Session, request: GetRoomUsers) ->
     def make(reader: sqlite3.Connection) -> bytes:
         room = readable_room(reader, request.room_id, session.account_id)
         page = Page(context.settings, request.limit)
+        every_teacher, teachers = set(accounts.teachers(reader).values()), []
         for chatid in rooms.member_chatids(reader, room, request.after, protocol.MAX_ELEMENTS):
-            if not page.add(chatid):
+            is_teacher = chatid in every_teacher
+            if not page.add(chatid, *[chatid] * is_teacher):
                 break
-        data = {"room_id": room.room_id, "room_name": room.name, "has_more": page.has_more}
+            teachers += [chatid] * is_teacher
+        data = {
+            "room_id": room.room_id,
+            "room_name": room.name,
+            "teachers": teachers,
+            "has_more": page.has_more,
+        }
         return protocol.build_list(
             "room_users_list", data, "users", page.entries, request_id=request.request_id
         )
@@ -256,6 +269,11 @@ def remove_user_from_room(context: Context, session: Session, request: RemoveUse
                 ErrorCode.FORBIDDEN,
                 "data.user_to_remove: the owner can't be removed, only delete the room "
                 "(delete_room)",
+            )
+        if context.settings.private_rooms == "with-teacher" and removed.role == protocol.TEACHER:
+            raise Refusal(
+                ErrorCode.FORBIDDEN,
+                "data.user_to_remove: on this server every private room has its teachers",
             )
         if removed.id not in state.members:
             raise Refusal(

@@ -12,7 +12,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Final
+from typing import Any, Final
 
 from protocol import ErrorCode, Refusal
 from server.base.deadline import Deadline
@@ -65,12 +65,15 @@ def end_session(context: Context, session: Session) -> None:
     def change(connection: sqlite3.Connection) -> None:
         write_marks(connection, take_marks([session]))
         if held_place:
-            accounts.touch_key(connection, session.account_id, context.wall_clock.seconds())
+            now = context.wall_clock.seconds()
+            accounts.touch_key(connection, session.account_id, now)
+            accounts.note_seen(connection, session.account_id, now)
 
     def tell(_: None, delivery: Delivery) -> None:
         # (who has come back meanwhile was told of as online, and is)
         if held_place and context.registry.online(session.account_id) is None:
             tell_presence(context, delivery, session, is_online=False)
+            hand_down(context, delivery, session.account_id, session.chatid)
 
     # Before the place is free: the next session finds all of its uploads.
     _keep_uploads(context, session)
@@ -95,11 +98,13 @@ def log_out(context: Context, session: Session) -> None:
         write_marks(connection, take_marks([session]))
         if context.registry.holder(session.account_id) is session:
             accounts.end_key(connection, session.account_id, session.key_hash)
+            accounts.note_seen(connection, session.account_id, context.wall_clock.seconds())
 
     def tell(_: None, delivery: Delivery) -> None:
         delivery.settle()
         if context.registry.release(session):
             tell_presence(context, delivery, session, is_online=False)
+            hand_down(context, delivery, session.account_id, session.chatid)
 
     _keep_uploads(context, session)
     context.writer.run(change, tell)
@@ -130,6 +135,20 @@ def tell_due_presence(context: Context) -> None:
 def _tell_presence(delivery: Delivery, account_id: int, chatid: str, is_online: bool) -> None:
     kind = "user_online" if is_online else "user_offline"
     delivery.event(kind, None, account_id, chatid=chatid)
+
+
+def hand_down(context: Context, delivery: Delivery, account_id: int, chatid: str) -> None:
+    """Take down the hand of an account, and tell of it where it was up. The writer's thread
+    only."""
+    if context.hands.take_down(account_id):
+        tell_hand(context, delivery, "hand_lowered", account_id, chatid)
+
+
+def tell_hand(
+    context: Context, delivery: Delivery, kind: str, account_id: int, chatid: str, **more: Any
+) -> None:
+    """Tell teachers and that user of a hand. The writer's thread only."""
+    delivery.event(kind, {account_id, *context.registry.teachers()}, chatid=chatid, **more)
 
 
 def _keep_uploads(context: Context, session: Session) -> None:

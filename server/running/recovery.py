@@ -36,6 +36,8 @@ def recover(
                 # Its commit was given up as failed, and had happened all the same.
                 files.finish(disk_name)
         known = uploads.disk_names(connection)
+        for disk_name in uploads.removed_disk_names(connection):
+            files.remove(disk_name)  # a crash may have come between its row and its bytes
     set_aside = files.set_orphans_aside(known, now)
     files.remove_old_orphans(now)
     if brought_back:

@@ -30,6 +30,7 @@ from server.running.recovery import recover
 from server.running.status import Status
 from server.running.watch import Watch
 from server.state.disk_space import DiskSpace
+from server.state.hands import Hands
 from server.state.presence import Presence
 from server.state.recent_messages import RecentMessages, Resends
 from server.state.registry import Registry
@@ -164,6 +165,7 @@ class Service:
             recent=self._recent,
             resends=Resends(),
             restrictions=self._restrictions,
+            hands=Hands(),
             presence=Presence(clock),
             disk_space=DiskSpace(lambda: self.files.free(), settings.min_free, clock),
             database=self.database,

@@ -140,12 +140,15 @@ class Downloads:
             )
         return True
 
-    def break_off(self, room_id: str, refusal: Refusal) -> None:
-        """Break off what is sent of this room's files, and say why; once this has returned, no more
-        of them is handed on. What waits its turn is checked when that comes. Never waits."""
+    def break_off(self, room_id: str, refusal: Refusal, stored_as: str | None = None) -> None:
+        """Break off what is sent of this room's files, or of the one called `stored_as`, and say
+        why; once this has returned, no more of them is handed on. What waits its turn is checked
+        when that comes. Never waits."""
         with self._lock:
             running = self._running
             if running is None or running.room_id != room_id or running.is_cancelled:
+                return
+            if stored_as is not None and running.file.stored_as != stored_as:
                 return
             running.is_cancelled, running.refusal = True, refusal
         self._outbox.nudge()

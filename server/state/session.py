@@ -44,6 +44,9 @@ class Session:
     """Monotonic time of the last request that its user made."""
     messages_sent: int = 0
     """Since the login; the writer counts."""
+    looked_into: dict[str, float] = field(default_factory=dict)
+    """By room: the monotonic time at which its members were last told that this teacher reads
+    it."""
     was_ended: bool = False
     """Whether it was ended from outside: nothing is stored or read for it any more. The writer's
     thread sets it."""

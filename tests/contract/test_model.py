@@ -635,6 +635,7 @@ class World:
         assert data == {
             "room_id": room_id,
             "room_name": room.name,
+            "teachers": [],
             "users": users,
             "has_more": has_more,
         }
@@ -647,6 +648,7 @@ class World:
         assert data == {
             "users": users,
             "online": [user for user in users if user in self.on],
+            "teachers": [],
             "has_more": has_more,
         }
 

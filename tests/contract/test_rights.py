@@ -102,7 +102,11 @@ def prepare(cast: Cast, room_id: str, actor: RawClient) -> Place:
 def request_data(action: str, actor: RawClient, place: Place, cast: Cast) -> Packet:
     """A request in which everything is right but perhaps who sends it."""
     numbers = {"total_packets": 1, "file_size": len(CHUNK), "sequence_number": 1}
-    finished = {"file_list_req": {}, "file_down_req": {"file_path": place.file_path}}
+    finished = {
+        "file_list_req": {},
+        "file_down_req": {"file_path": place.file_path},
+        "remove_file": {"file_path": place.file_path},
+    }
     values: dict[str, Any] = {
         **example_data(action),
         "chatid": actor.chatid,

@@ -72,6 +72,8 @@ def test_a_fresh_server_has_one_room(start_server: Start, user: User) -> None:
         "has_more",
         "unread",
         "last_message_id",
+        "read_only",
+        "uploads",
     }
     assert (lobby["id"], lobby["owner"], lobby["private"], lobby["unread"]) == (
         "lobby",

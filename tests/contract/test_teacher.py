@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
 from support import fresh_name
-from support.files import Upload
+from support.files import Upload, download
 from support.raw_client import Packet, RawClient, error_code, letter_frequencies
 from support.server_process import ServerProcess
 from support.teachers import teacher_of
@@ -402,3 +402,171 @@ def test_acts_are_in_force_again_after_a_crash_but_not_those_that_were_lifted(
         assert error_code(clients[2].login(banned.chatid)) == "banned"
         for client in (*clients, teacher, muted, banned, freed):
             client.close()
+
+
+# --- Files ----------------------------------------------------------------------------------------
+
+
+def test_a_removed_file_is_gone_from_list_download_and_disk(school: Class) -> None:
+    room, path = fresh_name("room"), "slides.pdf"
+    for content in (b"first version", b"second version"):
+        Upload(school.bob, room, path, content).run()
+    key = fresh_name("key")
+    uploads = school.server.data_dir / "uploads"
+    before = {entry.name for entry in uploads.iterdir()}
+    reply = school.teacher.ask("remove_file", room_id=room, file_path=path)
+    assert reply["data"] == {"room_id": room, "file_path": path}
+    assert len(before - {entry.name for entry in uploads.iterdir()}) == 2
+    assert school.ann.receive_event("file_removed", room_id=room)["file_path"] == path
+    assert school.bob.ask("file_list_req", room_id=room)["data"]["files"] == []
+    gone = school.ann.ask("file_down_req", room_id=room, file_path=path)
+    assert error_code(gone) == "file_not_found"
+    again = school.teacher.ask("remove_file", room_id=room, file_path=path)
+    assert error_code(again) == "file_not_found"
+    assert (school.last_act()["file_path"], school.last_act()["user"]) == (path, school.bob.chatid)
+    # the name is free again, for others too, and a key that was used stays used
+    Upload(school.ann, room, path, b"mine").run(transaction_id=key)
+    assert download(school.bob, room, path)[0] == b"mine"
+    for room_id, name in ((fresh_name("never"), path), (room, "nothing.txt")):
+        reply = school.teacher.ask("remove_file", room_id=room_id, file_path=name)
+        assert error_code(reply) in ("room_not_found", "file_not_found")
+
+
+# --- What a teacher sees --------------------------------------------------------------------------
+
+
+def sessions(school: Class, **data: object) -> dict[str, Packet]:
+    reply = school.teacher.ask("get_sessions", limit=1000, **data)
+    return {entry["chatid"]: entry for entry in reply["data"]["sessions"]}
+
+
+def test_sessions_tell_who_is_on_and_what_they_do(school: Class) -> None:
+    school.bob.say("lobby", "one")
+    school.teacher.ask("mute_user", user=school.ann.chatid, seconds=0)
+    school.bob.ask("raise_hand", text="Help!")
+    seen = sessions(school)
+    bob, ann, teacher = (seen[client.chatid] for client in (school.bob, school.ann, school.teacher))
+    assert (bob["role"], bob["messages"], bob["address"]) == ("student", 1, "127.0.0.1")
+    assert bob["rooms"] >= 1 and bob["idle_seconds"] < 60 and bob["since"] is not None
+    assert bob["hand"]["text"] == "Help!" and bob["hand"]["place"] == 1
+    assert (ann["muted"], ann["muted_until"], bob["muted"]) == (True, None, False)
+    assert teacher["role"] == "teacher" and "last_seen" not in teacher
+    school.bob.ask("lower_hand")
+
+
+def test_offline_adds_those_who_are_not_on_and_when_they_were(school: Class) -> None:
+    gone, never = school.student(), fresh_name("never")
+    assert school.bob.register(never)["code"] == "forbidden"
+    gone.ask("logout")
+    assert gone.register(never)["action"] == "register_success"
+    gone.close()
+    school.teacher.ask("ban_user", user=gone.chatid, seconds=60)
+    seen = sessions(school, offline=True)
+    assert gone.chatid not in sessions(school)
+    assert seen[gone.chatid]["last_seen"] is not None and seen[gone.chatid]["since"] is None
+    assert seen[gone.chatid]["banned"] and seen[gone.chatid]["banned_until"] is not None
+    assert seen[never]["last_seen"] is None and seen[school.bob.chatid]["last_seen"] is None
+    page = school.teacher.ask("get_sessions", limit=1, after=min(sessions(school)))["data"]
+    assert [entry["chatid"] for entry in page["sessions"]] == [sorted(sessions(school))[1]]
+    assert page["has_more"] is True
+
+
+def test_all_rooms_are_listed_and_a_teacher_who_reads_a_private_one_is_seen(
+    school: Class,
+) -> None:
+    ann, teacher = school.ann, school.teacher
+    members = [school.bob.chatid]
+    room = ann.ask("create_room", participants=members, room_name="Secret")["data"]["room_id"]
+    gone = ann.ask("create_room", participants=[], room_name="Gone")["data"]["room_id"]
+    ann.ask("delete_room", room_id=gone)
+    ann.say(room, "between us")
+    listed = teacher.ask("get_all_rooms", limit=1000)["data"]["rooms"]
+    entries = {entry["id"]: entry for entry in listed}
+    assert (entries[room]["private"], entries[room]["deleted"]) == (True, False)
+    assert entries[gone]["deleted"] is True and entries["lobby"]["read_only"] is False
+    for _ in range(2):
+        page = teacher.ask("get_messages", room_id=room, after_id=0)["data"]
+        assert [entry["content"] for entry in page["messages"]] == ["between us"]
+    assert ann.receive_event("teacher_reads", room_id=room)["chatid"] == teacher.chatid
+    last = school.last_act()
+    assert (last["act"], last["room_id"]) == ("get_messages", room)
+    told = [p["data"]["type"] for p in ann.nothing_before_pong() if p["action"] == "event"]
+    assert "teacher_reads" not in told, "once a minute"
+    assert error_code(teacher.ask("get_messages", room_id=gone, after_id=0)) == "room_not_found"
+    for action in ("file_list_req", "get_room_users"):
+        assert error_code(teacher.ask(action, room_id=room)) == "room_not_found"
+    assert error_code(teacher.ask("send_message", room_id=room, content="x")) == "room_not_found"
+
+
+# --- Hands ----------------------------------------------------------------------------------------
+
+
+def test_hands_are_a_queue_that_teachers_see(school: Class) -> None:
+    ann, bob, teacher = school.ann, school.bob, school.teacher
+    assert ann.ask("raise_hand", text="first")["data"]["place"] == 1
+    assert bob.ask("raise_hand")["data"]["place"] == 2
+    assert ann.ask("raise_hand", text="still first")["data"]["place"] == 1
+    assert teacher.receive_event("hand_raised", chatid=bob.chatid)["text"] == ""
+    told = [
+        p["data"].get("chatid")
+        for p in ann.nothing_before_pong()
+        if p["action"] == "event" and p["data"]["type"] == "hand_raised"
+    ]
+    assert set(told) == {ann.chatid}
+    assert error_code(ann.ask("lower_hand", user=bob.chatid)) == "forbidden"
+    assert error_code(ann.ask("lower_hand", user="nobody-there")) == "forbidden"
+    assert error_code(teacher.ask("lower_hand", user="nobody-there")) == "user_not_found"
+    lowered = teacher.ask("lower_hand", user=ann.chatid.upper())
+    assert lowered["data"] == {"user": ann.chatid}
+    ann.receive_event("hand_lowered", chatid=ann.chatid)
+    bob.ask("logout")
+    teacher.receive_event("hand_lowered", chatid=bob.chatid)
+    for text in ("x" * 201, "a\0", 17, None):
+        assert error_code(ann.ask("raise_hand", text=text)) == "bad_packet"
+
+
+def test_a_hand_ends_with_its_connection_but_not_at_a_take_over(school: Class) -> None:
+    ann, teacher = school.ann, school.teacher
+    ann.ask("raise_hand", text="here")
+    second = RawClient(school.server.port)
+    assert second.login(ann.chatid, take_over=True)["action"] == "login_success"
+    ann.expect_closed()
+    assert sessions(school)[ann.chatid]["hand"]["text"] == "here"
+    second.close()
+    teacher.receive_event("hand_lowered", chatid=ann.chatid)
+
+
+# --- Who makes private rooms ----------------------------------------------------------------------
+
+
+def test_where_only_teachers_make_private_rooms_a_student_makes_none(
+    start_server: Callable[..., ServerProcess],
+) -> None:
+    server = start_server("--private-rooms", "teachers")
+    teacher = teacher_of(server)
+    student = Class(server, teacher, teacher, teacher).student()
+    refused = student.ask("create_room", participants=[], room_name="mine")
+    assert error_code(refused) == "forbidden"
+    made = teacher.ask("create_room", participants=[student.chatid], room_name="ours")
+    student.say(made["data"]["room_id"], "hi")
+    for client in (teacher, student):
+        client.close()
+
+
+def test_with_teacher_every_teacher_is_a_member_of_every_private_room(
+    start_server: Callable[..., ServerProcess],
+) -> None:
+    server = start_server("--private-rooms", "with-teacher")
+    teacher = teacher_of(server)
+    student = Class(server, teacher, teacher, teacher).student()
+    room = student.ask("create_room", participants=[], room_name="mine")["data"]["room_id"]
+    later = teacher_of(server)
+    users = student.ask("get_room_users", room_id=room)["data"]
+    assert users["teachers"] == sorted([teacher.chatid, later.chatid])
+    assert set(users["users"]) == {teacher.chatid, later.chatid, student.chatid}
+    refused = student.ask("remove_user_from_room", room_id=room, user_to_remove=later.chatid)
+    assert error_code(refused) == "forbidden"
+    everybody = student.ask("get_users", limit=1000)["data"]
+    assert everybody["teachers"] == users["teachers"]
+    for client in (teacher, student, later):
+        client.close()

@@ -46,6 +46,9 @@ FOR_TEACHERS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("resume_class", {}),
     ("hide_message", {"message_id": 2**50}),
     ("show_message", {"message_id": 2**50}),
+    ("remove_file", {"room_id": "nowhere", "file_path": "nothing.txt"}),
+    ("get_sessions", {}),
+    ("get_all_rooms", {}),
     ("get_audit", {}),
 )
 
@@ -67,6 +70,29 @@ def forbidden_to_students(context: ServerContext) -> None:
             about = [data, {**data, "user": there.chatid}] if "user" in data else [data]
             for each in about:
                 context.refused(student.request(action, each), "forbidden", original=action)
+
+
+@case(
+    rules=["R-TEACH-20"],
+    level="full",
+    offers=["raise_hand", "lower_hand"],
+    title="anybody raises a hand and lowers it; another's is for teachers",
+)
+def hands(context: ServerContext) -> None:
+    first, second = context.user(), context.user()
+    for user in (first, second):
+        context.equal(
+            context.get(user.ask("raise_hand", {"text": "me"}), "data.user", str),
+            user.chatid,
+            "`user` of hand_raised",
+        )
+    if second.login_success.get("data", {}).get("role") == "student":
+        reply = second.request("lower_hand", {"user": first.chatid})
+        context.refused(reply, "forbidden", original="lower_hand")
+    place = context.get(second.ask("raise_hand", {"text": "still me"}), "data.place", int)
+    context.check(place >= 2, "the second place or a later one", f"place {place}")
+    for user in (first, second):
+        user.ask("lower_hand")
 
 
 @case(
