@@ -280,8 +280,23 @@ def listing(
             for rule_id, why in missing.items()
         ]
     seen = {rule_id for each in cases for rule_id in each.rules}
+    lines += ["", *_sums(wanted, args.points)]
     lines += ["", f"{len(wanted)} cases here; {len(seen)} of {len(RULES)} rules have a case"]
     return "\n".join(lines) + "\n"
+
+
+def _sums(wanted: Sequence[Case[Context]], points: dict[str, float]) -> list[str]:
+    """Return the points by chapter of the protocol, and all together."""
+    looked_at = {rule_id for each in wanted for rule_id in each.rules}
+    groups: dict[str, float] = {}
+    for rule in RULES.values():
+        if rule.id in looked_at:
+            worth = points.get(rule.id, rule.points)
+            groups[rule.group] = groups.get(rule.group, 0.0) + worth
+    whole = sum(groups.values())
+    return [f"{worth:>7g} points  {group}" for group, worth in groups.items()] + [
+        f"{whole:>7g} points  in all"
+    ]
 
 
 @final

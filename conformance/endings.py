@@ -41,4 +41,12 @@ class NotReached(Ending):
 
 
 class NotOffered(Ending):
-    """The program under test does not know what the case is about."""
+    """The program under test does not know what the case is about.
+
+    `is_asked` says whether the level asks for it all the same, so that it is missing: not for what
+    this run can't look at, or what has an alternative.
+    """
+
+    def __init__(self, expected: str, actual: str, *, is_asked: bool = False) -> None:
+        super().__init__(expected, actual)
+        self.is_asked = is_asked

@@ -28,7 +28,8 @@ class Verdict(enum.Enum):
     PASS = "pass"
     FAIL = "fail"
     NOT_OFFERED = "not offered"
-    """The case is about an extension that the peer does not know: costs nothing."""
+    """The case is about something that the peer does not know: missing where the level asks for it,
+    else it costs nothing."""
     NOT_REACHED = "not reached"
     """Something that the case needs failed before: no points, but no failure of this rule
     either."""
@@ -57,6 +58,8 @@ class Outcome:
     transcript: tuple[Line, ...] = ()
     again: str = ""
     seconds: float = 0.0
+    is_asked: bool = False
+    """Where the verdict is NOT_OFFERED: whether the level asks for it all the same."""
     waits_for: str = ""
     """The rule that has to hold before this case can be reached; "" where that is not known."""
 
@@ -64,13 +67,14 @@ class Outcome:
 @dataclass(frozen=True)
 class RuleResult:
     """What all cases together say of one rule; `got` of `points` were reached, `cases` are the ids
-    that looked at it."""
+    that looked at it. `is_asked` says whether its points are among those possible."""
 
     rule: Rule
     verdict: Verdict
     points: float
     got: float
     cases: tuple[str, ...]
+    is_asked: bool = True
 
 
 @dataclass(frozen=True)
@@ -122,13 +126,18 @@ class Report:
         counted = [
             outcome.verdict is Verdict.PASS
             for outcome in outcomes
-            if rule.id in outcome.rules and outcome.verdict not in _COSTS_NOTHING
+            if rule.id in outcome.rules and not _costs_nothing(outcome)
         ]
         if not counted and verdict is Verdict.FAIL:
             points = 0.0  # only cases about other rules failed over it, and cost those
         got = points * sum(counted) / len(counted) if counted else 0.0
         return RuleResult(
-            rule, verdict, points, got, tuple(outcome.case_id for outcome in outcomes)
+            rule,
+            verdict,
+            points,
+            got,
+            tuple(outcome.case_id for outcome in outcomes),
+            bool(counted) or verdict is not Verdict.NOT_OFFERED,
         )
 
     @property
@@ -142,12 +151,16 @@ class Report:
 
     @property
     def points_possible(self) -> float:
-        """The points of all rules that were looked at, but for those that the peer does not
-        offer."""
+        """The points of all rules that the level asks for: of those that are not offered, too."""
+        return sum(result.points for result in self.rule_results() if result.is_asked)
+
+    @property
+    def points_missing(self) -> float:
+        """The points of what the level asks for and the peer does not offer at all."""
         return sum(
             result.points
             for result in self.rule_results()
-            if result.verdict is not Verdict.NOT_OFFERED
+            if result.is_asked and result.verdict is Verdict.NOT_OFFERED
         )
 
     @property
@@ -162,7 +175,7 @@ class Report:
         where no server was there."""
         if self.no_server:
             return EXIT_NO_SERVER
-        bad = (Verdict.FAIL, Verdict.NOT_REACHED, Verdict.KIT_ERROR)
+        bad = (Verdict.FAIL, Verdict.NOT_REACHED, Verdict.KIT_ERROR)  # and not what is not offered
         results = self.rule_results()
         if not results or any(
             result.verdict in bad and result.rule.level == "must" for result in results
@@ -182,6 +195,7 @@ class Report:
         whole["summary"] = {
             "points_got": self.points_got,
             "points_possible": self.points_possible,
+            "points_not_offered": self.points_missing,
             "percent": self.percent,
             "exit_status": self.exit_status,
             "cases": {verdict.value: self.count(verdict) for verdict in Verdict},
@@ -208,7 +222,9 @@ class Report:
         return Report(**values)
 
 
-_COSTS_NOTHING = (Verdict.NOT_OFFERED, Verdict.KIT_ERROR)
+def _costs_nothing(outcome: Outcome) -> bool:
+    is_unasked = outcome.verdict is Verdict.NOT_OFFERED and not outcome.is_asked
+    return is_unasked or outcome.verdict is Verdict.KIT_ERROR
 
 
 def outcome_to_line(outcome: Outcome) -> str:

@@ -2,8 +2,8 @@
 format").
 
 A test for each rule, so that a student sees points by rule; a rule of which some cases hold gives
-its share. All formats are `text`: what a peer sent must never be read as HTML. Rules that the peer
-does not offer are worth nothing, and so cost nothing.
+its share. All formats are `text`: what a peer sent must never be read as HTML. A rule that the peer
+does not offer is worth its points where the level asks for it, else nothing.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _test(result: RuleResult, report: Report) -> dict[str, Any]:
         "name_format": "text",
         "number": rule.id,
         "score": _points(result.got),
-        "max_score": _points(result.points) if offered else 0.0,
+        "max_score": _points(result.points) if result.is_asked else 0.0,
         "output": _output(result, report),
         "output_format": "text",
         "tags": [rule.group, rule.level, result.verdict.value],

@@ -188,7 +188,7 @@ def _hint(result: RuleResult) -> str:
 
 
 def _possible(results: Iterable[RuleResult]) -> float:
-    return sum(result.points for result in results if result.verdict is not Verdict.NOT_OFFERED)
+    return sum(result.points for result in results if result.is_asked)
 
 
 def _filters(results: list[RuleResult]) -> list[str]:

@@ -122,8 +122,10 @@ def in_short(report: Report) -> str:
         for verdict in Verdict
         if report.count(verdict)
     )
+    missing = report.points_missing
+    told = f", {number(missing)} of them not offered" if missing else ""
     return (
         f"{number(report.points_got)} of {number(report.points_possible)} points "
-        f"({report.percent:.1f} %); "
+        f"({report.percent:.1f} %{told}); "
         f"cases: {counts or 'none'}"
     )

@@ -33,6 +33,9 @@ SEED_ACTIONS = frozenset(
 FEATURES = ("events", "typing")
 """Words of `features`; `typing` is an action too, and is offered where the feature is granted."""
 
+WAYS_TO_ACCOUNTS = ("register", "first_login")
+"""Of these a server needs neither: accounts may be given (`--account`)."""
+
 
 @final
 class Extensions:
@@ -64,7 +67,11 @@ class Extensions:
         """End the case as NOT OFFERED unless the server knows all of these (see `offers`)."""
         for each in what:
             if not self.offers(each):
-                raise NotOffered(f"a server that knows `{each}`", "this one does not")
+                raise NotOffered(
+                    f"a server that knows `{each}`",
+                    "this one does not",
+                    is_asked=each not in WAYS_TO_ACCOUNTS,
+                )
 
 
 def _ask(people: People, what: str) -> bool:

@@ -330,6 +330,7 @@ class _Run:
                 expected=problem.expected,
                 actual=f"the run's limit of {self.limit:g} s was over" if late else problem.actual,
                 waits_for=problem.waits_for if isinstance(problem, NotReached) else "",
+                is_asked=isinstance(problem, NotOffered) and problem.is_asked,
             )
         except Exception:
             return replace(
