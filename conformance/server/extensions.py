@@ -116,7 +116,28 @@ def _knows_action(people: People, action: str) -> bool:
             people.target.probe_room = room_id if isinstance(room_id, str) else ""
         return True
     code = reply.get("code")
-    return isinstance(code, str) and code != "unknown_action"
+    if isinstance(code, str):
+        return code != "unknown_action"
+    return _without_name(reply, action) != _answer_to_nonsense(people, user)
+
+
+NONSENSE = "no_such_request"
+
+
+def _answer_to_nonsense(people: People, user: User) -> str:
+    """Return what a server without codes says of an action that nobody knows, "" where it says
+    nothing; asked once in a run."""
+    target = people.target
+    if target.nonsense is None:
+        if user.wire.is_closed:
+            user = people.user()
+        reply = _answer(user, NONSENSE, {})
+        target.nonsense = "" if reply is None else _without_name(reply, NONSENSE)
+    return target.nonsense
+
+
+def _without_name(reply: Packet, action: str) -> str:
+    return str(reply.get("message")).replace(action, "…")
 
 
 def _question(people: People, user: User, action: str) -> dict[str, Any]:
@@ -146,7 +167,7 @@ def _answer(user: User, action: str, data: dict[str, Any]) -> Packet | None:
     user.send(action, data)
     user.send("get_messages", {"room_id": "lobby", "from_time": "2100-01-01T00:00:00Z"})
     answers: list[Packet] = []
-    expected = (*REPLIES[action], "messages_list", "error")
+    expected = (*REPLIES.get(action, ()), "messages_list", "error")
     try:
         while len(answers) < 2:
             packet = user.wire.receive_where(

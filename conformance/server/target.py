@@ -41,6 +41,8 @@ class Target:
     """How accounts come about: "" (not known yet), "register", "first-login" or "none"."""
     offered: dict[str, bool] = field(default_factory=dict)
     """By extension: whether the server knows it. See `extensions`."""
+    nonsense: str | None = None
+    """What the server says of an action that nobody knows, without its name; None: not asked."""
     login_data: dict[str, Any] = field(default_factory=dict)
     """`data` of the first `login_success` of the run: says which limits the server announces."""
     troubles: dict[str, int] = field(default_factory=dict)
