@@ -16,6 +16,9 @@ from conformance.client.context import (
 from conformance.client.registry import case
 from conformance.packets import Packet, shown, value
 
+MULTIPLE = 786_432
+"""Bytes: 3 * 2**18, so a multiple of 1,024 as of 262,144."""
+
 
 @case(rules=["R-FILE-1"], level="seed", title="a file is sent whole: init, every chunk, fin")
 def sends_a_file(context: ClientContext) -> None:
@@ -143,3 +146,43 @@ def sends_an_empty_file(context: ClientContext) -> None:
 def fetches_a_file(context: ClientContext) -> None:
     context.log_in()
     download(context, context.content(20_000))
+
+
+@case(
+    rules=["R-FILE-4"],
+    level="seed",
+    title="a file that is a multiple of every usual chunk size has no empty chunk at its end",
+)
+def sends_a_multiple_of_its_chunk(context: ClientContext) -> None:
+    context.log_in()
+    done, content, chunks = upload(context, MULTIPLE)
+    context.check(
+        done.total == len(chunks) and all(done.chunks.values()),
+        f"`total_packets` as many as the chunks of {len(content)} bytes, none of them empty",
+        f"it is {shown(done.total)}, and {len(chunks)} chunks came",
+    )
+
+
+@case(
+    rules=["R-FILE-17"],
+    level="seed",
+    title="a file whose name has `../` in it is not written outside of the folder for files",
+)
+def stays_in_its_folder(context: ClientContext) -> None:
+    context.log_in()
+    with context.given("a fetched file"):
+        download(context, context.content(100))
+    outside = "outside.bin"
+    context.default_server.files[outside] = context.content(100)
+    context.type_line(context.setting.driver.get, name=outside)
+    packet = context.expect("file_down_req", where=lambda each: value(each, "file_path") == outside)
+    for answer in context.default_server.answer(packet):
+        if value(answer, "file_path") is not None:
+            answer = {**answer, "data": {**answer["data"], "file_path": f"../{outside}"}}
+        context.send(answer)
+    context.fence()
+    context.check(
+        not (context.folder / outside).exists(),
+        f"nothing outside of the folder for a file called ../{outside}",
+        "the file lies beside that folder",
+    )

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 from conformance.client.cases.steps import (
     count_message,
     open_message,
 )
 from conformance.client.context import (
     ClientContext,
+    said,
 )
+from conformance.client.process import fill
 from conformance.client.registry import case
 from conformance.packets import letters, shown, value
+
+PAUSE_SECONDS = 0.02
 
 
 @case(
@@ -107,3 +114,39 @@ def lives_on_after_an_error(context: ClientContext) -> None:
         message = open_message(context, context.text())
     context.send(context.default_server.error(message, "room_not_found", "There is no such room."))
     context.fence()
+
+
+@case(
+    rules=["R-MSG-3"],
+    level="seed",
+    title="two lines that are typed at once are two messages, and both go out",
+)
+def sends_two_lines_at_once(context: ClientContext) -> None:
+    context.log_in()
+    texts = [f"{number} {context.text()}" for number in ("first", "second")]
+    say = context.setting.driver.say
+    context.type_line("\n".join(fill(say, {"text": text}) for text in texts))
+    deadline, pause = time.monotonic() + context.setting.timeout, threading.Event()
+    missing = texts
+    while missing and time.monotonic() < deadline:
+        context.answer_all()
+        pause.wait(PAUSE_SECONDS)
+        sent = list(context.default_server.sent.values())
+        missing = [text for text in texts if not any(said(packet, text) for packet in sent)]
+    context.check(
+        not missing,
+        "`send_message` with both lines that were typed at once",
+        f"none came with {shown(missing)}",
+    )
+
+
+@case(
+    rules=["R-MSG-3"],
+    level="seed",
+    title="blanks between typed words are sent as they were typed",
+)
+def keeps_typed_blanks(context: ClientContext) -> None:
+    context.log_in()
+    message = open_message(context, f"two  blanks   and {context.text()}")
+    packet = count_message(context, message)
+    context.send(*context.default_server.answer(packet))

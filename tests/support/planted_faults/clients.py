@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 
 from support.planted_faults.plant import plant
-from support.reference_client import Download, PlainClient
+from support.reference_client import CHUNK, Download, PlainClient
 from support.reference_client import Upload as ClientUpload
 from support.reference_server.words import Packet
 
@@ -160,3 +162,46 @@ class DropsLastChunk(PlainClient):
 
     def is_whole(self, download: Download, content: bytes) -> bool:
         return True
+
+
+@plant("R-MSG-3")
+class LosesTheSecondLine(PlainClient):
+    """What stands behind the first line of one read from the keyboard is lost."""
+
+    def run(self) -> None:
+        threading.Thread(target=self.listen, name="plain-reads", daemon=True).start()
+        self.log_in()
+        if not self.is_on.wait(30):
+            return
+        while data := os.read(0, 65_536):
+            self.command(data.decode().split("\n")[0])
+
+
+@plant("R-MSG-3")
+class SplitsWords(PlainClient):
+    """What is typed is split into words and joined again."""
+
+    def command(self, line: str) -> None:
+        super().command(" ".join(line.split()))
+
+
+@plant("R-FILE-4")
+class OneChunkMore(PlainClient):
+    """The number of chunks is `size // chunk + 1`."""
+
+    def total(self, upload: ClientUpload) -> int:
+        return len(upload.content) // CHUNK + 1 if upload.content else 0
+
+
+@plant("R-FILE-17")
+class WritesAnywhere(PlainClient):
+    """A fetched file is written to the path that the server says."""
+
+    def on_file_down_meta(self, packet: Packet, data: Packet) -> None:
+        super().on_file_down_meta(packet, data)
+        self.path = data["file_path"]
+
+    def on_file_down_fin(self, packet: Packet, data: Packet) -> None:
+        content = self.assemble(self.downloads[data["file_path"]])
+        super().on_file_down_fin(packet, data)
+        (self.folder / self.path).write_bytes(content)
