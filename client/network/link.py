@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import re
 import selectors
 import socket
 import ssl
+import sys
 import threading
 import time
 from collections import deque
@@ -93,6 +95,11 @@ _RESET: Final = {errno.ECONNRESET, errno.EPIPE, 10054}
 def in_plain_words(error: Exception, host: str, port: int, timeout: float) -> CannotConnect:
     """Return what a failure to connect means, and the next thing to try."""
     number = error.errno if isinstance(error, OSError) else None
+    if _is_link_local(host) and "%" not in host:
+        return CannotConnect(
+            f"{host} is an address of one cable or Wi-Fi, and this machine may have several.",
+            f"Add the one that leads to the server: {_with_interfaces(host)}.",
+        )
     if isinstance(error, LookUpTimedOut):
         return CannotConnect(
             f"The name {host!r} could not be looked up within {timeout:g} seconds.",
@@ -134,6 +141,29 @@ def in_plain_words(error: Exception, host: str, port: int, timeout: float) -> Ca
     return CannotConnect(
         f"Connecting to {host} port {port} failed: {error}.", "Check the address and the network."
     )
+
+
+def _is_link_local(host: str) -> bool:
+    """Return whether this is an address of IPv6 that counts on one link only (RFC 4291, section
+    2.5.6)."""
+    try:
+        return ipaddress.IPv6Address(host.partition("%")[0]).is_link_local
+    except ValueError:
+        return False
+
+
+def _with_interfaces(host: str) -> str:
+    """Return the address with each interface of this machine, by number on Windows."""
+    try:
+        interfaces = socket.if_nameindex()
+    except (OSError, AttributeError):  # a system that tells nobody
+        interfaces = []
+    names = [
+        str(index) if sys.platform == "win32" else name
+        for index, name in interfaces
+        if name not in ("lo", "lo0")
+    ]
+    return " or ".join(f"{host}%{name}" for name in names or ["eth0"])
 
 
 class Link:

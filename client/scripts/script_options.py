@@ -43,7 +43,8 @@ def moment(text: str, now: datetime | None = None) -> str:
             found = present - timedelta(**{units[text[-1]]: int(text[:-1])})
         elif len(text) <= 8 and ":" in text:
             clock = datetime.strptime(text, "%H:%M" if text.count(":") == 1 else "%H:%M:%S")
-            found = present.replace(hour=clock.hour, minute=clock.minute, second=clock.second)
+            today = present.replace(tzinfo=None, microsecond=0)  # its clock may change today
+            found = today.replace(hour=clock.hour, minute=clock.minute, second=clock.second)
         else:
             found = datetime.fromisoformat(text[:-1] + "+00:00" if text[-1:] in "zZ" else text)
         return (
@@ -61,9 +62,16 @@ def moment(text: str, now: datetime | None = None) -> str:
 
 def _with_zone(found: datetime, present: datetime) -> datetime:
     """Return a time with a zone: its own, else this machine's at that time; where the system knows
-    none for it (Windows: before 1970-01-02, after 3000), that of today."""
+    none for it (Windows: before 1970-01-02, after 3000), that of today.
+
+    Where clocks are put back a time comes twice, and where they are put forward some times never
+    come: the earlier reading is taken (PEP 495), so that nothing is left out.
+    """
+    if found.tzinfo is not None:
+        return found
     try:
-        return found.astimezone()
+        readings = (found.replace(fold=fold).astimezone(timezone.utc) for fold in (0, 1))
+        return min(readings)
     except OSError:
         return found.replace(tzinfo=present.tzinfo)
 

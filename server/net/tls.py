@@ -20,6 +20,8 @@ from server.net.sockets import Stream
 RECORD_BYTES: Final = 16 * 1024
 """The most plaintext in one TLS record (RFC 8446, section 5.1)."""
 RAW_READ_BYTES: Final = 64 * 1024
+_MOST_BYTES: Final = 1024 * 1024
+"""Of a file of PEM, so much is looked at to say what is wrong with it."""
 
 
 class BadCertificate(Exception):
@@ -37,13 +39,51 @@ def context_for(certfile: str, keyfile: str) -> ssl.SSLContext | None:
         return _server_context(certfile, keyfile or None)
     except OSError as error:
         files = " and ".join(printable(name, 200) for name in (certfile, keyfile) if name)
-        reason = error.strerror or error
-        if isinstance(error, ssl.SSLError) and error.reason:
-            reason = error.reason
         raise BadCertificate(
-            f"can't use {files} for TLS: {reason}; "
-            "expected a certificate and its private key in PEM"
+            f"can't use {files} for TLS: {_reason(certfile, keyfile or certfile, error)}"
         ) from error
+
+
+_CERTIFICATE: Final = b"-----BEGIN CERTIFICATE-----"
+_KEY: Final = b"PRIVATE KEY-----"
+_LOCKED: Final = b"ENCRYPTED"
+_OF_OTHERS: Final = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
+"""What OpenSSL says of a key that belongs to another certificate."""
+_UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
+"""Byte-order marks of a file that PowerShell wrote, in which OpenSSL finds no PEM."""
+
+
+def _reason(certfile: str, keyfile: str, error: OSError) -> str:
+    """Return in words why the files were not taken, and what to do; OpenSSL itself says no more
+    than "PEM lib"."""
+    content: dict[str, bytes] = {}
+    for name in (certfile, keyfile):
+        shown = printable(name, 200)
+        try:
+            with open(name, "rb") as file:
+                content[name] = file.read(_MOST_BYTES)
+        except OSError as unreadable:
+            return f"{shown} can't be read: {unreadable.strerror or unreadable}"
+        if content[name].startswith(_UTF_16):
+            return f"{shown} is UTF-16, as PowerShell writes it: save it as ASCII"
+    certificate, key = printable(certfile, 200), printable(keyfile, 200)
+    if _CERTIFICATE not in content[certfile]:
+        swapped = " but a key: name the certificate with --certfile" * (_KEY in content[certfile])
+        return f"{certificate} holds no certificate in PEM{swapped}"
+    if _KEY not in content[keyfile]:
+        return f"{key} holds no private key in PEM: name the key's file with --keyfile"
+    if _LOCKED in content[keyfile]:
+        return (
+            f"the key in {key} is locked by a passphrase, which nobody types at a server's start: "
+            f"'openssl pkey -in {key} -out open.key' makes one without"
+        )
+    reason = getattr(error, "reason", None) or "unknown to OpenSSL"
+    if reason in _OF_OTHERS:
+        return (
+            f"the key in {key} belongs to another certificate ({reason}): name the key that was "
+            "made with it"
+        )
+    return f"one of them is damaged ({reason}): make both anew, as README shows"
 
 
 def _server_context(certfile: str, keyfile: str | None) -> ssl.SSLContext:

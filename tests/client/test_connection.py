@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -72,6 +73,25 @@ def server() -> Iterator[FakeServer]:
 
 
 # --- connecting ---
+
+
+def test_an_address_of_one_link_without_its_interface_names_those_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        socket, "if_nameindex", lambda: [(1, "lo"), (2, "eth0"), (7, "wlan0")], raising=False
+    )
+    monkeypatch.setattr(sys, "platform", "linux")
+    failure = OSError(errno.EINVAL, "Invalid argument")
+    for host in ("fe80::1", "FE80::1"):
+        said = in_plain_words(failure, host, 9876, 10)
+        assert said.advice.endswith(f": {host}%eth0 or {host}%wlan0.")
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert "fe80::1%2 or fe80::1%7." in in_plain_words(failure, "fe80::1", 9876, 10).advice
+    monkeypatch.delattr(socket, "if_nameindex")
+    assert "fe80::1%eth0." in in_plain_words(failure, "fe80::1", 9876, 10).advice
+    for host in ("fe80::1%eth0", "fd12::1", "lab"):
+        assert "cable" not in in_plain_words(failure, host, 9876, 10).what
 
 
 def test_nothing_listening_is_said_in_plain_words() -> None:

@@ -724,6 +724,35 @@ def test_times_as_people_type_them(
             time.tzset()
 
 
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="Windows takes no zone from TZ")
+@pytest.mark.parametrize(
+    ("now", "text", "expected"),
+    [
+        # Berlin put its clocks back at 2026-10-25T01:00Z, from 03:00 to 02:00
+        ("2026-10-25T11:00+01:00", "01:30", "2026-10-24T23:30:00Z"),
+        ("2026-10-25T11:00+01:00", "02:30", "2026-10-25T00:30:00Z"),
+        ("2026-10-25T11:00+01:00", "03:30", "2026-10-25T02:30:00Z"),
+        ("2026-10-25T01:00+02:00", "00:30", "2026-10-24T22:30:00Z"),
+        ("2026-10-26T11:00+01:00", "2026-10-25 01:30", "2026-10-24T23:30:00Z"),
+        # and forward at 2026-03-29T01:00Z, from 02:00 to 03:00
+        ("2026-03-29T11:00+02:00", "01:30", "2026-03-29T00:30:00Z"),
+        ("2026-03-29T11:00+02:00", "02:30", "2026-03-29T00:30:00Z"),
+        ("2026-03-29T11:00+02:00", "03:30", "2026-03-29T01:30:00Z"),
+        ("2026-03-29T11:00+02:00", "2026-03-29T03:30:00+02:00", "2026-03-29T01:30:00Z"),
+    ],
+)
+def test_times_of_the_days_on_which_clocks_change(
+    now: str, text: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    try:
+        assert moment(text, datetime.fromisoformat(now)) == expected
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 class WindowsTime(datetime):
     """A time on Windows, which knows no zone of the machine for some years."""
 

@@ -31,6 +31,7 @@ from client.connection import Connection
 from client.errors import CannotConnect, ConnectionLost
 from client.events import Message, Reconnected
 from client.network import tls
+from server.net.tls import BadCertificate, context_for
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 10.0
@@ -479,6 +480,33 @@ def test_files_that_cannot_be_used_give_one_line(
         assert (process.returncode, output) == (1, ""), name
         assert errors.count("\n") == 1 and errors.startswith("chat_server.py: "), (name, errors)
         assert cases[name][1] in errors, (name, errors)
+
+
+def test_a_sentence_says_what_is_wrong_with_the_files(
+    tmp_path: Path, certificate: Certificate, other: Certificate
+) -> None:
+    def said(certfile: str | Path, keyfile: str | Path = "") -> str:
+        with pytest.raises(BadCertificate) as refused:
+            context_for(str(certfile), str(keyfile))
+        assert "_ssl.c" not in str(refused.value) and "PEM lib" not in str(refused.value)
+        return str(refused.value)
+
+    key, marked, damaged = certificate.keyfile, tmp_path / "marked.pem", tmp_path / "damaged.pem"
+    locked, elliptic = tmp_path / "locked.key", tmp_path / "elliptic.key"
+    openssl("pkey", "-in", key, "-aes256", "-passout", "pass:secret", "-out", locked)
+    openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", elliptic)
+    marked.write_bytes(Path(certificate.certfile).read_text("ascii").encode("utf-16"))
+    damaged.write_bytes(Path(certificate.certfile).read_bytes()[:200])
+    assert "holds no private key in PEM: name the key's file" in said(certificate.certfile)
+    assert "locked by a passphrase" in said(certificate.certfile, locked)
+    assert f"'openssl pkey -in {locked} -out" in said(certificate.certfile, locked)
+    assert "belongs to another certificate" in said(certificate.certfile, other.keyfile)
+    assert "belongs to another certificate" in said(certificate.certfile, elliptic)
+    assert "no certificate in PEM but a key: name the certificate" in said(key, key)
+    assert "holds no certificate in PEM" in said(os.devnull, key)
+    assert "is UTF-16, as PowerShell writes it" in said(marked, key)
+    assert "one of them is damaged" in said(damaged, key)
+    assert f"{tmp_path / 'none'} can't be read: No such file" in said(tmp_path / "none", key)
 
 
 # --- The client's words ---------------------------------------------------------------------------
