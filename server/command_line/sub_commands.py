@@ -90,26 +90,30 @@ def add_command(parser: argparse.ArgumentParser, name: str) -> None:
             help="what the account is to be: teacher or student",
         )
     if name == "import":
-        parser.add_argument(
-            "--skip-existing",
-            action="store_true",
-            help="leave accounts that there are as they are, with their passwords",
-        )
-        parser.add_argument(
-            "-o",
-            "--output",
-            metavar="FILE",
-            help="write the passwords that were made up to a new file (or into a folder), "
-            "not to stdout",
-        )
-        parser.add_argument(
-            "roster",
-            metavar="ROSTER.csv",
-            help="the first line is chatid,password or chatid,password,role, separated by commas, "
-            "semicolons or tabs; an empty password is made up and printed once; an empty role is "
-            "student",
-        )
+        _add_import(parser)
     elif name == "restore-room":
         parser.add_argument("room_id", metavar="ID", help="the room's id")
     elif name in keeping_options.ADD:
         keeping_options.ADD[name](parser)
+
+
+def _add_import(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--skip-existing",
+        action="store_true",
+        help="leave accounts that there are as they are, with their passwords",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="write the passwords that were made up to a new file (or into a folder), "
+        "not to stdout",
+    )
+    parser.add_argument(
+        "roster",
+        metavar="ROSTER.csv",
+        help="the first line is chatid,password or chatid,password,role, separated by commas, "
+        "semicolons or tabs; an empty password is made up and printed once; an empty role is "
+        "student",
+    )
