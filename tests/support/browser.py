@@ -240,13 +240,13 @@ class Tab:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
-    def wait(self, expression: str, seconds: float = 10.0) -> Any:
-        """Wait until an expression is true; return its value."""
+    def wait(self, expression: str, seconds: float = 10.0) -> None:
+        """Wait until an expression is true (an element is)."""
         deadline = time.monotonic() + patience(seconds)
         while True:
             with contextlib.suppress(AssertionError):  # while a page is being loaded
-                if value := self.js(expression):
-                    return value
+                if self.js(f"Boolean({expression})"):
+                    return
             if time.monotonic() > deadline:
                 shown = self.js("document.body.innerText.slice(0, 1500)")
                 raise AssertionError(f"never true: {expression}\n{shown}\n{self.troubles()}")

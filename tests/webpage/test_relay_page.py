@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import pytest
 from support.browser import Browser, Tab, needs_browser
 from support.fake_relay import FakeRelay
 from support.patience import patience
+from support.relays import Line, Listener, relay_before
 
-from webpage import listening
+from conformance.relay.acts import VIEWERS_MAY, Acts
+from webpage import ActRefused, Page, listening
 
 pytestmark = needs_browser
 
@@ -543,6 +546,88 @@ def test_every_text_has_enough_contrast(relay: FakeRelay, tab: Tab, talk: int) -
         tab.press("Escape", "f", "?")
         assert tab.js(CONTRAST) == []
         tab.press("Escape", "Escape")
+
+
+# --- Before a real relay --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def line(window: Tab) -> Iterator[Line]:
+    """A relay, both ends of a connection through it, and its page in the browser."""
+    listener = Listener()
+    with relay_before(listener.port) as relay:
+        target = f"127.0.0.1:{listener.port}"
+        acts = Acts(relay.story, relay.desk, relay.relay, "here", target, ActRefused)
+        folder = resources.files("conformance.relay") / "page"
+        may = {"viewers_may": VIEWERS_MAY, "state": acts.state}
+        page = Page("127.0.0.1", 0, folder, "Relay", acts.all, **may)
+        relay.story.add_listener(page.publish)
+        page.start()
+        window.resize(1280, 800)
+        window.browser.events.clear()
+        window.go(page.link)
+        window.wait(LIVE)
+        both = Line(listener, relay)
+        yield both
+        both.client.close()
+        both.server.close()
+        page.close()
+    listener.close()
+
+
+def test_a_confirmation_is_lost_sent_again_and_the_message_stored_once(
+    window: Tab, line: Line
+) -> None:
+    window.press("f")
+    for field, text in (("fault-action", "confirm_count"), ("fault-first", "1")):
+        window.click(f"#{field}")
+        window.type(text)
+    window.click("#fault-add")
+    window.wait("!document.getElementById('faults-banner').hidden")
+    window.press("Escape")
+    key = {"transaction_id": "k1"}
+    line.to_server({"action": "login", "data": {"chatid": "ada", "password": "hush-hush"}})
+    message = {"chatid": "ada", "room_id": "lobby", "content": "Hi", **key}
+    line.to_server({"action": "send_message", "data": message})
+    assert [line.at_server()["action"] for _ in range(2)] == ["login", "send_message"]
+    counts = {"letter_frequencies": {"H": 1, "i": 1}, **key}
+    line.to_client({"action": "character_count", "data": counts})
+    assert line.at_client()["action"] == "character_count"
+    for _ in range(2):
+        line.to_server({"action": "confirm_count", "data": {"confirm": True, **key}})
+    assert line.at_server()["action"] == "confirm_count"
+    stored = {"message_id": 7, **key}
+    line.to_client({"action": "ack", "status": "success", "data": stored})
+    window.wait("document.querySelector('.row.lost')?.textContent.includes('stored once')")
+    lost = window.text(".row.lost .label")
+    assert "confirm_countyes, the same countsdropped→ sent again: row" in lost
+    window.click("[aria-label*='Row 1.'] .label")
+    window.wait("document.getElementById('details-title').textContent === '#1 login'")
+    assert "********" in window.text("#details") and "hush" not in window.text("#details")
+
+
+def test_a_message_is_held_changed_and_sent_once_more(window: Tab, line: Line) -> None:
+    window.press("h")
+    window.wait("document.getElementById('hold').ariaPressed === 'true'")
+    line.to_server({"action": "ping", "data": {"n": 1}})
+    window.wait("document.querySelector('.row.held')")
+    window.click(".row.held .label")
+    window.wait("document.getElementById('edit')")
+    window.js("document.getElementById('edit').select()")
+    window.type('{"action": "ping", "data": {"n": 2}}')
+    window.js("document.querySelector('#details .buttons:last-of-type button:last-child').click()")
+    assert line.at_server() == {"action": "ping", "data": {"n": 2}}
+    window.wait("!document.querySelector('.row.held')")
+    window.press("Escape", "h")
+    window.wait("document.getElementById('hold').ariaPressed === 'false'")
+    window.press("d", "End", "Enter")
+    window.wait("document.getElementById('details').textContent.includes('Send once more')")
+    window.js(
+        "Array.from(document.querySelectorAll('#details button'))"
+        ".find((e) => e.textContent === 'Send once more').click()"
+    )
+    assert line.at_server()["action"] == "ping"
+    window.wait("document.body.textContent.includes('sent again by hand')")
 
 
 # --- Much, loss and coming back -------------------------------------------------------------------

@@ -85,7 +85,9 @@ function draw() {
   const waiting = model.waiting();
   const old = model.dropped ? `, ${model.dropped.toLocaleString("en")} older ones left this page` : "";
   const of = model.isFiltered() ? ` of ${model.rowCount().toLocaleString("en")}` : "";
-  byId("count").textContent = `${model.shownCount().toLocaleString("en")}${of} packets${old}`;
+  const count = model.shownCount();
+  const packets = count === 1 && !of ? "packet" : "packets";
+  byId("count").textContent = `${count.toLocaleString("en")}${of} ${packets}${old}`;
   byId("pause").textContent = isPaused ? `Go on (${waiting.toLocaleString("en")} new)` : "Pause";
   byId("nothing").hidden = model.shown.length > 0;
   byId("nothing-text").textContent = model.isFiltered()
