@@ -12,16 +12,21 @@ import re
 import sqlite3
 from dataclasses import dataclass, field
 
-from storage import meta
+from storage import meta, shares
 
 __all__ = [
     "FORGOTTEN",
     "Numbering",
     "begin",
     "erase_details",
-    "erase_files",
+    "erase_file_rows",
     "erase_messages",
+    "erase_old_rows",
+    "erase_some",
+    "files_of",
     "noticed",
+    "old_files",
+    "old_messages",
     "rename",
 ]
 
@@ -29,6 +34,9 @@ FORGOTTEN = "forgotten"
 """The password record of an account that was forgotten: it fits no password."""
 _TOKEN = "erasure"
 ROWS_AT_ONCE = 200
+FEW = 10
+"""Rows between two looks at the clock."""
+FILES_AT_ONCE = 20
 
 
 @dataclass(slots=True)
@@ -88,18 +96,71 @@ def erase_messages(
     return len(rows) == ROWS_AT_ONCE
 
 
-def erase_files(connection: sqlite3.Connection, account_id: int) -> list[str]:
-    """Erase the rows of some of the account's files and open uploads; return their names on the
-    disk, whose files are to be removed then. Empty where there are no more."""
-    names = []
-    for table in ("files", "open_uploads"):
-        rows = connection.execute(
-            f"SELECT id, disk_name FROM {table} WHERE account_id = ? LIMIT ?",
-            (account_id, ROWS_AT_ONCE),
-        ).fetchall()
-        connection.executemany(f"DELETE FROM {table} WHERE id = ?", [(row[0],) for row in rows])
-        names += [row[1] for row in rows]
-    return names
+def files_of(connection: sqlite3.Connection, account_id: int) -> list[str]:
+    """Return the names on the disk of some files and open uploads of the account. They are to be
+    removed, then `erase_file_rows` follows: whatever ends it between, doing it again goes on."""
+    rows = connection.execute(
+        """SELECT disk_name FROM files WHERE account_id = ?
+           UNION ALL SELECT disk_name FROM open_uploads WHERE account_id = ? LIMIT ?""",
+        (account_id, account_id, ROWS_AT_ONCE),
+    )
+    return [row[0] for row in rows]
+
+
+def old_files(connection: sqlite3.Connection, before: int) -> list[str]:
+    """Return the same of some files that were sent before this time."""
+    rows = connection.execute(
+        "SELECT disk_name FROM files WHERE sent_at < ? LIMIT ?", (before, FILES_AT_ONCE)
+    )
+    return [row[0] for row in rows]
+
+
+def erase_file_rows(connection: sqlite3.Connection, disk_names: list[str]) -> None:
+    """Erase the rows of files whose bytes are gone; they count in nobody's share any more."""
+    for name in disk_names:
+        for (account_id,) in connection.execute(
+            "SELECT account_id FROM files WHERE disk_name = ?", (name,)
+        ).fetchall():
+            shares.add(connection, account_id, -shares.FILE_BYTES)
+        connection.execute("DELETE FROM files WHERE disk_name = ?", (name,))
+        connection.execute("DELETE FROM open_uploads WHERE disk_name = ?", (name,))
+
+
+def old_messages(connection: sqlite3.Connection, room_pk: int, before: int) -> list[int]:
+    """Return the ids of some messages of the room that were sent before this time."""
+    rows = connection.execute(
+        """SELECT id FROM messages INDEXED BY messages_by_second
+           WHERE room_pk = ? AND sent_at < ? ORDER BY sent_at, id LIMIT ?""",
+        (room_pk, before, ROWS_AT_ONCE),
+    )
+    return [row[0] for row in rows]
+
+
+def erase_some(connection: sqlite3.Connection, ids: list[int]) -> int:
+    """Erase a few messages of the list, and take them from it; return how many. They count in
+    nobody's share any more."""
+    some, ids[:] = ids[:FEW], ids[FEW:]
+    for message_id in some:
+        row = connection.execute(
+            "SELECT sender_id, LENGTH(CAST(content AS BLOB)) FROM messages WHERE id = ?",
+            (message_id,),
+        ).fetchone()
+        if row is not None:
+            shares.add(connection, row[0], -(shares.MESSAGE_BYTES + row[1]))
+            connection.execute("DELETE FROM messages WHERE id = ?", (message_id,))
+    return len(some)
+
+
+def erase_old_rows(connection: sqlite3.Connection, before: int) -> int:
+    """Erase a few rows of the audit, and answered errands, from before this time; return how
+    many."""
+    count = 0
+    for table, column in (("audit", "at"), ("errands", "asked_at")):
+        count += connection.execute(
+            f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE {column} < ? LIMIT ?)",
+            (before, FEW),
+        ).rowcount
+    return count
 
 
 def erase_details(connection: sqlite3.Connection, account_id: int, chatid: str) -> None:

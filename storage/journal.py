@@ -136,6 +136,28 @@ class Journal:
                 payloads.append(file.read(length))
         return payloads
 
+    def old_files(self, before: str) -> list[Path]:
+        """Return the files of days before this one ("2026-11-23"), what failed writes have left
+        included."""
+        return [
+            path
+            for path in sorted(self._folder.glob("room-*/*"))
+            if path.suffix in (_SUFFIX, ".broken")
+            and _DAY.fullmatch(path.stem)
+            and (len(path.stem), path.stem) < (len(before), before)
+        ]
+
+    def remove(self, path: Path) -> None:
+        """Remove a file of the journal, and its room's folder if it was the last in it."""
+        file = self._open.pop(path, None)
+        if file is not None:
+            os.close(file.descriptor)
+        with _translated(f"removing the journal {path.name}"):
+            with suppress(FileNotFoundError):
+                portable.remove(path)
+            with suppress(OSError):
+                os.rmdir(path.parent)
+
     def forget_sender(self, chatid: str, *, keep: bool, cut: bool) -> int:
         """Write over every frame that tells of a message or file of `chatid`, with one of the same
         length that tells nothing; with `keep` the text of a message stays, and its sender is "?".

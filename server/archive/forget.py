@@ -129,14 +129,16 @@ def _in_steps(database: Database, step: Callable[..., bool]) -> None:
 
 
 def _erase_files(folder: DataFolder, database: Database, account_id: int) -> int:
-    """Erase the account's files, rows first: a row never names a file that is gone."""
+    """Erase the account's files. The bytes go before the rows, which alone know where they are."""
     files, count = UploadFiles(folder.uploads_path), 0
     while True:
-        with database.transaction() as connection:
-            names = erasing.erase_files(connection, account_id)
-        for name in names:
-            files.remove(name)
-        count += len(names)
+        with database.reading() as reader:
+            names = erasing.files_of(reader, account_id)
         if not names:
             return count
+        for name in names:
+            files.remove(name)
+        with database.transaction() as connection:
+            erasing.erase_file_rows(connection, names)
+        count += len(names)
         time.sleep(PAUSE_SECONDS)

@@ -253,6 +253,13 @@ class Settings:
         "seconds that an unfinished, untouched upload is kept",
         "kept for ever",
     )
+    retain: int = _option(
+        0,
+        _whole(0, 36_500, "DAYS"),
+        "days after which messages, files, the journal and the record of teachers' acts are "
+        "erased, each night and at the start",
+        "kept for ever",
+    )
     session_lifetime: float = _option(
         86400.0,
         _seconds(1_000_000_000),

@@ -70,6 +70,9 @@ class Housekeeping:
         """The marks that the open transaction stores."""
         self.noticed = ""
         """Which `forget` was noticed last. Any thread may read it."""
+        self.wants_empty_log = False
+        """Whether the log is to be emptied as soon as the writer is idle: what was erased stands in
+        it. Any thread may set it."""
         self._is_busy_told = False
         self._marks_saved_at = self._keys_kept_at = self._looked_at = clock()
 
@@ -115,8 +118,9 @@ class Housekeeping:
                 self.transaction_ended(False)
                 raise
             self.transaction_ended(True)
-        elif self._database.wal_bytes() > WAL_BYTES:
-            self._database.checkpoint(truncate=True)
+        elif self.wants_empty_log or self._database.wal_bytes() > WAL_BYTES:
+            is_empty = self._database.checkpoint(truncate=True)
+            self.wants_empty_log = self.wants_empty_log and not is_empty
         return is_more
 
     def transaction_ended(self, committed: bool) -> None:

@@ -27,6 +27,7 @@ from server.running.clients import Clients
 from server.running.housekeeping import Housekeeping
 from server.running.listener import Listener
 from server.running.recovery import recover
+from server.running.retention import Retention
 from server.running.status import Status
 from server.running.watch import Watch
 from server.state.disk_space import DiskSpace
@@ -98,6 +99,7 @@ class Service:
                 self.listener.port,
             )
             self.watch = Watch(self.context, status.look)
+            self._retention = Retention(self.context, self._housekeeping, self._journal)
         except BaseException:
             self.listener.server_close()
             self.folder.unlock()
@@ -180,6 +182,7 @@ class Service:
         self._drain.start()
         self.writer.start()
         self.watch.start()
+        self._retention.start()
         self.listener.start(self._clients.take)
 
     def stop(self) -> list[str]:
@@ -199,10 +202,15 @@ class Service:
             connection.close("the server is closing")
         self._wait_until_empty(lambda: deadline.has_passed)
         self.watch.stop(0.5)
+        self._retention.stop(max(0.5, deadline.left()))
         self.writer.stop(max(0.5, deadline.left()))
         self._drain.stop(0.5)
         names = [connection.name for connection in self.registry.connections()]
-        threads = (("writer", self.writer.is_alive), ("drain", self._drain.is_alive))
+        threads = (
+            ("writer", self.writer.is_alive),
+            ("drain", self._drain.is_alive),
+            ("retention", self._retention.is_alive),
+        )
         names += [name for name, is_alive in threads if is_alive]
         self._close_storage(in_time=not deadline.has_passed)
         return names

@@ -15,6 +15,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import protocol
@@ -265,6 +266,14 @@ class JournalKeeper:
         self._journal.append(room_pk, day, frame)
         tails[room_pk, day].add(payload)
         return 1
+
+    def old_files(self, before: str) -> list[Path]:
+        """Return the files of days before this one. Any thread."""
+        return self._journal.old_files(before)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file whose day is over for good."""
+        self._journal.remove(path)
 
     def close(self) -> None:
         """Close the files."""

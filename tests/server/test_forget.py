@@ -61,10 +61,10 @@ def history(folder: Folder) -> list[tuple[Any, ...]]:
 
 def fill(folder: Folder) -> None:
     """Others' messages and the account's, so many that pages split, and its other traces."""
-    for number in range(30):
+    for number in range(10):
         sent_at = 1_700_000_000 + 100 * number
-        folder.say(NAME, *[f"{SECRET} {number} {n} " + "x" * 300 * n for n in range(5)])
-        folder.say(f"u{number:03d}", *[f"hello {number} {n}" for n in range(3)], sent_at=sent_at)
+        folder.say(NAME, *[f"{SECRET} {number} {n} " + "x" * 100 * n for n in range(15)])
+        folder.say(f"u{number:03d}", *[f"hello {number} {n}" for n in range(9)], sent_at=sent_at)
     folder.send_file(NAME, f"{SECRET}.txt", FILE)
     folder.send_file("u001", "other.txt", b"other's")
     account = folder.account(NAME)
@@ -307,7 +307,7 @@ def test_what_was_cut_off_is_finished_by_doing_it_again(
     def stop(*given: Any, **named: Any) -> Iterator[None]:
         raise KeyboardInterrupt
 
-    for place in ("erase_messages", "erase_files", "erase_details"):
+    for place in ("erase_file_rows", "erase_messages", "erase_details"):
         with monkeypatch.context() as patch:
             patch.setattr(erasing, place, stop)
             assert folder.run("forget", NAME).status == 130

@@ -131,6 +131,9 @@ class Folder:
         for folder, _, names in os.walk(self.path):
             for name in names:
                 path = Path(folder, name)
-                text = path.read_bytes() + b"\n" + os.fsencode(name)
+                try:
+                    text = path.read_bytes() + b"\n" + os.fsencode(name)
+                except FileNotFoundError:  # it went while we looked
+                    continue
                 found += [(path, part) for part in wanted if part in text]
         return found
