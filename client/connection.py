@@ -289,9 +289,9 @@ class Connection(Requests):
 
     # --- Talking ---
 
-    def post(self, room_id: str, content: str) -> Outgoing:
+    def post(self, room_id: str, content: str, *, announce: bool = False) -> Outgoing:
         """Send a message without waiting; it is tried, also after reconnecting, until the server
-        stores or refuses it."""
+        stores or refuses it. `announce` is for teachers: clients show it prominently."""
         if (
             not content
             or "\0" in content
@@ -302,7 +302,7 @@ class Connection(Requests):
                 "a message needs at least one character, and none that is NUL or half a surrogate "
                 "pair",
             )
-        message = Outgoing(room_id, content)
+        message = Outgoing(room_id, content, announce=announce)
         self._reader.post(message)
         return message
 

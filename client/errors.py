@@ -64,8 +64,18 @@ class LoginRefused(ServerError):
 
 
 class SessionEnded(LoginRefused):
-    """The server has ended the session: another login took its place, or the account has changed.
-    Never taken up again by itself; `code` is `taken_over` or `session_ended`."""
+    """The server has ended the session: another login took its place, the account has changed, or a
+    teacher has done it (`by_teacher`; the message is then the reason that was given, or "").
+    Never taken up again by itself; `code` is `taken_over`, `session_ended` or `user_kicked`."""
+
+    def __init__(self, code: str, message: str, *, by_teacher: bool = False) -> None:
+        super().__init__(code, message)
+        self.by_teacher = by_teacher
+
+
+def ended_by_teacher(reason: str) -> str:
+    """Return the sentence that says so, without a full stop behind a reason that was given."""
+    return f"The teacher has ended your session{': ' + visible(reason) if reason else '.'}"
 
 
 class TransferFailed(ChatError):

@@ -32,6 +32,8 @@ class Message:
     """A second copy, other than the first, whose counts had not agreed."""
     differences: tuple[LetterDifference, ...] = ()
     """Of a corrected message: the letters of which the first copy had another number."""
+    announce: bool = False
+    """A teacher's announcement, to be shown prominently."""
 
 
 @dataclass(frozen=True)
@@ -103,10 +105,12 @@ class LoggedOut:
     """The session has ended, and this client does not take it up again; only a new login helps.
 
     `told` is whether the server itself has said that, and why: else it only refused the key.
+    `by_teacher` is whether a teacher did it, or who runs the server.
     """
 
     reason: str
     told: bool = False
+    by_teacher: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,12 @@ class ServerEvent:
     room_id: str = ""
     name: str = ""
     reason: str = ""
+    until: str = ""
+    """A time; "" also where what has begun does not end by itself."""
+    read_only: bool = False
+    uploads: bool = True
+    message_id: int | None = None
+    content: str = ""
 
 
 @dataclass(frozen=True)

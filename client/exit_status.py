@@ -19,6 +19,7 @@ from client.errors import (
     ServerError,
     SessionEnded,
     TransferFailed,
+    ended_by_teacher,
 )
 from protocol import ErrorCode
 
@@ -43,6 +44,8 @@ def explain(error: ChatError, broken: str = "") -> tuple[int, str]:
     was no packet, "" where all was well."""
     if isinstance(error, CannotConnect):
         return CANNOT_CONNECT, f"{visible(error.what)}\n{visible(error.advice)}"
+    if isinstance(error, SessionEnded) and error.by_teacher:
+        return LOGIN_REFUSED, ended_by_teacher(str(error))
     if isinstance(error, SessionEnded):
         return LOGIN_REFUSED, f"The session has ended: {visible(str(error))}."
     if isinstance(error, LoginRefused):

@@ -32,6 +32,8 @@ class Session:
     limits: Limits
     features: tuple[str, ...]
     extended: bool
+    role: str = ""
+    """`student` or `teacher`; "" where the server knows no roles."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Room:
     last_message_id: int
     member_names: tuple[str, ...] = ()
     """Who they are, where the server says so."""
+    read_only: bool = False
+    """Whether only teachers write there."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,7 @@ def room_from(item: Mapping[str, Any]) -> Room:
         as_number(item.get("unread")),
         as_number(item.get("last_message_id")),
         tuple(name for name in as_list(members) if isinstance(name, str)),
+        item.get("read_only") is True,
     )
 
 
@@ -156,6 +161,7 @@ def page_from(reply: Mapping[str, Any], room_id: str) -> Page:
             as_text(item.get("content")),
             as_text(item.get("timestamp")),
             as_id(item.get("message_id")),
+            announce=item.get("announce") is True,
         )
         for item in as_objects(reply.get("messages"))
     )
@@ -176,4 +182,5 @@ def session_from(reply: Mapping[str, Any], chatid: str) -> Session:
         Limits(**numbers),
         features,
         isinstance(limits, dict),
+        as_text(reply.get("role")),
     )

@@ -31,6 +31,8 @@ class Incoming:
         self._catch_up = catch_up
         self._tell = tell
         self._received: OrderedDict[str, Message] = OrderedDict()  # by the server's transaction_id
+        self.chatid = ""
+        """Who is logged in."""
         self.ended: SessionEnded | None = None
         """What the server has said of the end of the session, which comes before it closes."""
 
@@ -66,6 +68,7 @@ class Incoming:
             as_id(data.get("message_id")),
             corrected=first is not None,
             differences=() if first is None else letters_between(first.content, content),
+            announce=data.get("announce") is True,
         )
         self._received[key] = message
         while len(self._received) > MAX_REMEMBERED:
@@ -106,8 +109,22 @@ class Incoming:
         data = packet["data"]
         kind, reason = data["type"], as_text(data.get("reason"))
         chatid, room_id, name = (as_text(data.get(key)) for key in ("chatid", "room_id", "name"))
-        self._tell(ServerEvent(kind, chatid, room_id, name, reason))
-        self.ended = self.ended or told_end(kind, reason)
+        self._tell(
+            ServerEvent(
+                kind,
+                chatid,
+                room_id,
+                name,
+                reason,
+                as_text(data.get("until")),
+                data.get("read_only") is True,
+                data.get("uploads") is not False,
+                as_id(data.get("message_id")),
+                as_text(data.get("content")),
+            )
+        )
+        is_us = bool(chatid) and protocol.fold_chatid(chatid) == protocol.fold_chatid(self.chatid)
+        self.ended = self.ended or told_end(kind, reason, is_us=is_us)
 
     _TAKES: Final[Mapping[str, Callable[[Incoming, Link, Mapping[str, Any]], None]]] = {
         "receive_message": _message,

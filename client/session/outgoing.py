@@ -40,7 +40,8 @@ class Outgoing:
     """An own message on its way. `state` and what follows it are written by `OwnMessages`; `wait`
     for the end of it."""
 
-    def __init__(self, room_id: str, content: str) -> None:
+    def __init__(self, room_id: str, content: str, *, announce: bool = False) -> None:
+        self.announce = announce
         self.transaction_id = secrets.token_hex(16)
         self.room_id = room_id
         self.content = content
@@ -272,6 +273,7 @@ class OwnMessages:
                 "room_id": message.room_id,
                 "content": message.content,
                 "transaction_id": message.transaction_id,
+                **({"announce": True} if message.announce else {}),
             }
             try:
                 self._link.send(

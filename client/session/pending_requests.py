@@ -37,7 +37,9 @@ class PendingRequest:
         if action in ("login_fail", "register_fail"):
             self.error = LoginRefused(*code_and_message(packet, str(action)))
         elif action == "error":
-            self.error = ServerError(*code_and_message(packet, "error"))
+            code, message = code_and_message(packet, "error")
+            is_login = self.action == "login" and code == protocol.ErrorCode.BANNED
+            self.error = (LoginRefused if is_login else ServerError)(code, message)
         self.done.set()
 
     def fail(self, error: ChatError) -> None:

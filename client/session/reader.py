@@ -23,6 +23,7 @@ from client.errors import (
     LoginRefused,
     NoAnswer,
     ProtocolBroken,
+    SessionEnded,
 )
 from client.events import (
     Arrivals,
@@ -229,6 +230,7 @@ class Reader:
             if link is None:
                 raise ConnectionLost("the connection was lost right after the login")
             self._session = session
+            self._incoming.chatid = session.chatid
             self._password = None if session.extended else password
             self._arrivals.reopen()
             self._own.begin(link, session.chatid)
@@ -393,7 +395,8 @@ class Reader:
         with self.changed:
             self._session = None
             self.changed.notify_all()
-        self._arrivals.put(LoggedOut(reason, told))
+        by_teacher = isinstance(error, SessionEnded) and error.by_teacher
+        self._arrivals.put(LoggedOut(reason, told, by_teacher))
         self._arrivals.close(error)
 
     def _come_back(self, session: Session, reason: str) -> Link | None:

@@ -30,13 +30,16 @@ _REASONS: Final[Mapping[str, str]] = {
 """For the reasons of `session_ended` (R-EVT-8)."""
 
 
-def told_end(kind: str, reason: str) -> SessionEnded | None:
-    """Return the end of the session that an event of this kind tells of; None for other kinds."""
+def told_end(kind: str, reason: str, *, is_us: bool = False) -> SessionEnded | None:
+    """Return the end of the session that an event of this kind tells of; None for other kinds.
+    `is_us` is whether it is about this session's user (R-TEACH-8)."""
+    if kind == "user_kicked" and is_us:
+        return SessionEnded(kind, reason, by_teacher=True)
     if kind == "taken_over":
         return SessionEnded(kind, _TAKEN_OVER)
     if kind == "session_ended":
         words = _REASONS.get(reason, f"the server gives as its reason: {reason or 'none'}")
-        return SessionEnded(kind, words)
+        return SessionEnded(kind, words, by_teacher=reason == "account_deleted")
     return None
 
 

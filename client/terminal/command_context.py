@@ -38,8 +38,8 @@ class CommandContext(Protocol):
     def show_message(self, message: Message) -> None:
         """Show a line of chat."""
 
-    def talk(self, text: str) -> None:
-        """Say something in this room."""
+    def talk(self, text: str, *, announce: bool = False) -> None:
+        """Say something in this room; `announce` so that nobody misses it."""
 
     def name_of(self, room_id: str) -> str:
         """Return a room as people call it, harmless to show."""
@@ -85,6 +85,9 @@ class CommandContext(Protocol):
 
     def change_password(self) -> None:
         """Ask for the old and the new password, and change it."""
+
+    def show_ids(self, on: bool) -> None:
+        """Show the number of each message from now on, or no longer."""
 
     def show_packets(self, mode: str) -> None:
         """Show each packet from now on, `brief` or `full`, or none: `off`."""

@@ -8,7 +8,7 @@ Runs in the thread that reads what is typed; a command may wait for the server.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,7 +16,7 @@ from typing import Final
 import incoming_text
 from client.base.text import counted, size_in_words, visible
 from client.errors import ChatError, ServerError
-from client.terminal import room_commands
+from client.terminal import room_commands, teacher_commands
 from client.terminal.command_context import CommandContext, Quit, WrongUse, needed, words_of
 from client.terminal.packet_view import MODES
 
@@ -51,7 +51,7 @@ def run_line(context: CommandContext, line: str) -> str | None:
     word, _, argument = line[1:].partition(" ")
     command = _find(word)
     if command is None:
-        context.say(_unknown(word))
+        context.say(_unknown(context, word))
         return None
     try:
         command.run(context, argument.strip())
@@ -64,9 +64,9 @@ def run_line(context: CommandContext, line: str) -> str | None:
     return None
 
 
-def _unknown(word: str) -> str:
+def _unknown(context: CommandContext, word: str) -> str:
     """Return what to say of a word after a slash that is no command."""
-    near = difflib.get_close_matches(word.lower(), COMMANDS, 1)
+    near = difflib.get_close_matches(word.lower(), commands_for(context), 1)
     advice = f"Is /{near[0]} meant?" if near else "/help lists the commands."
     return f"There is no command /{visible(word)}. {advice}"
 
@@ -75,18 +75,21 @@ def _unknown(word: str) -> str:
 
 
 def _help(context: CommandContext, argument: str) -> None:
+    if argument.lower() == "privacy":
+        context.say(teacher_commands.PRIVACY)
+        return
     if argument:
         word = argument.lstrip("/")
         command = _find(word)
         if command is None:
-            context.say(_unknown(word))
+            context.say(_unknown(context, word))
             return
         context.say(f"{command.usage}: {command.help}")
         if command.example:
             context.say_rows(f"  Example: {command.example}")
         return
     context.say("Type to talk. What begins with a slash is a command; more on one: /help msg")
-    context.say_rows(overview())
+    context.say_rows(overview(commands_for(context)))
 
 
 def _who(context: CommandContext, argument: str) -> None:
@@ -198,7 +201,8 @@ def _quit(context: CommandContext, argument: str) -> None:
 
 
 _TALK, _ROOMS, _FILES, _LOOK, _LEAVE = "Talk", "Rooms", "Files", "Look inside", "Leave"
-GROUPS: Final = (_TALK, _ROOMS, _FILES, _LOOK, _LEAVE)
+_TEACH = "Teach"  # for teachers, who alone see it
+GROUPS: Final = (_TALK, _ROOMS, _FILES, _LOOK, _LEAVE, _TEACH)
 _ALIASES: Final = {"exit": "quit"}
 
 COMMANDS: Final[dict[str, Command]] = {
@@ -345,7 +349,80 @@ COMMANDS: Final[dict[str, Command]] = {
             _LEAVE,
             "log in again",
         ),
+        Command(
+            "/ids on|off",
+            "Show the number of each message, as /hide and /show need it.",
+            teacher_commands.show_ids,
+            _LOOK,
+            "numbers of messages",
+        ),
         Command("/quit", "Leave. Ctrl-D and /exit do the same.", _quit, _LEAVE, "leave; or Ctrl-D"),
+        Command(
+            "/mute NAME [TIME] [WHY]",
+            "Let somebody write no more, for 90s, 10m, 2h, 1d, or until /unmute.",
+            teacher_commands.mute,
+            _TEACH,
+            "silence",
+            "/mute ben 10m Please listen.",
+        ),
+        Command("/unmute NAME", "Let somebody write again.", teacher_commands.unmute, _TEACH, ""),
+        Command(
+            "/kick NAME [WHY]",
+            "End somebody's session; they may come back.",
+            teacher_commands.kick,
+            _TEACH,
+            "end a session",
+            "/kick ben Not your name.",
+        ),
+        Command(
+            "/ban NAME [TIME] [WHY]",
+            "End somebody's session and let them in no more, for a time or until /unban.",
+            teacher_commands.ban,
+            _TEACH,
+            "keep out",
+            "/ban ben 1h Come back later.",
+        ),
+        Command("/unban NAME", "Let somebody in again.", teacher_commands.unban, _TEACH, ""),
+        Command(
+            "/pause [TIME] [WHY]",
+            "Let only teachers write in all rooms, for a time or until /resume.",
+            teacher_commands.pause,
+            _TEACH,
+            "all rooms",
+            "/pause 5m Look at the board.",
+        ),
+        Command("/resume", "Let everybody write again.", teacher_commands.resume, _TEACH, ""),
+        Command(
+            "/announce TEXT",
+            "Say something that nobody is to miss, also in a paused class.",
+            teacher_commands.announce,
+            _TEACH,
+            "stands out",
+            "/announce Ten minutes left.",
+        ),
+        Command(
+            "/hide ID [WHY]",
+            "Take a message out of sight; Tab twice shows the last ones.",
+            teacher_commands.hide,
+            _TEACH,
+            "a message",
+            "/hide 15",
+        ),
+        Command("/show ID", "Bring a hidden message back.", teacher_commands.show, _TEACH, ""),
+        Command(
+            "/readonly on|off",
+            "Let only teachers write in this room, or everybody.",
+            teacher_commands.read_only,
+            _TEACH,
+            "this room",
+        ),
+        Command(
+            "/audit",
+            "Show what teachers did last, to whom and why.",
+            teacher_commands.audit,
+            _TEACH,
+            "what was done",
+        ),
     )
 }
 
@@ -356,12 +433,19 @@ def _find(word: str) -> Command | None:
     return COMMANDS.get(_ALIASES.get(name, name))
 
 
-def overview() -> str:
-    """Return all commands by groups, in two columns: rows of at most 79 columns, and few enough for
+def commands_for(context: CommandContext) -> dict[str, Command]:
+    """Return the commands that are of use to this user, by their names."""
+    session = context.chat.session
+    is_teacher = session is not None and session.role == "teacher"
+    return {name: c for name, c in COMMANDS.items() if is_teacher or c.group != _TEACH}
+
+
+def overview(commands: Mapping[str, Command]) -> str:
+    """Return commands by groups, in two columns: rows of at most 79 columns, and few enough for
     a screen of 24."""
     rows: list[str] = []
     for group in GROUPS:
-        cells = [f"{c.usage}  {c.short}" for c in COMMANDS.values() if c.group == group]
+        cells = [f"{c.usage}  {c.short}".rstrip() for c in commands.values() if c.group == group]
         half = (len(cells) + 1) // 2
         for at, left in enumerate(cells[:half]):
             right = cells[half + at] if half + at < len(cells) else ""

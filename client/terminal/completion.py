@@ -17,6 +17,8 @@ from client.base.text import visible
 
 MAX_FOUND: Final = 1_000
 MAX_PEOPLE: Final = 5_000
+MAX_NUMBERS: Final = 12  # messages: so many rows are looked through at a glance
+MAX_SHOWN: Final = 60  # characters of each
 _TAKES: Final[Mapping[str, str]] = {
     "/room": "rooms",
     "/join": "rooms",
@@ -29,6 +31,15 @@ _TAKES: Final[Mapping[str, str]] = {
     "/send": "paths",
     "/help": "commands",
     "/packets": "modes",
+    "/mute": "people",
+    "/unmute": "people",
+    "/kick": "people",
+    "/ban": "people",
+    "/unban": "people",
+    "/hide": "messages",
+    "/show": "messages",
+    "/readonly": "switches",
+    "/ids": "switches",
 }
 
 
@@ -41,6 +52,22 @@ class Words:
     people: Sequence[str]
     files: Sequence[str]
     modes: Sequence[str]
+    messages: Sequence[tuple[int, str, str]] = ()
+    """Number, sender and text of the last ones in this room, oldest first."""
+    switches: Sequence[str] = ("on", "off")
+
+
+class Choice(str):
+    """A word that can be completed, with more words for who is to choose."""
+
+    shown: str
+
+    @classmethod
+    def of(cls, word: str, shown: str) -> Choice:
+        """Return the word, shown in other words than itself."""
+        choice = cls(word)
+        choice.shown = shown
+        return choice
 
 
 class KnownNames:
@@ -88,10 +115,22 @@ def completions(before: str, words: Words) -> list[str]:
         return _fitting(words.commands, last if last.startswith("/") else "/" + last, 0)
     if kind == "paths":
         return _fitting(_paths(rest), rest, len(rest) - len(last), os.path.normcase)
+    if kind == "messages":
+        return _numbers(words.messages, rest)
     if kind is not None:
         return _fitting(getattr(words, kind), rest, len(rest) - len(last))
     people = [f"@{name}" for name in words.people] if last.startswith("@") else words.people
     return _fitting([*people, *words.rooms, *words.files], last, 0)
+
+
+def _numbers(messages: Sequence[tuple[int, str, str]], typed: str) -> list[str]:
+    """Return the numbers of the last messages, the newest last, each with what was said."""
+    found: list[str] = [
+        Choice.of(str(number), f"{number} {visible(sender)}: {visible(text)}"[:MAX_SHOWN])
+        for number, sender, text in messages
+        if str(number).startswith(typed)
+    ]
+    return found[-MAX_NUMBERS:]
 
 
 def _fitting(

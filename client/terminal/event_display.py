@@ -15,26 +15,40 @@ import math
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import protocol
 from client import events
 from client.base.text import counted, size_in_words, visible
 from client.base.times import day, local_time
 from client.connection import Connection
-from client.errors import ChatError
+from client.errors import ChatError, ServerError, ended_by_teacher
 from client.events import State
+from client.terminal.act_words import ACTS, in_words, time_in
 from client.terminal.colours import Palette, Tone
 from client.terminal.completion import KnownNames
 from client.terminal.plain_screens import PlainScreen
+from client.terminal.restrictions import Restrictions
 from client.terminal.room_list import RoomList
 
+TEACHER: Final = "teacher"
+MAX_RECENT: Final = 200
 TICK_SECONDS: Final = 0.25
 TYPING_SECONDS: Final = 6.0
 """How long somebody counts as typing after the last word of it."""
 TYPING_PAUSE_SECONDS: Final = 3.0
 """Between two words of our own."""
+
+
+class RecentMessage(NamedTuple):
+    """A message that was shown, for who looks for its number."""
+
+    room_id: str
+    message_id: int
+    sender: str
+    content: str
 
 
 class OwnBlock:
@@ -63,14 +77,18 @@ class EventDisplay:
         """The room that is looked at."""
         self.rooms = RoomList()
         self.names = KnownNames()
+        self.restrictions = Restrictions()
+        self.shows_ids = False
+        """Whether the number of each message is shown before it."""
         self.failed = False
         """Whether a message of ours was refused."""
         self._chat = chat
         self._screen = screen
         self._palette = palette
         self._quitting = threading.Event()
-        # Guards the next one: the thread that reads what is typed and chat-screen both use it.
+        # Guards the next two: the thread that reads what is typed and chat-screen both use them.
         self._lock = threading.Lock()
+        self._recent: deque[RecentMessage] = deque(maxlen=MAX_RECENT)
         self._refused: events.OwnMessage | None = None
         # Guards the next one; held while a block is posted, so that none of its events comes first.
         self._posting = threading.Lock()
@@ -84,6 +102,13 @@ class EventDisplay:
         self._next_tick = 0.0
 
     # --- Showing ---
+
+    def prompt(self) -> str:
+        """Return what stands before the typed line: the room, and what keeps one from writing."""
+        session = self._chat.session
+        is_teacher = session is not None and session.role == TEACHER
+        hindrance = "" if is_teacher else self.restrictions.in_words(self.room)
+        return f"[{self.name_of(self.room)}{', ' + hindrance if hindrance else ''}] "
 
     def say(self, text: str, tone: Tone | None = None) -> None:
         """Show a line of the client's own; the caller has made foreign text in it harmless."""
@@ -100,9 +125,27 @@ class EventDisplay:
         if self._names_user(message):
             sender += " " + self._palette.mark("(to you)")
             content = self._palette.strong(content)
-        self._screen.show(
-            f"{self._palette.time(local_time(message.timestamp))} {room}{sender}: {content}"
-        )
+        number = f"#{message.message_id} " if self.shows_ids and message.message_id else ""
+        moment = self._palette.time(local_time(message.timestamp))
+        self._remember(message.room_id, message.message_id, message.sender, message.content)
+        if message.announce:  # the first row begins with a time, too, and others can't forge it
+            head = f"{moment} {self._palette.mark('*** ANNOUNCEMENT ***')}\n"
+            self._screen.show(f"{head}{moment} {number}{room}{sender}: {content}")
+        else:
+            self._screen.show(f"{moment} {number}{room}{sender}: {content}")
+
+    def _remember(self, room_id: str, message_id: int | None, sender: str, content: str) -> None:
+        with self._lock:
+            known = any(message_id == recent.message_id for recent in self._recent)
+            if message_id is not None and not known:
+                self._recent.append(RecentMessage(room_id, message_id, sender, content))
+
+    def recent(self) -> list[tuple[int, str, str]]:
+        """Return number, sender and text of the last messages of this room, oldest first."""
+        with self._lock:
+            found = [message for message in self._recent if message.room_id == self.room]
+        found.sort(key=lambda message: message.message_id)
+        return [(message.message_id, message.sender, message.content) for message in found]
 
     def name_of(self, room_id: str) -> str:
         """Return a room as people call it, harmless to show."""
@@ -160,6 +203,7 @@ class EventDisplay:
         if self._day != day():
             self._day = day()
             self.say(f"A new day: {self._day}.")
+        self._screen.set_prompt(self.prompt())
         if self._screen.can_replace:
             self._count_down(now)
             self._show_typists(now)
@@ -246,11 +290,15 @@ class EventDisplay:
             self.failed = True
             with self._lock:
                 self._refused = event
+            self._note_hindrance(event.error)
             why, content = visible(str(event.error)), visible(event.content)
             self.say(
                 f"Not stored: {why}. Type /retry to send it again: {content}", self._palette.bad
             )
         elif event.state is State.STORED:
+            session = self._chat.session
+            sender = session.chatid if session is not None else "?"
+            self._remember(event.room_id, event.message_id, sender, event.content)
             number = f" as message {event.message_id}" if event.message_id is not None else ""
             self._own_line(
                 f"* stored{number}: sent, counts agree, stored", event, self._palette.quiet
@@ -280,6 +328,11 @@ class EventDisplay:
             why = visible(str(block.refused[-1].error))
             lost = counted(len(block.refused), "message")
             self.say(f"Not stored: {lost}, the last one because {why}.", self._palette.bad)
+
+    def _note_hindrance(self, error: ChatError | None) -> None:
+        """Take note of a mute that began before this client did: its refusal says until when."""
+        if isinstance(error, ServerError) and error.code == protocol.ErrorCode.MUTED:
+            self.restrictions.begin("muted", time_in(error.message))
 
     def _own_line(self, text: str, event: events.OwnMessage, tone: Tone) -> None:
         self._screen.show(tone(text), key=f"message {event.transaction_id}")
@@ -311,6 +364,10 @@ class EventDisplay:
     def _on_logged_out(self, event: events.LoggedOut) -> None:
         self._retry = None
         self._screen.notice("", "retry")
+        if event.by_teacher:
+            self.say(ended_by_teacher(event.reason), self._palette.bad)
+            self.say("Type /login to log in again, or /quit.")
+            return
         self.say(f"You are logged out: {visible(event.reason)}", self._palette.bad)
         guess = (
             ""
@@ -325,6 +382,9 @@ class EventDisplay:
         )
 
     def _on_server_event(self, event: events.ServerEvent) -> None:
+        if event.kind in ACTS:
+            self._on_act(event)
+            return
         who = visible(event.chatid)
         if event.kind == "typing":
             self._typists[event.room_id, event.chatid] = time.monotonic() + TYPING_SECONDS
@@ -350,6 +410,29 @@ class EventDisplay:
         }.get(event.kind)
         if text is not None:
             self.say(text, self._palette.quiet if event.kind.startswith("user_o") else None)
+
+    def _on_act(self, event: events.ServerEvent) -> None:
+        """Show what a teacher has done, and take note of what it forbids."""
+        session = self._chat.session
+        is_us = session is not None and protocol.fold_chatid(
+            session.chatid
+        ) == protocol.fold_chatid(event.chatid)
+        self._take_act(event, is_us=is_us)
+        text = in_words(event, self.name_of(event.room_id), is_us=is_us)
+        if text:
+            self.say(text, self._palette.strong if is_us else None)
+
+    def _take_act(self, event: events.ServerEvent, *, is_us: bool) -> None:
+        if event.kind == "class_paused":
+            self.restrictions.begin("paused", event.until)
+        elif event.kind == "class_resumed":
+            self.restrictions.lift("paused")
+        elif event.kind == "room_set":
+            self.restrictions.set_room(event.room_id, read_only=event.read_only)
+        elif event.kind == "user_muted" and is_us:
+            self.restrictions.begin("muted", event.until)
+        elif event.kind == "user_unmuted" and is_us:
+            self.restrictions.lift("muted")
 
     def _on_events_dropped(self, event: events.EventsDropped) -> None:
         self.say(

@@ -17,6 +17,7 @@ from typing import Final, TextIO
 
 from client.base.deadline import Deadline
 from client.base.text import cells, cut, end_of, visible
+from client.terminal.completion import Choice
 from client.terminal.keys import PASTE_OFF, PASTE_ON, TICK, WHERE, Echo, Keys, Pasted, Position
 from client.terminal.line_editor import LineEditor
 from client.terminal.pasting import Block, lines_of, question, split
@@ -72,6 +73,7 @@ class KeyScreen(Terminal):
         self._key = ""  # that of the line right above notices and prompt
         self._key_rows = 0  # how many rows it takes
         self._notices: dict[str, str] = {}
+        self._is_line = False  # whether what is typed answers `read_line`, and no question
         self._drawn: Drawn | None = None  # None while no prompt stands on the screen
         self._asked: Deadline | None = None  # until when the terminal may say where the cursor is
         self._asked_for = 0  # the width about which it is asked
@@ -92,6 +94,13 @@ class KeyScreen(Terminal):
                     del self._notices[key]
                 if self._drawn is not None:
                     self._draw_deferred()
+
+    def set_prompt(self, prompt: str) -> None:
+        with self._lock:
+            if self._is_line and prompt != self._prompt:
+                self._prompt = prompt
+                if self._drawn is not None:
+                    self._draw([])
 
     def being_typed(self) -> str:
         with self._lock:
@@ -146,7 +155,7 @@ class KeyScreen(Terminal):
     def _read(self, prompt: str, *, keep: bool) -> str | Block:
         with self._taking_keys():
             with self._lock:
-                self._prompt = prompt
+                self._prompt, self._is_line = prompt, keep
                 self._editor.begin()
                 self._write(PASTE_ON + self._put_back(self._columns()))
                 self._draw_deferred()
@@ -169,6 +178,7 @@ class KeyScreen(Terminal):
             self._echo.set(False)
             with self._lock:
                 self._drawn = self._asked = self._steady = None
+                self._is_line = False
                 self._key = ""  # what is above the prompt is no longer the line with the key
                 self._write(PASTE_OFF)
                 self._draw_deferred()
@@ -231,12 +241,12 @@ class KeyScreen(Terminal):
         before, after = editor.text[: editor.cursor], editor.text[editor.cursor :]
         lines, _ = split(before + pasted + after)
         with self._lock:
-            self._prompt = question(lines)
+            self._prompt, self._is_line = question(lines), False
             editor.begin()
             self._draw([])
         block = self._answer(lines)
         with self._lock:
-            self._prompt = prompt
+            self._prompt, self._is_line = prompt, True
             if block:
                 self._take_away()
                 self._draw([(block.summary(prompt), "")])
@@ -376,7 +386,9 @@ class KeyScreen(Terminal):
     def _choices(self) -> list[tuple[str, str]]:
         """Return the words among which a second Tab could not decide, to stand above the line."""
         choices = self._editor.choices
-        return [("  ".join(map(visible, choices)), "")] if choices else []
+        told = [choice.shown for choice in choices if isinstance(choice, Choice)]
+        text = "\n".join(told) if told else "  ".join(map(visible, choices))
+        return [(text, "")] if choices else []
 
     def _end_line(self) -> None:
         """Leave the cursor at the end of a line that is broken off, as shells do."""

@@ -26,7 +26,7 @@ from client.exit_status import CANNOT_CONNECT, FAILED, INTERRUPTED, LOGIN_REFUSE
 from client.records import Room, Session
 from client.terminal.colours import Palette, Tone
 from client.terminal.command_context import Quit
-from client.terminal.commands import COMMANDS, run_line
+from client.terminal.commands import commands_for, run_line
 from client.terminal.completion import Words, completions
 from client.terminal.event_display import EventDisplay
 from client.terminal.login import LoginDialogue
@@ -179,7 +179,7 @@ class LineClient:
         """Do what is typed until the end; return the exit status."""
         while not self._screen.broken:
             try:
-                line = self._screen.read_line(f"[{self.name_of(self.room)}] ")
+                line = self._screen.read_line(self.display.prompt())
             except EOFError:
                 if self._screen.is_terminal:
                     self._screen.show("")
@@ -216,10 +216,10 @@ class LineClient:
         if text is not None:
             self.talk(text)
 
-    def talk(self, text: str) -> None:
+    def talk(self, text: str, *, announce: bool = False) -> None:
         """Say something in this room; what becomes of it is shown as it happens."""
         try:
-            self.chat.post(self.room, text)
+            self.chat.post(self.room, text, announce=announce)
         except ChatError as error:
             self._not_sent(error)
 
@@ -324,7 +324,7 @@ class LineClient:
         )
         if session.extended:
             with contextlib.suppress(ChatError):  # their names come with /rooms
-                self.display.rooms.remember(self.chat.rooms())
+                self.remember_rooms(self.chat.rooms())
             unread = self.display.rooms.all_unread()
             if unread:
                 self.say(f"Waiting for you: {', '.join(unread)}.")
@@ -347,6 +347,8 @@ class LineClient:
     def remember_rooms(self, rooms: list[Room]) -> None:
         """Remember the rooms; new ones get the next numbers."""
         self.display.rooms.remember(rooms)
+        for room in rooms:
+            self.display.restrictions.set_room(room.room_id, read_only=room.read_only)
 
     def unread_in_words(self, room_id: str) -> str:
         """Return what in a room was not looked at; "" for nothing."""
@@ -394,7 +396,9 @@ class LineClient:
     def _words(self) -> Words:
         names = self.display.names
         rooms = [room.name for room in self.display.rooms.all()]
-        return Words([f"/{name}" for name in COMMANDS], rooms, names.people(), names.files(), MODES)
+        commands = [f"/{name}" for name in commands_for(self)]
+        people, files = names.people(), names.files()
+        return Words(commands, rooms, people, files, MODES, self.display.recent())
 
     # --- Files, and the rest of what a command may use ---
 
@@ -418,6 +422,10 @@ class LineClient:
             self.say("There is no refused message.")
         else:
             self.chat.post(refused.room_id, refused.content)
+
+    def show_ids(self, on: bool) -> None:
+        """Show the number of each message from now on, or no longer."""
+        self.display.shows_ids = on
 
     def show_packets(self, mode: str) -> None:
         """Show each packet from now on, `brief` or `full`, or none: `off`."""

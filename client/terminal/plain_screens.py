@@ -71,6 +71,9 @@ class PlainScreen:
         """Return what stood in the line that Ctrl-C has just broken off."""
         return ""
 
+    def set_prompt(self, prompt: str) -> None:
+        """Let another prompt stand before the line that is typed in answer to `read_line`."""
+
     def being_typed(self) -> str:
         """Return what stands in the line that is being typed; "" where nobody knows."""
         return ""

@@ -148,6 +148,8 @@ class Peer:
                 },
                 features=self.server.features,
             )
+        if self.server.role:
+            reply["role"] = self.server.role
         self.reply(packet, "login_success", reply)
 
     def on_logout(self, packet: Packet) -> None:
@@ -410,6 +412,7 @@ class FakeServer:
         self.files: dict[str, bytes] = {}
         self.page = 1000
         self.features = ["events"]
+        self.role = ""  # of whoever logs in
         self.chunk_bytes = 1000
         self.numbers = itertools.count(1)
         self.errors: list[BaseException] = []

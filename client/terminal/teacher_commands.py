@@ -1,0 +1,173 @@
+"""The commands of the line client with which a teacher steers the class, and what answers them.
+
+Owns what each does. Never decides who may: the server does. Runs in the thread that reads what is
+typed; a command may wait for the server.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from client.base.text import visible
+from client.base.times import local_time
+from client.records import as_objects, as_text
+from client.terminal.command_context import CommandContext, WrongUse, needed
+
+MAX_ACTS: Final = 20
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_DURATION: Final = re.compile(r"(\d{1,6})([smhd]?)", re.IGNORECASE)
+PRIVACY: Final = (
+    "Who sees what: everybody in a room reads what is said there, now and later, and it is kept on "
+    "the server.\nA teacher can read every room, private ones too; each time its members are told. "
+    "Teachers see who is on, since when and from which address.\nWho runs the server can read all "
+    "that is stored, but no password. Without --tls whoever shares the network can read along."
+)
+
+
+def seconds_in(word: str) -> int | None:
+    """Return the seconds of `90s`, `10m`, `2h`, `1d`, or `10`, which are minutes; None for other
+    words."""
+    found = _DURATION.fullmatch(word)
+    return int(found[1]) * _UNITS[found[2].lower() or "m"] if found is not None else None
+
+
+def _time_and_reason(words: str) -> dict[str, Any]:
+    """Return `seconds` (0 = until it is lifted) and `reason` of what was typed."""
+    first, _, rest = words.partition(" ")
+    seconds = seconds_in(first)
+    reason = words.strip() if seconds is None else rest.strip()
+    return {"seconds": seconds or 0, **({"reason": reason} if reason else {})}
+
+
+def _until(reply: Mapping[str, Any], lifted_by: str) -> str:
+    until = as_text(reply.get("until"))
+    return f"until {local_time(until)}" if until else f"until you type {lifted_by}"
+
+
+def mute(context: CommandContext, argument: str) -> None:
+    """Keep somebody from writing."""
+    user, _, rest = needed(argument, "The name of the user").partition(" ")
+    reply = context.chat.request("mute_user", {"user": user, **_time_and_reason(rest.strip())})
+    context.say(f"{visible(user)} is muted {_until(reply, f'/unmute {visible(user)}')}.")
+
+
+def unmute(context: CommandContext, argument: str) -> None:
+    """Let somebody write again."""
+    context.chat.request("unmute_user", {"user": needed(argument, "The name of the user")})
+    context.say(f"{visible(argument)} may write again.")
+
+
+def kick(context: CommandContext, argument: str) -> None:
+    """End somebody's session."""
+    user, _, reason = needed(argument, "The name of the user").partition(" ")
+    why = {"reason": reason.strip()} if reason.strip() else {}
+    context.chat.request("kick_user", {"user": user, **why})
+    context.say(f"The session of {visible(user)} is ended. They may log in again: see /ban.")
+
+
+def ban(context: CommandContext, argument: str) -> None:
+    """End somebody's session, and let them in no more for a time."""
+    user, _, rest = needed(argument, "The name of the user").partition(" ")
+    reply = context.chat.request("ban_user", {"user": user, **_time_and_reason(rest.strip())})
+    context.say(f"{visible(user)} is banned {_until(reply, f'/unban {visible(user)}')}.")
+
+
+def unban(context: CommandContext, argument: str) -> None:
+    """Let somebody in again."""
+    context.chat.request("unban_user", {"user": needed(argument, "The name of the user")})
+    context.say(f"{visible(argument)} may log in again.")
+
+
+def pause(context: CommandContext, argument: str) -> None:
+    """Let only teachers write, in all rooms."""
+    reply = context.chat.request("pause_class", _time_and_reason(argument))
+    context.say(f"The class is paused {_until(reply, '/resume')}.")
+
+
+def resume(context: CommandContext, argument: str) -> None:
+    """Let everybody write again."""
+    context.chat.request("resume_class")
+    context.say("The class goes on.")
+
+
+def announce(context: CommandContext, argument: str) -> None:
+    """Say something that nobody is to miss."""
+    context.talk(needed(argument, "The text"), announce=True)
+
+
+def hide(context: CommandContext, argument: str) -> None:
+    """Take a message out of sight."""
+    number, _, reason = needed(argument, "The number of the message").partition(" ")
+    why = {"reason": reason.strip()} if reason.strip() else {}
+    context.chat.request("hide_message", {"message_id": _number(number), **why})
+    context.say(f"Message {visible(number)} is hidden. /show {visible(number)} brings it back.")
+
+
+def show(context: CommandContext, argument: str) -> None:
+    """Bring a hidden message back."""
+    number = _number(needed(argument, "The number of the message"))
+    context.chat.request("show_message", {"message_id": number})
+    context.say(f"Message {number} is shown again.")
+
+
+def _number(word: str) -> int:
+    digits = word.removeprefix("#")
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 16):
+        raise WrongUse(
+            f"{visible(word)!r} is no number of a message; /ids on shows them, or press Tab twice"
+        )
+    return int(digits)
+
+
+def read_only(context: CommandContext, argument: str) -> None:
+    """Let only teachers write in this room, or everybody."""
+    on = switch(argument)
+    context.chat.request("set_room", {"room_id": context.room, "read_only": on})
+    writes = "only teachers write" if on else "everybody writes"
+    context.say(f"From now on {writes} in {context.name_of(context.room)}.")
+
+
+def switch(argument: str) -> bool:
+    """Return whether `on` was typed; raise `WrongUse` for all but `on` and `off`."""
+    if argument.lower() not in ("on", "off"):
+        raise WrongUse(f"{visible(argument)!r} is neither on nor off")
+    return argument.lower() == "on"
+
+
+def show_ids(context: CommandContext, argument: str) -> None:
+    """Show the number of each message, or no longer."""
+    on = switch(argument)
+    context.show_ids(on)
+    context.say(f"The numbers of messages are {'shown from now on' if on else 'not shown'}.")
+
+
+def audit(context: CommandContext, argument: str) -> None:
+    """Show the last acts."""
+    acts: list[Mapping[str, Any]] = []
+    after = 0
+    while True:
+        reply = context.chat.request("get_audit", {"after_id": after})
+        page = as_objects(reply.get("acts"))
+        acts = [*acts, *page][-MAX_ACTS:]
+        last = page[-1].get("id") if page else None
+        if not reply.get("has_more") or not isinstance(last, int) or last <= after:
+            break
+        after = last
+    context.say(f"The last acts ({len(acts)}):")
+    if acts:
+        context.say_rows("\n".join(map(_act_in_words, acts)))
+
+
+def _act_in_words(act: Mapping[str, Any]) -> str:
+    about = [as_text(act.get(key)) for key in ("user", "room_id", "file_path")]
+    number = act.get("message_id")
+    words = [as_text(act.get("act")).replace("_", " "), *filter(None, about)]
+    words += [f"#{number}"] if isinstance(number, int) else []
+    until, reason = as_text(act.get("until")), as_text(act.get("reason"))
+    words += [f"until {local_time(until)}"] if until else []
+    why = f": {visible(reason)}" if reason else ""
+    who = visible(as_text(act.get("by")) or "the command line")
+    moment = local_time(as_text(act.get("timestamp")))
+    return f"  {moment} {who}: {visible(' '.join(words))}{why}"
