@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from client.connection import Connection
 from client.events import Message
@@ -85,6 +86,12 @@ class CommandContext(Protocol):
 
     def change_password(self) -> None:
         """Ask for the old and the new password, and change it."""
+
+    def act(
+        self, action: str, data: Mapping[str, Any], event: str, about: str
+    ) -> Mapping[str, Any]:
+        """Do a teacher's act; return the answer's data. `event` is what others hear of it, `about`
+        the user, message or room: it is not told to who has done it."""
 
     def show_ids(self, on: bool) -> None:
         """Show the number of each message from now on, or no longer."""

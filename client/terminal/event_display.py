@@ -15,9 +15,8 @@ import math
 import re
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import protocol
 from client import events
@@ -30,43 +29,16 @@ from client.terminal.act_words import ACTS, in_words, time_in
 from client.terminal.colours import Palette, Tone
 from client.terminal.completion import KnownNames
 from client.terminal.plain_screens import PlainScreen
+from client.terminal.remembered import OwnActs, OwnBlock, RecentMessages
 from client.terminal.restrictions import Restrictions
 from client.terminal.room_list import RoomList
 
 TEACHER: Final = "teacher"
-MAX_RECENT: Final = 200
 TICK_SECONDS: Final = 0.25
 TYPING_SECONDS: Final = 6.0
 """How long somebody counts as typing after the last word of it."""
 TYPING_PAUSE_SECONDS: Final = 3.0
 """Between two words of our own."""
-
-
-class RecentMessage(NamedTuple):
-    """A message that was shown, for who looks for its number."""
-
-    room_id: str
-    message_id: int
-    sender: str
-    content: str
-
-
-class OwnBlock:
-    """Own messages that were pasted at once, of which only the sum is shown."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.stored: list[int | None] = []
-        self.refused: list[events.OwnMessage] = []
-
-    def stored_in_words(self) -> str:
-        """Return as which messages they were stored."""
-        numbers = sorted(number for number in self.stored if number is not None)
-        if len(numbers) < 2:
-            named = f" as message {numbers[0]}" if numbers else ""
-            return f"stored{named}: {counted(len(self.stored), 'message')}"
-        between = "" if numbers[-1] - numbers[0] < len(numbers) else f", {len(numbers)} of them"
-        return f"stored as messages {numbers[0]} to {numbers[-1]}{between}"
 
 
 class EventDisplay:
@@ -78,6 +50,8 @@ class EventDisplay:
         self.rooms = RoomList()
         self.names = KnownNames()
         self.restrictions = Restrictions()
+        self.recent = RecentMessages()
+        self.own_acts = OwnActs()
         self.shows_ids = False
         """Whether the number of each message is shown before it."""
         self.failed = False
@@ -86,9 +60,8 @@ class EventDisplay:
         self._screen = screen
         self._palette = palette
         self._quitting = threading.Event()
-        # Guards the next two: the thread that reads what is typed and chat-screen both use them.
+        # Guards the next one: the thread that reads what is typed and chat-screen both use it.
         self._lock = threading.Lock()
-        self._recent: deque[RecentMessage] = deque(maxlen=MAX_RECENT)
         self._refused: events.OwnMessage | None = None
         # Guards the next one; held while a block is posted, so that none of its events comes first.
         self._posting = threading.Lock()
@@ -127,25 +100,12 @@ class EventDisplay:
             content = self._palette.strong(content)
         number = f"#{message.message_id} " if self.shows_ids and message.message_id else ""
         moment = self._palette.time(local_time(message.timestamp))
-        self._remember(message.room_id, message.message_id, message.sender, message.content)
+        self.recent.add(message.room_id, message.message_id, message.sender, message.content)
         if message.announce:  # the first row begins with a time, too, and others can't forge it
             head = f"{moment} {self._palette.mark('*** ANNOUNCEMENT ***')}\n"
             self._screen.show(f"{head}{moment} {number}{room}{sender}: {content}")
         else:
             self._screen.show(f"{moment} {number}{room}{sender}: {content}")
-
-    def _remember(self, room_id: str, message_id: int | None, sender: str, content: str) -> None:
-        with self._lock:
-            known = any(message_id == recent.message_id for recent in self._recent)
-            if message_id is not None and not known:
-                self._recent.append(RecentMessage(room_id, message_id, sender, content))
-
-    def recent(self) -> list[tuple[int, str, str]]:
-        """Return number, sender and text of the last messages of this room, oldest first."""
-        with self._lock:
-            found = [message for message in self._recent if message.room_id == self.room]
-        found.sort(key=lambda message: message.message_id)
-        return [(message.message_id, message.sender, message.content) for message in found]
 
     def name_of(self, room_id: str) -> str:
         """Return a room as people call it, harmless to show."""
@@ -291,14 +251,14 @@ class EventDisplay:
             with self._lock:
                 self._refused = event
             self._note_hindrance(event.error)
-            why, content = visible(str(event.error)), visible(event.content)
+            why, content = visible(str(event.error).rstrip(".")), visible(event.content)
             self.say(
                 f"Not stored: {why}. Type /retry to send it again: {content}", self._palette.bad
             )
         elif event.state is State.STORED:
             session = self._chat.session
             sender = session.chatid if session is not None else "?"
-            self._remember(event.room_id, event.message_id, sender, event.content)
+            self.recent.add(event.room_id, event.message_id, sender, event.content)
             number = f" as message {event.message_id}" if event.message_id is not None else ""
             self._own_line(
                 f"* stored{number}: sent, counts agree, stored", event, self._palette.quiet
@@ -325,7 +285,7 @@ class EventDisplay:
         if block.refused:
             with self._lock:
                 self._refused = block.refused[-1]
-            why = visible(str(block.refused[-1].error))
+            why = visible(str(block.refused[-1].error).rstrip("."))
             lost = counted(len(block.refused), "message")
             self.say(f"Not stored: {lost}, the last one because {why}.", self._palette.bad)
 
@@ -364,6 +324,7 @@ class EventDisplay:
     def _on_logged_out(self, event: events.LoggedOut) -> None:
         self._retry = None
         self._screen.notice("", "retry")
+        self.restrictions.forget()
         if event.by_teacher:
             self.say(ended_by_teacher(event.reason), self._palette.bad)
             self.say("Type /login to log in again, or /quit.")
@@ -419,7 +380,7 @@ class EventDisplay:
         ) == protocol.fold_chatid(event.chatid)
         self._take_act(event, is_us=is_us)
         text = in_words(event, self.name_of(event.room_id), is_us=is_us)
-        if text:
+        if text and not self.own_acts.take(event):
             self.say(text, self._palette.strong if is_us else None)
 
     def _take_act(self, event: events.ServerEvent, *, is_us: bool) -> None:

@@ -12,10 +12,10 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from client.base.deadline import Deadline
 from client.base.text import counted, visible
@@ -398,7 +398,7 @@ class LineClient:
         rooms = [room.name for room in self.display.rooms.all()]
         commands = [f"/{name}" for name in commands_for(self)]
         people, files = names.people(), names.files()
-        return Words(commands, rooms, people, files, MODES, self.display.recent())
+        return Words(commands, rooms, people, files, MODES, self.display.recent.of(self.room))
 
     # --- Files, and the rest of what a command may use ---
 
@@ -422,6 +422,13 @@ class LineClient:
             self.say("There is no refused message.")
         else:
             self.chat.post(refused.room_id, refused.content)
+
+    def act(
+        self, action: str, data: Mapping[str, Any], event: str, about: str
+    ) -> Mapping[str, Any]:
+        """Do a teacher's act; return the answer's data."""
+        self.display.own_acts.expect(event, about)
+        return self.chat.request(action, data)
 
     def show_ids(self, on: bool) -> None:
         """Show the number of each message from now on, or no longer."""

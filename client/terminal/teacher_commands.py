@@ -49,13 +49,16 @@ def _until(reply: Mapping[str, Any], lifted_by: str) -> str:
 def mute(context: CommandContext, argument: str) -> None:
     """Keep somebody from writing."""
     user, _, rest = needed(argument, "The name of the user").partition(" ")
-    reply = context.chat.request("mute_user", {"user": user, **_time_and_reason(rest.strip())})
+    reply = context.act(
+        "mute_user", {"user": user, **_time_and_reason(rest.strip())}, "user_muted", user
+    )
     context.say(f"{visible(user)} is muted {_until(reply, f'/unmute {visible(user)}')}.")
 
 
 def unmute(context: CommandContext, argument: str) -> None:
     """Let somebody write again."""
-    context.chat.request("unmute_user", {"user": needed(argument, "The name of the user")})
+    user = needed(argument, "The name of the user")
+    context.act("unmute_user", {"user": user}, "user_unmuted", user)
     context.say(f"{visible(argument)} may write again.")
 
 
@@ -63,14 +66,16 @@ def kick(context: CommandContext, argument: str) -> None:
     """End somebody's session."""
     user, _, reason = needed(argument, "The name of the user").partition(" ")
     why = {"reason": reason.strip()} if reason.strip() else {}
-    context.chat.request("kick_user", {"user": user, **why})
+    context.act("kick_user", {"user": user, **why}, "user_kicked", user)
     context.say(f"The session of {visible(user)} is ended. They may log in again: see /ban.")
 
 
 def ban(context: CommandContext, argument: str) -> None:
     """End somebody's session, and let them in no more for a time."""
     user, _, rest = needed(argument, "The name of the user").partition(" ")
-    reply = context.chat.request("ban_user", {"user": user, **_time_and_reason(rest.strip())})
+    reply = context.act(
+        "ban_user", {"user": user, **_time_and_reason(rest.strip())}, "user_banned", user
+    )
     context.say(f"{visible(user)} is banned {_until(reply, f'/unban {visible(user)}')}.")
 
 
@@ -82,13 +87,13 @@ def unban(context: CommandContext, argument: str) -> None:
 
 def pause(context: CommandContext, argument: str) -> None:
     """Let only teachers write, in all rooms."""
-    reply = context.chat.request("pause_class", _time_and_reason(argument))
+    reply = context.act("pause_class", _time_and_reason(argument), "class_paused", "")
     context.say(f"The class is paused {_until(reply, '/resume')}.")
 
 
 def resume(context: CommandContext, argument: str) -> None:
     """Let everybody write again."""
-    context.chat.request("resume_class")
+    context.act("resume_class", {}, "class_resumed", "")
     context.say("The class goes on.")
 
 
@@ -101,14 +106,16 @@ def hide(context: CommandContext, argument: str) -> None:
     """Take a message out of sight."""
     number, _, reason = needed(argument, "The number of the message").partition(" ")
     why = {"reason": reason.strip()} if reason.strip() else {}
-    context.chat.request("hide_message", {"message_id": _number(number), **why})
-    context.say(f"Message {visible(number)} is hidden. /show {visible(number)} brings it back.")
+    message_id = _number(number)
+    data = {"message_id": message_id, **why}
+    context.act("hide_message", data, "message_hidden", str(message_id))
+    context.say(f"Message {message_id} is hidden. /show {message_id} brings it back.")
 
 
 def show(context: CommandContext, argument: str) -> None:
     """Bring a hidden message back."""
     number = _number(needed(argument, "The number of the message"))
-    context.chat.request("show_message", {"message_id": number})
+    context.act("show_message", {"message_id": number}, "message_shown", str(number))
     context.say(f"Message {number} is shown again.")
 
 
@@ -124,7 +131,7 @@ def _number(word: str) -> int:
 def read_only(context: CommandContext, argument: str) -> None:
     """Let only teachers write in this room, or everybody."""
     on = switch(argument)
-    context.chat.request("set_room", {"room_id": context.room, "read_only": on})
+    context.act("set_room", {"room_id": context.room, "read_only": on}, "room_set", context.room)
     writes = "only teachers write" if on else "everybody writes"
     context.say(f"From now on {writes} in {context.name_of(context.room)}.")
 

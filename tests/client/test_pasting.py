@@ -13,10 +13,10 @@ import pytest
 from support.client_fakes import FakeServer
 from support.line_client import ScriptedScreen, client
 
-from client.terminal.event_display import OwnBlock
 from client.terminal.key_screen import KeyScreen
 from client.terminal.keys import TICK, ConsoleKeys, Pasted, Position, TerminalKeys, is_paste
 from client.terminal.pasting import Block, lines_of, question, split
+from client.terminal.remembered import OwnBlock
 
 MANY = "\n".join(f"line\t{number}" for number in range(20)) + "\n"
 

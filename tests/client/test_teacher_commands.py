@@ -102,7 +102,7 @@ def test_every_act_has_its_command(server: FakeServer) -> None:
         "* ben may log in again.",
         f"* The class is paused until {when}.",
         "* The class goes on.",
-        "* Message #15 is hidden. /show #15 brings it back.",
+        "* Message 15 is hidden. /show 15 brings it back.",
         "'x' is no number of a message",
         "* Message 15 is shown again.",
         "* From now on only teachers write in lobby.",
@@ -123,6 +123,21 @@ def test_every_act_has_its_command(server: FakeServer) -> None:
         {"message_id": 16},
     ]
     assert [data["read_only"] for data in asked(server, "set_room")] == [True, False]
+
+
+def test_who_acts_hears_of_it_once(server: FakeServer) -> None:
+    def mute(peer: Peer, packet: Packet) -> None:
+        peer.send("event", {"type": "user_muted", "chatid": "Ben", "until": None, "reason": ""})
+        peer.reply(packet, "user_muted", {"user": "ben", "until": None})
+
+    def again() -> None:
+        server.peers[0].send(
+            "event", {"type": "user_muted", "chatid": "Ben", "until": None, "reason": "again"}
+        )
+
+    server.handlers["mute_user"] = mute
+    _, text = talk(server, "/mute ben", ["until you type"], again, ["is muted: again"])
+    assert text.count(" is muted") == 2
 
 
 def act(number: int, **more: Any) -> dict[str, Any]:
