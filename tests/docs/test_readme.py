@@ -14,10 +14,12 @@ import io
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -111,6 +113,8 @@ MAKE_CERTIFICATE = (
 SERVE_TLS = "python chat_server.py --certfile class.pem --keyfile class.key"
 TALK_TLS = "python chat_client.py 192.168.1.20:9876 --tls --cafile class.pem"
 TLS_COMMANDS = [MAKE_CERTIFICATE, SERVE_TLS, TALK_TLS]
+RELAY = "python -m conformance relay 9875 127.0.0.1:9876 --page 8080"
+TALK_TO_RELAY = "python chat_client.py 127.0.0.1:9875"
 ASSESS_COMMANDS = [
     "python -m conformance server 127.0.0.1:9876 --account ada:secret",
     "python -m conformance client -- python chat_client.py {host}:{port} -u {user}",
@@ -238,6 +242,7 @@ def test_every_command_of_readme_is_known_here() -> None:
         *SCRIPTS,
         *TLS_COMMANDS,
         READ_JOURNAL,
+        RELAY,
         *ASSESS_COMMANDS,
         *TEST_COMMANDS,
     ]
@@ -300,6 +305,44 @@ def test_the_commands_that_assess_do_what_readme_says(folder: Folder) -> None:
     here = shlex.join([sys.executable, str(ROOT / "chat_client.py")])
     assessed = folder.done(client.replace("-- python chat_client.py", f"{quick} -- {here}")).stdout
     assert re.search(r"PASS +R-MSG-16", assessed) and "FAIL" not in assessed
+
+
+def test_the_relay_of_readme_shows_what_a_client_says(folder: Folder) -> None:
+    assert f"`{TALK_TO_RELAY}`" in README
+    port = folder.serve()
+    words = RELAY.replace("9876", str(port)).replace("9875", "0").replace("8080", "0")
+    relay = subprocess.Popen(
+        folder.words(words),
+        cwd=folder.path,
+        env={**folder.environment(), "PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+    )
+    guard = threading.Timer(WAIT_SECONDS, relay.kill)
+    guard.start()
+    try:
+        assert relay.stdout is not None
+        found: dict[str, str] = {}
+        for line in relay.stdout:
+            for name, pattern in (("port", r"relay on \S+:(\d+)"), ("page", r"Page: +(\S+)")):
+                if match := re.search(pattern, line):
+                    found[name] = match[1]
+            if "The wall:" in line:
+                break
+        page = urllib.request.urlopen(found["page"].partition("#")[0], timeout=WAIT_SECONDS)
+        with page:
+            assert b"/relay.js" in page.read()
+        talk = TALK_TO_RELAY.replace("9875", found["port"])
+        said = folder.done(talk, "register\nada\nfirst\nHello\n").stdout
+        assert "* stored as message 1: sent, counts agree, stored" in said
+        relay.send_signal(signal.SIGINT if os.name != "nt" else signal.SIGTERM)
+        assert "1 connection" in relay.stdout.read()
+    finally:
+        guard.cancel()
+        relay.kill()
+        relay.communicate()
 
 
 @needs_openssl

@@ -20,8 +20,6 @@ from pathlib import Path
 from typing import Any, Final, final
 from urllib.parse import urlsplit
 
-import pytest
-
 from support.patience import patience
 
 NAMES: Final = (
@@ -61,11 +59,6 @@ def program() -> str | None:
     """Return the path of a browser on this machine, None where there is none."""
     given = os.environ.get("CHAT_BROWSER")
     return given or next(filter(None, map(shutil.which, NAMES)), None)
-
-
-needs_browser = pytest.mark.skipif(
-    program() is None, reason=f"no browser: none of {', '.join(NAMES)} is installed"
-)
 
 
 @final

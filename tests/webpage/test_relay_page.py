@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.browser import Browser, Tab, needs_browser
+from support.browser import NAMES, Browser, Tab, program
 from support.fake_relay import FakeRelay
 from support.patience import patience
 from support.relays import Line, Listener, relay_before
@@ -19,7 +19,9 @@ from support.relays import Line, Listener, relay_before
 from conformance.relay.acts import VIEWERS_MAY, Acts
 from webpage import ActRefused, Page, listening
 
-pytestmark = needs_browser
+pytestmark = pytest.mark.skipif(
+    program() is None, reason=f"no browser: none of {', '.join(NAMES)} is installed"
+)
 
 LIVE = "document.getElementById('state').textContent === 'live' && document.title !== 'Relay'"
 DRAWN = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
