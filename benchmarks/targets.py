@@ -157,6 +157,17 @@ _TABLE = (
     ("files", "upload of one client", 60.0, "MB/s", _AT_LEAST, "files/up_mb_per_second"),
     ("files", "download of one client", 150.0, "MB/s", _AT_LEAST, "files/down_mb_per_second"),
     ("files", "p99 of the chat meanwhile", 50.0, "ms", _AT_MOST, "files/chat_p99_ms"),
+    ("relay", "what the relay adds to a ping, median", 1.0, "ms", _AT_MOST, "relay/added_ms"),
+    (
+        "relay",
+        "messages of one sender through it, by straight",
+        0.8,
+        "x",
+        _AT_LEAST,
+        "relay/share_messages",
+    ),
+    ("relay", "upload through the relay, by straight", 0.8, "x", _AT_LEAST, "relay/share_up"),
+    ("relay", "download through the relay, by straight", 0.8, "x", _AT_LEAST, "relay/share_down"),
     (
         "growth",
         "CPU a delivery in the costliest room, by the cheapest",

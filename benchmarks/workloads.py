@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from benchmarks.crowds import idle, mass_login
+from benchmarks.relayed import relay
 from benchmarks.rooms import both, growth, one, rest, room, silent, varied, writer
 from benchmarks.sizes import Figures, Sizes
 from benchmarks.stored import files, past
@@ -41,6 +42,7 @@ WORKLOADS: Final = tuple(
         ("students log in at once", mass_login),
         ("history of a huge room, and a start on it", past),
         ("a file up and down while others chat", files),
+        ("what the kit's relay adds to one connection", relay),
         ("cost as the room grows", growth),
     )
 )

@@ -12,6 +12,7 @@ from typing import Final, final
 MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
 """A length above this is a mistake (text, or the wrong byte order), as for the kit's `Wire`."""
 HEADER_BYTES: Final = 4
+MAX_PARTS: Final = 256
 
 
 @dataclass(frozen=True)
@@ -32,48 +33,68 @@ class Cutter:
     """The state of one direction of a connection."""
 
     def __init__(self) -> None:
-        self._begun = bytearray()
+        self._parts: list[bytes] = []  # joined once, when the frame is whole
+        self._begun_bytes = 0
+        self._missing = 0
+        """So many bytes of the frame that has begun are still to come; 0 where that is unknown."""
         self.is_lost = False
         """Whether a length was met that can't be: what follows is no frame any more."""
 
     @property
     def begun(self) -> bytes:
         """The bytes of the frame that has begun and is not whole yet."""
-        return bytes(self._begun)
+        return b"".join(self._parts)
 
     @property
     def begun_bytes(self) -> int:
         """How many bytes of a frame have come that is not whole yet."""
-        return len(self._begun)
+        return self._begun_bytes
 
     def feed(self, data: bytes) -> list[Piece]:
         """Take the next bytes; return what is whole now, in order."""
         if self.is_lost:
             return [Piece(data, False)] if data else []
-        if not self._begun and _is_one_frame(data):
+        if not self._parts and _is_one_frame(data):
             return [Piece(data, True)]
-        self._begun += data
+        if len(data) < self._missing:
+            self._keep(data)
+            self._missing -= len(data)
+            return []
+        if self._parts:
+            self._parts.append(data)
+            data = b"".join(self._parts)
+            self._parts, self._begun_bytes = [], 0
+        return self._cut(data)
+
+    def _cut(self, data: bytes) -> list[Piece]:
         pieces: list[Piece] = []
-        start = 0
-        while len(self._begun) - start >= HEADER_BYTES:
-            length = int.from_bytes(self._begun[start : start + HEADER_BYTES], "big")
+        start, self._missing = 0, 0
+        while len(data) - start >= HEADER_BYTES:
+            length = int.from_bytes(data[start : start + HEADER_BYTES], "big")
             if not 1 <= length <= MAX_FRAME_BYTES:
                 self.is_lost = True
-                pieces.append(Piece(bytes(self._begun[start:]), False))
-                start = len(self._begun)
-                break
+                pieces.append(Piece(data[start:], False))
+                return pieces
             end = start + HEADER_BYTES + length
-            if end > len(self._begun):
+            if end > len(data):
+                self._missing = end - len(data)
                 break
-            pieces.append(Piece(bytes(self._begun[start:end]), True))
+            pieces.append(Piece(data[start:end], True))
             start = end
-        del self._begun[:start]
+        if start < len(data):
+            self._keep(data[start:])
         return pieces
+
+    def _keep(self, data: bytes) -> None:
+        self._parts.append(data)
+        self._begun_bytes += len(data)
+        if len(self._parts) > MAX_PARTS:  # byte by byte: a part takes more than its byte
+            self._parts = [self.begun]
 
     def end(self) -> list[Piece]:
         """Return what had begun when the stream ended, as bytes that are no frame."""
         rest = self.begun
-        self._begun.clear()
+        self._parts, self._begun_bytes, self._missing = [], 0, 0
         return [Piece(rest, False)] if rest else []
 
 

@@ -53,6 +53,11 @@ class Outcomes:
         self._tell = tell
         self._open: list[_Open] = []
 
+    @property
+    def is_watching(self) -> bool:
+        """Whether the outcome of a fault is open."""
+        return bool(self._open)
+
     def take(self, seen: Seen) -> None:
         """Take the next packet: what it says of earlier faults, then whether it is struck."""
         self.look_at_clock(seen.passed.at)

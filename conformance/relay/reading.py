@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-from conformance.packets import Packet, data_of, is_too_deep, key_of, value
+from conformance.packets import MAX_DEPTH, Packet, data_of, is_too_deep, key_of, value
 from conformance.rules import RULES
 
 SHOWN_CHARACTERS: Final = 60
@@ -35,7 +35,10 @@ def read(payload: bytes) -> Packet | None:
         payload = _without_chunk(payload)
     try:
         packet = json.loads(payload)
-        return packet if isinstance(packet, dict) and not is_too_deep(packet) else None
+        if not isinstance(packet, dict):
+            return None
+        is_suspect = payload.count(b"[") + payload.count(b"{") > MAX_DEPTH
+        return None if is_suspect and is_too_deep(packet) else packet
     except (ValueError, RecursionError):
         return None
 
@@ -44,7 +47,7 @@ def _without_chunk(payload: bytes) -> bytes:
     found = _CHUNK.search(payload)
     if found is None:
         return payload
-    end = payload.find(b'"', found.end())  # base64 has no quotation mark
+    end = payload.find(b'"', found.end())  # base64 has no quotation mark, and memchr is quick
     return payload if end < 0 else payload[: found.end()] + payload[end:]
 
 
@@ -97,7 +100,8 @@ def rules_about(action: str) -> list[dict[str, str]]:
 def summary(packet: Packet | None, payload: bytes) -> str:
     """Return the one thing that matters of a packet, in a few words."""
     if packet is None:
-        return "not JSON: " + short(payload[:200].decode("utf-8", "backslashreplace"))
+        start = without_secrets(payload[:200])
+        return "not JSON: " + short(start.decode("utf-8", "backslashreplace"))
     tell = _TELLS.get(action_of(packet), _tell_other)
     try:
         return tell(packet)

@@ -124,7 +124,8 @@ class Story:
 
     def _passed(self, item: Passed) -> None:
         talk = self._talks.get(item.connection) or _Talk()
-        packet = reading.read(item.piece.payload) if item.piece.is_frame else None
+        payload = item.piece.payload if item.piece.is_frame else b""
+        packet = reading.read(payload) if payload else None
         counted = _count(talk.counting, packet, item)
         self._name(talk, item, packet)
         self._keep(_Row(item, talk.user, reading.action_of(packet), counted, sent=item.sent))
@@ -143,14 +144,14 @@ class Story:
             "frame",
             item,
             action=reading.action_of(packet),
-            summary=reading.summary(packet, reading.without_secrets(item.piece.payload)),
+            summary=reading.summary(packet, payload),
             room=reading.room_of(packet),
             transaction=reading.transaction_of(packet),
             message=reading.message_of(packet),
             counts=counted.verdict,
             **about,
         )
-        if packet is not None:
+        if packet is not None and (item.fault or self._outcomes.is_watching):
             text = talk.counting.text_of(packet, item.to_server)
             self._outcomes.take(Seen(item, packet, talk.user, text))
 

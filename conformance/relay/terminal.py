@@ -16,9 +16,12 @@ ACTION_CHARACTERS: Final = 17
 
 def plain(text: object) -> str:
     """Return a text whose characters a terminal shows and does not obey."""
+    line = str(text)
+    if line.isprintable():
+        return line
     return "".join(
         each if each.isprintable() else each.encode("unicode_escape").decode("ascii")
-        for each in str(text)
+        for each in line
     )
 
 
@@ -45,8 +48,9 @@ class Terminal:
             self._came_of[event["text"].partition(":")[0]] += 1
         if event.get("fault"):
             self._faults[event["fault"].split()[0]] += 1
-        line = self._line(event)
-        if line and (not self._is_quiet or event.get("how", "").startswith("no ")):
+        is_wanted = not self._is_quiet or event.get("how", "").startswith("no ")
+        line = self._line(event) if is_wanted else ""
+        if line:
             self.say(f"{event['time']:9.3f} s  {line}")
         if kind == "close":
             self._names.pop(event["connection"], None)

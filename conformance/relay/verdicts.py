@@ -29,6 +29,10 @@ class Counted:
     actual: Any = None
 
 
+NOTHING: Final = Counted()
+HANDSHAKE: Final = ("send_message", "receive_message", "character_count", "ack", "error")
+
+
 @final
 class Counting:
     """The messages of one connection."""
@@ -40,6 +44,8 @@ class Counting:
     def take(self, packet: Packet, to_server: bool) -> Counted:
         """Take the next packet; the verdict is for `character_count`, else "none"."""
         action = packet.get("action")
+        if action not in HANDSHAKE:
+            return NOTHING
         if action == "send_message" and to_server:
             content = value(packet, "content")
             self._sent.append((key_of(packet), content if isinstance(content, str) else ""))
@@ -53,7 +59,7 @@ class Counting:
             self._forget(key_of(packet))
         elif action == "character_count":
             return self._compare(packet, to_server)
-        return Counted()
+        return NOTHING
 
     def text_of(self, packet: Packet, to_server: bool) -> str | None:
         """Return the text of the message that a packet of its handshake is about."""

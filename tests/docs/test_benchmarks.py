@@ -113,6 +113,7 @@ def made_up() -> dict[str, Any]:
             },
         },
         "files": {"up_mb_per_second": 70.0, "down_mb_per_second": 100.0, "chat_p99_ms": 60.0},
+        "relay": {"added_ms": 0.2, "share_messages": 0.9, "share_up": 0.9, "share_down": 0.9},
         "growth": {"rows": rows, "asyncio": rows, "flat_within": 1.2},
     }
 
