@@ -3,7 +3,7 @@
 PYTHON ?= $(shell command -v python3 || command -v python)
 
 .DEFAULT_GOAL := help
-.PHONY: help run pyz demo test quick test-all coverage check figures bench clean kit grade
+.PHONY: help run pyz demo test quick test-all test-windows smoke-windows coverage check figures bench clean kit grade
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,12 @@ quick: ## run the tests of what has changed, or of one layer (LAYER=storage)
 
 test-all: ## the same and the long tests, on every Python from 3.10 that is found
 	@$(PYTHON) tests/run_all.py
+
+test-windows: ## run the quick tests on Windows' CPython under Wine (smoke-windows: a few, in a minute)
+	@$(PYTHON) tools/windows_python.py
+
+smoke-windows:
+	@$(PYTHON) tools/windows_python.py --smoke
 
 coverage: ## run the quick tests and show which lines no test reaches
 	@$(PYTHON) tests/run.py --report

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -99,3 +100,44 @@ def test_a_check_that_fails_is_named_and_the_others_run(
         "mypy --platform darwin",
     ]
     assert capsys.readouterr().err == "make check: failed: mypy --platform win32\n"
+
+
+@pytest.fixture
+def windows_python(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(
+        "windows_python", ROOT / "tools" / "windows_python.py"
+    )
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_where_wine_is_missing_one_line_says_what_to_install(
+    windows_python: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(windows_python, "ROOT", tmp_path)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert windows_python.main(["--smoke"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "wine, x86_64-w64-mingw32-gcc" in said
+    assert "apt-get install wine" in said
+    assert list(tmp_path.iterdir()) == [], "nothing was begun"
+
+
+def test_a_python_of_the_same_version_lends_its_library(windows_python: ModuleType) -> None:
+    here = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    assert (windows_python._library_of(here) / "os.py").is_file()
+    with pytest.raises(windows_python.CannotMake, match=r"no Python 3\.99 on this machine"):
+        windows_python._library_of("3.99")
+
+
+def test_the_smoke_test_names_tests_that_exist(windows_python: ModuleType) -> None:
+    for target in windows_python.SMOKE:
+        file, _, test = target.partition("::")
+        assert (
+            f"def {test}(" in (ROOT / file).read_text("utf-8") if test else (ROOT / file).is_file()
+        )
