@@ -15,7 +15,7 @@ import random
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any, TextIO, final
+from typing import Any, TextIO, final
 
 from conformance import VERSION, left_running, points, reports
 from conformance.argument_types import account, address, seconds
@@ -24,6 +24,7 @@ from conformance.client import runner as client_runner
 from conformance.client.process import BadDriver
 from conformance.hand_ins import command as class_command
 from conformance.matrix import runner as matrix_runner
+from conformance.progress import Progress
 from conformance.registry import Case, Context, chosen, without_case
 from conformance.relay import command as relay_command
 from conformance.relay import recording_command
@@ -31,7 +32,8 @@ from conformance.rules import RULES, Rule
 from conformance.server import cases as server_cases
 from conformance.server import runner as server_runner
 from conformance.server.registry import Case as ServerCase
-from conformance.verdicts import EXIT_MISUSE, LEVELS, Outcome, Report, outcome_to_line
+from conformance.stages import walk
+from conformance.verdicts import EXIT_MISUSE, LEVELS, Outcome, Report
 
 TIMEOUT_SECONDS = 5.0
 KIND_OF_NAME = {
@@ -246,6 +248,7 @@ def _add_server_arguments(server: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="the cases of this Python file and no others, as `recording --case` makes them",
     )
+    walk.add_arguments(server)
 
 
 def split_commands(words: Sequence[str]) -> list[list[str]]:
@@ -299,47 +302,16 @@ def _sums(wanted: Sequence[Case[Context]], points: dict[str, float]) -> list[str
     ]
 
 
-@final
-class _Progress:
-    """Partial results: a line of JSON for each outcome, beside the first report's file, and a short
-    line on a terminal."""
-
-    def __init__(self, path: str | None) -> None:
-        self._path = f"{path}.partial" if path and reports.is_plain(Path(path)) else None
-        self._file: IO[str] | None = None
-        self._shows = sys.stderr.isatty()
-        self._count = 0
-
-    def __call__(self, outcome: Outcome) -> None:
-        self._count += 1
-        if self._path:
-            if self._file is None:
-                Path(self._path).parent.mkdir(parents=True, exist_ok=True)
-                self._file = reports.new_file(Path(self._path))
-            self._file.write(outcome_to_line(outcome) + "\n")
-            self._file.flush()
-        if self._shows:
-            sys.stderr.write(
-                f"\r\x1b[K{self._count:4} {outcome.verdict.value:<11} {outcome.case_id[:60]}"
-            )
-            sys.stderr.flush()
-
-    def done(self, *, keep: bool) -> None:
-        """End the partial results: remove them, or with `keep` leave them there."""
-        if self._shows and self._count:
-            sys.stderr.write("\r\x1b[K")
-        if self._file is not None:
-            self._file.close()
-            if not keep and self._path:
-                with contextlib.suppress(OSError):
-                    os.remove(self._path)
-
-
 def _run(args: argparse.Namespace, progress: Callable[[Outcome], None]) -> Report:
     if args.mode == "client":
         return client_runner.run(args, progress)
     if args.mode == "matrix":
         return matrix_runner.run(args, progress)
+    return server_runner.run(_server_options(args), _server_cases(args), progress)
+
+
+def _server_options(args: argparse.Namespace) -> server_runner.Options:
+    """Return what the grading of a server is told; Misuse where that can't be followed."""
     if args.commands:
         raise Misuse("server takes no command behind --: --start-cmd CMD starts one")
     if args.target is None:
@@ -348,7 +320,7 @@ def _run(args: argparse.Namespace, progress: Callable[[Outcome], None]) -> Repor
     if port == 0 and not args.start_cmd:
         raise Misuse("port 0 needs --start-cmd, which is told a free port by {port}")
     again = [] if args.timeout is None else ["--timeout", f"{args.timeout:g}"]
-    options = server_runner.Options(
+    return server_runner.Options(
         host,
         port,
         args.level,
@@ -364,7 +336,6 @@ def _run(args: argparse.Namespace, progress: Callable[[Outcome], None]) -> Repor
         keep_transcripts=args.transcripts,
         again=again,
     )
-    return server_runner.run(options, _server_cases(args), progress)
 
 
 def _server_cases(args: argparse.Namespace) -> list[ServerCase]:
@@ -372,6 +343,8 @@ def _server_cases(args: argparse.Namespace) -> list[ServerCase]:
 
 
 def _listed(args: argparse.Namespace) -> str:
+    if args.mode == "server" and args.stages:
+        return walk.listing()
     if args.mode == "matrix":
         raise Misuse("matrix has no cases to list: server and client have")
     if args.mode == "client":
@@ -399,7 +372,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args.seed = random.SystemRandom().randrange(10**6) if args.seed is None else args.seed
     try:
         args.points = points.read(args.points) if args.points else {}
-        return _show(_listed(args)) if args.list else _graded(args)
+        if args.list or (args.mode == "server" and args.stages and args.target is None):
+            return _show(_listed(args))
+        if args.mode == "server" and (args.stages or args.stage):
+            return walk.run(_server_options(args), _server_cases(args), args)
+        return _graded(args)
     except (Misuse, BadDriver, ValueError) as error:
         print(f"conformance: {error}", file=sys.stderr)
         return EXIT_MISUSE
@@ -410,7 +387,7 @@ def _graded(args: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         outputs = _places(args, stack)
         files = (file for _, file in outputs if isinstance(file, str) and file != "-")
-        progress = _Progress(next(files, None))
+        progress = Progress(next(files, None))
         try:
             report = _run(args, progress)
             left_running.end_descendants()  # before anything is written, and for all time
@@ -469,7 +446,7 @@ def _unwritable(error: OSError) -> str:
 
 
 def _write(
-    report: Report, outputs: Sequence[tuple[str, str | TextIO | None]], progress: _Progress
+    report: Report, outputs: Sequence[tuple[str, str | TextIO | None]], progress: Progress
 ) -> int:
     failed = False
     progress.done(keep=True)

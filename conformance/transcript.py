@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import final
 
@@ -52,6 +53,11 @@ class Transcript:
         self.received = 0
         """How many packets came in."""
 
+    @property
+    def began(self) -> float:
+        """The monotonic second from which `Line.at` counts."""
+        return self._began
+
     def add(
         self, direction: str, payload: str = "", note: str = "", who: str = "", length_hex: str = ""
     ) -> None:
@@ -73,8 +79,16 @@ class Transcript:
         """Add a remark between the frames."""
         self.add(NOTE, note=text, who=who)
 
-    def lines(self) -> tuple[Line, ...]:
-        """Return all lines that are kept, oldest first."""
+    def lines(self, printed: Iterable[tuple[float, str]] = ()) -> tuple[Line, ...]:
+        """Return all lines that are kept, oldest first; `printed` are lines of the program under
+        test, each with its monotonic second, which stand between them."""
+        beside = [
+            Line(NOTE, round(at - self._began, 4), "", "", f"it printed: {text[:SHOWN_CHARACTERS]}")
+            for at, text in printed
+        ]
+        return tuple(sorted((*self._kept(), *beside), key=lambda line: line.at))
+
+    def _kept(self) -> tuple[Line, ...]:
         with self._lock:
             between = (
                 [Line(NOTE, self._tail[0].at, "", "", f"{self._left_out} lines left out")]

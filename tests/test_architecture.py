@@ -178,6 +178,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "conformance.matrix": {KIT + "matrix", KIT + "client", KIT + "command_words", *KIT_SHARED},
     "conformance.relay": {KIT + "relay", "webpage", *KIT_SHARED},
+    "conformance.stages": {KIT + "stages", KIT + "server", KIT + "reports", *KIT_SHARED},
     "conformance.hand_ins": {
         KIT + "hand_ins",
         KIT + "command_words",

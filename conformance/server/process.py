@@ -78,7 +78,8 @@ class ServerCommand:
         self._marked = Marked(run_as)
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
-        self._lines: deque[str] = deque(maxlen=KEPT_LINES)
+        self._lines: deque[tuple[float, str]] = deque(maxlen=KEPT_LINES)
+        """With the moment at which each came, in monotonic seconds."""
         self._changed = threading.Condition()
         """Guards `_lines`; told of each line."""
 
@@ -163,7 +164,7 @@ class ServerCommand:
         with contextlib.suppress(OSError, ValueError):
             while piece := stream.readline(LINE_CHARACTERS):  # so an endless line is many lines
                 with self._changed:
-                    self._lines.append(piece.rstrip("\n"))
+                    self._lines.append((time.monotonic(), piece.rstrip("\n")))
                     self._changed.notify_all()
         stream.close()
 
@@ -242,7 +243,13 @@ class ServerCommand:
     def output(self) -> str:
         """Return the last lines that it printed since it was started."""
         with self._changed:
-            return "\n".join(self._lines)
+            return "\n".join(line for _, line in self._lines)
+
+    def printed_since(self, moment: float) -> list[tuple[float, str]]:
+        """Return the last lines that it printed since a moment (monotonic seconds), each with its
+        own."""
+        with self._changed:
+            return [(at, line) for at, line in self._lines if at >= moment]
 
     def wait_for_line(self, pattern: re.Pattern[str], seconds: float) -> str:
         """Wait for the first of these lines in which the pattern is found; "" where none comes in
@@ -250,7 +257,7 @@ class ServerCommand:
         deadline = time.monotonic() + seconds
         with self._changed:
             while True:
-                found = next((line for line in self._lines if pattern.search(line)), "")
+                found = next((line for _, line in self._lines if pattern.search(line)), "")
                 left = deadline - time.monotonic()
                 if found or left <= 0:
                     return found

@@ -24,7 +24,7 @@ from conformance.server.process import NotStarted, ServerCommand
 from conformance.server.registry import Case
 from conformance.server.target import Account, Target
 from conformance.server.user import User
-from conformance.transcript import Transcript
+from conformance.transcript import Line, Transcript
 from conformance.verdicts import Outcome, Report, Verdict
 from conformance.wire import Refused, Silence, Wire, WireProblem
 
@@ -297,10 +297,15 @@ class _Run:
         keep = self.options.keep_transcripts or not passed
         return replace(
             outcome,
-            transcript=context.transcript.lines() if keep else (),
+            transcript=self._transcript(context) if keep else (),
             again=self._again(this),
             seconds=round(time.monotonic() - began, 3),
         )
+
+    def _transcript(self, context: ServerContext) -> tuple[Line, ...]:
+        process, transcript = self.target.process, context.transcript
+        printed = process.printed_since(transcript.began) if process is not None else ()
+        return transcript.lines(printed)
 
     def _with_last_words(self, outcome: Outcome) -> Outcome:
         """Say in a failure how the server's process ended, where it did meanwhile."""

@@ -555,7 +555,7 @@ def test_a_pipe_that_was_asked_for_gets_the_report(tmp_path: Path) -> None:
 
 
 def test_partial_results_are_there_while_a_run_goes_on(tmp_path: Path) -> None:
-    progress = command_line._Progress(str(tmp_path / "report.json"))
+    progress = command_line.Progress(str(tmp_path / "report.json"))
     progress(outcome(Verdict.PASS, "R-MSG-1"))
     (partial,) = tmp_path.iterdir()
     assert outcome_from_json(json.loads(partial.read_text("utf-8"))) == outcome(

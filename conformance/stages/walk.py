@@ -1,0 +1,215 @@
+"""Walk the stages against one server: earlier ones first, up to the first failure.
+
+Prints as it goes. Decides no verdict: that is the runner's. One thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final, TextIO
+
+from conformance.registry import chosen
+from conformance.reports.words import harmless, story
+from conformance.rules import RULES
+from conformance.server import runner
+from conformance.server.registry import Case
+from conformance.stages.hints import hint
+from conformance.stages.plan import STAGES, cases_of
+from conformance.verdicts import EXIT_FAILS, EXIT_HOLDS, EXIT_NO_SERVER, Outcome, Report, Verdict
+
+WIDTH: Final = 80
+NEXT: Final = "next"
+STOPPED: Final = 130
+BAD: Final = (Verdict.FAIL, Verdict.NOT_REACHED, Verdict.KIT_ERROR)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the stages."""
+    parser.add_argument(
+        "--stage",
+        type=stage_number,
+        metavar=f"N|{NEXT}",
+        help="for somebody who writes a server: run the stages up to this one, stop at what fails "
+        "first, and show it",
+    )
+    parser.add_argument(
+        "--stages",
+        action="store_true",
+        help="show the stages, and with HOST:PORT how far this server has come",
+    )
+    parser.add_argument(
+        "--hint",
+        nargs="?",
+        type=int,
+        choices=(1, 2, 3),
+        const=1,
+        default=0,
+        help="with --stage: where to look; --hint 2 and 3 tell more",
+    )
+
+
+def run(options: runner.Options, cases: Sequence[Case], args: argparse.Namespace) -> int:
+    """Do what --stage and --stages say; return the exit status."""
+    try:
+        if args.stages:
+            return overview(options, cases)
+        return walk(options, cases, args.stage, args.hint)
+    except KeyboardInterrupt:
+        print("conformance: stopped", file=sys.stderr)
+        return STOPPED
+
+
+def listing() -> str:
+    """Return what `--stages` shows without a server: all stages, their goals and minutes."""
+    lines = []
+    for number, stage in enumerate(STAGES, 1):
+        head = f"{number:2}  {stage.word:<9} {stage.minutes:3} min  "
+        lines += textwrap.wrap(
+            stage.goal, WIDTH, initial_indent=head, subsequent_indent=" " * len(head)
+        )
+    return "\n".join(lines) + "\n"
+
+
+def stage_number(text: str) -> int:
+    """Read N, a stage's word, or `next`, which is as far as the server comes."""
+    if text == NEXT:
+        return len(STAGES)
+    words = [stage.word for stage in STAGES]
+    if text in words:
+        return words.index(text) + 1
+    if text.isdecimal() and 1 <= int(text) <= len(STAGES):
+        return int(text)
+    raise argparse.ArgumentTypeError(
+        f"{text!r}: expected 1 to {len(STAGES)}, {NEXT}, or a word of {', '.join(words)}"
+    )
+
+
+def walk(
+    options: runner.Options,
+    cases: Sequence[Case],
+    last: int,
+    hints: int = 0,
+    stream: TextIO | None = None,
+) -> int:
+    """Run stages 1 to `last` and print how far they hold; return the exit status.
+
+    `hints` is how many steps of the hint are shown for what failed first.
+    """
+    tell = _teller(stream or sys.stdout)
+    ids = [case.id for case in chosen(cases, "robust", (), ())]
+    for number in range(1, last + 1):
+        report = _run(options, cases, cases_of(number, ids))
+        if report.no_server:
+            tell(*map(harmless, report.notes))
+            return EXIT_NO_SERVER
+        failed = [outcome for outcome in report.outcomes if outcome.verdict in BAD]
+        if failed:
+            _tell_failure(tell, number, last, failed, report, hints)
+            return EXIT_FAILS
+        tell(f"stage {number:2} {STAGES[number - 1].word:<9} holds")
+    tell("", *_after(last))
+    return EXIT_HOLDS
+
+
+def overview(options: runner.Options, cases: Sequence[Case], stream: TextIO | None = None) -> int:
+    """Run the stages up to the first that fails, and print all as a row of words."""
+    tell = _teller(stream or sys.stdout)
+    ids = [case.id for case in chosen(cases, "robust", (), ())]
+    here = 0
+    for number in range(1, len(STAGES) + 1):
+        report = _run(options, cases, cases_of(number, ids))
+        if report.no_server:
+            tell(*map(harmless, report.notes))
+            return EXIT_NO_SERVER
+        if any(outcome.verdict in BAD for outcome in report.outcomes):
+            here = number
+            break
+    tell(*_wrapped([_in_the_row(number, here) for number in range(1, len(STAGES) + 1)]))
+    if here:
+        tell("", f"next: --stage {here}: {STAGES[here - 1].goal}")
+    return EXIT_FAILS if here else EXIT_HOLDS
+
+
+def _in_the_row(number: int, here: int) -> str:
+    word = STAGES[number - 1].word
+    if not here or number < here:
+        return f"{word} ok"
+    return f"{word} <- here" if number == here else word
+
+
+def _wrapped(words: Sequence[str]) -> tuple[str, ...]:
+    lines = [""]
+    for word in words:
+        if lines[-1] and len(lines[-1]) + 3 + len(word) > WIDTH:
+            lines.append("")
+        lines[-1] += ("   " if lines[-1] else "") + word
+    return tuple(lines)
+
+
+def _teller(stream: TextIO) -> Callable[..., None]:
+    def tell(*lines: str) -> None:
+        for line in lines:
+            encoding = getattr(stream, "encoding", None) or "utf-8"
+            stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        stream.flush()
+
+    return tell
+
+
+def _run(options: runner.Options, cases: Sequence[Case], ids: Sequence[str]) -> Report:
+    return runner.run(replace(options, level="robust", rules=(), cases=tuple(ids)), cases)
+
+
+def _tell_failure(
+    tell: Callable[..., None],
+    number: int,
+    last: int,
+    failed: Sequence[Outcome],
+    report: Report,
+    hints: int,
+) -> None:
+    stage, first = STAGES[number - 1], _first(failed)
+    was_before = number < last and last < len(STAGES)
+    tell(
+        f"stage {number:2} {stage.word:<9} does not hold yet"
+        + (f" (it comes before stage {last}, so it is mended first)" if was_before else ""),
+        "",
+        *textwrap.wrap(f"{stage.goal} ({stage.minutes} minutes)", WIDTH),
+        "",
+        *textwrap.wrap(f"{harmless(first.title)} ({first.case_id})", WIDTH),
+    )
+    rule = RULES.get(first.rule_id)
+    if rule is not None:
+        tell(*textwrap.wrap(f"{rule.id}: {rule.sentence}", WIDTH, subsequent_indent="  "))
+    tell("", *story(replace(first, again=""), report), "")
+    if len(failed) > 1:
+        others = ", ".join(outcome.case_id for outcome in failed if outcome is not first)
+        tell(*textwrap.wrap(f"Not looked at before this holds: {others}", WIDTH), "")
+    steps = hint(first.rule_id)
+    for place, step in enumerate(steps[:hints], 1):
+        head = f"hint {place} of {len(steps)}: "
+        tell(*textwrap.wrap(step, WIDTH, initial_indent=head, subsequent_indent="  "))
+    if hints < len(steps):
+        tell(f"stuck? --hint {hints + 1}" if hints else "stuck? --hint")
+    tell("again: the same command, or --stage next")
+
+
+def _first(failed: Sequence[Outcome]) -> Outcome:
+    """Return what failed first: a failure before what could not be reached."""
+    return next((each for each in failed if each.verdict is Verdict.FAIL), failed[0])
+
+
+def _after(last: int) -> list[str]:
+    if last == len(STAGES):
+        return [
+            "All stages hold. What is left: --level full for the extensions,",
+            "--level robust for bad input and rude peers.",
+        ]
+    stage = STAGES[last]
+    return textwrap.wrap(
+        f"next: --stage {last + 1} ({stage.word}, {stage.minutes} minutes): {stage.goal}", WIDTH
+    )

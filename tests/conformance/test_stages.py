@@ -1,0 +1,160 @@
+"""The stages and hints of the kit: each seed case has its stage, no stage needs what comes later,
+and each planted fault has a hint."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+from support.planted_faults import FAULTS
+from support.reference_server import ReferenceServer
+from support.reference_server.connection import Connection
+from support.reference_server.requests import Refusal, Request
+from support.seed import SEED
+
+from conformance.__main__ import main
+from conformance.registry import chosen
+from conformance.rules import RULES
+from conformance.server import cases, runner
+from conformance.stages import walk
+from conformance.stages.hints import HINTS, hint
+from conformance.stages.plan import STAGES, cases_of
+
+ROOT = Path(__file__).resolve().parents[2]
+STARTER = ROOT / "examples" / "starter" / "python" / "server.py"
+WITH_STARTER = [
+    "server",
+    "localhost:0",
+    "--start-cmd",
+    f'"{sys.executable}" "{STARTER}" {{port}}',
+    *(f"--account={name}:pw-{name}" for name in ("anna", "ben", "carla", "dora", "emil", "fay")),
+]
+IDS = [case.id for case in chosen(cases.load(), "robust", (), ())]
+SEED_IDS = [case.id for case in chosen(cases.load(), "seed", (), ())]
+TO_KEEP = len(STAGES)
+
+
+def options(server: ReferenceServer) -> runner.Options:
+    return runner.Options("127.0.0.1", server.port, "robust", SEED, timeout=5.0)
+
+
+def test_each_case_of_the_seed_stands_in_one_stage() -> None:
+    staged = [case for number in range(1, len(STAGES) + 1) for case in cases_of(number, IDS)]
+    assert len(staged) == len(set(staged))
+    assert set(SEED_IDS) <= set(staged)
+    assert all(cases_of(number, IDS) for number in range(1, len(STAGES) + 1))
+
+
+@pytest.mark.parametrize("number", range(1, TO_KEEP))
+def test_no_stage_needs_a_packet_of_a_later_one(number: int) -> None:
+    known = {packet for stage in STAGES[:number] for packet in stage.packets} | {"register"}
+
+    class Partial(ReferenceServer):
+        def request_of(self, connection: Connection, packet: dict[str, object]) -> Request:
+            if packet.get("action") not in known:
+                raise Refusal("unknown_action", "not yet")
+            return super().request_of(connection, packet)
+
+    server = Partial().start()
+    try:
+        ids = cases_of(number, IDS)
+        report = runner.run(
+            runner.Options("127.0.0.1", server.port, "robust", SEED, cases=ids, timeout=5.0),
+            cases.load(),
+        )
+    finally:
+        server.stop()
+    bad = [
+        (outcome.case_id, outcome.actual)
+        for outcome in report.outcomes
+        if outcome.verdict in walk.BAD
+    ]
+    assert bad == []
+
+
+def test_a_walk_stops_at_the_first_stage_that_fails_and_shows_the_case() -> None:
+    server = FAULTS["utf16_units"].kind().start()
+    told = io.StringIO()
+    try:
+        assert walk.walk(options(server), cases.load(), len(STAGES), 2, told) == 1
+    finally:
+        server.stop()
+    text = told.getvalue()
+    assert "stage  2 login     holds" in text and "stage  3 count     does not hold yet" in text
+    assert "expected:" in text and "came:" in text and "00 00" in text
+    assert "hint 1 of 3" in text and "hint 2 of 3" in text and "--hint 3" in text
+    assert "stage  4" not in text
+
+
+def test_an_earlier_stage_that_broke_is_mended_first() -> None:
+    server = FAULTS["utf16_units"].kind().start()
+    told = io.StringIO()
+    try:
+        assert walk.walk(options(server), cases.load(), 5, 0, told) == 1
+    finally:
+        server.stop()
+    assert "before stage 5" in told.getvalue() and "stuck? --hint\n" in told.getvalue()
+
+
+def test_a_stage_that_holds_names_the_next(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*WITH_STARTER, "--stage", "3"]) == 0
+    assert "next: --stage 4 (store" in capsys.readouterr().out
+
+
+def test_the_row_of_stages_shows_where_one_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*WITH_STARTER, "--stages", "--timeout", "1"]) == 1
+    shown = capsys.readouterr().out
+    assert "frame ok   login ok   count ok   store <- here" in shown
+    assert "next: --stage 4" in shown
+
+
+def test_without_a_server_the_stages_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["server", "--stages"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"{stage.word} " in shown for stage in STAGES)
+    assert max(map(len, shown.splitlines())) <= walk.WIDTH
+
+
+@pytest.mark.parametrize("word", ["0", "13", "nowhere", "-1"])
+def test_no_such_stage_is_misuse(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["server", "localhost:1", f"--stage={word}"]) == 2
+    assert "expected 1 to 12" in capsys.readouterr().err
+
+
+def test_nobody_there_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["server", "localhost:1", "--stage", "next"]) == 3
+    assert "no server is there" in capsys.readouterr().out
+
+
+def test_what_the_server_prints_stands_between_the_packets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = tmp_path / "server.py"
+    talking = 'print("a key"); key = "always the same key, 0123456789" #'
+    program.write_text(
+        STARTER.read_text("utf-8").replace("key = secrets.token_urlsafe(24)", talking), "utf-8"
+    )
+    words = [*WITH_STARTER, "--stage", "login"]
+    words[3] = f'"{sys.executable}" "{program}" {{port}}'
+    assert main(words) == 1
+    assert "it printed: a key" in capsys.readouterr().out
+
+
+def test_each_rule_that_a_planted_fault_breaks_has_a_hint_of_its_own() -> None:
+    broken = {rule for fault in FAULTS.values() for rule in fault.breaks}
+    assert sorted(broken - set(HINTS)) == []
+    assert set(HINTS) <= set(RULES)
+
+
+@pytest.mark.parametrize("rule", HINTS)
+def test_a_hint_goes_from_the_eye_to_the_cause_to_the_rule(rule: str) -> None:
+    look, usually, paragraph = hint(rule)
+    assert look != usually and paragraph.endswith(RULES[rule].sentence)
+
+
+def test_a_rule_without_a_hint_has_its_paragraph_all_the_same() -> None:
+    assert len(hint("")) == 1
+    without = next(rule for rule in RULES if rule not in HINTS)
+    assert hint(without)[-1].endswith(RULES[without].sentence)
