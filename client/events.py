@@ -116,7 +116,7 @@ class LoggedOut:
 @dataclass(frozen=True)
 class ServerEvent:
     """Something happened on the server (docs/PROTOCOL.md, Events); keys that `kind` has no use for
-    are empty."""
+    are empty. `name` is that of a room or a file, `content` the text of a message or a hand."""
 
     kind: str
     chatid: str = ""

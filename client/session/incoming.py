@@ -108,7 +108,8 @@ class Incoming:
     def _event(self, link: Link, packet: Mapping[str, Any]) -> None:
         data = packet["data"]
         kind, reason = data["type"], as_text(data.get("reason"))
-        chatid, room_id, name = (as_text(data.get(key)) for key in ("chatid", "room_id", "name"))
+        chatid, room_id = as_text(data.get("chatid")), as_text(data.get("room_id"))
+        name = as_text(data.get("name")) or as_text(data.get("file_path"))
         self._tell(
             ServerEvent(
                 kind,
@@ -120,7 +121,7 @@ class Incoming:
                 data.get("read_only") is True,
                 data.get("uploads") is not False,
                 as_id(data.get("message_id")),
-                as_text(data.get("content")),
+                as_text(data.get("content")) or as_text(data.get("text")),
             )
         )
         is_us = bool(chatid) and protocol.fold_chatid(chatid) == protocol.fold_chatid(self.chatid)

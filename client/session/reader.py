@@ -23,7 +23,6 @@ from client.errors import (
     LoginRefused,
     NoAnswer,
     ProtocolBroken,
-    SessionEnded,
 )
 from client.events import (
     Arrivals,
@@ -395,8 +394,7 @@ class Reader:
         with self.changed:
             self._session = None
             self.changed.notify_all()
-        by_teacher = isinstance(error, SessionEnded) and error.by_teacher
-        self._arrivals.put(LoggedOut(reason, told, by_teacher))
+        self._arrivals.put(LoggedOut(reason, told, getattr(error, "by_teacher", False)))
         self._arrivals.close(error)
 
     def _come_back(self, session: Session, reason: str) -> Link | None:

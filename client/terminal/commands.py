@@ -216,7 +216,6 @@ COMMANDS: Final[dict[str, Command]] = {
             "talk alone",
             "/msg ben Can you hear me?",
         ),
-        Command("/who", "Show the members of this room, and who is on.", _who, _TALK, "who is on"),
         Command(
             "/history [COUNT]",
             "Show the last messages, 20 unless said.",
@@ -231,6 +230,14 @@ COMMANDS: Final[dict[str, Command]] = {
             _retry,
             _TALK,
             "send refused words again",
+        ),
+        Command(
+            "/hand [TEXT]",
+            "Raise your hand, and say why; /hand down takes it down.",
+            teacher_commands.hand,
+            _TALK,
+            "ask for the teacher",
+            "/hand Which port?",
         ),
         Command(
             "/rooms",
@@ -269,6 +276,9 @@ COMMANDS: Final[dict[str, Command]] = {
             _ROOMS,
             "private",
             '/create "Group 3" ben cara',
+        ),
+        Command(
+            "/who", "Show the members of this room, and who is on.", _who, _ROOMS, "who is here"
         ),
         Command(
             "/add USER",
@@ -415,6 +425,14 @@ COMMANDS: Final[dict[str, Command]] = {
             teacher_commands.read_only,
             _TEACH,
             "this room",
+        ),
+        Command("/hands", "Show whose hands are up, in order.", teacher_commands.hands, _TEACH, ""),
+        Command(
+            "/sessions",
+            "Show who is on, from where, since when, and who is muted.",
+            teacher_commands.sessions,
+            _TEACH,
+            "who, from where",
         ),
         Command(
             "/audit",

@@ -10,9 +10,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from client.base.text import visible
+from client.base.text import counted, visible
 from client.base.times import local_time
-from client.records import as_objects, as_text
+from client.records import as_number, as_object, as_objects, as_text
+from client.session.requests import all_pages
 from client.terminal.command_context import CommandContext, WrongUse, needed
 
 MAX_ACTS: Final = 20
@@ -148,6 +149,79 @@ def show_ids(context: CommandContext, argument: str) -> None:
     on = switch(argument)
     context.show_ids(on)
     context.say(f"The numbers of messages are {'shown from now on' if on else 'not shown'}.")
+
+
+def hand(context: CommandContext, argument: str) -> None:
+    """Raise a hand, or take it down."""
+    word, _, user = argument.partition(" ")
+    if word.lower() == "down":
+        whose = {"user": user.strip()} if user.strip() else {}
+        reply = context.chat.request("lower_hand", whose)
+        context.say(f"The hand of {visible(as_text(reply.get('user')))} is down.")
+        return
+    reply = context.chat.request("raise_hand", {"text": argument} if argument else {})
+    place = as_number(reply.get("place"))
+    context.say(f"Your hand is up, place {place} in the queue. /hand down takes it down.")
+
+
+def hands(context: CommandContext, argument: str) -> None:
+    """Show whose hands are up, in the order in which they were raised."""
+    up = [entry for entry in _sessions(context) if isinstance(entry.get("hand"), dict)]
+    up.sort(key=lambda entry: as_number(entry["hand"].get("place")))
+    rows = [_hand_in_words(entry) for entry in up]
+    context.say("Hands that are up:" if rows else "No hand is up.")
+    if rows:
+        context.say_rows("\n".join(rows) + "\n  /hand down NAME takes one down")
+
+
+def _hand_in_words(entry: Mapping[str, Any]) -> str:
+    raised = as_object(entry.get("hand"))
+    text = visible(as_text(raised.get("text")))
+    said = f": {text}" if text else ""
+    when = local_time(as_text(raised.get("since")))
+    name = visible(as_text(entry.get("chatid")))
+    return f"  {as_number(raised.get('place'))} {name}, since {when}{said}"
+
+
+def sessions(context: CommandContext, argument: str) -> None:
+    """Show who is on: from where, since when, and what holds for them."""
+    rows = [_session_in_words(entry) for entry in _sessions(context)]
+    context.say(f"Who is on ({len(rows)}):")
+    if rows:
+        context.say_rows("\n".join(rows))
+
+
+def _sessions(context: CommandContext) -> list[Mapping[str, Any]]:
+    found = all_pages(
+        context.chat.request,
+        "get_sessions",
+        {},
+        "sessions",
+        lambda entry: as_text(as_object(entry).get("chatid")),
+    )
+    return as_objects(found)
+
+
+def _session_in_words(entry: Mapping[str, Any]) -> str:
+    name, role = (visible(as_text(entry.get(key))) for key in ("chatid", "role"))
+    facts = [
+        f"from {visible(as_text(entry.get('address')))}",
+        f"since {local_time(as_text(entry.get('since')))}",
+        f"idle {_idle(as_number(entry.get('idle_seconds')))}",
+        counted(as_number(entry.get("messages")), "message"),
+    ]
+    for word in ("muted", "banned"):
+        until = as_text(entry.get(f"{word}_until"))
+        if entry.get(word) is True or until:
+            facts.append(f"{word} until {local_time(until)}" if until else word)
+    if isinstance(entry.get("hand"), dict):
+        facts.append("hand up")
+    is_teacher = " (teacher)" if role == "teacher" else ""
+    return f"  {name}{is_teacher}: {', '.join(facts)}"
+
+
+def _idle(seconds: int) -> str:
+    return f"{seconds} s" if seconds < 100 else f"{seconds // 60} min"
 
 
 def audit(context: CommandContext, argument: str) -> None:

@@ -171,6 +171,63 @@ def test_the_audit_shows_the_last_acts_of_all_pages(server: FakeServer) -> None:
     assert [data["after_id"] for data in asked(server, "get_audit")] == [0, 29, 0, 7]
 
 
+def entry(name: str, **more: Any) -> dict[str, Any]:
+    return {
+        "chatid": name,
+        "role": "student",
+        "address": "10.0.0.5",
+        "since": UNTIL,
+        "idle_seconds": 3,
+        "rooms": 1,
+        "messages": 1,
+        "muted": False,
+        "muted_until": None,
+        "banned": False,
+        "banned_until": None,
+        "hand": None,
+        **more,
+    }
+
+
+def test_who_is_on_and_whose_hands_are_up_is_shown(server: FakeServer) -> None:
+    def hand(place: int, text: str) -> dict[str, Any]:
+        return {"place": place, "text": text, "since": UNTIL}
+
+    entries = [
+        entry("ada", role="teacher", idle_seconds=900),
+        entry("ben", muted=True, muted_until=UNTIL, hand=hand(2, "")),
+        entry("cleo\x1b", muted=True, banned=True, messages=5, hand=hand(1, "Which port?\n")),
+    ]
+    server.handlers["get_sessions"] = lambda peer, packet: peer.reply(
+        packet,
+        "sessions_list",
+        {"sessions": entries[1:], "has_more": False}
+        if "after" in packet["data"]
+        else {"sessions": entries[:1], "has_more": bool(entries[1:])},
+    )
+    _, text = talk(server, "/sessions", "/hands", lambda: entries.clear(), "/hands", "/sessions")
+    when = local_time(UNTIL)
+    assert f"  ada (teacher): from 10.0.0.5, since {when}, idle 15 min, 1 message\n" in text
+    assert (
+        f"  ben: from 10.0.0.5, since {when}, idle 3 s, 1 message, muted until {when}, hand" in text
+    )
+    assert "5 messages, muted, banned, hand up\n" in text
+    rows = text[text.index("* Hands that are up:") :].splitlines()
+    assert rows[1:3] == [f"  1 cleo\\x1b, since {when}: Which port?\\n", f"  2 ben, since {when}"]
+    assert "* No hand is up." in text and "* Who is on (0):" in text
+
+
+def test_everybody_may_raise_a_hand(server: FakeServer) -> None:
+    server.role = "student"
+    server.handlers["raise_hand"] = answers("hand_raised", user="ada", text="", place=3)
+    server.handlers["lower_hand"] = answers("hand_lowered", user="ben")
+    _, text = talk(server, "/hand", "/hand Which port?", "/hand down", "/hand down ben")
+    assert "* Your hand is up, place 3 in the queue. /hand down takes it down." in text
+    assert "* The hand of ben is down." in text
+    assert asked(server, "raise_hand") == [{}, {"text": "Which port?"}]
+    assert asked(server, "lower_hand") == [{}, {"user": "ben"}]
+
+
 def test_an_announcement_is_sent_as_one_and_stands_out_without_colours(server: FakeServer) -> None:
     def tell() -> None:
         server.peers[0].message(9, "Ten minutes left.", announce=True)
