@@ -248,7 +248,7 @@ def test_the_editor_does_what_shells_do(server: FakeServer, tmp_path: Path) -> N
         client.type("\x1b[A")
         client.shows("[lobby] Here: a line that is longer than", " one row of it, 日本 and more")
         client.type("\x15/h\t\t")
-        client.shows("/help  /history", "[lobby] /h")
+        client.shows("/hand  /help  /history", "[lobby] /h")
         client.type("i\t")
         client.shows("[lobby] /history")
         client.type("\n")
