@@ -76,7 +76,7 @@ class ServerContext:
         """What the case's `early` returned."""
         self.random = random.Random(hashlib.sha256(f"{seed}/{case_id}".encode()).digest())
 
-        self.names = Names(self.random, target.tag)
+        self.names = Names(self.random, lambda: target.tag)
         self.name, self.room_id = self.names.name, self.names.room_id
         self.password, self.key, self.text = self.names.password, self.names.key, self.names.text
 

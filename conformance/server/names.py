@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import random
 import string
+from collections.abc import Callable
 from typing import final
 
 
 @final
 class Names:
-    """What one case calls things; `tag` tells this run's names from those of another run."""
+    """What one case calls things; what `tag` returns tells this run's names from those of another
+    run."""
 
-    def __init__(self, source: random.Random, tag: str) -> None:
+    def __init__(self, source: random.Random, tag: Callable[[], str]) -> None:
         self.random = source
         self._tag = tag
 
@@ -23,11 +25,11 @@ class Names:
 
     def name(self, stem: str = "") -> str:
         """Return a new legal `chatid` of ASCII letters, digits and `_`, at most 24 characters."""
-        return f"{stem or self._letters(5)}_{self._letters(4)}{self._tag}"
+        return f"{stem or self._letters(5)}_{self._letters(4)}{self._tag()}"
 
     def room_id(self, stem: str = "room") -> str:
         """Return an id that no room has yet."""
-        return f"{stem}-{self._letters(6)}-{self._tag}"
+        return f"{stem}-{self._letters(6)}-{self._tag()}"
 
     def password(self) -> str:
         """Return a new password."""
@@ -35,7 +37,7 @@ class Names:
 
     def key(self) -> str:
         """Return a new key for `transaction_id` or `request_id`."""
-        return f"key-{self._letters(12)}-{self._tag}"
+        return f"key-{self._letters(12)}-{self._tag()}"
 
     def text(self, words: int = 5) -> str:
         """Return a few words with capitals, spaces, punctuation and a character beyond ASCII."""

@@ -6,6 +6,7 @@ several cases share. Judges nothing about the protocol. One thread runs a case.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Sequence
 from typing import final
@@ -217,8 +218,13 @@ class People:
                         f"this came: {shown(reply)}",
                     )
                 return user
-        user = self.guest()
+        user = self.guest(self._new_account())
         user.login()
+        if not user.is_on and not self.target.account_source:
+            self.target.own_tag()  # the name may be that of a run before
+            user.close()
+            user = self.guest(self._new_account())
+            user.login()
         if not user.is_on:
             if not self.target.account_source:
                 self.target.account_source = "none"
@@ -241,11 +247,19 @@ class People:
             return self.guest(account)
         return user
 
+    def _new_account(self) -> Account:
+        """Return a name and a password; of the first one in a run the seed does not decide the
+        password, so that an account of a run before is not taken for a new one."""
+        password = self.names.password()
+        if not self.target.account_source:
+            password = secrets.token_hex(8)
+        return Account(self.names.name(), password)
+
     def _registered(self) -> User | None:
         """Register an account; its user, not logged in. None where the server does not know
         `register`."""
         for _ in range(3):
-            user = self.guest()
+            user = self.guest(self._new_account())
             try:
                 reply = user.request(
                     "register", {"chatid": user.chatid, "password": user.account.password}
@@ -259,8 +273,11 @@ class People:
                 self.target.account_source = "register"
                 return user
             user.close()
-            if reply.get("code") != "name_taken":
+            is_taken = reply.get("code", "name_taken") == "name_taken"
+            if reply.get("action") != "register_fail" or not is_taken:
                 break
+            if not self.target.account_source:
+                self.target.own_tag()
         if self.target.account_source == "register":
             raise NotReached("`register_success`", f"this came: {shown(reply)}")
         return None

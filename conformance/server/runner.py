@@ -7,7 +7,6 @@ never writes a file: who calls it is told of each outcome as it comes. One threa
 from __future__ import annotations
 
 import contextlib
-import random
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +21,7 @@ from conformance.rules import Rule
 from conformance.server.context import ServerContext
 from conformance.server.process import NotStarted, ServerCommand
 from conformance.server.registry import Case
-from conformance.server.target import Account, Target
+from conformance.server.target import Account, Target, tag_of
 from conformance.server.user import User
 from conformance.transcript import Line, Transcript
 from conformance.verdicts import Outcome, Report, Verdict
@@ -113,7 +112,10 @@ class _Run:
         self.every_case = cases
         self.on_outcome = on_outcome
         accounts = [Account(name, password, is_given=True) for name, password in options.accounts]
-        self.target = Target(options.host, options.port, options.timeout, accounts, tag=run_tag())
+        tag = tag_of(options.seed)
+        self.target = Target(options.host, options.port, options.timeout, accounts, tag=tag)
+        if accounts and "{data}" not in options.start_command:
+            self.target.own_tag()  # where accounts are, rooms of a run before may be
         self.began = time.monotonic()
         self.started = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
         limit = RUN_SECONDS[options.level] if options.run_seconds is None else options.run_seconds
@@ -415,9 +417,3 @@ _VERDICTS: dict[type, Verdict] = {
     NotOffered: Verdict.NOT_OFFERED,
     Refused: Verdict.NOT_REACHED,
 }
-
-
-def run_tag() -> str:
-    """Return a few characters that tell this run's names from those of another run."""
-    alphabet = "0123456789abcdefghijklmnopqrstuvwxyz"
-    return "".join(random.SystemRandom().choices(alphabet, k=5))

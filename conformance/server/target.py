@@ -5,10 +5,20 @@ Owns plain records, one `Target` for a run. Touches no socket. One thread uses t
 
 from __future__ import annotations
 
+import random
+import string
 from dataclasses import dataclass, field
 from typing import Any
 
 from conformance.server.process import ServerCommand
+
+TAG_LETTERS = string.ascii_lowercase + string.digits
+TAG_LENGTH = 5
+
+
+def tag_of(seed: int) -> str:
+    """Return what ends all names of a run with this seed."""
+    return "".join(random.Random(f"names of {seed}").choices(TAG_LETTERS, k=TAG_LENGTH))
 
 
 @dataclass
@@ -26,8 +36,9 @@ class Target:
     """The server that is graded; one for a run.
 
     `process` is the server's process where the kit started it (`--start-cmd`), else None. `tag`
-    ends every name of this run, so that a second run against the same server, with the same seed,
-    does not meet what the first one left.
+    ends every name of this run. The seed decides it, as all names; where the server knows such a
+    name already, from a run before, it is another one (`own_tag`), so that this run does not meet
+    what that one left.
     """
 
     host: str
@@ -52,6 +63,10 @@ class Target:
 
     def __post_init__(self) -> None:
         self.has_given = bool(self.accounts)  # which are taken out one by one
+
+    def own_tag(self) -> None:
+        """Tell the names of this run from those of a run before: by chance, not by the seed."""
+        self.tag = "".join(random.SystemRandom().choices(TAG_LETTERS, k=TAG_LENGTH))
 
     def note(self, text: str) -> None:
         """Put a sentence into the report, once."""

@@ -37,7 +37,7 @@ from conformance.server.checks import GIVE_UP_AFTER
 from conformance.server.context import ServerContext
 from conformance.server.process import free_port
 from conformance.server.registry import Case, case
-from conformance.server.target import Target
+from conformance.server.target import Target, tag_of
 from conformance.transcript import Line, Transcript
 from conformance.verdicts import Report, Verdict, outcome_from_json, outcome_to_line
 from conformance.wire import BrokenFrame, Closed, Silence, Unexpected, Wire
@@ -351,6 +351,13 @@ def test_all_that_is_random_comes_from_the_seed_and_the_case() -> None:
 
 def test_names_of_two_runs_differ() -> None:
     assert a_context(tag="x1").name() != a_context(tag="x2").name()
+
+
+def test_the_seed_decides_what_ends_all_names() -> None:
+    assert tag_of(1) == tag_of(1) != tag_of(2)
+    context = a_context(tag=tag_of(1))
+    context.target.own_tag()
+    assert context.target.tag != tag_of(1) and context.name().endswith(context.target.tag)
 
 
 @pytest.mark.parametrize(

@@ -79,8 +79,11 @@ def test_who_gave_accounts_is_not_told_to_give_some(monkeypatch: pytest.MonkeyPa
         def login(self) -> None:
             pass
 
+        def close(self) -> None:
+            pass
+
     monkeypatch.setattr(People, "_registered", lambda context: None)
-    monkeypatch.setattr(People, "guest", lambda context: Stranger())
+    monkeypatch.setattr(People, "guest", lambda context, account=None: Stranger())
     for given, told in (([], 1), ([Account("anna", "pw", is_given=True)], 0)):
         target = Target(HOST, 1, SHORT, list(given))
         target.accounts.clear()  # they are in use

@@ -224,3 +224,47 @@ def test_what_a_server_takes_and_keeps_is_found(
 def test_only_a_clock_of_this_machine_is_looked_at() -> None:
     assert clock._is_here("127.0.0.1") and clock._is_here("::1") and clock._is_here("localhost")
     assert not clock._is_here("192.0.2.1") and not clock._is_here("chat.example.org")
+
+
+# --- Names that the seed decides ------------------------------------------------------------------
+
+
+def names_registered(server: ReferenceServer) -> list[str]:
+    before = set(server.accounts)
+    assert [one.verdict for one in outcomes(server, "messages.ack")] == [Verdict.PASS]
+    return sorted(set(server.accounts) - before)
+
+
+def test_the_seed_decides_the_names_until_a_server_knows_them() -> None:
+    one, other = ReferenceServer().start(), ReferenceServer().start()
+    try:
+        first, second = names_registered(one), names_registered(other)
+        again = names_registered(one)
+    finally:
+        one.stop()
+        other.stop()
+    assert first == second
+    assert again and not set(again) & set(first)
+
+
+class FirstLogin(ReferenceServer):
+    """Makes accounts at the first login."""
+
+    def handle(self, connection: Connection, packet: Packet) -> None:
+        if packet.get("action") == "register":
+            packet["action"] = "no_such_action"
+        data = packet.get("data")
+        if packet.get("action") == "login" and isinstance(data, dict):
+            name = data.get("chatid")
+            if isinstance(name, str) and name not in self.accounts:
+                self.set_password(self.accounts.setdefault(name, Account(name)), data["password"])
+        super().handle(connection, packet)
+
+
+def test_a_first_login_of_a_name_of_before_is_not_taken_for_a_new_one() -> None:
+    server = FirstLogin().start()
+    try:
+        first, again = names_registered(server), names_registered(server)
+    finally:
+        server.stop()
+    assert first and again and not set(again) & set(first)
