@@ -7,10 +7,11 @@ meant harm: nothing of it may drive a terminal, end an attribute or break a file
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import Final
 
-from conformance.transcript import Line
+from conformance.transcript import NOTE, Line
 from conformance.verdicts import Outcome, Report, Verdict
 
 WORDS: Final = {
@@ -29,6 +30,9 @@ SIGNS: Final = {
 }
 _HIDDEN: Final = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp", "Co", "Cn"))
 _ALLOWED: Final = frozenset("\u200d\ufe0f")
+_KEYS: Final = {key: re.compile(rf'"{key}"\s*:\s*"([^"]*)"') for key in ("action", "code")}
+SHOWN_OF_NO_PACKET: Final = 40
+"""So much of what is no packet tells one from another."""
 
 
 def harmless(text: str) -> str:
@@ -98,6 +102,36 @@ def transcript_lines(outcome: Outcome, report: Report) -> list[str]:
     return lines
 
 
+def told_before(outcome: Outcome, report: Report) -> str:
+    """Return the first case that failed over the same rule after the same packets, "" where this
+    one is the first: one mistake is shown once."""
+    if outcome.verdict is not Verdict.FAIL or not outcome.transcript:
+        return ""
+    shape = _shape(outcome)
+    for other in report.outcomes:
+        if other.case_id == outcome.case_id:
+            return ""
+        is_alike = other.verdict is Verdict.FAIL and other.rule_id == outcome.rule_id
+        if is_alike and other.transcript and _shape(other) == shape:
+            return other.case_id
+    return ""
+
+
+def _shape(outcome: Outcome) -> tuple[tuple[str, str, str], ...]:
+    """Return which packets went, without what is in them; notes are left out."""
+    return tuple(
+        (line.direction, *_action_and_code(line.payload))
+        for line in outcome.transcript
+        if line.direction != NOTE
+    )
+
+
+def _action_and_code(payload: str) -> tuple[str, str]:
+    found = [_KEYS[key].search(payload) for key in ("action", "code")]
+    action, code = (match.group(1) if match else "" for match in found)
+    return action or payload[:SHOWN_OF_NO_PACKET], code
+
+
 def story(outcome: Outcome, report: Report) -> list[str]:
     """Return what a case that did not pass has to say: expected, came, transcript and the command
     that runs it again."""
@@ -106,7 +140,10 @@ def story(outcome: Outcome, report: Report) -> list[str]:
         lines.append(f"expected: {harmless(outcome.expected)}")
     if outcome.actual:
         lines.append(f"came:     {harmless(outcome.actual)}")
-    if outcome.transcript:
+    before = told_before(outcome, report)
+    if before:
+        lines.append(f"transcript: the same packets as in {before}")
+    elif outcome.transcript:
         lines += ["transcript:", *("  " + line for line in transcript_lines(outcome, report))]
     if outcome.again:
         lines.append(f"again:    {harmless(outcome.again)}")

@@ -4,6 +4,7 @@ sent can act in one."""
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import html.parser
 import io
@@ -125,6 +126,32 @@ def test_the_text_says_above_the_sum_which_rules_to_mend_first() -> None:
     assert line in told
     assert told.index(line) > max(at for at, each in enumerate(told) if "R-MSG-7" in each)
     assert "mend those first" not in reports.render(make_report(outcomes=tuple(waiting)), "text")
+
+
+def failed_after(number: int, rule: str, code: str, room: str) -> Outcome:
+    packets = (
+        Line(
+            ">", 0.1, "00 00 00 11", f'{{"action":"get_messages","data":{{"room":"{room}"}}}}', ""
+        ),
+        Line("*", 0.2, "", "", f"a note about {room}"),
+        Line("<", 0.3, "00 00 00 12", f'{{"action": "error", "code": "{code}"}}', ""),
+    )
+    return dataclasses.replace(
+        outcome(number, Verdict.FAIL, (rule,)), transcript=packets, rule_id=rule
+    )
+
+
+def test_the_same_transcript_is_shown_once() -> None:
+    outcomes = (
+        failed_after(0, "R-HIST-1", "forbidden", "red"),
+        failed_after(1, "R-HIST-1", "forbidden", "blue"),
+        failed_after(2, "R-HIST-2", "forbidden", "green"),
+        failed_after(3, "R-HIST-1", "bad_time", "black"),
+    )
+    text = reports.render(make_report(outcomes=outcomes), "text")
+    assert "transcript: the same packets as in part.case_0" in text and '"blue"' not in text
+    assert all(f'"{room}"' in text for room in ("red", "green", "black"))
+    assert text.count("the same packets") == 1
 
 
 def test_dash_and_nothing_are_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
