@@ -60,6 +60,10 @@ DEPENDS_ON: tuple[tuple[str, str], ...] = (
 Two rules may depend on each other: then what failed first is to blame.
 """
 
+TOOLS_OF_ALL = ("R-HIST-1", "R-MSG-4")
+"""Rules whose packets nearly every case uses: where a case failed over the reply to another
+request, they are not to blame."""
+
 
 @cache
 def needed(rule_id: str) -> frozenset[str]:
@@ -75,29 +79,44 @@ def needed(rule_id: str) -> frozenset[str]:
 def judged(outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:
     """Return the outcomes of a run, in the order of the run.
 
-    Those that failed over a rule that depends on a broken one were not reached.
+    Those that failed over a rule that depends on a broken one were not reached; but see
+    `TOOLS_OF_ALL`.
     """
     first: dict[str, int] = {}
+    requests: dict[str, set[str]] = {}
     for place, outcome in enumerate(outcomes):
         if outcome.verdict is Verdict.FAIL:
             first.setdefault(outcome.rule_id, place)
-    blamed = {rule_id: _blamed(rule_id, first, frozenset()) for rule_id in first}
-    return tuple(_fair(outcome, blamed.get(outcome.rule_id, "")) for outcome in outcomes)
+            requests.setdefault(outcome.rule_id, set()).add(outcome.request)
+    return tuple(
+        _fair(outcome, _blamed(outcome.rule_id, outcome.request, first, requests, frozenset()))
+        if outcome.verdict is Verdict.FAIL
+        else outcome
+        for outcome in outcomes
+    )
 
 
-def _blamed(rule_id: str, first: dict[str, int], asked: frozenset[str]) -> str:
+def _blamed(
+    rule_id: str,
+    request: str,
+    first: dict[str, int],
+    requests: dict[str, set[str]],
+    asked: frozenset[str],
+) -> str:
     """Return the broken rule because of which this one could not hold; "" where it is broken
     itself. `asked` ends circles."""
     asked = asked | {rule_id}
     for other in sorted(needed(rule_id) & first.keys() - asked, key=lambda each: first[each]):
+        if other in TOOLS_OF_ALL and request and request not in requests[other]:
+            continue  # another packet failed there
         is_before = rule_id not in needed(other) or first[other] < first[rule_id]
-        if is_before and not _blamed(other, first, asked):
+        if is_before and not _blamed(other, request, first, requests, asked):
             return other
     return ""
 
 
 def _fair(outcome: Outcome, blamed: str) -> Outcome:
-    if outcome.verdict is not Verdict.FAIL or not blamed:
+    if not blamed:
         return outcome
     actual = f"{outcome.actual} ({outcome.rule_id} stands on {blamed}, which does not hold)"
     return dataclasses.replace(

@@ -62,6 +62,8 @@ class Outcome:
     """Where the verdict is NOT_OFFERED: whether the level asks for it all the same."""
     waits_for: str = ""
     """The rule that has to hold before this case can be reached; "" where that is not known."""
+    request: str = ""
+    """The action of the request that was sent last, "" where that is not known."""
 
 
 @dataclass(frozen=True)

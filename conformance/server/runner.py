@@ -338,6 +338,7 @@ class _Run:
                 actual=f"the run's limit of {self.limit:g} s was over" if late else problem.actual,
                 waits_for=problem.waits_for if isinstance(problem, NotReached) else "",
                 is_asked=isinstance(problem, NotOffered) and problem.is_asked,
+                request=context.checks.last_request,
             )
         except Exception:
             return replace(

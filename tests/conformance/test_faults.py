@@ -9,6 +9,7 @@ on side by side.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import fnmatch
 import functools
 import itertools
@@ -263,6 +264,16 @@ def test_what_stands_on_a_broken_rule_is_not_reached() -> None:
     }
     assert verdicts("R-MSG-9") == {"R-MSG-9": Verdict.FAIL}
     assert "R-MSG-8" in rule_dependencies.judged([failure("R-MSG-8"), failure("R-MSG-9")])[1].actual
+
+
+def test_what_failed_over_another_packet_does_not_stand_on_the_history() -> None:
+    def verdict(request: str) -> Verdict:
+        history = dataclasses.replace(failure("R-HIST-1"), request="get_messages")
+        file = dataclasses.replace(failure("R-FILE-1"), request=request)
+        return rule_dependencies.judged([history, file])[1].verdict
+
+    assert verdict("file_send_init") is Verdict.FAIL
+    assert verdict("get_messages") is verdict("") is Verdict.NOT_REACHED
 
 
 def test_of_two_that_stand_on_each_other_the_first_is_to_blame() -> None:
