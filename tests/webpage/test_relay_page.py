@@ -399,15 +399,23 @@ def wait_for_act(relay: FakeRelay, name: str, asked: dict[str, Any]) -> None:
 
 def test_a_recording_is_stopped_and_played_faster(relay: FakeRelay, tab: Tab) -> None:
     assert tab.js("document.getElementById('replay').hidden")
+    relay.frame(1, "server", "ping")
     relay.tell("replay", position=1.5, length=9.0, speed=1, paused=False)
     tab.wait("document.getElementById('replay-at').textContent === '1.5 of 9.0 s'")
     tab.click("#replay-pause")
     wait_for_act(relay, "replay", {"do": "pause"})
+    assert tab.js("document.getElementById('hold').hidden"), "what has passed is not held"
+    open_row(tab, 1)
+    assert "Send once more" not in tab.text("#details")
     tab.js(
         "document.getElementById('replay-speed').value = '10';"
         "document.getElementById('replay-speed').dispatchEvent(new Event('change'))"
     )
     wait_for_act(relay, "replay", {"do": "speed", "speed": 10})
+    relay.tell("replay", position=9.0, length=9.0, speed=3, paused=False)
+    tab.wait("document.getElementById('replay-at').textContent === '9.0 of 9.0 s: the end'")
+    assert tab.js("document.getElementById('replay-speed').value") == "3"
+    assert tab.js("document.getElementById('replay-pause').disabled")
 
 
 # --- Hostile text ---------------------------------------------------------------------------------

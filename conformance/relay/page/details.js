@@ -5,12 +5,12 @@ import { faultWords } from "/diagram.js";
 import { kindOf } from "/model.js";
 
 export class Details {
-  /** `follow(fields)` sets the filter; `breakSuch(row)` opens the panel of faults. */
-  constructor(model, link, follow, breakSuch) {
+  /** `follow(fields)` sets the filter. */
+  constructor(model, link, follow, steering) {
     this.model = model;
     this.link = link;
     this.followFields = follow;
-    this.breakSuch = breakSuch;
+    this.steering = steering;
     this.row = null;
     this.box = byId("details");
     this.body = byId("details-body");
@@ -79,9 +79,9 @@ export class Details {
     if (row.user) add(`Only ${row.user}`, () => this.followFields({ user: row.user }));
     if (row.room) add(`Only room ${row.room}`, () => this.followFields({ room: row.room }));
     if (row.action) add(`Only ${row.action}`, () => this.followFields({ action: row.action }));
-    if (this.link.role === "control" && kindOf(row) !== "bytes" && !row.isHeld) {
+    if (this.steering.maySteer() && kindOf(row) !== "bytes" && !row.isHeld) {
       add("Send once more", () => this.again(row));
-      add("Break such packets", () => this.breakSuch(row));
+      add("Break such packets", () => this.steering.openFaults(row));
     }
     return box;
   }
@@ -100,7 +100,7 @@ export class Details {
 
   textPart(row, detail) {
     const parts = [];
-    if (row.isHeld && this.link.role === "control") {
+    if (row.isHeld && this.steering.maySteer()) {
       parts.push(...this.editor(row, detail));
     } else {
       parts.push(el("h3", {}, detail.hex ? "The bytes" : "The JSON"), json(detail.hex || detail.json));

@@ -37,7 +37,7 @@ const model = new Model();
 const diagram = new Diagram(model, byId("diagram"), (row) => details.open(row), drawSoon);
 const link = new Link(take, showState);
 const steering = new Steering(model, link);
-const details = new Details(model, link, follow, (row) => steering.openFaults(row));
+const details = new Details(model, link, follow, steering);
 let timer = 0;
 let isPaused = false;
 
@@ -54,12 +54,11 @@ function take(events) {
 
 function greet(hello) {
   const isNewRun = model.greet(hello.run, hello.state);
-  const target = hello.state.target ? ` before ${hello.state.target}` : "";
-  document.title = `${hello.title}${target}`;
+  const { target, listening, replay } = hello.state;
+  const way = replay ? listening : `clients → ${listening} → ${target}`;
+  document.title = replay ? way : `${hello.title} before ${target}`;
   byId("title").textContent = hello.title;
-  byId("target").textContent = hello.state.target
-    ? `clients → ${hello.state.listening ?? "relay"} → ${hello.state.target}`
-    : "";
+  byId("target").textContent = way;
   document.documentElement.dataset.role = hello.role;
   steering.greet(hello.state);
   if (isNewRun) say("The relay was started anew: the picture begins anew, too.");
@@ -92,8 +91,7 @@ function draw() {
   byId("nothing").hidden = model.shown.length > 0;
   byId("nothing-text").textContent = model.isFiltered()
     ? "Nothing fits this filter yet."
-    : `Nothing has passed yet. Start a client with the relay's address${
-        model.state.listening ? `: ${model.state.listening}` : ""}.`;
+    : `Nothing has passed yet. Start a client with the relay's address: ${model.state.listening}.`;
   fillFilters();
   steering.draw();
   diagram.draw();

@@ -49,11 +49,25 @@ export class Steering {
     byId("release-one").disabled = held === 0;
     byId("until").textContent = step.until ? `running until ${step.until}` : "";
     byId("replay").hidden = !replay;
+    byId("open-faults").hidden = Boolean(replay); // what has passed can't be changed any more
+    byId("hold").hidden = Boolean(replay);
     if (replay) {
-      byId("replay-at").textContent = `${replay.position.toFixed(1)} of ${replay.length.toFixed(1)} s`;
+      const isOver = replay.position >= replay.length;
+      const end = isOver ? ": the end" : "";
+      byId("replay-at").textContent =
+        `${replay.position.toFixed(1)} of ${replay.length.toFixed(1)} s${end}`;
+      byId("replay-pause").disabled = isOver;
+      this.showSpeed(String(replay.speed));
       byId("replay-pause").textContent = replay.paused ? "Play" : "Stop";
       byId("replay-pause").setAttribute("aria-label", replay.paused ? "Play on" : "Stop playing");
     }
+  }
+
+  showSpeed(speed) {
+    const select = byId("replay-speed");
+    const isKnown = Array.from(select.options).some((option) => option.value === speed);
+    if (!isKnown) select.append(el("option", { value: speed }, speed));
+    if (document.activeElement !== select) select.value = speed;
   }
 
   async act(name, value) {
@@ -62,6 +76,11 @@ export class Steering {
     } catch {
       return null; // the refusal was said
     }
+  }
+
+  /** Whether this browser may change what passes: it controls, and it is no recording. */
+  maySteer() {
+    return this.link.role === "control" && !this.model.replay;
   }
 
   // --- Faults ------------------------------------------------------------------------------------
@@ -80,7 +99,7 @@ export class Steering {
 
   /** Show the panel; with a row, its form is filled in for packets as this one. */
   openFaults(row) {
-    if (this.link.role !== "control") return;
+    if (!this.maySteer()) return;
     if (row) {
       byId("fault-action").value = row.action;
       byId("fault-to").value = row.to;
@@ -137,11 +156,11 @@ export class Steering {
   // --- Step --------------------------------------------------------------------------------------
 
   toggleHolding() {
-    if (this.link.role === "control") this.act("step", { do: this.model.step.on ? "off" : "on" });
+    if (this.maySteer()) this.act("step", { do: this.model.step.on ? "off" : "on" });
   }
 
   releaseOne() {
-    if (this.link.role === "control") this.act("step", { do: "one" });
+    if (this.maySteer()) this.act("step", { do: "one" });
   }
 
   releaseUntil() {
