@@ -94,7 +94,7 @@ def talk(
             f" --cafile {settings.cafile}" if settings.cafile is not None else ""
         )
         print(
-            f"To look closer: python {PROGRAM} doctor "
+            f"To look closer: {'py' if os.name == 'nt' else 'python3'} {PROGRAM} doctor "
             f"{visible(joined(settings.server))}{visible(encrypted)}",
             file=sys.stderr,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -24,7 +25,7 @@ from server.command_line.arguments import parse
 from server.net.sockets import raise_open_files_limit
 from server.net.tls import BadCertificate
 from server.running.service import Service
-from storage import accounts
+from storage import accounts, archives
 from storage.errors import StorageError
 
 log: Final = logging.getLogger("server")
@@ -117,16 +118,18 @@ def _threads_still_running() -> list[str]:
 
 def _say_hello(service: Service) -> None:
     with service.database.reading() as reader:
-        count = accounts.count(reader)
+        counts, since = archives.counts(reader), accounts.oldest(reader)
     settings = service.settings
     screen = welcome.screen(
         settings,
         settings.host,
         service.listener.port,
-        service.folder.path,
-        count,
+        os.path.abspath(service.folder.path),
+        counts.accounts,
         sys.stdout.encoding,
         service.notices,
+        kept=welcome.kept_words(since, counts.messages, counts.files),
+        width=shutil.get_terminal_size().columns if sys.stdout.isatty() else 0,
     )
     with suppress(OSError):  # nobody reads stdout, which is no reason not to serve
         print(screen, flush=True)

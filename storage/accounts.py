@@ -207,6 +207,12 @@ def count(connection: sqlite3.Connection) -> int:
     )
 
 
+def oldest(connection: sqlite3.Connection) -> int | None:
+    """Return when the first account was made, in seconds since 1970; None where there is none."""
+    found = connection.execute("SELECT MIN(created_at) FROM accounts").fetchone()[0]
+    return None if found is None else int(found)
+
+
 def credentials(connection: sqlite3.Connection) -> dict[int, tuple[int, str]]:
     """Return the credential version and the role of every account that is not deleted, by its id:
     what a session compares its own with, to know that it must end."""

@@ -321,7 +321,9 @@ def record() -> list[tuple[str, list[list[Cell]]]]:
                 (rf"127\.0\.0\.1(:| port ){port}", rf"{SHOWN[0]}\g<1>{SHOWN[1]}"),
                 (rf"(?<=[: ]){port}\b", SHOWN[1]),
                 (r"from 127\.0\.0\.1", f"from {SHOWN[0]}"),
-                (r"Where that one doesn't answer.*\r\n", ""),
+                (r" \(this machine's address on [^)]+\)", ""),
+                (rf"Where that one doesn't answer.*\r\n(?:    \S+:{SHOWN[1]} .*\r\n)*", ""),
+                (re.escape(str(folders["teacher"])), "/home/teacher/chat"),
                 (r"(chat_client\.py )\S+:9876", rf"\g<1>{SHOWN[0]}:{SHOWN[1]}"),
                 (r"(?<=ufw allow )\d+", SHOWN[1]),
             ]

@@ -1,36 +1,37 @@
 """The first screen: where the chat is, what a student types, where the data lies, how to stop; in
 plain words.
 
-Owns that text and the look-up of this machine's addresses. Sends nothing over the network and
-writes nothing: the caller prints what `screen` returns.
+Owns that text. Sends nothing over the network and writes nothing: the caller prints what `screen`
+returns. This machine's addresses come from `interfaces`.
 
-Called once, by the main thread, when the port is bound. The look-up of the machine's own name runs
-in a thread, because a name server that is gone would hold up the start.
+Called once, by the main thread, when the port is bound.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import os
-import socket
+import re
 import sys
-import threading
+import textwrap
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from server.base.logs import printable
 from server.base.settings import Settings
+from server.command_line import interfaces
 from server.command_line.arguments import PROGRAM
+from server.command_line.interfaces import Place
 
 CLIENT: Final = "chat_client.py"
-LOOKUP_SECONDS: Final = 1.0
 MAX_PATH_CHARACTERS: Final = 1_000
-MOST_OTHERS: Final = 4
-
-# Networks that exist in no route but the default one (RFC 5737, RFC 3849): connecting a UDP socket
-# to them sends nothing and makes the kernel choose the address with which it would.
-_PROBES: Final = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
+MOST_OTHERS: Final = 8
+LABEL: Final = 11
+"""Columns of "Data:      " and its like, under which the rest of a line goes on."""
+_COMMAND: Final = re.compile(r"(?<![\w.])'[^'\n]+'(?!\w)")
+"""What stands in quotation marks, as a command in a sentence: not to be broken."""
 
 
 def screen(
@@ -41,76 +42,69 @@ def screen(
     accounts: int,
     encoding: str = "ascii",
     notices: Sequence[str] = (),
+    *,
+    kept: str = "",
+    width: int = 0,
 ) -> str:
     """Return the screen for a server bound to `host` and `port`; exactly one of its lines holds
     `listening on HOST:PORT`.
 
-    Characters that `encoding` (that of the stream it goes to) doesn't know are escaped. Waits at
-    most 1 s.
+    `kept` says what is in the data folder, "" where it is new. Lines are folded at `width` columns,
+    commands never; 0 folds none. Characters that `encoding` (that of the stream it goes to) doesn't
+    know are escaped. Waits at most 1 s.
     """
     local = _is_loopback(host)
-    found = [host] if local else addresses(host)
     lines = [f"The chat server is listening on {_joined(host, port)}", ""]
-    lines += _local_lines(settings, host, port) if local else _class_lines(settings, found, port)
+    lines += _local_lines(settings, host, port) if local else _class_lines(settings, host, port)
     lines += ["", f"Data:      {printable(data_path, MAX_PATH_CHARACTERS)}"]
+    lines += [f"           {kept}"] if kept else []
     lines += _account_lines(settings, accounts)
     lines += [f"Notice:    {notice}" for notice in notices]
     if not local:
-        lines += ["Firewall:  " + _firewall(port)]
+        lines += _firewall(port)
     lines += ["Stop:      Ctrl-C in this window", ""]
-    return "\n".join(lines).encode(encoding, "backslashreplace").decode(encoding)
+    text = "\n".join(part for line in lines for part in _folded(line, width))
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
-def addresses(host: str) -> list[str]:
-    """Return the addresses under which others reach a server bound to `host`, the likeliest first;
-    empty without a network."""
+def kept_words(accounts_since: int | None, messages: int, files: int) -> str:
+    """Return what is in a data folder that was there already, "" for a new one; `accounts_since` is
+    when its first account was made, in seconds since 1970."""
+    if accounts_since is None:
+        return ""
+    day = time.strftime("%Y-%m-%d", time.localtime(accounts_since))
+    return (
+        f"kept there since {day}: {messages:,} message{'s' * (messages != 1)}, "
+        f"{files:,} file{'s' * (files != 1)}"
+    )
+
+
+def _folded(line: str, width: int) -> list[str]:
+    """Return a line in rows of `width` columns; a command, and what stands in quotation marks, is
+    never broken."""
+    if not width or len(line) <= width or line.startswith("    "):
+        return [line]
+    whole = _COMMAND.sub(lambda match: match[0].replace(" ", "\0"), line)
+    rows = textwrap.wrap(
+        whole,
+        width,
+        subsequent_indent=" " * LABEL if re.match(r"[A-Z]\w+: +", line) else "",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [row.replace("\0", " ") for row in rows]
+
+
+def places(host: str) -> list[Place]:
+    """Return where others reach a server bound to `host`, the likeliest first; empty without a
+    network."""
     try:
         bound = ipaddress.ip_address(host)
     except ValueError:
-        return [host]
+        return [Place(host)]
     if not bound.is_unspecified:
-        return [host]
-    candidates = [address for family, probe in _PROBES for address in _route_address(family, probe)]
-    usable: list[str] = []
-    for text in [*candidates, *_name_addresses()]:
-        address = ipaddress.ip_address(text)
-        # A link-local address works only together with the name of the other machine's interface.
-        if address.is_loopback or address.is_link_local or address.is_unspecified or text in usable:
-            continue
-        if address.version == 4 or bound.version == 6:
-            usable.append(text)
-    return sorted(usable, key=lambda text: ":" in text)  # stable: IPv4 first, else as found
-
-
-def _route_address(family: socket.AddressFamily, probe: str) -> list[str]:
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as sock:
-            sock.connect((probe, 9))
-            return [str(sock.getsockname()[0]).partition("%")[0]]
-    except OSError:  # no such family, or no route
-        return []
-
-
-def _name_addresses() -> list[str]:
-    """Return what this machine's own name resolves to; empty where that takes over
-    `LOOKUP_SECONDS`."""
-    found: list[str] = []
-
-    def look_up() -> None:
-        try:
-            rows = socket.getaddrinfo(socket.gethostname(), None, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):  # UnicodeError: a host name that IDNA can't say
-            return
-        found.extend(
-            str(row[4][0]).partition("%")[0]
-            for row in rows
-            if row[0] in (socket.AF_INET, socket.AF_INET6)
-        )
-
-    thread = threading.Thread(target=look_up, name="address-lookup", daemon=True)
-    thread.start()
-    thread.join(LOOKUP_SECONDS)
-    return list(found)
+        return [Place(host)]
+    return interfaces.places(ipv6=bound.version == 6)
 
 
 def _is_loopback(host: str) -> bool:
@@ -124,17 +118,31 @@ def _joined(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _class_lines(settings: Settings, found: list[str], port: int) -> list[str]:
+def _class_lines(settings: Settings, host: str, port: int) -> list[str]:
+    found = places(host)
     if not found:
-        return [
-            "This machine has no network address now: connect it, then start again.",
-            *_client_lines(settings, "127.0.0.1", port),
+        return [_no_address(host), *_client_lines(settings, "127.0.0.1", port)]
+    first, others = found[0], found[1 : 1 + MOST_OTHERS]
+    where = f" (this machine's address on {first.words})" if first.words and others else ""
+    lines = [f"Students type on their machines{where}:"]
+    lines += _client_lines(settings, first.address, port)
+    if others:
+        width = max(len(_joined(place.address, port)) for place in others)
+        lines.append("Where that one doesn't answer, this machine's other addresses may:")
+        lines += [
+            f"    {_joined(place.address, port):{width}}   {printable(place.words)}".rstrip()
+            for place in others
         ]
-    lines = ["Students type on their machines:", *_client_lines(settings, found[0], port)]
-    if len(found) > 1:
-        others = ", ".join(_joined(address, port) for address in found[1 : 1 + MOST_OTHERS])
-        lines.append(f"Where that one doesn't answer, try this machine's other addresses: {others}")
     return lines
+
+
+def _no_address(host: str) -> str:
+    if host == "0.0.0.0" and interfaces.places(ipv6=True):
+        return (
+            "This machine has addresses of IPv6 alone, and the server those of IPv4: start it "
+            "again with '--host ::'."
+        )
+    return "This machine has no network address now: connect it, then start again."
 
 
 def _local_lines(settings: Settings, host: str, port: int) -> list[str]:
@@ -150,11 +158,11 @@ def _client_lines(settings: Settings, address: str, port: int) -> list[str]:
     # Each student needs the certificate's file; where it will lie there, only its name can tell.
     if settings.certfile:
         where += f" --tls --cafile {printable(Path(settings.certfile).name, MAX_PATH_CHARACTERS)}"
-    return [f"    python {CLIENT} {where}", f"    py {CLIENT} {where}      (on Windows)"]
+    return [f"    python3 {CLIENT} {where}", f"    py {CLIENT} {where}      (on Windows)"]
 
 
 def _account_lines(settings: Settings, accounts: int) -> list[str]:
-    python = "py" if os.name == "nt" else "python"
+    python = "py" if os.name == "nt" else "python3"
     place = (
         ""
         if settings.data == Settings().data
@@ -176,9 +184,10 @@ def _account_lines(settings: Settings, accounts: int) -> list[str]:
     return [f"Accounts:  {accounts}. {how[0]}", *how[1:]]
 
 
-def _firewall(port: int) -> str:
+def _firewall(port: int) -> list[str]:
+    label = "Firewall:  if students can't connect,"
     if sys.platform == "win32":
-        return "if students can't connect, allow Python in Windows' firewall, for private networks"
+        return [f"{label} allow Python in Windows' firewall, for private networks"]
     if sys.platform == "darwin":
-        return "if students can't connect, allow Python in System Settings > Network > Firewall"
-    return f"if students can't connect, open TCP port {port} here, as: sudo ufw allow {port}/tcp"
+        return [f"{label} allow Python in System Settings > Network > Firewall"]
+    return [f"{label} open TCP port {port} here:", f"           sudo ufw allow {port}/tcp"]

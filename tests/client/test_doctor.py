@@ -32,6 +32,8 @@ from client.network.first_contact import identify_service, service_name
 from client.network.link import in_plain_words
 from client.scripts import doctor
 
+PYTHON = "py" if os.name == "nt" else "python3"
+
 __all__ = [
     "alone"
 ]  # the fixture of the scripts' tests: an empty folder, and no settings of the machine
@@ -245,7 +247,8 @@ def test_refused_at_home_points_to_the_other_machine_and_to_the_doctor(
         "If it runs on another machine, add that one's address."
     )
     assert (
-        talk(1).err.splitlines()[-1] == "To look closer: python chat_client.py doctor 127.0.0.1:1"
+        talk(1).err.splitlines()[-1]
+        == f"To look closer: {PYTHON} chat_client.py doctor 127.0.0.1:1"
     )
     assert (
         "another machine"

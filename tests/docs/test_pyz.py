@@ -91,7 +91,7 @@ def port(folder: Path) -> Iterator[int]:
         ask_to_end(process)
         shown = process.stdout.read()
         process.wait(SECONDS)
-        assert "python chat.pyz 127.0.0.1:" in shown, (
+        assert "python3 chat.pyz 127.0.0.1:" in shown, (
             "the first screen says what is typed with this file"
         )
         assert "chat.pyz serve adduser NAME" in shown

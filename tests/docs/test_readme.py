@@ -37,6 +37,7 @@ from server.base.settings import OPTIONS, Settings
 from server.command_line import welcome
 from server.command_line.arguments import COMMANDS, parse
 from server.command_line.arguments import make_parser as server_parser
+from server.command_line.interfaces import Place
 from server.running.service import Service
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -429,10 +430,10 @@ SESSION = (ROOT / "docs" / "demo" / "session.txt").read_text("utf-8")
 
 
 def test_the_first_screen_is_the_recorded_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(welcome, "addresses", lambda host: ["192.168.1.20"])
+    monkeypatch.setattr(welcome, "places", lambda host: [Place("192.168.1.20")])
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(welcome.os, "name", "posix")
-    shown = welcome.screen(Settings(), "0.0.0.0", 9876, "chat-data", 0)
+    shown = welcome.screen(Settings(), "0.0.0.0", 9876, "/home/teacher/chat/chat-data", 0)
     monkeypatch.undo()
     assert f"--- The teacher ---\n$ {SERVE}\n{shown}" in SESSION
 

@@ -285,7 +285,7 @@ def test_a_first_screen_says_what_to_type(start_server: Start) -> None:
     said = process.output()
     assert re.search(rf"listening on 127\.0\.0\.1:{process.port}\b", said)
     assert (
-        f"python chat_client.py 127.0.0.1:{process.port}" in said
+        f"python3 chat_client.py 127.0.0.1:{process.port}" in said
         and "Ctrl-C" in said
         and str(process.data_dir) in said
     )

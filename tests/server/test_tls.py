@@ -33,6 +33,8 @@ from client.events import Message, Reconnected
 from client.network import tls
 from server.net.tls import BadCertificate, context_for
 
+PYTHON = "py" if os.name == "nt" else "python3"
+
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 10.0
 
@@ -785,7 +787,7 @@ def test_the_line_client_says_why_and_what_to_do(server: ServerProcess) -> None:
     assert done.stderr == (
         "The certificate of 127.0.0.1 is signed by nobody whom this machine trusts.\n"
         "Get the teacher's certificate file, and name it: --cafile FILE\n"
-        f"To look closer: python chat_client.py doctor 127.0.0.1:{server.port} --tls\n"
+        f"To look closer: {PYTHON} chat_client.py doctor 127.0.0.1:{server.port} --tls\n"
     )
 
 

@@ -8,12 +8,15 @@ import socket
 import sys
 import threading
 import time
+from datetime import datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from server.base.settings import Settings
-from server.command_line import welcome
+from server.command_line import interfaces, welcome
+from server.command_line.interfaces import Place
 
 
 @pytest.fixture
@@ -21,7 +24,8 @@ def two_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with two IPv4 networks and one of IPv6, whose name also resolves to what nobody
     else can reach."""
     routes = {socket.AF_INET: ["192.168.1.7"], socket.AF_INET6: ["2001:db8::7"]}
-    monkeypatch.setattr(welcome, "_route_address", lambda family, probe: routes[family])
+    monkeypatch.setattr(interfaces, "_route_address", lambda family, probe: routes[family])
+    monkeypatch.setattr(interfaces, "_of_interfaces", list)
     names = [
         "127.0.1.1",
         "fe80::1",
@@ -31,7 +35,18 @@ def two_networks(monkeypatch: pytest.MonkeyPatch) -> None:
         "0.0.0.0",
         "2001:db8::7",
     ]
-    monkeypatch.setattr(welcome, "_name_addresses", lambda: names)
+    monkeypatch.setattr(interfaces, "_name_addresses", lambda: names)
+
+
+def addresses(host: str) -> list[str]:
+    return [place.address for place in welcome.places(host)]
+
+
+def no_network(monkeypatch: pytest.MonkeyPatch, names: list[str]) -> None:
+    """A machine without interfaces and routes, whose name resolves to `names`."""
+    monkeypatch.setattr(interfaces, "_route_address", lambda family, probe: [])
+    monkeypatch.setattr(interfaces, "_of_interfaces", list)
+    monkeypatch.setattr(interfaces, "_name_addresses", lambda: names)
 
 
 def shown(host: str = "0.0.0.0", port: int = 9876, accounts: int = 0, **options: Any) -> str:
@@ -49,24 +64,24 @@ def test_exactly_one_line_holds_listening_on_with_the_real_port(
 
 def test_the_line_that_a_student_types_has_the_likeliest_address(two_networks: None) -> None:
     lines = shown().splitlines()
-    assert "    python chat_client.py 192.168.1.7:9876" in lines
+    assert "    python3 chat_client.py 192.168.1.7:9876" in lines
     assert any(line.startswith("    py chat_client.py 192.168.1.7:9876") for line in lines)
-    assert "other addresses: 10.0.0.3:9876" in shown()
+    assert "other addresses may:\n    10.0.0.3:9876\n" in shown()
     assert "127.0" not in shown()
 
 
 def test_ipv6_addresses_are_shown_where_they_are_listened_on_after_those_of_ipv4(
     two_networks: None,
 ) -> None:
-    assert welcome.addresses("0.0.0.0") == ["192.168.1.7", "10.0.0.3"]
-    assert welcome.addresses("::") == ["192.168.1.7", "10.0.0.3", "2001:db8::7"]
+    assert addresses("0.0.0.0") == ["192.168.1.7", "10.0.0.3"]
+    assert addresses("::") == ["192.168.1.7", "10.0.0.3", "2001:db8::7"]
     assert "listening on [::]:9876" in shown("::")
     assert "[2001:db8::7]:9876" in shown("::")
 
 
 def test_a_server_bound_to_one_address_or_name_shows_that_alone(two_networks: None) -> None:
-    assert welcome.addresses("10.0.0.3") == ["10.0.0.3"]
-    assert welcome.addresses("pc7.school") == ["pc7.school"]
+    assert addresses("10.0.0.3") == ["10.0.0.3"]
+    assert addresses("pc7.school") == ["pc7.school"]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
@@ -80,10 +95,92 @@ def test_bound_to_loopback_it_says_that_only_this_machine_can_connect(
 
 
 def test_without_a_network_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(welcome, "_route_address", lambda family, probe: [])
-    monkeypatch.setattr(welcome, "_name_addresses", lambda: ["127.0.0.1"])
+    no_network(monkeypatch, ["127.0.0.1"])
     assert "no network address now" in shown()
-    assert "python chat_client.py 127.0.0.1:9876" in shown()
+    assert "python3 chat_client.py 127.0.0.1:9876" in shown()
+
+
+def test_a_machine_with_ipv6_alone_is_told_how_to_serve_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    no_network(monkeypatch, ["fd12:3456::7"])
+    assert "again with '--host ::'" in shown()
+    assert "python3 chat_client.py [fd12:3456::7]:9876\n" in shown("::")
+
+
+def test_what_leads_to_a_classroom_stands_before_vpns_and_bridges(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    no_network(monkeypatch, [])
+    monkeypatch.setattr(
+        interfaces,
+        "_of_interfaces",
+        lambda: [
+            Place("127.0.0.1", "lo"),
+            Place("172.17.0.1", "docker0"),
+            Place("10.8.0.6", "tun7"),
+            Place("100.100.1.2", "eno9"),
+            Place("169.254.12.7", "eth1"),
+            Place("fe80::1", "wlan7"),
+            Place("fd12::7", "wlan7"),
+            Place("10.20.3.4", "wlan7"),
+            Place("192.168.50.1", "eth7"),
+        ],
+    )
+    routes = {socket.AF_INET: ["10.8.0.6"], socket.AF_INET6: []}
+    monkeypatch.setattr(interfaces, "_route_address", lambda family, probe: routes[family])
+    assert [(place.address, place.words) for place in welcome.places("::")] == [
+        ("10.20.3.4", "wlan7"),
+        ("192.168.50.1", "eth7"),
+        ("fd12::7", "wlan7"),
+        ("169.254.12.7", "eth1, a cable without a router"),
+        ("10.8.0.6", "tun7, a VPN"),
+        ("100.100.1.2", "eno9"),
+        ("172.17.0.1", "docker0, inside this machine"),
+    ]
+    text = shown()
+    assert "Students type on their machines (this machine's address on wlan7):\n" in text
+    assert "\n    192.168.50.1:9876   eth7\n    169.254.12.7:9876   eth1, a cable" in text
+    routes[socket.AF_INET] = ["192.168.50.1"]
+    assert addresses("0.0.0.0")[0] == "192.168.50.1", "of two likely ones that of the route"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows tells no interfaces this way")
+def test_the_real_interfaces_have_names() -> None:
+    found = list(interfaces._of_interfaces())
+    assert "127.0.0.1" in [place.address for place in found]
+    assert all(place.interface in dict(map(reversed, socket.if_nameindex())) for place in found)
+
+
+def test_a_system_that_tells_no_interfaces_is_looked_up_by_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(interfaces.ctypes, "CDLL", lambda name: object())
+    assert list(interfaces._of_interfaces()) == []
+    library = SimpleNamespace(getifaddrs=lambda first: -1, freeifaddrs=None)
+    monkeypatch.setattr(interfaces.ctypes, "CDLL", lambda name: library)
+    assert list(interfaces._of_interfaces()) == []
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_lines_are_folded_and_no_command_is_broken(two_networks: None, width: int) -> None:
+    notice = "the database lacks messages: 'chat_server.py recover-messages --data x' puts them"
+    whole = welcome.screen(Settings(), "0.0.0.0", 9876, "/d", 0, notices=[notice])
+    folded = welcome.screen(Settings(), "0.0.0.0", 9876, "/d", 0, notices=[notice], width=width)
+    assert " ".join(folded.split()) == " ".join(whole.split())
+    commands = [line for line in whole.splitlines() if line.startswith("    ")]
+    assert all(line in folded.splitlines() for line in commands)
+    assert "'chat_server.py recover-messages --data x'" in folded
+    assert all(len(line) <= width or "chat_" in line for line in folded.splitlines()), folded
+
+
+def test_it_says_what_a_folder_that_was_there_holds(two_networks: None) -> None:
+    noon = int(datetime(2026, 9, 1, 12).timestamp())
+    kept = welcome.kept_words(noon, 1204, 1)
+    assert kept == "kept there since 2026-09-01: 1,204 messages, 1 file"
+    text = welcome.screen(Settings(), "0.0.0.0", 9876, "/d", 0, kept=kept)
+    assert f"Data:      /d\n           {kept}\n" in text
+    assert welcome.kept_words(None, 0, 0) == ""
 
 
 def test_it_says_where_the_data_lies_and_how_to_stop(two_networks: None) -> None:
@@ -151,7 +248,7 @@ def test_the_screen_is_ascii_unless_its_stream_knows_more(two_networks: None) ->
 
 
 def test_the_real_look_up_finds_only_addresses_that_others_can_use() -> None:
-    for address in welcome.addresses("0.0.0.0"):
+    for address in addresses("0.0.0.0"):
         assert socket.inet_aton(address)
         assert not address.startswith("127.")
 
@@ -161,7 +258,7 @@ def test_a_family_or_route_that_is_missing_is_left_out(monkeypatch: pytest.Monke
         raise OSError
 
     monkeypatch.setattr(socket, "socket", refuse)
-    assert welcome._route_address(socket.AF_INET6, "2001:db8::1") == []
+    assert interfaces._route_address(socket.AF_INET6, "2001:db8::1") == []
 
 
 def test_a_name_that_does_not_resolve_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +266,7 @@ def test_a_name_that_does_not_resolve_is_left_out(monkeypatch: pytest.MonkeyPatc
         raise socket.gaierror
 
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    assert welcome._name_addresses() == []
+    assert interfaces._name_addresses() == []
 
 
 def test_a_dead_name_server_does_not_hold_up_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,8 +277,8 @@ def test_a_dead_name_server_does_not_hold_up_the_start(monkeypatch: pytest.Monke
         return []
 
     monkeypatch.setattr(socket, "getaddrinfo", wait)
-    monkeypatch.setattr(welcome, "LOOKUP_SECONDS", 0.05)
+    monkeypatch.setattr(interfaces, "LOOKUP_SECONDS", 0.05)
     began = time.monotonic()
-    assert welcome._name_addresses() == []
+    assert interfaces._name_addresses() == []
     assert time.monotonic() - began < 2
     go.set()
