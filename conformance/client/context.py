@@ -24,11 +24,14 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from conformance.client.default_server import DefaultServer
+from conformance.client.delivering import deliver_whole
+from conformance.client.faulty_network import FaultyNetwork
 from conformance.client.process import ClientProgram, Driver, fill
 from conformance.client.scripted_server import MAX_FRAME, Arrival, Peer, ScriptedServer
 from conformance.endings import Failed, Flood, NotOffered, NotReached
 from conformance.packets import Packet, key_of, letters, shown, value
 from conformance.random_words import WORDS
+from conformance.relay.faults import Fault
 from conformance.transcript import Transcript
 
 # By action: the keys of `data` that must be there, with their types (docs/PROTOCOL.md, "All
@@ -96,6 +99,8 @@ class Setting:
     """Seconds that one wait takes at most."""
     run_as: str = ""
     """The user whom the client runs as."""
+    faults: Sequence[Fault] = ()
+    """What a relay between client and server does to messages."""
     troubles: dict[str, int] = field(default_factory=dict)
     """How often what cases need was not to be had, by its words, since it was the last time."""
 
@@ -110,6 +115,11 @@ class ClientContext:
         self.transcript = Transcript()
         self.remarks: list[Remark] = []
         self.server = ScriptedServer(self.transcript)
+        self.network = (
+            FaultyNetwork(self.server.port, setting.faults, setting.seed, self.transcript)
+            if setting.faults
+            else None
+        )
         self.folder = Path(tempfile.mkdtemp(prefix="conformance-"))
         self.user, self.other, self.password = (
             self.name(),
@@ -151,7 +161,7 @@ class ClientContext:
         """Start the client and type what logs it in."""
         values = {
             "host": self.server.host,
-            "port": str(self.server.port),
+            "port": str((self.network or self.server).port),
             "user": self.user,
             "password": self.password,
             "room": self.setting.driver.room,
@@ -227,7 +237,7 @@ class ClientContext:
                 self.peer = arrival.peer
             elif arrival.kind in ("broken", "flood"):
                 _complain(arrival)
-            elif arrival.kind == "closed" and arrival.peer is self.peer:
+            elif self._has_left(arrival):
                 self.fail(
                     wanted, f"the client closed the connection{_only(others)}{self._last_words()}"
                 )
@@ -297,7 +307,7 @@ class ClientContext:
                 self.fail(what, f"{missing()} in time{self._last_words()}")
             if arrival.kind in ("broken", "flood"):
                 _complain(arrival)
-            if arrival.kind == "closed" and arrival.peer is self.peer:
+            if self._has_left(arrival):
                 self.fail(what, f"the client closed the connection{self._last_words()}")
             if arrival.kind == "packet" and arrival.peer is self.peer:
                 self._look_at(arrival.packet)
@@ -331,6 +341,10 @@ class ClientContext:
                 and (self.peer is None or self.peer.closed)
             ):
                 return None
+
+    def _has_left(self, arrival: Arrival) -> bool:
+        """Return whether the client has closed for good: where faults cut, it may come back."""
+        return arrival.kind == "closed" and arrival.peer is self.peer and self.network is None
 
     def _last_words(self) -> str:
         """Return what a running client printed last; of one that ended `how_it_ended` tells all."""
@@ -449,6 +463,8 @@ class ClientContext:
             if self.setting.driver.quit:
                 self.program.type(self.setting.driver.quit)
             self.program.close()
+        if self.network is not None:
+            self.network.close()
         self.server.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -473,23 +489,3 @@ def agrees(packet: Packet, content: str) -> bool:
     """Return whether `character_count` has the counts of a text, as integers."""
     counts = value(packet, "letter_frequencies")
     return counts == letters(content) and all(type(count) is int for count in counts.values())
-
-
-# --- How a context delivers -----------------------------------------------------------------------
-
-
-def deliver_whole(peer: Peer, packets: list[Packet]) -> None:
-    """Send each packet in a piece of its own."""
-    for packet in packets:
-        peer.send(packet)
-
-
-def deliver_together(peer: Peer, packets: list[Packet]) -> None:
-    """Send all packets of one answer in one piece."""
-    peer.send(*packets)
-
-
-def deliver_in_pieces(peer: Peer, packets: list[Packet]) -> None:
-    """Send the length bytes one by one and the JSON in a few pieces, cut within a character too."""
-    for packet in packets:
-        peer.send_in_pieces(packet, [1, 2, 3, 4, 5, 11, 23, 47, 95, 191])

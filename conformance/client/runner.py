@@ -25,6 +25,7 @@ from conformance.client.process import read_driver, split_command
 from conformance.client.registry import Case
 from conformance.endings import Failed, NotOffered, NotReached
 from conformance.registry import chosen, without_case
+from conformance.relay.faults import read_file as read_faults
 from conformance.rules import Rule
 from conformance.verdicts import Outcome, Report, Verdict
 
@@ -42,6 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="what is typed into the client (INI); that of our own line client unless given",
     )
+    parser.add_argument(
+        "--faults",
+        metavar="FILE",
+        help="faults of the network meanwhile (INI), as for `relay`",
+    )
 
 
 def run(args: argparse.Namespace, on_outcome: Callable[[Outcome], None] | None = None) -> Report:
@@ -57,15 +63,21 @@ def run(args: argparse.Namespace, on_outcome: Callable[[Outcome], None] | None =
     words = split_command(args.commands[0])
     if "{" not in words[0] and shutil.which(words[0]) is None:
         raise ValueError(f"the command {words[0]!r} can't be found, or is no program")
+    faults = read_faults(args.faults) if args.faults else []
     setting = Setting(
-        words, read_driver(args.driver), args.seed, args.timeout or WAIT_SECONDS, args.run_as
+        words,
+        read_driver(args.driver),
+        args.seed,
+        args.timeout or WAIT_SECONDS,
+        args.run_as,
+        faults,
     )
     every = cases.load()
     picked = chosen(every, args.level, args.rules, args.case)
     started, began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), time.monotonic()
     until = began + (args.limit or RUN_SECONDS)
     outcomes: list[Outcome] = []
-    notes: list[str] = []
+    notes = [f"Under this fault of the network: {fault}." for fault in faults]
     why_not = ""
     for each in picked:
         outcome = (
@@ -170,6 +182,8 @@ def _again(args: argparse.Namespace, each: Case, words: Sequence[str]) -> str:
         options += ["--timeout", f"{args.timeout:g}"]
     if args.driver:
         options += ["--driver", args.driver]
+    if args.faults:
+        options += ["--faults", args.faults]
     if args.run_as:
         options += ["--run-as", args.run_as]
     return command_words.join(["python", "-m", "conformance", "client", *options, "--", *words])

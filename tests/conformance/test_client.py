@@ -108,6 +108,7 @@ def options(commands: list[list[str]], **changes: Any) -> argparse.Namespace:
     given: dict[str, Any] = {
         "commands": commands,
         "driver": None,
+        "faults": None,
         "level": "robust",
         "seed": 7,
         "timeout": None,

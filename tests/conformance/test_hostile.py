@@ -169,6 +169,7 @@ def grade_client(program: str, *cases: str, **changes: Any) -> list[Outcome]:
     values: dict[str, Any] = {
         "commands": [[sys.executable, "-c", FORGETFUL_CLIENT + program]],
         "driver": None,
+        "faults": None,
         "level": "robust",
         "seed": 7,
         "timeout": 5.0,

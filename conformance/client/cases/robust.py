@@ -13,11 +13,8 @@ from conformance.client.cases.steps import (
     hear_one,
     sound,
 )
-from conformance.client.context import (
-    ClientContext,
-    deliver_in_pieces,
-    deliver_together,
-)
+from conformance.client.context import ClientContext
+from conformance.client.delivering import deliver_in_pieces, deliver_together
 from conformance.client.registry import case
 
 VERY_MANY: Final = 100
