@@ -1,4 +1,4 @@
-"""What is a console, and what makes it understand control sequences: Windows only.
+"""What is a terminal or console, and what makes it understand control sequences.
 
 Owns that difference between systems. Never writes text. Any thread may use it.
 """
@@ -28,6 +28,16 @@ def is_terminal(stream: TextIO) -> bool:
         return True
 
 
+def has_descriptor(stream: TextIO) -> bool:
+    """Return whether the system knows the stream. IDLE's and Thonny's say that they are terminals,
+    but only their window shows what is written."""
+    try:
+        stream.fileno()
+    except (OSError, ValueError, AttributeError):
+        return False
+    return True
+
+
 def has_mode(kernel32: Any, handle: int) -> bool:
     """Return whether a Windows handle is a console's: only these have a mode ("GetConsoleMode",
     Microsoft)."""
@@ -41,7 +51,7 @@ def understands_sequences(stream: TextIO) -> bool:
     """Return whether the terminal behind `stream` understands VT sequences; on Windows they are
     switched on, which old ones can't."""
     if sys.platform != "win32":
-        return True
+        return has_descriptor(stream)
     import ctypes
 
     try:

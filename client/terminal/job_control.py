@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any, Final
 
+from client.terminal.console import has_descriptor
 from client.terminal.plain_screens import PlainScreen
 
 AGAIN_SECONDS: Final = 0.05
@@ -28,7 +29,7 @@ AGAIN_SECONDS: Final = 0.05
 def watching(screen: PlainScreen) -> Iterator[None]:
     """Leave the terminal as it was found, however the block ends or is stopped."""
     is_main = threading.current_thread() is threading.main_thread()
-    if not screen.is_terminal or not is_main:
+    if not (screen.is_terminal and has_descriptor(sys.stdin) and is_main):
         yield
         return
     control = JobControl(sys.stdin.fileno(), screen)

@@ -183,7 +183,9 @@ def test_the_null_device_is_no_terminal() -> None:
 
 def test_other_systems_need_no_switching_on(monkeypatch: pytest.MonkeyPatch) -> None:
     if sys.platform != "win32":
-        assert console.understands_sequences(io.StringIO())
+        with open(os.devnull, "w", encoding="utf-8") as stream:
+            assert console.understands_sequences(stream)
+        assert not console.understands_sequences(io.StringIO()), "the window of an editor"
         monkeypatch.setattr(sys, "platform", "win32")
     assert not console.understands_sequences(io.StringIO()), (
         "a stream without a number is no console"

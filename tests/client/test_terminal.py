@@ -28,6 +28,7 @@ from client.terminal.commands import COMMANDS, GROUPS, Command, overview
 from client.terminal.key_screen import KeyScreen
 from client.terminal.keys import PASTE_OFF, PASTE_ON
 from client.terminal.line_client import LineClient, Options
+from client.terminal.person_screens import PipeScreen
 from client.terminal.plain_screens import PlainScreen, PromptScreen
 from client.terminal.screens import open_screen
 from client.terminal.transfer_queue import Job, Progress, Transfers
@@ -908,7 +909,7 @@ def test_each_kind_of_terminal_gets_its_screen(monkeypatch: pytest.MonkeyPatch) 
         def fileno(self) -> int:
             return 0
 
-    assert type(open_screen()) is PlainScreen
+    assert type(open_screen()) is PipeScreen
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(sys, "stdin", Terminal())
     monkeypatch.setattr(sys, "stdout", Terminal())
