@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from storage import messages
+
 __all__ = [
     "BAN",
     "CLASS",
@@ -19,6 +21,7 @@ __all__ = [
     "PAUSE",
     "Act",
     "Row",
+    "announce",
     "last_id",
     "lift",
     "note",
@@ -118,6 +121,23 @@ def note(
     )
     row = connection.execute(f"{_ACTS} WHERE t.id = ?", (cursor.lastrowid,)).fetchone()
     return Act(*row)
+
+
+def announce(
+    connection: sqlite3.Connection,
+    room_pk: int,
+    account_id: int,
+    text: str,
+    now: int,
+    clock_high: int,
+) -> int:
+    """Store an announcement of the command line, in the name of a teacher's account, with its row
+    in the audit; return the message's number."""
+    number = messages.insert(
+        connection, room_pk, account_id, text, now, clock_high, None, announce=True
+    )
+    note(connection, "announce", now, None, user_id=account_id, room_pk=room_pk, message_id=number)
+    return number
 
 
 def page(connection: sqlite3.Connection, after_id: int, limit: int) -> Iterator[Act]:

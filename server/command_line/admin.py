@@ -16,7 +16,7 @@ from typing import Final, TextIO
 
 from protocol import STUDENT, TEACHER
 from server.base.logs import printable
-from server.command_line import keeping
+from server.command_line import keeping, steering
 from server.command_line.arguments import PROGRAM, Invocation, write_data, write_safely
 from server.command_line.console import (
     AdminError,
@@ -31,7 +31,7 @@ from server.command_line.console import (
 from server.command_line.importing import import_roster
 from server.command_line.new_password import new_record
 from server.command_line.recover import recover_messages
-from storage import accounts, rooms
+from storage import accounts, acts, rooms
 from storage.errors import NameTaken, StorageError, StorageFull
 from storage.folder import DataFolder
 from storage.journal import Journal
@@ -105,6 +105,8 @@ def _change_role(invocation: Invocation, terminal: Terminal) -> None:
         account = existing(accounts.find(connection, folded), name)
         if account.role != role:
             accounts.set_role(connection, account.id, role)
+            for kind in (acts.MUTE, acts.BAN):  # of a teacher's account, only what comes later
+                acts.lift(connection, kind, account.id)
     if account.role == role:
         terminal.tell(f"'{account.chatid}' is a {role} already: nothing to do")
     else:
@@ -186,4 +188,5 @@ _COMMANDS: Final[Mapping[str, Callable[[Invocation, Terminal], None]]] = {
     "restore-room": _restore_room,
     "recover-messages": _recover_messages,
     **keeping.COMMANDS,
+    **steering.COMMANDS,
 }

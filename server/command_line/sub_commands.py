@@ -11,7 +11,7 @@ from typing import Final
 
 from protocol import ROLES
 from server.base.settings import FLAG, OPTIONS, Option
-from server.command_line import keeping_options
+from server.command_line import keeping_options, steering_options
 
 COMMANDS: Final[Mapping[str, str]] = {
     "adduser": "make an account",
@@ -25,6 +25,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "restore-room": "bring a deleted room back",
     "recover-messages": "put back what the journal has and the database has lost",
     **keeping_options.COMMANDS,
+    **steering_options.COMMANDS,
 }
 
 
@@ -95,6 +96,8 @@ def add_command(parser: argparse.ArgumentParser, name: str) -> None:
         parser.add_argument("room_id", metavar="ID", help="the room's id")
     elif name in keeping_options.ADD:
         keeping_options.ADD[name](parser)
+    elif name in steering_options.ADD:
+        steering_options.ADD[name](parser)
 
 
 def _add_import(parser: argparse.ArgumentParser) -> None:

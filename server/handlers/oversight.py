@@ -90,8 +90,6 @@ def _presence(
 def _restrictions_of(context: Context, account: Account) -> dict[str, Any]:
     mute = context.restrictions.find(MUTE, account.id)
     ban = context.restrictions.find(BAN, account.id)
-    if account.role == protocol.TEACHER:  # who became a teacher is muted no more
-        mute = None
     return {
         "muted": mute is not None,
         "muted_until": None if mute is None else mute.until,

@@ -46,15 +46,15 @@ def check_may_speak(
     writing: bool,
     is_file: bool = False,
 ) -> None:
-    """Raise `muted` or `read_only` where a student is to say nothing now, in this room or
+    """Raise `muted` or `read_only` where a user is to say nothing now, in this room or
     anywhere. `state` is None for a room that is to be made. `writing` is for the writer's
     transaction, in which it is decided; before it only the answer is quicker."""
-    if session.is_teacher:
-        return
     restrictions = context.restrictions
     mute = restrictions.find(MUTE, session.account_id, writing=writing)
-    if mute is not None:
+    if mute is not None:  # a teacher's account only by the command line
         raise Refusal(ErrorCode.MUTED, mute.sentence("a teacher has muted you"))
+    if session.is_teacher:
+        return
     pause = restrictions.find(PAUSE, CLASS, writing=writing)
     if pause is not None:
         raise Refusal(ErrorCode.READ_ONLY, pause.sentence("a teacher has paused the chat"))

@@ -63,8 +63,8 @@ class Housekeeping:
         self._database, self._registry, self._rooms = database, registry, rooms
         self._delivery, self._restrictions = delivery, restrictions
         self._recent = recent
-        self.on_change_elsewhere: Callable[[sqlite3.Connection], None] = lambda reader: None
-        """Called when another process has written, with a connection to read what."""
+        self.on_change_elsewhere: Callable[[], None] = lambda: None
+        """Called when another process has written."""
         self._journal, self._clock, self._wall_clock = journal, clock, wall_clock
         self._marking: list[Mark] = []
         """The marks that the open transaction stores."""
@@ -167,8 +167,7 @@ class Housekeeping:
                 end_for(self._delivery, session, SessionEnd.ROLE_CHANGED)
             elif version != session.credential_version:
                 end_for(self._delivery, session, SessionEnd.PASSWORD_CHANGED)
-        with self._database.reading() as reader:
-            self.on_change_elsewhere(reader)
+        self.on_change_elsewhere()
         self._delivery.flush()
         if token != self.noticed:
             self._recent.clear()

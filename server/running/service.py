@@ -24,6 +24,7 @@ from server.net import tls
 from server.net.outbox import Drain
 from server.net.sockets import most_connections
 from server.running.clients import Clients
+from server.running.from_outside import FromOutside
 from server.running.housekeeping import Housekeeping
 from server.running.listener import Listener
 from server.running.recovery import recover
@@ -87,6 +88,10 @@ class Service:
             self._make_storage(clock, wall)
             self._make_writer(give_up)
             self.context = self._make_context()
+            from_outside = FromOutside(
+                self.context, self._delivery, self._housekeeping.transaction_ended
+            )
+            self._housekeeping.on_change_elsewhere = from_outside.look
             self._drain = Drain(settings.stall_timeout, clock)
             self._clients = Clients(
                 self.context, self._drain, certificate, force_fallback=force_fallback

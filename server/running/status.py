@@ -19,7 +19,9 @@ import protocol
 from server.archive import questions
 from server.handlers.context import Context
 from server.running.housekeeping import Housekeeping
+from server.state.session import Session
 from server.writing.delivery import Delivery
+from storage.acts import MUTE
 from storage.errors import StorageError
 
 log: Final = logging.getLogger("server.status")
@@ -74,6 +76,7 @@ class Status:
             "port": self._port,
             "since": protocol.format_time(self._since),
             "online": [session.chatid for session in sessions],
+            "sessions": [self._session(session) for session in sessions],
             "connections": len(context.registry.connections()),
             "messages_per_minute": messages,
             "files_per_minute": files,
@@ -85,6 +88,22 @@ class Status:
             "held_for_clients_bytes": context.budget.held,
             "slowest_client": self._slowest(),
             "noticed": self._housekeeping.noticed,
+        }
+
+    def _session(self, session: Session) -> dict[str, Any]:
+        """Return what `who` says of a session."""
+        mute = self._context.restrictions.find(MUTE, session.account_id)
+        _, hand = self._context.hands.by_account().get(session.account_id, (0, None))
+        return {
+            "chatid": session.chatid,
+            "role": session.role,
+            "address": session.connection.address,
+            "since": protocol.format_time(session.since),
+            "idle_seconds": max(0, int(self._context.clock() - session.active_at)),
+            "messages": session.messages_sent,
+            "muted": mute is not None,
+            "muted_until": None if mute is None else mute.until,
+            "hand": None if hand is None else hand.text or "up",
         }
 
     def _per_minute(self) -> tuple[int, int]:

@@ -41,6 +41,7 @@ from server.command_line.interfaces import Place
 from server.running.service import Service
 
 ROOT = Path(__file__).resolve().parents[2]
+RUNNING = (ROOT / "docs" / "RUNNING.md").read_text("utf-8")
 README = (ROOT / "README.md").read_text("utf-8")
 SECURITY = (ROOT / "SECURITY.md").read_text("utf-8")
 ARCHITECTURE = (ROOT / "docs" / "ARCHITECTURE.md").read_text("utf-8")
@@ -101,6 +102,22 @@ KEEPING_COMMANDS = [
     "python chat_server.py restore class.zip --data copy",
     "python chat_server.py forget ada",
     "python chat_server.py status",
+]
+STEERING_COMMANDS = [
+    "python chat_server.py who",
+    "python chat_server.py rooms",
+    "python chat_server.py room lobby --read-only on",
+    "python chat_server.py mute ada 10m",
+    "python chat_server.py unmute ada",
+    "python chat_server.py kick ada",
+    "python chat_server.py ban ada 2h",
+    "python chat_server.py unban ada",
+    "python chat_server.py pause 5m",
+    "python chat_server.py resume",
+    "python chat_server.py announce Class ends at noon",
+    "python chat_server.py hide 17",
+    "python chat_server.py show 17",
+    "python chat_server.py audit",
 ]
 OPTION_COMMANDS = [
     "python chat_server.py --port 9000 --registration closed",
@@ -253,7 +270,9 @@ def test_every_command_of_readme_is_known_here() -> None:
         ("Options", OPTION_COMMANDS),
     ):
         assert [row[0].strip("`") for row in rows(section(README, heading))] == commands
-    named = [*ACCOUNT_COMMANDS, *KEEPING_COMMANDS]
+    steering = [row[0].strip("`") for row in rows(section(RUNNING, "Steer the class"))]
+    assert steering == STEERING_COMMANDS
+    named = [*ACCOUNT_COMMANDS, *KEEPING_COMMANDS, *STEERING_COMMANDS]
     assert list(COMMANDS) == [command.split()[2] for command in named], "README names every command"
 
 

@@ -1,0 +1,96 @@
+"""What the command line did beside the running server: its acts are told and come into force here,
+and its errands are done.
+
+Owns the number of the act up to which the clients were told. Runs on the writer's thread, between
+two transactions, whenever another process has written.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+from collections.abc import Callable
+from typing import Any, Final
+
+import protocol
+from server.base.frame_sizes import max_content
+from server.handlers.act_news import tell_act
+from server.handlers.context import Context
+from server.state.recent_messages import delivered
+from server.state.room_directory import RoomState
+from server.writing.delivery import Delivery
+from storage import accounts, acts, errands
+from storage.messages import Message
+
+log: Final = logging.getLogger("server.acts")
+Told = tuple[RoomState, Message]
+
+
+class FromOutside:
+    """The acts and errands of the command line."""
+
+    def __init__(
+        self, context: Context, delivery: Delivery, transaction_ended: Callable[[bool], None]
+    ) -> None:
+        self._context, self._delivery = context, delivery
+        self._transaction_ended = transaction_ended
+        with context.database.reading() as reader:
+            self._last = acts.last_id(reader)
+
+    def look(self) -> None:
+        """Put in force what another process has done, tell of it, and do its errands."""
+        context = self._context
+        with context.database.reading() as reader:
+            context.restrictions.load(acts.restrictions(reader))
+            for act in acts.since(reader, self._last):
+                state = None
+                if act.room_id is not None:
+                    state = context.rooms.find(act.room_id, reader)
+                tell_act(context, self._delivery, act, state)
+            self._last = acts.last_id(reader)
+            asked = errands.waiting(reader)
+        if asked:
+            self._do(asked)
+
+    def _do(self, asked: list[tuple[int, str, str]]) -> None:
+        told: list[Told] = []
+        committed = False
+        try:
+            with self._context.database.transaction() as connection:
+                for number, kind, question in asked:
+                    if errands.answer_of(connection, number) is None:
+                        answer = self._answer(connection, kind, question, told)
+                        errands.answer(connection, number, json.dumps(answer))
+            committed = True
+        finally:
+            self._transaction_ended(committed)
+        for state, message in told:
+            counts = protocol.count_letters(message.content)
+            sent = delivered(state.room.room_id, message, counts)
+            self._context.recent.add(sent)
+            row = ("message", message.id)
+            self._delivery.to_room(state, message.sender_id, sent.frame, message.sent_at, row)
+
+    def _answer(
+        self, connection: sqlite3.Connection, kind: str, question: str, told: list[Told]
+    ) -> dict[str, Any]:
+        if kind != "announce":
+            return {"error": f"this server knows no errand {kind!r}: is it of another version?"}
+        asked: dict[str, Any] = json.loads(question)
+        context, text = self._context, str(asked["text"])
+        state = context.rooms.find(asked["room_id"], connection)
+        account = accounts.by_id(connection, asked["account_id"])
+        most = max_content(context.settings)
+        if state is None or state.room.deleted:
+            return {"error": f"there is no room '{asked['room_id']}'"}
+        if account is None or account.deleted:
+            return {"error": "that account is deleted"}
+        if most and len(text.encode()) > most:
+            return {"error": f"the text has more than {most} bytes"}
+        now = context.wall_clock.seconds()
+        pk, high = state.room.pk, context.wall_clock.high(now)
+        number = acts.announce(connection, pk, account.id, text, now, high)
+        message = Message(number, pk, account.id, account.chatid, text, now, announce=True)
+        told.append((state, message))
+        return {"message_id": number}

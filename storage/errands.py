@@ -1,0 +1,45 @@
+"""The table `errands`: what the command line asks a running server to do, and its answer.
+
+Owns its SQL. Never begins or commits, never knows what an errand is about. Any thread that has a
+connection may call it; what changes something takes the connection of `Database.transaction()`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+__all__ = ["answer", "answer_of", "ask", "take_back", "waiting"]
+
+
+def ask(connection: sqlite3.Connection, kind: str, question: str, now: int) -> int:
+    """Leave an errand for the server; return its number."""
+    cursor = connection.execute(
+        "INSERT INTO errands(kind, question, asked_at) VALUES (?, ?, ?)", (kind, question, now)
+    )
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
+
+
+def waiting(connection: sqlite3.Connection) -> list[tuple[int, str, str]]:
+    """Return number, kind and question of what has no answer yet, in order."""
+    return connection.execute(
+        "SELECT id, kind, question FROM errands WHERE answer IS NULL ORDER BY id"
+    ).fetchall()
+
+
+def answer(connection: sqlite3.Connection, number: int, text: str) -> None:
+    """Answer an errand."""
+    connection.execute("UPDATE errands SET answer = ? WHERE id = ?", (text, number))
+
+
+def answer_of(connection: sqlite3.Connection, number: int) -> str | None:
+    """Return the answer to an errand; None where there is none yet."""
+    row = connection.execute("SELECT answer FROM errands WHERE id = ?", (number,)).fetchone()
+    return row[0] if row else None
+
+
+def take_back(connection: sqlite3.Connection, number: int) -> str | None:
+    """Remove an errand; return its answer, None where it was not done, and now never is."""
+    found = answer_of(connection, number)
+    connection.execute("DELETE FROM errands WHERE id = ?", (number,))
+    return found
