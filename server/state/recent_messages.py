@@ -98,8 +98,9 @@ class RecentMessages:
     """A cache of recent messages, to check receivers' counts without asking storage: the oldest go
     when more than `MOST_BYTES` are held, or an eighth of the memory budget.
 
-    The writer adds; any thread gets. (A dictionary's single operations are atomic, so no lock is
-    needed.)
+    The writer alone changes it; any thread gets, without a lock: `dict.get` finds an entry or none
+    while another thread changes the dictionary, with the GIL and without ("Thread safety
+    guarantees", Python's library reference). Only walking through it would need one.
     """
 
     MOST_BYTES: Final = 32 * 1024 * 1024

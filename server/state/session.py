@@ -59,7 +59,8 @@ class Session:
     """The newest message acknowledged, sent or read, by room (`pk`)."""
     unsaved_marks: dict[int, int] = field(default_factory=dict)
     """Those of `marks` that are not stored yet: the session's thread puts in, the writer takes out,
-    each by a single operation on the dictionary."""
+    each by one call of the dictionary, which is whole without the GIL, too. Nobody walks through
+    it."""
     predecessors: tuple[Session, ...] = ()
     """The user's earlier sessions whose threads may still have to save what they have, as of the
     login."""
