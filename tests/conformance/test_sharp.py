@@ -18,7 +18,7 @@ from support.reference_server.words import Packet
 from support.restarting_server import InProcess, KeepingServer
 
 from conformance.server import cases, runner
-from conformance.server.cases import clock, resources, sessions
+from conformance.server.cases import clock, resources, silence
 from conformance.verdicts import Outcome, Verdict
 
 SEED = 5
@@ -156,10 +156,10 @@ class ClosesTheSilent(ReferenceServer):
 def test_a_session_that_is_closed_for_its_silence_is_found(
     kind: type[ReferenceServer], verdict: Verdict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions, "SILENT_SECONDS", 0.5)
+    monkeypatch.setattr(silence, "SILENT_SECONDS", 0.5)
     server = kind().start()
     try:
-        (outcome,) = outcomes(server, "sessions.silent_session")
+        (outcome,) = outcomes(server, "silence.silent_session")
     finally:
         server.stop()
     assert outcome.verdict is verdict, outcome.actual

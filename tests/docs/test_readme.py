@@ -346,7 +346,10 @@ def test_the_relay_of_readme_shows_what_a_client_says(folder: Folder) -> None:
         assert relay.stdout is not None
         found: dict[str, str] = {}
         for line in relay.stdout:
-            for name, pattern in (("port", r"relay listening on \S+:(\d+);"), ("page", r"Page: +(\S+)")):
+            for name, pattern in (
+                ("port", r"relay listening on \S+:(\d+);"),
+                ("page", r"Page: +(\S+)"),
+            ):
                 if match := re.search(pattern, line):
                     found[name] = match[1]
             if "The wall:" in line:

@@ -29,6 +29,7 @@ from conformance.server.cases import (
     restart,
     rooms,
     sessions,
+    silence,
     teacher,
     texts,
     users_events,
@@ -38,6 +39,7 @@ from conformance.server.registry import REGISTRY, Case
 MODULES: Final = (
     contact,
     sessions,
+    silence,
     framing,
     *messages.MODULES,
     order,

@@ -13,8 +13,6 @@ from conformance.server.target import Account
 from conformance.server.user import User
 
 MAX_CHUNK_BYTES = 262144
-SILENT_SECONDS = 31.0
-"""A little more than what ends a connection without a login (R-FRAME-8)."""
 
 
 def log_in(context: ServerContext, account: Account, **data: object) -> User:
@@ -504,23 +502,3 @@ def ping(context: ServerContext) -> None:
     user.wire.expect("pong")
     user.wire.send({"action": "ping", "data": {}})
     user.wire.expect("pong")
-
-
-def says_nothing(context: ServerContext) -> tuple[User, float] | None:
-    """Log somebody in who says nothing, when the run begins; None where accounts are few."""
-    context.people.release(keep=True)
-    if context.people.accounts_are_few():
-        return None
-    return context.user(own=True), time.monotonic()
-
-
-@case(
-    rules=["R-SESS-9"],
-    level="robust",
-    early=says_nothing,
-    title="a session that says nothing for 31 s is not closed for that",
-)
-def silent_session(context: ServerContext) -> None:
-    user, began = context.early or (context.user(own=True), time.monotonic())
-    time.sleep(max(0.0, began + SILENT_SECONDS - time.monotonic()))
-    answers(context, user, "that a session goes on that said nothing for 31 s")
