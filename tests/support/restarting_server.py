@@ -65,5 +65,8 @@ class InProcess:
     def output(self) -> str:
         return ""
 
+    def printed_since(self, moment: float) -> tuple[str, ...]:
+        return ()
+
     def wait_for_line(self, pattern: re.Pattern[str], seconds: float) -> str:
         return ""

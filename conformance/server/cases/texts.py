@@ -23,6 +23,64 @@ ESCAPED = [
 ]
 """JSON as it is written, and the text that it means (RFC 8259, section 7)."""
 
+AWKWARD = (
+    "it's; DROP TABLE users; --",
+    '<b>&amp; "quoted" &lt;</b>',
+    "a|b,c;d\te",
+    "first\nsecond\r\nthird",
+    "null",
+    "123",
+    "01.50",
+    "true",
+    "%s %d {0} ${x} %20 +",
+    '{"a": [1, 2]}',
+    "C:\\new\\table",
+    "=1+1",
+)
+"""What SQL, HTML, files of lines, formats and readers of numbers take for their own."""
+HUNDRED_AND_TWENTY = 120
+
+
+@case(
+    rules=["R-MSG-4"],
+    title="texts that mean something to SQL, HTML, formats or readers of numbers arrive as texts",
+)
+def awkward_texts_arrive(context: ServerContext) -> None:
+    sender, hearer = context.users(2)
+    room = context.room_id()
+    for content in AWKWARD:
+        sender.say(room, content)
+        hearer.hear_this(room, content)
+
+
+@case(
+    rules=["R-HIST-1"],
+    title="such texts, and those of several lines, stand in the history as they were said",
+)
+def awkward_texts_stay(context: ServerContext) -> None:
+    user, room = context.user(), context.room_id()
+    for content in AWKWARD:
+        user.say(room, content)
+    told = [message["content"] for message in user.history(room)]
+    context.equal(told, list(AWKWARD), "the room's history")
+
+
+@case(
+    rules=["R-HIST-1"],
+    title=f"the history has all of {HUNDRED_AND_TWENTY} messages",
+)
+def long_history(context: ServerContext) -> None:
+    users, room = context.users(2, own=True), context.room_id()
+    said = [f"{number} {context.text(1)}" for number in range(HUNDRED_AND_TWENTY)]
+    for number, content in enumerate(said):
+        users[number % 2].say(room, content)
+    told = [message["content"] for message in users[0].history(room)]
+    context.check(
+        told == said,
+        f"all {len(said)} messages, oldest first",
+        f"{len(told)} came, of them {len(set(told) & set(said))} of those",
+    )
+
 
 @case(
     rules=["R-MSG-1"],

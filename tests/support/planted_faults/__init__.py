@@ -12,6 +12,7 @@ from support.planted_faults import (
     errors,
     files,
     frames,
+    further,
     history,
     messages,
     packets,
@@ -35,6 +36,7 @@ CHAPTERS = (
     races,
     texts,
     privacy,
+    further,
     clients,
 )
 
