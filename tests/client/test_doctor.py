@@ -110,7 +110,11 @@ def web_server() -> Iterator[int]:
         def log_message(self, format: str, *arguments: Any) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
+    class Server(http.server.ThreadingHTTPServer):
+        def handle_error(self, *arguments: Any) -> None:
+            """Print nothing where the client has reset the connection: stderr is compared."""
+
+    server = Server(("127.0.0.1", 0), Quiet)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True, name="web").start()
     try:
