@@ -157,9 +157,10 @@ class CatchUpFailed:
 @dataclass(frozen=True)
 class PacketSeen:
     """A packet went over the wire; `text` shows it, harmless and without secrets. Only where
-    somebody asked to see them."""
+    somebody asked to see them. `sent` is whether it went to the server."""
 
     text: str
+    sent: bool = False
 
 
 Event = (

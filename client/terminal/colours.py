@@ -59,6 +59,14 @@ class Palette:
         """Colour the name of who said it: the same name always has the same colour."""
         return self._paint(self._NAMES[zlib.crc32(text.encode()) % len(self._NAMES)], text)
 
+    def sent(self, text: str) -> str:
+        """Colour a packet that went to the server."""
+        return self._paint("36", text)
+
+    def got(self, text: str) -> str:
+        """Colour a packet that came from the server."""
+        return self._paint("35", text)
+
     def good(self, text: str) -> str:
         """Colour words about something that is done."""
         return self._paint("32", text)

@@ -177,8 +177,8 @@ def _packets(context: CommandContext, argument: str) -> None:
     context.say(
         {
             "off": "Packets are not shown.",
-            "brief": "Each packet is shown in a line: direction, time, bytes, the four length "
-            "bytes, action, transaction.",
+            "brief": "Each packet is shown in a line: -> to the server, <- from it, time, bytes, "
+            "the four length bytes, action, transaction.",
             "full": "Each packet is shown whole. Passwords and keys are hidden, long packets cut.",
         }[context.packets_shown()]
     )

@@ -415,7 +415,8 @@ class EventDisplay:
         )
 
     def _on_packet(self, event: events.PacketSeen) -> None:
-        self.say(event.text, self._palette.quiet)
+        tone = self._palette.sent if event.sent else self._palette.got
+        self._screen.show("\n".join(tone(row) for row in event.text.split("\n")))
 
     _SHOW: Final[dict[type, Callable[..., None]]] = {
         events.Message: _on_message,

@@ -21,6 +21,7 @@ MAX_SHOWN: Final = (
 )
 MAX_VALUE: Final = 200
 ROW: Final = 72
+LINE: Final = 79  # what is shown in one line fits into the usual 80 columns
 _SECRETS: Final = ("password", "session_key")
 _BULK: Final = "file_data"
 
@@ -37,7 +38,8 @@ class PacketView:
     def __call__(self, direction: str, payload: bytes) -> None:
         mode = self.mode
         if mode != "off":
-            self._tell(PacketSeen(in_words(direction, payload, full=mode == "full")))
+            text = in_words(direction, payload, full=mode == "full")
+            self._tell(PacketSeen(text if mode == "full" else text[:LINE], direction == "sent"))
 
 
 def in_words(direction: str, payload: bytes, *, full: bool, at: float | None = None) -> str:
@@ -46,7 +48,8 @@ def in_words(direction: str, payload: bytes, *, full: bool, at: float | None = N
     moment = time.time() if at is None else at
     clock = f"{time.strftime('%H:%M:%S', time.localtime(moment))}.{int(moment % 1 * 1000):03d}"
     length = len(payload).to_bytes(4, "big").hex(" ")
-    head = f"{'sent' if direction == 'sent' else 'got '} {clock} {len(payload)} bytes ({length}) "
+    arrow = "->" if direction == "sent" else "<-"
+    head = f"{arrow} {clock} {len(payload)} bytes ({length}) "
     try:
         packet = json.loads(payload)
     except (ValueError, RecursionError):
@@ -93,6 +96,8 @@ def _rows(value: Any, before: str, after: str, least: int) -> list[str]:
         or (least <= 0 and len(before + text + after) <= ROW)
     ):
         return [before + text + after]
+    if least <= 0 and not any(isinstance(item, (dict, list)) for item in _values(value)):
+        return _packed(value, before, after)
     items = value.items() if isinstance(value, dict) else ((None, item) for item in value)
     rows = [before + ("{" if isinstance(value, dict) else "[")]
     for number, (key, item) in enumerate(items, 1):
@@ -101,6 +106,33 @@ def _rows(value: Any, before: str, after: str, least: int) -> list[str]:
             "  " + row for row in _rows(item, name, "," if number < len(value) else "", least - 1)
         ]
     return [*rows, ("}" if isinstance(value, dict) else "]") + after]
+
+
+def _values(value: dict[str, Any] | list[Any]) -> list[Any]:
+    return list(value.values()) if isinstance(value, dict) else value
+
+
+def _packed(value: dict[str, Any] | list[Any], before: str, after: str) -> list[str]:
+    """Return numbers and texts, as the counts of letters, as many in a row as fit."""
+    if isinstance(value, dict):
+        opening, closing = "{", "}"
+        items = [
+            f"{json.dumps(key, ensure_ascii=False)}: {json.dumps(item, ensure_ascii=False)}"
+            for key, item in value.items()
+        ]
+    else:
+        opening, closing = "[", "]"
+        items = [json.dumps(item, ensure_ascii=False) for item in value]
+    rows = [before + opening]
+    row = ""
+    for number, item in enumerate(items, 1):
+        word = item + ("," if number < len(items) else "")
+        if row and len(row) + 1 + len(word) > ROW:
+            rows.append("  " + row)
+            row = word
+        else:
+            row = f"{row} {word}".strip()
+    return [*rows, "  " + row, closing + after]
 
 
 def _hidden(value: Any, key: str = "") -> Any:

@@ -24,11 +24,11 @@ def test_a_packet_is_a_line_with_direction_time_length_bytes_action_and_transact
     )
     line = in_words("sent", payload, full=False, at=0.25)
     assert re.fullmatch(
-        rf"sent \d\d:\d\d:00\.250 {len(payload)} bytes \(00 00 00 {len(payload):02x}\) "
+        rf"-> \d\d:\d\d:00\.250 {len(payload)} bytes \(00 00 00 {len(payload):02x}\) "
         r"confirm_count, transaction 01234567\.\.",
         line,
     )
-    assert in_words("received", payload, full=False).startswith("got  ")
+    assert in_words("received", payload, full=False).startswith("<- ")
 
 
 def test_an_error_names_its_code() -> None:
@@ -78,6 +78,24 @@ def test_passwords_and_keys_are_never_shown(full: bool) -> None:
     assert "(hidden)" in in_words(
         "sent", frame({"action": "login", "data": {"password": secret}}), full=True
     )
+
+
+def test_a_packet_in_brief_is_one_line_with_its_direction() -> None:
+    told: list[events.Event] = []
+    view = PacketView(told.append, "brief")
+    view("sent", frame({"action": "x" * 200, "data": {"transaction_id": "y" * 200}}))
+    view("received", b"{}")
+    sent, got = told
+    assert isinstance(sent, events.PacketSeen) and isinstance(got, events.PacketSeen)
+    assert len(sent.text) == 79 and sent.sent and not got.sent
+
+
+def test_counts_of_letters_stand_many_in_a_row() -> None:
+    letters = {chr(97 + number): number for number in range(26)}
+    packet = {"action": "x", "data": {"letter_frequencies": letters, "list": list(range(100))}}
+    _, *rows = in_words("sent", frame(packet), full=True).split("\n")
+    assert len(rows) < 20 and max(map(len, rows)) < 82
+    assert json.loads("\n".join(rows)) == packet
 
 
 def test_bulk_and_long_packets_are_cut() -> None:
@@ -148,4 +166,4 @@ def test_a_packet_that_is_nested_too_deeply_ends_nothing(opening: str) -> None:
     for depth in (20, 300, 330, 900, 5_000):
         inner = opening * depth + "1" + closing * depth
         shown = in_words("received", b'{"action":"x","data":' + inner.encode() + b"}", full=True)
-        assert "got " in shown
+        assert shown.startswith("<- ")
