@@ -485,20 +485,3 @@ def logout_drops_transactions(context: ServerContext) -> None:
         user.request("confirm_count", {"transaction_id": tid, "confirm": True}),
         "transaction_not_found",
     )
-
-
-@case(
-    rules=["R-SESS-13"],
-    level="full",
-    offers="ping",
-    title="ping answers pong, before login too, without data",
-)
-def ping(context: ServerContext) -> None:
-    wire = context.connect()
-    wire.send({"action": "ping"})
-    wire.expect("pong")
-    user = context.user()
-    user.wire.send({"action": "ping"})
-    user.wire.expect("pong")
-    user.wire.send({"action": "ping", "data": {}})
-    user.wire.expect("pong")

@@ -1,4 +1,4 @@
-"""Cases about sessions in which nothing is said for a long time."""
+"""Cases about sessions in which nothing is said: they go on, and `ping` shows it."""
 
 from __future__ import annotations
 
@@ -31,3 +31,20 @@ def silent_session(context: ServerContext) -> None:
     user, began = context.early or (context.user(own=True), time.monotonic())
     time.sleep(max(0.0, began + SILENT_SECONDS - time.monotonic()))
     answers(context, user, "that a session goes on that said nothing for 31 s")
+
+
+@case(
+    rules=["R-SESS-13"],
+    level="full",
+    offers="ping",
+    title="ping answers pong, before login too, without data",
+)
+def ping(context: ServerContext) -> None:
+    wire = context.connect()
+    wire.send({"action": "ping"})
+    wire.expect("pong")
+    user = context.user()
+    user.wire.send({"action": "ping"})
+    user.wire.expect("pong")
+    user.wire.send({"action": "ping", "data": {}})
+    user.wire.expect("pong")
