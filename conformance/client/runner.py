@@ -58,11 +58,7 @@ def run(args: argparse.Namespace, on_outcome: Callable[[Outcome], None] | None =
     `transcripts`; those that are None have their defaults. Raises `ValueError` for what does not
     exist.
     """
-    if len(args.commands) != 1 or not args.commands[0]:
-        raise ValueError("expected: python -m conformance client -- CMD …")
-    words = split_command(args.commands[0])
-    if "{" not in words[0] and shutil.which(words[0]) is None:
-        raise ValueError(f"the command {words[0]!r} can't be found, or is no program")
+    words = _command(args.commands)
     faults = read_faults(args.faults) if args.faults else []
     setting = Setting(
         words,
@@ -104,6 +100,16 @@ def run(args: argparse.Namespace, on_outcome: Callable[[Outcome], None] | None =
         notes=tuple(notes),
         points=args.points or {},
     )
+
+
+def _command(commands: Sequence[Sequence[str]]) -> list[str]:
+    """Return the words of the client's command; raises `ValueError`."""
+    if len(commands) != 1 or not commands[0]:
+        raise ValueError("expected: python -m conformance client -- CMD …")
+    words = split_command(commands[0])
+    if "{" not in words[0] and shutil.which(words[0]) is None:
+        raise ValueError(f"the command {words[0]!r} can't be found, or is no program")
+    return words
 
 
 def no_case(rule: Rule) -> str:
