@@ -29,11 +29,14 @@ from client.network.link import Link
 from client.records import as_id, as_number, as_object, as_text, code_and_message
 
 SEND_SECONDS: Final = 60.0
+MAY_BE_STORED: Final = "{}; it may have been stored, or not"
 MAX_IN_FLIGHT: Final = 32  # the server allows 64 unconfirmed messages a session
 MAX_STARTS: Final = 5
 RESEND_SECONDS: Final = 5.0
 """So long a message waits for the next step of its handshake before it is started over; each time
 twice as long. TCP loses nothing, but a server or what stands before it may."""
+GIVE_UP_SECONDS: Final = 30.0
+"""So long a confirmed message waits for its `ack` that can't be sent again without risk."""
 
 
 class Outgoing:
@@ -123,16 +126,16 @@ class OwnMessages:
 
     def start_overdue_over(self) -> None:
         """Start over what should have been answered by now and can't be stored twice: a server
-        that takes our keys knows it again (R-MSG-8), and any server drops what is not confirmed."""
-        overdue = [
-            message
-            for message in self._sent.values()
-            if message.starts < MAX_STARTS
-            and time.monotonic() > message.overdue_at
-            and (not message.confirmed or message.server_key == message.transaction_id)
-        ]
+        that takes our keys knows it again (R-MSG-8), and any server drops what is not confirmed.
+        What is confirmed under a server's own key is given up after `GIVE_UP_SECONDS`."""
+        now = time.monotonic()
+        overdue = [message for message in self._sent.values() if now > message.overdue_at]
         for message in reversed(overdue):
-            self._put_back(message)
+            if message.confirmed and message.server_key != message.transaction_id:
+                if now > message.overdue_at + GIVE_UP_SECONDS:
+                    self._end(message, ConnectionLost(MAY_BE_STORED.format("no acknowledgement")))
+            elif message.starts < MAX_STARTS:
+                self._put_back(message)
         if overdue:
             self._send()
 
@@ -145,9 +148,7 @@ class OwnMessages:
                 # The server did not take our key, so a second sending could be stored twice.
                 self._end(
                     message,
-                    ConnectionLost(
-                        "lost before the acknowledgement; it may have been stored, or not"
-                    ),
+                    ConnectionLost(MAY_BE_STORED.format("lost before the acknowledgement")),
                 )
             else:
                 message.starts = 0

@@ -400,6 +400,21 @@ def test_a_message_without_an_answer_is_started_over_with_its_key(
     assert len(server.history) == 1
 
 
+def test_a_server_without_keys_is_never_sent_a_confirmed_message_again(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("client.session.reader.READ_SECONDS", 0.02)
+    monkeypatch.setattr("client.session.outgoing.RESEND_SECONDS", 0.05)
+    monkeypatch.setattr("client.session.outgoing.GIVE_UP_SECONDS", 0.05)
+    server.seed_only = True
+    server.handlers["confirm_count"] = lambda peer, packet: None
+    with connection(server) as chat:
+        chat.login("ada", "secret")
+        with pytest.raises(ConnectionLost, match="no acknowledgement; it may have been stored"):
+            chat.send("lobby", "x")
+    assert [each["action"] for each in server.heard].count("send_message") == 1
+
+
 def test_many_messages_keep_their_order_and_few_are_open_at_once(server: FakeServer) -> None:
     with connection(server) as chat:
         chat.login("ada", "secret")
