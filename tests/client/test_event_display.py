@@ -465,9 +465,9 @@ def test_packets_are_shown_on_demand_with_the_password_hidden(server: FakeServer
         packets="brief",
     )
     for words in (
-        "got  ",
+        "<- ",
         " login_success",
-        "* sent ",
+        "-> ",
         " send_message, transaction",
         "character_count, transaction",
         "confirm_count",
