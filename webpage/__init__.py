@@ -25,6 +25,9 @@ JavaScript files as they are, without a build step).
   raises `ActRefused("why")` for what can't be done; the page shows the sentence. Acts run in the
   threads of requests, several at once. A viewer of the wall may call only `viewers_may`; for all
   others it is answered with 403. Acts must not block: answer within a second.
+* `programs` are acts for programs instead of browsers (students' kits that tell a board): `POST
+  /program/NAME`, JSON too, with `page.code` in the header `X-Page-Code`. The code is short enough
+  to be typed from the wall; give `code` again after a restart to keep it.
 
 What protects it is listed in SECURITY.md, point by point, and tested in `tests/webpage/`.
 """

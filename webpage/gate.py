@@ -24,6 +24,11 @@ from webpage.refusals import Refused
 TOKEN_BYTES: Final = 24
 """192 bits."""
 TOKEN_HEADER: Final = "X-Page-Token"
+CODE_HEADER: Final = "X-Page-Code"
+CODE_LETTERS: Final = "abcdefghjkmnpqrstuvwxyz23456789"
+"""Those that nobody takes for another when a code is read from the wall."""
+CODE_LENGTH: Final = 10
+"""Nearly 50 bits: at the pace of strangers, guessing takes longer than anybody lives."""
 CONTROL: Final = "control"
 VIEW: Final = "view"
 NO_LINK: Final = "Open the page by its whole link, as the program shows it."
@@ -56,8 +61,10 @@ class Pass:
 class Gate:
     """The tokens of one page at one port."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, code: str = "") -> None:
         self._port = port
+        self.code = code or "".join(secrets.choice(CODE_LETTERS) for _ in range(CODE_LENGTH))
+        """By it programs (and no browsers) are known; short enough to be typed."""
         self._lock = threading.Lock()  # guards the passes, and whether control was taken
         self._passes = {role: _new_pass(role) for role in (CONTROL, VIEW)}
         self._is_taken = False
@@ -96,6 +103,18 @@ class Gate:
             given = self._passes.get(role)
             if given is None or not self._has_cookie(headers, given):
                 raise Refused(401, NO_LINK)
+
+    def has_control(self, headers: Headers) -> bool:
+        """Return whether a request comes from the browser that controls."""
+        with self._lock:
+            return self._has_cookie(headers, self._passes[CONTROL])
+
+    def check_program(self, headers: Headers) -> None:
+        """Refuse who has not the code, and every browser: each tells its Origin with a POST."""
+        if headers.get("Origin") is not None or headers.get("Cookie") is not None:
+            raise Refused(403, "This address is for programs.")
+        if not _equal(headers.get(CODE_HEADER) or "", self.code):
+            raise Refused(403, "The code is another one: see what the wall shows.")
 
     def actor(self, headers: Headers) -> str:
         """Return the role of whoever asks to act, by token and cookie; Refused without both."""

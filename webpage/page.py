@@ -9,11 +9,13 @@ import functools
 import secrets
 import socket
 from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
 from typing import Any, final
 
 from webpage import assets
 from webpage.gate import CONTROL, VIEW, Gate
 from webpage.listening import Listener
+from webpage.pace import Pace
 from webpage.requests import Act, Content, Request
 from webpage.ring import MAX_BYTES, MAX_EVENTS, Ring
 
@@ -31,6 +33,8 @@ class Page:
         acts: Mapping[str, Act],
         *,
         viewers_may: Collection[str] = (),
+        programs: Mapping[str, Act] = MappingProxyType({}),
+        code: str = "",
         state: Callable[[], Mapping[str, Any]] = dict,
         max_events: int = MAX_EVENTS,
         max_bytes: int = MAX_BYTES,
@@ -43,7 +47,7 @@ class Page:
         self._ring = Ring(max_events, max_bytes)
         self._listener = Listener(address, port)
         self.port = self._listener.port
-        self._gate = Gate(self.port)
+        self._gate = Gate(self.port, code)
         self._content = Content(
             title=title,
             run=secrets.token_hex(6),
@@ -54,6 +58,8 @@ class Page:
             viewers_may=frozenset(viewers_may),
             state=state,
             hosts=self._listener.hosts,
+            programs=dict(programs),
+            pace=Pace(),
             place_for_a_viewer=self._listener.place_for_a_viewer,
         )
 
@@ -66,6 +72,11 @@ class Page:
     def wall_link(self) -> str:
         """The link that looks on, for any number of browsers, also on other machines if allowed."""
         return self._link(self._far_host(), VIEW)
+
+    @property
+    def code(self) -> str:
+        """The code by which programs may call their acts, as `POST /program/NAME`."""
+        return self._gate.code
 
     def renew_link(self) -> None:
         """Make a new `link`, for a browser that has lost it; who had control before loses it."""

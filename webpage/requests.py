@@ -21,11 +21,13 @@ from urllib.parse import parse_qs
 
 from webpage.assets import Asset
 from webpage.gate import CONTROL, Gate, check_source
+from webpage.pace import Pace
 from webpage.refusals import ActRefused, Refused
 from webpage.ring import Ring
 
 Act = Callable[[dict[str, Any]], Mapping[str, Any]]
 
+PROGRAM: Final = "/program/"
 REQUEST_SECONDS: Final = 20.0
 MAX_BODY_BYTES: Final = 64 * 1024
 SEND_SECONDS: Final = 10.0
@@ -69,6 +71,8 @@ class Content:
     state: Callable[[], Mapping[str, Any]]
     hosts: Callable[[str], Collection[str]]
     """By our address of a connection: which values of `Host` lead here."""
+    programs: Mapping[str, Act]
+    pace: Pace
     place_for_a_viewer: Callable[[], contextlib.AbstractContextManager[None]]
 
 
@@ -139,6 +143,9 @@ class Request(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Exchange a token, or do an act."""
         try:
+            if self.path.startswith(PROGRAM):
+                self._program(self.path.removeprefix(PROGRAM))
+                return
             self._check(must_tell_origin=True)
             if self.path == "/enter":
                 self._body()
@@ -150,6 +157,8 @@ class Request(http.server.BaseHTTPRequestHandler):
             self._refuse(refused)
 
     def _check(self, *, must_tell_origin: bool) -> None:
+        if not self._content.gate.has_control(self.headers):
+            self._content.pace.wait()
         if len(self.headers.get_all("Host") or []) != 1:
             raise Refused(400, "A request names one Host.")
         local = self.connection.getsockname()
@@ -166,6 +175,18 @@ class Request(http.server.BaseHTTPRequestHandler):
             raise Refused(404, "There is no such act.")
         if role != CONTROL and name not in self._content.viewers_may:
             raise Refused(403, "This link is for looking on: it can't change anything.")
+        self._do(act)
+
+    def _program(self, name: str) -> None:
+        """Do an act of a program that knows the code."""
+        self._content.pace.wait()
+        self._content.gate.check_program(self.headers)
+        act = self._content.programs.get(name)
+        if act is None:
+            raise Refused(404, "There is no such act.")
+        self._do(act)
+
+    def _do(self, act: Act) -> None:
         asked = _object_of(self._body())
         try:
             self._answer_json(act(asked))

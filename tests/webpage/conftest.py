@@ -36,7 +36,8 @@ def start_page(folder: Path, **options: Any) -> Page:
     """Start a page with two acts: `double`, which viewers may call too, and `wipe`."""
     acts = {"double": double, "wipe": lambda asked: {"wiped": True}}
     options.setdefault("state", lambda: {"rooms": 3})
-    page = Page("127.0.0.1", 0, folder, "Test", acts, viewers_may={"double"}, **options)
+    more = {"viewers_may": {"double"}, "programs": {"tell": double}, **options}
+    page = Page("127.0.0.1", 0, folder, "Test", acts, **more)
     page.start()
     return page
 

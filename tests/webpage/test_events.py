@@ -124,7 +124,7 @@ def test_a_quiet_stream_says_that_it_is_there(
 
 
 def test_closing_ends_every_viewer_and_every_thread(page: Page, client: PageClient) -> None:
-    with client.watch() as watch:
+    with client.watch() as watch, client.connect():  # the second asks for nothing yet
         watch.next()
         page.close()
         with pytest.raises(EOFError):

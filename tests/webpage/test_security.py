@@ -17,6 +17,8 @@ from support.page_client import Answer, PageClient, read_answer
 from support.patience import patience
 
 from webpage import Page, gate, listening, requests
+from webpage import pace as pace_module
+from webpage.pace import Pace
 
 GIB = 1 << 30
 
@@ -375,6 +377,39 @@ def test_nothing_of_a_request_is_in_an_answer(control: PageClient) -> None:
         assert answer.headers["content-type"] == "application/json"
 
 
+# --- Programs -------------------------------------------------------------------------------------
+
+
+def tell(page: Page, name: str = "tell", **changes: str | None) -> Answer:
+    client = PageClient(page.link)
+    headers = {"X_Page_Token": None, "Origin": None, "X_Page_Code": page.code, **changes}
+    return client.ask("POST", f"/program/{name}", b'{"n": 21}', **headers)
+
+
+def test_a_program_acts_by_the_code_under_whatever_name_it_found_the_page(page: Page) -> None:
+    assert tell(page).json == {"twice": 42}
+    assert tell(page, Host="teacher.school.example:8080").json == {"twice": 42}
+    assert len(page.code) == gate.CODE_LENGTH
+
+
+def test_a_program_without_the_code_is_refused(page: Page) -> None:
+    for code in (None, "", page.code[:-1], page.code + "x", "ä" * 10):
+        assert tell(page, X_Page_Code=code).status == 403
+    assert tell(page, "double").status == 404, "the acts of browsers are none of programs"
+
+
+def test_no_browser_can_use_the_code(page: Page, control: PageClient) -> None:
+    for origin in ("http://evil.example", f"http://{control.host}", "null"):
+        assert tell(page, Origin=origin).status == 403
+    assert tell(page, Cookie=control.cookie).status == 403
+    assert tell(page, Content_Type="text/plain").status == 415
+    assert tell(page, Content_Length=str(GIB)).status == 413
+
+
+def test_a_code_that_is_given_is_kept(make_page: Callable[..., Page]) -> None:
+    assert make_page(code="tide-pool-7").code == "tide-pool-7"
+
+
 # --- Too much -------------------------------------------------------------------------------------
 
 
@@ -396,8 +431,29 @@ def test_many_requests_take_no_memory_and_no_threads(control: PageClient) -> Non
         grown = tracemalloc.get_traced_memory()[0] - first
     finally:
         tracemalloc.stop()
-    assert grown < 16 * 1024, "less than 140 bytes each, of what is not yet collected"
+    assert grown < 16 * 1024, "less than 140 bytes each"
     assert threading.active_count() <= threads + 1
+
+
+def test_a_flood_of_strangers_has_a_pace_and_control_has_none(
+    page: Page, control: PageClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace_module, "WAIT_SECONDS", 0.0)
+    slow = Pace(per_second=0.1, burst=2)
+    monkeypatch.setattr(page._content.pace, "wait", slow.wait)
+    stranger = PageClient(page.wall_link)
+    statuses = [stranger.ask("GET", "/").status for _ in range(6)]
+    assert statuses[:2] == [200, 200] and statuses[3:] == [503, 503, 503]
+    for _ in range(5):
+        assert control.act("double", {"n": 1}).status == 200
+
+
+def test_a_pace_lets_a_class_in_at_once_and_then_so_many_a_second() -> None:
+    pace = Pace(per_second=100, burst=5)
+    started = time.monotonic()
+    for _ in range(12):
+        pace.wait()
+    assert time.monotonic() - started >= 0.06
 
 
 def test_connections_are_bounded_for_each_address(page: Page, control: PageClient) -> None:
