@@ -16,6 +16,7 @@ from protocol import ChangePassword, ErrorCode, Login, Logout, Refusal, Register
 from server.base.deadline import Deadline
 from server.base.frame_sizes import max_chunk, max_content
 from server.base.logs import printable
+from server.handlers.act_news import tell_restrictions
 from server.handlers.context import Context
 from server.handlers.sessions import (
     SessionEnd,
@@ -220,6 +221,7 @@ def _go_online(context: Context, session: Session, key: str, request: Login) -> 
         if not session.is_online:
             return
         delivery.reply(connection.outbox, success)
+        tell_restrictions(context, delivery, session)
         if displaced is None:
             tell_presence(context, delivery, session, is_online=True)
         else:

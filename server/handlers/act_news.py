@@ -20,7 +20,7 @@ from server.state.room_directory import RoomState
 from server.state.session import Session
 from server.writing.delivery import Delivery
 from storage import messages
-from storage.acts import Act
+from storage.acts import CLASS, MUTE, PAUSE, Act
 
 log: Final = logging.getLogger("server.acts")
 
@@ -38,6 +38,23 @@ def tell_act(context: Context, delivery: Delivery, act: Act, state: RoomState | 
     teller = _TELLERS.get(act.act)
     if teller is not None:
         teller(context, delivery, act, state)
+
+
+def tell_restrictions(context: Context, delivery: Delivery, session: Session) -> None:
+    """Tell somebody who has just logged in, and asked for events, of the mute and the pause that
+    hit them."""
+    if "events" not in session.features:
+        return
+    mute = context.restrictions.find(MUTE, session.account_id, writing=True)
+    pause = context.restrictions.find(PAUSE, CLASS, writing=True)
+    if mute is not None:
+        data = {"until": mute.until, "reason": mute.row.reason}
+        delivery.to_session(
+            session, protocol.build_event("user_muted", chatid=session.chatid, **data)
+        )
+    if pause is not None:
+        data = {"until": pause.until, "reason": pause.row.reason}
+        delivery.to_session(session, protocol.build_event("class_paused", **data))
 
 
 def _muted(context: Context, delivery: Delivery, act: Act, state: RoomState | None) -> None:

@@ -98,6 +98,21 @@ def test_the_muted_student_with_events_hears_why(school: Class) -> None:
     assert "until a teacher lifts it: Enough." in refused_to_speak(school.ann, "muted")
 
 
+def test_who_logs_in_while_muted_and_paused_hears_of_both(school: Class) -> None:
+    ann, name = school.ann, school.ann.chatid
+    school.teacher.ask("mute_user", user=name, seconds=0, reason="Enough.")
+    school.teacher.ask("pause_class", seconds=60, reason="Look.")
+    back = RawClient(school.server.port)
+    back.login(name, features=["events"], take_over=True)
+    assert back.receive_event("user_muted", chatid=name)["reason"] == "Enough."
+    assert back.receive_event("class_paused")["reason"] == "Look."
+    plain = RawClient(school.server.port)
+    plain.login(name, take_over=True)
+    assert plain.nothing_before_pong() == []
+    for client in (back, plain, ann):
+        client.close()
+
+
 def test_what_waits_for_its_confirmation_at_the_mute_is_not_stored(school: Class) -> None:
     bob = school.bob
     key = fresh_name("key")
