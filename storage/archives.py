@@ -10,6 +10,8 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from storage.erasing import FORGOTTEN
+
 __all__ = [
     "Account",
     "Counts",
@@ -33,6 +35,8 @@ class Counts:
     accounts: int
     messages: int
     files: int
+    newest_message: int
+    newest_file: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,8 @@ class Account:
     role: str
     created_at: int
     deleted: bool
+    forgotten: bool
+    """Whether the row is all that is left of an account that was forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +94,9 @@ def counts(connection: sqlite3.Connection) -> Counts:
     version."""
     row = connection.execute(
         """SELECT (SELECT COUNT(*) FROM accounts WHERE deleted_at IS NULL),
-           (SELECT COUNT(*) FROM messages), (SELECT COUNT(*) FROM files)"""
+           (SELECT COUNT(*) FROM messages), (SELECT COUNT(*) FROM files),
+           (SELECT COALESCE(MAX(id), 0) FROM messages),
+           (SELECT COALESCE(MAX(id), 0) FROM files)"""
     ).fetchone()
     return Counts(*row)
 
@@ -119,9 +127,11 @@ def files_of_day(
 def accounts(connection: sqlite3.Connection) -> list[Account]:
     """Return every account, deleted ones too, by their ids."""
     rows = connection.execute(
-        "SELECT id, chatid, role, created_at, deleted_at IS NOT NULL FROM accounts ORDER BY id"
+        "SELECT id, chatid, role, created_at, deleted_at IS NOT NULL, password_hash = ? "
+        "FROM accounts ORDER BY id",
+        (FORGOTTEN,),
     )
-    return [Account(row[0], row[1], row[2], row[3], bool(row[4])) for row in rows]
+    return [Account(row[0], row[1], row[2], row[3], bool(row[4]), bool(row[5])) for row in rows]
 
 
 def all_rooms(connection: sqlite3.Connection) -> list[Room]:

@@ -18,12 +18,17 @@ __all__ = [
     "FORGOTTEN",
     "Numbering",
     "begin",
+    "empty_tables",
+    "end_accounts",
+    "erase_accounts",
     "erase_details",
     "erase_file_rows",
     "erase_messages",
     "erase_old_rows",
     "erase_some",
     "files_of",
+    "files_up_to",
+    "messages_up_to",
     "noticed",
     "old_files",
     "old_messages",
@@ -160,13 +165,74 @@ def erase_old_rows(connection: sqlite3.Connection, before: int) -> int:
             f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE {column} < ? LIMIT ?)",
             (before, FEW),
         ).rowcount
+    count += connection.execute(
+        """DELETE FROM sessions WHERE (account_id, since) IN (
+            SELECT account_id, since FROM sessions WHERE until < ? LIMIT ?)""",
+        (before, FEW),
+    ).rowcount
     return count
+
+
+def end_accounts(connection: sqlite3.Connection, token: str, now: int) -> int:
+    """Delete every account as `begin` does; return the highest id among them."""
+    connection.execute(
+        "UPDATE accounts SET deleted_at = COALESCE(deleted_at, ?), "
+        "credential_version = credential_version + 1",
+        (now,),
+    )
+    connection.execute("DELETE FROM session_keys")
+    meta.put(connection, _TOKEN, token)
+    return int(connection.execute("SELECT COALESCE(MAX(id), 0) FROM accounts").fetchone()[0])
+
+
+def messages_up_to(connection: sqlite3.Connection, highest: int) -> list[int]:
+    """Return the ids of some messages up to this one."""
+    rows = connection.execute(
+        "SELECT id FROM messages WHERE id <= ? ORDER BY id LIMIT ?", (highest, ROWS_AT_ONCE)
+    )
+    return [row[0] for row in rows]
+
+
+def files_up_to(connection: sqlite3.Connection, highest: int) -> list[str]:
+    """Return the names on the disk of some files up to this id, as `files_of` does."""
+    rows = connection.execute(
+        "SELECT disk_name FROM files WHERE id <= ? LIMIT ?", (highest, ROWS_AT_ONCE)
+    )
+    return [row[0] for row in rows]
+
+
+def empty_tables(connection: sqlite3.Connection) -> None:
+    """Erase what was noted about the term: acts, attendance, how far anybody has read."""
+    for table in ("audit", "errands", "sessions", "marks"):
+        connection.execute(f"DELETE FROM {table}")
+
+
+def erase_accounts(connection: sqlite3.Connection, highest: int) -> None:
+    """Erase the accounts up to this id, with the private rooms, so that their names are free. Who
+    has said something since stays, without a name."""
+    for table in ("members", "departures", "restrictions", "shares"):
+        connection.execute(f"DELETE FROM {table} WHERE account_id <= ?", (highest,))
+    connection.execute(
+        """DELETE FROM rooms WHERE private = 1
+           AND NOT EXISTS (SELECT 1 FROM members m WHERE m.room_pk = rooms.pk)
+           AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.room_pk = rooms.pk)
+           AND NOT EXISTS (SELECT 1 FROM files f WHERE f.room_pk = rooms.pk)"""
+    )
+    for column in ("owner", "made_by"):
+        connection.execute(f"UPDATE rooms SET {column} = NULL WHERE {column} <= ?", (highest,))
+    for (account_id,) in connection.execute(
+        "SELECT id FROM accounts WHERE id <= ?", (highest,)
+    ).fetchall():
+        try:
+            connection.execute("DELETE FROM accounts WHERE id = ?", (account_id,))
+        except sqlite3.IntegrityError:
+            rename(connection, account_id)
 
 
 def erase_details(connection: sqlite3.Connection, account_id: int, chatid: str) -> None:
     """Erase what else is known of the account: where it was and how far it read, the names of its
     private rooms, the words about it in the audit table."""
-    for table in ("marks", "members", "departures", "shares", "restrictions"):
+    for table in ("marks", "members", "departures", "shares", "restrictions", "sessions"):
         connection.execute(f"DELETE FROM {table} WHERE account_id = ?", (account_id,))
     connection.execute(
         "UPDATE rooms SET name = ? WHERE made_by = ? AND private = 1",

@@ -16,7 +16,7 @@ import json
 import os
 import re
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ _ROOM = re.compile(r"room-([0-9]{6,14})")
 _PREFIX_BYTES = 4
 # Within a text each quote stands as \", so that this can't be part of one.
 _SENDER = re.compile(rb'"sender_chatid":"((?:[^"\\]|\\.)*)"')
+_MESSAGE_ID = re.compile(rb'"message_id":([0-9]{1,15})')
 _FORGOTTEN = b'{"action":"forgotten"}'
 
 
@@ -167,6 +168,23 @@ class Journal:
         Nothing is moved, so another process may append meanwhile. Files that a failed write has
         left behind are removed.
         """
+        return self._write_over(lambda payload: _without_sender(payload, chatid, keep), cut=cut)
+
+    def forget_up_to(self, message_id: int, *, cut: bool) -> int:
+        """Do the same with every message up to this id, and with the files before it."""
+        files_too = True
+
+        def other(payload: bytes) -> bytes | None:
+            nonlocal files_too
+            number = _MESSAGE_ID.search(payload)
+            if number is not None:
+                files_too = int(number[1]) <= message_id
+            return _FORGOTTEN.ljust(len(payload))[: len(payload)] if files_too else None
+
+        return self._write_over(other, cut=cut)
+
+    def _write_over(self, choose: Callable[[bytes], bytes | None], *, cut: bool) -> int:
+        """Put what `choose` gives, if anything, in the place of each payload."""
         count = 0
         for path in self._folder.glob("room-*/*.broken"):
             portable.remove(path)
@@ -179,7 +197,7 @@ class Journal:
             ):
                 for start, length in _frames(file):
                     file.seek(start + _PREFIX_BYTES)
-                    other = _without_sender(file.read(length), chatid, keep)
+                    other = choose(file.read(length))
                     if other is not None:
                         file.seek(start + _PREFIX_BYTES)
                         file.write(other)

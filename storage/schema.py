@@ -227,5 +227,15 @@ _STEP_3 = (
     )""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_STEP_1, _STEP_2, _STEP_3)
+# When each account was on. A row is written when a session ends, and now and then while it lasts.
+_STEP_4 = (
+    """CREATE TABLE sessions(
+        account_id INTEGER NOT NULL REFERENCES accounts(id),
+        since INTEGER NOT NULL,
+        until INTEGER NOT NULL,
+        PRIMARY KEY (account_id, since)
+    ) WITHOUT ROWID""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_STEP_1, _STEP_2, _STEP_3, _STEP_4)
 """Step n (counted from 1) takes a file from `user_version` n-1 to n, in one transaction."""

@@ -11,18 +11,18 @@ Called by the thread of a command.
 from __future__ import annotations
 
 import secrets
+import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from server.archive import questions
+from server.archive import served
+from server.archive.served import CannotErase
 from storage import erasing
 from storage.accounts import Account
 from storage.database import Database
 from storage.erasing import Numbering
-from storage.errors import FolderInUse, StorageError
 from storage.folder import DataFolder
 from storage.journal import Journal
 from storage.upload_files import UploadFiles
@@ -30,15 +30,6 @@ from storage.upload_files import UploadFiles
 STEP_SECONDS: Final = 0.01
 """How long the writing connection is held at most before the server gets a turn."""
 PAUSE_SECONDS: Final = 0.03
-NOTICE_SECONDS: Final = 10.0
-"""How long a running server may take to end the session and to say so."""
-MOST_BESIDE: Final = 256 * 1024 * 1024
-"""A database up to so many bytes is rewritten beside a running server: that takes 2 s or so, and
-the server waits up to 5 s. A larger one is left to a time when no server runs."""
-
-
-class CannotForget(StorageError):
-    """It can't be done now; the text says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +46,11 @@ class Forgotten:
 
 
 def forget(folder: DataFolder, database: Database, account: Account, *, keep: bool) -> Forgotten:
-    """Erase the account; with `keep` its messages stay, without a name. Raises CannotForget or
+    """Erase the account; with `keep` its messages stay, without a name. Raises CannotErase or
     StorageError."""
-    with _server_kept_out(folder) as is_alone:
-        if not is_alone and database.path.stat().st_size > MOST_BESIDE:
-            raise CannotForget(
+    with served.kept_out(folder) as is_alone:
+        if not is_alone and database.path.stat().st_size > served.MOST_BESIDE:
+            raise CannotErase(
                 "the database is so large that a running server would have to stand still: stop "
                 "it, then try again"
             )
@@ -67,10 +58,12 @@ def forget(folder: DataFolder, database: Database, account: Account, *, keep: bo
         with database.transaction() as connection:
             erasing.begin(connection, account.id, token, int(time.time()))
         if not is_alone:
-            _wait_for_server(folder, account.chatid, token)
-        files = _erase_files(folder, database, account.id)
+            served.wait_until_noticed(
+                folder, token, lambda status: account.chatid not in status["online"]
+            )
+        files = erase_files(folder, database, lambda reader: erasing.files_of(reader, account.id))
         numbering = Numbering()
-        _in_steps(
+        in_steps(
             database,
             lambda connection: erasing.erase_messages(
                 connection, account.id, numbering, keep_texts=keep
@@ -85,38 +78,7 @@ def forget(folder: DataFolder, database: Database, account: Account, *, keep: bo
     return Forgotten(name, numbering.erased, files, records, is_compact)
 
 
-@contextmanager
-def _server_kept_out(folder: DataFolder) -> Iterator[bool]:
-    """Keep servers out meanwhile; yield False where one runs already."""
-    try:
-        folder.lock()
-    except FolderInUse:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        folder.unlock()
-
-
-def _wait_for_server(folder: DataFolder, chatid: str, token: str) -> None:
-    """Wait until the running server has noticed that the account is deleted, has ended its session,
-    and has written everything of it."""
-    deadline = time.monotonic() + NOTICE_SECONDS
-    while (left := deadline - time.monotonic()) > 0:
-        try:
-            answer = questions.ask(folder.path, left) or {}
-        except OSError as error:
-            raise CannotForget(f"the server can't be asked: {error.strerror or error}") from error
-        if answer.get("noticed") == token and chatid not in answer["online"]:
-            return
-    raise CannotForget(
-        f"the server has not ended the session within {NOTICE_SECONDS:.0f} s: the account is "
-        "deleted, nothing else is; try again, or stop the server first"
-    )
-
-
-def _in_steps(database: Database, step: Callable[..., bool]) -> None:
+def in_steps(database: Database, step: Callable[..., bool]) -> None:
     """Do `step` until it has no more to do, many times in a transaction but never for long."""
     is_more = True
     while is_more:
@@ -128,12 +90,15 @@ def _in_steps(database: Database, step: Callable[..., bool]) -> None:
         time.sleep(PAUSE_SECONDS)
 
 
-def _erase_files(folder: DataFolder, database: Database, account_id: int) -> int:
-    """Erase the account's files. The bytes go before the rows, which alone know where they are."""
+def erase_files(
+    folder: DataFolder, database: Database, some: Callable[[sqlite3.Connection], list[str]]
+) -> int:
+    """Erase the files whose names `some` gives, until it gives none; return how many. The bytes go
+    before the rows, which alone know where they are."""
     files, count = UploadFiles(folder.uploads_path), 0
     while True:
         with database.reading() as reader:
-            names = erasing.files_of(reader, account_id)
+            names = some(reader)
         if not names:
             return count
         for name in names:

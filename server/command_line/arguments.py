@@ -24,7 +24,8 @@ import incoming_text
 import protocol
 from server.base.logs import printable
 from server.base.settings import FLAG, OPTIONS, Option, Settings
-from server.command_line.sub_commands import COMMANDS, add_command, add_option
+from server.command_line.option_arguments import add_option
+from server.command_line.sub_commands import COMMANDS, add_command
 
 PROGRAM: Final = "chat_server.py"
 SECTION: Final = "server"

@@ -43,16 +43,16 @@ def import_roster(invocation: Invocation, terminal: Terminal) -> None:
     roster = read_roster(path)
     _warn_of_a_guess(roster, terminal)
     with open_database(invocation.settings, create=True) as database:
-        rows = _new_rows(database, path, roster, skip=invocation.arguments.skip_existing)
+        rows = new_rows(database, path, roster, skip=invocation.arguments.skip_existing)
         made_up = [row for row in rows if row.made_up]
         with _place_of_passwords(invocation, terminal, bool(made_up)) as write:
-            records = _hash_all([row.password for row in rows], invocation.settings.password_cost)
+            records = hash_all([row.password for row in rows], invocation.settings.password_cost)
             # Before the transaction: a reader of our output who is slow must not keep the server's
             # writer waiting, and passwords that could not be shown must not be set.
             if made_up:
                 write(_as_csv(made_up))
             try:
-                _create(database, rows, records)
+                create_accounts(database, rows, records)
             except (NameTaken, StorageError) as problem:
                 void = "; passwords printed above do not count" * bool(made_up)
                 raise AdminError(
@@ -72,7 +72,7 @@ def _warn_of_a_guess(roster: Roster, terminal: Terminal) -> None:
         )
 
 
-def _new_rows(database: Database, path: str, roster: Roster, *, skip: bool) -> list[RosterRow]:
+def new_rows(database: Database, path: str, roster: Roster, *, skip: bool) -> list[RosterRow]:
     """Return the rows to make accounts of; with `skip` without those that there are. Raise
     AdminError where a name is taken."""
     with database.reading() as connection:
@@ -83,7 +83,8 @@ def _new_rows(database: Database, path: str, roster: Roster, *, skip: bool) -> l
     return [row for row, _ in found]
 
 
-def _hash_all(chosen: list[str], cost: int) -> list[str]:
+def hash_all(chosen: list[str], cost: int) -> list[str]:
+    """Return what is stored for each of these passwords."""
     # scrypt lets other threads run meanwhile, and takes 50 to 90 ms each: a school's roster would
     # take minutes.
     workers = min(HASH_THREADS, os.cpu_count() or 1)
@@ -91,7 +92,8 @@ def _hash_all(chosen: list[str], cost: int) -> list[str]:
         return list(pool.map(lambda password: passwords.hash_password(password, cost), chosen))
 
 
-def _create(database: Database, rows: list[RosterRow], records: list[str]) -> None:
+def create_accounts(database: Database, rows: list[RosterRow], records: list[str]) -> None:
+    """Make all of these accounts, or none."""
     now = int(time.time())
     with database.transaction() as connection:
         for row, record in zip(rows, records, strict=True):

@@ -14,10 +14,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+import protocol
+from server.archive import attendance, questions, served
 from server.archive.backup import make_backup
 from server.archive.export.entries import Selection
 from server.archive.export.folder import UnknownRoom, Wish, export
 from server.archive.forget import forget
+from server.archive.new_term import begin_new_term
 from server.archive.restore import BadCopy, restore_backup
 from server.command_line.arguments import PROGRAM, Invocation
 from server.command_line.console import (
@@ -29,16 +32,21 @@ from server.command_line.console import (
     shown,
 )
 from server.command_line.moments import period
+from server.command_line.new_places import is_there, new_file, new_folder
+from server.command_line.slips import make_slips
 from server.command_line.status import show_status
-from storage import accounts
+from storage import accounts, portable
 from storage.errors import FolderUnusable, StorageError, StorageFull
 from storage.folder import DataFolder
 from storage.upload_files import UploadFiles
 
+ANSWER_SECONDS: Final = 3.0
+"""How long a running server may take to say who is on."""
+
 
 def _backup(invocation: Invocation, terminal: Terminal) -> None:
     folder = existing_folder(invocation.settings)
-    target = _new_file(invocation.arguments.file, folder)
+    target = new_file(invocation.arguments.file, folder)
     made = make_copy(folder, target)
     terminal.tell(made)
 
@@ -53,7 +61,7 @@ def make_copy(folder: DataFolder, target: Path) -> str:
             f"no room for the copy '{name}', nothing of it is left: choose another disk ({problem})"
         ) from None
     except FileExistsError:
-        raise AdminError(_is_there(name)) from None
+        raise AdminError(is_there(name)) from None
     except StorageError as problem:
         raise AdminError(f"no copy was made: {problem}") from None
     lost = f"; {made.lost} files are missing in uploads/, and so in the copy" if made.lost else ""
@@ -84,10 +92,10 @@ def _restore(invocation: Invocation, terminal: Terminal) -> None:
 def _export(invocation: Invocation, terminal: Terminal) -> None:
     given, folder = invocation.arguments, existing_folder(invocation.settings)
     since, until = period(given)
-    target = _new_folder(given.output, folder)
+    target = new_folder(given.output, folder)
     key = target.with_name(f"{target.name}-key.csv") if given.pseudonyms else None
     if key is not None and os.path.lexists(key):
-        raise AdminError(_is_there(shown(str(key))))
+        raise AdminError(is_there(shown(str(key))))
     wish = Wish(
         tuple(given.rooms),
         Selection(since, until, given.hidden),
@@ -114,6 +122,63 @@ def _export(invocation: Invocation, terminal: Terminal) -> None:
             f"who is who stands in '{shown(str(key))}': keep it apart; names that people wrote in "
             "their messages are still there"
         )
+
+
+def _attendance(invocation: Invocation, terminal: Terminal) -> None:
+    folder = existing_folder(invocation.settings)
+    since, until = period(invocation.arguments)
+    target = new_file(invocation.arguments.output, folder)
+    with open_database(invocation.settings) as database:
+        running = _running_sessions(folder)
+        with database.reading() as connection:
+            presences = attendance.collect(connection, since, until, running)
+    try:
+        descriptor = portable.open_own(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        with open(descriptor, "w", encoding="utf-8-sig", newline="") as file:
+            count = attendance.write_table(file, presences)
+    except OSError as problem:
+        target.unlink(missing_ok=True)
+        raise AdminError(
+            f"cannot write '{shown(str(target))}': {problem.strerror or problem}"
+        ) from None
+    terminal.tell(f"'{shown(str(target))}' has {count} accounts")
+
+
+def _running_sessions(folder: DataFolder) -> list[tuple[str, int, int]]:
+    """Return name, begin and end so far of the sessions of the server that runs, if one does."""
+    with served.kept_out(folder) as is_alone:
+        if is_alone:
+            return []
+    answer = questions.ask(folder.path, ANSWER_SECONDS) or {"sessions": []}
+    now = int(time.time())
+    return [
+        (session["chatid"], protocol.parse_time(session["since"]), now)
+        for session in answer["sessions"]
+    ]
+
+
+def _new_term(invocation: Invocation, terminal: Terminal) -> None:
+    folder = existing_folder(invocation.settings)
+    keep = invocation.arguments.keep_accounts
+    target = new_file(invocation.arguments.output, folder)
+    name = shown(str(target))
+    with open_database(invocation.settings) as database:
+        try:
+            done = begin_new_term(folder, database, target, keep_accounts=keep)
+        except FileExistsError:
+            raise AdminError(is_there(name)) from None
+        except StorageError as problem:
+            made = "the copy is made, so it can be done again" if target.exists() else "no copy"
+            raise AdminError(f"the term was not ended: {problem} ({made})") from None
+    counts = done.copy.counts
+    terminal.tell(
+        f"'{name}' holds {counts.accounts} accounts, {counts.messages} messages and "
+        f"{counts.files} files"
+    )
+    accounts_told = "all accounts stay" if keep else "the accounts are gone, their names are free"
+    terminal.tell(
+        f"{done.messages} messages and {done.files} files are gone from the rooms; {accounts_told}"
+    )
 
 
 def _forget(invocation: Invocation, terminal: Terminal) -> None:
@@ -149,38 +214,9 @@ COMMANDS: Final[Mapping[str, Callable[[Invocation, Terminal], None]]] = {
     "export": _export,
     "backup": _backup,
     "restore": _restore,
+    "attendance": _attendance,
+    "slips": make_slips,
     "forget": _forget,
+    "new-term": _new_term,
     "status": show_status,
 }
-
-
-# --- Folders and files ----------------------------------------------------------------------------
-
-
-def _new_folder(path: str, folder: DataFolder) -> Path:
-    """Return the path of a folder that is to be made; an empty one of that name is removed."""
-    if os.path.isdir(path) and not os.path.islink(path) and not os.listdir(path):
-        inside = folder.path.resolve()
-        if inside not in (Path(path).resolve(), *Path(path).resolve().parents):
-            os.rmdir(path)
-    return _new_file(path, folder)
-
-
-def _new_file(path: str, folder: DataFolder) -> Path:
-    """Return the path of a file or folder that is to be made, outside of the data folder."""
-    target = Path(path)
-    if os.path.lexists(target):
-        raise AdminError(_is_there(shown(path)))
-    if not target.name or not target.parent.is_dir():
-        raise AdminError(f"there is no folder for '{shown(path)}': make it first")
-    inside = folder.path.resolve()
-    if inside in (target.parent.resolve(), *target.parent.resolve().parents):
-        raise AdminError(
-            f"'{shown(path)}' lies in the data folder, with which it would be lost: choose a place "
-            "outside, best on another disk"
-        )
-    return target
-
-
-def _is_there(name: str) -> str:
-    return f"'{name}' is there already: choose another name, nothing is written over"

@@ -10,8 +10,14 @@ import argparse
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from server.base.settings import OPTIONS
+from server.command_line.option_arguments import add_option
+
 COMMANDS: Final[Mapping[str, str]] = {
     "export": "write what was said into a folder: pages, tables or text",
+    "attendance": "write a table: who was on, how long, with how many messages and files",
+    "slips": "make the accounts of a roster, and a page of login slips to print and cut apart",
+    "new-term": "copy everything, then empty the rooms, and remove the accounts",
     "backup": "copy the whole data folder into one zip",
     "restore": "make a data folder from such a zip, after checking every byte",
     "forget": "erase an account with its messages, files and name, so that no byte is left",
@@ -74,8 +80,44 @@ def _add_status(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="as one JSON object")
 
 
+def _add_attendance(parser: argparse.ArgumentParser) -> None:
+    _add_period(parser)
+    parser.add_argument(
+        "-o", "--output", metavar="FILE.csv", required=True, help="the table to make"
+    )
+
+
+def _add_slips(parser: argparse.ArgumentParser) -> None:
+    add_option(parser, OPTIONS["password_cost"], argparse.SUPPRESS)
+    parser.add_argument(
+        "roster",
+        metavar="ROSTER.csv",
+        help="a roster as 'import' takes it, or the passwords that 'import' has written",
+    )
+    parser.add_argument(
+        "--address",
+        metavar="HOST:PORT",
+        help="what the slips tell students to connect to; else this machine's address",
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="FILE.html", required=True, help="the page to make"
+    )
+
+
+def _add_new_term(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--keep-accounts", action="store_true", help="leave the accounts, and who is in which room"
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="ARCHIVE.zip", required=True, help="the copy to make first"
+    )
+
+
 ADD: Final[Mapping[str, Callable[[argparse.ArgumentParser], None]]] = {
     "export": _add_export,
+    "attendance": _add_attendance,
+    "slips": _add_slips,
+    "new-term": _add_new_term,
     "backup": _add_backup,
     "restore": _add_restore,
     "forget": _add_forget,

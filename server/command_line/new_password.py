@@ -85,3 +85,11 @@ def make_up_password() -> str:
     """Make up a password that can be read from paper: 12 characters in groups, 58 bits of
     randomness."""
     return "-".join("".join(secrets.choice(_READABLE) for _ in range(4)) for _ in range(3))
+
+
+def looks_made_up(password: str) -> bool:
+    """Return whether a password has the form of those that `make_up_password` makes."""
+    groups = password.split("-")
+    return len(groups) == 3 and all(
+        len(group) == 4 and set(group) <= set(_READABLE) for group in groups
+    )

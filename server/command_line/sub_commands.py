@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from protocol import ROLES
-from server.base.settings import FLAG, OPTIONS, Option
+from server.base.settings import OPTIONS
 from server.command_line import keeping_options, steering_options
+from server.command_line.option_arguments import add_option
 
 COMMANDS: Final[Mapping[str, str]] = {
     "adduser": "make an account",
@@ -27,35 +28,6 @@ COMMANDS: Final[Mapping[str, str]] = {
     **keeping_options.COMMANDS,
     **steering_options.COMMANDS,
 }
-
-
-def add_option(parser: argparse.ArgumentParser, option: Option, default: str | None) -> None:
-    help_line = option.help_line().replace("%", "%%")
-    if option.kind is FLAG:
-        parser.add_argument(
-            option.flag,
-            dest=option.name,
-            action="store_const",
-            const="yes",
-            default=default,
-            help=help_line,
-        )
-        parser.add_argument(
-            option.negative_flag,
-            dest=option.name,
-            action="store_const",
-            const="no",
-            default=default,
-            help="the opposite",
-        )
-    else:
-        parser.add_argument(
-            option.flag,
-            dest=option.name,
-            metavar=option.kind.metavar,
-            default=default,
-            help=help_line,
-        )
 
 
 def add_command(parser: argparse.ArgumentParser, name: str) -> None:

@@ -54,7 +54,7 @@ def screen(
     know are escaped. Waits at most 1 s.
     """
     local = _is_loopback(host)
-    lines = [f"The chat server is listening on {_joined(host, port)}", ""]
+    lines = [f"The chat server is listening on {joined(host, port)}", ""]
     lines += _local_lines(settings, host, port) if local else _class_lines(settings, host, port)
     lines += ["", f"Data:      {printable(data_path, MAX_PATH_CHARACTERS)}"]
     lines += [f"           {kept}"] if kept else []
@@ -114,7 +114,8 @@ def _is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-def _joined(host: str, port: int) -> str:
+def joined(host: str, port: int) -> str:
+    """Return host and port as one text: `[::1]:9876` for an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -127,10 +128,10 @@ def _class_lines(settings: Settings, host: str, port: int) -> list[str]:
     lines = [f"Students type on their machines{where}:"]
     lines += _client_lines(settings, first.address, port)
     if others:
-        width = max(len(_joined(place.address, port)) for place in others)
+        width = max(len(joined(place.address, port)) for place in others)
         lines.append("Where that one doesn't answer, this machine's other addresses may:")
         lines += [
-            f"    {_joined(place.address, port):{width}}   {printable(place.words)}".rstrip()
+            f"    {joined(place.address, port):{width}}   {printable(place.words)}".rstrip()
             for place in others
         ]
     return lines
@@ -154,7 +155,7 @@ def _local_lines(settings: Settings, host: str, port: int) -> list[str]:
 
 
 def _client_lines(settings: Settings, address: str, port: int) -> list[str]:
-    where = _joined(address, port)
+    where = joined(address, port)
     # Each student needs the certificate's file; where it will lie there, only its name can tell.
     if settings.certfile:
         where += f" --tls --cafile {printable(Path(settings.certfile).name, MAX_PATH_CHARACTERS)}"

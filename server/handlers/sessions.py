@@ -24,7 +24,7 @@ from server.state.session import Session
 from server.state.uploads import Ranges, Upload
 from server.writing.delivery import Delivery
 from server.writing.writer import Writer
-from storage import accounts, rooms, uploads
+from storage import accounts, attendance, rooms, uploads
 from storage.acts import BAN
 from storage.errors import FileMissing, StorageError, StorageFailed
 
@@ -64,8 +64,9 @@ def end_session(context: Context, session: Session) -> None:
 
     def change(connection: sqlite3.Connection) -> None:
         write_marks(connection, take_marks([session]))
+        now = context.wall_clock.seconds()
+        attendance.note(connection, session.account_id, session.since, now)
         if held_place:
-            now = context.wall_clock.seconds()
             accounts.touch_key(connection, session.account_id, now)
             accounts.note_seen(connection, session.account_id, now)
 
@@ -97,8 +98,10 @@ def log_out(context: Context, session: Session) -> None:
     def change(connection: sqlite3.Connection) -> None:
         write_marks(connection, take_marks([session]))
         if context.registry.holder(session.account_id) is session:
+            now = context.wall_clock.seconds()
             accounts.end_key(connection, session.account_id, session.key_hash)
-            accounts.note_seen(connection, session.account_id, context.wall_clock.seconds())
+            accounts.note_seen(connection, session.account_id, now)
+            attendance.note(connection, session.account_id, session.since, now)
 
     def tell(_: None, delivery: Delivery) -> None:
         delivery.settle()

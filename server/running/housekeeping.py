@@ -28,7 +28,7 @@ from server.state.restrictions import Restrictions
 from server.state.room_directory import RoomDirectory
 from server.writing.delivery import Delivery
 from server.writing.journaling import JournalKeeper
-from storage import accounts, acts, erasing
+from storage import accounts, acts, attendance, erasing
 from storage.database import Database
 from storage.errors import StorageError
 
@@ -150,8 +150,10 @@ class Housekeeping:
             acts.lift(connection, kind, account_id)
             self._restrictions.lift(kind, account_id)
         if keeps_keys:
-            for account_id in self._registry.online_ids():
-                accounts.touch_key(connection, account_id, self._wall_clock.seconds())
+            now = self._wall_clock.seconds()
+            for session in self._registry.sessions():
+                accounts.touch_key(connection, session.account_id, now)
+                attendance.note(connection, session.account_id, session.since, now)
 
     def _end_sessions(self) -> None:
         """End the sessions of accounts that were deleted, or have a new password or role."""

@@ -98,6 +98,9 @@ ACCOUNT_COMMANDS = [
 ]
 KEEPING_COMMANDS = [
     "python chat_server.py export -o lessons",
+    "python chat_server.py attendance -o attendance.csv",
+    "python chat_server.py slips class.csv -o slips.html",
+    "python chat_server.py new-term -o autumn.zip",
     "python chat_server.py backup class.zip",
     "python chat_server.py restore class.zip --data copy",
     "python chat_server.py forget ada",

@@ -18,6 +18,7 @@ from support.in_process import Serve, member
 from support.raw_client import ClosedByServer
 
 from server.archive import forget as forgetting
+from server.archive import served
 from server.state.recent_messages import delivered
 from storage import database as database_module
 from storage import erasing, rooms, uploads
@@ -264,16 +265,16 @@ def test_a_server_that_does_not_answer_keeps_the_account_from_being_forgotten(
     other = DataFolder(folder.path)
     other.lock()
     try:
-        monkeypatch.setattr(forgetting, "NOTICE_SECONDS", 0.05)
+        monkeypatch.setattr(served, "NOTICE_SECONDS", 0.05)
         assert "has not ended the session" in folder.refused("forget", NAME)
-        monkeypatch.setattr(forgetting, "MOST_BESIDE", 100)
+        monkeypatch.setattr(served, "MOST_BESIDE", 100)
         assert "stop it, then try again" in folder.refused("forget", NAME)
-        monkeypatch.setattr(forgetting, "MOST_BESIDE", 10**9)
+        monkeypatch.setattr(served, "MOST_BESIDE", 10**9)
 
         def fail(*given: Any) -> None:
             raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr(forgetting.questions, "ask", fail)
+        monkeypatch.setattr(served.questions, "ask", fail)
         assert "can't be asked" in folder.refused("forget", NAME)
     finally:
         other.unlock()

@@ -1,0 +1,91 @@
+"""`new-term`: a copy of everything, then the rooms are empty, with the accounts or without.
+
+Owns the order: the copy first, and then only messages and files that are in it are erased. What a
+class says meanwhile is in the one or the other. Called by the thread of a command.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import protocol
+from server.archive import served
+from server.archive.backup import Backup, make_backup
+from server.archive.forget import PAUSE_SECONDS, erase_files, in_steps
+from storage import erasing
+from storage.database import Database
+from storage.folder import DataFolder
+from storage.journal import Journal
+
+
+@dataclass(frozen=True, slots=True)
+class NewTerm:
+    """The copy that was made, and what was erased."""
+
+    copy: Backup
+    messages: int
+    files: int
+
+
+def begin_new_term(
+    folder: DataFolder, database: Database, target: Path, *, keep_accounts: bool
+) -> NewTerm:
+    """Copy the folder into `target`, then empty it. Raises StorageError or FileExistsError: without
+    a copy nothing is erased."""
+    with served.kept_out(folder) as is_alone:
+        copy = make_backup(folder, target)
+        highest = 0 if keep_accounts else _end_accounts(folder, database, is_alone=is_alone)
+        counts = copy.counts
+        messages = _erase_messages(database, counts.newest_message)
+        files = erase_files(
+            folder, database, lambda reader: erasing.files_up_to(reader, counts.newest_file)
+        )
+        _empty_journal(folder, counts.newest_message, is_alone=is_alone)
+        with database.transaction() as connection:
+            erasing.empty_tables(connection)
+            if not keep_accounts:
+                erasing.erase_accounts(connection, highest)
+        if is_alone or database.path.stat().st_size <= served.MOST_BESIDE:
+            database.compact()
+    return NewTerm(copy, messages, files)
+
+
+def _end_accounts(folder: DataFolder, database: Database, *, is_alone: bool) -> int:
+    """End every account and session, so that nothing more comes of them; return the highest id."""
+    token = secrets.token_hex(8)
+    with database.transaction() as connection:
+        highest = erasing.end_accounts(connection, token, int(time.time()))
+    if not is_alone:
+        served.wait_until_noticed(folder, token, lambda status: True)
+    return highest
+
+
+def _erase_messages(database: Database, highest: int) -> int:
+    count = 0
+    ids: list[int] = []
+
+    def step(connection: sqlite3.Connection) -> bool:
+        nonlocal count
+        if not ids:
+            ids.extend(erasing.messages_up_to(connection, highest))
+        count += erasing.erase_some(connection, ids)
+        return bool(ids) or bool(erasing.messages_up_to(connection, highest))
+
+    in_steps(database, step)
+    return count
+
+
+def _empty_journal(folder: DataFolder, newest_message: int, *, is_alone: bool) -> None:
+    """Remove the journal of earlier days. That of today a running server may have open: there its
+    frames are written over."""
+    journal = Journal(folder.journal_path)
+    # Tomorrow's: a clock that was set back has written it.
+    day = protocol.format_time(int(time.time()) + 2 * 86_400 * is_alone)[:10]
+    for path in journal.old_files(day):
+        journal.remove(path)
+        time.sleep(0.0 if is_alone else PAUSE_SECONDS)
+    journal.forget_up_to(newest_message, cut=is_alone)

@@ -1,0 +1,58 @@
+"""Whether a server runs on a data folder, and waiting for it to notice what was changed.
+
+Owns nothing but these two questions. Called by the thread of a command.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from server.archive import questions
+from storage.errors import FolderInUse, StorageError
+from storage.folder import DataFolder
+
+NOTICE_SECONDS: Final = 10.0
+"""How long a running server may take to end sessions and to say so."""
+MOST_BESIDE: Final = 256 * 1024 * 1024
+"""A database up to so many bytes is rewritten beside a running server: that takes 2 s or so, and
+the server waits up to 5 s. A larger one is left to a time when no server runs."""
+
+
+class CannotErase(StorageError):
+    """It can't be done now; the text says what to do."""
+
+
+@contextmanager
+def kept_out(folder: DataFolder) -> Iterator[bool]:
+    """Keep servers out meanwhile; yield False where one runs already."""
+    try:
+        folder.lock()
+    except FolderInUse:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        folder.unlock()
+
+
+def wait_until_noticed(
+    folder: DataFolder, token: str, has_left: Callable[[dict[str, Any]], bool]
+) -> None:
+    """Wait until the running server has noticed `token`, and `has_left` says of its status that the
+    sessions are gone: everything of them is written then. Raises CannotErase."""
+    deadline = time.monotonic() + NOTICE_SECONDS
+    while (left := deadline - time.monotonic()) > 0:
+        try:
+            answer = questions.ask(folder.path, left) or {}
+        except OSError as error:
+            raise CannotErase(f"the server can't be asked: {error.strerror or error}") from error
+        if answer.get("noticed") == token and has_left(answer):
+            return
+    raise CannotErase(
+        f"the server has not ended the session within {NOTICE_SECONDS:.0f} s: the account is "
+        "deleted, nothing else is; try again, or stop the server first"
+    )

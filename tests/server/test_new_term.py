@@ -1,0 +1,157 @@
+"""`new-term`: everything is in the copy first, then the rooms are empty, with the accounts or
+without."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.data_folder import Folder
+from support.files import Upload
+from support.in_process import Serve, member
+from support.raw_client import ClosedByServer
+
+from server.archive import new_term
+from server.state.recent_messages import delivered
+from storage import acts, attendance, rooms
+from storage.errors import StorageError, StorageFull
+from storage.messages import Message
+
+SECRET = "quagga"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    made = Folder(tmp_path / "data").make()
+    ada, bob = made.account("ada"), made.account("bob")
+    made.say("ada", *[f"{SECRET} {number}" for number in range(450)])
+    made.say("bob", SECRET, room_id="maths")
+    made.send_file("ada", f"{SECRET}.txt", SECRET.encode())
+    frame = delivered("lobby", Message(1, 1, 1, "ada", SECRET, 1), {}).frame
+    made.write_journal(1, "2023-11-14", frame)
+    database = made.database()
+    with database.transaction() as connection:
+        room = rooms.create_private(connection, "p-1", "ours", ada, [bob], 1)
+        rooms.advance_marks(connection, [(bob, 1, 5)])
+        acts.note(connection, "x", 1, None, user_id=ada, reason=SECRET)
+        attendance.note(connection, ada, 1, 100)
+        acts.restrict(connection, acts.Row(acts.MUTE, bob, None, ""))
+        assert room.private
+    database.close()
+    return made
+
+
+def left(folder: Folder) -> list[str]:
+    return sorted({path.name for path, _ in folder.bytes_anywhere(SECRET.encode())})
+
+
+def counts(folder: Folder) -> dict[str, int]:
+    database = folder.database()
+    with database.reading() as reader:
+        tables = ("accounts", "rooms", "members", "messages", "files", "audit", "sessions", "marks")
+        found = {
+            name: reader.execute(f"SELECT COUNT(*) FROM {name}").fetchone()[0] for name in tables
+        }
+        assert reader.execute("PRAGMA foreign_key_check").fetchall() == []
+    database.close()
+    return found
+
+
+def test_the_rooms_are_empty_and_the_accounts_gone_and_all_of_it_is_in_the_copy(
+    folder: Folder, tmp_path: Path
+) -> None:
+    result = folder.done("new-term", "-o", str(tmp_path / "autumn.zip"))
+    assert "2 accounts, 451 messages and 1 files" in result.err
+    assert "451 messages and 1 files are gone" in result.err and "names are free" in result.err
+    assert left(folder) == []
+    assert counts(folder) == dict.fromkeys(counts(folder), 0) | {"rooms": 2}
+    assert folder.done("users").out == ""
+    assert os.listdir(folder.path / "uploads") == []
+    folder.done("adduser", "ada")
+    assert folder.say("ada", "hello") == [452], "no id is given twice"
+    old = Folder(tmp_path / "old")
+    old.done("restore", str(tmp_path / "autumn.zip"))
+    assert old.done("users").out == "ada\nbob\n" and counts(old)["messages"] == 451
+
+
+def test_accounts_and_rooms_may_stay(folder: Folder, tmp_path: Path) -> None:
+    result = folder.done("new-term", "--keep-accounts", "-o", str(tmp_path / "autumn.zip"))
+    assert "all accounts stay" in result.err and left(folder) == []
+    assert folder.done("users").out == "ada\nbob\n"
+    assert counts(folder) == {
+        **{"accounts": 2, "rooms": 3, "members": 2, "messages": 0, "files": 0},
+        **{"audit": 0, "sessions": 0, "marks": 0},
+    }
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_class_goes_on_meanwhile_and_nothing_of_it_is_in_neither(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: bool
+) -> None:
+    folder = Folder(tmp_path / "data")
+    service = serve(login_timeout=0.2)
+    ada = member(service, "ada")
+    for number in range(5):
+        ada.say("lobby", f"{SECRET} {number}")
+    Upload(ada, "lobby", SECRET, SECRET.encode()).run()
+    real = new_term.make_backup
+
+    def copy_and_talk(*given: Any) -> Any:
+        copy = real(*given)
+        ada.say("lobby", "just after the copy")
+        return copy
+
+    monkeypatch.setattr(new_term, "make_backup", copy_and_talk)
+    options = ["--keep-accounts"] if keep else []
+    folder.done("new-term", *options, "-o", str(tmp_path / "autumn.zip"))
+    assert left(folder) == []
+    if keep:
+        reader = ada
+    else:
+        with pytest.raises(ClosedByServer):
+            ada.expect_closed()
+            ada.receive()
+        reader = member(service, "Ada")
+    said = reader.ask("get_messages", room_id="lobby", after_id=0)["data"]["messages"]
+    assert [message["content"] for message in said] == ["just after the copy"]
+    assert said[0]["sender_chatid"] == ("ada" if keep else "forgotten-1")
+    assert reader.say("lobby", "on it goes")["data"]["message_id"] == 7
+    assert b"just after the copy" in b"".join(
+        path.read_bytes() for path in (folder.path / "journal").rglob("*.frames")
+    )
+
+
+def test_without_a_copy_nothing_is_erased(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = counts(folder)
+    (tmp_path / "mine.zip").write_text("x")
+    assert "is there already" in folder.refused("new-term", "-o", str(tmp_path / "mine.zip"))
+    assert "in the data folder" in folder.refused("new-term", "-o", str(folder.path / "a.zip"))
+
+    def full(*given: Any) -> None:
+        raise StorageFull("the disk is full")
+
+    def taken(*given: Any) -> None:
+        raise FileExistsError(17, "it is there")
+
+    for fail, words in ((full, "(no copy)"), (taken, "is there already")):
+        monkeypatch.setattr(new_term, "make_backup", fail)
+        assert words in folder.refused("new-term", "-o", str(tmp_path / "autumn.zip"))
+    assert counts(folder) == before
+
+
+def test_what_fails_after_the_copy_can_be_done_again(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*given: Any) -> None:
+        raise StorageError("the disk is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(new_term.erasing, "empty_tables", fail)
+        line = folder.refused("new-term", "-o", str(tmp_path / "autumn.zip"))
+    assert "the copy is made, so it can be done again" in line
+    folder.done("new-term", "-o", str(tmp_path / "again.zip"))
+    assert left(folder) == [] and folder.done("users").out == ""
