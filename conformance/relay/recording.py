@@ -12,6 +12,7 @@ Owns the file while it is written. `Recorder` is for the thread "relay-traffic".
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -57,7 +58,8 @@ class Recorder:
 
     def __init__(self, path: str, about: dict[str, Any]) -> None:
         self._path = path
-        self._file = open(path, "wb")  # noqa: SIM115  open as long as the relay runs
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
+        self._file = open(os.open(path, flags, 0o600), "wb")  # noqa: SIM115  while the relay runs
         self._is_broken = False
         self._write({"recording": VERSION, "began": time.time(), **about})
 

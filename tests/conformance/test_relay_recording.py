@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +59,12 @@ def test_what_is_written_is_read(path: str) -> None:
     assert recording.items == ITEMS
     assert recording.about["target"] == "here" and recording.began > 0
     assert recording.length == 0.07
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_a_recording_is_for_its_owner_only(path: str) -> None:
+    write(path, ITEMS)
+    assert os.stat(path).st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize("count", range(1, 60, 7))
