@@ -31,13 +31,15 @@ CODE_LENGTH: Final = 10
 """Nearly 50 bits: at the pace of strangers, guessing takes longer than anybody lives."""
 CONTROL: Final = "control"
 VIEW: Final = "view"
+COOKIE_SECONDS: Final = 12 * 3600
+"""A school day: who closes the browser by mistake opens the same link again, and still controls."""
 NO_LINK: Final = "Open the page by its whole link, as the program shows it."
 WRONG_LINK: Final = (
     "This link is of an earlier run, or it is not whole. Open the link that the program shows now."
 )
 USED_LINK: Final = (
-    "This link was used by another browser, and it controls only one. To look on, open the link "
-    "for the wall; to control from here, start the program again."
+    "This link was used by another browser, and it controls only one: open it there. To look on, "
+    "open the link for the wall; to control from here, start the program again."
 )
 
 
@@ -95,7 +97,8 @@ class Gate:
                     raise Refused(403, USED_LINK)
                 self._is_taken = True
         cookie = f"{self._cookie_name(given.role)}={given.cookie}"
-        return given.role, f"{cookie}; Path=/; HttpOnly; SameSite=Strict"
+        ends = f"Max-Age={COOKIE_SECONDS}"
+        return given.role, f"{cookie}; Path=/; HttpOnly; SameSite=Strict; {ends}"
 
     def check_viewer(self, headers: Headers, role: str) -> None:
         """Refuse who asks to look in a role without its cookie."""

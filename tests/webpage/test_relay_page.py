@@ -676,7 +676,10 @@ def test_what_a_viewer_missed_is_a_gap_with_its_number(browser: Browser) -> None
         tab = browser.tab(relay.page.link)
         tab.wait("document.querySelectorAll('.row').length > 5")
         tab.press("d", "Home")
-        assert shown(tab)[0] == "50 events are missing here: this page could not keep up"
+        assert shown(tab)[0] == "50 events not kept any more: before this page was opened"
+        relay.page.publish({"kind": "gap", "lost": 7})  # as the stream tells one who is slow
+        tab.press("End")
+        tab.wait("document.body.textContent.includes('7 events missing here: this page could')")
         tab.close()
     finally:
         relay.close()

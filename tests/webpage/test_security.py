@@ -59,7 +59,7 @@ def test_the_cookie_is_kept_from_scripts_and_from_other_sites(page: Page) -> Non
     answer = PageClient(page.link).enter()
     name, *attributes = answer.headers["set-cookie"].split("; ")
     assert name.startswith(f"webpage-{page.port}-control=")
-    assert sorted(attributes) == ["HttpOnly", "Path=/", "SameSite=Strict"]
+    assert sorted(attributes) == ["HttpOnly", "Max-Age=43200", "Path=/", "SameSite=Strict"]
     assert page.link.partition("#")[2] not in answer.headers["set-cookie"]
 
 

@@ -99,8 +99,10 @@ export class Model {
       case "frame":
       case "raw": this.packet(event); break;
       case "gap": {
-        const are = event.lost === 1 ? "1 event is" : `${event.lost.toLocaleString("en")} events are`;
-        this.add({ ...event, text: `${are} missing here: this page could not keep up` });
+        const events = `${event.lost.toLocaleString("en")} event${event.lost === 1 ? "" : "s"}`;
+        const why = this.arrived ? "missing here: this page could not keep up"
+          : "not kept any more: before this page was opened";
+        this.add({ ...event, text: `${events} ${why}` });
         break;
       }
       case "came_of": this.cameOf(event); break;
