@@ -154,6 +154,8 @@ PEERS: Final = {
     for one in (
         OURS,
         Peer("asyncio", "asyncio streams", "json", _own("asyncio_streams")),
+        Peer("asyncio_kept", "asyncio, same promises", "json", _own("asyncio_promises")),
+        Peer("selectors_kept", "selectors, same promises", "json", _own("selectors_promises")),
         Peer("naive", "naive threads", "json", _own("naive_threads")),
         Peer(
             "websockets", "websockets broadcast", "ws", _own("websockets_broadcast"), _no_websockets

@@ -14,7 +14,19 @@ from benchmarks.peers import FOR_LOADS, OURS, PEERS, Peer, serving
 from benchmarks.running import crowd, run_load
 from benchmarks.sizes import Figures, Sizes
 
-__all__ = ["both", "growth", "one", "rest", "room", "silent", "varied", "writer"]
+__all__ = [
+    "both",
+    "growth",
+    "kept_both",
+    "kept_one",
+    "kept_room",
+    "one",
+    "rest",
+    "room",
+    "silent",
+    "varied",
+    "writer",
+]
 
 
 def _options(peer: Peer) -> tuple[str, ...]:
@@ -111,6 +123,26 @@ def one(sizes: Sizes) -> Figures:
     return _in_turn(
         sizes, Plan(0, "m", sizes.members, senders=1, window=1), sizes.seconds, "asyncio"
     )
+
+
+KEPT = ("asyncio_kept", "selectors_kept")
+"""The peers that keep our promises: an ack after the commit, and both handshakes."""
+
+
+def kept_room(sizes: Sizes) -> Figures:
+    """Measure the full room beside peers that keep the same promises."""
+    return _in_turn(sizes, Plan(0, "m", sizes.members, senders=4, window=4), sizes.seconds, *KEPT)
+
+
+def kept_both(sizes: Sizes) -> Figures:
+    """Measure both handshakes beside peers that do them, too."""
+    plan = Plan(0, "m", sizes.members, senders=4, window=4, answers="same")
+    return _in_turn(sizes, plan, sizes.seconds, *KEPT)
+
+
+def kept_one(sizes: Sizes) -> Figures:
+    """Measure one message at a time beside peers that store each before they acknowledge it."""
+    return _in_turn(sizes, Plan(0, "m", sizes.members, senders=1, window=1), sizes.seconds, *KEPT)
 
 
 def rest(sizes: Sizes) -> Figures:

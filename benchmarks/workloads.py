@@ -12,7 +12,19 @@ from typing import Final
 
 from benchmarks.crowds import idle, mass_login
 from benchmarks.relayed import relay
-from benchmarks.rooms import both, growth, one, rest, room, silent, varied, writer
+from benchmarks.rooms import (
+    both,
+    growth,
+    kept_both,
+    kept_one,
+    kept_room,
+    one,
+    rest,
+    room,
+    silent,
+    varied,
+    writer,
+)
 from benchmarks.sizes import Figures, Sizes
 from benchmarks.stored import files, past
 
@@ -36,6 +48,9 @@ WORKLOADS: Final = tuple(
         ("the same, no two receivers' packets alike", varied),
         ("room of 200, one message on the way", one),
         ("room of 200, 5 messages a second", rest),
+        ("room of 200, beside peers with the same promises", kept_room),
+        ("both handshakes, beside the same", kept_both),
+        ("one message on the way, beside the same", kept_one),
         ("room of 50, one member never reads", silent),
         ("the writer's longest turn in a full room", writer),
         ("clients that are only there", idle),

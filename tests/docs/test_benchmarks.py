@@ -20,7 +20,9 @@ from support.patience import patience
 
 from benchmarks import page, plots, rooms, sizes, targets, workloads
 from benchmarks.load import Plan
-from benchmarks.running import _parts, percentile
+from benchmarks.peer_servers.promises import Handshakes, Messages
+from benchmarks.peers import PEERS, serving
+from benchmarks.running import _parts, percentile, run_load
 from benchmarks.wire_formats import WIRE_FORMATS, WireFormat, content_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,6 +97,10 @@ def made_up() -> dict[str, Any]:
             name: {**room, "ratios": dict.fromkeys(plots.NAMES, ratio)}
             for name in ("room", "both", "varied", "one", "rest")
         },
+        **{
+            name: {**room, "ratios": dict.fromkeys(rooms.KEPT, ratio)}
+            for name in ("kept_room", "kept_both", "kept_one")
+        },
         "writer": {"members": 4, "longest_turn_ms": 12.5},
         "idle": {
             "rows": idle,
@@ -131,6 +137,37 @@ def test_a_work_measures_ours_and_its_peer(measured: dict[str, Any]) -> None:
     assert measured["servers"]["ours"]["confirms"] > 0, (
         "the receivers' handshake was to be answered"
     )
+
+
+@pytest.mark.parametrize("name", rooms.KEPT)
+def test_a_peer_with_our_promises_does_both_handshakes(name: str) -> None:
+    plan = Plan(0, "m", 4, senders=2, window=2, answers="same")
+    with serving(PEERS[name]) as server:
+        figures = run_load(PEERS[name], server, plan, 0.2, 1, 0.1)
+    assert figures["deliveries"] > 0 and figures["confirms"] > 0
+    assert figures["errors"] == figures["refused"] == figures["lost"] == 0
+
+
+def test_what_such_a_peer_acknowledges_is_on_the_disk() -> None:
+    messages, handshakes = Messages(), Handshakes()
+    pragma = messages._connection.execute("PRAGMA synchronous").fetchone()[0]
+    assert pragma == 2, "FULL"
+    for content in ("one", "two"):
+        asked = {"room_id": "lobby", "content": content, "transaction_id": content}
+        handshakes.open(None, "ada", asked)
+    one = handshakes.confirmed({"transaction_id": "one", "confirm": True})
+    assert handshakes.confirmed({"transaction_id": "two", "confirm": False}) is None
+    assert one is not None and messages.commit([one, one]) == [1, 2]
+    found = messages._connection.execute("SELECT id, sender, content FROM messages").fetchall()
+    assert found == [(1, "ada", "one"), (2, "ada", "one")]
+    handshakes.stored(one, 1)
+    right, wrong = (
+        {"transaction_id": "m1", "letter_frequencies": {"o": 1, "n": 1, "e": count}}
+        for count in (1, 2)
+    )
+    assert b'"confirm": true' in handshakes.answered(right)
+    assert b'"confirm": false' in handshakes.answered(wrong)
+    messages.close()
 
 
 def test_the_figures_of_a_work_are_plain_json(measured: dict[str, Any]) -> None:
