@@ -2,7 +2,8 @@
 a small model.
 
 The model knows who is on, which rooms there are, who is in them and owns them, what was said and
-read, and which files there are. A run is drawn from its seed: `CHAT_TEST_SEED=3
+read, which files there are, and what a teacher does: who is muted, what is hidden, where only
+teachers write. A run is drawn from its seed: `CHAT_TEST_SEED=3
 CHAT_MODEL_STEPS=500 pytest tests/contract/test_model.py`. A failure prints the last steps.
 """
 
@@ -20,6 +21,7 @@ from support.files import Upload, download
 from support.raw_client import Packet, RawClient, letter_frequencies
 from support.seed import drawn
 from support.server_process import ServerProcess
+from support.teachers import make_teacher
 
 SERVER_OPTIONS = (
     "--rate-limit",
@@ -33,7 +35,8 @@ SERVER_OPTIONS = (
 )
 
 STEPS = os.environ.get("CHAT_MODEL_STEPS")
-USERS = ("anna", "Bob", "çelik", "dave.d", "eve_e")
+TEACHER = "ms_lee"
+USERS = ("anna", "Bob", "çelik", "dave.d", "eve_e", TEACHER)
 OPEN_ROOMS = ("lobby", "room a", "Room A", "räum", "z")
 NAMES = ("notes.txt", "a.tar.gz", "README", ".hidden", "notes (2).txt")
 CONTENTS = ("hi", "Hello everyone!", " ", "é e\u0301", "👍🏽", "x" * 3000, "a\nb", "\u202eback")
@@ -58,6 +61,11 @@ class Message:
     transaction: str = ""
     """T2, as its receivers were told."""
     copied_to: set[str] = field(default_factory=set)
+    hidden: bool = False
+
+    @property
+    def shown(self) -> str:
+        return f"[removed by {TEACHER}]" if self.hidden else self.content
 
 
 @dataclass(eq=False)
@@ -78,6 +86,8 @@ class Room:
     messages: list[Message] = field(default_factory=list)
     versions: list[File] = field(default_factory=list)
     deleted: bool = False
+    read_only: bool = False
+    uploads: bool = True
     read: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -136,9 +146,12 @@ class World:
         """By user: the events that are still to be seen."""
         self.rooms = {"lobby": Room("lobby", "lobby", members=set(USERS))}
         self.newest = 0
+        self.muted: set[str] = set()
+        self.paused = False
         self.numbers: Iterator[int] = iter(range(1, 10**9))
         with_client = RawClient(server.port)
-        for name in USERS:
+        make_teacher(server.data_dir, TEACHER)
+        for name in USERS[:-1]:
             assert with_client.register(name)["action"] == "register_success"
         with_client.close()
         for name in USERS:
@@ -224,7 +237,7 @@ class World:
 
     # events
 
-    def tell(self, names: set[str], kind: str, **data: str) -> None:
+    def tell(self, names: set[str], kind: str, **data: Any) -> None:
         """An event is due to those of these who hear events."""
         for name in names & HEARS_EVENTS & self.on.keys():
             self.due.setdefault(name, []).append({"type": kind, **data})
@@ -259,6 +272,10 @@ class World:
             old.close()
         self.due.pop(name, None)
         self.on[name] = client
+        if name in self.muted:
+            self.tell({name}, "user_muted", chatid=name, until=None, reason="")
+        if self.paused:
+            self.tell({name}, "class_paused", until=None, reason="")
 
     def do_log_in(self) -> None:
         name = self.rng.choice(USERS)
@@ -317,6 +334,9 @@ class World:
         room = self.seen_by(name, room_id)
         if room is None and (room_id in self.rooms or room_id.startswith("p-")):
             self.expect(name, "send_message", "room_not_found", room_id=room_id, content=content)
+            return
+        if refused := self.refusal(name, room):
+            self.expect(name, "send_message", refused, room_id=room_id, content=content)
             return
         key = f"{self.name}-{next(self.numbers)}" if self.rng.random() < 0.5 else None
         counted = self.expect(
@@ -413,7 +433,7 @@ class World:
         elif name not in message.copied_to:
             message.copied_to.add(name)
             self.on[name].acknowledge(message.transaction, "error")
-            copy = self.on[name].receive_message(message.content, room.room_id)["data"]
+            copy = self.on[name].receive_message(message.shown, room.room_id)["data"]
             assert (copy["message_id"], copy["transaction_id"]) == (
                 message.number,
                 message.transaction,
@@ -425,6 +445,8 @@ class World:
         """A page of history by any of its keys."""
         name, room_id = self.who(), self.room_id()
         room = self.seen_by(name, room_id)
+        if room is None and name == TEACHER:
+            return  # tests/contract/test_teacher.py
         limit = self.rng.choice((1, 2, 5, 1000))
         numbers = (
             [0, 1, self.newest, self.newest + 1] + [message.number for message in room.messages]
@@ -468,7 +490,7 @@ class World:
             for entry in page["messages"]
         ]
         assert came == [
-            (message.number, message.sender, message.content, message.timestamp) for message in due
+            (message.number, message.sender, message.shown, message.timestamp) for message in due
         ]
         assert page["has_more"] is has_more
 
@@ -489,6 +511,9 @@ class World:
             )
             return
         title = self.rng.choice(("Project team", "lobby", "Ω"))
+        if refused := self.refusal(name, None):
+            self.expect(name, "create_room", refused, participants=spelled, room_name=title)
+            return
         room_id = self.expect(
             name, "create_room", "room_created", participants=spelled, room_name=title
         )["data"]["room_id"]
@@ -566,7 +591,7 @@ class World:
         room = self.seen_by(name, room_id)
         if room is not None and self.rng.random() < 0.3:
             title = room.name
-        refused = self.owners_only(name, room)
+        refused = self.owners_only(name, room) or self.refusal(name, room)
         self.expect(
             name, "rename_room", refused or "room_renamed", room_id=room_id, new_room_name=title
         )
@@ -614,8 +639,8 @@ class World:
                 "has_more": False,
                 "unread": room.unread(name),
                 "last_message_id": newest,
-                "read_only": False,
-                "uploads": True,
+                "read_only": room.read_only,
+                "uploads": room.uploads,
             }
             assert came == expected, f"for {name}"
 
@@ -635,7 +660,7 @@ class World:
         assert data == {
             "room_id": room_id,
             "room_name": room.name,
-            "teachers": [],
+            "teachers": [user for user in users if user == TEACHER],
             "users": users,
             "has_more": has_more,
         }
@@ -648,9 +673,115 @@ class World:
         assert data == {
             "users": users,
             "online": [user for user in users if user in self.on],
-            "teachers": [],
+            "teachers": [user for user in users if user == TEACHER],
             "has_more": has_more,
         }
+
+    # what the teacher does
+
+    def refusal(self, name: str, room: Room | None, *, is_file: bool = False) -> str | None:
+        """The code with which the user is kept from writing, if it is."""
+        if name in self.muted:
+            return "muted"
+        if name == TEACHER:
+            return None
+        keeps = room is not None and (room.read_only or (is_file and not room.uploads))
+        return "read_only" if self.paused or keeps else None
+
+    def act(self, action: str, due: str, **data: Any) -> bool:
+        """Have the teacher do this, if on; somebody else, who may not, tries it first."""
+        name = self.who()
+        if name != TEACHER:
+            self.expect(name, action, "forbidden", **data)
+        if TEACHER in self.on:
+            self.expect(TEACHER, action, due, **data)
+        return TEACHER in self.on
+
+    @staticmethod
+    def who_sees(room: Room) -> set[str]:
+        return room.members if room.private else set(USERS)
+
+    def do_mute(self) -> None:
+        other = self.somebody()
+        due = {"nobody": "user_not_found", TEACHER: "forbidden"}.get(other, "user_muted")
+        done = self.act("mute_user", due, user=self.spelled(other), seconds=0)
+        if done and due == "user_muted":
+            self.muted.add(other)
+            self.tell(set(USERS), "user_muted", chatid=other, until=None, reason="")
+
+    do_mute.weight = 2  # type: ignore[attr-defined]
+
+    def do_unmute(self) -> None:
+        other = self.rng.choice(sorted(self.muted) or USERS[:-1])
+        if self.act("unmute_user", "user_unmuted", user=other) and other in self.muted:
+            self.muted.discard(other)
+            self.tell(set(USERS), "user_unmuted", chatid=other)
+
+    def do_pause(self) -> None:
+        if self.act("pause_class", "class_paused", seconds=0):
+            self.paused = True
+            self.tell(set(USERS), "class_paused", until=None, reason="")
+
+    do_pause.weight = 1  # type: ignore[attr-defined]
+
+    def do_resume(self) -> None:
+        if self.act("resume_class", "class_resumed") and self.paused:
+            self.paused = False
+            self.tell(set(USERS), "class_resumed")
+
+    def do_set_room(self) -> None:
+        room_id = self.room_id()
+        room = self.rooms.get(room_id)
+        if room is None or room.deleted:
+            self.act("set_room", "room_not_found", room_id=room_id, read_only=True)
+            return
+        state = {"read_only": self.rng.random() < 0.2, "uploads": self.rng.random() < 0.7}
+        done = self.act("set_room", "room_set", room_id=room_id, **state)
+        if done and (room.read_only, room.uploads) != tuple(state.values()):
+            room.read_only, room.uploads = state["read_only"], state["uploads"]
+            self.tell(self.who_sees(room), "room_set", room_id=room_id, **state)
+
+    def do_hide(self) -> None:
+        """Hide a message, or show it again."""
+        found = [(room, message) for room in self.rooms.values() for message in room.messages[-10:]]
+        if not found:
+            self.act("hide_message", "message_not_found", message_id=self.newest + 1)
+            return
+        room, message = self.rng.choice(found)
+        hide = self.rng.random() < 0.6
+        kind = "message_hidden" if hide else "message_shown"
+        action = "hide_message" if hide else "show_message"
+        if self.act(action, kind, message_id=message.number) and message.hidden != hide:
+            message.hidden = hide
+            more = {"reason": ""} if hide else {}
+            told = {"room_id": room.room_id, "message_id": message.number, **more}
+            self.tell(self.who_sees(room), kind, **told, content=message.shown)
+
+    def do_remove_file(self) -> None:
+        room_id, path = self.room_id(), self.rng.choice(NAMES)
+        room = self.rooms.get(room_id)
+        data = {"room_id": room_id, "file_path": path}
+        if room is None or room.deleted:
+            self.act("remove_file", "room_not_found", **data)
+        elif path not in {file.stored_as for file in room.versions}:
+            self.act("remove_file", "file_not_found", **data)
+        elif self.act("remove_file", "file_removed", **data):
+            room.versions = [file for file in room.versions if file.stored_as != path]
+            self.tell(self.who_sees(room), "file_removed", **data)
+
+    def do_kick(self) -> None:
+        """Kick somebody: who is on is told, if it hears events, and closed."""
+        other = self.rng.choice(USERS[:-1])
+        if len(self.on) < 4 or not self.act("kick_user", "user_kicked", user=other):
+            return
+        self.keys.pop(other, None)
+        if other in self.on:
+            self.tell(set(USERS), "user_kicked", chatid=other, reason="")
+            old = self.on.pop(other)
+            self.compare_events(other, old.expect_closed())
+            old.close()
+
+    do_kick.weight = 2  # type: ignore[attr-defined]
 
     # files
 
@@ -663,6 +794,9 @@ class World:
         self.note(name, "uploads", path, "to", room_id, "->", begun.get("code", ""))
         if room is None and (room_id in self.rooms or room_id.startswith("p-")):
             assert begun["code"] == "room_not_found", begun
+            return
+        if refused := self.refusal(name, room, is_file=True):
+            assert begun["code"] == refused, begun
             return
         assert begun["action"] == "file_send_init", begun
         upload.send_all()
