@@ -107,8 +107,13 @@ def to_svg(events: Sequence[Event], title: str) -> str:
 def lane_names(events: Sequence[Event]) -> dict[int, str]:
     """Return whose lane each connection has: its user's, who may come back; those over which
     nothing passed have none."""
-    names = {each["connection"]: each["user"] for each in events if each["kind"] == "name"}
-    found = {}
+    names = {
+        each["connection"]: each["from"]
+        for each in events
+        if each["kind"] == "open" and ":" not in each["from"]  # a journal's reader
+    }
+    names.update({each["connection"]: each["user"] for each in events if each["kind"] == "name"})
+    found: dict[int, str] = {}
     for event in events:
         if event["kind"] in ("frame", "raw"):
             number = event["connection"]

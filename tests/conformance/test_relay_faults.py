@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import random
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.patience import patience
 from support.relays import Line, Listener, read_exactly, read_to_end, relay_before
 
 from conformance.__main__ import main
@@ -330,6 +333,43 @@ def test_faults_may_come_and_go_in_the_middle_of_a_frame(begin: Begin) -> None:
     line.relay.desk.faults.add(parse("drop send_message"))
     line.client.sendall(b"more")
     assert read_exactly(line.server, 4) == b"more"
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_no_byte_is_lost_while_faults_come_and_go_that_strike_nothing(
+    begin: Begin, seed: int
+) -> None:
+    source = random.Random(seed)
+    line = begin()
+    stream = b"".join(
+        encode({"action": "ping", "data": {"text": "é" * source.randrange(300)}})
+        for _ in range(100)
+    )
+    stream += source.choice([b"", b"\0\0\0\0" + source.randbytes(5_000), b"\0\0\1"])
+    ends = threading.Event()
+
+    def change() -> None:
+        while not ends.wait(0.0005):
+            number = line.relay.desk.faults.add(parse(source.choice(["drop ack", "swap ack"])))
+            ends.wait(0.0005)
+            line.relay.desk.faults.remove(number)
+
+    def send() -> None:
+        place = 0
+        while place < len(stream):
+            size = source.choice([1, 3, 10, 200, 3_000])
+            line.client.sendall(stream[place : place + size])
+            place += size
+        line.client.shutdown(socket.SHUT_WR)
+
+    threads = [threading.Thread(target=each, name=each.__name__) for each in (change, send)]
+    for thread in threads:
+        thread.start()
+    received = read_to_end(line.server)
+    ends.set()
+    for thread in threads:
+        thread.join(patience(10))
+    assert received == stream
 
 
 # --- What came of it ------------------------------------------------------------------------------
