@@ -54,6 +54,7 @@ SLOW_CASES = {
     "limits.burst",
     "clock.one_timestamp",
     "privacy.no_download_after_logout",
+    "files.running_download_of_a_lost_room",
     "resources.announced_bytes",
 }
 SEED = 20240101

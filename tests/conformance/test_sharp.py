@@ -3,6 +3,7 @@ that are closed for saying nothing, memory, threads and open files."""
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from support.restarting_server import InProcess, KeepingServer
 
 from conformance.server import cases, runner
 from conformance.server.cases import clock, resources, silence
+from conformance.server.process import ServerCommand
 from conformance.verdicts import Outcome, Verdict
 
 SEED = 5
@@ -182,6 +184,12 @@ class Server(ReferenceServer):
             import mmap
             self.kept.append(mmap.mmap(-1, length))
         super().lost_the_place(connection, header, length)
+    def do_file_down_req(self, connection, data):
+        super().do_file_down_req(connection, data)
+        if sys.argv[3] == "queues downloads":
+            with connection.wake:
+                place, packets = connection.downloads.pop()
+                connection.downloads.append((place, iter(list(packets))))
     def drop(self, connection):
         if sys.argv[3] == "leaks files":
             self.kept.append(connection.sock.dup())
@@ -201,6 +209,8 @@ threading.Event().wait()
         ("reserves", "announced_bytes", "R-FRAME-4"),
         ("leaks files", "nothing_stays", "R-SESS-9"),
         ("leaks threads", "nothing_stays", "R-SESS-9"),
+        pytest.param("queues downloads", "downloads_wait", "R-LIM-12", marks=pytest.mark.long),
+        pytest.param("", "downloads_wait", "", marks=pytest.mark.long),
         ("", "announced_bytes", ""),
         ("", "nothing_stays", ""),
     ],
@@ -219,6 +229,15 @@ def test_what_a_server_takes_and_keeps_is_found(
     (outcome,) = runner.run(options, cases.load()).outcomes
     expected = (Verdict.FAIL, rule) if rule else (Verdict.PASS, "")
     assert (outcome.verdict, outcome.rule_id) == expected, outcome.actual
+
+
+def test_a_server_runs_in_another_zone_and_without_utf_8(tmp_path: Path) -> None:
+    script = tmp_path / "server.py"
+    words = "print('zone', os.environ['TZ'], os.environ['LC_ALL'], flush=True)"
+    listens = "s = socket.create_server(('127.0.0.1', int(sys.argv[1])))"
+    script.write_text(f"import os, socket, sys\n{words}\n{listens}\nwhile True: s.accept()\n")
+    with ServerCommand(f"{sys.executable} {script} {{port}}", HOST, 0) as server:
+        assert server.wait_for_line(re.compile("zone IST-5:30 C"), 30)
 
 
 def test_only_a_clock_of_this_machine_is_looked_at() -> None:

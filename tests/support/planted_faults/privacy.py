@@ -8,7 +8,7 @@ from support.planted_faults.plant import plant
 from support.reference_server import ReferenceServer
 from support.reference_server.connection import Connection
 from support.reference_server.fields import Request
-from support.reference_server.records import Account, File, Message, Upload
+from support.reference_server.records import Account, File, Message, Room, Upload
 from support.reference_server.words import Packet, Refusal
 
 
@@ -45,6 +45,17 @@ class DownloadsOutliveLogout(ReferenceServer):
         super().end_session(connection, is_told)
         with connection.wake:
             connection.downloads.extend(running)
+
+
+@plant("R-ROOM-22", around="R-ROOM-22")
+class DownloadsOutliveRemoval(ReferenceServer):
+    """Whether a room may be read is asked when a download begins, and not again."""
+
+    def may_go_on(self, account: Account, room: Room) -> bool:
+        begun = self.begun = getattr(self, "begun", set())
+        if super().may_go_on(account, room):
+            begun.add((account.name, room.room_id))
+        return (account.name, room.room_id) in begun
 
 
 @plant("R-MSG-20", around="R-MSG-20")

@@ -310,10 +310,13 @@ class Files(State):
     def if_still_there(
         self, account: Account, room: Room, request_id: str | None, packets: Iterator[Packet]
     ) -> Iterator[Packet]:
-        """The packets of a download, or its refusal where the room is lost when its turn comes
-        (R-ROOM-22)."""
-        if self.may_read(account, room):
-            yield from packets
+        """The packets of a download, and its refusal in the place of the rest where the room is
+        lost before its turn or meanwhile (R-ROOM-22)."""
+        for packet in packets:
+            if not self.may_go_on(account, room):
+                break
+            yield packet
+        else:
             return
         yield {
             "action": "error",
@@ -323,6 +326,9 @@ class Files(State):
             "code": "room_not_found",
             **({} if request_id is None else {"request_id": request_id}),
         }
+
+    def may_go_on(self, account: Account, room: Room) -> bool:
+        return self.may_read(account, room)
 
     def chunk_size_of_downloads(self) -> int:
         return 65_536

@@ -146,6 +146,36 @@ def waiting_download_of_a_lost_room(context: ServerContext) -> None:
 
 
 @case(
+    rules=["R-ROOM-22"],
+    level="robust",
+    offers=["create_room", "remove_user_from_room"],
+    title="a download that runs is broken off for who is taken out of the room",
+)
+def running_download_of_a_lost_room(context: ServerContext) -> None:
+    owner, reader = context.user(), narrow_reader(context)
+    private = private_room(context, owner, reader)
+    big_file(context, owner, private)
+    meta = reader.ask("file_down_req", {"room_id": private, "file_path": "big.bin"})
+    total = context.get(meta, "data.total_packets", int)
+    with context.given("the first chunk of a long download"):
+        reader.wire.receive_where(
+            lambda packet: packet.get("action") == "file_down_data", "`file_down_data`"
+        )
+    owner.ask("remove_user_from_room", {"room_id": private, "user_to_remove": reader.chatid})
+    last = reader.wire.receive_where(
+        lambda packet: packet.get("action") in ("error", "file_down_fin"),
+        "`error` for the download that was broken off",
+    )
+    chunks = [each for each in reader.wire.aside() if each.get("action") == "file_down_data"]
+    context.check(
+        last.get("action") == "error" and len(chunks) < total,
+        "an `error` in the middle of the download",
+        f"{len(chunks) + 1} of {total} chunks came, then {shown(last)}",
+    )
+    context.refused(last, "room_not_found", original="file_down_req")
+
+
+@case(
     rules=["R-FILE-21"],
     level="full",
     offers="from_sequence",
