@@ -88,7 +88,7 @@ def serve(settings: Settings) -> int:
         return _fail(str(error))
     except (OSError, OverflowError) as error:
         return _fail(_cannot_listen(settings, error))
-    stop_logging = logs.start(settings.log_level)
+    stop_logging = logs.start(settings.log_level, form=settings.log_format)
     for notice in service.notices:
         log.warning("%s", notice)
     service.start()

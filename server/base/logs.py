@@ -13,14 +13,15 @@ thread.
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
 import queue
 import re
 import sys
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Final, TextIO
 
 QUEUE_RECORDS: Final = 10_000
@@ -79,16 +80,23 @@ def _escape(match: re.Match[str]) -> str:
     )
 
 
+def room_words(room_id: str, name: str) -> str:
+    """Return how the log calls a room: by its name, and by its id where that is another."""
+    shown = printable(room_id)
+    return shown if name == room_id else f"'{printable(name)}' ({shown})"
+
+
 class LineFormatter(logging.Formatter):
-    """Formats a record as `2026-11-23 12:00:00 INFO server.sessions  text`, in local time. A
-    traceback follows, indented."""
+    """Formats a record for a person: `2026-11-23 12:00:00  text`, in local time, with WARNING or
+    ERROR before the text where it is one. A traceback follows, indented."""
 
     def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(name)s  %(message)s", TIME_FORMAT)
+        super().__init__("%(asctime)s%(severity)s  %(message)s", TIME_FORMAT)
 
     def format(self, record: logging.LogRecord) -> str:
         record.message = record.getMessage()
         record.asctime = self.formatTime(record, self.datefmt)
+        record.severity = "" if record.levelno == logging.INFO else f" {record.levelname}"
         parts = [printable(self.formatMessage(record), MAX_LINE_CHARACTERS)]
         # Not record.exc_text, which another handler's formatter may have left there unescaped.
         if record.exc_info:
@@ -96,6 +104,31 @@ class LineFormatter(logging.Formatter):
         if record.stack_info:
             parts.append(_indented(self.formatStack(record.stack_info)))
         return "\n".join(parts)
+
+
+class JsonFormatter(logging.Formatter):
+    """Formats a record for a program: one object of JSON in ASCII a line, the time with its zone
+    (RFC 3339)."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = datetime.fromtimestamp(record.created).astimezone()
+        item = {
+            "time": moment.isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "thread": record.threadName,
+            "text": record.getMessage()[:MAX_LINE_CHARACTERS],
+        }
+        if record.exc_info:
+            item["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(item)
+
+
+FORMATTERS: Final[Mapping[str, Callable[[], logging.Formatter]]] = {
+    "text": LineFormatter,
+    "json": JsonFormatter,
+}
+"""By the words of `--log-format`."""
 
 
 def _indented(block: str) -> str:
@@ -149,16 +182,16 @@ class _QueueHandler(logging.Handler):
             self.release()
 
 
-def start(level: str, stream: TextIO | None = None) -> Callable[[], None]:
-    """Log from `level` ("debug", "info", …) up to `stream` (None: stderr) until the returned
-    function is called.
+def start(level: str, stream: TextIO | None = None, form: str = "text") -> Callable[[], None]:
+    """Log from `level` ("debug", "info", …) up to `stream` (None: stderr), in a form of
+    `FORMATTERS`, until the returned function is called.
 
     That function writes what waits, for at most 1 s, and may be called twice. What is logged after
     it goes nowhere: never to logging's last resort, which writes to stderr in the caller's thread
     and may block there.
     """
     handler = _QueueHandler()
-    handler.setFormatter(LineFormatter())
+    handler.setFormatter(FORMATTERS[form]())
     logging.raiseExceptions = False
     logging.lastResort = None
     root = logging.getLogger()
@@ -181,6 +214,9 @@ def start(level: str, stream: TextIO | None = None) -> Callable[[], None]:
     return stop
 
 
+_DROPPED: Final = "%d events were not logged"
+
+
 def _write_lines(handler: _QueueHandler, stream: TextIO | None) -> None:
     """Write the queued lines, all that wait in one write, until None comes. The `log-writer` thread
     runs this."""
@@ -192,10 +228,8 @@ def _write_lines(handler: _QueueHandler, stream: TextIO | None) -> None:
         ready = [line for line in batch if line is not None]
         dropped = handler.take_dropped()
         if dropped:
-            ready.append(
-                f"{time.strftime(TIME_FORMAT)} WARNING server.logs  {dropped} events "
-                "were not logged"
-            )
+            values = ("server.logs", logging.WARNING, __file__, 0, _DROPPED, (dropped,), None)
+            ready.append(handler.format(logging.LogRecord(*values)))
         if ready and stream is not None:  # there is no stderr under pythonw.exe
             _write(stream, "".join(line + "\n" for line in ready))
 

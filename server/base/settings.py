@@ -290,6 +290,11 @@ class Settings:
         Kind("the path of a PEM file, or nothing", "FILE", str),
         "private key (PEM) of --certfile, if not in the same file",
     )
+    log_format: str = _option(
+        "text",
+        _choice("text", "json"),
+        "how events are logged: lines for people, or one object of JSON a line for programs",
+    )
     log_level: str = _option(
         "info",
         _choice("debug", "info", "warning", "error"),

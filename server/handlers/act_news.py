@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import protocol
-from server.base.logs import printable
+from server.base.logs import printable, room_words
 from server.base.refusals import no_such_file
 from server.handlers.context import Context
 from server.state.recent_messages import delivered
@@ -33,8 +33,10 @@ def time_or_null(ends_at: int | None) -> str | None:
 def tell_act(context: Context, delivery: Delivery, act: Act, state: RoomState | None) -> None:
     """Tell of the act; `state` is its room as it is now, None where it is about no room."""
     who = "the command line" if act.by is None else act.by
-    about = [text for text in (act.user, act.room_id, act.file_path) if text is not None]
-    log.info("%s by %s: %s", act.act, printable(who), printable(" ".join(about)))
+    about = [printable(text) for text in (act.user, act.file_path) if text is not None]
+    if act.room_id is not None:
+        about.append(room_words(act.room_id, act.room_id if state is None else state.room.name))
+    log.info("%s by %s: %s", act.act, printable(who), " ".join(about))
     teller = _TELLERS.get(act.act)
     if teller is not None:
         teller(context, delivery, act, state)

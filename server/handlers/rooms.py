@@ -23,7 +23,7 @@ from protocol import (
     RenameRoom,
 )
 from server.base.frame_sizes import members_named
-from server.base.logs import printable
+from server.base.logs import printable, room_words
 from server.base.refusals import no_such_room
 from server.handlers.context import Context
 from server.handlers.pages import Page, answer_page, readable_room
@@ -75,7 +75,8 @@ def create_room(context: Context, session: Session, request: CreateRoom) -> byte
         delivery.event("room_created", members, room_id=room_id, name=request.room_name)
 
     context.writer.run(change, tell)
-    log.info("room made: %s by %s", room_id, printable(session.chatid))
+    words = room_words(room_id, request.room_name)
+    log.info("room made: %s by %s", words, printable(session.chatid))
     return protocol.build("room_created", {"room_id": room_id}, request_id=request.request_id)
 
 
@@ -331,9 +332,10 @@ def delete_room(context: Context, session: Session, request: DeleteRoom) -> byte
     def tell(state: RoomState, delivery: Delivery) -> None:
         _break_off_downloads(context, request.room_id, state.members)
         delivery.event("room_deleted", state.members, room_id=request.room_id, name=state.room.name)
+        words = room_words(request.room_id, state.room.name)
+        log.info("room deleted: %s by %s", words, printable(session.chatid))
 
     _change_room(context, session, request.room_id, change, tell)
-    log.info("room deleted: %s by %s", printable(request.room_id), printable(session.chatid))
     return protocol.build(
         "room_deleted", {"room_id": request.room_id}, request_id=request.request_id
     )

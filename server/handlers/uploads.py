@@ -10,7 +10,7 @@ from typing import Any, Final
 import protocol
 from protocol import ErrorCode, FileCancel, FileSendData, FileSendFin, FileSendInit, Refusal
 from server.base.frame_sizes import ranges_named
-from server.base.logs import printable
+from server.base.logs import printable, room_words
 from server.handlers.context import Context
 from server.handlers.room_access import (
     check_may_speak,
@@ -314,9 +314,11 @@ def file_send_fin(context: Context, session: Session, request: FileSendFin) -> b
     if stored is None:
         return _fin_again(context, session, request)
     _remember(session, request, stored)
+    state = context.rooms.find(request.room_id)
     log.info(
-        "file stored: %s by %s, %d bytes",
+        "file stored: %s in %s by %s, %d bytes",
         printable(stored.stored_as),
+        room_words(request.room_id, request.room_id if state is None else state.room.name),
         printable(session.chatid),
         stored.file_size,
     )

@@ -360,7 +360,8 @@ class Conversation:
             connection.hold_input(0)
             connection.hold_reply(0)
             self._context.registry.remove_connection(connection)
-            why = connection.parting or connection.outbox.broken or "closed by the client"
+            usual = "the server stops" if self._context.shutdown.is_closing else "the client left"
+            why = connection.parting or connection.outbox.broken or usual
             connection.outbox.discard()
             connection.stream.shut()
             connection.stream.socket.close()

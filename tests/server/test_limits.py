@@ -61,6 +61,7 @@ NOT_A_LIMIT: Final = {
     "password_cost",
     "certfile",
     "keyfile",
+    "log_format",
     "log_level",
     "shutdown_timeout",  # of the server itself: tests/server/test_server_process.py
     "rate_burst",  # with rate_limit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
 import re
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from server.base import logs
 from server.base.logs import printable
 
 ROOT = Path(__file__).resolve().parents[2]
-LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (DEBUG|INFO|WARNING|ERROR) [\w.]+  .*")
+LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?: DEBUG| WARNING| ERROR)?  .*")
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +49,7 @@ class Unprintable:
         raise RuntimeError
 
 
-def test_one_line_per_event_with_time_level_and_name() -> None:
+def test_one_line_per_event_with_its_time_for_people() -> None:
     stream = io.StringIO()
     stop = logs.start("info", stream)
     logging.getLogger("server.sessions").info("%s is on from %s", "ada", "127.0.0.1")
@@ -55,7 +57,51 @@ def test_one_line_per_event_with_time_level_and_name() -> None:
     stop()
     (line,) = stream.getvalue().splitlines()
     assert LINE.fullmatch(line)
-    assert line.endswith(" INFO server.sessions  ada is on from 127.0.0.1")
+    assert line[19:] == "  ada is on from 127.0.0.1"
+
+
+def test_what_is_no_everyday_event_says_so() -> None:
+    stream = io.StringIO()
+    stop = logs.start("debug", stream)
+    for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
+        logging.getLogger("server.sessions").log(level, "text")
+    stop()
+    lines = stream.getvalue().splitlines()
+    assert all(map(LINE.fullmatch, lines))
+    assert [line[19:] for line in lines] == [
+        *(" DEBUG  text", "  text", " WARNING  text", " ERROR  text")
+    ]
+
+
+def test_programs_get_one_object_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "QUEUE_RECORDS", 3)
+    stream = Stuck()
+    stop = logs.start("info", stream, "json")
+    logger = logging.getLogger("server.sessions")
+    logger.info("%s is on", "Zo\u00eb\n\x1b\ud800")
+    assert stream.entered.wait(5)
+    try:
+        raise ValueError("reason")
+    except ValueError:
+        logger.exception("failed")
+    for _ in range(4):
+        logger.info("more")
+    stream.go.set()
+    stop()
+    first, failed, *more, dropped = map(json.loads, stream.getvalue().splitlines())
+    assert stream.getvalue().isascii()
+    assert datetime.fromisoformat(first["time"]).tzinfo is not None
+    assert (first["level"], first["logger"]) == ("info", "server.sessions")
+    assert first["text"] == "Zo\u00eb\n\x1b\ud800 is on"
+    assert first["thread"] == threading.current_thread().name
+    assert failed["traceback"].endswith("ValueError: reason")
+    assert len(more) == 2
+    assert (dropped["level"], dropped["text"]) == ("warning", "2 events were not logged")
+
+
+def test_a_room_is_called_by_its_name_and_by_an_id_that_is_another() -> None:
+    assert logs.room_words("lobby", "lobby") == "lobby"
+    assert logs.room_words("p-1x", "Ma\x1bths") == "'Ma\\x1bths' (p-1x)"
 
 
 def test_foreign_text_forges_no_line() -> None:
@@ -106,7 +152,7 @@ def test_a_stuck_stream_blocks_neither_the_caller_nor_stop(monkeypatch: pytest.M
             thread.join(5)
     assert "number 9\n" in stream.getvalue()
     assert "number 10\n" not in stream.getvalue()
-    assert "WARNING server.logs  40 events were not logged" in stream.getvalue()
+    assert " WARNING  40 events were not logged" in stream.getvalue()
 
 
 def test_a_flood_of_one_kind_is_cut_and_counted_and_hides_no_other(
@@ -129,7 +175,7 @@ def test_a_flood_of_one_kind_is_cut_and_counted_and_hides_no_other(
     refused = sum("refused" in line for line in lines)
     assert refused == logs.BURST_LINES + 10 * logs.LINES_PER_SECOND
     assert any("something else" in line for line in lines)
-    lost = sum(int(line.split()[4]) for line in lines if "events were not logged" in line)
+    lost = sum(int(line.split()[3]) for line in lines if "events were not logged" in line)
     assert lost == 500 + 300 - 10 * logs.LINES_PER_SECOND
 
 
