@@ -46,7 +46,7 @@ FLAGS: Final = (
     "--mute-audio",
     "--remote-debugging-port=0",
 )
-LOOK_SECONDS: Final = 0.03
+LOOK_SECONDS: Final = 0.05
 KEYS: Final = {
     " ": ("Space", 32),
     "Enter": ("Enter", 13),

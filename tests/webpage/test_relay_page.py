@@ -57,6 +57,12 @@ def window(browser: Browser) -> Tab:
     return browser.tab()
 
 
+@pytest.fixture(scope="module")
+def other(browser: Browser) -> Tab:
+    """A second browser: it shares no cookie with the first."""
+    return browser.tab()
+
+
 @pytest.fixture
 def tab(window: Tab, relay: FakeRelay) -> Iterator[Tab]:
     """The page, opened by the link that controls; it must have complained of nothing."""
@@ -120,19 +126,17 @@ def test_the_token_leaves_the_address_at_once(relay: FakeRelay, tab: Tab) -> Non
 
 
 def test_a_link_that_was_used_says_so_in_another_browser(
-    browser: Browser, relay: FakeRelay, tab: Tab
+    other: Tab, relay: FakeRelay, tab: Tab
 ) -> None:
-    other = browser.tab(relay.page.link)
+    other.go(relay.page.link)
     other.wait("document.getElementById('trouble').textContent.includes('used by another')")
     other.go(f"http://127.0.0.1:{relay.page.port}/")
     other.wait("document.getElementById('trouble').textContent.includes('whole link')")
-    other.close()
 
 
-def test_the_wall_looks_on_and_can_change_nothing(
-    browser: Browser, relay: FakeRelay, talk: int
-) -> None:
-    wall = browser.tab(relay.page.wall_link)
+def test_the_wall_looks_on_and_can_change_nothing(other: Tab, relay: FakeRelay, talk: int) -> None:
+    wall = other
+    wall.go(relay.page.wall_link)
     wall.wait(LIVE)
     rows(wall, talk + 2)
     assert wall.js("document.getElementById('hold').offsetParent") is None
@@ -141,7 +145,6 @@ def test_the_wall_looks_on_and_can_change_nothing(
     open_row(wall, talk)
     assert "Send once more" not in wall.text("#details")
     assert [name for name, _ in relay.asked] == ["row"]
-    wall.close()
 
 
 # --- The diagram ----------------------------------------------------------------------------------
@@ -668,19 +671,19 @@ def test_the_memory_of_the_page_is_bounded_and_says_what_left(relay: FakeRelay, 
     )
 
 
-def test_what_a_viewer_missed_is_a_gap_with_its_number(browser: Browser) -> None:
+def test_what_a_viewer_missed_is_a_gap_with_its_number(window: Tab) -> None:
     relay = FakeRelay(max_events=100)
     try:
         for _ in range(150):
             relay.frame(1, "server", "ping")
-        tab = browser.tab(relay.page.link)
+        tab = window
+        tab.go(relay.page.link)
         tab.wait("document.querySelectorAll('.row').length > 5")
         tab.press("d", "Home")
         assert shown(tab)[0] == "50 events not kept any more: before this page was opened"
         relay.page.publish({"kind": "gap", "lost": 7})  # as the stream tells one who is slow
         tab.press("End")
         tab.wait("document.body.textContent.includes('7 events missing here: this page could')")
-        tab.close()
     finally:
         relay.close()
 
@@ -697,11 +700,12 @@ def test_a_page_comes_back_after_a_loss_without_a_row_twice(
 
 
 def test_a_page_says_that_its_program_is_away_and_then_that_it_is_another(
-    browser: Browser,
+    window: Tab,
 ) -> None:
     first = FakeRelay()
     port = first.page.port
-    tab = browser.tab(first.page.link)
+    tab = window
+    tab.go(first.page.link)
     tab.wait(LIVE)
     first.close()
     tab.wait("document.getElementById('trouble').textContent.includes('Trying again')")
@@ -714,7 +718,6 @@ def test_a_page_says_that_its_program_is_away_and_then_that_it_is_another(
         rows(tab, 1)
     finally:
         second.close()
-        tab.close()
 
 
 @pytest.mark.long
