@@ -39,8 +39,9 @@ class CommandContext(Protocol):
     def show_message(self, message: Message) -> None:
         """Show a line of chat."""
 
-    def talk(self, text: str, *, announce: bool = False) -> None:
-        """Say something in this room; `announce` so that nobody misses it."""
+    def talk(self, text: str, *, announce: bool = False) -> bool:
+        """Say something in this room, `announce` so that nobody misses it; False where it can't be
+        sent."""
 
     def name_of(self, room_id: str) -> str:
         """Return a room as people call it, harmless to show."""

@@ -246,10 +246,12 @@ class EventDisplay:
         if block is not None:
             self._on_own_of(block, event)
             return
+        key = f"message {event.transaction_id}"
         if event.state is State.REFUSED:
             self.failed = True
             with self._lock:
                 self._refused = event
+            self._screen.replace(self._own_text(event, "not stored"), key)
             self._note_hindrance(event.error)
             why, content = visible(str(event.error).rstrip(".")), visible(event.content)
             self.say(
@@ -259,17 +261,34 @@ class EventDisplay:
             session = self._chat.session
             sender = session.chatid if session is not None else "?"
             self.recent.add(event.room_id, event.message_id, sender, event.content)
-            number = f" as message {event.message_id}" if event.message_id is not None else ""
-            self._own_line(
-                f"* stored{number}: sent, counts agree, stored", event, self._palette.quiet
-            )
+            self._on_own_stored(event, key)
         elif self._screen.can_replace:
-            waiting = (
-                ""
-                if self._chat.online
-                else "; the connection is down, it goes out when that is back"
-            )
-            self._own_line(f"* {event.state.value}{waiting}", event, self._palette.quiet)
+            down = "; the connection is down, it goes out when that is back"
+            mark = event.state.value + ("" if self._chat.online else down)
+            text = self._own_text(event, mark)
+            if not self._screen.replace(text, key) and event.state is State.SENDING:
+                self._screen.show(text, key)
+
+    def _on_own_stored(self, event: events.OwnMessage, key: str) -> None:
+        """Show the number; on a terminal beside what was said, where that is the last line."""
+        number = "" if event.message_id is None else f" {event.message_id}"
+        if not self._screen.can_replace:
+            as_number = f" as message{number}" if number else ""
+            self._screen.show(f"* stored{as_number}: sent, counts agree, stored", key)
+        elif not self._screen.replace(self._own_text(event, f"sent{number}"), key):
+            self._screen.show(self._palette.quiet(f"* sent{number}"))
+
+    def _own_text(self, event: events.OwnMessage, mark: str) -> str:
+        """Return an own message as a line of chat, with how far it has come."""
+        session = self._chat.session
+        name = visible(session.chatid) if session is not None else "?"
+        moment = local_time(event.timestamp) if event.timestamp else time.strftime("%H:%M")
+        name_of_room = self.name_of(event.room_id).replace("[", "\\x5b").replace("]", "\\x5d")
+        room = "" if event.room_id == self.room else f"[{name_of_room}] "
+        return (
+            f"{self._palette.time(moment)} {room}{self._palette.name(name)}: "
+            f"{visible(event.content)} {self._palette.quiet(f'({mark})')}"
+        )
 
     def _on_own_of(self, block: OwnBlock, event: events.OwnMessage) -> None:
         """Take note of a message of a block; sum them up at the end."""
@@ -293,9 +312,6 @@ class EventDisplay:
         """Take note of a mute that began before this client did: its refusal says until when."""
         if isinstance(error, ServerError) and error.code == protocol.ErrorCode.MUTED:
             self.restrictions.begin("muted", time_in(error.message))
-
-    def _own_line(self, text: str, event: events.OwnMessage, tone: Tone) -> None:
-        self._screen.show(tone(text), key=f"message {event.transaction_id}")
 
     def _on_disconnected(self, event: events.Disconnected) -> None:
         self._retry = time.monotonic() + event.retry_seconds, event

@@ -72,6 +72,9 @@ class KeyScreen(Terminal):
         self._deferred: list[tuple[str, str]] = []
         self._key = ""  # that of the line right above notices and prompt
         self._key_rows = 0  # how many rows it takes
+        # how many rows the line takes that was just finished, and for which width; 0 where
+        # something stands below it
+        self._finished = 0, 0
         self._notices: dict[str, str] = {}
         self._is_line = False  # whether what is typed answers `read_line`, and no question
         self._drawn: Drawn | None = None  # None while no prompt stands on the screen
@@ -85,6 +88,15 @@ class KeyScreen(Terminal):
         with self._lock:
             self._deferred.append((text, key))
             self._draw_deferred()
+
+    def replace(self, text: str, key: str) -> bool:
+        with self._lock:
+            last = self._deferred[-1][1] if self._deferred else self._key
+            if key != last:
+                return False
+            self._deferred.append((text, key))
+            self._draw_deferred()
+            return True
 
     def notice(self, text: str, key: str) -> None:
         with self._lock:
@@ -146,6 +158,15 @@ class KeyScreen(Terminal):
     def typed(self) -> str:
         return self._editor.text
 
+    def take_back(self) -> bool:
+        with self._lock:
+            rows, columns = self._finished
+            self._finished = 0, 0
+            if not rows or columns != self._columns():
+                return False
+            self._write(f"\x1b[{rows}A\r\x1b[J")
+            return True
+
     def complete_with(self, complete: Complete) -> None:
         self._editor.complete = complete
 
@@ -155,7 +176,7 @@ class KeyScreen(Terminal):
     def _read(self, prompt: str, *, keep: bool) -> str | Block:
         with self._taking_keys():
             with self._lock:
-                self._prompt, self._is_line = prompt, keep
+                self._prompt, self._is_line, self._finished = prompt, keep, (0, 0)
                 self._editor.begin()
                 self._write(PASTE_ON + self._put_back(self._columns()))
                 self._draw_deferred()
@@ -294,6 +315,7 @@ class KeyScreen(Terminal):
             return
         out = self._taken_away(columns)
         for text, key in texts:
+            self._finished = 0, 0
             rows = self._rows(text, columns)
             if key and key == self._key:
                 out += f"\x1b[{self._key_rows}A\r\x1b[J"
@@ -399,8 +421,12 @@ class KeyScreen(Terminal):
     def _end(self, below: str) -> None:
         """Leave the typed line as it is, without notices; what arrives now must not clear it."""
         self._take_away()
-        before, after = self._before_and_after(self._columns())
-        self._write(before + after + below)
+        columns = self._columns()
+        line = "".join(self._before_and_after(columns))
+        self._write(line + below)
+        if below:
+            row, column = end_of(line, columns)
+            self._finished = row + (1 if column or not row else 0), columns
 
     def _take_away(self) -> None:
         """Take the typed line away for good."""

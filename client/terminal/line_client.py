@@ -213,15 +213,21 @@ class LineClient:
         if not line.strip():
             return
         text = run_line(self, line)
-        if text is not None:
-            self.talk(text)
+        if text is None:
+            return
+        is_gone = self.chat.session is not None and self._screen.take_back()
+        if not self.talk(text) and is_gone:
+            self.say_rows(f"  {visible(text)}")
 
-    def talk(self, text: str, *, announce: bool = False) -> None:
-        """Say something in this room; what becomes of it is shown as it happens."""
+    def talk(self, text: str, *, announce: bool = False) -> bool:
+        """Say something in this room; what becomes of it is shown as it happens. False where it
+        can't even be sent, which is said."""
         try:
             self.chat.post(self.room, text, announce=announce)
         except ChatError as error:
             self._not_sent(error)
+            return False
+        return True
 
     def _not_sent(self, error: ChatError) -> None:
         self._failed = True

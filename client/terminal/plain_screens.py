@@ -44,6 +44,16 @@ class PlainScreen:
         with self._lock:
             self._write(text + "\n")
 
+    def replace(self, text: str, key: str) -> bool:
+        """Show a text in place of the last one, where that has this `key`; False, showing nothing,
+        where something else has come after it."""
+        return False
+
+    def take_back(self) -> bool:
+        """Take the line away that was just typed, so that it can be shown in another form; False
+        where something else has come after it."""
+        return False
+
     def notice(self, text: str, key: str) -> None:
         """Show a line right above the typed one until the next of its `key`, "" for none; where
         that is possible."""

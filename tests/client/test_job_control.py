@@ -95,7 +95,7 @@ def test_ctrl_z_gives_the_terminal_back_and_fg_takes_it_again(
             client.type("!")
             client.shows("[lobby] half a line" + "!" * number)
         client.type("\n")
-        client.sees("stored as message 1")
+        client.sees("(sent 1)")
         assert server.history[-1][3] == "half a line!!"
         os.kill(pid, signal.SIGTERM)
         client.sees(f"ended by {signal.SIGTERM.value} as found: True")
@@ -112,7 +112,7 @@ def test_a_stop_that_nobody_could_foresee_is_recovered_from(
         client.type("\n")
         client.shows("[lobby] half")
         client.type(" a line\n")
-        client.sees("stored as message 1")
+        client.sees("(sent 1)")
         assert server.history[-1][3] == "half a line"
 
 

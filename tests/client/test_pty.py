@@ -64,7 +64,7 @@ def test_a_typed_line_survives_arrivals(server: FakeServer, tmp_path: Path) -> N
             "one row and ends 日本 wide",
         )
         client.type("!\n")
-        client.sees("stored as message")
+        client.sees("(sent ")
         assert (
             server.history[-1][3] == "half a line that is longer than one row and ends 日本 wide!"
         )
@@ -98,11 +98,30 @@ def test_states_of_an_own_message_change_in_one_line(server: FakeServer, tmp_pat
         client.type("hello\n")
         client.shows(
             "* You are in lobby.",
-            "[lobby] hello",
-            "* stored as message 1: sent, counts agree, stored",
+            "2024-01-01 12:00 ada: hello (sent 1)",
             "[lobby]",
         )
-        assert "* sending" in client.output
+        assert "(sending)" in client.output and "(counts agree)" in client.output
+
+
+def test_an_own_line_of_several_rows_gets_its_mark(server: FakeServer, tmp_path: Path) -> None:
+    with start(server, tmp_path, columns=40) as client:
+        client.type("x" * 32 + "y" * 40 + "z\n")  # one row with the prompt, one, and a letter
+        client.shows(
+            "* You are in lobby.",
+            "2024-01-01 12:00 ada: " + "x" * 17,
+            "    " + "x" * 15 + "y" * 20,
+            "    " + "y" * 20 + "z (sent 1)",
+            "[lobby]",
+        )
+        client.type("w" * 32 + "\n")  # just a row
+        client.shows(
+            "    " + "y" * 20 + "z (sent 1)",
+            "2024-01-01 12:00 ada:",
+            "    " + "w" * 32,
+            "    (sent 2)",
+            "[lobby]",
+        )
 
 
 def test_progress_changes_in_one_line_while_something_is_typed(
@@ -185,14 +204,13 @@ def test_notices_go_away_again(server: FakeServer, tmp_path: Path) -> None:
         client.shows(
             "* You are in lobby.",
             "2024-01-01 12:00 bob: there",
-            "[lobby] half!",
-            "* stored as message 1: sent, counts agree, stored",
+            "2024-01-01 12:00 ada: half! (sent 1)",
             "* cleo is typing",
             "[lobby]",
         )
         server.peers[0].message(2, "me, too", sender="cleo")
         client.shows(
-            "* stored as message 1: sent, counts agree, stored",
+            "2024-01-01 12:00 ada: half! (sent 1)",
             "2024-01-01 12:00 cleo: me, too",
             "[lobby]",
         )
@@ -223,7 +241,7 @@ def test_a_cursor_in_the_middle_stays_there_when_something_arrives(
             " one row of it, 日本 and more",
         )
         client.type("\n")
-        client.sees("stored as")
+        client.sees("(sent ")
         assert (
             server.history[-1][3] == "Here: a line that is longer than one row of it, 日本 and more"
         )
@@ -241,7 +259,7 @@ def test_the_editor_does_what_shells_do(server: FakeServer, tmp_path: Path) -> N
             "ow of it, 日本 and mor",
         )
         client.type("Here: \x1b[Fe\n")
-        client.sees("stored as")
+        client.sees("(sent ")
         assert (
             server.history[-1][3] == "Here: a line that is longer than one row of it, 日本 and more"
         )
@@ -279,7 +297,7 @@ def test_what_is_typed_survives_another_width(
             )
             client.shows(*rows, "[lobby] half a line")
         client.type(" more\n")
-        client.sees("stored as")
+        client.sees("(sent ")
         assert server.history[-1][3] == "half a line more"
 
 
@@ -379,7 +397,7 @@ def test_a_terminal_of_few_characters_is_never_torn_by_others(
             "2024-01-01 12:00 bob: \\u65e5\\u672c", "    \\U0001f642 \\xe9", "[lobby] half"
         )
         client.type("!\n")
-        client.sees("stored as")
+        client.sees("(sent ")
         assert server.history[-1][3] == "half!"
 
 
@@ -417,5 +435,5 @@ def test_letters_that_the_locale_lacks_can_be_typed_all_the_same(
         server.peers[0].message(1, "arrival")
         client.sees("arrival")
         client.type("!\n")
-        client.sees("stored as message")
+        client.sees("(sent ")
         assert server.history[-1][3] == "né 日本!"

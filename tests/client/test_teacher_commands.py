@@ -267,7 +267,7 @@ def test_the_numbers_of_messages_are_shown_where_one_needs_them(server: FakeServ
     screen = ScriptedScreen("/ids on", "/history", "own", is_terminal=True)
     found: list[list[str]] = []
     screen.steps += [
-        screen.sees("stored as message 3"),
+        screen.sees("(sent 3)"),
         lambda: found.append(screen.complete("/hide ")),
         lambda: found.append(screen.complete("/show 1")),
     ]

@@ -478,11 +478,13 @@ def test_ctrl_c_breaks_off_a_command_and_ctrl_d_quits_with_0(server: FakeServer)
 def test_states_are_shown_on_a_terminal_and_names_can_be_completed(server: FakeServer) -> None:
     server.files["a.txt"] = b""
     screen = ScriptedScreen(is_terminal=True)
-    screen.steps = ["hello", screen.sees("stored as"), "/files"]
+    screen.steps = ["hello", screen.sees("(sent 1)"), "/files"]
     assert client(server, screen).run() == 0
     text = screen.text()
     assert (
-        text.index("* sending") < text.index("* counts agree") < text.index("* stored as message 1")
+        text.index("hello (sending)")
+        < text.index("hello (counts agree)")
+        < text.index("hello (sent 1)")
     )
     assert (
         screen.complete("/jo") == ["/join"]
@@ -550,7 +552,7 @@ def test_every_event_has_its_words(server: FakeServer) -> None:
 def test_a_lost_connection_is_told_and_messages_wait_for_it() -> None:
     with FakeServer(lambda peer: peer.serve(until="get_users"), lambda peer: None, good) as fake:
         _, text = talk(
-            fake, "/who", "while away", ["The connection is back."], ["stored as"], is_terminal=True
+            fake, "/who", "while away", ["The connection is back."], ["(sent "], is_terminal=True
         )
     assert "The connection is lost" in text and "That did not work" in text
     assert [content for _, _, _, content in fake.history] == ["while away"]

@@ -49,6 +49,11 @@ class ScriptedScreen(PlainScreen):
     def being_typed(self) -> str:
         return self.line
 
+    def replace(self, text: str, key: str) -> bool:
+        if self.can_replace:
+            self.show(text, key)
+        return self.can_replace
+
     def notice(self, text: str, key: str) -> None:
         self.notices.append(text)
 
