@@ -26,6 +26,7 @@ __all__ = [
     "lift",
     "note",
     "page",
+    "remove_over",
     "restrict",
     "restrictions",
     "since",
@@ -84,6 +85,14 @@ def lift(connection: sqlite3.Connection, kind: str, account_id: int) -> bool:
         "DELETE FROM restrictions WHERE kind = ? AND account_id = ?", (kind, account_id)
     )
     return cursor.rowcount > 0
+
+
+def remove_over(connection: sqlite3.Connection, row: Row) -> None:
+    """Remove a restriction whose time has passed, unless a newer one has taken its place."""
+    connection.execute(
+        "DELETE FROM restrictions WHERE kind = ? AND account_id = ? AND ends_at IS ?",
+        (row.kind, row.account_id, row.ends_at),
+    )
 
 
 def restrictions(connection: sqlite3.Connection) -> list[Row]:

@@ -146,9 +146,9 @@ class Housekeeping:
         self._journal.save_position(connection, is_idle=is_idle or bool(self._marking))
         self._journal.catch_up(connection)
         write_marks(connection, self._marking)
-        for kind, account_id in self._restrictions.over():
-            acts.lift(connection, kind, account_id)
-            self._restrictions.lift(kind, account_id)
+        for row in self._restrictions.over():
+            acts.remove_over(connection, row)
+            self._restrictions.lift(row.kind, row.account_id)
         if keeps_keys:
             now = self._wall_clock.seconds()
             for session in self._registry.sessions():

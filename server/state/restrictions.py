@@ -85,10 +85,10 @@ class Restrictions:
         """End it, with the open transaction."""
         self._changed().pop((kind, account_id), None)
 
-    def over(self) -> list[tuple[str, int]]:
-        """Return those whose time has passed, by kind and account."""
+    def over(self) -> list[Row]:
+        """Return those whose time has passed."""
         now = self._clock()
-        return [key for key, known in self._table.items() if known.deadline <= now]
+        return [known.row for known in self._table.values() if known.deadline <= now]
 
     def end(self, session: Session) -> None:
         """End the session, with the open transaction: nothing is stored for it behind this."""
