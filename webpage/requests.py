@@ -32,8 +32,8 @@ REQUEST_SECONDS: Final = 20.0
 MAX_BODY_BYTES: Final = 64 * 1024
 SEND_SECONDS: Final = 10.0
 """A browser that takes nothing for so long is dropped."""
-QUIET_SECONDS: Final = 5.0
-"""So long after the last event a stream says that it is still there."""
+QUIET_SECONDS: Final = 2.0
+"""So long after the last event a stream says that it is there, and looks whether its viewer is."""
 PACE_SECONDS: Final = 0.05
 """So often events go to a viewer at most: what comes meanwhile goes together."""
 SEND_BUFFER_BYTES: Final = 256 * 1024
@@ -233,7 +233,7 @@ class Request(http.server.BaseHTTPRequestHandler):
             number = self._number_of(after)
             hello = {"kind": "hello", "run": content.run, "title": content.title, "role": role}
             self._send_events(number, [_json({**hello, "state": dict(content.state())})])
-            while not content.ring.is_closed:
+            while not (content.ring.is_closed or self._has_left()):
                 batch = content.ring.after(number, QUIET_SECONDS)
                 number = batch.last
                 events = list(batch.events)
@@ -241,6 +241,17 @@ class Request(http.server.BaseHTTPRequestHandler):
                     events.insert(0, _json({"kind": "gap", "lost": batch.lost}))
                 self._send_events(number, events)
                 content.ring.wait_until_closed(PACE_SECONDS)
+
+    def _has_left(self) -> bool:
+        """Return whether the viewer has closed its side (or sends what nobody asked for)."""
+        self.connection.settimeout(0)
+        try:
+            self.connection.recv(1)
+        except BlockingIOError:
+            return False
+        finally:
+            self.connection.settimeout(SEND_SECONDS)
+        return True
 
     def _number_of(self, after: str) -> int:
         """Return the number in an id of this run; 0 for others."""

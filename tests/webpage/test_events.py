@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 import time
@@ -112,6 +113,19 @@ def test_a_slow_viewer_is_dropped_and_nobody_waits_for_it(
         while sum(each.name.startswith("page-") for each in threading.enumerate()) > 2:
             assert time.monotonic() < deadline, "the slow one is still served"
             time.sleep(0.02)  # its thread, and that of `page-accept`, and the quick one's
+
+
+def test_a_viewer_who_leaves_gives_its_place_back(
+    page: Page, client: PageClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "QUIET_SECONDS", 0.05)
+    for _ in range(3):
+        with client.watch() as watch:
+            watch.next()
+    deadline = time.monotonic() + patience(10)
+    while any(re.fullmatch(r"page-\d+", each.name) for each in threading.enumerate()):
+        assert time.monotonic() < deadline, "it is still served"
+        time.sleep(0.01)
 
 
 def test_a_quiet_stream_says_that_it_is_there(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import re
 import socket
+import struct
 import threading
 import time
 import tracemalloc
@@ -21,6 +23,7 @@ from webpage import pace as pace_module
 from webpage.pace import Pace
 
 GIB = 1 << 30
+LINGER_ZERO = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)  # close() sends a reset
 
 
 @pytest.fixture
@@ -529,7 +532,7 @@ def test_a_body_that_is_cut_off_does_nothing(control: PageClient) -> None:
 def test_whoever_leaves_at_once_disturbs_nobody(page: Page, control: PageClient) -> None:
     for _ in range(5):
         sock = control.connect()
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
         sock.close()
     assert control.act("double", {"n": 1}).status == 200
 
