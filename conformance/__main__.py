@@ -237,6 +237,12 @@ def _add_server_arguments(server: argparse.ArgumentParser) -> None:
         help="an account of it (may be repeated; 4 to 6 are enough)",
     )
     server.add_argument(
+        "--teacher",
+        metavar="NAME:PASSWORD",
+        type=account,
+        help="the account of a teacher, for the cases about what teachers do",
+    )
+    server.add_argument(
         "--start-cmd",
         metavar="CMD",
         default="",
@@ -330,6 +336,7 @@ def _server_options(args: argparse.Namespace) -> server_runner.Options:
         args.account,
         args.timeout or TIMEOUT_SECONDS,
         run_seconds=args.limit,
+        teacher=args.teacher,
         start_command=args.start_cmd,
         run_as=args.run_as,
         points=args.points,

@@ -47,9 +47,10 @@ class Options:
     """What to run against whom. `rules` are globs and `cases` ids, both empty for everything of the
     level and those below.
 
-    `accounts` are (name, password). `run_seconds` None is the level's usual limit. `run_as` is the
-    user whom the server runs as. `again` are words of the command line that a repetition needs
-    besides what is here. `points` are by rule id.
+    `accounts` are (name, password), and so is `teacher`, whose account is a teacher's.
+    `run_seconds` None is the level's usual limit. `run_as` is the user whom the server runs as.
+    `again` are words of the command line that a repetition needs besides what is here. `points`
+    are by rule id.
     """
 
     host: str
@@ -63,6 +64,7 @@ class Options:
     case_seconds: float = CASE_SECONDS
     run_seconds: float | None = None
     start_command: str = ""
+    teacher: tuple[str, str] | None = None
     run_as: str = ""
     points: Mapping[str, float] = field(default_factory=dict)
     keep_transcripts: bool = False
@@ -114,6 +116,8 @@ class _Run:
         accounts = [Account(name, password, is_given=True) for name, password in options.accounts]
         tag = tag_of(options.seed)
         self.target = Target(options.host, options.port, options.timeout, accounts, tag=tag)
+        if options.teacher is not None:
+            self.target.teacher = Account(*options.teacher, is_given=False)
         if accounts and "{data}" not in options.start_command:
             self.target.own_tag()  # where accounts are, rooms of a run before may be
         self.began = time.monotonic()
@@ -377,6 +381,8 @@ class _Run:
         ]
         for name, _ in self.options.accounts:
             words += ["--account", f"{name}:PASSWORD"]
+        if self.options.teacher is not None:
+            words += ["--teacher", f"{self.options.teacher[0]}:PASSWORD"]
         if self.options.start_command:
             words += ["--start-cmd", self.options.start_command]
         if self.options.run_as:

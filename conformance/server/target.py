@@ -47,6 +47,8 @@ class Target:
     accounts: list[Account] = field(default_factory=list)
     """Given accounts that nobody uses just now."""
     tag: str = ""
+    teacher: Account | None = None
+    """The account of a teacher, where one was given."""
     process: ServerCommand | None = None
     account_source: str = ""
     """How accounts come about: "" (not known yet), "register", "first-login" or "none"."""

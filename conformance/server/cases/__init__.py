@@ -31,6 +31,7 @@ from conformance.server.cases import (
     sessions,
     silence,
     teacher,
+    teacher_acts,
     texts,
     users_events,
 )
@@ -52,6 +53,7 @@ MODULES: Final = (
     *files.MODULES,
     users_events,
     teacher,
+    teacher_acts,
     privacy,
     peers,
     races,
