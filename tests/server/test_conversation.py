@@ -313,6 +313,20 @@ def test_while_the_server_closes_nothing_more_is_read(talk: Talk) -> None:
     assert sent(peer) == [] and "receive" not in stream_of(peer).calls
 
 
+@pytest.mark.parametrize(
+    ("is_closing", "why"), [(True, "the server stops"), (False, "the client left")]
+)
+def test_the_log_says_who_ended_a_conversation(
+    talk: Talk, caplog: pytest.LogCaptureFixture, is_closing: bool, why: str
+) -> None:
+    talk.shutdown.is_closing = is_closing
+    peer = connection(FakeStream(b""))
+    session(1, on=peer)
+    with caplog.at_level("INFO"):
+        Conversation(talk.context, talk.decoded, peer).run()
+    assert caplog.records[-1].getMessage().endswith(f" ended: {why}")
+
+
 def test_a_frame_that_is_begun_is_timed_from_its_first_byte_to_its_last(talk: Talk) -> None:
     ping = numbered("ping", "1")
     begun: list[float | None] = []
