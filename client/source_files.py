@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import IO, Final
 
 from client.base.text import size_in_words
 from client.errors import TransferFailed
@@ -33,7 +33,7 @@ class SourceFile:
     `size` is in bytes, `sha256` that of all of it, `total` the number of chunks.
     """
 
-    def __init__(self, file: BinaryIO, size: int, chunk_bytes: int, transfer: Transfer) -> None:
+    def __init__(self, file: IO[bytes], size: int, chunk_bytes: int, transfer: Transfer) -> None:
         self._file = file
         self.size = size
         self.chunk_bytes = chunk_bytes
@@ -80,7 +80,7 @@ def is_pipe(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def opened(path: Path, most: int, transfer: Transfer) -> Iterator[tuple[BinaryIO, int]]:
+def opened(path: Path, most: int, transfer: Transfer) -> Iterator[tuple[IO[bytes], int]]:
     """Open what is to be sent; give it and how many bytes of it, which more may follow in a file
     that grows.
 
@@ -107,7 +107,7 @@ def opened(path: Path, most: int, transfer: Transfer) -> Iterator[tuple[BinaryIO
 
 
 @contextlib.contextmanager
-def _copy(source: BinaryIO, path: Path, most: int, transfer: Transfer) -> Iterator[BinaryIO]:
+def _copy(source: IO[bytes], path: Path, most: int, transfer: Transfer) -> Iterator[IO[bytes]]:
     """Give a temporary file with all that comes until the end."""
     with tempfile.TemporaryFile() as copy:
         while True:
@@ -129,7 +129,7 @@ def _copy(source: BinaryIO, path: Path, most: int, transfer: Transfer) -> Iterat
         yield copy
 
 
-def _is_ready(source: BinaryIO) -> bool:
+def _is_ready(source: IO[bytes]) -> bool:
     """Wait a moment for bytes or the end; Windows has no such waiting, and no such pipes."""
     if os.name == "nt":
         return True
