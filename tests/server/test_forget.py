@@ -91,9 +91,11 @@ def fill(folder: Folder) -> None:
             "VALUES (1, ?, 'x', ?, ?, ?)",
             [(account, 2, SECRET, ""), (2, account, "", SECRET), (2, 3, f"for {NAME}", "stays")],
         )
-        connection.execute(
-            "INSERT INTO errands(kind, question, asked_at) VALUES ('mute', ?, 1)", (f"{NAME} 5",)
+        connection.executemany(
+            "INSERT INTO errands(kind, question, answer, asked_at) VALUES ('announce', ?, ?, 1)",
+            [(f"{NAME} 5", None), (json.dumps({"text": SECRET}), "{}")],
         )
+        connection.execute("UPDATE accounts SET role = 'teacher' WHERE id = ?", (account,))
     database.close()
 
 
