@@ -66,7 +66,7 @@ def run_line(context: CommandContext, line: str) -> str | None:
 
 def _unknown(context: CommandContext, word: str) -> str:
     """Return what to say of a word after a slash that is no command."""
-    near = difflib.get_close_matches(word.lower(), commands_for(context), 1)
+    near = difflib.get_close_matches(word.lower(), [*commands_for(context), *_ALIASES], 1)
     advice = f"Is /{near[0]} meant?" if near else "/help lists the commands."
     return f"There is no command /{visible(word)}. {advice}"
 

@@ -86,6 +86,7 @@ class LineClient:
         self._transfers = Transfers(chat, screen, self.say, options.download_folder, palette)
         self._packets = PacketView(chat.tell)
         self._since = ""
+        self._last_name = ""  # who was logged in last
         self.show_packets(options.packets)
         where = f"{visible(chat.host)} port {chat.port}"
         chat.on_silence = lambda: self.say(
@@ -306,6 +307,10 @@ class LineClient:
     def _logged_in(self) -> None:
         session = self.chat.session
         if session is not None:
+            if self._last_name not in ("", session.chatid):  # what another user knew
+                self.display.rooms.forget()
+                self.display.restrictions.forget()
+            self._last_name = session.chatid
             self.display.names.meet(session.chatid)
         self._since = time.strftime("%H:%M")
 

@@ -142,6 +142,21 @@ def test_enter_alone_chooses_nothing_after_a_refusal(server: FakeServer) -> None
     assert status == 0 and text.count("Please type try, register, take or quit") == 1
 
 
+def test_another_user_begins_with_numbers_of_their_own(server: FakeServer) -> None:
+    screen = ScriptedScreen()
+    on = client(server, screen)
+    on.chat.login("ada", "secret")
+    on._logged_in()
+    on.display.rooms.begin("maths", "maths")
+    on._logged_in()
+    assert on.room_number("maths") == 1
+    on.chat.logout()
+    on.chat.login("ben", "secret")
+    on._logged_in()
+    assert on.room_number("maths") is None
+    on.chat.close()
+
+
 def test_who_has_no_name_yet_gets_from_the_login_to_registering(server: FakeServer) -> None:
     steps = ("login", "ada", "wrong", "register", "cleo", "secret", "secret")
     status, _ = talk(server, *steps, user=None, password=None, is_terminal=True)
@@ -305,6 +320,7 @@ def test_unknown_commands_name_the_known_ones(server: FakeServer) -> None:
         server,
         "/jion lobby",
         "/hlep",
+        "/exti",
         "/xyzzy",
         "/help /exit",
         "/help msg",
@@ -317,6 +333,7 @@ def test_unknown_commands_name_the_known_ones(server: FakeServer) -> None:
     )
     assert "There is no command /jion. Is /join meant?" in text
     assert "There is no command /hlep. Is /help meant?" in text
+    assert "There is no command /exti. Is /exit meant?" in text
     assert "There is no command /xyzzy. /help lists the commands." in text
     assert "* /quit: Leave." in text
     assert "  Example: /msg ben Can you hear me?" in text
