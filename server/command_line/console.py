@@ -148,3 +148,8 @@ def taken(name: str) -> str:
 
 def shown(path: str) -> str:
     return printable(path, SHOWN_PATH)
+
+
+def counted(count: int, word: str, words: str = "") -> str:
+    """Return a number with its word: 1 file, 2 files."""
+    return f"{count} {word if count == 1 else words or f'{word}s'}"

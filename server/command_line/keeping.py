@@ -27,6 +27,7 @@ from server.command_line.console import (
     AdminError,
     Terminal,
     checked_name,
+    counted,
     existing_folder,
     open_database,
     shown,
@@ -36,6 +37,7 @@ from server.command_line.new_places import is_there, new_file, new_folder
 from server.command_line.slips import make_slips
 from server.command_line.status import show_status
 from storage import accounts, portable
+from storage.archives import Counts
 from storage.errors import FolderUnusable, StorageError, StorageFull
 from storage.folder import DataFolder
 from storage.upload_files import UploadFiles
@@ -64,10 +66,19 @@ def make_copy(folder: DataFolder, target: Path) -> str:
         raise AdminError(is_there(name)) from None
     except StorageError as problem:
         raise AdminError(f"no copy was made: {problem}") from None
-    lost = f"; {made.lost} files are missing in uploads/, and so in the copy" if made.lost else ""
+    lost = (
+        f"; missing in uploads/, and so in the copy: {counted(made.lost, 'file')}"
+        if made.lost
+        else ""
+    )
+    return f"'{name}' holds {_in_words(made.counts)}{lost}"
+
+
+def _in_words(counts: Counts) -> str:
+    """Return what a copy holds, in words."""
     return (
-        f"'{name}' holds {made.counts.accounts} accounts, {made.counts.messages} messages and "
-        f"{made.counts.files} files{lost}"
+        f"{counted(counts.accounts, 'account')}, {counted(counts.messages, 'message')} and "
+        f"{counted(counts.files, 'file')}"
     )
 
 
@@ -84,8 +95,8 @@ def _restore(invocation: Invocation, terminal: Terminal) -> None:
     except StorageError as problem:
         raise AdminError(f"nothing was restored: {problem}") from None
     terminal.tell(
-        f"{len(entries)} files restored into '{shown(folder)}', each one as it was copied; "
-        f"start with: {PROGRAM} --data {shown(folder)}"
+        f"{counted(len(entries), 'file')} restored into '{shown(folder)}', each one as it was "
+        f"copied; start with: {PROGRAM} --data {shown(folder)}"
     )
 
 
@@ -111,12 +122,13 @@ def _export(invocation: Invocation, terminal: Terminal) -> None:
             raise AdminError(f"no room has the id '{shown(str(problem))}'") from None
         except StorageError as problem:
             raise AdminError(f"nothing was exported: {problem}") from None
-    files_told = f" and {done.files} files" if given.files else ""
+    files_told = f" and {counted(done.files, 'file')}" if given.files else ""
     terminal.tell(
-        f"'{shown(str(target))}' holds {done.entries} entries of {done.rooms} rooms{files_told}"
+        f"'{shown(str(target))}' holds {counted(done.entries, 'entry', 'entries')} of "
+        f"{counted(done.rooms, 'room')}{files_told}"
     )
     if done.lost:
-        terminal.tell(f"{done.lost} files are missing in uploads/, and so in the export")
+        terminal.tell(f"missing in uploads/, and so in the export: {counted(done.lost, 'file')}")
     if key is not None:
         terminal.tell(
             f"who is who stands in '{shown(str(key))}': keep it apart; names that people wrote in "
@@ -141,7 +153,7 @@ def _attendance(invocation: Invocation, terminal: Terminal) -> None:
         raise AdminError(
             f"cannot write '{shown(str(target))}': {problem.strerror or problem}"
         ) from None
-    terminal.tell(f"'{shown(str(target))}' has {count} accounts")
+    terminal.tell(f"'{shown(str(target))}' has {counted(count, 'account')}")
 
 
 def _running_sessions(folder: DataFolder) -> list[tuple[str, int, int]]:
@@ -171,13 +183,11 @@ def _new_term(invocation: Invocation, terminal: Terminal) -> None:
             made = "the copy is made, so it can be done again" if target.exists() else "no copy"
             raise AdminError(f"the term was not ended: {problem} ({made})") from None
     counts = done.copy.counts
-    terminal.tell(
-        f"'{name}' holds {counts.accounts} accounts, {counts.messages} messages and "
-        f"{counts.files} files"
-    )
+    terminal.tell(f"'{name}' holds {_in_words(counts)}")
     accounts_told = "all accounts stay" if keep else "the accounts are gone, their names are free"
     terminal.tell(
-        f"{done.messages} messages and {done.files} files are gone from the rooms; {accounts_told}"
+        f"gone from the rooms: {counted(done.messages, 'message')} and "
+        f"{counted(done.files, 'file')}; {accounts_told}"
     )
 
 
@@ -191,9 +201,10 @@ def _forget(invocation: Invocation, terminal: Terminal) -> None:
         if account is None:
             raise AdminError(f"no account '{name}', not even a deleted one: nothing is forgotten")
         done = forget(folder, database, account, keep=keep)
-    stay = f"stay, sent by '{done.name}'" if keep else "are erased"
+    stay = f"kept, sent by '{done.name}'" if keep else "erased"
     terminal.tell(
-        f"'{name}' is forgotten: {done.messages} messages {stay}, {done.files} files gone"
+        f"'{name}' is forgotten: {counted(done.messages, 'message')} {stay}, "
+        f"{counted(done.files, 'file')} gone"
     )
     terminal.tell(
         "copies made by 'backup' and folders made by 'export' before now may still hold all of it: "

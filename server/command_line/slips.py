@@ -16,7 +16,7 @@ from typing import Final
 from server.base.settings import Settings
 from server.command_line import welcome
 from server.command_line.arguments import Invocation
-from server.command_line.console import AdminError, Terminal, open_database, shown
+from server.command_line.console import AdminError, Terminal, counted, open_database, shown
 from server.command_line.importing import create_accounts, hash_all, new_rows
 from server.command_line.new_password import looks_made_up
 from server.command_line.new_places import new_file
@@ -90,8 +90,8 @@ def make_slips(invocation: Invocation, terminal: Terminal) -> None:
             raise
     told = sum(slip.password is not None for slip in slips)
     terminal.tell(
-        f"'{shown(str(target))}' has {len(slips)} slips, {told} of them with a password; "
-        f"{len(rows)} accounts made"
+        f"'{shown(str(target))}' has {counted(len(slips), 'slip')}, {told} of them with a "
+        f"password; {counted(len(rows), 'account')} made"
     )
 
 

@@ -159,7 +159,7 @@ def test_a_file_removed_meanwhile_makes_the_copy_begin_anew(
             (folder.path / "uploads" / row[0]).unlink()
 
     monkeypatch.setattr(backup.copies, "copy_database", copy_then_remove)
-    assert "1 files" in folder.done("backup", str(tmp_path / "copy.zip")).err
+    assert "1 file" in folder.done("backup", str(tmp_path / "copy.zip")).err
     assert len(calls) == 2
 
 
@@ -168,7 +168,7 @@ def test_a_file_that_was_lost_is_told_and_the_rest_is_copied(
 ) -> None:
     for path in (folder.path / "uploads").iterdir():
         path.unlink()
-    assert "2 files are missing" in folder.done("backup", str(tmp_path / "copy.zip")).err
+    assert "in the copy: 2 files" in folder.done("backup", str(tmp_path / "copy.zip")).err
     folder.done("restore", str(tmp_path / "copy.zip"), "--data", str(tmp_path / "new"))
 
 

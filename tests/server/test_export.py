@@ -121,7 +121,7 @@ def test_a_file_that_is_lost_is_told(folder: Folder) -> None:
     for path in (folder.path / "uploads").iterdir():
         path.unlink()
     result = folder.done("export", "--files", "-o", str(folder.path.parent / "out"))
-    assert "1 files are missing" in result.err and "and 0 files" in result.err
+    assert "in the export: 1 file\n" in result.err and "and 0 files" in result.err
 
 
 def test_pseudonyms_name_nobody_and_their_key_lies_beside(folder: Folder) -> None:

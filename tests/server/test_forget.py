@@ -116,7 +116,7 @@ def test_no_byte_of_a_forgotten_account_is_left(folder: Folder) -> None:
     assert found(folder)
     others = [row for row in history(folder) if row[1] != NAME]
     result = folder.done("forget", NAME)
-    assert "150 messages are erased, 2 files gone" in result.err
+    assert "150 messages erased, 2 files gone" in result.err
     assert "backup" in result.err and "export" in result.err and "is free again" in result.err
     assert found(folder) == []
     assert [row[:3] for row in history(folder)] == [row[:3] for row in others]
@@ -150,7 +150,7 @@ def test_messages_may_stay_without_the_name(folder: Folder) -> None:
     frames(folder)
     before = history(folder)
     account = folder.account(NAME)
-    assert "150 messages stay" in folder.done("forget", NAME, "--keep-messages").err
+    assert "150 messages kept" in folder.done("forget", NAME, "--keep-messages").err
     kept = [*(word.encode() for word in (NAME, NAME.lower())), FILE[:24]]
     assert folder.bytes_anywhere(*kept) == []
     name = f"forgotten-{account}"
@@ -327,5 +327,5 @@ def test_steps_are_short_and_the_temporary_folder_of_sqlite_is_put_back(
     monkeypatch.setattr(forgetting, "STEP_SECONDS", 0.0)
     monkeypatch.setattr(forgetting, "PAUSE_SECONDS", 0.0)
     monkeypatch.setenv("SQLITE_TMPDIR", "/elsewhere")
-    assert "450 messages are erased" in folder.done("forget", NAME).err
+    assert "450 messages erased" in folder.done("forget", NAME).err
     assert os.environ["SQLITE_TMPDIR"] == "/elsewhere"

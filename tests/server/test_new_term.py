@@ -63,8 +63,11 @@ def test_the_rooms_are_empty_and_the_accounts_gone_and_all_of_it_is_in_the_copy(
     folder: Folder, tmp_path: Path
 ) -> None:
     result = folder.done("new-term", "-o", str(tmp_path / "autumn.zip"))
-    assert "2 accounts, 451 messages and 1 files" in result.err
-    assert "451 messages and 1 files are gone" in result.err and "names are free" in result.err
+    assert "2 accounts, 451 messages and 1 file" in result.err
+    assert (
+        "gone from the rooms: 451 messages and 1 file;" in result.err
+        and "names are free" in result.err
+    )
     assert left(folder) == []
     assert counts(folder) == dict.fromkeys(counts(folder), 0) | {"rooms": 2}
     assert folder.done("users").out == ""
