@@ -157,8 +157,8 @@ class Settings:
     private_rooms: str = _option(
         "everybody",
         _choice("everybody", "teachers", "with-teacher"),
-        "who makes private rooms: everybody, teachers only, or everybody but with every teacher "
-        "as a member (with-teacher)",
+        "who makes private rooms: everybody, only teachers, or everybody, with each teacher as a "
+        "member",
     )
     rate_limit: int = _option(
         20,

@@ -58,6 +58,8 @@ NOT_A_LIMIT: Final = {
     "data",
     "registration",
     "new_rooms",
+    "private_rooms",  # who may: tests/contract/test_teacher.py
+    "retain",  # how long: tests/server/test_retention.py
     "password_cost",
     "certfile",
     "keyfile",

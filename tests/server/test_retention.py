@@ -68,10 +68,10 @@ def test_what_is_too_old_is_erased_at_the_start_and_the_rest_stays(
         (601, "young one"),
         (602, "young two"),
     ]
-    assert cara.say("lobby", "new")["data"]["message_id"] == 604
     assert sorted(path.name for path in (folder.path / "journal").rglob("2023-*")) == [
         "2023-10-16.frames",
     ]
+    assert cara.say("lobby", "new")["data"]["message_id"] == 604
     with service.database.reading() as reader:
         assert reader.execute("SELECT reason FROM audit").fetchall() == [("young",)]
         assert reader.execute("SELECT stored_as FROM files").fetchall() == [("young.txt",)]
