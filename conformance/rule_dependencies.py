@@ -8,10 +8,12 @@ tests/conformance/test_faults.py has shown to be needed, and no more.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from functools import cache
 
+from conformance.packets import RULE_OF_REQUEST
 from conformance.verdicts import Outcome, Verdict
 
 DEPENDS_ON: tuple[tuple[str, str], ...] = (
@@ -88,12 +90,31 @@ def judged(outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:
         if outcome.verdict is Verdict.FAIL:
             first.setdefault(outcome.rule_id, place)
             requests.setdefault(outcome.rule_id, set()).add(outcome.request)
+    refused = {_packet_of(each) for each in outcomes if each.verdict is Verdict.FAIL}
     return tuple(
-        _fair(outcome, _blamed(outcome.rule_id, outcome.request, first, requests, frozenset()))
+        _fair(
+            outcome,
+            _of_its_packet(outcome, refused)
+            or _blamed(outcome.rule_id, outcome.request, first, requests, frozenset()),
+        )
         if outcome.verdict is Verdict.FAIL
         else outcome
         for outcome in outcomes
     )
+
+
+def _packet_of(outcome: Outcome) -> tuple[str, str, str]:
+    """Return the rule and the request over which a case failed, and what came, without numbers."""
+    return outcome.rule_id, outcome.request, re.sub(r"\d+", "0", outcome.actual)
+
+
+def _of_its_packet(outcome: Outcome, failed: set[tuple[str, str, str]]) -> str:
+    """Return the rule of the request over which a case failed, "" unless that rule failed over the
+    same request with the same `error`: as where a server does not know a request at all."""
+    rule_id = RULE_OF_REQUEST.get(outcome.request, "")
+    own, request, came = _packet_of(outcome)
+    is_same = '"error"' in came and (rule_id, request, came) in failed
+    return rule_id if own != rule_id and is_same else ""
 
 
 def _blamed(

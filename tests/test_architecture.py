@@ -139,7 +139,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "conformance.verdicts": {KIT + "rules", KIT + "transcript"},
     "conformance.points": {KIT + "rules", KIT + "text_files"},
     "conformance.registry": {KIT + "rules", KIT + "verdicts"},
-    "conformance.rule_dependencies": {KIT + "verdicts"},
+    "conformance.rule_dependencies": {KIT + "packets", KIT + "verdicts"},
     "conformance.reports": {KIT + "reports", KIT + "rules", KIT + "transcript", KIT + "verdicts"},
     "conformance.server.process": {
         KIT + "command_words",

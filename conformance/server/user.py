@@ -69,12 +69,12 @@ class User:
     def send(self, action: str, data: Packet | None = None, **beside: Any) -> None:
         """Send a request without waiting; `chatid` (`chat_id` in file packets) is put in where
         `data` has neither."""
-        self.checks.last_request = action
         self.wire.send(self.packet(action, data, **beside))
 
     def packet(self, action: str, data: Packet | None = None, **beside: Any) -> Packet:
         """Return the packet that `send` would send; `beside` are keys beside `data`, as
         `request_id`."""
+        self.checks.last_request = action
         filled = dict(data or {})
         if action not in (
             "character_count",

@@ -277,6 +277,17 @@ def test_what_failed_over_another_packet_does_not_stand_on_the_history() -> None
     assert verdict("get_messages") is verdict("") is Verdict.NOT_REACHED
 
 
+def test_who_does_not_know_a_request_is_blamed_for_that_once() -> None:
+    def failed(rule: str, came: str) -> Outcome:
+        return dataclasses.replace(failure(rule), request="file_send_init", actual=came)
+
+    asked = [failed("R-FILE-1", 'an "error" 1'), failed("R-FILE-6", 'an "error" 22')]
+    asked.append(failed("R-FILE-2", "another number"))
+    verdicts = [(one.verdict, one.waits_for) for one in rule_dependencies.judged(asked)]
+    waits = (Verdict.NOT_REACHED, "R-FILE-1")
+    assert verdicts == [(Verdict.FAIL, ""), waits, (Verdict.FAIL, "")]
+
+
 def test_of_two_that_stand_on_each_other_the_first_is_to_blame() -> None:
     assert verdicts("R-MSG-1", "R-MSG-16") == {
         "R-MSG-1": Verdict.FAIL,
