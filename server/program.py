@@ -177,6 +177,8 @@ def main() -> int:
     _stand_in_for_closed_streams()
     invocation = parse(sys.argv[1:], os.environ)
     if invocation.command is not None:
+        # As Ctrl-C: a copy or an export that is ended so leaves nothing half-made.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         incoming_text.prepare(sys.stdin, "surrogateescape")
         return admin.run(invocation, sys.stdin, sys.stdout, sys.stderr)
     return serve(invocation.settings)
