@@ -303,7 +303,7 @@ COMMANDS: Final[dict[str, Command]] = {
         ),
         Command(
             "/delete ROOM",
-            "Delete a private room of yours.",
+            "Delete a private room of yours; a teacher deletes open ones, too.",
             room_commands.delete_room,
             _ROOMS,
             "delete your own",

@@ -33,10 +33,12 @@ from server.handlers.table import handles_for_session
 from server.state.room_directory import RoomState
 from server.state.session import Session
 from server.writing.delivery import Delivery
-from storage import accounts, rooms, shares
+from storage import accounts, acts, rooms, shares
 from storage.accounts import Account
 
 log: Final = logging.getLogger("server.rooms")
+LOBBY: Final = "lobby"
+"""The open room in which every client begins: nobody deletes it."""
 T = TypeVar("T")
 
 
@@ -322,16 +324,24 @@ def rename_room(context: Context, session: Session, request: RenameRoom) -> byte
 
 @handles_for_session(DeleteRoom)
 def delete_room(context: Context, session: Session, request: DeleteRoom) -> bytes:
-    """Put a private room out of reach, for its owner; the teacher can bring it back."""
+    """Put a private room out of reach, for its owner, or an open one, for a teacher; the command
+    line can bring it back."""
 
     def change(connection: sqlite3.Connection, state: RoomState) -> RoomState:
-        _check_owner(session, state)
-        rooms.mark_deleted(connection, state.room.pk, context.wall_clock.seconds())
+        now = context.wall_clock.seconds()
+        if session.is_teacher and not state.room.private and request.room_id != LOBBY:
+            acts.note(connection, request.ACTION, now, session.account_id, room_pk=state.room.pk)
+        else:
+            _check_owner(session, state)
+        rooms.mark_deleted(connection, state.room.pk, now)
         return state
 
     def tell(state: RoomState, delivery: Delivery) -> None:
-        _break_off_downloads(context, request.room_id, state.members)
-        delivery.event("room_deleted", state.members, room_id=request.room_id, name=state.room.name)
+        private = state.room.private
+        everybody = [holder.account_id for holder in context.registry.sessions()]
+        _break_off_downloads(context, request.room_id, state.members if private else everybody)
+        audience = state.members if private else None
+        delivery.event("room_deleted", audience, room_id=request.room_id, name=state.room.name)
         words = room_words(request.room_id, state.room.name)
         log.info("room deleted: %s by %s", words, printable(session.chatid))
 

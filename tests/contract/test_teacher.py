@@ -486,6 +486,20 @@ def test_offline_adds_those_who_are_not_on_and_when_they_were(school: Class) -> 
     assert page["has_more"] is True
 
 
+def test_a_teacher_deletes_an_open_room_but_not_the_lobby(school: Class) -> None:
+    room_id = fresh_name("typo")
+    school.ann.say(room_id, "made by a typo")
+    assert error_code(school.ann.ask("delete_room", room_id=room_id)) == "forbidden"
+    assert school.teacher.ask("delete_room", room_id=room_id)["action"] == "room_deleted"
+    assert school.ann.receive_event("room_deleted", room_id=room_id)["name"] == room_id
+    assert school.last_act()["act"] == "delete_room"
+    refused = school.ann.ask("send_message", room_id=room_id, content="hi")
+    assert error_code(refused) == "room_not_found"
+    assert error_code(school.teacher.ask("delete_room", room_id="lobby")) == "forbidden"
+    private = school.ann.ask("create_room", participants=[], room_name="club")["data"]["room_id"]
+    assert error_code(school.teacher.ask("delete_room", room_id=private)) == "room_not_found"
+
+
 def test_all_rooms_are_listed_and_a_teacher_who_reads_a_private_one_is_seen(
     school: Class,
 ) -> None:
