@@ -17,6 +17,10 @@ from pathlib import Path
 from typing import Any, final
 
 MARK = "CONFORMANCE_MARK"
+if sys.platform == "win32":
+    KILL = signal.SIGTERM
+else:
+    KILL = signal.SIGKILL
 ROUNDS = 20
 """So often the processes are looked for: one that ends may have started another meanwhile."""
 PAUSE_SECONDS = 0.01
@@ -72,7 +76,7 @@ class Marked:
                 return
             for pid in found:
                 with contextlib.suppress(OSError):
-                    os.kill(pid, signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
+                    os.kill(pid, KILL)
             time.sleep(PAUSE_SECONDS)
 
 
@@ -87,6 +91,8 @@ def adopt() -> None:
 
 def end_descendants() -> None:
     """End all that this process has started, in however many steps, where it has adopted them."""
+    if sys.platform == "win32":
+        return
     for _ in range(ROUNDS if any(_adopts) else 0):
         found = _descendants(os.getpid())
         for pid in found:

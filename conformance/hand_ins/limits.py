@@ -68,6 +68,8 @@ def _limit(args: argparse.Namespace) -> None:
 def _running() -> int:
     """Return how many threads this user has: RLIMIT_NPROC counts them all (getrlimit(2))."""
     count = 0
+    if sys.platform == "win32":
+        return count
     try:
         for folder in Path("/proc").iterdir():
             if folder.name.isdecimal():
@@ -112,40 +114,37 @@ if sys.platform == "win32":
             ("PeakJobMemoryUsed", ctypes.c_size_t),
         )
 
+    def _enter_job(args: argparse.Namespace) -> None:
+        """Put this process, and so its children, into a job object with limits (Windows).
 
-def _enter_job(args: argparse.Namespace) -> None:
-    """Put this process, and so its children, into a job object with limits (Windows).
-
-    The job ends with its last handle, which is this process's: nothing is left running.
-    """
-    if sys.platform != "win32":
-        return
-    # <winnt.h>: JOB_OBJECT_LIMIT_PROCESS_TIME, _ACTIVE_PROCESS, _JOB_MEMORY, _KILL_ON_JOB_CLOSE
-    process_time, active, memory, kill_on_close = 0x2, 0x8, 0x200, 0x2000
-    limits = _Extended()
-    basic = limits.BasicLimitInformation
-    basic.LimitFlags = kill_on_close
-    if args.processes:
-        basic.LimitFlags |= active
-        basic.ActiveProcessLimit = args.processes + 1
-    if args.memory:
-        basic.LimitFlags |= memory
-        limits.JobMemoryLimit = args.memory * MIB
-    if args.cpu:
-        basic.LimitFlags |= process_time
-        basic.PerProcessUserTimeLimit = args.cpu * 10_000_000
-    kernel = ctypes.WinDLL("kernel32", use_last_error=True)
-    kernel.CreateJobObjectW.restype = wintypes.HANDLE
-    kernel.GetCurrentProcess.restype = wintypes.HANDLE
-    job = wintypes.HANDLE(kernel.CreateJobObjectW(None, None))
-    extended_limit_information = 9
-    if not (
-        kernel.SetInformationJobObject(
-            job, extended_limit_information, ctypes.byref(limits), ctypes.sizeof(limits)
-        )
-        and kernel.AssignProcessToJobObject(job, wintypes.HANDLE(kernel.GetCurrentProcess()))
-    ):
-        raise ctypes.WinError(ctypes.get_last_error())
+        The job ends with its last handle, which is this process's: nothing is left running.
+        """
+        # <winnt.h>: JOB_OBJECT_LIMIT_PROCESS_TIME, _ACTIVE_PROCESS, _JOB_MEMORY, _KILL_ON_JOB_CLOSE
+        process_time, active, memory, kill_on_close = 0x2, 0x8, 0x200, 0x2000
+        limits = _Extended()
+        basic = limits.BasicLimitInformation
+        basic.LimitFlags = kill_on_close
+        if args.processes:
+            basic.LimitFlags |= active
+            basic.ActiveProcessLimit = args.processes + 1
+        if args.memory:
+            basic.LimitFlags |= memory
+            limits.JobMemoryLimit = args.memory * MIB
+        if args.cpu:
+            basic.LimitFlags |= process_time
+            basic.PerProcessUserTimeLimit = args.cpu * 10_000_000
+        kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+        kernel.CreateJobObjectW.restype = wintypes.HANDLE
+        kernel.GetCurrentProcess.restype = wintypes.HANDLE
+        job = wintypes.HANDLE(kernel.CreateJobObjectW(None, None))
+        extended_limit_information = 9
+        if not (
+            kernel.SetInformationJobObject(
+                job, extended_limit_information, ctypes.byref(limits), ctypes.sizeof(limits)
+            )
+            and kernel.AssignProcessToJobObject(job, wintypes.HANDLE(kernel.GetCurrentProcess()))
+        ):
+            raise ctypes.WinError(ctypes.get_last_error())
 
 
 if __name__ == "__main__":

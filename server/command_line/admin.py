@@ -22,6 +22,7 @@ from server.command_line.console import (
     AdminError,
     Terminal,
     checked_name,
+    counted,
     existing,
     is_closed_pipe,
     open_database,
@@ -169,7 +170,9 @@ def _recover_messages(invocation: Invocation, terminal: Terminal) -> None:
     if not done.ids:
         terminal.tell("the database has every message of the journal: nothing to do")
         return
-    terminal.tell(f"put back {len(done.ids)} messages, numbers {done.ids[0]} to {done.ids[-1]}")
+    terminal.tell(
+        f"put back {counted(len(done.ids), 'message')}, numbers {done.ids[0]} to {done.ids[-1]}"
+    )
     if done.rooms:
         terminal.tell(f"rooms made anew: {', '.join(map(printable, done.rooms))}")
     if done.accounts:
