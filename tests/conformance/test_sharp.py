@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -287,3 +288,26 @@ def test_a_first_login_of_a_name_of_before_is_not_taken_for_a_new_one() -> None:
     finally:
         server.stop()
     assert first and again and not set(again) & set(first)
+
+
+# --- Answers that come late -----------------------------------------------------------------------
+
+
+class AnswersIn40Milliseconds(ReferenceServer):
+    def do_get_messages(self, connection: Connection, data: Packet) -> None:
+        time.sleep(0.04)
+        super().do_get_messages(connection, data)
+
+
+@pytest.mark.parametrize("kind", [AnswersIn40Milliseconds, ReferenceServer])
+def test_a_delay_of_40_ms_for_each_packet_is_a_note(kind: type[ReferenceServer]) -> None:
+    server = kind().start()
+    options = runner.Options(
+        HOST, server.port, "seed", SEED, cases=["order.replies_in_order"], timeout=5.0
+    )
+    try:
+        report = runner.run(options, cases.load())
+    finally:
+        server.stop()
+    assert [one.verdict for one in report.outcomes] == [Verdict.PASS]
+    assert ("TCP_NODELAY" in "".join(report.notes)) == (kind is AnswersIn40Milliseconds)
