@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import sys
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from support.server_process import ServerProcess
 def pytest_configure() -> None:
     """Hear the signals that who started the tests has turned off, as `nohup` and a script's `&` do:
     programs would inherit that."""
+    if sys.platform == "win32":  # a new process group hears no Ctrl-C, nor do its children
+        ctypes.windll.kernel32.SetConsoleCtrlHandler(None, False)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:

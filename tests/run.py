@@ -46,6 +46,8 @@ SLOW_SECONDS = 1.5
 HANGING_SECONDS = 120.0
 """After so long in one test, pytest shows where each of its threads stands."""
 INTERRUPTED = 130
+WARNINGS = "error::DeprecationWarning"
+"""Of the tests and of all programs that they start: what a newer Python takes away fails today."""
 MEASURED = (
     "tests/protocol/",
     "tests/storage/",
@@ -262,6 +264,8 @@ def _environment(seed: int, folder: Path) -> dict[str, str]:
         "CHAT_TEST_SEED": str(seed),
         "COVERAGE_FILE": str(folder / ".coverage"),
         "COLUMNS": "100",
+        # 3.12.1 warns of `?1` in SQL, by mistake.
+        **({"PYTHONWARNINGS": WARNINGS} if sys.version_info >= (3, 13) else {}),
     }
 
 
