@@ -42,9 +42,7 @@ SETTLED_SECONDS = patience(10.0)
 MORE_MIB = 16
 """What one row may leave behind in memory: the frame of 1 MiB, what decoding it took, and the
 allocator's own ways."""
-LOG_LINE = re.compile(
-    r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (DEBUG|INFO|WARNING|ERROR|CRITICAL) [\w.]+  \S"
-)
+LOG_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d( DEBUG| WARNING| ERROR| CRITICAL)?  \S")
 LINUX = sys.platform.startswith("linux")
 _words = itertools.count(1)
 
