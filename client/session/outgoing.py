@@ -35,6 +35,8 @@ MAX_STARTS: Final = 5
 RESEND_SECONDS: Final = 5.0
 """So long a message waits for the next step of its handshake before it is started over; each time
 twice as long. TCP loses nothing, but a server or what stands before it may."""
+ACK_SECONDS: Final = 0.5
+"""So long an `ack` may come behind an error that says that its transaction is not open."""
 GIVE_UP_SECONDS: Final = 30.0
 """So long a confirmed message waits for its `ack` that can't be sent again without risk."""
 
@@ -177,6 +179,8 @@ class OwnMessages:
         message = self._find(packet, data["transaction_id"], fresh=True)
         if message is None:
             return False
+        if message.confirmed:
+            return True  # the counts came twice, and a second answer would be an error
         message.server_key = data["transaction_id"]
         differences = differences_between(message.letters, data["letter_frequencies"])
         message.confirmed = not differences
@@ -215,10 +219,12 @@ class OwnMessages:
         if message is None or action not in ("send_message", "confirm_count"):
             return False
         code, text = code_and_message(packet, "error")
-        if (
-            code in (protocol.ErrorCode.TRANSACTION_NOT_FOUND, protocol.ErrorCode.TOO_MANY_PENDING)
-            and message.starts < MAX_STARTS
-        ):
+        may_start_over = message.starts < MAX_STARTS
+        if may_start_over and code == protocol.ErrorCode.TRANSACTION_NOT_FOUND:
+            # It has died, or this confirmation came twice and the `ack` is on its way.
+            message.confirmed = False
+            message.overdue_at = time.monotonic() + ACK_SECONDS
+        elif may_start_over and code == protocol.ErrorCode.TOO_MANY_PENDING:
             self._put_back(message)
             self._send()
         else:

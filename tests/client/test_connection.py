@@ -400,6 +400,22 @@ def test_a_message_without_an_answer_is_started_over_with_its_key(
     assert len(server.history) == 1
 
 
+@pytest.mark.parametrize("seed_only", [False, True])
+def test_counts_that_come_twice_are_confirmed_once(server: FakeServer, seed_only: bool) -> None:
+    server.seed_only = seed_only
+
+    def send_twice(peer: Peer, packet: Packet) -> None:
+        peer.on_send_message(packet)
+        peer.on_send_message(packet)
+
+    server.handlers["send_message"] = send_twice
+    with connection(server) as chat:
+        chat.login("ada", "secret")
+        assert chat.send("lobby", "x").state is State.STORED
+        chat.ping()
+    assert [each["action"] for each in server.heard].count("confirm_count") == 1
+
+
 def test_a_server_without_keys_is_never_sent_a_confirmed_message_again(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

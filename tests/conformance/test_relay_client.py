@@ -58,6 +58,7 @@ REFUSED = ("letter send_message first=1", "count character_count first=1 to=clie
 def service(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
     monkeypatch.setattr("client.session.reader.READ_SECONDS", 0.02)
     monkeypatch.setattr("client.session.outgoing.RESEND_SECONDS", 0.2)
+    monkeypatch.setattr("client.session.outgoing.ACK_SECONDS", 0.2)
     monkeypatch.setattr("conformance.relay.way.WAIT_SECONDS", 0.1)
     yield serve(rate_limit=0)
 
