@@ -35,14 +35,33 @@ def ask(folder: Path, seconds: float) -> dict[str, Any] | None:
     deadline = time.monotonic() + seconds
     try:
         while time.monotonic() < deadline:
-            with suppress(FileNotFoundError):
-                found: dict[str, Any] = json.loads(answer.read_bytes())
+            found = _read(answer)
+            if found is not None:
                 return found
             time.sleep(PAUSE_SECONDS)
         return None
     finally:
         for path in (question, answer):
-            path.unlink(missing_ok=True)
+            _remove(path)
+
+
+def _read(answer: Path) -> dict[str, Any] | None:
+    """Return the answer; None where it is not there yet, or on Windows is just put in its place."""
+    try:
+        found: dict[str, Any] = json.loads(answer.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if not portable.is_held(error):
+            raise
+        return None
+    return found
+
+
+def _remove(path: Path) -> None:
+    """Remove a file that the other side may hold open, or remove itself at the same time."""
+    with suppress(FileNotFoundError):
+        portable.remove(path)
 
 
 def answer_all(folder: Path, status: Callable[[], Mapping[str, Any]]) -> int:
@@ -60,7 +79,7 @@ def answer_all(folder: Path, status: Callable[[], Mapping[str, Any]]) -> int:
         ) as file:
             file.write(text)
         portable.replace(path.with_suffix(".new"), path.with_suffix(".json"))
-        path.with_suffix(".ask").unlink(missing_ok=True)
+        _remove(path.with_suffix(".ask"))
     _remove_forgotten(folder, entries)
     return len(asked)
 
@@ -70,4 +89,4 @@ def _remove_forgotten(folder: Path, entries: list[str]) -> None:
     for entry in filter(_ANSWER.fullmatch, entries):
         with suppress(FileNotFoundError):
             if time.time() - (folder / entry).stat().st_mtime > FORGOTTEN_SECONDS:
-                (folder / entry).unlink()
+                _remove(folder / entry)

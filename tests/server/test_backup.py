@@ -84,7 +84,7 @@ def test_a_copy_says_what_it_holds_and_is_for_its_owner_alone(
     folder: Folder, tmp_path: Path
 ) -> None:
     result = folder.done("backup", str(tmp_path / "copy.zip"))
-    assert "'copy.zip'" in result.err.replace(f"{tmp_path}/", "")
+    assert "'copy.zip'" in result.err.replace(f"{tmp_path}{os.sep}", "")
     assert "2 accounts, 2 messages and 2 files" in result.err
     if os.name != "nt":
         assert stat.S_IMODE((tmp_path / "copy.zip").stat().st_mode) == 0o600

@@ -21,6 +21,7 @@ import protocol
 from server.archive import questions
 from server.command_line import status as status_command
 from server.running import status
+from storage import portable
 from storage.errors import StorageError
 
 
@@ -171,6 +172,26 @@ def test_without_a_server_status_says_so_and_leaves_nothing(
     monkeypatch.setattr(questions.portable, "open_own", fail)
     monkeypatch.setattr(status_command, "existing_folder", lambda settings: folder)
     assert "can't be asked: Permission denied" in folder.refused("status")
+
+
+def test_an_answer_that_windows_is_putting_in_its_place_is_read_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = [PermissionError(13, "Permission denied"), FileNotFoundError(2, "not there")]
+
+    def read(path: Path) -> bytes:
+        if tries:
+            raise tries.pop()
+        return b'{"process": 7}'
+
+    monkeypatch.setattr(Path, "read_bytes", read)
+    monkeypatch.setattr(portable, "_platform", "win32")
+    assert questions.ask(tmp_path, 10.0) == {"process": 7} and not tries
+    tries.append(PermissionError(13, "Permission denied"))
+    monkeypatch.setattr(portable, "_platform", "linux")
+    with pytest.raises(PermissionError):
+        questions.ask(tmp_path, 10.0)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_answer_that_nobody_fetched_is_removed_with_the_next(tmp_path: Path) -> None:
