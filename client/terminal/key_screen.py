@@ -10,6 +10,7 @@ screen reader.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +27,10 @@ from client.terminal.plain_screens import Complete, Terminal
 STEADY_SECONDS: Final = 0.15
 """So long a new width must last before anything is drawn for it: a window that is dragged has many,
 and each drawing would meet the next."""
+_FLOWS: Final = frozenset(
+    ("TMUX", "VTE_VERSION", "KITTY_WINDOW_ID", "KONSOLE_VERSION", "WT_SESSION", "TERM_PROGRAM")
+)
+"""Variables of terminals that break their lines anew when they get another width."""
 ANSWER_SECONDS: Final = 0.5
 """So long a terminal may take to say where its cursor stands; over a slow line it takes a while."""
 
@@ -80,6 +85,8 @@ class KeyScreen(Terminal):
         self._drawn: Drawn | None = None  # None while no prompt stands on the screen
         self._asked: Deadline | None = None  # until when the terminal may say where the cursor is
         self._asked_for = 0  # the width about which it is asked
+        # whether the terminal breaks its lines anew; None until that is known
+        self._flows = True if not tells_position or _FLOWS & os.environ.keys() else None
         self._steady: Deadline | None = None  # when it is asked, if that is the width until then
 
     # --- For any thread ---
@@ -351,10 +358,12 @@ class KeyScreen(Terminal):
         if drawn is None or drawn.columns == columns:
             return
         flowing, standing = (drawn.up(columns, flows=flows) for flows in (True, False))
-        if column is None or flowing[1] == standing[1]:  # rather too little is taken away
-            up = min(flowing[0], standing[0]) if self._tells_position else flowing[0]
+        if column is not None and flowing[1] != standing[1]:
+            self._flows = column == flowing[1]
+        if self._flows is None:  # rather too little is taken away
+            up = min(flowing[0], standing[0])
         else:
-            up = flowing[0] if column == flowing[1] else standing[0]
+            up = flowing[0] if self._flows else standing[0]
         self._key = ""
         self._drawn = Drawn([""] * up, "", columns)
 
