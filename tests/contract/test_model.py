@@ -603,10 +603,14 @@ class World:
         name, room_id = self.who(), self.room_id()
         room = self.seen_by(name, room_id)
         refused = self.owners_only(name, room)
+        if room is not None and name == TEACHER and not room.private and room_id != "lobby":
+            refused = None if self.rng.random() < 0.3 else refused
+            if refused is not None:
+                return  # else there would soon be no open room left
         self.expect(name, "delete_room", refused or "room_deleted", room_id=room_id)
         if room is not None and refused is None:
             room.deleted = True
-            self.tell(room.members, "room_deleted", room_id=room_id, name=room.name)
+            self.tell(self.who_sees(room), "room_deleted", room_id=room_id, name=room.name)
 
     # lists
 
