@@ -130,6 +130,9 @@ STAGES: Final[Sequence[Stage]] = (
             "framing.joined",
             "texts.escapes",
             "texts.ids_that_look_alike",
+            "texts.awkward_texts_stay",
+            "texts.awkward_texts_arrive",
+            "texts.long_history",
         ),
     ),
     Stage(

@@ -345,6 +345,9 @@ VALUES = {
     "new_room_name": "y",
     "user_to_add": "nobody",
     "user_to_remove": "nobody",
+    "user": "nobody",
+    "seconds": 1,
+    "message_id": 1,
 }
 
 
