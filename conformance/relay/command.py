@@ -28,7 +28,11 @@ from conformance.relay.station import Station
 from conformance.relay.story import Story
 from conformance.relay.terminal import Terminal
 from conformance.relay.traffic import Traffic
-from webpage import ActRefused, Page
+
+try:
+    import webpage
+except ModuleNotFoundError:  # the kit's folder alone, as it is given to a class: all but --page
+    webpage = None  # type: ignore[assignment]
 
 HELP: Final = "show, slow down and break what goes over the wire: relay PORT HOST:PORT"
 DESCRIPTION: Final = """Stand between clients and a server, pass everything on, and show it.
@@ -147,6 +151,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the relay, or a replay, until Ctrl-C; return the exit status. Raises `Misuse`."""
+    if args.page is not None and webpage is None:
+        raise Misuse("--page needs the folder webpage/ beside conformance/: copy it, too")
     sys.setswitchinterval(SWITCH_SECONDS)
     terminal = Terminal(is_quiet=args.quiet or args.page is not None)
     with contextlib.ExitStack() as stack:
@@ -166,7 +172,7 @@ def run(args: argparse.Namespace) -> int:
             ":".join(map(str, args.target)),
             f"{args.listen[0]}:{station.relay.port}",
         )
-        acts = Acts(station.story, station.desk, station.relay, listening, target, ActRefused)
+        acts = Acts(station.story, station.desk, station.relay, listening, target, _refusal())
         page = _page(args, station.story, acts, stack)
         terminal.say(_first_screen(args, station, page))
         station.start()
@@ -185,7 +191,7 @@ def _play(args: argparse.Namespace, terminal: Terminal, stack: contextlib.ExitSt
     player = Player(recording, traffic, args.speed)
     desk = Desk(traffic)
     target = str(recording.about.get("target", "a server"))
-    acts = Acts(story, desk, None, f"recording {args.play}", target, ActRefused, player)
+    acts = Acts(story, desk, None, f"recording {args.play}", target, _refusal(), player)
     page = _page(args, story, acts, stack)
     terminal.say(
         f"{args.play}: {len(recording.items)} events in {recording.length:.1f} s, shown "
@@ -203,16 +209,21 @@ def _play(args: argparse.Namespace, terminal: Terminal, stack: contextlib.ExitSt
     return 0
 
 
+def _refusal() -> type[Exception]:
+    """Return what an act of the page is refused by."""
+    return ValueError if webpage is None else webpage.ActRefused
+
+
 def _page(
     args: argparse.Namespace, story: Story, acts: Acts, stack: contextlib.ExitStack
-) -> Page | None:
+) -> webpage.Page | None:
     """Show the traffic on a page, too, where that is asked for."""
     if args.page is None:
         return None
     host, port = args.page
     assets = importlib.resources.files("conformance.relay") / "page"
     try:
-        page = Page(
+        page = webpage.Page(
             host, port, assets, "Relay", acts.all, viewers_may=VIEWERS_MAY, state=acts.state
         )
     except OSError as error:
@@ -223,7 +234,7 @@ def _page(
     return page
 
 
-def _say_links(terminal: Terminal, page: Page | None) -> None:
+def _say_links(terminal: Terminal, page: webpage.Page | None) -> None:
     if page is not None:
         terminal.say(f"Page:     {page.link}    (for one browser: it steers)")
         terminal.say(f"The wall: {page.wall_link}    (looks on only)")
@@ -298,7 +309,7 @@ def _tls_behind(args: argparse.Namespace) -> ssl.SSLContext | None:
         raise Misuse(f"--cafile {args.cafile} can't be read: {error}") from error
 
 
-def _first_screen(args: argparse.Namespace, station: Station, page: Page | None) -> str:
+def _first_screen(args: argparse.Namespace, station: Station, page: webpage.Page | None) -> str:
     host, port = args.listen[0], station.relay.port
     target = f"{args.target[0]}:{args.target[1]}"
     lines = [f"relay listening on {host}:{port}; it passes everything on to {target}"]

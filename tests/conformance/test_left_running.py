@@ -147,3 +147,31 @@ def test_a_path_that_is_standard_output_is_written_to(
     with pytest.raises(OSError, match="neither"):
         os.mkfifo(tmp_path / "pipe")
         reports.write(a_report(), "text", tmp_path / "pipe")
+
+
+# --- The folder alone ----------------------------------------------------------------------------
+
+
+def test_the_folder_of_the_kit_runs_without_the_rest_of_the_project(tmp_path: Path) -> None:
+    kit = Path(left_running.__file__).parent
+    shutil.copytree(kit, tmp_path / "conformance", ignore=shutil.ignore_patterns("__pycache__"))
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-m", "conformance", "server", "localhost:1", "--list"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=patience(60),
+    )
+    assert done.returncode == 0, done.stderr
+    asked = ["relay", "0", "localhost:1", "--page", "0"]
+    done = subprocess.run(
+        [sys.executable, "-m", "conformance", *asked],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=patience(60),
+    )
+    assert done.returncode == 2 and "webpage/" in done.stderr, done.stderr
