@@ -212,7 +212,9 @@ class TerminalKeys:
                 and self._comes(BURST_SECONDS)
             ):
                 burst += self._read()
-            self._characters.extend(burst)
+            # nobody waits for what Tab brings before there is a prompt
+            ahead = self._was_ahead and is_paste(burst)
+            self._characters.extend(Pasted(c) if ahead and c == "\t" else c for c in burst)
             if not self._was_ahead and is_paste(burst):
                 self._characters.clear()
                 return Pasted(burst[:MAX_PASTED])

@@ -194,6 +194,11 @@ def test_a_terminal_tells_a_paste_by_its_marks_or_its_speed(
     os.write(master, b"one\ntwo\nthree\n")  # typed ahead, while nobody read
     keys.begin()
     assert [keys.next_key() for _ in range(4)] == ["o", "n", "e", "\n"]
+    assert [keys.next_key() for _ in "two\nthree\n"][-1] == "\n"
+    keys.end()
+    os.write(master, b"a\tb\n")  # pasted before there was a prompt
+    keys.begin()
+    assert isinstance([keys.next_key() for _ in range(2)][1], Pasted)
     keys.end()
     os.close(master)
     os.close(slave)
