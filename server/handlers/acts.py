@@ -100,7 +100,7 @@ def _restrict(
         acts.restrict(connection, row)
         context.restrictions.put(row, request.seconds)
         if kind == BAN:
-            _end_session(context, account.id)
+            _end_sessions(context, account.id)
         data.update(user=account.chatid, until=time_or_null(row.ends_at))
         act = acts.note(
             connection,
@@ -121,10 +121,9 @@ def _row(kind: str, account_id: int, seconds: int, reason: str, now: int) -> Row
     return Row(kind, account_id, now + seconds if seconds else None, reason)
 
 
-def _end_session(context: Context, account_id: int) -> None:
-    holder = context.registry.holder(account_id)
-    if holder is not None:
-        context.restrictions.end(holder)
+def _end_sessions(context: Context, account_id: int) -> None:
+    for session in context.registry.all_of(account_id):
+        context.restrictions.end(session)
 
 
 @handles_for_session(UnmuteUser)
@@ -171,7 +170,7 @@ def kick_user(context: Context, session: Session, request: KickUser) -> bytes:
     def change(connection: sqlite3.Connection, now: int) -> Done:
         account = _student(connection, request.user)
         accounts.drop_key(connection, account.id)
-        _end_session(context, account.id)
+        _end_sessions(context, account.id)
         data.update(user=account.chatid)
         by, reason = session.account_id, request.reason
         act = acts.note(connection, request.ACTION, now, by, user_id=account.id, reason=reason)

@@ -24,13 +24,12 @@ LOOK_SECONDS: Final = 60.0
 def get_messages(context: Context, session: Session, request: GetMessages) -> bytes:
     """Answer a page of messages, oldest first, as many as were asked for and fit into a frame."""
 
-    if session.is_teacher:
-        _look_in(context, session, request.room_id)
+    may_look_in = session.is_teacher and _look_in(context, session, request.room_id)
 
     def make(reader: sqlite3.Connection) -> bytes:
         is_guest = False
         room = rooms.find_for(reader, request.room_id, session.account_id)
-        if room is None and session.is_teacher:
+        if room is None and may_look_in:
             room, is_guest = rooms.find(reader, request.room_id), True
         if room is None or room.deleted:
             raise no_such_room(request.room_id)
@@ -52,25 +51,31 @@ def get_messages(context: Context, session: Session, request: GetMessages) -> by
     return answer_page(context, session, make)
 
 
-def _look_in(context: Context, session: Session, room_id: str) -> None:
+def _look_in(context: Context, session: Session, room_id: str) -> bool:
     """Where a teacher is about to read a private room without being a member, write that into the
-    audit and tell the members, before anything is read (R-TEACH-19)."""
-    now = context.clock()
+    audit and tell the members, before anything is read (R-TEACH-19). Return whether they were told:
+    nothing is read as a stranger otherwise, also where the teacher is taken out of the room
+    meanwhile."""
+    now, noted = context.clock(), False
 
     def change(connection: sqlite3.Connection, wall: int) -> Done | None:
+        nonlocal noted
         state = context.rooms.find(room_id, connection)
         if state is None or state.room.deleted or state.admits(session.account_id):
             return None
-        pk = state.room.pk
+        pk, noted = state.room.pk, True
         return acts.note(connection, "get_messages", wall, session.account_id, room_pk=pk), state
 
     state = context.rooms.find(room_id)
     if state is None or state.admits(session.account_id):
-        return
+        return False
     told_at = session.looked_into.get(room_id)
-    if told_at is None or now >= told_at + LOOK_SECONDS:
-        do(context, session, change)
+    if told_at is not None and now < told_at + LOOK_SECONDS:
+        return True
+    do(context, session, change)
+    if noted:
         session.looked_into[room_id] = now
+    return noted
 
 
 def _from_time(request: GetMessages) -> int | None:

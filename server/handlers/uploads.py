@@ -331,9 +331,11 @@ def _fin_again(context: Context, session: Session, request: FileSendFin) -> byte
     room = context.rooms.find(request.room_id)
     place = (request.room_id, request.file_path)
     stored = session.finished.get(place)
-    if place not in session.finished and room is not None:
-        with context.database.reading() as reader:
+    with context.database.reading() as reader:
+        if place not in session.finished and room is not None:
             stored = uploads.last_of(reader, room.room.pk, session.account_id, request.file_path)
+        if stored is not None and uploads.is_removed(reader, stored.id):
+            stored = None  # since the session remembered it (R-TEACH-16)
     if stored is None or stored.total_packets != request.total_packets:
         raise _no_upload(request.file_path)
     return _fin_reply(request, stored)

@@ -122,7 +122,10 @@ class Retention:
                     if not count or time.monotonic() >= end:
                         return done, bool(count)
 
-            done, is_more = self._context.writer.run(change)
+            # What is erased is not sent again.
+            done, is_more = self._context.writer.run(
+                change, lambda *_: self._context.recent.clear()
+            )
             total += done
             if not is_more:
                 break

@@ -19,7 +19,7 @@ from server.base.locks import Rank, RankedLock
 from server.base.logs import printable
 from server.base.settings import Settings
 from server.net.outbox import Outbox
-from storage.errors import StorageError
+from storage.errors import FileMissing, StorageError
 from storage.upload_files import UploadFiles
 from storage.uploads import StoredFile
 
@@ -185,23 +185,34 @@ class Downloads:
                 self._close("its download failed")
 
     def _send(self, download: Download) -> None:
+        file = download.file
+        try:
+            self._send_packets(download)
+        except Refusal as refusal:
+            self._refuse(download, refusal)
+        except StorageError as error:
+            name = printable(file.stored_as)
+            log.error("the file %s (%s) can't be read: %s", name, file.disk_name, error)
+            self._refuse(download, UNREADABLE)
+
+    def _read(self, download: Download, offset: int, size: int) -> bytes:
+        """Return a chunk. Raises Refusal where the file was taken away meanwhile, else
+        StorageError."""
+        try:
+            return self._files.read(download.file.disk_name, offset, size)
+        except FileMissing:
+            download.check()
+            raise
+
+    def _send_packets(self, download: Download) -> None:
         file, outbox = download.file, self._outbox
         chunk_size = frame_sizes.download_chunk(self._settings)
         total = -(-file.file_size // chunk_size)
         head = {"room_id": download.room_id, "file_path": download.file_path}
         extra = {} if download.request_id is None else {"request_id": download.request_id}
-        try:
-            download.check()
-            offset = (download.from_sequence - 1) * chunk_size
-            chunk = self._files.read(file.disk_name, offset, chunk_size)
-        except Refusal as refusal:
-            self._refuse(download, refusal)
-            return
-        except StorageError as error:
-            name = printable(file.stored_as)
-            log.error("the file %s (%s) can't be read: %s", name, file.disk_name, error)
-            self._refuse(download, UNREADABLE)
-            return
+        download.check()
+        offset = (download.from_sequence - 1) * chunk_size
+        chunk = self._read(download, offset, chunk_size)
         meta = {
             **head,
             "file_size": file.file_size,
@@ -217,7 +228,7 @@ class Downloads:
                 return
             offset += chunk_size
             if number < total:
-                chunk = self._files.read(file.disk_name, offset, chunk_size)
+                chunk = self._read(download, offset, chunk_size)
         self._put(download, protocol.build("file_down_fin", head, request_id=download.request_id))
 
     def _put(self, download: Download, frame: bytes) -> bool:

@@ -82,6 +82,13 @@ class Registry:
         with self._lock:
             return self._sessions.get(account_id)
 
+    def all_of(self, account_id: int) -> list[Session]:
+        """Return the session that holds the account's place, and those that have lost or left it
+        and may still have something on the way to the writer."""
+        with self._lock:
+            holder = self._sessions.get(account_id)
+            return [*self._leaving.get(account_id, ()), *([] if holder is None else [holder])]
+
     def promise(self, session: Session, may_displace: Callable[[Session], bool]) -> bool:
         """Promise the account's place to a login that the open transaction stores; False where
         somebody has it, or was promised it, whom `may_displace` spares. The writer's thread."""

@@ -1,0 +1,129 @@
+"""What a teacher's act or `--retain` has ended stays ended, whatever is under way then."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+from support.files import Upload
+from support.gates import Gate, HeldWriter, answer, ask_later, login_later
+from support.in_process import Clock, Serve, member, stranger
+from support.raw_client import RawClient, error_code
+
+from server.running import retention
+from server.running.retention import DAY_SECONDS
+from server.running.service import Service
+from storage import accounts
+
+NOW = 1_700_000_000
+
+
+def teacher(service: Service) -> RawClient:
+    """Return a teacher who is logged in."""
+    stranger(service).register("lee")
+    service.writer.run(lambda c: accounts.set_role(c, accounts.find(c, "lee").id, "teacher"))
+    client = stranger(service)
+    assert client.login("lee", features=["events"])["data"]["role"] == "teacher"
+    return client
+
+
+def make_round(service: Service, days: int, now: int) -> None:
+    """Let one round of `--retain` be made."""
+    object.__setattr__(service.context.settings, "retain", days)
+    retention.Retention(service.context, service._housekeeping, service._journal).make_round(now)
+
+
+def test_a_file_that_was_removed_is_not_confirmed_to_its_sender_again(serve: Serve) -> None:
+    service = serve()
+    lee, ann = teacher(service), member(service, "ann")
+    upload = Upload(ann, "lobby", "work", b"x" * 2000)
+    upload.run()
+    assert upload.fin()["status"] == "success"
+    assert lee.ask("remove_file", room_id="lobby", file_path="work")["action"] == "file_removed"
+    assert error_code(upload.fin()) == "file_not_found"
+
+
+def test_a_message_that_retain_has_erased_is_not_sent_again(serve: Serve) -> None:
+    wall = Clock(NOW)
+    service = serve(wall=wall)
+    ann, bob = member(service, "ann"), member(service, "bob")
+    ann.say("lobby", "quagga")
+    said = bob.receive_message("quagga")
+    wall.now += 3 * DAY_SECONDS
+    make_round(service, 1, wall.now)
+    reply = bob.ask("get_messages", room_id="lobby", after_id=0)
+    assert reply["data"]["messages"] == []
+    bob.acknowledge(said["data"]["transaction_id"], "error")
+    came = [packet["action"] for packet in bob.nothing_before_pong()]
+    assert came == ["error"]
+
+
+def test_a_download_whose_file_is_erased_ends_with_an_error_and_the_connection_stays(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wall = Clock(NOW)
+    service = serve(wall=wall)
+    ann, bob = member(service, "ann"), member(service, "bob")
+    Upload(ann, "lobby", "work", os.urandom(600_000), chunk=200_000).run()
+    bob.nothing_before_pong()
+    reads: list[Any] = []
+    real = service.files.read
+
+    def read(*given: Any) -> bytes:
+        reads.append(given)
+        if len(reads) == 2:
+            make_round(service, 1, NOW + 3 * DAY_SECONDS)
+        return real(*given)
+
+    monkeypatch.setattr(service.files, "read", read)
+    asked = ask_later(bob, "file_down_req", room_id="lobby", file_path="work")
+    end = bob.receive_where(
+        lambda packet: packet.get("request_id") == asked and packet["action"] == "error"
+    )
+    assert error_code(end) == "file_not_found"
+    assert bob.ask("get_users")["action"] == "users_list"
+
+
+def test_a_session_whose_place_was_just_taken_stores_nothing_behind_a_ban(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = serve()
+    lee, ann, again = teacher(service), member(service, "ann"), stranger(service)
+    counted = ann.propose("lobby", "behind the ban")
+    monkeypatch.setattr(service.writer, "BATCH", 1)  # each in a commit of its own
+    with HeldWriter(service, monkeypatch) as writer:
+        login_later(again, "ann", password="password", take_over=True)
+        writer.wait_for_change()
+        ask_later(lee, "ban_user", user="ann", seconds=0)
+        writer.wait_for_change()
+        ann.send(
+            {
+                "action": "confirm_count",
+                "data": {"transaction_id": counted["data"]["transaction_id"], "confirm": True},
+            }
+        )
+        writer.wait_for_change()
+    service.writer.run(lambda _: None)
+    said = lee.ask("get_messages", room_id="lobby", after_id=0)["data"]["messages"]
+    assert said == []
+
+
+def test_a_teacher_who_loses_a_private_room_reads_nothing_unnoticed(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = serve()
+    lee, ann = teacher(service), member(service, "ann", features=["events"])
+    room = ann.ask("create_room", participants=["lee"], room_name="r")["data"]["room_id"]
+    ann.say(room, "secret")
+    lee.receive_message("secret")
+    with monkeypatch.context() as patch:
+        gate = Gate(patch, service.context.page_line, "place")
+        asked = ask_later(lee, "get_messages", room_id=room, after_id=0)
+        gate.wait_for_arrival()
+        reply = ann.ask("remove_user_from_room", room_id=room, user_to_remove="lee")
+        assert reply["action"] == "user_removed"
+        gate.open()
+        came = answer(lee, asked)
+    told = [p for p in ann.nothing_before_pong() if p["data"].get("type") == "teacher_reads"]
+    assert came["action"] == "error" or told
