@@ -3,12 +3,17 @@ say."""
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,20 +21,90 @@ from conformance.server import cases, runner
 from conformance.verdicts import Report, Verdict
 
 ROOT = Path(__file__).resolve().parents[2]
-STARTERS = {"python/server.py": sys.executable, "javascript/server.js": "node"}
+STARTERS = ROOT / "examples" / "starter"
 NAMES = ("anna", "ben", "carla", "dora", "emil", "fay")
 SURE = ("R-FRAME-1", "R-FRAME-2", "R-SESS-4", "R-SESS-5", "R-MSG-1", "R-MSG-21", "R-ERR-2")
 """Rules that hold in a starter, all of them."""
 
 
-@pytest.fixture(scope="module", params=STARTERS, ids=lambda name: str(name).split("/")[0])
-def report(request: pytest.FixtureRequest) -> Iterator[Report]:
-    """Return what the kit says of a starter at the level `full`."""
-    program = shutil.which(STARTERS[request.param])
-    if program is None:
-        pytest.skip(f"{STARTERS[request.param]} is not installed")
-    command = [program, str(ROOT / "examples" / "starter" / request.param), "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+@dataclass(frozen=True)
+class Language:
+    """How a starter is made ready and started: {here} is its folder, {out} an empty one."""
+
+    file: str
+    needs: str
+    build: tuple[str, ...]
+    start: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.file.partition("/")[0]
+
+
+LANGUAGES = (
+    Language("python/server.py", sys.executable, (), (sys.executable, "{here}/server.py")),
+    Language("javascript/server.js", "node", (), ("node", "{here}/server.js")),
+    Language(
+        "java/Server.java",
+        "javac",
+        ("javac", "-d", "{out}", "{here}/Server.java", "{here}/Json.java"),
+        ("java", "-XX:TieredStopAtLevel=1", "-cp", "{out}", "Server"),
+    ),
+    Language(
+        "c/server.c",
+        "cc",
+        ("cc", "-Wall", "-Werror", "-pthread", "-o", "{out}/chat", "{here}/server.c"),
+        ("{out}/chat",),
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """Return the words that start each starter which can be built here, but for the port."""
+    found = {}
+    for language in LANGUAGES:
+        if why_not(language):
+            continue
+        out = tmp_path_factory.mktemp(language.name)
+        places = {"here": str((STARTERS / language.file).parent), "out": str(out)}
+        if language.build:
+            words = [word.format(**places) for word in language.build]
+            environment = {**os.environ, "GOCACHE": str(out / "cache")}
+            done = subprocess.run(
+                words, capture_output=True, text=True, env=environment, check=False
+            )
+            assert done.returncode == 0, done.stderr
+        program, *words = [word.format(**places) for word in language.start]
+        found[language.name] = [shutil.which(program) or program, *words]
+    return found
+
+
+def why_not(language: Language) -> str:
+    """Return why this starter can't be built or run here, or nothing."""
+    if language.name == "c" and sys.platform == "win32":
+        return "the starter in C needs the sockets and threads of POSIX"
+    return "" if shutil.which(language.needs) else f"{language.needs} is not installed"
+
+
+@pytest.fixture(params=LANGUAGES, ids=lambda language: language.name)
+def name(request: pytest.FixtureRequest) -> str:
+    """Return the name of a language whose starter runs here."""
+    if why := why_not(request.param):
+        pytest.skip(why)
+    return str(request.param.name)
+
+
+@pytest.fixture(scope="module")
+def reports(commands: dict[str, list[str]]) -> dict[str, Report]:
+    """Return what the kit says of each starter at the level `full`: all at once, as the kit waits
+    most of the time."""
+    with ThreadPoolExecutor(len(commands)) as pool:
+        return dict(zip(commands, pool.map(graded, commands.values()), strict=True))
+
+
+def graded(command: list[str]) -> Report:
+    with subprocess.Popen([*command, "0"], stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
@@ -41,9 +116,23 @@ def report(request: pytest.FixtureRequest) -> Iterator[Report]:
                 seed=5,
                 accounts=[(name, f"pw-{name}") for name in NAMES],
             )
-            yield runner.run(options, cases.load())
+            return runner.run(options, cases.load())
         finally:
             process.terminate()
+
+
+@pytest.fixture
+def report(name: str, reports: dict[str, Report]) -> Report:
+    return reports[name]
+
+
+def test_starters_of_all_languages_get_the_same_points(
+    report: Report, reports: dict[str, Report]
+) -> None:
+    def points(one: Report) -> tuple[float, float]:
+        return round(one.points_got, 2), round(one.points_missing, 2)
+
+    assert points(report) == points(reports["python"])
 
 
 def test_starter_scores_some_points_and_leaves_some(report: Report) -> None:
@@ -59,30 +148,32 @@ def test_what_a_starter_does_it_does_right(report: Report) -> None:
     assert {rule: verdicts[rule] for rule in SURE} == dict.fromkeys(SURE, Verdict.PASS)
 
 
-@pytest.mark.parametrize("name", STARTERS)
-def test_starter_has_at_most_150_lines_and_imports_nothing_of_ours(name: str) -> None:
-    text = (ROOT / "examples" / "starter" / name).read_text("utf-8")
-    assert len(text.splitlines()) <= 150
+def sources() -> list[Path]:
+    return sorted(path for path in STARTERS.glob("*/*") if path.is_file())
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: path.name)
+def test_starter_has_at_most_150_lines_and_imports_nothing_of_ours(path: Path) -> None:
+    lines = path.read_text("utf-8").splitlines()
+    assert len(lines) <= 150
     assert not any(
         line.startswith(("from protocol", "import protocol", "from server", "from client"))
-        for line in text.splitlines()
+        for line in lines
     )
 
 
 def test_readme_of_the_starters_names_them_all() -> None:
-    readme = (ROOT / "examples" / "starter" / "README.md").read_text("utf-8")
-    assert all(f"({name})" in readme for name in STARTERS)
+    readme = (STARTERS / "README.md").read_text("utf-8")
+    assert all(f"({language.file})" in readme for language in LANGUAGES)
 
 
-@pytest.mark.parametrize("name", STARTERS)
-def test_starter_says_in_a_line_why_it_can_not_listen(name: str) -> None:
-    program = shutil.which(STARTERS[name])
-    if program is None:
-        pytest.skip(f"{STARTERS[name]} is not installed")
+def test_starter_says_in_a_line_why_it_can_not_listen(
+    name: str, commands: dict[str, list[str]]
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         for port in (str(taken.getsockname()[1]), "many", "99999"):
             done = subprocess.run(
-                [program, str(ROOT / "examples" / "starter" / name), port],
+                [*commands[name], port],
                 capture_output=True,
                 text=True,
                 timeout=30,
@@ -93,6 +184,41 @@ def test_starter_says_in_a_line_why_it_can_not_listen(name: str) -> None:
                 and done.stderr.startswith("cannot listen: ")
                 and done.stderr.count("\n") == 1
             ), done.stderr
+
+
+def letters(command: list[str], content: str) -> object:
+    """Return the letter counts that a starter answers to this JSON of a content."""
+    with subprocess.Popen([*command, "0"], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            port = int(process.stdout.readline().rpartition(":")[2])
+            with socket.create_connection(("127.0.0.1", port), 10) as sock:
+                ask(sock, '{"action":"login","data":{"chatid":"anna","password":"pw-anna"}}')
+                answer = ask(
+                    sock,
+                    '{"action":"send_message","data":'
+                    f'{{"chatid":"anna","room_id":"lobby","content":"{content}"}}}}',
+                )
+                return answer["data"]["letter_frequencies"]
+        finally:
+            process.terminate()
+
+
+def ask(sock: socket.socket, packet: str) -> dict[str, Any]:
+    """Send one packet and return the answer."""
+    payload = packet.encode("utf-8")
+    sock.sendall(len(payload).to_bytes(4, "big") + payload)
+    with sock.makefile("rb") as answers:
+        answer = json.loads(answers.read(int.from_bytes(answers.read(4), "big")))
+    assert isinstance(answer, dict)
+    return answer
+
+
+def test_starter_reads_escapes_and_counts_code_points(
+    name: str, commands: dict[str, list[str]]
+) -> None:
+    content = r"\u00c9É\/\b\f\n\r\t\\\"\ud83d\uDE00😀\u0001\u007fa"
+    assert letters(commands[name], content) == Counter(json.loads(f'"{content}"'))
 
 
 def test_the_bot_of_ten_lines_says_how_it_is_called() -> None:
