@@ -127,3 +127,19 @@ def test_a_teacher_who_loses_a_private_room_reads_nothing_unnoticed(
         came = answer(lee, asked)
     told = [p for p in ann.nothing_before_pong() if p["data"].get("type") == "teacher_reads"]
     assert came["action"] == "error" or told
+
+
+def test_a_hand_outlives_a_newer_login_also_where_it_is_raised_again_just_then(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = serve()
+    lee, ann, again = teacher(service), member(service, "ann"), stranger(service)
+    ann.ask("raise_hand", text="first")
+    with HeldWriter(service, monkeypatch) as writer:
+        login_later(again, "ann", password="password", take_over=True)
+        writer.wait_for_change()
+        ask_later(ann, "raise_hand", text="second")
+        writer.wait_for_change()
+    service.writer.run(lambda _: None)
+    shown = {entry["chatid"]: entry for entry in lee.ask("get_sessions")["data"]["sessions"]}
+    assert (shown["ann"]["hand"] or {}).get("text") == "second"
