@@ -4,7 +4,6 @@ say."""
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -56,6 +55,27 @@ LANGUAGES = (
         ("cc", "-Wall", "-Werror", "-pthread", "-o", "{out}/chat", "{here}/server.c"),
         ("{out}/chat",),
     ),
+    Language(
+        "rust/server.rs",
+        "rustc",
+        (
+            "rustc",
+            "--edition",
+            "2021",
+            "-D",
+            "warnings",
+            "-o",
+            "{out}/chat.exe",
+            "{here}/server.rs",
+        ),
+        ("{out}/chat.exe",),
+    ),
+    Language(
+        "go/server.go",
+        "go",
+        ("go", "build", "-o", "{out}/chat.exe", "{here}/server.go", "{here}/wire.go"),
+        ("{out}/chat.exe",),
+    ),
 )
 
 
@@ -70,10 +90,7 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
         places = {"here": str((STARTERS / language.file).parent), "out": str(out)}
         if language.build:
             words = [word.format(**places) for word in language.build]
-            environment = {**os.environ, "GOCACHE": str(out / "cache")}
-            done = subprocess.run(
-                words, capture_output=True, text=True, env=environment, check=False
-            )
+            done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
             assert done.returncode == 0, done.stderr
         program, *words = [word.format(**places) for word in language.start]
         found[language.name] = [shutil.which(program) or program, *words]
