@@ -532,11 +532,29 @@ def corrupt(path: Path) -> None:
             by_sql("CREATE TRIGGER t AFTER INSERT ON messages BEGIN DELETE FROM accounts; END"),
             "other tables",
         ),
+        (
+            by_sql(
+                "CREATE TRIGGER t AFTER INSERT ON messages BEGIN DELETE FROM accounts; END",
+                "PRAGMA writable_schema = ON",
+                "UPDATE sqlite_master SET name = 'sqlite_stat_1', "
+                "sql = replace(sql, 'TRIGGER t', 'TRIGGER sqlite_stat_1') WHERE type = 'trigger'",
+            ),
+            "other tables",
+        ),
         (by_sql("CREATE VIEW v AS SELECT 1"), "other tables"),
         (by_sql("DROP TABLE marks"), "other tables"),
         (corrupt, "was not restored"),
     ],
-    ids=["no database", "another program's", "newer", "a trigger", "a view", "less", "damaged"],
+    ids=[
+        "no database",
+        "another program's",
+        "newer",
+        "a trigger",
+        "a disguised one",
+        "a view",
+        "less",
+        "damaged",
+    ],
 )
 def test_a_database_of_a_stranger_is_refused(
     folder: Folder, copy: Path, tmp_path: Path, change: Callable[[Path], None], words: str
@@ -544,6 +562,13 @@ def test_a_database_of_a_stranger_is_refused(
     rewritten(copy, replaced_database(change, tmp_path))
     line = refused_restore(folder, copy)
     assert words in line or "nothing was restored" in line
+
+
+def test_a_database_that_a_browser_has_analyzed_is_restored(
+    folder: Folder, copy: Path, tmp_path: Path
+) -> None:
+    rewritten(copy, replaced_database(by_sql("ANALYZE"), tmp_path))
+    assert restore.restore_backup(copy, tmp_path / "restored")
 
 
 def test_each_released_form_of_the_tables_is_known(tmp_path: Path) -> None:
