@@ -83,7 +83,7 @@ class JobControl:
             self._set(self._found)
             self._is_stopping = True  # the signal that ends the stop is not to be heard as well
             signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)  # os.kill may return before another thread has heard it
             signal.signal(number, self._stop)
             self._is_stopping = False
             self._set(ours)
@@ -108,7 +108,7 @@ class JobControl:
         """End by this signal, as if it had not been watched."""
         with self._screen.aside():
             self.end()
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)  # this thread hears it here, and takes no keys again
 
     def _settings(self) -> list[Any] | None:
         if sys.platform != "win32":
