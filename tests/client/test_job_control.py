@@ -160,13 +160,12 @@ def test_signals_find_and_leave_the_terminal_as_it_was(
 ) -> None:
     sent: list[tuple[int, bool]] = []
 
-    def kill(pid: int, number: int) -> None:
-        assert pid == os.getpid()
+    def raise_signal(number: int) -> None:
         sent.append((number, echoes(terminal)))
         if number == signal.SIGTSTP:
             control._go_on(signal.SIGCONT, None)
 
-    monkeypatch.setattr(job_control.os, "kill", kill)
+    monkeypatch.setattr(job_control.signal, "raise_signal", raise_signal)
     screen = Recording()
     control = JobControl(terminal, screen)
     before = {number: signal.getsignal(number) for number in (signal.SIGTSTP, signal.SIGTERM)}
