@@ -131,7 +131,8 @@ def _message_changed(
     assert state is not None and act.message_id is not None
     with context.database.reading() as reader:
         message = messages.get(reader, act.message_id)
-    assert message is not None, "messages stay"
+    if message is None:  # an act of the command line, and it was erased before it was told
+        return
     room_id, content = state.room.room_id, message.content
     counts = protocol.count_letters(content)
     context.recent.replace(delivered(room_id, message, counts))
