@@ -27,6 +27,8 @@ NOTHING_COLLECTED = 5  # pytest's exit status
 GROUPS_A_WORKER = 3
 SECONDS_A_PART = 20.0
 """A file that takes longer is run in parts, by several processes."""
+MOST_PARTS = 4
+"""A busy machine records too many seconds, and each process costs one more."""
 LINE_OF_A_GOOD_TEST = re.compile(r"^tests/\S.* (?:PASSED|SKIPPED|XFAIL)\b.*\n", re.MULTILINE)
 
 
@@ -86,7 +88,7 @@ def _group(files: list[str], seconds: dict[str, float], is_measured: bool) -> Gr
 
 
 def _parts(file: str, seconds: float, is_measured: bool) -> list[Group]:
-    count = math.ceil(seconds / SECONDS_A_PART)
+    count = min(MOST_PARTS, math.ceil(seconds / SECONDS_A_PART))
     return [
         Group((file,), seconds / count, is_measured, f"{number}/{count}")
         for number in range(1, count + 1)
