@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -23,6 +24,8 @@ from client.terminal.console import has_descriptor
 from client.terminal.plain_screens import PlainScreen
 
 AGAIN_SECONDS: Final = 0.05
+TRIES: Final = 20
+"""A signal interrupts the wait for what is still to be shown; Python does not go on by itself."""
 
 
 @contextlib.contextmanager
@@ -122,5 +125,9 @@ class JobControl:
         if sys.platform != "win32" and settings is not None:
             import termios
 
-            with contextlib.suppress(termios.error):
-                termios.tcsetattr(self._number, termios.TCSADRAIN, settings)
+            for _ in range(TRIES):
+                try:
+                    return termios.tcsetattr(self._number, termios.TCSADRAIN, settings)
+                except termios.error as error:
+                    if error.args[0] != errno.EINTR:
+                        return  # it was closed
