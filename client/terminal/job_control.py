@@ -73,7 +73,8 @@ class JobControl:
         self._set(self._found)
 
     def _watch(self, number: int, handler: Any) -> None:
-        if signal.getsignal(number) == signal.SIG_DFL:  # nohup, and shells without job control
+        # ignored by nohup, and by shells without job control; None: not a handler of Python's
+        if signal.getsignal(number) not in (signal.SIG_IGN, None):
             self._handlers[number] = signal.signal(number, handler)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:

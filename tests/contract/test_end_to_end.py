@@ -95,7 +95,7 @@ def test_a_restart_of_the_server_loses_nothing_that_was_typed_meanwhile(tmp_path
             ada.type("while it was away\n")
             ada.sees("(sending; the connection is down")
             with ServerProcess(tmp_path / "data", "--port", str(port)) as again:
-                ada.sees("* sent 2")
+                ada.sees("sent 2")
                 bob.sees("ada: while it was away")
                 bob.type("/history\n")
                 bob.sees("The last 2 messages of lobby:")
