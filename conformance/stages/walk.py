@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final, TextIO
 
@@ -100,13 +100,10 @@ def walk(
     `hints` is how many steps of the hint are shown for what failed first.
     """
     tell = _teller(stream or sys.stdout)
-    ids = [case.id for case in chosen(cases, "robust", (), ())]
-    for number in range(1, last + 1):
-        report = _run(options, cases, cases_of(number, ids))
+    for number, report, failed in _up_to_a_failure(options, cases, last):
         if report.no_server:
             tell(*map(harmless, report.notes))
             return EXIT_NO_SERVER
-        failed = [outcome for outcome in report.outcomes if outcome.verdict in BAD]
         if failed:
             _tell_failure(tell, number, last, failed, report, hints)
             return EXIT_FAILS
@@ -118,16 +115,13 @@ def walk(
 def overview(options: runner.Options, cases: Sequence[Case], stream: TextIO | None = None) -> int:
     """Run the stages up to the first that fails, and print all as a row of words."""
     tell = _teller(stream or sys.stdout)
-    ids = [case.id for case in chosen(cases, "robust", (), ())]
     here = 0
-    for number in range(1, len(STAGES) + 1):
-        report = _run(options, cases, cases_of(number, ids))
+    for number, report, failed in _up_to_a_failure(options, cases, len(STAGES)):
         if report.no_server:
             tell(*map(harmless, report.notes))
             return EXIT_NO_SERVER
-        if any(outcome.verdict in BAD for outcome in report.outcomes):
+        if failed:
             here = number
-            break
     tell(*_wrapped([_in_the_row(number, here) for number in range(1, len(STAGES) + 1)]))
     if here:
         tell("", f"next: --stage {here}: {STAGES[here - 1].goal}")
@@ -160,8 +154,19 @@ def _teller(stream: TextIO) -> Callable[..., None]:
     return tell
 
 
-def _run(options: runner.Options, cases: Sequence[Case], ids: Sequence[str]) -> Report:
-    return runner.run(replace(options, level="robust", rules=(), cases=tuple(ids)), cases)
+def _up_to_a_failure(
+    options: runner.Options, cases: Sequence[Case], last: int
+) -> Iterator[tuple[int, Report, list[Outcome]]]:
+    """Run the stages in order; yield each with its report and what failed, up to the first where
+    something did."""
+    ids = [case.id for case in chosen(cases, "robust", (), ())]
+    for number in range(1, last + 1):
+        own = replace(options, level="robust", rules=(), cases=tuple(cases_of(number, ids)))
+        report = runner.run(own, cases)
+        failed = [outcome for outcome in report.outcomes if outcome.verdict in BAD]
+        yield number, report, failed
+        if failed:
+            return
 
 
 def _tell_failure(
