@@ -39,19 +39,6 @@ class Ends:
 
 
 @pytest.fixture
-def listener() -> Iterator[Listener]:
-    server = Listener()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def relay(listener: Listener) -> Iterator[RelayUnderTest]:
-    with relay_before(listener.port) as under_test:
-        yield under_test
-
-
-@pytest.fixture
 def ends(relay: RelayUnderTest, listener: Listener) -> Iterator[Ends]:
     both = Ends(relay, listener)
     yield both

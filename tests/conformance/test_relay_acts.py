@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.patience import until
-from support.relays import Line, Listener, RelayUnderTest, relay_before
+from support.relays import Line, Listener, RelayUnderTest
 
 from conformance.packets import encode
 from conformance.relay import step as stepping
@@ -17,19 +17,6 @@ from webpage import ActRefused
 
 PING = {"action": "ping"}
 LOGIN = {"action": "login", "data": {"chatid": "ada", "password": "hush"}}
-
-
-@pytest.fixture
-def listener() -> Iterator[Listener]:
-    server = Listener()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def relay(listener: Listener) -> Iterator[RelayUnderTest]:
-    with relay_before(listener.port) as under_test:
-        yield under_test
 
 
 @pytest.fixture
