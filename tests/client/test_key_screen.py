@@ -4,43 +4,13 @@ others have written meanwhile."""
 from __future__ import annotations
 
 import io
-from collections import deque
 from collections.abc import Callable
 
 import pytest
+from support.scripted_keys import ScriptedKeys, Step
 
 from client.terminal.key_screen import KeyScreen
 from client.terminal.keys import PASTE_OFF, PASTE_ON, TICK, WHERE, Position
-
-Step = str | Callable[[], object]
-
-
-class Script:
-    """Keys from a list; a step that is a function is called before the next one."""
-
-    def __init__(self, *steps: Step) -> None:
-        self.left = deque(steps)
-        self.taken_again = 0
-
-    def begin(self) -> None:
-        pass
-
-    def take_again(self) -> None:
-        self.taken_again += 1
-
-    def end(self) -> None:
-        pass
-
-    def waits(self) -> bool:
-        return False
-
-    def next_key(self) -> str:
-        while self.left:
-            step = self.left.popleft()
-            if isinstance(step, str):
-                return step
-            step()
-        raise EOFError
 
 
 class Window(KeyScreen):
@@ -48,7 +18,7 @@ class Window(KeyScreen):
 
     def __init__(self, *steps: Step, tells_position: bool = True) -> None:
         self.out = io.StringIO()
-        self.script = Script(*steps)
+        self.script = ScriptedKeys(*steps)
         self.columns = 40
         super().__init__(io.StringIO(), self.out, self.script, tells_position=tells_position)
 

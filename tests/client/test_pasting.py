@@ -6,12 +6,13 @@ import io
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from support.client_fakes import FakeServer
 from support.line_client import ScriptedScreen, client
+from support.scripted_keys import ScriptedKeys, Step
 
 from client.terminal.key_screen import KeyScreen
 from client.terminal.keys import TICK, ConsoleKeys, Pasted, Position, TerminalKeys, is_paste
@@ -76,36 +77,9 @@ def test_one_key_says_what_becomes_of_many_lines() -> None:
 # --- Where pastes come from ---
 
 
-class Script:
-    """Keys from a list; `waits` as a terminal that has more."""
-
-    def __init__(self, *keys: str | Callable[[], object]) -> None:
-        self.left = deque(keys)
-
-    def begin(self) -> None:
-        pass
-
-    def take_again(self) -> None:
-        pass
-
-    def end(self) -> None:
-        pass
-
-    def waits(self) -> bool:
-        return False
-
-    def next_key(self) -> str:
-        while self.left:
-            step = self.left.popleft()
-            if isinstance(step, str):
-                return step
-            step()
-        raise EOFError
-
-
-def screen(*keys: str | Callable[[], object]) -> tuple[KeyScreen, io.StringIO]:
+def screen(*keys: Step) -> tuple[KeyScreen, io.StringIO]:
     out = io.StringIO()
-    return KeyScreen(io.StringIO(), out, Script(*keys)), out
+    return KeyScreen(io.StringIO(), out, ScriptedKeys(*keys)), out
 
 
 def test_a_pasted_line_is_text_with_its_tabs() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from support.client_fakes import FakeServer, Packet, Peer, good
 from support.line_client import ScriptedScreen, client, talk
+from support.scripted_keys import ScriptedKeys
 
 import chat_client
 from client.base.times import local_time
@@ -760,36 +761,6 @@ def test_a_failing_job_does_not_end_the_worker(
 
 
 # --- screens ---
-
-
-class ScriptedKeys:
-    """Keys from a list; a step that is a function is called before the next one."""
-
-    def __init__(self, *pressed: str | Callable[[], object]) -> None:
-        self.left = list(pressed)
-        self.taken = False
-
-    def begin(self) -> None:
-        assert not self.taken
-        self.taken = True
-
-    def end(self) -> None:
-        assert self.taken
-        self.taken = False
-
-    def take_again(self) -> None:
-        assert self.taken
-
-    def waits(self) -> bool:
-        return False
-
-    def next_key(self) -> str:
-        while self.left:
-            step = self.left.pop(0)
-            if isinstance(step, str):
-                return step
-            step()
-        raise EOFError
 
 
 def keys(screen_out: io.StringIO, *pressed: str | Callable[[], object]) -> KeyScreen:
