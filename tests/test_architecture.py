@@ -128,6 +128,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "conformance.argument_types": set(),
     "conformance.command_words": set(),
     "conformance.endings": set(),
+    "conformance.foreground": set(),
     "conformance.last_words": set(),
     "conformance.left_running": set(),
     "conformance.packets": set(),
@@ -186,7 +187,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *KIT_SHARED,
     },
     "conformance.matrix": {KIT + "matrix", KIT + "client", KIT + "command_words", *KIT_SHARED},
-    "conformance.relay": {KIT + "relay", "webpage", *KIT_SHARED},
+    "conformance.relay": {KIT + "relay", KIT + "foreground", "webpage", *KIT_SHARED},
     "conformance.stages": {KIT + "stages", KIT + "server", KIT + "reports", *KIT_SHARED},
     "conformance.hand_ins": {
         KIT + "hand_ins",

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import errno
 import importlib.resources
-import signal
 import ssl
 import sys
 import threading
 from collections.abc import Sequence
-from typing import Final, NoReturn
+from typing import Final
 
+from conformance.foreground import Misuse, listening_address, refuse, wait
 from conformance.relay.acts import VIEWERS_MAY, Acts
 from conformance.relay.connection import Target
 from conformance.relay.desk import Desk
@@ -65,20 +64,6 @@ exit status: 0 ended by Ctrl-C, 2 the command line can't be followed"""
 SWITCH_SECONDS: Final = 0.0002
 """Who passes bytes on waits at most so long for the GIL, which who looks at them holds (Python's
 default is 0.005)."""
-
-
-class Misuse(ValueError):
-    """The command line can't be followed; the text says why and what to do."""
-
-
-def listening_address(text: str) -> tuple[str, int]:
-    """Read [HOST:]PORT; without HOST this machine only."""
-    host, colon, port = text.rpartition(":")
-    if not port.isdecimal() or int(port) > 65535 or (colon and not host):
-        raise argparse.ArgumentTypeError(
-            f"{text!r}: expected PORT or HOST:PORT, as 9875 or 0.0.0.0:9875"
-        )
-    return host.strip("[]") or "127.0.0.1", int(port)
 
 
 def target_address(text: str) -> tuple[str, int]:
@@ -177,7 +162,7 @@ def run(args: argparse.Namespace) -> int:
         terminal.say(_first_screen(args, station, page))
         station.start()
         with contextlib.suppress(KeyboardInterrupt):
-            _wait(threading.Event())
+            wait(threading.Event())
     return 0
 
 
@@ -205,7 +190,7 @@ def _play(args: argparse.Namespace, terminal: Terminal, stack: contextlib.ExitSt
     stack.callback(player.close)
     player.start()
     with contextlib.suppress(KeyboardInterrupt):
-        _wait(player.done if page is None else threading.Event())
+        wait(player.done if page is None else threading.Event())
     return 0
 
 
@@ -273,19 +258,6 @@ def _recorder(
     return recorder
 
 
-def refuse(host: str, port: int, error: OSError, instead: str) -> NoReturn:
-    """Say why nobody can listen there, and what to do. Raises `Misuse`."""
-    if error.errno == errno.EADDRINUSE:
-        why = f"the port is in use; take another one ({instead}), or end the program that has it"
-    elif error.errno in (errno.EACCES, errno.EPERM):
-        why = "ports below 1024 are for administrators; take a higher one"
-    elif error.errno == errno.EADDRNOTAVAIL:
-        why = "this machine has no such address; 0.0.0.0 stands for all that it has"
-    else:
-        why = str(error.strerror or error)
-    raise Misuse(f"can't listen on {host}:{port}: {why}") from error
-
-
 def _tls_in_front(args: argparse.Namespace) -> ssl.SSLContext | None:
     if not args.certfile:
         if args.keyfile:
@@ -331,15 +303,3 @@ def _first_screen(args: argparse.Namespace, station: Station, page: webpage.Page
             f"  {fault}" + (f"    ({fault.name})" * bool(fault.name)) for _, fault, _ in faults
         ]
     return "\n".join([*lines, "Ctrl-C ends it.", ""])
-
-
-def _wait(done: threading.Event) -> None:
-    """Wait until it is done, for Ctrl-C or SIGTERM: these raise KeyboardInterrupt."""
-    with contextlib.suppress(ValueError):  # not in the main thread: only tests do that
-        signal.signal(signal.SIGTERM, _interrupt)
-    while not done.wait(0.5 if sys.platform == "win32" else 3600.0):
-        pass
-
-
-def _interrupt(number: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt

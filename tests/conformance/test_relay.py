@@ -18,6 +18,7 @@ from support.relays import Listener, RelayUnderTest, read_exactly, read_to_end, 
 from support.tls import make_certificate, needs_openssl
 
 from conformance.__main__ import main
+from conformance.foreground import listening_address
 from conformance.packets import encode
 from conformance.relay import command, reading
 from conformance.relay.frames import MAX_FRAME_BYTES, Cutter
@@ -383,8 +384,8 @@ def test_a_port_in_use_is_named_with_what_to_do(
 @pytest.mark.parametrize("text", ["", "x", "70000", ":5", "host:"])
 def test_an_address_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
-        command.listening_address(text)
+        listening_address(text)
     with pytest.raises(argparse.ArgumentTypeError):
         command.target_address(text)
-    assert command.listening_address("9875") == ("127.0.0.1", 9875)
+    assert listening_address("9875") == ("127.0.0.1", 9875)
     assert command.target_address("[::1]:9876") == ("::1", 9876)
