@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from benchmarks import history
 from benchmarks.load import Plan
 from benchmarks.peers import FOR_LOADS, OURS, Running, serving
-from benchmarks.running import beside, chat_figures, crowd, run_script
+from benchmarks.running import beside, chat_figures, crowd, run_load, run_script
 from benchmarks.scripts import client
 from benchmarks.sizes import Figures, Sizes
 
-__all__ = ["files", "past"]
+__all__ = ["files", "past", "retain"]
 
 
 def past(sizes: Sizes) -> Figures:
@@ -61,6 +63,42 @@ def past(sizes: Sizes) -> Figures:
         "fill_seconds": filled,
         "database_mb": size / 1e6,
     }
+
+
+OLD_FOR_EACH: Final = 5
+"""Old messages for each one of the small room of `past`: enough to last for the whole load."""
+
+
+def retain(sizes: Sizes) -> Figures:
+    """Measure the writer's longest turn in a room that talks: while nothing else is done, and while
+    `--retain` erases a term's messages."""
+    rooms = {"old": OLD_FOR_EACH * sizes.messages[1]}
+    found: Figures = {"rooms": rooms}
+    for label, days in (("kept", "0"), ("erased", "30")):
+        with tempfile.TemporaryDirectory(prefix="chat-bench-") as name:
+            folder = Path(name)
+            with serving(OURS, *FOR_LOADS, folder=folder) as server, client(server.port, "ada"):
+                pass
+            history.fill(folder / "data" / "chat.db", "ada", rooms)
+            found[label] = _turns(sizes, folder, ("--retain", days))
+        sizes.say(
+            f"    {label}: longest turn of the writer {found[label]['longest_turn_ms']} ms, most "
+            f"CPU in one {found[label]['cpu_ms']} ms"
+        )
+    return found
+
+
+def _turns(sizes: Sizes, folder: Path, options: Sequence[str]) -> Figures:
+    """Let a room talk on this folder; return what the server's log says of the writer's turns."""
+    log = folder / "log"
+    with serving(OURS, *FOR_LOADS, "--log-level", "info", *options, folder=folder, log=log) as one:
+        plan = Plan(0, "m", min(sizes.members, 30), senders=4, window=4, answers="same")
+        run_load(OURS, one, plan, sizes.seconds, 1, sizes.warm)
+    said = re.search(
+        r"longest turn took ([0-9.]+) ms, and at most ([0-9.]+) ms", log.read_text("utf-8")
+    )
+    turn, cpu = said.groups() if said else (None, None)
+    return {"longest_turn_ms": turn and float(turn), "cpu_ms": cpu and float(cpu)}
 
 
 CHUNK: Final = 64 * 1024

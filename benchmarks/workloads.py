@@ -26,7 +26,7 @@ from benchmarks.rooms import (
     writer,
 )
 from benchmarks.sizes import Figures, Sizes
-from benchmarks.stored import files, past
+from benchmarks.stored import files, past, retain
 
 __all__ = ["WORKLOADS", "Workload"]
 
@@ -56,6 +56,7 @@ WORKLOADS: Final = tuple(
         ("clients that are only there", idle),
         ("students log in at once", mass_login),
         ("history of a huge room, and a start on it", past),
+        ("the writer's turns while --retain erases a term", retain),
         ("a file up and down while others chat", files),
         ("what the kit's relay adds to one connection", relay),
         ("cost as the room grows", growth),

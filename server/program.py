@@ -103,8 +103,11 @@ def serve(settings: Settings) -> int:
             settings.shutdown_timeout,
             ", ".join(still_ran + _threads_still_running()),
         )
-    turn = 1000 * service.writer.longest_turn_seconds
-    log.info("closed; the writer's longest turn took %.1f ms", turn)
+    writer = service.writer
+    turn, cpu = 1000 * writer.longest_turn_seconds, 1000 * writer.longest_turn_cpu_seconds
+    log.info(
+        "closed; the writer's longest turn took %.1f ms, and at most %.1f ms of CPU", turn, cpu
+    )
     stop_logging()
     return _fail(failure[0]) if failure else 0
 

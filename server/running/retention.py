@@ -31,7 +31,10 @@ NIGHT_HOUR: Final = 3
 """Of this machine's clock: the hour of the night's round."""
 LOOK_SECONDS: Final = 60.0
 STEP_SECONDS: Final = 0.005
-"""How long a step holds the writer, but for its commit. It is to be below 50 ms."""
+"""How long a step erases at most, before its commit."""
+HELD_SECONDS: Final = 0.025
+"""Where the transaction of a step took longer, its commit included, the next step erases half as
+many rows: no step is to hold the writer for 50 ms."""
 PAUSE_SECONDS: Final = 0.02
 
 
@@ -43,6 +46,8 @@ class Retention:
     ) -> None:
         self._context, self._housekeeping, self._journal = context, housekeeping, journal
         self._stopped = threading.Event()
+        self._rows = erasing.FEW
+        """How many rows the next step erases at most."""
         self._night = ""
         """The night whose round was made."""
         self._thread = threading.Thread(target=self._run, name="retention", daemon=True)
@@ -84,7 +89,7 @@ class Retention:
                 "messages": self._remove_messages(before),
                 "files": self._remove_files(before),
                 "days of the journal": self._remove_days(format_time(max(0, before))[:10]),
-                "acts": self._in_steps(lambda c: erasing.erase_old_rows(c, before)),
+                "acts": self._remove_rows(before),
             }
         except (StorageError, Refusal) as error:
             if not self._stopped.is_set():
@@ -108,6 +113,16 @@ class Retention:
                 total += self._in_steps(lambda c, ids=ids: erasing.erase_some(c, ids))  # type: ignore[misc]
         return total
 
+    def _remove_rows(self, before: int) -> int:
+        total = 0
+        while not self._stopped.is_set():
+            with self._context.database.reading() as reader:
+                rows = erasing.old_rows(reader, before)
+            if not rows:
+                break
+            total += self._in_steps(lambda c, rows=rows: erasing.erase_some_rows(c, rows))  # type: ignore[misc]
+        return total
+
     def _in_steps(self, step: Callable[[sqlite3.Connection], int]) -> int:
         """Do `step` again and again until it returns 0; return the sum. Each transaction does as
         many as its time allows."""
@@ -119,7 +134,7 @@ class Retention:
                 while True:
                     count = step(connection)
                     done += count
-                    if not count or time.monotonic() >= end:
+                    if not count or done >= self._rows or time.monotonic() >= end:
                         return done, bool(count)
 
             # What is erased is not sent again.
@@ -129,8 +144,15 @@ class Retention:
             total += done
             if not is_more:
                 break
+            self._adapt()
             self._stopped.wait(PAUSE_SECONDS)
         return total
+
+    def _adapt(self) -> None:
+        """Let the next step be shorter where the last transaction was long, else a little
+        longer."""
+        is_long = self._context.writer.last_commit_seconds > HELD_SECONDS
+        self._rows = max(erasing.FEW, self._rows // 2) if is_long else self._rows + erasing.FEW
 
     def _remove_files(self, before: int) -> int:
         context, total = self._context, 0
@@ -151,6 +173,7 @@ class Retention:
         for path in paths:
             if self._stopped.is_set():
                 break
+            self._journal.empty(path)
             # On the writer's thread, which alone may have the file open.
             self._context.writer.run(lambda _, path=path: self._journal.remove(path))  # type: ignore[misc]
         return len(paths)

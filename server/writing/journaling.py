@@ -271,6 +271,10 @@ class JournalKeeper:
         """Return the files of days before this one. Any thread."""
         return self._journal.old_files(before)
 
+    def empty(self, path: Path) -> None:
+        """Make a file that is to be removed short, so that `remove` is quick. Any thread."""
+        self._journal.empty(path)
+
     def remove(self, path: Path) -> None:
         """Remove a file whose day is over for good."""
         self._journal.remove(path)

@@ -135,6 +135,9 @@ class Writer:
         self.longest_turn_seconds = 0.0
         """The longest time from taking changes to having told of them: no message waits longer for
         the writer, but for those in front of it."""
+        self.longest_turn_cpu_seconds = 0.0
+        """The most CPU time that a turn took. Unlike the time on the clock it tells what the writer
+        itself did, however busy the machine is."""
         self.last_commit_seconds = 0.0
         """How long the last commit took, from its first change on. Any thread may read it."""
         self._stopping = False
@@ -232,11 +235,12 @@ class Writer:
         self._look_after(self._check_external_changes)  # first: a batch that is taken is answered
         batch = self._take()
         if batch:
-            begun = time.monotonic()
+            begun, cpu = time.monotonic(), time.thread_time()
             self._write(batch)
-            ended = time.monotonic()
+            ended, cpu = time.monotonic(), time.thread_time() - cpu
             self._group_commit.committed(len(batch) + len(self._queue), begun, ended)
             self.longest_turn_seconds = max(self.longest_turn_seconds, ended - begun)
+            self.longest_turn_cpu_seconds = max(self.longest_turn_cpu_seconds, cpu)
         elif self._stopping:
             self._has_ended = True
         else:

@@ -102,6 +102,7 @@ def made_up() -> dict[str, Any]:
             for name in ("kept_room", "kept_both", "kept_one")
         },
         "writer": {"members": 4, "longest_turn_ms": 12.5},
+        "retain": {"erased": {"longest_turn_ms": 20.0, "cpu_ms": 6.0}},
         "idle": {
             "rows": idle,
             "clients": 8,

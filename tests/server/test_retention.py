@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.data_folder import Folder
 from support.in_process import Clock, Serve, member
-from support.patience import until
+from support.patience import patience, until
 
 from server.running import retention
 from server.running.retention import DAY_SECONDS
@@ -120,6 +120,19 @@ def test_a_step_ends_when_its_time_is_over(
     object.__setattr__(service.context.settings, "retain", 30)
     looked.make_round(NOW)
     assert len(changes) > 600 / 10
+
+
+def test_the_next_step_is_shorter_where_the_writer_was_held_for_long(serve: Serve) -> None:
+    service = serve(wall=Clock(NOW))
+    looked = retention.Retention(service.context, service._housekeeping, service._journal)
+    assert service.writer.longest_turn_cpu_seconds < retention.HELD_SECONDS
+    rows = []
+    service.writer.stop(patience(5))  # from here on nobody but this test says how long it took
+    for seconds in (0.01, 0.01, 0.03, 0.03, 0.03, 0.01):
+        service.writer.last_commit_seconds = seconds
+        looked._adapt()
+        rows.append(looked._rows)
+    assert rows == [20, 30, 15, 10, 10, 20]
 
 
 def test_a_round_that_fails_is_logged_and_a_round_while_stopping_is_not(

@@ -189,3 +189,20 @@ def test_a_file_that_cannot_even_be_cut_back_gets_no_more_frames(
     journal.append(1, DAY, frame(b"{three}"))
     assert list(journal.read(journal.path(1, DAY))) == [b"{three}"]
     assert list(journal.read(journal.path(1, DAY).with_suffix(".broken"))) == [b"{one}"]
+
+
+def test_a_large_file_is_made_short_in_slices_before_it_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "SLICE_BYTES", 100)
+    journal = Journal(tmp_path)
+    journal.append(1, "2026-11-23", b"x" * 250)
+    sizes: list[int] = []
+    real = os.truncate
+    monkeypatch.setattr(os, "truncate", lambda path, size: (sizes.append(size), real(path, size)))
+    path = journal.path(1, "2026-11-23")
+    journal.empty(path)
+    assert sizes == [150, 50]
+    journal.remove(path)
+    assert not path.parent.exists()
+    journal.empty(path)  # gone already: nothing to do
