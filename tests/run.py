@@ -34,7 +34,8 @@ from workers import Group, Outcome, Workers, groups_of
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
-from environments import CannotInstall, prepare  # noqa: E402  (it stands in tools/)
+import closed_pipe  # noqa: E402  (it stands in tools/)
+from environments import CannotInstall, prepare  # noqa: E402
 
 PACKAGES = ("pytest>=8", "coverage>=7.10")
 ENVIRONMENT = ROOT / ".venv"
@@ -381,4 +382,4 @@ def _changed_files() -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(closed_pipe.run(lambda: main(sys.argv[1:])))

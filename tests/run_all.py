@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from run import ROOT, environment
+from run import ROOT, closed_pipe, environment
 
 RUN = ROOT / "tests" / "run.py"
 FIRST_MINOR = 10
@@ -69,4 +69,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(closed_pipe.run(lambda: main(sys.argv[1:])))

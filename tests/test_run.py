@@ -23,6 +23,7 @@ COPIED = (
     "tests/support/__init__.py",
     "tests/support/patience.py",
     "tests/support/seed.py",
+    "tools/closed_pipe.py",
     "tools/environments.py",
 )
 SETTINGS = """

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import closed_pipe
 from environments import CannotInstall, prepare
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,4 +45,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(closed_pipe.run(main))

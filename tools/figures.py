@@ -10,8 +10,11 @@ from __future__ import annotations
 import ast
 import math
 import statistics
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+import closed_pipe
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {
@@ -72,8 +75,8 @@ def of(package: str) -> Figures:
     return figures
 
 
-def main() -> None:
-    """Print the table."""
+def main() -> int:
+    """Print the table; return the exit status."""
     head = ["", "functions", "median", "90 %", "longest", "largest file", "largest class"]
     table = [head, *([package, *of(package).row()] for package in PACKAGES)]
     widths = [max(len(row[at]) for row in table) for at in range(len(head))]
@@ -81,7 +84,8 @@ def main() -> None:
         print(
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         )
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(closed_pipe.run(main))

@@ -11,11 +11,14 @@ file, and nothing is unpacked.
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import sys
 import tempfile
 import zipapp
 from pathlib import Path
+
+import closed_pipe
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = ("chat_client.py", "chat_server.py", "protocol.py", "incoming_text.py")
@@ -85,8 +88,22 @@ def _is_source(folder: str, name: str) -> bool:
     return name.endswith(".py") or ((Path(folder) / name).is_dir() and name != "__pycache__")
 
 
-if __name__ == "__main__":
-    wanted = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("chat.pyz")
-    build(wanted)
+def main() -> int:
+    """Build what the command line names; return the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("file", metavar="FILE", nargs="?", default="chat.pyz", help="(%(default)s)")
+    wanted = Path(parser.parse_args().file)
+    try:
+        build(wanted)
+    except OSError as error:
+        print(f"make_pyz: {wanted} cannot be written: {error}", file=sys.stderr)
+        return 2
     typed = f"python {wanted.name}"
     print(f"{wanted} is made: {typed} HOST is the client, {typed} serve the server.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(closed_pipe.run(main))

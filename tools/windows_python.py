@@ -23,6 +23,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+import closed_pipe
+
 ROOT = Path(__file__).resolve().parent.parent
 CARRIER: Final = "panda3d==1.10.16"
 PACKAGES: Final = (
@@ -133,7 +135,7 @@ class WindowsPython:
             while piece := process.stdout.read1(65536):  # type: ignore[attr-defined]
                 sys.stdout.buffer.write(piece)
                 sys.stdout.flush()
-        except KeyboardInterrupt:
+        except BaseException:  # Ctrl-C, or nobody reads any more
             self.end_all()
             raise
         return process.wait()
@@ -291,6 +293,6 @@ def main(words: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main(sys.argv[1:]))
+        sys.exit(closed_pipe.run(lambda: main(sys.argv[1:])))
     except KeyboardInterrupt:
         sys.exit(130)
