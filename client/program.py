@@ -40,10 +40,10 @@ from client.scripts import doctor
 from client.scripts.output import Output
 from client.scripts.script_connection import Login
 from client.terminal import colours, line_client
-from client.terminal.console import is_terminal
 from client.terminal.job_control import watching
 from client.terminal.screens import open_screen
 from incoming_text import BadText
+from terminals import is_terminal
 
 PASSWORD_READ_CHARACTERS: Final = 1_000
 """Of a line that is no password, so much is looked at."""

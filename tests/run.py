@@ -76,6 +76,7 @@ LAYERS = {
 FILES_OF_LAYERS = {
     "protocol.py": "protocol",
     "incoming_text.py": "protocol",
+    "terminals.py": "protocol",
     "chat_server.py": "server",
     "chat_client.py": "client",
     "benchmarks": "docs",

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {
     "protocol.py": "protocol.py",
     "incoming_text.py": "incoming_text.py",
+    "terminals.py": "terminals.py",
     "storage": "storage/**/*.py",
     "server": "server/**/*.py",
     "client": "client/**/*.py",

@@ -21,7 +21,7 @@ from pathlib import Path
 import closed_pipe
 
 ROOT = Path(__file__).resolve().parent.parent
-MODULES = ("chat_client.py", "chat_server.py", "protocol.py", "incoming_text.py")
+MODULES = ("chat_client.py", "chat_server.py", "protocol.py", "incoming_text.py", "terminals.py")
 PACKAGES = ("client", "server", "storage")
 
 MAIN = '''"""Client, server and reader of journals in one file."""

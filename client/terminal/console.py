@@ -1,4 +1,4 @@
-"""What is a terminal or console, and what makes it understand control sequences.
+"""What stands behind a stream of a terminal, and what makes it understand control sequences.
 
 Owns that difference between systems. Never writes text. Any thread may use it.
 """
@@ -12,22 +12,6 @@ _STANDARD_HANDLES: Final = {1: -11, 2: -12}  # STD_OUTPUT_HANDLE, STD_ERROR_HAND
 _SEQUENCES: Final = 0x0004  # ENABLE_VIRTUAL_TERMINAL_PROCESSING
 
 
-def is_terminal(stream: TextIO) -> bool:
-    """Return whether a person sits at `stream`. Windows says so of `NUL`, too, at which a question
-    would wait for ever."""
-    if not stream.isatty():
-        return False
-    if sys.platform != "win32":
-        return True
-    import ctypes
-    import msvcrt
-
-    try:
-        return has_mode(ctypes.windll.kernel32, msvcrt.get_osfhandle(stream.fileno()))
-    except (OSError, ValueError):  # a stream in memory, which is not NUL
-        return True
-
-
 def has_descriptor(stream: TextIO) -> bool:
     """Return whether the system knows the stream. IDLE's and Thonny's say that they are terminals,
     but only their window shows what is written."""
@@ -36,15 +20,6 @@ def has_descriptor(stream: TextIO) -> bool:
     except (OSError, ValueError, AttributeError):
         return False
     return True
-
-
-def has_mode(kernel32: Any, handle: int) -> bool:
-    """Return whether a Windows handle is a console's: only these have a mode ("GetConsoleMode",
-    Microsoft)."""
-    import ctypes
-
-    mode = ctypes.c_uint32()
-    return bool(kernel32.GetConsoleMode(ctypes.c_void_p(handle), ctypes.byref(mode)))
 
 
 def understands_sequences(stream: TextIO) -> bool:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import sys
 
-from client.terminal.console import has_descriptor, is_terminal, understands_sequences
+from client.terminal.console import has_descriptor, understands_sequences
 from client.terminal.key_screen import KeyScreen
 from client.terminal.keys import ConsoleKeys, TerminalKeys
 from client.terminal.person_screens import PipeScreen, WindowScreen
 from client.terminal.plain_screens import PlainScreen, PromptScreen
+from terminals import is_terminal
 
 
 def open_screen() -> PlainScreen:

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, TextIO
+from typing import Final, TextIO
 
 import protocol
 from server.archive import upgrade
@@ -42,31 +41,6 @@ class Terminal:
 
     def tell(self, text: str) -> None:
         write_safely(self.stderr, f"{PROGRAM}: {text}\n")
-
-
-def is_terminal(stream: TextIO) -> bool:
-    """Return whether a person sits at `stream`. Windows says so of `NUL`, too, at which a question
-    would wait for ever."""
-    if not stream.isatty():
-        return False
-    if sys.platform != "win32":
-        return True
-    import ctypes
-    import msvcrt
-
-    try:
-        return has_mode(ctypes.windll.kernel32, msvcrt.get_osfhandle(stream.fileno()))
-    except (OSError, ValueError):  # a stream in memory, which is not NUL
-        return True
-
-
-def has_mode(kernel32: Any, handle: int) -> bool:
-    """Return whether a Windows handle is a console's: only these have a mode ("GetConsoleMode",
-    Microsoft)."""
-    import ctypes
-
-    mode = ctypes.c_uint32()
-    return bool(kernel32.GetConsoleMode(ctypes.c_void_p(handle), ctypes.byref(mode)))
 
 
 def is_closed_pipe(error: OSError) -> bool:

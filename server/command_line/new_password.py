@@ -13,8 +13,9 @@ from typing import Final, TextIO
 import incoming_text
 import protocol
 from server.command_line.arguments import Invocation
-from server.command_line.console import AdminError, Terminal, is_terminal, shown
+from server.command_line.console import AdminError, Terminal, shown
 from storage import passwords
+from terminals import is_terminal
 
 PASSWORD_READ_CHARACTERS: Final = 1_000
 

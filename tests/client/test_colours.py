@@ -170,17 +170,6 @@ def test_sequences_are_switched_on_in_a_windows_console() -> None:
     assert not console.switch_sequences_on(Kernel32(0x3), 9)
 
 
-def test_only_a_console_of_windows_has_a_mode() -> None:
-    assert console.has_mode(Kernel32(0x3), 7) and not console.has_mode(Kernel32(None), 7)
-
-
-def test_the_null_device_is_no_terminal() -> None:
-    """Windows says so of it: a command would wait for a password there for ever."""
-    with open(os.devnull, encoding="utf-8") as null:
-        assert not console.is_terminal(null)
-    assert console.is_terminal(Stream(True)) and not console.is_terminal(Stream(False))
-
-
 def test_other_systems_need_no_switching_on(monkeypatch: pytest.MonkeyPatch) -> None:
     if sys.platform != "win32":
         with open(os.devnull, "w", encoding="utf-8") as stream:

@@ -119,6 +119,7 @@ def test_it_holds_the_modules_that_run_and_nothing_else(pyz: Path) -> None:
             "chat_server.py",
             "incoming_text.py",
             "protocol.py",
+            "terminals.py",
             *packages,
         ]
     )

@@ -562,6 +562,7 @@ def modules() -> list[Path]:
         ROOT / "chat_server.py",
         ROOT / "chat_client.py",
         ROOT / "incoming_text.py",
+        ROOT / "terminals.py",
     ]
 
 

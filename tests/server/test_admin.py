@@ -14,7 +14,7 @@ from typing import TextIO
 
 import pytest
 
-from server.command_line import admin, console, rosters
+from server.command_line import admin, rosters
 from server.command_line.arguments import parse
 from storage import accounts, passwords, rooms
 from storage.database import Database
@@ -588,17 +588,7 @@ def test_a_reader_who_has_seen_enough_of_the_users_is_not_told(chat: Chat, numbe
 def test_the_null_device_is_nobody_who_types_a_password(chat: Chat) -> None:
     """Windows takes it for a terminal: the command would wait for ever."""
     with open(os.devnull, encoding="utf-8") as null:
-        assert not console.is_terminal(null)
         assert "got 0" in chat.refused("adduser", "ada", stdin=null)
-
-
-@pytest.mark.parametrize("mode", [1, 0], ids=["console", "NUL"])
-def test_only_a_console_of_windows_has_a_mode(mode: int) -> None:
-    class Kernel32:
-        def GetConsoleMode(self, handle: object, found: object) -> int:
-            return mode
-
-    assert console.has_mode(Kernel32(), 7) is bool(mode)
 
 
 def test_ctrl_c_ends_with_the_shells_status(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
