@@ -17,18 +17,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO, final
 
-from conformance import VERSION, left_running, points, reports
+from conformance import VERSION, free_choices, left_running, points, reports
 from conformance.argument_types import account, address, seconds
 from conformance.client import cases as client_cases
 from conformance.client import runner as client_runner
 from conformance.client.process import BadDriver
 from conformance.hand_ins import command as class_command
+from conformance.listing import listing
 from conformance.matrix import runner as matrix_runner
 from conformance.progress import Progress
-from conformance.registry import Case, Context, chosen, without_case
 from conformance.relay import command as relay_command
 from conformance.relay import recording_command
-from conformance.rules import RULES, Rule
 from conformance.server import cases as server_cases
 from conformance.server import runner as server_runner
 from conformance.server.registry import Case as ServerCase
@@ -249,6 +248,12 @@ def _add_server_arguments(server: argparse.ArgumentParser) -> None:
         help="starts it; {port}, {host}, {data} are filled in; allows kill and restart",
     )
     server.add_argument(
+        "--likeness",
+        metavar="FILE",
+        help="write there, for the teacher alone, whether it is this project's own server or "
+        "passes on to it, and how sure that is (- is standard output)",
+    )
+    server.add_argument(
         "--with",
         dest="own",
         metavar="FILE",
@@ -268,52 +273,36 @@ def split_commands(words: Sequence[str]) -> list[list[str]]:
     return parts
 
 
-def listing(
-    cases: Sequence[Case[Context]], no_case: Callable[[Rule], str], args: argparse.Namespace
-) -> str:
-    """Return what `--list` shows: each rule with its cases, then the rules without one and why."""
-    wanted = chosen(cases, args.level, args.rules, args.case)
-    missing = without_case(cases, no_case)
-    lines = [f"{'rule':<12} {'must?':<7} {'points':>6}  case"]
-    for rule in RULES.values():
-        for each in (each for each in wanted if rule.id in each.rules):
-            points = args.points.get(rule.id, rule.points)
-            lines.append(
-                f"{rule.id:<12} {rule.level:<7} {points:>6g}  {each.id} ({each.level}):"
-                f" {each.title}"
-            )
-    if missing:
-        lines += ["", f"{len(missing)} rules without a case:"]
-        lines += [
-            f"{rule_id:<12} {RULES[rule_id].level:<7} {'':>6}  {why}"
-            for rule_id, why in missing.items()
-        ]
-    seen = {rule_id for each in cases for rule_id in each.rules}
-    lines += ["", *_sums(wanted, args.points)]
-    lines += ["", f"{len(wanted)} cases here; {len(seen)} of {len(RULES)} rules have a case"]
-    return "\n".join(lines) + "\n"
-
-
-def _sums(wanted: Sequence[Case[Context]], points: dict[str, float]) -> list[str]:
-    """Return the points by chapter of the protocol, and all together."""
-    looked_at = {rule_id for each in wanted for rule_id in each.rules}
-    groups: dict[str, float] = {}
-    for rule in RULES.values():
-        if rule.id in looked_at:
-            worth = points.get(rule.id, rule.points)
-            groups[rule.group] = groups.get(rule.group, 0.0) + worth
-    whole = sum(groups.values())
-    return [f"{worth:>7g} points  {group}" for group, worth in groups.items()] + [
-        f"{whole:>7g} points  in all"
-    ]
-
-
 def _run(args: argparse.Namespace, progress: Callable[[Outcome], None]) -> Report:
     if args.mode == "client":
         return client_runner.run(args, progress)
     if args.mode == "matrix":
         return matrix_runner.run(args, progress)
-    return server_runner.run(_server_options(args), _server_cases(args), progress)
+    options, cases = _server_options(args), _server_cases(args)
+    if not args.likeness:
+        return server_runner.run(options, cases, progress)
+    found: list[str] = ["nothing is known: the run was stopped, or nobody was there"]
+    report = server_runner.run(
+        options,
+        cases,
+        progress,
+        lambda target: found.append(str(free_choices.ask(target.host, target.port))),
+    )
+    left_running.end_descendants()  # as before each report
+    _tell_teacher(args.likeness, found[-1])
+    return report
+
+
+def _tell_teacher(place: str, remark: str) -> None:
+    """Write what `--likeness` asks for; Misuse where that can't be."""
+    if place == "-":
+        print(f"for the teacher: {remark}", flush=True)
+        return
+    try:
+        with reports.new_file(Path(place)) as file:
+            file.write(remark + "\n")
+    except OSError as error:
+        raise Misuse(_unwritable(error)) from None
 
 
 def _server_options(args: argparse.Namespace) -> server_runner.Options:

@@ -143,6 +143,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "conformance.rules": set(),
     "conformance.wire": {KIT + "endings", KIT + "packets", KIT + "transcript"},
     "conformance.verdicts": {KIT + "rules", KIT + "transcript"},
+    "conformance.free_choices": {
+        KIT + "packets",
+        KIT + "transcript",
+        KIT + "wire",
+    },
+    "conformance.listing": {KIT + "registry", KIT + "rules"},
     "conformance.points": {KIT + "rules", KIT + "text_files"},
     "conformance.registry": {KIT + "rules", KIT + "verdicts"},
     "conformance.rule_dependencies": {KIT + "packets", KIT + "verdicts"},
@@ -196,6 +202,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "conformance.stages": {KIT + "stages", KIT + "server", KIT + "reports", *KIT_SHARED},
     "conformance.hand_ins": {
         KIT + "hand_ins",
+        KIT + "free_choices",
         KIT + "command_words",
         KIT + "left_running",
         KIT + "points",

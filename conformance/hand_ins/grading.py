@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, final
 
-from conformance import command_words, reports
+from conformance import command_words, free_choices, reports
 from conformance.hand_ins.hand_in import BadHandIn, HandIn, files_of
 from conformance.left_running import Marked
 from conformance.verdicts import EXIT_NO_SERVER, Report, Verdict
@@ -37,6 +37,7 @@ folder `conformance` of its own. Nothing of this reaches the hand-in's own envir
 BUILD_SECONDS: Final = 300.0
 SPARE_SECONDS: Final = 60.0
 """So much longer than its `--limit` the kit may take, to write its reports."""
+LIKENESS: Final = "likeness.txt"
 SHOWN: Final = 2000
 """Characters of a build's output that a page shows."""
 
@@ -69,6 +70,8 @@ class Run:
     verdicts: Mapping[str, str]
     """By rule id."""
     seconds: float
+    likeness: str = ""
+    """Where its free choices are those of this project's server: how many, and how sure it is."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +188,7 @@ class Grader:
             *("--seed", str(seed), "--limit", f"{self.how.limit_seconds:g}", *self.how.kit),
             *("--report", "json", "-o", str(folder / "report.json")),
             *("--report", "html", "-o", str(folder / "report.html")),
+            *("--likeness", str(folder / LIKENESS)),
         ]
         if self.how.run_as:
             words += ["--run-as", self.how.run_as]
@@ -203,7 +207,7 @@ class Grader:
         target.mkdir(parents=True, exist_ok=True)
         for kind in ("json", "html"):
             reports.write(report, kind, target / f"report-{seed}.{kind}")
-        return _run_of(report)
+        return _run_of(report, _likeness(folder))
 
     def _wait(
         self,
@@ -249,6 +253,7 @@ class Grader:
             return Result(hand_in.name, digest, why=notes[-1], is_kit_fault=True)
         choose = max if self.how.takes_best else min
         taken = choose(runs, key=lambda run: run.percent)
+        notes += dict.fromkeys(run.likeness for run in runs if run.likeness)
         if len({run.percent for run in runs}) > 1:
             notes.append(
                 "the seeds disagree: "
@@ -307,7 +312,16 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _run_of(report: Report) -> Run:
+def _likeness(folder: Path) -> str:
+    """Return what the teacher should know of a hand-in's likeness to this project's server."""
+    try:
+        text = (folder / LIKENESS).read_text("utf-8").strip()
+    except (OSError, ValueError):
+        return ""
+    return text if text.endswith(free_choices.SURENESS) else ""
+
+
+def _run_of(report: Report, likeness: str = "") -> Run:
     fails = sorted(
         (outcome.rule_id, outcome.case_id)
         for outcome in report.outcomes
@@ -324,4 +338,5 @@ def _run_of(report: Report) -> Run:
         not_reached=report.count(Verdict.NOT_REACHED),
         verdicts={result.rule.id: result.verdict.value for result in report.rule_results()},
         seconds=report.seconds,
+        likeness=likeness,
     )

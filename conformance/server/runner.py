@@ -80,15 +80,16 @@ def run(
     options: Options,
     cases: Sequence[Case],
     on_outcome: Callable[[Outcome], None] = lambda outcome: None,
+    at_end: Callable[[Target], None] = lambda target: None,
 ) -> Report:
     """Run these cases and report; a server that is absent, hung or crashes gives a complete report
     all the same.
 
-    `on_outcome` is told of each outcome as it comes, in this thread. ValueError where options
-    contradict each other.
+    `on_outcome` is told of each outcome as it comes, in this thread, and `at_end` of the server
+    while it still runs, unless the run was stopped. ValueError where options contradict each other.
     """
     with contextlib.ExitStack() as stack:
-        one_run = _Run(options, cases, on_outcome)
+        one_run = _Run(options, cases, on_outcome, at_end)
         if options.start_command:
             try:
                 process = stack.enter_context(
@@ -107,9 +108,14 @@ class _Run:
     """One run: its target, its clock, and what was found so far."""
 
     def __init__(
-        self, options: Options, cases: Sequence[Case], on_outcome: Callable[[Outcome], None]
+        self,
+        options: Options,
+        cases: Sequence[Case],
+        on_outcome: Callable[[Outcome], None],
+        at_end: Callable[[Target], None] = lambda target: None,
     ) -> None:
         self.options = options
+        self.at_end = at_end
         self.cases = chosen(cases, options.level, options.rules, options.cases)
         self.every_case = cases
         self.on_outcome = on_outcome
@@ -157,6 +163,8 @@ class _Run:
         finally:
             for user in self.idle:
                 user.close()
+        if not self.stopped:
+            self.at_end(self.target)
         return self._report()
 
     def _run_all(self) -> None:

@@ -581,6 +581,11 @@ def test_the_list_names_every_rule_its_points_and_cases(capsys: pytest.CaptureFi
         assert f"  {each.id} ({each.level})" in text
 
 
+def test_a_reason_that_many_rules_share_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main("client", "--list") == 0
+    assert capsys.readouterr().out.count("binds the server") == 1
+
+
 def test_commands_stand_between_double_dashes() -> None:
     assert command_line.split_commands(["matrix", "--", "a", "-b", "--", "c"]) == [
         ["matrix"],
