@@ -34,6 +34,7 @@ __all__ = [
     "old_messages",
     "old_rows",
     "rename",
+    "take_files_out",
 ]
 
 FORGOTTEN = "forgotten"
@@ -111,8 +112,9 @@ def erase_messages(
 
 
 def files_of(connection: sqlite3.Connection, account_id: int) -> list[str]:
-    """Return the names on the disk of some files and open uploads of the account. They are to be
-    removed, then `erase_file_rows` follows: whatever ends it between, doing it again goes on."""
+    """Return the names on the disk of some files and open uploads of the account. `take_files_out`
+    is to follow, then they are removed, then `erase_file_rows`: whatever ends it between, doing it
+    again goes on."""
     rows = connection.execute(
         """SELECT disk_name FROM files WHERE account_id = ?
            UNION ALL SELECT disk_name FROM open_uploads WHERE account_id = ? LIMIT ?""",
@@ -127,6 +129,16 @@ def old_files(connection: sqlite3.Connection, before: int) -> list[str]:
         "SELECT disk_name FROM files WHERE sent_at < ? LIMIT ?", (before, FILES_AT_ONCE)
     )
     return [row[0] for row in rows]
+
+
+def take_files_out(connection: sqlite3.Connection, disk_names: list[str], now: int) -> None:
+    """Take these files out of their rooms, as `uploads.remove` does. It comes before their bytes
+    are removed: whoever downloads one meanwhile is told that it is gone, and not that the disk
+    failed. A start that finds it half done removes the bytes."""
+    connection.executemany(
+        "UPDATE files SET removed_at = ? WHERE disk_name = ? AND removed_at IS NULL",
+        [(now, name) for name in disk_names],
+    )
 
 
 def erase_file_rows(connection: sqlite3.Connection, disk_names: list[str]) -> None:

@@ -93,14 +93,16 @@ def in_steps(database: Database, step: Callable[..., bool]) -> None:
 def erase_files(
     folder: DataFolder, database: Database, some: Callable[[sqlite3.Connection], list[str]]
 ) -> int:
-    """Erase the files whose names `some` gives, until it gives none; return how many. The bytes go
-    before the rows, which alone know where they are."""
+    """Erase the files whose names `some` gives, until it gives none; return how many. First nobody
+    finds them any more, then the bytes go, then the rows, which alone know where they are."""
     files, count = UploadFiles(folder.uploads_path), 0
     while True:
         with database.reading() as reader:
             names = some(reader)
         if not names:
             return count
+        with database.transaction() as connection:
+            erasing.take_files_out(connection, names, int(time.time()))
         for name in names:
             files.remove(name)
         with database.transaction() as connection:

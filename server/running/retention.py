@@ -13,6 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final, TypeVar
 
 from protocol import Refusal, format_time
@@ -161,6 +162,8 @@ class Retention:
                 names = erasing.old_files(reader, before)
             if not names:
                 break
+            now = context.wall_clock.seconds()
+            context.writer.run(partial(erasing.take_files_out, disk_names=names, now=now))
             for name in names:  # before their rows: whatever is left is met by the next round
                 context.files.remove(name)
             context.writer.run(lambda c, names=names: erasing.erase_file_rows(c, names))  # type: ignore[misc]

@@ -15,7 +15,7 @@ import pytest
 from support.data_folder import Folder
 from support.files import Upload
 from support.in_process import Serve, member
-from support.raw_client import ClosedByServer
+from support.raw_client import ClosedByServer, error_code
 
 from server.archive import forget as forgetting
 from server.archive import served
@@ -232,7 +232,7 @@ def test_what_is_unread_counts_no_message_that_was_erased(folder: Folder) -> Non
 
 
 def test_one_who_is_on_is_sent_away_first_and_the_server_goes_on(
-    serve: Serve, folder: Folder
+    serve: Serve, folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = serve(login_timeout=0.2)
     ada, zebulon = member(service, "ada"), member(service, NAME)
@@ -244,7 +244,15 @@ def test_one_who_is_on_is_sent_away_first_and_the_server_goes_on(
     begun.init()
     begun.send(1)
     assert "chat.db-wal" in found(folder)
+    remove, answers = UploadFiles.remove, set()
+
+    def remove_and_ask(files: UploadFiles, disk_name: str) -> None:
+        remove(files, disk_name)
+        answers.add(error_code(ada.ask("file_down_req", room_id="lobby", file_path="animals")))
+
+    monkeypatch.setattr(UploadFiles, "remove", remove_and_ask)
     folder.done("forget", NAME)
+    assert answers == {"file_not_found"}, "not that the disk failed"
     assert found(folder) == []
     with pytest.raises(ClosedByServer):
         zebulon.expect_closed()

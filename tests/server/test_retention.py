@@ -10,6 +10,7 @@ import pytest
 from support.data_folder import Folder
 from support.in_process import Clock, Serve, member
 from support.patience import patience, until
+from support.raw_client import error_code
 
 from server.running import retention
 from server.running.retention import DAY_SECONDS
@@ -154,3 +155,21 @@ def test_a_round_that_fails_is_logged_and_a_round_while_stopping_is_not(
     assert caplog.text.count("could not be removed") == 1
     looked.make_round(NOW)  # stopped: it does nothing more
     assert found(folder)
+
+
+def test_a_download_that_begins_while_a_file_is_erased_is_file_not_found(
+    serve: Serve, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = serve(wall=Clock(NOW))
+    cara, answers = member(service, "cara"), []
+    remove = service.context.files.remove
+
+    def remove_and_ask(disk_name: str) -> None:
+        remove(disk_name)  # its row is still there
+        answers.append(cara.ask("file_down_req", room_id="lobby", file_path=f"{SECRET}.txt"))
+
+    monkeypatch.setattr(service.context.files, "remove", remove_and_ask)
+    looked = retention.Retention(service.context, service._housekeeping, service._journal)
+    object.__setattr__(service.context.settings, "retain", 30)
+    looked.make_round(NOW)
+    assert [error_code(answer) for answer in answers] == ["file_not_found"]
