@@ -32,29 +32,45 @@ class LoginDialogue:
     def run(self, user: str | None, password: str | None, *, take_over: bool = False) -> bool:
         """Ask what is not given, and log in; False where the server refused to the end. Raise
         `Quit` where the user rather goes."""
-        new, typed = (False, None) if user is not None else self._first_question()
+        new, name = (False, user) if user is not None else self._first_question()
+        known = name or ""
         for attempt in range(1, MAX_LOGINS + 1):
-            name = user or typed or self._ask_name()
-            secret = self._secret_for(name, password, new)
-            if secret is not None and self._try(name, secret, new, take_over):
+            answers = self._name_and_password(name, known, password, new)
+            if answers is None:
+                return False
+            known, secret = answers
+            if self._try(known, secret, new, take_over):
                 return True
             if password is not None or not self._screen.is_terminal:
-                break
-            if attempt == MAX_LOGINS:
-                self._say(f"Not logged in after {MAX_LOGINS} attempts. Start again to try again.")
-            elif secret is not None:
-                typed = None
+                return False
+            if attempt < MAX_LOGINS:
                 new, take_over = self._what_next(new, take_over)
+                name = known if user is not None or take_over else None
+        self._say(f"Not logged in after {MAX_LOGINS} attempts. Start again to try again.")
         return False
 
-    def _secret_for(self, name: str, password: str | None, new: bool) -> str | None:
-        """Return the password to try with this name; None, after saying why, where there is none
-        or the name can't be one."""
+    def _name_and_password(
+        self, name: str | None, known: str, password: str | None, new: bool
+    ) -> tuple[str, str] | None:
+        """Ask for what is None, and again after a slip of a person, which is no attempt; return
+        None where a program made it. Enter alone gives the `known` name."""
+        while True:
+            name = name or self._ask_name(known)
+            is_name = self._is_name(name, new)
+            if is_name:
+                secret = password if password is not None else self._ask_password(new)
+                if secret is not None:
+                    return name, secret
+            if password is not None or not self._screen.is_terminal:
+                return None
+            name = name if is_name else None
+
+    def _is_name(self, name: str, new: bool) -> bool:
+        """Return whether this name may be tried; where not, it was said why."""
         problem = protocol.chatid_problem(name) if new else None if name else "it is empty"
         if problem is not None:
             self._say(f"That can't be a name: {plain(problem).rstrip('.')}.")
-            return None
-        return password if password is not None else self._ask_password(new)
+        return problem is None
 
     def change_password(self) -> None:
         """Ask for the old and the new password, and change it."""
@@ -78,11 +94,11 @@ class LoginDialogue:
                 return False, words
             self._say("Please type login or register, or quit.")
 
-    def _ask_name(self) -> str:
-        name = self._screen.ask("Name: ").strip()
+    def _ask_name(self, known: str) -> str:
+        name = self._screen.ask(f"Name [{visible(known)}]: " if known else "Name: ").strip()
         if name.startswith("/"):
             _quit_if_meant(name.lower())
-        return name
+        return name or known
 
     def _what_next(self, new: bool, take_over: bool) -> tuple[bool, bool]:
         """Ask how to go on after a refusal; return whether to register, and whether to end another

@@ -90,7 +90,6 @@ def test_two_passwords_that_differ_are_asked_again(server: FakeServer) -> None:
         "ada",
         "secret",
         "other",
-        "ada",
         "secret",
         "secret",
         user=None,
@@ -136,6 +135,23 @@ def test_three_refused_logins_are_enough_and_that_is_said(server: FakeServer) ->
         server, "wrong", "try", "wrong", "try", "wrong", password=None, is_terminal=True
     )
     assert status == 4 and "Not logged in after 3 attempts." in text
+
+
+def test_slips_of_a_person_are_no_attempts(server: FakeServer) -> None:
+    """A bad name, no password, and two that differ: each is asked again, as often as it takes."""
+    steps = ("r", "a b", "", "x y", "ada", "", "one1", "two2", "secret", "secret")
+    status, text = talk(server, *steps, user=None, password=None, is_terminal=True)
+    assert status == 0 and server.actions().count("register") == 1, text
+
+
+def test_the_name_that_was_refused_is_offered_again(server: FakeServer) -> None:
+    screen = ScriptedScreen(
+        *("ada", "wrong", "try", "", "wrong", "take", "secret"), is_terminal=True
+    )
+    assert client(server, screen, user=None, password=None).run() == 0
+    what_next = "[try/register/take/quit] "
+    again = ["Name [ada]: ", "Password: "]
+    assert screen.asked[1:7] == ["Password: ", what_next, *again, what_next, "Password: "]
 
 
 def test_enter_alone_chooses_nothing_after_a_refusal(server: FakeServer) -> None:
