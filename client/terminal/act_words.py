@@ -45,6 +45,7 @@ def in_words(event: events.ServerEvent, room: str, *, is_us: bool) -> str:
     why = f": {visible(event.reason)}" if event.reason else "."
     until = f" until {local_time(event.until)}" if event.until else ""
     number, content = event.message_id, visible(event.content)
+    says = f": {content}" if content else "."
     hand = "Your hand is" if is_us else f"{visible(event.chatid)}'s hand is"
     writers = "Only teachers write" if event.read_only else "Everybody writes"
     senders = "" if event.uploads else " Only teachers send files there."
@@ -58,9 +59,9 @@ def in_words(event: events.ServerEvent, room: str, *, is_us: bool) -> str:
         "class_paused": f"The class is paused{until}: only teachers write{why}",
         "class_resumed": "The class goes on: everybody writes again.",
         "message_hidden": f"Message {number} in {room} is hidden now: {content}",
-        "message_shown": f"Message {number} in {room} is shown again: {content}",
+        "message_shown": f"Message {number} in {room} is shown again{says}",
         "file_removed": f"A teacher has removed the file {visible(event.name)} from {room}{why}",
-        "hand_raised": f"{hand} up{': ' + content if content else '.'}",
+        "hand_raised": f"{hand} up{says}",
         "hand_lowered": f"{hand} down.",
         "teacher_reads": f"A teacher reads {room}: {visible(event.chatid)}",
     }[event.kind]

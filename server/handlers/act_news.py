@@ -133,15 +133,24 @@ def _message_changed(
         message = messages.get(reader, act.message_id)
     if message is None:  # an act of the command line, and it was erased before it was told
         return
-    room_id, content = state.room.room_id, message.content
-    counts = protocol.count_letters(content)
-    context.recent.replace(delivered(room_id, message, counts))
-    audience = _who_sees(context, state)
-    what: dict[str, Any] = {"room_id": room_id, "message_id": message.id, "content": content}
-    if act.act == "hide_message":
-        delivery.event("message_hidden", audience, reason=act.reason, **what)
+    room, content = state.room, message.content
+    context.recent.replace(delivered(room.room_id, message, protocol.count_letters(content)))
+    what: dict[str, Any] = {"room_id": room.room_id, "message_id": message.id}
+    is_shown = act.act == "show_message"
+    if is_shown:
+        kind, elsewhere = "message_shown", ""
     else:
-        delivery.event("message_shown", audience, **what)
+        kind, elsewhere = "message_hidden", content
+        what["reason"] = act.reason
+    if room.deleted:  # it is nobody's any more, but a teacher may bring it back
+        members: frozenset[int] | None = frozenset()
+    else:
+        members = frozenset(state.members) if room.private else None
+    delivery.event(kind, members, content=content, **what)
+    if members is not None:
+        # A teacher who is none of them reads it by get_messages, of which they are told.
+        teachers = set(context.registry.teachers()) - members
+        delivery.event(kind, teachers, content=elsewhere, **what)
 
 
 def _file_removed(context: Context, delivery: Delivery, act: Act, state: RoomState | None) -> None:

@@ -759,7 +759,8 @@ class World:
             message.hidden = hide
             more = {"reason": ""} if hide else {}
             told = {"room_id": room.room_id, "message_id": message.number, **more}
-            self.tell(self.who_sees(room), kind, **told, content=message.shown)
+            who = set() if room.deleted else self.who_sees(room)
+            self.tell(who, kind, **told, content=message.shown)
 
     def do_remove_file(self) -> None:
         room_id, path = self.room_id(), self.rng.choice(NAMES)

@@ -270,6 +270,30 @@ def test_a_hidden_message_says_who_removed_it_everywhere(school: Class) -> None:
     assert entry["content"] == "rude words" and "hidden" not in entry
 
 
+def test_what_a_private_room_says_is_told_to_its_members_only(school: Class) -> None:
+    room = school.ann.ask("create_room", participants=[], room_name="ours")["data"]["room_id"]
+    number = school.ann.say(room, "between us")["data"]["message_id"]
+    assert school.teacher.ask("hide_message", message_id=number)["action"] == "message_hidden"
+    removed = f"[removed by {school.teacher.chatid}]"
+    for client in (school.ann, school.teacher):
+        assert client.receive_event("message_hidden", message_id=number)["content"] == removed
+    school.teacher.ask("show_message", message_id=number)
+    for client, content in ((school.ann, "between us"), (school.teacher, "")):
+        told = client.receive_event("message_shown", message_id=number)
+        assert (told["content"], told["room_id"]) == (content, room)
+
+
+def test_who_has_lost_a_deleted_room_hears_no_more_of_its_messages(school: Class) -> None:
+    room = fresh_name("room")
+    number = school.bob.say(room, "rude")["data"]["message_id"]
+    school.teacher.ask("delete_room", room_id=room)
+    school.ann.receive_event("room_deleted", room_id=room)
+    for action, event in (("hide_message", "message_hidden"), ("show_message", "message_shown")):
+        assert school.teacher.ask(action, message_id=number)["action"] == event
+        assert school.teacher.receive_event(event, message_id=number)["room_id"] == room
+    school.ann.nothing_before_pong()
+
+
 def test_a_hidden_message_sent_again_by_its_sender_is_acknowledged(school: Class) -> None:
     key = fresh_name("key")
     stored = school.bob.say("lobby", "rude", transaction_id=key)
