@@ -150,7 +150,7 @@ class Journal:
         ]
 
     def empty(self, path: Path) -> None:
-        """Make a file that is to be removed short, a slice at a time. To remove 256 MB at once takes
+        """Make a file that is to be removed short, in slices. To remove 256 MB at once takes
         80 ms (measured, ext4), for which the writer would wait. Any thread."""
         with _translated(f"removing the journal {path.name}"), suppress(FileNotFoundError):
             size = os.stat(path).st_size

@@ -166,7 +166,8 @@ def hand(context: CommandContext, argument: str) -> None:
 
 def hands(context: CommandContext, argument: str) -> None:
     """Show whose hands are up, in the order in which they were raised."""
-    up = [entry for entry in _sessions(context) if isinstance(entry.get("hand"), dict)]
+    everybody = _sessions(context, offline=True)  # a lost connection costs nobody the place
+    up = [entry for entry in everybody if isinstance(entry.get("hand"), dict)]
     up.sort(key=lambda entry: as_number(entry["hand"].get("place")))
     rows = [_hand_in_words(entry) for entry in up]
     context.say("Hands that are up:" if rows else "No hand is up.")
@@ -180,7 +181,8 @@ def _hand_in_words(entry: Mapping[str, Any]) -> str:
     said = f": {text}" if text else ""
     when = local_time(as_text(raised.get("since")))
     name = visible(as_text(entry.get("chatid")))
-    return f"  {as_number(raised.get('place'))} {name}, since {when}{said}"
+    away = "" if entry.get("since") else ", connection lost"
+    return f"  {as_number(raised.get('place'))} {name}, since {when}{away}{said}"
 
 
 def sessions(context: CommandContext, argument: str) -> None:
@@ -191,11 +193,11 @@ def sessions(context: CommandContext, argument: str) -> None:
         context.say_rows("\n".join(rows))
 
 
-def _sessions(context: CommandContext) -> list[Mapping[str, Any]]:
+def _sessions(context: CommandContext, *, offline: bool = False) -> list[Mapping[str, Any]]:
     found = all_pages(
         context.chat.request,
         "get_sessions",
-        {},
+        {"offline": True} if offline else {},
         "sessions",
         lambda entry: as_text(as_object(entry).get("chatid")),
     )

@@ -15,6 +15,7 @@ import protocol
 from server.base.logs import printable, room_words
 from server.base.refusals import no_such_file
 from server.handlers.context import Context
+from server.handlers.sessions import hand_down
 from server.state.recent_messages import delivered
 from server.state.room_directory import RoomState
 from server.state.session import Session
@@ -68,15 +69,17 @@ def _unmuted(context: Context, delivery: Delivery, act: Act, state: RoomState | 
 
 
 def _kicked(context: Context, delivery: Delivery, act: Act, state: RoomState | None) -> None:
-    assert act.user_id is not None
+    assert act.user_id is not None and act.user is not None
     holder = context.registry.holder(act.user_id)
+    hand_down(context, delivery, act.user_id, act.user)
     if holder is not None:
         _about_user(context, delivery, act, "user_kicked", besides=act.user_id)
         _end(delivery, holder, act)
 
 
 def _banned(context: Context, delivery: Delivery, act: Act, state: RoomState | None) -> None:
-    assert act.user_id is not None
+    assert act.user_id is not None and act.user is not None
+    hand_down(context, delivery, act.user_id, act.user)
     _about_user(context, delivery, act, "user_banned", until=time_or_null(act.ends_at))
     holder = context.registry.holder(act.user_id)
     if holder is not None:
@@ -181,4 +184,6 @@ _TELLERS: Final[Mapping[str, Teller]] = {
     "show_message": _message_changed,
     "remove_file": _file_removed,
     "get_messages": _teacher_reads,
+    "file_list_req": _teacher_reads,
+    "file_down_req": _teacher_reads,
 }

@@ -10,7 +10,8 @@ from protocol import ErrorCode, FileDownReq, FileListReq, Refusal
 from server.base.frame_sizes import download_chunk
 from server.base.refusals import no_such_file
 from server.handlers.context import Context
-from server.handlers.pages import Page, answer_page, readable_room
+from server.handlers.looking_in import readable_for
+from server.handlers.pages import Page, answer_page
 from server.handlers.sessions import reading_for
 from server.handlers.table import handles_for_session
 from server.state.downloads import Download
@@ -23,8 +24,10 @@ from storage.uploads import StoredFile
 def file_list_req(context: Context, session: Session, request: FileListReq) -> bytes:
     """Answer the newest version of every file of the room, oldest first."""
 
+    readable = readable_for(context, session, request.room_id, request.ACTION)
+
     def make(reader: sqlite3.Connection) -> bytes:
-        room = readable_room(reader, request.room_id, session.account_id)
+        room, _ = readable(reader)
         names: list[str] = []
         page = Page(context.settings, request.limit)
         for file in uploads.listing(reader, room.pk, request.after, protocol.MAX_ELEMENTS):
@@ -58,8 +61,9 @@ def _listed(file: StoredFile) -> dict[str, Any]:
 @handles_for_session(FileDownReq)
 def file_down_req(context: Context, session: Session, request: FileDownReq) -> None:
     """Send a file when its turn comes; its packets come from a thread of their own."""
+    readable = readable_for(context, session, request.room_id, request.ACTION)
     with reading_for(context, session) as reader:
-        room = readable_room(reader, request.room_id, session.account_id)
+        room, _ = readable(reader)
         file = uploads.newest(reader, room.pk, request.file_path)
     if file is None:
         raise no_such_file(request.file_path)
@@ -72,7 +76,7 @@ def file_down_req(context: Context, session: Session, request: FileDownReq) -> N
 
     def may_read() -> None:
         with reading_for(context, session) as reader:
-            readable_room(reader, request.room_id, session.account_id)
+            readable(reader)
             if uploads.is_removed(reader, file.id):
                 raise no_such_file(request.file_path)
 

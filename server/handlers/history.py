@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import Final
 
 import protocol
 from protocol import ABSENT, MAX_PAGE, ErrorCode, GetMessages, Refusal
-from server.base.refusals import no_such_room
-from server.handlers.acts import Done, do
 from server.handlers.context import Context
+from server.handlers.looking_in import readable_for
 from server.handlers.pages import Page, answer_page
 from server.handlers.table import handles_for_session
 from server.state.session import Session
-from storage import acts, messages, rooms
+from storage import messages
 from storage.messages import Message
-
-LOOK_SECONDS: Final = 60.0
-"""So long a teacher reads on in a private room of others without being told of again."""
 
 
 @handles_for_session(GetMessages)
 def get_messages(context: Context, session: Session, request: GetMessages) -> bytes:
     """Answer a page of messages, oldest first, as many as were asked for and fit into a frame."""
 
-    may_look_in = session.is_teacher and _look_in(context, session, request.room_id)
+    readable = readable_for(context, session, request.room_id, request.ACTION)
 
     def make(reader: sqlite3.Connection) -> bytes:
-        is_guest = False
-        room = rooms.find_for(reader, request.room_id, session.account_id)
-        if room is None and may_look_in:
-            room, is_guest = rooms.find(reader, request.room_id), True
-        if room is None or room.deleted:
-            raise no_such_room(request.room_id)
+        room, is_guest = readable(reader)
         from_time = _from_time(request)
         if request.after_id is None and request.before_id is ABSENT and request.limit is None:
             assert from_time is not None, "checked by protocol.read_request"
@@ -49,33 +39,6 @@ def get_messages(context: Context, session: Session, request: GetMessages) -> by
         )
 
     return answer_page(context, session, make)
-
-
-def _look_in(context: Context, session: Session, room_id: str) -> bool:
-    """Where a teacher is about to read a private room without being a member, write that into the
-    audit and tell the members, before anything is read (R-TEACH-19). Return whether they were told:
-    nothing is read as a stranger otherwise, also where the teacher is taken out of the room
-    meanwhile."""
-    now, noted = context.clock(), False
-
-    def change(connection: sqlite3.Connection, wall: int) -> Done | None:
-        nonlocal noted
-        state = context.rooms.find(room_id, connection)
-        if state is None or state.room.deleted or state.admits(session.account_id):
-            return None
-        pk, noted = state.room.pk, True
-        return acts.note(connection, "get_messages", wall, session.account_id, room_pk=pk), state
-
-    state = context.rooms.find(room_id)
-    if state is None or state.admits(session.account_id):
-        return False
-    told_at = session.looked_into.get(room_id)
-    if told_at is not None and now < told_at + LOOK_SECONDS:
-        return True
-    do(context, session, change)
-    if noted:
-        session.looked_into[room_id] = now
-    return noted
 
 
 def _from_time(request: GetMessages) -> int | None:

@@ -74,7 +74,10 @@ def end_session(context: Context, session: Session) -> None:
         # (who has come back meanwhile was told of as online, and is)
         if held_place and context.registry.online(session.account_id) is None:
             tell_presence(context, delivery, session, is_online=False)
-            hand_down(context, delivery, session.account_id, session.chatid)
+            if session.was_ended:
+                hand_down(context, delivery, session.account_id, session.chatid)
+            else:
+                context.hands.leave(session.account_id, context.clock())
 
     # Before the place is free: the next session finds all of its uploads.
     _keep_uploads(context, session)
@@ -145,6 +148,21 @@ def hand_down(context: Context, delivery: Delivery, account_id: int, chatid: str
     only."""
     if context.hands.take_down(account_id):
         tell_hand(context, delivery, "hand_lowered", account_id, chatid)
+
+
+def lower_due_hands(context: Context) -> None:
+    """Let the writer take down the hands of those whose connection was lost, and who have not come
+    back in time."""
+
+    def tell(_: None, delivery: Delivery) -> None:
+        registry = context.registry
+        for hand in context.hands.overdue(
+            context.clock(), lambda account_id: registry.online(account_id) is not None
+        ):
+            hand_down(context, delivery, hand.account_id, hand.chatid)
+
+    if context.clock() >= context.hands.due_at:
+        context.writer.later(lambda connection: None, tell)
 
 
 def tell_hand(

@@ -17,7 +17,7 @@ from typing import Final
 
 from server.base.threads import repeat
 from server.handlers.context import Context
-from server.handlers.sessions import tell_due_presence
+from server.handlers.sessions import lower_due_hands, tell_due_presence
 from storage import uploads
 from storage.errors import StorageError
 
@@ -109,6 +109,7 @@ class Watch:
             elif session is not None and session.transactions.held:
                 session.transactions.expire(now)
         tell_due_presence(context)
+        lower_due_hands(context)
         self._also()
         if (
             self._uploads_seen_at is None

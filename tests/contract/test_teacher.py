@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 from support import fresh_name
 from support.files import Upload, download
+from support.patience import until
 from support.raw_client import Packet, RawClient, error_code, letter_frequencies
 from support.server_process import ServerProcess
 from support.teachers import teacher_of
@@ -546,9 +547,26 @@ def test_all_rooms_are_listed_and_a_teacher_who_reads_a_private_one_is_seen(
     told = [p["data"]["type"] for p in ann.nothing_before_pong() if p["action"] == "event"]
     assert "teacher_reads" not in told, "once a minute"
     assert error_code(teacher.ask("get_messages", room_id=gone, after_id=0)) == "room_not_found"
-    for action in ("file_list_req", "get_room_users"):
-        assert error_code(teacher.ask(action, room_id=room)) == "room_not_found"
+    assert error_code(teacher.ask("get_room_users", room_id=room)) == "room_not_found"
     assert error_code(teacher.ask("send_message", room_id=room, content="x")) == "room_not_found"
+
+
+def test_a_teacher_sees_the_files_of_a_private_room_and_is_seen(school: Class) -> None:
+    ann, teacher = school.ann, school.teacher
+    room = ann.ask("create_room", participants=[], room_name="Secret")["data"]["room_id"]
+    Upload(ann, room, "plan.txt", b"the plan").run()
+    gone = ann.ask("create_room", participants=[], room_name="Gone")["data"]["room_id"]
+    ann.ask("delete_room", room_id=gone)
+    listed = teacher.ask("file_list_req", room_id=room)["data"]
+    assert listed["file_list"] == "plan.txt"
+    assert ann.receive_event("teacher_reads", room_id=room)["chatid"] == teacher.chatid
+    last = school.last_act()
+    assert (last["act"], last["room_id"]) == ("file_list_req", room)
+    assert download(teacher, room, "plan.txt")[0] == b"the plan"
+    assert school.last_act() == last, "once a minute"
+    assert error_code(school.bob.ask("file_list_req", room_id=room)) == "room_not_found"
+    for action, more in (("file_list_req", {}), ("file_down_req", {"file_path": "plan.txt"})):
+        assert error_code(teacher.ask(action, room_id=gone, **more)) == "room_not_found"
 
 
 # --- Hands ----------------------------------------------------------------------------------------
@@ -578,7 +596,7 @@ def test_hands_are_a_queue_that_teachers_see(school: Class) -> None:
         assert error_code(ann.ask("raise_hand", text=text)) == "bad_packet"
 
 
-def test_a_hand_ends_with_its_connection_but_not_at_a_take_over(school: Class) -> None:
+def test_a_hand_outlives_a_take_over_and_a_lost_connection(school: Class) -> None:
     ann, teacher = school.ann, school.teacher
     ann.ask("raise_hand", text="here")
     second = RawClient(school.server.port)
@@ -586,7 +604,15 @@ def test_a_hand_ends_with_its_connection_but_not_at_a_take_over(school: Class) -
     ann.expect_closed()
     assert sessions(school)[ann.chatid]["hand"]["text"] == "here"
     second.close()
+    until(lambda: ann.chatid not in sessions(school), "the lost connection is still listed")
+    hand = sessions(school, offline=True)[ann.chatid]["hand"]
+    assert hand["text"] == "here"
+    third = RawClient(school.server.port)
+    assert third.login(ann.chatid)["action"] == "login_success"
+    assert sessions(school)[ann.chatid]["hand"] == hand
+    teacher.ask("kick_user", user=ann.chatid)
     teacher.receive_event("hand_lowered", chatid=ann.chatid)
+    third.close()
 
 
 # --- Who makes private rooms ----------------------------------------------------------------------

@@ -9,6 +9,7 @@ import pytest
 from support.files import Upload
 from support.gates import Gate, HeldWriter, answer, ask_later, login_later
 from support.in_process import Clock, Serve, member, stranger
+from support.patience import until
 from support.raw_client import RawClient, error_code
 
 from server.running import retention
@@ -143,3 +144,49 @@ def test_a_hand_outlives_a_newer_login_also_where_it_is_raised_again_just_then(
     service.writer.run(lambda _: None)
     shown = {entry["chatid"]: entry for entry in lee.ask("get_sessions")["data"]["sessions"]}
     assert (shown["ann"]["hand"] or {}).get("text") == "second"
+
+
+def test_a_hand_goes_down_where_the_user_is_not_back_in_time(serve: Serve) -> None:
+    clock = Clock(1_000.0)
+    service = serve(clock=clock)
+    lee = teacher(service)
+    people = [member(service, name) for name in ("ann", "bob")]
+    for client in people:
+        client.ask("raise_hand", text="here")
+        leave(service, client)
+    back = stranger(service)
+    assert back.login("bob")["action"] == "login_success"
+    clock.now += 299.0
+    service.watch.look()
+    assert up(lee) == {"ann": 1, "bob": 2}
+    clock.now += 1.0
+    service.watch.look()
+    lee.receive_event("hand_lowered", chatid="ann")
+    assert up(lee) == {"bob": 1}, "who is back keeps the place"
+    assert service.context.hands.due_at == float("inf")
+
+
+def test_a_ban_of_one_who_is_away_takes_the_hand_down(serve: Serve) -> None:
+    service = serve()
+    lee, ann = teacher(service), member(service, "ann")
+    ann.ask("raise_hand")
+    leave(service, ann)
+    lee.ask("ban_user", user="ann", seconds=60)
+    lee.receive_event("hand_lowered", chatid="ann")
+    assert up(lee) == {}
+
+
+def leave(service: Service, client: RawClient) -> None:
+    """Lose the connection of somebody whose hand is up."""
+    with service.database.reading() as reader:
+        account = accounts.find(reader, client.chatid)
+    assert account is not None
+    client.close()
+    kept = service.context.hands._kept_until
+    until(lambda: account.id in kept, "the connection's end was not noticed")
+
+
+def up(lee: RawClient) -> dict[str, int]:
+    """Return the raised hands with their places, of those who are away, too."""
+    entries = lee.ask("get_sessions", offline=True)["data"]["sessions"]
+    return {entry["chatid"]: entry["hand"]["place"] for entry in entries if entry["hand"]}

@@ -280,6 +280,8 @@ def reads_private_rooms(context: ServerContext) -> None:
         said = owner.say(room, context.text())
     texts = [message["content"] for message in teacher.history(room)]
     context.equal(texts, [said.content], "what the teacher reads", rule="R-TEACH-19")
+    listed = teacher.ask("file_list_req", {"room_id": room})
+    context.get_list(listed, "data.files", dict)
     owner.wire.receive_where(
         lambda packet: (
             packet.get("action") == "event"
