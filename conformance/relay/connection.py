@@ -155,6 +155,9 @@ class Connection:
         here, there = ("client", "server") if way.to_server else ("server", "client")
         try:
             way.run()
+            with self._lock:  # said before the peer can answer it by closing, too
+                self._how = self._how or f"closed by the {here}"
+            way.end()
         except (OSError, ValueError) as error:
             who = there if isinstance(error, BrokenPipeError) else here
             with self._lock:
@@ -162,9 +165,6 @@ class Connection:
             if is_first:
                 self.end(f"broken by the {who}: {reason(error)}", reset=True)
                 self._free_the_other()
-        else:
-            with self._lock:
-                self._how = self._how or f"closed by the {here}"
         self._leave()
 
     def _free_the_other(self) -> None:

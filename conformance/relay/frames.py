@@ -6,8 +6,7 @@ it gives out, put together, are the stream. Pure; one thread uses a `Cutter`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
 """A length above this is a mistake (text, or the wrong byte order), as for the kit's `Wire`."""
@@ -15,8 +14,7 @@ HEADER_BYTES: Final = 4
 MAX_PARTS: Final = 256
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """One whole frame with its four length bytes, or bytes that can't be read as one."""
 
     data: bytes
@@ -60,15 +58,16 @@ class Cutter:
             self._keep(data)
             self._missing -= len(data)
             return []
-        if self._parts:
-            self._parts.append(data)
-            data = b"".join(self._parts)
-            self._parts, self._begun_bytes = [], 0
-        return self._cut(data)
-
-    def _cut(self, data: bytes) -> list[Piece]:
         pieces: list[Piece] = []
-        start, self._missing = 0, 0
+        start = self._missing
+        if start:  # only the rest of the frame that has begun is joined to it
+            pieces.append(Piece(b"".join((*self._parts, data[:start])), True))
+        elif self._parts:  # not even its length was whole
+            data = b"".join((*self._parts, data))
+        self._parts, self._begun_bytes, self._missing = [], 0, 0
+        return self._cut(data, start, pieces)
+
+    def _cut(self, data: bytes, start: int, pieces: list[Piece]) -> list[Piece]:
         while len(data) - start >= HEADER_BYTES:
             length = int.from_bytes(data[start : start + HEADER_BYTES], "big")
             if not 1 <= length <= MAX_FRAME_BYTES:

@@ -26,13 +26,12 @@ _SECRET: Final = re.compile(
 _CHUNK: Final = re.compile(rb'"file_data"\s*:\s*"')
 
 
-def read(payload: bytes) -> Packet | None:
-    """Return the packet of a payload, None where it is no JSON object.
+def read(data: bytes, start: int = 0) -> Packet | None:
+    """Return the packet of the JSON from `start` on, None where it is no JSON object.
 
-    Of a large payload the text `file_data` is left out: nobody reads it, and it takes longest.
+    Of a large one the text `file_data` is left out: nobody reads it, and it takes longest.
     """
-    if len(payload) > LARGE_BYTES:
-        payload = _without_chunk(payload)
+    payload = data[start:] if len(data) <= LARGE_BYTES else _without_chunk(data, start)
     try:
         packet = json.loads(payload)
         if not isinstance(packet, dict):
@@ -43,12 +42,12 @@ def read(payload: bytes) -> Packet | None:
         return None
 
 
-def _without_chunk(payload: bytes) -> bytes:
-    found = _CHUNK.search(payload)
+def _without_chunk(data: bytes, start: int) -> bytes:
+    found = _CHUNK.search(data, start)
     if found is None:
-        return payload
-    end = payload.find(b'"', found.end())  # base64 has no quotation mark, and memchr is quick
-    return payload if end < 0 else payload[: found.end()] + payload[end:]
+        return data[start:]
+    end = data.find(b'"', found.end())  # base64 has no quotation mark, and memchr is quick
+    return data[start:] if end < 0 else data[start : found.end()] + data[end:]
 
 
 def without_secrets(data: bytes) -> bytes:

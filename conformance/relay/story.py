@@ -124,8 +124,8 @@ class Story:
 
     def _passed(self, item: Passed) -> None:
         talk = self._talks.get(item.connection) or _Talk()
-        payload = item.piece.payload if item.piece.is_frame else b""
-        packet = reading.read(payload) if payload else None
+        data = item.piece.data
+        packet = reading.read(data, HEADER_BYTES) if item.piece.is_frame else None
         counted = _count(talk.counting, packet, item)
         self._name(talk, item, packet)
         self._keep(_Row(item, talk.user, reading.action_of(packet), counted, sent=item.sent))
@@ -144,7 +144,7 @@ class Story:
             "frame",
             item,
             action=reading.action_of(packet),
-            summary=reading.summary(packet, payload),
+            summary=reading.summary(packet, data[HEADER_BYTES : HEADER_BYTES + 200]),
             room=reading.room_of(packet),
             transaction=reading.transaction_of(packet),
             message=reading.message_of(packet),

@@ -10,10 +10,9 @@ from __future__ import annotations
 import threading
 import time
 import traceback
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 from conformance.relay.frames import Piece
 
@@ -22,6 +21,9 @@ ITEM_BYTES: Final = 200
 """What one item takes besides its bytes, roughly."""
 JOIN_SECONDS: Final = 10.0
 TICK_SECONDS: Final = 5.0
+GATHER_SECONDS: Final = 0.01
+"""What passes within so long is told together: who looks on wakes up a hundred times a second, and
+not between each two packets, where it would take the time of who carries them."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,7 @@ class Opened:
     address: str
 
 
-@dataclass(frozen=True)
-class Passed:
+class Passed(NamedTuple):
     """A piece came and goes on: as it came, or where `sent` is not None, as these frames."""
 
     at: float
@@ -121,10 +122,10 @@ class Traffic:
         self._zero = time.monotonic()
         self._observers = list(observers)
         self._changed = threading.Condition()  # guards all below; notified when any of it changes
-        self._items: deque[Item] = deque()
+        self._items: list[Item] = []
         self._bytes = 0
         self._rows = 0
-        self._is_ended = False
+        self._is_ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="relay-traffic", daemon=True)
 
     def start(self) -> None:
@@ -150,11 +151,18 @@ class Traffic:
             self._wait_for_room()
             self._rows += 1
             row = self._rows
-            item = Passed(
-                self.now(), connection, row, to_server, piece, fault, sent, is_held=is_held
-            )
+            item = Passed(self.now(), connection, row, to_server, piece, fault, sent, is_held)
             self._add(item, len(piece.data))
         return row
+
+    def all_passed(self, connection: int, to_server: bool, pieces: Sequence[Piece]) -> None:
+        """Note pieces that go on next, as they came. Blocks while the queue is full."""
+        with self._changed:
+            self._wait_for_room()
+            now = self.now()
+            for piece in pieces:
+                self._rows += 1
+                self._add(Passed(now, connection, self._rows, to_server, piece), len(piece.data))
 
     def note(self, item: Item) -> None:
         """Note anything else. Never blocks: there are few of these."""
@@ -164,38 +172,40 @@ class Traffic:
     def end(self) -> None:
         """Tell the observers what is left, and stop."""
         with self._changed:
-            self._is_ended = True
+            self._is_ended.set()
             self._changed.notify_all()
         self._thread.join(JOIN_SECONDS)
 
     def _wait_for_room(self) -> None:
-        self._changed.wait_for(lambda: self._bytes < MAX_WAITING_BYTES or self._is_ended, 60.0)
+        if self._bytes >= MAX_WAITING_BYTES:
+            self._changed.wait_for(self._has_room, 60.0)
+
+    def _has_room(self) -> bool:
+        return self._bytes < MAX_WAITING_BYTES or self._is_ended.is_set()
 
     def _add(self, item: Item, size: int) -> None:
-        was_empty = not self._items
         self._items.append(item)
         self._bytes += size + ITEM_BYTES
-        if was_empty:
+        if len(self._items) == 1:
             self._changed.notify_all()
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._items or self._is_ended, self._tick_seconds)
-                items, self._items = self._items, deque()
-                is_last = self._is_ended and not items
-            if not items and not is_last:
-                items.append(Tick(self.now()))
-            for item in items:
-                self._tell(item)
-                size = ITEM_BYTES + (len(item.piece.data) if isinstance(item, Passed) else 0)
-                with self._changed:
-                    was_full = self._bytes >= MAX_WAITING_BYTES
-                    self._bytes -= size
-                    if was_full:
-                        self._changed.notify_all()
-            if is_last:
+                self._changed.wait_for(
+                    lambda: self._items or self._is_ended.is_set(), self._tick_seconds
+                )
+            self._is_ended.wait(GATHER_SECONDS)
+            with self._changed:
+                items, self._items = self._items, []
+                size, is_ended = self._bytes, self._is_ended.is_set()
+            if is_ended and not items:
                 return
+            for item in items or [Tick(self.now())]:
+                self._tell(item)
+            with self._changed:
+                self._bytes -= size
+                self._changed.notify_all()
 
     def _tell(self, item: Item) -> None:
         for observer in list(self._observers):

@@ -93,6 +93,9 @@ class Way:
         for piece in self._cutter.end():
             self._note(piece)
             self._send(piece.data[self._sent_ahead :])
+
+    def end(self) -> None:
+        """Tell the sink that nothing more comes, after `run`: a half-close."""
         self._sink.end_sending()
 
     def insert(self, frame: bytes, note: str) -> bool:
@@ -114,9 +117,9 @@ class Way:
         with self._lock:
             is_behind = self._cutter.begun_bytes > self._sent_ahead
             unsent = self._cutter.begun[self._sent_ahead :] if is_behind else b""
-            for piece in self._cutter.feed(data):
-                # noted before it is sent, so that an answer never stands above its question
-                self._note(piece)
+            pieces = self._cutter.feed(data)
+            if pieces:  # noted before they are sent: no answer stands above its question
+                self._traffic.all_passed(self._party.number, self.to_server, pieces)
             self._sink.sendall(unsent + data if unsent else data)
             self._sent_ahead = self._cutter.begun_bytes
 
