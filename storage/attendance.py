@@ -10,7 +10,9 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["Activity", "activities", "note", "sessions"]
+__all__ = ["AWAY_SECONDS", "Activity", "activities", "note", "sessions"]
+
+AWAY_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,15 @@ class Activity:
 
 def note(connection: sqlite3.Connection, account_id: int, since: int, until: int) -> None:
     """Store that the account was on from `since` to `until`; a longer time of the same session
-    takes the place of a shorter one."""
+    takes the place of a shorter one. Who comes back within `AWAY_SECONDS` goes on with the last
+    session, so that nobody fills the table by logging in and out."""
+    last = connection.execute(
+        """SELECT since, until FROM sessions WHERE account_id = ? AND since <= ?
+           ORDER BY since DESC LIMIT 1""",
+        (account_id, since),
+    ).fetchone()
+    if last is not None and since <= last[1] + AWAY_SECONDS:
+        since = last[0]
     connection.execute(
         """INSERT INTO sessions(account_id, since, until) VALUES (?, ?, ?)
            ON CONFLICT (account_id, since) DO UPDATE SET until = MAX(until, excluded.until)""",

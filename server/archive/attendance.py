@@ -59,6 +59,7 @@ def collect(
     spans = {(account, begin): end for account, begin, end in attendance.sessions(connection)}
     for name, begin, end in running:
         if name in by_name:
+            begin = _first_begin(spans, by_name[name], begin)
             spans[by_name[name], begin] = end
     for (account_id, begin), end in spans.items():
         if account_id in found and begin < until and end >= since:
@@ -75,6 +76,17 @@ def collect(
                 presence.times += [done.first, done.last]
     kept = (each for each in found.values() if each.times or not each.account.deleted)
     return sorted(kept, key=lambda presence: presence.account.chatid.casefold())
+
+
+def _first_begin(spans: dict[tuple[int, int], int], account_id: int, begin: int) -> int:
+    """Return when the stored session began with which one that runs goes on, as
+    `storage.attendance.note` decides it; its own begin where there is none."""
+    earlier = [
+        since
+        for (account, since), until in spans.items()
+        if account == account_id and since <= begin <= until + attendance.AWAY_SECONDS
+    ]
+    return max(earlier, default=begin)
 
 
 def write_table(file: TextIO, presences: Iterable[Presence]) -> int:

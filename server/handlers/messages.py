@@ -12,7 +12,6 @@ from server.handlers.context import Context
 from server.handlers.room_access import (
     check_may_speak,
     check_may_write,
-    check_share,
     room_to_write,
 )
 from server.handlers.sessions import check_current
@@ -148,10 +147,9 @@ class StoreMessage(Change):
                 return
         size = messages.share_bytes(transaction.content)
         self._context.disk_space.check()
-        check_share(connection, self._context.settings, session.account_id, size)
         now = self._context.wall_clock.seconds()
         self._room, self._is_new_room = room_to_write(
-            self._context, connection, session, transaction.room_id, now
+            self._context, connection, session, transaction.room_id, now, size
         )
         pk, clock_high = self._room.room.pk, self._context.wall_clock.high(now)
         message_id = messages.insert(

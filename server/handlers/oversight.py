@@ -138,10 +138,13 @@ def raise_hand(context: Context, session: Session, request: RaiseHand) -> bytes:
 
     def tell(now: int, delivery: Delivery) -> None:
         hand = Hand(session.account_id, session.chatid, request.text, now)
-        data["place"] = context.hands.put_up(hand)
+        data["place"], is_new = context.hands.put_up(hand)
         if context.registry.online(session.account_id) is None:  # the connection is just lost
             context.hands.leave(session.account_id, context.clock())
-        tell_hand(context, delivery, "hand_raised", hand.account_id, hand.chatid, text=hand.text)
+        if is_new:
+            tell_hand(
+                context, delivery, "hand_raised", hand.account_id, hand.chatid, text=hand.text
+            )
 
     context.writer.run(check, tell)
     return protocol.build("hand_raised", data, request_id=request.request_id)

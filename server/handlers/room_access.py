@@ -75,10 +75,12 @@ def room_to_write(
     session: Session,
     room_id: str,
     now: int,
+    size: int,
     *,
     is_file: bool = False,
 ) -> tuple[RoomState, bool]:
-    """Return the room for what the user stores there, and whether it was made just now.
+    """Return the room for what the user stores there, and whether it was made just now. `size` is
+    what that counts as in the user's share of the database, in bytes; a new room counts, too.
 
     To be called inside the writer's transaction. Makes an open room of an id that no room has, and
     brings the user back who had left. Raises Refusal before it writes.
@@ -90,10 +92,11 @@ def room_to_write(
     check_may_speak(context, session, state, writing=True, is_file=is_file)
     if state is None:
         check_new_room(connection, settings, account_id, room_id)
-        check_share(connection, settings, account_id, shares.ROOM_BYTES)
+        check_share(connection, settings, account_id, size + shares.ROOM_BYTES)
         directory.begin_change(room_id)
         rooms.create_open(connection, room_id, account_id, now)
         return _found(connection, directory, room_id), True
+    check_share(connection, settings, account_id, size)
     if account_id in state.departed:
         directory.begin_change(room_id)
         rooms.rejoin(connection, state.room.pk, account_id)

@@ -15,7 +15,6 @@ from server.handlers.context import Context
 from server.handlers.room_access import (
     check_may_speak,
     check_may_write,
-    check_share,
     room_to_write,
 )
 from server.handlers.sessions import (
@@ -374,9 +373,10 @@ def _store(context: Context, session: Session, row: OpenUpload, digest: str) -> 
         check_current(connection, session)
         if not uploads.close_upload(connection, row.id):
             return None
-        check_share(connection, context.settings, session.account_id, shares.FILE_BYTES)
         now = context.wall_clock.seconds()
-        room, is_new = room_to_write(context, connection, session, row.room_id, now, is_file=True)
+        room, is_new = room_to_write(
+            context, connection, session, row.room_id, now, shares.FILE_BYTES, is_file=True
+        )
         name = uploads.free_name(connection, room.room.pk, session.account_id, row.file_name)
         stored = uploads.store(
             connection,

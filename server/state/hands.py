@@ -35,13 +35,14 @@ class Hands:
         self.due_at = math.inf
         """When the first of these goes down."""
 
-    def put_up(self, hand: Hand) -> int:
+    def put_up(self, hand: Hand) -> tuple[int, bool]:
         """Raise a hand; who has raised it already keeps their place, with the new text. Return the
-        place, counted from 1."""
+        place, counted from 1, and whether anything has changed."""
         earlier = self._hands.get(hand.account_id)
         at = hand.at if earlier is None else earlier.at
         self._hands[hand.account_id] = Hand(hand.account_id, hand.chatid, hand.text, at)
-        return 1 + list(self._hands).index(hand.account_id)
+        is_new = earlier is None or earlier.text != hand.text
+        return 1 + list(self._hands).index(hand.account_id), is_new
 
     def take_down(self, account_id: int) -> bool:
         """Lower the hand; False where it was not raised."""

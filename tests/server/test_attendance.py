@@ -14,6 +14,7 @@ from support.files import Upload
 from support.in_process import Clock, Serve, member
 from support.patience import until
 
+from server.archive.attendance import collect
 from server.command_line import keeping
 from server.running.housekeeping import KEYS_EVERY_SECONDS
 from storage import attendance
@@ -77,6 +78,23 @@ def test_a_period_cuts_sessions_at_its_ends(folder: Folder) -> None:
     period = ("--since", "2023-11-14T22:14:20Z", "--until", "2023-11-14T22:23:20Z")
     row = table(folder, *period)["ada"]
     assert (row["sessions"], row["minutes"], row["messages"]) == ("1", "9", "1")
+
+
+def test_who_comes_back_within_a_minute_goes_on_with_the_session(folder: Folder) -> None:
+    folder.make()
+    ada = folder.account("ada")
+    note(folder, *[(ada, BEGIN + 2 * step, BEGIN + 2 * step + 1) for step in range(300)])
+    note(folder, (ada, BEGIN + 599 + 61, BEGIN + 700))
+    database = folder.database()
+    with database.reading() as reader:
+        assert list(attendance.sessions(reader)) == [
+            (ada, BEGIN, BEGIN + 599),
+            (ada, BEGIN + 660, BEGIN + 700),
+        ]
+        # one that runs goes on with the last one, and is not counted beside it
+        [found] = collect(reader, BEGIN, BEGIN + 1000, [("ada", BEGIN + 750, BEGIN + 800)])
+    database.close()
+    assert (found.sessions, found.seconds) == (2, 599 + 140)
 
 
 def test_deleted_accounts_stand_there_if_they_did_something_and_forgotten_ones_never(

@@ -23,7 +23,7 @@ from server.net.outbox import Drain, Outbox
 from server.net.sockets import Stream
 from server.running.service import Service
 from server.state import uploads
-from storage.shares import MESSAGE_BYTES
+from storage.shares import MESSAGE_BYTES, ROOM_BYTES
 
 HERE: Final = 1_700_000_000.0
 
@@ -159,6 +159,15 @@ def test_all_that_is_stored_heeds_the_room_that_the_disk_is_to_keep(serve: Serve
     assert is_refused(room, "storage_full"), "it is looked at once a second"
     clock.now += 1.0
     ada.say("lobby", "hello")
+
+
+def test_a_new_room_and_what_makes_it_fit_into_the_share_together(serve: Serve) -> None:
+    client = member(serve(message_quota=5_000), "ada")
+    most = 5_000 - ROOM_BYTES - MESSAGE_BYTES
+    over = client.confirm(client.propose("new", "x" * (most + 1))["data"]["transaction_id"])
+    assert is_refused(over, "quota_exceeded")
+    assert client.say("new", "x" * most)["action"] == "ack"
+    assert is_refused(Upload(client, "lobby", "a", b"").init(), "quota_exceeded")
 
 
 def test_empty_files_count_against_the_share(serve: Serve) -> None:
