@@ -426,6 +426,28 @@ COMMANDS: Final[dict[str, Command]] = {
             _TEACH,
             "this room",
         ),
+        Command(
+            "/uploads on|off",
+            "Let only teachers send files to this room, or everybody.",
+            teacher_commands.uploads,
+            _TEACH,
+            "files here",
+        ),
+        Command(
+            "/removefile NAME",
+            "Take a file out of this room for good.",
+            teacher_commands.remove_file,
+            _TEACH,
+            "a file",
+        ),
+        Command("/allrooms", "Show every room there is.", teacher_commands.all_rooms, _TEACH, ""),
+        Command(
+            "/look ROOM",
+            "Go to any room to read there; the members of a private one are told.",
+            teacher_commands.look,
+            _TEACH,
+            "read any room",
+        ),
         Command("/hands", "Show whose hands are up, in order.", teacher_commands.hands, _TEACH, ""),
         Command(
             "/sessions",
@@ -459,13 +481,16 @@ def commands_for(context: CommandContext) -> dict[str, Command]:
 
 
 def overview(commands: Mapping[str, Command]) -> str:
-    """Return commands by groups, in two columns: rows of at most 79 columns, and few enough for
-    a screen of 24."""
+    """Return commands by groups, in two columns, and those that speak for themselves in a row: rows
+    of at most 79 columns, and few enough for a screen of 24."""
     rows: list[str] = []
     for group in GROUPS:
-        cells = [f"{c.usage}  {c.short}".rstrip() for c in commands.values() if c.group == group]
+        of_group = [c for c in commands.values() if c.group == group]
+        cells = [f"{c.usage}  {c.short}" for c in of_group if c.short]
         half = (len(cells) + 1) // 2
         for at, left in enumerate(cells[:half]):
             right = cells[half + at] if half + at < len(cells) else ""
             rows.append(f"{'' if at else group:<11} {left:<33} {right}".rstrip())
+        if rest := [c.usage for c in of_group if not c.short]:
+            rows.append(f"{'':<11} {', '.join(rest)}")
     return "\n".join([*rows, "A message that begins with a slash is typed with two: //like this"])

@@ -21,7 +21,7 @@ _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DURATION: Final = re.compile(r"(\d{1,6})([smhd]?)", re.IGNORECASE)
 PRIVACY: Final = (
     "Who sees what: everybody in a room reads what is said there, now and later, and it is kept on "
-    "the server.\nA teacher can read every room, private ones too; each time its members are told. "
+    "the server.\nA teacher can read every room and its files, private ones too; its members are told. "
     "Teachers see who is on, since when and from which address.\nWho runs the server can read all "
     "that is stored, but no password. Without --tls whoever shares the network can read along."
 )
@@ -135,6 +135,65 @@ def read_only(context: CommandContext, argument: str) -> None:
     context.act("set_room", {"room_id": context.room, "read_only": on}, "room_set", context.room)
     writes = "only teachers write" if on else "everybody writes"
     context.say(f"From now on {writes} in {context.name_of(context.room)}.")
+
+
+def uploads(context: CommandContext, argument: str) -> None:
+    """Let only teachers send files to this room, or everybody."""
+    on = switch(argument)
+    context.act("set_room", {"room_id": context.room, "uploads": on}, "room_set", context.room)
+    sends = "everybody sends" if on else "only teachers send"
+    context.say(f"From now on {sends} files to {context.name_of(context.room)}.")
+
+
+def remove_file(context: CommandContext, argument: str) -> None:
+    """Take a file out of this room for good."""
+    data = {"room_id": context.room, "file_path": needed(argument, "The name of the file")}
+    context.act("remove_file", data, "file_removed", context.room)
+    context.say(f"{visible(argument)} is gone from {context.name_of(context.room)}, for good.")
+
+
+def all_rooms(context: CommandContext, argument: str) -> None:
+    """Show every room, private and deleted ones too."""
+    rooms = _all_rooms(context)
+    context.say(f"All rooms ({len(rooms)}); look into one with /look ROOM:")
+    context.say_rows("\n".join(map(_room_in_words, rooms)))
+
+
+def look(context: CommandContext, argument: str) -> None:
+    """Go to any room to read there; the members of a private one are told."""
+    word = needed(argument, "The room")
+    found = [
+        as_text(room.get("id"))
+        for room in _all_rooms(context)
+        if word == room.get("id")
+        or (word.casefold() == as_text(room.get("name")).casefold() and not room.get("deleted"))
+    ]
+    if not found:
+        raise WrongUse(f"There is no room {visible(word)}; /allrooms lists them")
+    if len(found) > 1:
+        raise WrongUse(f"{len(found)} rooms have that name: give the id of one, from /allrooms")
+    context.enter(found[0])
+
+
+def _all_rooms(context: CommandContext) -> list[Mapping[str, Any]]:
+    found = all_pages(
+        context.chat.request,
+        "get_all_rooms",
+        {},
+        "rooms",
+        lambda entry: as_text(as_object(entry).get("id")),
+    )
+    return as_objects(found)
+
+
+def _room_in_words(room: Mapping[str, Any]) -> str:
+    room_id, name, owner = (visible(as_text(room.get(key))) for key in ("id", "name", "owner"))
+    facts = [f"private, of {owner}"] if room.get("private") is True else ["open"]
+    facts += ["read-only"] if room.get("read_only") is True else []
+    facts += ["no files"] if room.get("uploads") is False else []
+    facts += ["deleted"] if room.get("deleted") is True else []
+    called = f" {name}" if name != room_id else ""
+    return f"  {room_id}{called}: {', '.join(facts)}"
 
 
 def switch(argument: str) -> bool:

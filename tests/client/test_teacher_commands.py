@@ -71,6 +71,7 @@ def test_every_act_has_its_command(server: FakeServer) -> None:
         hide_message=answers("message_hidden", message_id=15),
         show_message=answers("message_shown", message_id=15),
         set_room=answers("room_set", room_id="lobby", read_only=True, uploads=True),
+        remove_file=answers("file_removed", room_id="lobby", file_path="a.txt"),
     )
     _, text = talk(
         server,
@@ -90,6 +91,10 @@ def test_every_act_has_its_command(server: FakeServer) -> None:
         "/readonly on",
         "/readonly off",
         "/readonly maybe",
+        "/uploads off",
+        "/uploads on",
+        "/removefile a.txt",
+        "/removefile",
         "/ids on",
         "/ids off",
     )
@@ -107,6 +112,10 @@ def test_every_act_has_its_command(server: FakeServer) -> None:
         "* Message 15 is shown again.",
         "* From now on only teachers write in lobby.",
         "* From now on everybody writes in lobby.",
+        "* From now on only teachers send files to lobby.",
+        "* From now on everybody sends files to lobby.",
+        "* a.txt is gone from lobby, for good.",
+        "The name of the file is missing. Type: /removefile NAME",
         "'maybe' is neither on nor off. Type: /readonly on|off",
         "* The numbers of messages are shown from now on.",
     ):
@@ -122,7 +131,40 @@ def test_every_act_has_its_command(server: FakeServer) -> None:
         {"message_id": 15, "reason": "rude"},
         {"message_id": 16},
     ]
-    assert [data["read_only"] for data in asked(server, "set_room")] == [True, False]
+    keys = ("read_only", "read_only", "uploads", "uploads")
+    rules = zip(keys, asked(server, "set_room"), strict=True)
+    assert [data[key] for key, data in rules] == [True, False, False, True]
+    assert asked(server, "remove_file") == [{"room_id": "lobby", "file_path": "a.txt"}]
+
+
+def room(room_id: str, name: str = "", **more: Any) -> dict[str, Any]:
+    facts = {"private": False, "read_only": False, "uploads": True, "deleted": False}
+    return {"id": room_id, "name": name or room_id, "owner": None, **facts, **more}
+
+
+def test_a_teacher_lists_all_rooms_and_looks_into_one(server: FakeServer) -> None:
+    rooms = [
+        room("lobby", read_only=True, uploads=False),
+        room("p-1", "Secret\x1b", private=True, owner="ben"),
+        room("p-2", "Twice", private=True, owner="ben"),
+        room("p-3", "Twice", private=True, owner="cleo"),
+        room("p-4", "Secret\x1b", private=True, owner="ben", deleted=True),
+    ]
+    server.handlers["get_all_rooms"] = answers("all_rooms_list", rooms=rooms, has_more=False)
+    said = {"message_id": 7, "sender_chatid": "ben", "content": "psst", "timestamp": UNTIL}
+    server.handlers["get_messages"] = lambda peer, packet: peer.reply(
+        packet,
+        "messages_list",
+        {"room_id": packet["data"]["room_id"], "messages": [said], "has_more": False},
+    )
+    asks = ("/allrooms", "/look secret\x1b", "/look twice", "/look p-9")
+    _, text = talk(server, *asks)
+    assert "  lobby: open, read-only, no files\n" in text
+    assert "  p-1 Secret\\x1b: private, of ben\n" in text
+    assert "  p-4 Secret\\x1b: private, of ben, deleted\n" in text
+    assert asked(server, "get_messages")[-1]["room_id"] == "p-1" and "psst" in text
+    assert "* 2 rooms have that name: give the id of one, from /allrooms" in text
+    assert "* There is no room p-9; /allrooms lists them" in text
 
 
 def test_who_acts_hears_of_it_once(server: FakeServer) -> None:
@@ -197,6 +239,7 @@ def test_who_is_on_and_whose_hands_are_up_is_shown(server: FakeServer) -> None:
         entry("ada", role="teacher", idle_seconds=900),
         entry("ben", muted=True, muted_until=UNTIL, hand=hand(2, "")),
         entry("cleo\x1b", muted=True, banned=True, messages=5, hand=hand(1, "Which port?\n")),
+        entry("dave", since=None, address=None, hand=hand(3, "")),
     ]
     server.handlers["get_sessions"] = lambda peer, packet: peer.reply(
         packet,
@@ -213,7 +256,12 @@ def test_who_is_on_and_whose_hands_are_up_is_shown(server: FakeServer) -> None:
     )
     assert "5 messages, muted, banned, hand up\n" in text
     rows = text[text.index("* Hands that are up:") :].splitlines()
-    assert rows[1:3] == [f"  1 cleo\\x1b, since {when}: Which port?\\n", f"  2 ben, since {when}"]
+    assert rows[1:4] == [
+        f"  1 cleo\\x1b, since {when}: Which port?\\n",
+        f"  2 ben, since {when}",
+        f"  3 dave, since {when}, connection lost",
+    ]
+    assert asked(server, "get_sessions")[2]["offline"] is True
     assert "* No hand is up." in text and "* Who is on (0):" in text
 
 

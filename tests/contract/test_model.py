@@ -840,6 +840,8 @@ class World:
     def do_list_files(self) -> None:
         name, room_id, limit = self.who(), self.room_id(), self.rng.choice((1, 2, 1000))
         room = self.seen_by(name, room_id)
+        if room is None and name == TEACHER:
+            return  # tests/contract/test_teacher.py
         if room is None:
             self.expect(name, "file_list_req", "room_not_found", room_id=room_id)
             return
@@ -872,6 +874,8 @@ class World:
     def do_download(self) -> None:
         name, room_id = self.who(), self.room_id()
         room = self.seen_by(name, room_id)
+        if room is None and name == TEACHER:
+            return
         names = {file.stored_as: file for file in room.versions} if room else {}
         path = self.rng.choice((*NAMES, *sorted(names)))
         if room is None or path not in names:
