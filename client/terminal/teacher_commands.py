@@ -21,7 +21,7 @@ _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DURATION: Final = re.compile(r"(\d{1,6})([smhd]?)", re.IGNORECASE)
 PRIVACY: Final = (
     "Who sees what: everybody in a room reads what is said there, now and later, and it is kept on "
-    "the server.\nA teacher can read every room and its files, private ones too; its members are told. "
+    "the server.\nA teacher can read every room and its files, private ones too; members are told. "
     "Teachers see who is on, since when and from which address.\nWho runs the server can read all "
     "that is stored, but no password. Without --tls whoever shares the network can read along."
 )

@@ -306,7 +306,7 @@ def test_only_a_teacher_sees_a_teachers_commands(server: FakeServer, role: str) 
 def test_what_is_private_is_told_to_everybody(server: FakeServer) -> None:
     text = talk(server, "/help privacy")[1]
     assert (
-        "A teacher can read every room, private ones too; each time its members are told." in text
+        "A teacher can read every room and its files, private ones too; members are told." in text
     )
 
 
