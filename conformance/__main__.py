@@ -19,6 +19,8 @@ from typing import Any, TextIO, final
 
 from conformance import VERSION, free_choices, left_running, points, reports
 from conformance.argument_types import account, address, seconds
+from conformance.board import command as board_command
+from conformance.board import telling, told
 from conformance.client import cases as client_cases
 from conformance.client import runner as client_runner
 from conformance.client.process import BadDriver
@@ -55,11 +57,13 @@ EXAMPLES = """examples:
   python -m conformance client -- python my_client.py
   python -m conformance matrix -- python my_server.py --port {port} -- python my_client.py
   python -m conformance class hand-ins --start-cmd "python server.py {port}" -o results
+  python -m conformance board 0.0.0.0:8080
   python -m conformance relay 9875 localhost:9876
 
 exit status: 0 all rules that were looked at hold, 1 some do not, 2 misuse, 3 no server there"""
 
 OTHER_MODES = {
+    "board": board_command.run,
     "class": class_command.run,
     "relay": relay_command.run,
     "recording": recording_command.run,
@@ -122,6 +126,7 @@ def _choosing() -> argparse.ArgumentParser:
         help="start the program under test as this user (for root alone), and end all that it "
         "leaves running",
     )
+    telling.add_arguments(choosing)
     return choosing
 
 
@@ -182,7 +187,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"conformance {VERSION}")
     modes = parser.add_subparsers(
-        dest="mode", required=True, metavar="server|client|matrix|class|relay|recording"
+        dest="mode", required=True, metavar="server|client|matrix|class|board|relay|recording"
     )
     shared, choosing = _shared(), _choosing()
     raw = argparse.RawDescriptionHelpFormatter
@@ -211,6 +216,8 @@ def make_parser() -> argparse.ArgumentParser:
     matrix_runner.add_arguments(both)
     hand_ins = modes.add_parser("class", help=class_command.HELP, allow_abbrev=False)
     class_command.add_arguments(hand_ins)
+    board = modes.add_parser("board", help=board_command.HELP, allow_abbrev=False)
+    board_command.add_arguments(board)
     relay = modes.add_parser("relay", help=relay_command.HELP, allow_abbrev=False)
     relay_command.add_arguments(relay)
     recording = modes.add_parser("recording", help=recording_command.HELP, allow_abbrev=False)
@@ -384,14 +391,19 @@ def _graded(args: argparse.Namespace) -> int:
         outputs = _places(args, stack)
         files = (file for _, file in outputs if isinstance(file, str) and file != "-")
         progress = Progress(next(files, None))
+        teller = stack.enter_context(telling.of_arguments(args))
         try:
-            report = _run(args, progress)
+            report = _run(args, teller.counting(progress))
             left_running.end_descendants()  # before anything is written, and for all time
         except KeyboardInterrupt:
             progress.done(keep=True)
             print("conformance: stopped", file=sys.stderr)
             return 130
-        return _write(report, outputs, progress)
+        status = _write(report, outputs, progress)
+        if not report.no_server and args.mode != "matrix":
+            is_whole = not (args.rules or args.case or getattr(args, "own", None))
+            teller.result(told.of_report(report, is_whole=is_whole))
+        return status
 
 
 def _places(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from conformance import command_words, points, reports
+from conformance.board import telling
 from conformance.hand_ins import likeness, tables
 from conformance.hand_ins.grading import ROOT, Grader, How, Result
 from conformance.hand_ins.hand_in import BadHandIn, HandIn, digest, read
@@ -76,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--processes", type=_whole, metavar="N", default=256, help="processes, threads (256)")
     add("--file-size", type=_whole, metavar="MIB", default=1024, help="largest file (1024)")
     add("--open-files", type=_whole, metavar="N", default=2048, help="files and sockets (2048)")
+    telling.add_arguments(parser)
     add("--run-as", metavar="USER", default="", help="start them as this user (for root alone)")
     add(
         "--wrap",
@@ -107,11 +109,14 @@ def run(args: argparse.Namespace) -> int:
     results: dict[str, Result] = {}
     pool = ThreadPoolExecutor(args.jobs, thread_name_prefix="hand-in")
     try:
-        futures = {pool.submit(_one, grader, folder, args): folder.name for folder in folders}
-        for future in as_completed(futures):
-            result = _outcome(future, futures[future])
-            results[result.name] = result
-            print(_line(result, len(results), len(folders)), flush=True)
+        with telling.of_arguments(args) as teller:
+            futures = {pool.submit(_one, grader, folder, args): folder.name for folder in folders}
+            for future in as_completed(futures):
+                result = _outcome(future, futures[future])
+                results[result.name] = result
+                print(_line(result, len(results), len(folders)), flush=True)
+                if result.taken is not None:
+                    teller.result(result.taken.told, result.name)
     except KeyboardInterrupt:
         pool.shutdown(wait=False, cancel_futures=True)
         grader.end()

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from conformance import command_words, free_choices, reports
+from conformance.board import told
 from conformance.hand_ins.hand_in import BadHandIn, HandIn, files_of
 from conformance.left_running import Marked
 from conformance.verdicts import EXIT_NO_SERVER, Report, Verdict
@@ -72,6 +73,8 @@ class Run:
     seconds: float
     likeness: str = ""
     """Where its free choices are those of this project's server: how many, and how sure it is."""
+    told: Mapping[str, Any] = field(default_factory=dict)
+    """What a board is told of it."""
 
 
 @dataclass(frozen=True)
@@ -339,4 +342,5 @@ def _run_of(report: Report, likeness: str = "") -> Run:
         verdicts={result.rule.id: result.verdict.value for result in report.rule_results()},
         seconds=report.seconds,
         likeness=likeness,
+        told=told.of_report(report, is_whole=True),
     )

@@ -1,7 +1,7 @@
 """The teacher's pages of a class: `grades.csv`, and `index.html` with the table of rules, what
 fails alike, and what looks alike. The page of a student is the kit's own report.
 
-Pure but for writing the files. Whatever a hand-in chose goes through `_text` or `_cell`.
+Pure but for writing the files. Whatever a hand-in chose goes through `_text` or `spreadsheet_cell`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from conformance.hand_ins.grading import Result
 from conformance.hand_ins.likeness import Alike
+from conformance.reports.words import spreadsheet_cell
 from conformance.rules import RULES
 
 COLUMNS: Final = (
@@ -79,7 +80,7 @@ def csv_text(results: Sequence[Result]) -> str:
         remarks = "; ".join(filter(None, (result.why, *result.notes)))
         writer.writerow(
             [
-                _cell(result.name),
+                spreadsheet_cell(result.name),
                 f"{result.percent:.1f}",
                 *(
                     ["0", "0", "", "", "", "", ""]
@@ -94,7 +95,7 @@ def csv_text(results: Sequence[Result]) -> str:
                         f"{run.seconds:.0f}",
                     ]
                 ),
-                _cell(" ".join(remarks.split())[:500]),
+                spreadsheet_cell(" ".join(remarks.split())[:500]),
             ]
         )
     return text.getvalue()
@@ -218,11 +219,6 @@ def _first(result: Result) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + "s" * (number != 1)
-
-
-def _cell(text: str) -> str:
-    """Return a text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
 def _text(text: str) -> str:

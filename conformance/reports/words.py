@@ -60,6 +60,11 @@ def _escape(character: str) -> str:
     )
 
 
+def spreadsheet_cell(text: str) -> str:
+    """Return a text that no spreadsheet takes for a formula."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
 def number(points: float) -> str:
     """Return points without needless zeros."""
     return f"{points:.2f}".rstrip("0").rstrip(".")

@@ -188,12 +188,16 @@ STAGES: Final[Sequence[Stage]] = (
 )
 
 
+def by_stage(ids: Sequence[str]) -> list[list[str]]:
+    """Return for each stage those of these cases that it looks at first."""
+    found, left = [], list(ids)
+    for stage in STAGES:
+        own = [case for case in left if any(fnmatchcase(case, glob) for glob in stage.cases)]
+        left = [case for case in left if case not in own]
+        found.append(own)
+    return found
+
+
 def cases_of(number: int, ids: Sequence[str]) -> list[str]:
     """Return those of these cases that stage `number` (from 1) looks at first."""
-    earlier = {case for before in range(1, number) for case in cases_of(before, ids)}
-    globs = STAGES[number - 1].cases
-    return [
-        case
-        for case in ids
-        if case not in earlier and any(fnmatchcase(case, glob) for glob in globs)
-    ]
+    return by_stage(ids)[number - 1]

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final, TextIO
 
+from conformance.board import told
+from conformance.board.telling import NOBODY, Teller, of_arguments
 from conformance.registry import chosen
 from conformance.reports.words import harmless, story
 from conformance.rules import RULES
@@ -55,9 +57,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: runner.Options, cases: Sequence[Case], args: argparse.Namespace) -> int:
     """Do what --stage and --stages say; return the exit status."""
     try:
-        if args.stages:
-            return overview(options, cases)
-        return walk(options, cases, args.stage, args.hint)
+        with of_arguments(args) as teller:
+            if args.stages:
+                return overview(options, cases, teller=teller)
+            return walk(options, cases, args.stage, args.hint, teller=teller)
     except KeyboardInterrupt:
         print("conformance: stopped", file=sys.stderr)
         return STOPPED
@@ -94,13 +97,14 @@ def walk(
     last: int,
     hints: int = 0,
     stream: TextIO | None = None,
+    teller: Teller = NOBODY,
 ) -> int:
     """Run stages 1 to `last` and print how far they hold; return the exit status.
 
     `hints` is how many steps of the hint are shown for what failed first.
     """
     tell = _teller(stream or sys.stdout)
-    for number, report, failed in _up_to_a_failure(options, cases, last):
+    for number, report, failed in _up_to_a_failure(options, cases, last, teller):
         if report.no_server:
             tell(*map(harmless, report.notes))
             return EXIT_NO_SERVER
@@ -112,11 +116,16 @@ def walk(
     return EXIT_HOLDS
 
 
-def overview(options: runner.Options, cases: Sequence[Case], stream: TextIO | None = None) -> int:
+def overview(
+    options: runner.Options,
+    cases: Sequence[Case],
+    stream: TextIO | None = None,
+    teller: Teller = NOBODY,
+) -> int:
     """Run the stages up to the first that fails, and print all as a row of words."""
     tell = _teller(stream or sys.stdout)
     here = 0
-    for number, report, failed in _up_to_a_failure(options, cases, len(STAGES)):
+    for number, report, failed in _up_to_a_failure(options, cases, len(STAGES), teller):
         if report.no_server:
             tell(*map(harmless, report.notes))
             return EXIT_NO_SERVER
@@ -155,15 +164,20 @@ def _teller(stream: TextIO) -> Callable[..., None]:
 
 
 def _up_to_a_failure(
-    options: runner.Options, cases: Sequence[Case], last: int
+    options: runner.Options, cases: Sequence[Case], last: int, teller: Teller
 ) -> Iterator[tuple[int, Report, list[Outcome]]]:
     """Run the stages in order; yield each with its report and what failed, up to the first where
-    something did."""
+    something did. How far it came is told."""
+    seen: list[Outcome] = []
     ids = [case.id for case in chosen(cases, "robust", (), ())]
     for number in range(1, last + 1):
         own = replace(options, level="robust", rules=(), cases=tuple(cases_of(number, ids)))
-        report = runner.run(own, cases)
+        report = runner.run(own, cases, teller.case)
         failed = [outcome for outcome in report.outcomes if outcome.verdict in BAD]
+        seen += report.outcomes
+        if failed or (number == last and not report.no_server):
+            held = number - 1 if failed else number
+            teller.result(told.of_stages(held, [_first(failed)] if failed else [], seen))
         yield number, report, failed
         if failed:
             return

@@ -16,7 +16,8 @@ from webpage import assets
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT / "webpage" / "assets"
 RELAY = ROOT / "conformance" / "relay" / "page"
-FILES = sorted([*SHARED.iterdir(), *RELAY.iterdir()])
+BOARD = ROOT / "conformance" / "board" / "page"
+FILES = sorted([*SHARED.iterdir(), *RELAY.iterdir(), *BOARD.iterdir()])
 GROUNDS = ("bg", "panel", "chosen")
 TEXTS = (
     "ink",
@@ -87,7 +88,7 @@ def test_a_style_uses_only_colours_that_are_counted() -> None:
             assert used <= palettes()[0].keys(), file.name
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.parent.name}-{file.name}")
 def test_a_file_asks_for_nothing_from_elsewhere_and_makes_no_markup(file: Path) -> None:
     text = file.read_text("utf-8")
     addresses = [each for each in re.findall(r"https?://[^\s\"')]+", text) if "w3.org" not in each]
@@ -98,18 +99,21 @@ def test_a_file_asks_for_nothing_from_elsewhere_and_makes_no_markup(file: Path) 
     assert text.count("\n") <= 700
 
 
-def test_a_page_names_only_files_that_are_there() -> None:
-    served = assets.load(RELAY)
+@pytest.mark.parametrize("folder", [RELAY, BOARD], ids=lambda folder: folder.parent.name)
+def test_a_page_names_only_files_that_are_there(folder: Path) -> None:
+    served = assets.load(folder)
     for path, asset in served.items():
         for name in re.findall(r"(?:src|href|from) ?=?\"(/[\w/.-]+)\"", asset.data.decode("utf-8")):
             assert name in served, f"{path} names {name}"
 
 
-def test_every_id_that_a_script_asks_for_is_in_the_page() -> None:
-    page = (RELAY / "index.html").read_text("utf-8")
+@pytest.mark.parametrize("folder", [RELAY, BOARD], ids=lambda folder: folder.parent.name)
+def test_every_id_that_a_script_asks_for_is_in_the_page(folder: Path) -> None:
+    page = (folder / "index.html").read_text("utf-8")
     ids = re.findall(r' id="([\w-]+)"', page)
     assert len(ids) == len(set(ids))
-    scripts = "".join(file.read_text("utf-8") for file in FILES if file.suffix == ".js")
+    files = [file for file in FILES if file.suffix == ".js" and file.parent in (SHARED, folder)]
+    scripts = "".join(file.read_text("utf-8") for file in files)
     assert set(re.findall(r'byId\("([\w-]+)"\)', scripts)) <= set(ids)
     assert set(re.findall(r'(?:aria-controls|aria-labelledby|for|list)="([\w-]+)"', page)) <= set(
         ids
