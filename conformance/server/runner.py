@@ -278,6 +278,14 @@ class _Run:
             if not self._answers():
                 self.stopped = f"the server stopped answering ({this.id} was the last case)"
 
+    def _hangs_since(self, problem: Ending) -> bool:
+        """Return whether a server that has answered before answers nobody any more, where a case
+        waited in vain for what it needed: that is its fault, whatever was needed."""
+        cause: BaseException = problem
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        return self.received > 0 and isinstance(cause, Silence) and not self._answers()
+
     def _answers(self) -> bool:
         """Ask whether the server still says anything to a login."""
         transcript = Transcript()
@@ -342,6 +350,9 @@ class _Run:
         except Ending as problem:
             late = isinstance(problem, (Failed, Silence)) and time.monotonic() >= self.until
             verdict = Verdict.NOT_REACHED if late else _VERDICTS.get(type(problem), Verdict.FAIL)
+            if verdict is Verdict.NOT_REACHED and not late and self._hangs_since(problem):
+                verdict = Verdict.FAIL
+                problem.actual += f"; since `{context.checks.last_request}` nobody gets an answer"
             return replace(
                 passed,
                 verdict=verdict,

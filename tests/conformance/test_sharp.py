@@ -21,7 +21,7 @@ from support.restarting_server import InProcess, KeepingServer
 
 from conformance.server import cases, runner
 from conformance.server.cases import clock, resources, silence
-from conformance.server.process import ServerCommand
+from conformance.server.process import SURROUNDINGS, ServerCommand
 from conformance.verdicts import Outcome, Verdict
 
 SEED = 5
@@ -238,7 +238,7 @@ def test_a_server_runs_in_another_zone_and_without_utf_8(tmp_path: Path) -> None
     listens = "s = socket.create_server(('127.0.0.1', int(sys.argv[1])))"
     script.write_text(f"import os, socket, sys\n{words}\n{listens}\nwhile True: s.accept()\n")
     with ServerCommand(f"{sys.executable} {script} {{port}}", HOST, 0) as server:
-        assert server.wait_for_line(re.compile("zone IST-5:30 C"), 30)
+        assert server.wait_for_line(re.compile(f"zone {SURROUNDINGS['TZ']} C"), 30)
 
 
 def test_only_a_clock_of_this_machine_is_looked_at() -> None:
@@ -288,6 +288,24 @@ def test_a_first_login_of_a_name_of_before_is_not_taken_for_a_new_one() -> None:
     finally:
         server.stop()
     assert first and again and not set(again) & set(first)
+
+
+# --- A server that hangs -------------------------------------------------------------------------
+
+
+class HangsInTheHistory(ReferenceServer):
+    def do_get_messages(self, connection: Connection, data: Packet) -> None:
+        self.stopping.wait()  # with the lock held
+
+
+def test_a_hang_is_a_failure_of_the_rule_under_test_also_in_what_is_needed_first() -> None:
+    server = HangsInTheHistory().start()
+    try:
+        _, hung = outcomes(server, "contact.answers_with_a_frame", "messages.stored_once", wait=0.5)
+    finally:
+        server.stop()
+    assert (hung.verdict, hung.rule_id) == (Verdict.FAIL, "R-MSG-4")
+    assert "since `get_messages` nobody gets an answer" in hung.actual and hung.transcript
 
 
 # --- Answers that come late -----------------------------------------------------------------------

@@ -14,6 +14,7 @@ from support.planted_faults import (
     frames,
     further,
     history,
+    limits,
     messages,
     packets,
     privacy,
@@ -37,6 +38,7 @@ CHAPTERS = (
     texts,
     privacy,
     further,
+    limits,
     clients,
 )
 

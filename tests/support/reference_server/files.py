@@ -296,7 +296,7 @@ class Files(State):
         if begin > total + 1:
             raise Refusal("bad_packet", f"data.from_sequence: the file has {total} chunks")
         with connection.wake:
-            if len(connection.downloads) > 16:
+            if len(connection.downloads) > self.MOST_DOWNLOADS:
                 raise Refusal("too_many_pending", "16 downloads wait already")
             packets = self.if_still_there(
                 self.me(connection),

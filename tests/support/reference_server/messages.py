@@ -33,7 +33,7 @@ class Messages(State):
         started = connection.transactions.get(key) if key else None
         if started is not None:
             self.check_same(started, room_id, content)
-        elif len(connection.transactions) >= 64:
+        elif len(connection.transactions) >= self.MOST_OPEN:
             raise Refusal("too_many_pending", "64 transactions are open: finish some first")
         transaction_id = key or "t-" + secrets.token_hex(8)
         ends = time.monotonic() + self.TRANSACTION_SECONDS

@@ -17,6 +17,7 @@ class State:
     TRANSACTION_SECONDS = 60.0
     PRESENCE_SECONDS = 5.0
     MAX_WAITING = 1_048_576
+    MOST_OPEN, MOST_DOWNLOADS = 64, 16
     FREE = ("character_count", "confirm_count", "ack", "file_send_data", "ping")
 
     def __init__(self, port: int = 0) -> None:

@@ -53,17 +53,17 @@ def nothing_before_confirm(context: ServerContext) -> None:
     room, early, later = context.room_id(), context.text(), context.text()
     sender.say(room, context.text())
     opened(context, sender, room, early)
+    sender.say(room, later)
+    with context.given("`receive_message`"):
+        hearer.hear(room)
+        heard = hearer.hear(room)
+    context.equal(heard["data"]["content"], later, "the second message that the room hears")
     stored = contents(context, hearer, room)
     context.check(
         early not in stored,
         "a history without the message that was not confirmed",
         f"it holds {shown(stored)}",
     )
-    sender.say(room, later)
-    with context.given("`receive_message`"):
-        hearer.hear(room)
-        heard = hearer.hear(room)
-    context.equal(heard["data"]["content"], later, "the second message that the room hears")
 
 
 @case(
