@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
@@ -106,6 +107,12 @@ def project(tmp_path: Path) -> Project:
 
 def is_gone(pid: int) -> bool:
     """Whether a process has ended, though perhaps not been waited for."""
+    if sys.platform == "win32":  # there 0 would be Ctrl-C
+        kernel = ctypes.WinDLL("kernel32")
+        kernel.OpenProcess.restype = ctypes.c_void_p
+        synchronize, has_ended = 0x100000, 0
+        process = ctypes.c_void_p(kernel.OpenProcess(synchronize, False, pid))
+        return not process or kernel.WaitForSingleObject(process, 0) == has_ended
     try:
         os.kill(pid, 0)
         return "State:\tZ" in Path(f"/proc/{pid}/status").read_text("utf-8")

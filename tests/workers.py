@@ -21,8 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from support.patience import patience
+
 POLL_SECONDS = 0.05
-ENDING_SECONDS = 15.0
+ENDING_SECONDS = patience(15.0)
 NOTHING_COLLECTED = 5  # pytest's exit status
 GROUPS_A_WORKER = 3
 SECONDS_A_PART = 20.0
@@ -95,6 +97,41 @@ def _parts(file: str, seconds: float, is_measured: bool) -> list[Group]:
     ]
 
 
+if sys.platform == "win32":
+    import ctypes
+
+    class _Family:
+        """A process and all that it starts, also what has lost its parent: a job object."""
+
+        def __init__(self, process: subprocess.Popen[bytes]) -> None:
+            self._kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+            self._kernel.CreateJobObjectW.restype = ctypes.c_void_p
+            self._job = ctypes.c_void_p(self._kernel.CreateJobObjectW(None, None))
+            handle = ctypes.c_void_p(int(process._handle))
+            if not self._kernel.AssignProcessToJobObject(self._job, handle):
+                raise ctypes.WinError(ctypes.get_last_error())
+
+        def kill(self) -> None:
+            """End them all; may be called again."""
+            if self._job:
+                self._kernel.TerminateJobObject(self._job, 1)
+                self._kernel.CloseHandle(self._job)
+                self._job = None
+
+else:
+
+    class _Family:
+        """A process and all that it starts: it leads a group of its own."""
+
+        def __init__(self, process: subprocess.Popen[bytes]) -> None:
+            self._group = process.pid
+
+        def kill(self) -> None:
+            """End them all; may be called again."""
+            with suppress(ProcessLookupError, PermissionError):  # nothing of it is left
+                os.killpg(self._group, signal.SIGKILL)
+
+
 class _Worker:
     """One pytest process with its files: `output` for all it writes, `report` in JUnit's XML."""
 
@@ -116,6 +153,7 @@ class _Worker:
             self._process = _start(
                 [*command, f"--junitxml={self._report}", *group.targets], environment, root, output
             )
+        self._family = _Family(self._process)
 
     def poll(self) -> int | None:
         """Return the exit status, or None while it runs."""
@@ -134,13 +172,7 @@ class _Worker:
 
     def kill(self) -> None:
         """End it and all that it has started, and wait for it."""
-        if os.name == "nt":
-            if self._process.poll() is None:
-                command = ["taskkill", "/T", "/F", "/PID", str(self._process.pid)]
-                subprocess.run(command, capture_output=True, check=False)
-        else:
-            with suppress(ProcessLookupError, PermissionError):  # nothing of it is left
-                os.killpg(self._process.pid, signal.SIGKILL)
+        self._family.kill()
         self._process.wait(ENDING_SECONDS)
 
     def outcome(self, trouble: str, may_be_empty: bool) -> Outcome:

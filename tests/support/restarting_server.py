@@ -11,6 +11,7 @@ import re
 import socket
 from typing import Any
 
+from support.patience import until
 from support.reference_server import ReferenceServer
 
 
@@ -55,9 +56,16 @@ class InProcess:
         old.listener.close()
         for connection in connections:
             connection.close()
-        self.server = self.kind(self.port)
+        until(self._can_listen_again, "the port does not get free")
         self.server.take_over_from(old)
         self.server.start()
+
+    def _can_listen_again(self) -> bool:
+        """On Windows the port is free a moment after its last connection has ended."""
+        with contextlib.suppress(OSError):
+            self.server = self.kind(self.port)
+            return True
+        return False
 
     def kill(self) -> None:
         self.server.stop()
