@@ -28,11 +28,15 @@ JavaScript files as they are, without a build step).
 * `programs` are acts for programs instead of browsers (students' kits that tell a board): `POST
   /program/NAME`, JSON too, with `page.code` in the header `X-Page-Code`. The code is short enough
   to be typed from the wall; give `code` again after a restart to keep it.
+* With `kept`, a file of the user's own, a page that is open goes on by itself when the program is
+  started again at the same port. `new_links(page, print)` gives who has lost the first link a new
+  one, by `l` and Enter in the terminal of the program.
 
 What protects it is listed in SECURITY.md, point by point, and tested in `tests/webpage/`.
 """
 
 from webpage.page import Page
 from webpage.refusals import ActRefused
+from webpage.terminal_key import new_links
 
-__all__ = ["ActRefused", "Page"]
+__all__ = ["ActRefused", "Page", "new_links"]

@@ -8,15 +8,20 @@ it (`POST /enter`, token in a header) for a cookie that scripts can't read and o
 make a browser send. Every act needs the cookie and the token. The token of control is exchanged
 once: who reads the link later, from a terminal on the wall or a history, is refused. The other may
 be exchanged again and again.
+
+After a restart a page that is open goes on by itself: who shows token *and* cookie of the run before
+gets those of this one. To know them, digests are enough (`Gate.digests`), which open nothing.
 """
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import secrets
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, Protocol, final
 
 from webpage.refusals import Refused
@@ -33,13 +38,16 @@ CONTROL: Final = "control"
 VIEW: Final = "view"
 COOKIE_SECONDS: Final = 12 * 3600
 """A school day: who closes the browser by mistake opens the same link again, and still controls."""
+EMPTY: Final[Mapping[str, str]] = MappingProxyType({})
 NO_LINK: Final = "Open the page by its whole link, as the program shows it."
 WRONG_LINK: Final = (
-    "This link is of an earlier run, or it is not whole. Open the link that the program shows now."
+    "This link is of an earlier run, or it is not whole. Open the link that the program shows now, "
+    "or type l and Enter there for a new one."
 )
 USED_LINK: Final = (
     "This link was used by another browser, and it controls only one: open it there. To look on, "
-    "open the link for the wall; to control from here, start the program again."
+    "open the link for the wall; to control from here, type l and Enter where the program runs, "
+    "and open the new link that it shows."
 )
 
 
@@ -63,13 +71,15 @@ class Pass:
 class Gate:
     """The tokens of one page at one port."""
 
-    def __init__(self, port: int, code: str = "") -> None:
+    def __init__(self, port: int, code: str = "", earlier: Mapping[str, str] = EMPTY) -> None:
+        """Make new tokens; `earlier` are the `digests` of the run before."""
         self._port = port
         self.code = code or "".join(secrets.choice(CODE_LETTERS) for _ in range(CODE_LENGTH))
         """By it programs (and no browsers) are known; short enough to be typed."""
-        self._lock = threading.Lock()  # guards the passes, and whether control was taken
+        self._lock = threading.Lock()  # guards what follows
         self._passes = {role: _new_pass(role) for role in (CONTROL, VIEW)}
         self._is_taken = False
+        self._earlier = dict(earlier)
 
     def token(self, role: str) -> str:
         """Return the token of a role as it is now."""
@@ -81,9 +91,15 @@ class Gate:
         with self._lock:
             self._passes[CONTROL] = _new_pass(CONTROL)
             self._is_taken = False
+            self._earlier.pop(CONTROL, None)
 
-    def enter(self, headers: Headers) -> tuple[str, str]:
-        """Exchange the token of a request; return the role and the value for `Set-Cookie`.
+    def digests(self) -> dict[str, str]:
+        """Return by role what the next run needs to know again who is let in now."""
+        with self._lock:
+            return {role: _digest(each.token, each.cookie) for role, each in self._passes.items()}
+
+    def enter(self, headers: Headers) -> tuple[Pass, str]:
+        """Exchange the token of a request; return what it has now, and the value for `Set-Cookie`.
 
         Raises Refused for a token that is wrong, of an earlier run, or used by another browser.
         """
@@ -91,14 +107,23 @@ class Gate:
         with self._lock:
             given = next((e for e in self._passes.values() if _equal(e.token, token)), None)
             if given is None:
-                raise Refused(403, WRONG_LINK)
-            if given.role == CONTROL and not self._has_cookie(headers, given):
+                given = self._of_the_run_before(headers, token)
+            elif given.role == CONTROL and not self._has_cookie(headers, given):
                 if self._is_taken:
                     raise Refused(403, USED_LINK)
-                self._is_taken = True
+                self._earlier.pop(CONTROL, None)
+            self._is_taken = self._is_taken or given.role == CONTROL
         cookie = f"{self._cookie_name(given.role)}={given.cookie}"
         ends = f"Max-Age={COOKIE_SECONDS}"
-        return given.role, f"{cookie}; Path=/; HttpOnly; SameSite=Strict; {ends}"
+        return given, f"{cookie}; Path=/; HttpOnly; SameSite=Strict; {ends}"
+
+    def _of_the_run_before(self, headers: Headers, token: str) -> Pass:
+        """Return what a page gets now that was let in by the run before; Refused for any other."""
+        for role, digest in self._earlier.items():
+            for cookie in self._cookies(headers, role):
+                if _equal(_digest(token, cookie), digest):
+                    return self._passes[role]
+        raise Refused(403, WRONG_LINK)
 
     def check_viewer(self, headers: Headers, role: str) -> None:
         """Refuse who asks to look in a role without its cookie."""
@@ -133,12 +158,12 @@ class Gate:
         return f"webpage-{self._port}-{role}"
 
     def _has_cookie(self, headers: Headers, given: Pass) -> bool:
-        wanted = self._cookie_name(given.role)
-        for each in (headers.get("Cookie") or "").split(";"):
-            name, _, value = each.strip().partition("=")
-            if name == wanted and _equal(value, given.cookie):
-                return True
-        return False
+        return any(_equal(each, given.cookie) for each in self._cookies(headers, given.role))
+
+    def _cookies(self, headers: Headers, role: str) -> list[str]:
+        """Return the values that a request tells for the cookie of a role."""
+        pairs = [each.strip().partition("=") for each in (headers.get("Cookie") or "").split(";")]
+        return [value for name, _, value in pairs if name == self._cookie_name(role)]
 
 
 def check_source(headers: Headers, hosts: Collection[str], *, must_tell_origin: bool) -> None:
@@ -161,6 +186,11 @@ def check_source(headers: Headers, hosts: Collection[str], *, must_tell_origin: 
 
 def _new_pass(role: str) -> Pass:
     return Pass(secrets.token_urlsafe(TOKEN_BYTES), secrets.token_urlsafe(TOKEN_BYTES), role)
+
+
+def _digest(token: str, cookie: str) -> str:
+    """Return what a pass is known by later; of 384 random bits, so nobody finds them from it."""
+    return hashlib.sha256(f"{token} {cookie}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _equal(one: str, other: str) -> bool:

@@ -9,10 +9,12 @@ import functools
 import secrets
 import socket
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, final
 
 from webpage import assets
+from webpage import kept as kept_files
 from webpage.gate import CONTROL, VIEW, Gate
 from webpage.listening import Listener
 from webpage.pace import Pace
@@ -35,6 +37,7 @@ class Page:
         viewers_may: Collection[str] = (),
         programs: Mapping[str, Act] = MappingProxyType({}),
         code: str = "",
+        kept: Path | None = None,
         state: Callable[[], Mapping[str, Any]] = dict,
         max_events: int = MAX_EVENTS,
         max_bytes: int = MAX_BYTES,
@@ -47,7 +50,8 @@ class Page:
         self._ring = Ring(max_events, max_bytes)
         self._listener = Listener(address, port)
         self.port = self._listener.port
-        self._gate = Gate(self.port, code)
+        self._kept = kept
+        self._gate = Gate(self.port, code, kept_files.load(kept) if kept else {})
         self._content = Content(
             title=title,
             run=secrets.token_hex(6),
@@ -62,6 +66,7 @@ class Page:
             pace=Pace(),
             place_for_a_viewer=self._listener.place_for_a_viewer,
         )
+        self._keep()
 
     @property
     def link(self) -> str:
@@ -81,6 +86,7 @@ class Page:
     def renew_link(self) -> None:
         """Make a new `link`, for a browser that has lost it; who had control before loses it."""
         self._gate.renew_control()
+        self._keep()
 
     def start(self) -> None:
         """Begin to answer browsers."""
@@ -94,6 +100,10 @@ class Page:
         """End all connections, and wait for their threads."""
         self._ring.close()
         self._listener.close()
+
+    def _keep(self) -> None:
+        if self._kept is not None:
+            kept_files.save(self._kept, self._gate.digests())
 
     def _link(self, host: str, role: str) -> str:
         return f"http://{host}:{self.port}/#{self._gate.token(role)}"

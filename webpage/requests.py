@@ -149,8 +149,9 @@ class Request(http.server.BaseHTTPRequestHandler):
             self._check(must_tell_origin=True)
             if self.path == "/enter":
                 self._body()
-                role, cookie = self._content.gate.enter(self.headers)
-                self._answer_json({"role": role, "title": self._content.title}, cookie)
+                given, cookie = self._content.gate.enter(self.headers)
+                about = {"role": given.role, "token": given.token, "title": self._content.title}
+                self._answer_json(about, cookie)
                 return
             self._act(self.path)
         except Refused as refused:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.resources
 import ssl
 import sys
 import threading
@@ -16,22 +15,18 @@ from collections.abc import Sequence
 from typing import Final
 
 from conformance.foreground import Misuse, listening_address, refuse, wait
-from conformance.relay.acts import VIEWERS_MAY, Acts
+from conformance.relay.acts import Acts
 from conformance.relay.connection import Target
 from conformance.relay.desk import Desk
 from conformance.relay.faults import FORM, KINDS, BadFault, Fault, parse, read_file
 from conformance.relay.playing import SPEEDS, Player
 from conformance.relay.recording import Recorder
 from conformance.relay.recording import read_file as read_recording
+from conformance.relay.showing import links, obey_keys, open_page, refusal
 from conformance.relay.station import Station
 from conformance.relay.story import Story
 from conformance.relay.terminal import Terminal
 from conformance.relay.traffic import Traffic
-
-try:
-    import webpage
-except ModuleNotFoundError:  # the kit's folder alone, as it is given to a class: all but --page
-    webpage = None  # type: ignore[assignment]
 
 HELP: Final = "show, slow down and break what goes over the wire: relay PORT HOST:PORT"
 DESCRIPTION: Final = """Stand between clients and a server, pass everything on, and show it.
@@ -136,8 +131,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the relay, or a replay, until Ctrl-C; return the exit status. Raises `Misuse`."""
-    if args.page is not None and webpage is None:
-        raise Misuse("--page needs the folder webpage/ beside conformance/: copy it, too")
     sys.setswitchinterval(SWITCH_SECONDS)
     terminal = Terminal(is_quiet=args.quiet or args.page is not None)
     with contextlib.ExitStack() as stack:
@@ -157,9 +150,10 @@ def run(args: argparse.Namespace) -> int:
             ":".join(map(str, args.target)),
             f"{args.listen[0]}:{station.relay.port}",
         )
-        acts = Acts(station.story, station.desk, station.relay, listening, target, _refusal())
-        page = _page(args, station.story, acts, stack)
-        terminal.say(_first_screen(args, station, page))
+        acts = Acts(station.story, station.desk, station.relay, listening, target, refusal())
+        page = open_page(args.page, station.story, acts, stack)
+        terminal.say(_first_screen(args, station, links(page)))
+        obey_keys(page, terminal)
         station.start()
         with contextlib.suppress(KeyboardInterrupt):
             wait(threading.Event())
@@ -176,13 +170,15 @@ def _play(args: argparse.Namespace, terminal: Terminal, stack: contextlib.ExitSt
     player = Player(recording, traffic, args.speed)
     desk = Desk(traffic)
     target = str(recording.about.get("target", "a server"))
-    acts = Acts(story, desk, None, f"recording {args.play}", target, _refusal(), player)
-    page = _page(args, story, acts, stack)
+    acts = Acts(story, desk, None, f"recording {args.play}", target, refusal(), player)
+    page = open_page(args.page, story, acts, stack)
     terminal.say(
         f"{args.play}: {len(recording.items)} events in {recording.length:.1f} s, shown "
         f"{args.speed:g} times as fast. Ctrl-C ends it."
     )
-    _say_links(terminal, page)
+    for line in links(page):
+        terminal.say(line)
+    obey_keys(page, terminal)
     traffic.start()
     stack.callback(terminal.end)
     stack.callback(lambda: story.end(recording.length))
@@ -192,37 +188,6 @@ def _play(args: argparse.Namespace, terminal: Terminal, stack: contextlib.ExitSt
     with contextlib.suppress(KeyboardInterrupt):
         wait(player.done if page is None else threading.Event())
     return 0
-
-
-def _refusal() -> type[Exception]:
-    """Return what an act of the page is refused by."""
-    return ValueError if webpage is None else webpage.ActRefused
-
-
-def _page(
-    args: argparse.Namespace, story: Story, acts: Acts, stack: contextlib.ExitStack
-) -> webpage.Page | None:
-    """Show the traffic on a page, too, where that is asked for."""
-    if args.page is None:
-        return None
-    host, port = args.page
-    assets = importlib.resources.files("conformance.relay") / "page"
-    try:
-        page = webpage.Page(
-            host, port, assets, "Relay", acts.all, viewers_may=VIEWERS_MAY, state=acts.state
-        )
-    except OSError as error:
-        refuse(host, port, error, f"--page {port + 1 if port < 65535 else 8080}")
-    story.add_listener(page.publish)
-    page.start()
-    stack.callback(page.close)
-    return page
-
-
-def _say_links(terminal: Terminal, page: webpage.Page | None) -> None:
-    if page is not None:
-        terminal.say(f"Page:     {page.link}    (for one browser: it steers)")
-        terminal.say(f"The wall: {page.wall_link}    (looks on only)")
 
 
 def _station(args: argparse.Namespace, terminal: Terminal, stack: contextlib.ExitStack) -> Station:
@@ -281,19 +246,17 @@ def _tls_behind(args: argparse.Namespace) -> ssl.SSLContext | None:
         raise Misuse(f"--cafile {args.cafile} can't be read: {error}") from error
 
 
-def _first_screen(args: argparse.Namespace, station: Station, page: webpage.Page | None) -> str:
+def _first_screen(args: argparse.Namespace, station: Station, shown: Sequence[str]) -> str:
     host, port = args.listen[0], station.relay.port
     target = f"{args.target[0]}:{args.target[1]}"
     lines = [f"relay listening on {host}:{port}; it passes everything on to {target}"]
-    shown = "THIS-MACHINE" if host in ("0.0.0.0", "::") else host
-    lines.append(f"Now start clients with its port: python chat_client.py {shown}:{port}")
+    named = "THIS-MACHINE" if host in ("0.0.0.0", "::") else host
+    lines.append(f"Now start clients with its port: python chat_client.py {named}:{port}")
     if host.startswith("127.") or host in ("localhost", "::1"):
         lines.append(f"(from this machine only; for a class: relay 0.0.0.0:{port} {target})")
     if args.record:
         lines.append(f"Recording into {args.record}; show it again with relay --play {args.record}")
-    if page is not None:
-        lines.append(f"Page:     {page.link}    (for one browser: it steers)")
-        lines.append(f"The wall: {page.wall_link}    (looks on only)")
+    lines += shown
     if args.step:
         lines.append("Each message is held: let them go on the page, step by step.")
     faults = station.desk.faults.all()

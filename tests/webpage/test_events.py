@@ -26,7 +26,8 @@ def page(make_page: Callable[..., Page]) -> Page:
 @pytest.fixture
 def client(page: Page) -> PageClient:
     client = PageClient(page.link)
-    assert client.enter().json == {"role": "control", "title": "Test"}
+    token = client.token
+    assert client.enter().json == {"role": "control", "token": token, "title": "Test"}
     return client
 
 

@@ -720,6 +720,29 @@ def test_a_page_says_that_its_program_is_away_and_then_that_it_is_another(
         second.close()
 
 
+def test_a_page_that_is_open_goes_on_by_itself_after_a_restart(window: Tab, tmp_path: Path) -> None:
+    first = FakeRelay(kept=tmp_path / "page.json")
+    port = first.page.port
+    window.go(first.page.link)
+    window.wait(LIVE)
+    first.frame(1, "server", "ping")
+    rows(window, 1)
+    first.close()
+    second = FakeRelay(port, kept=tmp_path / "page.json")
+    try:
+        window.wait("document.getElementById('said').textContent.includes('started anew')")
+        window.wait(LIVE)
+        second.open(1, "ada")
+        rows(window, 2)
+        window.press("h")  # and steers
+        wait_for_act(second, "step", {"do": "on"})
+        window.call("Page.reload")
+        window.wait(LIVE)
+    finally:
+        second.close()
+        window.browser.events.clear()
+
+
 @pytest.mark.long
 def test_a_real_minute_at_200_frames_a_second_keeps_up(relay: FakeRelay, tab: Tab) -> None:
     tab.call("Performance.enable")

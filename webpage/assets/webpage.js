@@ -145,9 +145,9 @@ export class Link {
     }
     try {
       const answer = await post("/enter", {}, token);
-      this.token = token;
+      this.token = answer.token; // another one where the program was started again meanwhile
       this.role = answer.role;
-      keepToken(token);
+      keepToken(this.token);
       this.listen();
     } catch (error) {
       if (error.status && error.status < 500) {
