@@ -208,7 +208,8 @@ def _tell_failure(
     if len(failed) > 1:
         others = ", ".join(outcome.case_id for outcome in failed if outcome is not first)
         tell(*textwrap.wrap(f"Not looked at before this holds: {others}", WIDTH), "")
-    steps = hint(first.rule_id)
+    its_own = first.rule_id == first.rules[0]
+    steps = hint(first.rule_id, first.case_id if its_own else "")
     for place, step in enumerate(steps[:hints], 1):
         head = f"hint {place} of {len(steps)}: "
         tell(*textwrap.wrap(step, WIDTH, initial_indent=head, subsequent_indent="  "))

@@ -19,7 +19,7 @@ from conformance.registry import chosen
 from conformance.rules import RULES
 from conformance.server import cases, runner
 from conformance.stages import walk
-from conformance.stages.hints import HINTS, hint
+from conformance.stages.hints import CASE_HINTS, HINTS, hint
 from conformance.stages.plan import STAGES, cases_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -152,6 +152,13 @@ def test_each_rule_that_a_planted_fault_breaks_has_a_hint_of_its_own() -> None:
 def test_a_hint_goes_from_the_eye_to_the_cause_to_the_rule(rule: str) -> None:
     look, usually, paragraph = hint(rule)
     assert look != usually and paragraph.endswith(RULES[rule].sentence)
+
+
+def test_where_the_case_tells_more_than_the_rule_it_has_a_hint_of_its_own() -> None:
+    assert set(CASE_HINTS) <= {each.id for each in cases.load()}
+    counts = hint("R-MSG-1", "texts.many_equal_letters")
+    assert counts[:2] != hint("R-MSG-1")[:2] and counts[2] == hint("R-MSG-1")[2]
+    assert all(len({*one.values()}) == 2 for one in CASE_HINTS.values())
 
 
 def test_a_rule_without_a_hint_has_its_paragraph_all_the_same() -> None:
