@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import protocol
 from protocol import ChangePassword, ErrorCode, Login, Logout, Refusal, Register
+from server.base import lookalikes
 from server.base.deadline import Deadline
 from server.base.frame_sizes import max_chunk, max_content
 from server.base.logs import printable
@@ -71,10 +72,10 @@ def _register_fail(code: ErrorCode, message: str, request: Register) -> bytes:
 
 def _create(context: Context, address: str, chatid: str, password: str) -> Account:
     folded, now = protocol.fold_chatid(chatid), context.wall_clock.seconds()
-    if folded in protocol.RESERVED_NAMES:
+    if lookalikes.skeleton(chatid) in lookalikes.RESERVED:
         raise NameTaken("this name is kept for the command line to give")
     who = context.throttle.who(address, folded)
-    record = context.hash_gate.run(who, _hash_for_new, context, folded, password)
+    record = context.hash_gate.run(who, _hash_for_new, context, chatid, password)
     account = context.writer.run(
         lambda connection: accounts.create(connection, chatid, folded, record, now)
     )
@@ -82,12 +83,15 @@ def _create(context: Context, address: str, chatid: str, password: str) -> Accou
     return account
 
 
-def _hash_for_new(context: Context, folded: str, password: str) -> str:
-    """Return the record of a new account's password; raises NameTaken. On a thread of the hash
-    gate: see `_check`."""
+def _hash_for_new(context: Context, chatid: str, password: str) -> str:
+    """Return the record of a new account's password; raises NameTaken, also where the name looks
+    like a teacher's (R-TEACH-3). On a thread of the hash gate: see `_check`."""
     with context.database.reading() as reader:
-        if accounts.find(reader, folded) is not None:
+        if accounts.find(reader, protocol.fold_chatid(chatid)) is not None:
             raise NameTaken("an account with this name exists, or existed")
+        teachers = accounts.teachers(reader).values()
+    if lookalikes.skeleton(chatid) in map(lookalikes.skeleton, teachers):
+        raise NameTaken("this name looks like a teacher's")
     return hash_password(password, context.settings.password_cost)
 
 

@@ -144,8 +144,7 @@ def _(place: Place) -> None:
         base + "\U000e0041",
     ):
         assert registered(client, name) == "bad_packet", repr(name)
-    # Another script's letter makes another account: no table of look-alikes is kept (the page says
-    # what is folded).
+    # Another script's letter makes another account, where the name is no teacher's (R-TEACH-3).
     assert (
         registered(client, base.replace("e", "\u0435", 1).replace("x", "\u0445", 1))
         == "register_success"
@@ -164,7 +163,7 @@ def _(place: Place) -> None:
 def _(place: Place) -> None:
     client = place.connect()
     assert registered(client, "*") == "bad_packet"
-    for name in ("server", "admin", "Teacher", "SYSTEM", "ｓｅｒｖｅｒ"):  # R-TEACH-3
+    for name in ("server", "admin", "Teacher", "SYSTEM", "ｓｅｒｖｅｒ", "adm\u0131n"):  # R-TEACH-3
         assert registered(client, name) == "name_taken"
     # R-ACC-5 reserves none of these; they are accounts like any other, and never the names of
     # files.

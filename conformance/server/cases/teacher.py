@@ -103,7 +103,7 @@ def hands(context: ServerContext) -> None:
 )
 def reserved_names(context: ServerContext) -> None:
     need_roles(context)
-    for name in ("teacher", "Admin", "SERVER", "\uff53ystem"):
+    for name in ("teacher", "Admin", "SERVER", "\uff53ystem", "te\u0430cher"):
         reply = context.guest().request(
             "register", {"chatid": name, "password": context.password()}
         )
