@@ -15,7 +15,6 @@ from support.server_process import ServerProcess
 from support.teachers import teacher_of
 
 SERVER_OPTIONS = ("--rate-limit", "0", "--max-rooms", "0", "--login-failures", "0")
-YEAR = 366 * 86_400
 
 
 @dataclass
@@ -303,35 +302,7 @@ def test_a_hidden_message_sent_again_by_its_sender_is_acknowledged(school: Class
     assert again["action"] == "ack" and again["data"] == stored["data"]
 
 
-# --- Bad input, and what changes nothing ----------------------------------------------------------
-
-
-@pytest.mark.parametrize("action", ["mute_user", "ban_user", "pause_class"])
-def test_a_time_that_is_none_changes_nothing(school: Class, action: str) -> None:
-    data = {} if action == "pause_class" else {"user": school.bob.chatid}
-    for seconds in (-1, YEAR + 1, 2**53 - 1, True, 1.5, "60", None, [], "2020-01-01T00:00:00Z"):
-        reply = school.teacher.ask(action, seconds=seconds, **data)
-        assert error_code(reply) == "bad_packet" and "data.seconds" in reply["message"]
-    school.bob.say("lobby", "still here")
-
-
-@pytest.mark.parametrize(
-    "action", ["mute_user", "unmute_user", "kick_user", "ban_user", "unban_user"]
-)
-def test_a_teacher_does_nothing_to_a_teacher_oneself_or_nobody(school: Class, action: str) -> None:
-    other = teacher_of(school.server)
-    more = {"seconds": 1} if action in ("mute_user", "ban_user") else {}
-    for name, code in (
-        (other.chatid, "forbidden"),
-        (school.teacher.chatid, "forbidden"),
-        (fresh_name("nobody"), "user_not_found"),
-        ("no name at all", "user_not_found"),
-    ):
-        assert error_code(school.teacher.ask(action, user=name, **more)) == code
-    for name in ("", "x" * 33, 17, None, [school.bob.chatid]):
-        assert error_code(school.teacher.ask(action, user=name, **more)) == "bad_packet"
-    other.say("lobby", "as ever")
-    other.close()
+# --- What changes nothing (bad input: test_bad_inputs_teacher.py) ---------------------------------
 
 
 def test_what_changes_nothing_is_neither_told_nor_in_the_audit(school: Class) -> None:
@@ -351,28 +322,6 @@ def test_what_changes_nothing_is_neither_told_nor_in_the_audit(school: Class) ->
         assert reply["status"] == "success", reply
     assert school.last_act() == before
     assert school.ann.nothing_before_pong() == []
-
-
-@pytest.mark.parametrize("action", ["hide_message", "show_message"])
-def test_a_message_that_is_none_is_not_hidden(school: Class, action: str) -> None:
-    for number in (0, 2**53 - 1):
-        reply = school.teacher.ask(action, message_id=number)
-        assert error_code(reply) == "message_not_found"
-    for number in (-1, True, "1", 1.0, None):
-        assert error_code(school.teacher.ask(action, message_id=number)) == "bad_packet"
-
-
-def test_reasons_and_rooms_that_are_none(school: Class) -> None:
-    teacher, name = school.teacher, school.bob.chatid
-    for reason in ("x" * 201, "a\0b", 17, None, ["x"]):
-        reply = teacher.ask("mute_user", user=name, seconds=1, reason=reason)
-        assert error_code(reply) == "bad_packet" and "data.reason" in reply["message"]
-    for room_id in ("p-" + "0" * 32, fresh_name("never")):
-        reply = teacher.ask("set_room", room_id=room_id, read_only=True)
-        assert error_code(reply) == "room_not_found"
-    for value in (1, "yes", None, []):
-        reply = teacher.ask("set_room", room_id="lobby", read_only=value)
-        assert error_code(reply) == "bad_packet"
 
 
 # --- Order ----------------------------------------------------------------------------------------
