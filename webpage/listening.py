@@ -104,7 +104,7 @@ class Listener(http.server.HTTPServer):
                 self._answer(request, client_address, self)
         finally:
             with self._lock:
-                del self._open[request]
+                self._open.pop(request, None)
             self.shutdown_request(request)
 
     def close(self) -> None:
@@ -122,4 +122,11 @@ class Listener(http.server.HTTPServer):
             for request in self._open:
                 with contextlib.suppress(OSError):
                     request.shutdown(socket.SHUT_RDWR)
-            return [thread for _, thread in self._open.values()]
+            threads = [thread for _, thread in self._open.values()]
+            self._open.clear()
+        return threads
+
+    def is_open(self, request: socket.socket) -> bool:
+        """Return whether a connection was not dropped; any thread."""
+        with self._lock:
+            return request in self._open

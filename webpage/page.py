@@ -65,6 +65,7 @@ class Page:
             programs=dict(programs),
             pace=Pace(),
             place_for_a_viewer=self._listener.place_for_a_viewer,
+            is_open=self._listener.is_open,
         )
         self._keep()
 

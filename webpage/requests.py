@@ -29,6 +29,9 @@ Act = Callable[[dict[str, Any]], Mapping[str, Any]]
 
 PROGRAM: Final = "/program/"
 REQUEST_SECONDS: Final = 20.0
+SLICE_SECONDS: Final = 0.5
+"""So often a thread that waits for its browser looks whether the page was closed: on Windows
+`shutdown` of a socket does not wake who waits at it."""
 MAX_BODY_BYTES: Final = 64 * 1024
 SEND_SECONDS: Final = 10.0
 """A browser that takes nothing for so long is dropped."""
@@ -74,24 +77,28 @@ class Content:
     programs: Mapping[str, Act]
     pace: Pace
     place_for_a_viewer: Callable[[], contextlib.AbstractContextManager[None]]
+    is_open: Callable[[socket.socket], bool]
+    """Whether a connection goes on: False when the page is closed."""
 
 
 class _Incoming(io.RawIOBase):
     """The bytes of a connection, until a deadline that does not move when some come."""
 
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
+    def __init__(self, connection: socket.socket, is_open: Callable[[socket.socket], bool]) -> None:
+        self._connection, self._is_open = connection, is_open
         self.deadline = 0.0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the request took too long")
-        self._connection.settimeout(left)
-        return self._connection.recv_into(buffer)
+        while (left := self.deadline - time.monotonic()) > 0:
+            if not self._is_open(self._connection):
+                raise ConnectionAbortedError("the page was closed")
+            self._connection.settimeout(min(left, SLICE_SECONDS))
+            with contextlib.suppress(TimeoutError):
+                return self._connection.recv_into(buffer)
+        raise TimeoutError("the request took too long")
 
 
 @final
@@ -112,7 +119,7 @@ class Request(http.server.BaseHTTPRequestHandler):
         """Take the connection."""
         super().setup()
         self.rfile.close()
-        self._incoming = _Incoming(self.connection)
+        self._incoming = _Incoming(self.connection, self._content.is_open)
         self.rfile = io.BufferedReader(self._incoming)
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from support.client_fakes import FakeServer, Packet, Peer, good
 from support.line_client import ScriptedScreen, client, talk
+from support.patience import patience
 from support.scripted_keys import ScriptedKeys
 
 import chat_client
@@ -648,11 +649,11 @@ def test_messages_that_are_not_stored_in_time_make_the_status_1(
 def test_while_messages_are_stored_the_end_waits_for_them(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(terminal, "GRACE_SECONDS", 0.3)
-    monkeypatch.setattr(terminal, "WAIT_TOLD_SECONDS", 0.2)
+    monkeypatch.setattr(terminal, "GRACE_SECONDS", patience(0.3))
+    monkeypatch.setattr(terminal, "WAIT_TOLD_SECONDS", patience(0.2))
 
     def slowly(peer: Peer, packet: Packet) -> None:
-        time.sleep(0.04)
+        time.sleep(patience(0.04))
         peer.on_send_message(packet)
 
     server.handlers["send_message"] = slowly
@@ -665,7 +666,7 @@ def test_while_messages_are_stored_the_end_waits_for_them(
 def test_what_may_have_been_stored_is_not_called_lost(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(terminal, "GRACE_SECONDS", 0.1)
+    monkeypatch.setattr(terminal, "GRACE_SECONDS", patience(0.1))
     server.handlers["confirm_count"] = lambda peer, packet: None
     server.handlers["send_message"] = lambda peer, packet: (
         peer.on_send_message(packet) if packet["data"]["content"] != "three" else None
