@@ -262,33 +262,38 @@ class EventDisplay:
             sender = session.chatid if session is not None else "?"
             self.recent.add(event.room_id, event.message_id, sender, event.content)
             self._on_own_stored(event, key)
-        elif self._screen.can_replace:
-            down = "; the connection is down, it goes out when that is back"
-            mark = event.state.value + ("" if self._chat.online else down)
-            text = self._own_text(event, mark)
-            if not self._screen.replace(text, key) and event.state is State.SENDING:
-                self._screen.show(text, key)
+        else:
+            self._on_own_under_way(event, key)
 
     def _on_own_stored(self, event: events.OwnMessage, key: str) -> None:
-        """Show the number; on a terminal beside what was said, where that is the last line."""
-        number = "" if event.message_id is None else f" {event.message_id}"
-        if not self._screen.can_replace:
-            as_number = f" as message{number}" if number else ""
-            self._screen.show(f"* stored{as_number}: sent, counts agree, stored", key)
-        elif not self._screen.replace(self._own_text(event, f"sent{number}"), key):
-            self._screen.show(self._palette.quiet(f"* sent{number}"))
+        """Show the number; beside what was said, where that is the last line of a terminal."""
+        mark = "sent" if event.message_id is None else f"sent {event.message_id}"
+        if not self._screen.replace(self._own_text(event, mark), key):
+            self.say(mark, self._palette.quiet)
 
-    def _own_text(self, event: events.OwnMessage, mark: str) -> str:
+    def _on_own_under_way(self, event: events.OwnMessage, key: str) -> None:
+        """Show how far an own message has come: until something else comes below it, or, where no
+        line can be replaced, only if it has to wait."""
+        is_new = event.state is State.SENDING
+        down = "; the connection is down, it goes out when that is back"
+        mark = event.state.value + ("" if self._chat.online else down)
+        if self._screen.can_replace:
+            text, settled = self._own_text(event, mark), self._own_text(event)
+            if not self._screen.replace(text, key, settled) and is_new:
+                self._screen.show(text, key, settled)
+        elif is_new and not self._chat.online:
+            self.say(mark, self._palette.warn)
+
+    def _own_text(self, event: events.OwnMessage, mark: str = "") -> str:
         """Return an own message as a line of chat, with how far it has come."""
         session = self._chat.session
         name = visible(session.chatid) if session is not None else "?"
         moment = local_time(event.timestamp) if event.timestamp else time.strftime("%H:%M")
         name_of_room = self.name_of(event.room_id).replace("[", "\\x5b").replace("]", "\\x5d")
         room = "" if event.room_id == self.room else f"[{name_of_room}] "
-        return (
-            f"{self._palette.time(moment)} {room}{self._palette.name(name)}: "
-            f"{visible(event.content)} {self._palette.quiet(f'({mark})')}"
-        )
+        line = f"{self._palette.time(moment)} {room}{self._palette.name(name)}: "
+        line += visible(event.content)
+        return f"{line} {self._palette.quiet(f'({mark})')}" if mark else line
 
     def _on_own_of(self, block: OwnBlock, event: events.OwnMessage) -> None:
         """Take note of a message of a block; sum them up at the end."""

@@ -14,7 +14,7 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, TextIO
+from typing import Final, NamedTuple, TextIO
 
 from client.base.deadline import Deadline
 from client.base.text import cells, cut, end_of, visible
@@ -33,6 +33,14 @@ _FLOWS: Final = frozenset(
 """Variables of terminals that break their lines anew when they get another width."""
 ANSWER_SECONDS: Final = 0.5
 """So long a terminal may take to say where its cursor stands; over a slow line it takes a while."""
+
+
+class Line(NamedTuple):
+    """What is shown and stays, as `PlainScreen.show` takes it."""
+
+    text: str
+    key: str = ""
+    settled: str = ""
 
 
 @dataclass
@@ -74,9 +82,10 @@ class KeyScreen(Terminal):
         self._echo = Echo(stdin)
         self._editor = LineEditor()
         self._given: deque[str] = deque()  # keys that come before those of the terminal
-        self._deferred: list[tuple[str, str]] = []
+        self._deferred: list[Line] = []
         self._key = ""  # that of the line right above notices and prompt
         self._key_rows = 0  # how many rows it takes
+        self._settled = ""  # what takes its place once something else comes below
         # how many rows the line takes that was just finished, and for which width; 0 where
         # something stands below it
         self._finished = 0, 0
@@ -91,17 +100,17 @@ class KeyScreen(Terminal):
 
     # --- For any thread ---
 
-    def show(self, text: str, key: str = "") -> None:
+    def show(self, text: str, key: str = "", settled: str = "") -> None:
         with self._lock:
-            self._deferred.append((text, key))
+            self._deferred.append(Line(text, key, settled))
             self._draw_deferred()
 
-    def replace(self, text: str, key: str) -> bool:
+    def replace(self, text: str, key: str, settled: str = "") -> bool:
         with self._lock:
-            last = self._deferred[-1][1] if self._deferred else self._key
+            last = self._deferred[-1].key if self._deferred else self._key
             if key != last:
                 return False
-            self._deferred.append((text, key))
+            self._deferred.append(Line(text, key, settled))
             self._draw_deferred()
             return True
 
@@ -277,7 +286,7 @@ class KeyScreen(Terminal):
             self._prompt, self._is_line = prompt, True
             if block:
                 self._take_away()
-                self._draw([(block.summary(prompt), "")])
+                self._draw([Line(block.summary(prompt))])
                 return block
             editor.insert(before + after)
             editor.cursor = len(before)
@@ -305,7 +314,7 @@ class KeyScreen(Terminal):
         if texts or (self._drawn is not None and self._is_stale()):
             self._draw(texts)
 
-    def _take_deferred(self) -> list[tuple[str, str]]:
+    def _take_deferred(self) -> list[Line]:
         texts, self._deferred = self._deferred, []
         return texts
 
@@ -315,18 +324,21 @@ class KeyScreen(Terminal):
         assert drawn is not None
         return drawn.columns != columns or drawn.notices != self._notice_rows(columns)
 
-    def _draw(self, texts: list[tuple[str, str]]) -> None:
+    def _draw(self, texts: list[Line]) -> None:
         columns = self._columns()
         if self._drawn is not None and self._drawn.columns != columns and not self._knows(columns):
             self._deferred = [*texts, *self._deferred]
             return
         out = self._taken_away(columns)
-        for text, key in texts:
+        for line in texts:
             self._finished = 0, 0
-            rows = self._rows(text, columns)
-            if key and key == self._key:
+            rows = self._rows(line.text, columns)
+            goes_on = line.key == self._key
+            if self._key and (goes_on or self._settled):
                 out += f"\x1b[{self._key_rows}A\r\x1b[J"
-            self._key, self._key_rows = key, len(rows)
+                before = [] if goes_on else self._rows(self._settled, columns)
+                out += "".join(row + "\n" for row in before)
+            self._key, self._key_rows, self._settled = line.key, len(rows), line.settled
             out += "".join(row + "\n" for row in rows)
         self._write(out + (self._put_back(columns) if self._drawn is not None else ""))
 
@@ -414,12 +426,12 @@ class KeyScreen(Terminal):
     def _notice_rows(self, columns: int) -> list[str]:
         return [row for notice in self._notices.values() for row in self._rows(notice, columns)]
 
-    def _choices(self) -> list[tuple[str, str]]:
+    def _choices(self) -> list[Line]:
         """Return the words among which a second Tab could not decide, to stand above the line."""
         choices = self._editor.choices
         told = [choice.shown for choice in choices if isinstance(choice, Choice)]
         text = "\n".join(told) if told else "  ".join(map(visible, choices))
-        return [(text, "")] if choices else []
+        return [Line(text)] if choices else []
 
     def _end_line(self) -> None:
         """Leave the cursor at the end of a line that is broken off, as shells do."""

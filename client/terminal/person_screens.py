@@ -39,7 +39,7 @@ class PipeScreen(PlainScreen):
         self._reading = False
         self._prompt = ""
 
-    def show(self, text: str, key: str = "") -> None:
+    def show(self, text: str, key: str = "", settled: str = "") -> None:
         with self._lock:
             stands = self.is_terminal and self._reading
             self._write(f"\n{text}\n{self._prompt}" if stands else f"{text}\n")

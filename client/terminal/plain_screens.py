@@ -39,12 +39,13 @@ class PlainScreen:
         self.broken = False
         """Whether nobody reads our output any more."""
 
-    def show(self, text: str, key: str = "") -> None:
-        """Show one line, or several with line ends between them; they are made harmless already."""
+    def show(self, text: str, key: str = "", settled: str = "") -> None:
+        """Show one line, or several with line ends between them; they are made harmless already.
+        Where lines can be replaced, `settled` takes their place once something else comes below."""
         with self._lock:
             self._write(text + "\n")
 
-    def replace(self, text: str, key: str) -> bool:
+    def replace(self, text: str, key: str, settled: str = "") -> bool:
         """Show a text in place of the last one, where that has this `key`; False, showing nothing,
         where something else has come after it."""
         return False
@@ -173,7 +174,7 @@ class PromptScreen(Terminal):
         super().__init__(stdin, stdout)
         self._reading = False  # whether prompt and typed line stand on the screen
 
-    def show(self, text: str, key: str = "") -> None:
+    def show(self, text: str, key: str = "", settled: str = "") -> None:
         with self._lock:
             rows = "".join(row + "\n" for row in self._rows(text, self._columns()))
             self._write("\n" + rows + self._prompt if self._reading else rows)

@@ -211,3 +211,24 @@ def test_a_text_is_replaced_only_while_it_is_the_last() -> None:
     window.show("other")
     assert not window.replace("again", "m1")
     assert window.written() == "sending\n\x1b[1A\r\x1b[Jsent\nother\n"
+
+
+def test_how_things_stood_gives_way_to_what_stays_once_something_comes_below() -> None:
+    window = Window()
+    told: list[str] = []
+
+    def shows(text: str, key: str = "", settled: str = "") -> Callable[[], None]:
+        def show() -> None:
+            window.show(text, key, settled)
+            told.append(window.written())
+
+        return show
+
+    steps = [shows("hello (sending)", "a", "hello"), shows("below"), shows("more")]
+    window.script.left.extend([*steps, "\r"])
+    window.read_line("> ")
+    assert [text.split("\r\x1b[J", 1)[1] for text in told] == [
+        "hello (sending)\n> ",
+        "\x1b[1A\r\x1b[Jhello\nbelow\n> ",
+        "more\n> ",
+    ]

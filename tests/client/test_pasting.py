@@ -201,7 +201,7 @@ def test_many_lines_are_summed_up_and_no_commands(server: FakeServer) -> None:
     ]
     assert client(server, on).run() == 0
     assert [content for *_, content in server.history] == ["/quit", "\tb", "c"]
-    assert "stored as message 1" not in on.text()
+    assert "sent 1" not in on.text()
 
 
 def test_lines_that_are_refused_are_counted_and_the_last_can_be_sent_again(
@@ -220,7 +220,7 @@ def test_lines_that_are_refused_are_counted_and_the_last_can_be_sent_again(
         on.sees("Not stored: 2 messages, the last one because no room."),
         server.handlers.clear,
         "/retry",
-        on.sees("stored as message 2"),
+        on.sees("* sent 2"),
     ]
     assert client(server, on).run() == 1
     assert "* stored as message 1: 1 message\n" in on.text()

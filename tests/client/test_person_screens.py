@@ -71,7 +71,7 @@ def test_in_a_window_arrivals_show_when_they_come_without_sequences(
         ):
             out.wait_for(question)
             typed.put(answer + "\n")
-        out.wait_for("stored as message 1")
+        out.wait_for("* sent 1")
         server.peers[0].message(5, "arrives while nothing is typed")
         out.wait_for("bob: arrives while nothing is typed\n[lobby] ")
         typed.put("/quit\n")

@@ -368,7 +368,7 @@ def test_a_session_stays_over_quit_and_asks_for_no_password() -> None:
         assert first.status == 0 and "logout" not in fake.actions(), first.err
         assert Store().kept_session() == KeptSession(server, "ada", False, "key")
         second = call(typed=b"Hello again\n/quit\n")
-        assert second.status == 0 and "stored as message 1" in second.out, second.err
+        assert second.status == 0 and "* sent 1\n" in second.out, second.err
         logins = [sorted(packet["data"]) for packet in fake.heard if packet["action"] == "login"]
         assert ["password" in keys for keys in logins] == [True, False] and "session_key" in logins[
             1

@@ -365,7 +365,7 @@ def test_a_terminal_that_can_do_nothing_shows_arrivals_by_their_rows(
             "[lobby]",
         )
         client.type(" a line\n")
-        client.sees("stored as")
+        client.sees("* sent")
         assert server.history[-1][3] == "half a line", "what was typed before counts"
         assert "\x1b[" not in client.output.replace("\x1b[?2004", "")
 

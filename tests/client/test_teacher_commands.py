@@ -280,7 +280,7 @@ def test_an_announcement_is_sent_as_one_and_stands_out_without_colours(server: F
     def tell() -> None:
         server.peers[0].message(9, "Ten minutes left.", announce=True)
 
-    _, text = talk(server, "/announce Stop now.", ["stored as message 1"], tell, ["minutes left."])
+    _, text = talk(server, "/announce Stop now.", ["sent 1"], tell, ["minutes left."])
     assert [data.get("announce") for data in asked(server, "send_message")] == [True]
     rows = text.splitlines()
     at = next(number for number, row in enumerate(rows) if "minutes left" in row)
@@ -447,7 +447,7 @@ def test_another_ones_kick_ends_nothing_here(server: FakeServer) -> None:
     def kick() -> None:
         server.peers[0].send("event", {"type": "user_kicked", "chatid": "ben", "reason": ""})
 
-    _, text = talk(server, kick, ["ben is put out by a teacher."], "still here", ["stored as"])
+    _, text = talk(server, kick, ["ben is put out by a teacher."], "still here", ["* sent 1"])
     assert "ended your session" not in text
 
 

@@ -55,7 +55,7 @@ def test_name_and_password_are_asked_and_talk_begins(server: FakeServer) -> None
         "ada",
         "secret",
         "hello",
-        ["stored as message 2"],
+        ["sent 2"],
         "/quit",
         user=None,
         password=None,
@@ -329,7 +329,7 @@ def test_arrivals_are_shown_and_can_not_look_like_the_clients_own_lines(server: 
 
 
 def test_two_slashes_say_one_and_blank_lines_say_nothing(server: FakeServer) -> None:
-    talk(server, "//join is a command", "   ", ["stored"])
+    talk(server, "//join is a command", "   ", ["* sent 1"])
     assert [content for _, _, _, content in server.history] == ["/join is a command"]
 
 
@@ -425,9 +425,7 @@ def test_a_refused_message_can_be_sent_again_and_makes_the_status_1(server: Fake
         peer.refuse(packet, "bad_packet", "too long")
 
     server.handlers["send_message"] = refuse
-    status, text = talk(
-        server, "words", ["Not stored: too long"], "/retry", ["stored as message 1"]
-    )
+    status, text = talk(server, "words", ["Not stored: too long"], "/retry", ["sent 1"])
     assert status == 1 and server.history == [(1, "lobby", "ada", "words")]
     assert "Type /retry to send it again: words" in text
 
@@ -496,7 +494,7 @@ def test_ctrl_c_clears_the_line_then_quits_with_130(server: FakeServer) -> None:
 
     screen.steps = [typing("half a line"), KeyboardInterrupt(), typing(""), KeyboardInterrupt()]
     assert client(server, screen).run() == 130
-    assert "stored" not in screen.text()
+    assert "(sent" not in screen.text() and "(sending" not in screen.text()
 
 
 def test_ctrl_c_breaks_off_a_command_and_ctrl_d_quits_with_0(server: FakeServer) -> None:
@@ -625,7 +623,7 @@ def test_a_session_that_is_not_taken_up_again_asks_for_a_login() -> None:
             "ada",
             "secret",
             "found words",
-            ["stored as"],
+            ["* sent 1"],
         )
         assert (
             status == 1
@@ -689,7 +687,7 @@ def test_nobody_reading_our_output_ends_the_client(server: FakeServer) -> None:
 def test_a_server_of_the_24_packets_is_enough() -> None:
     with FakeServer(seed_only=True) as fake:
         fake.handlers["join_room"] = lambda peer, packet: peer.refuse(packet, "", "what?")
-        status, text = talk(fake, "hello", ["sent, counts agree, stored"], "/join maths", "/rooms")
+        status, text = talk(fake, "hello", ["* sent"], "/join maths", "/rooms")
     assert status == 0 and "You are in maths." in text
 
 
@@ -992,7 +990,7 @@ def test_the_door_runs_from_a_pipe_with_a_password_file(
     assert (
         chat_client.main([where, "-u", "ada", "--password-file", str(tmp_path / "password")]) == 0
     )
-    assert "stored as message 1" in capsys.readouterr().out
+    assert "* sent 1\n" in capsys.readouterr().out
     monkeypatch.setattr(sys, "stdin", io.StringIO("secret\nagain\n"))
     assert chat_client.main([where, "-u", "ada", "--password-file", "-", "--room", "maths"]) == 0
     assert server.history[-1] == (2, "maths", "ada", "again")
@@ -1019,7 +1017,7 @@ def test_the_door_can_be_interrupted_and_never_crashes_on_a_character(
 
 
 def test_no_thread_of_the_client_stays_behind(server: FakeServer) -> None:
-    talk(server, "hello", ["stored as"])
+    talk(server, "hello", ["* sent 1"])
     deadline = time.monotonic() + 5
     while any(
         thread.name in ("chat-reader", "chat-sender", "chat-screen")

@@ -375,7 +375,7 @@ class Shown(PlainScreen):
         self.shown: list[str] = []
         super().__init__(io.StringIO(), io.StringIO())
 
-    def show(self, text: str, key: str = "") -> None:
+    def show(self, text: str, key: str = "", settled: str = "") -> None:
         self.shown.append(text)
 
 
@@ -434,6 +434,16 @@ def test_no_event_reaches_the_screen_raw(window: tuple[LineClient, Shown], seque
             assert not bad_in(row), f"{bad_in(row)} in {row!r}"
             assert len(row.splitlines()) == 1, row
             assert not row.startswith(("* The server is closing.\x20", "12:00 teacher"))
+
+
+def test_where_no_line_can_be_replaced_only_a_message_that_waits_is_told(
+    window: tuple[LineClient, Shown],
+) -> None:
+    client, screen = window  # not connected
+    for state in (events.State.SENDING, events.State.COUNTS_AGREE, events.State.STORED):
+        client.display._on_own(events.OwnMessage("t", "lobby", "hello", state, 5))
+    waits = "* sending; the connection is down, it goes out when that is back"
+    assert screen.shown == [waits, "* sent 5"]
 
 
 def test_a_chat_line_cannot_look_like_a_line_of_the_clients_own(

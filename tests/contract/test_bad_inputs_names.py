@@ -239,7 +239,7 @@ def _(place: Place) -> None:
     shown: list[str] = []
 
     class Screen(PlainScreen):
-        def show(self, text: str, key: str = "") -> None:
+        def show(self, text: str, key: str = "", settled: str = "") -> None:
             shown.append(text)
 
     with FakeServer() as fake:

@@ -137,7 +137,7 @@ def test_client_and_server_talk_out_of_the_file(folder: Path, port: int) -> None
     said = run(
         folder, server, "-u", "ada", "--password-file", "-", typed="secret\nHello out of one file\n"
     )
-    assert said.returncode == 0 and "stored as message 1" in said.stdout, said
+    assert said.returncode == 0 and "* sent 1\n" in said.stdout, said
     heard = run(folder, server, "-u", "ada", "--password-file", "password", "history", "lobby")
     assert heard.stdout.endswith(" ada: Hello out of one file\n"), heard
     assert sorted(entry.name for entry in folder.iterdir()) == [

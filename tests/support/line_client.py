@@ -49,7 +49,7 @@ class ScriptedScreen(PlainScreen):
     def being_typed(self) -> str:
         return self.line
 
-    def replace(self, text: str, key: str) -> bool:
+    def replace(self, text: str, key: str, settled: str = "") -> bool:
         if self.can_replace:
             self.show(text, key)
         return self.can_replace
