@@ -240,6 +240,15 @@ class Database:
                     return not row[0]
                 time.sleep(0.02)
 
+    def live_bytes(self) -> int:
+        """Return how many bytes `compact` would write: those of the pages that are in use."""
+        with self.reading() as reader:
+            pages, free, size = (
+                int(reader.execute(f"PRAGMA {name}").fetchone()[0])
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+        return (pages - free) * size
+
     def wal_bytes(self) -> int:
         """Return the size of the write-ahead log in bytes; 0 where there is none."""
         try:

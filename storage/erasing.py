@@ -28,18 +28,21 @@ __all__ = [
     "erase_some_rows",
     "files_of",
     "files_up_to",
+    "is_rewrite_due",
     "messages_up_to",
     "noticed",
     "old_files",
     "old_messages",
     "old_rows",
     "rename",
+    "set_rewrite_due",
     "take_files_out",
 ]
 
 FORGOTTEN = "forgotten"
 """The password record of an account that was forgotten: it fits no password."""
 _TOKEN = "erasure"
+_REWRITE = "rewrite_due"
 ROWS_AT_ONCE = 200
 FEW = 10
 """Rows between two looks at the clock."""
@@ -78,6 +81,16 @@ def begin(connection: sqlite3.Connection, account_id: int, token: str, now: int)
 def noticed(connection: sqlite3.Connection) -> str:
     """Return the token of the last `begin`; "" where there was none."""
     return meta.get(connection, _TOKEN) or ""
+
+
+def set_rewrite_due(connection: sqlite3.Connection, is_due: bool) -> None:
+    """Leave word that the database is to be rewritten at the next start, or that it was."""
+    meta.put(connection, _REWRITE, "1" if is_due else "")
+
+
+def is_rewrite_due(connection: sqlite3.Connection) -> bool:
+    """Return whether the database is to be rewritten when no server runs on it."""
+    return bool(meta.get(connection, _REWRITE))
 
 
 def erase_messages(

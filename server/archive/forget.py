@@ -2,8 +2,8 @@
 server runs.
 
 Owns the order of the steps. Each transaction is short and a pause follows it, so that the server's
-writer gets its turns; the database is rewritten once, at the end. Whatever ends it midway, doing it
-again goes on.
+writer gets its turns; the database is rewritten once, at the end or at the next start. Whatever
+ends it midway, doing it again goes on.
 
 Called by the thread of a command.
 """
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from server.archive import served
-from server.archive.served import CannotErase
+from server.archive.rewriting import Traces, remove_traces
 from storage import erasing
 from storage.accounts import Account
 from storage.database import Database
@@ -41,19 +41,12 @@ class Forgotten:
     messages: int
     files: int
     records: int
-    is_compact: bool
-    """Whether no byte of it can be left in the write-ahead log."""
+    traces: Traces
 
 
 def forget(folder: DataFolder, database: Database, account: Account, *, keep: bool) -> Forgotten:
-    """Erase the account; with `keep` its messages stay, without a name. Raises CannotErase or
-    StorageError."""
+    """Erase the account; with `keep` its messages stay, without a name. Raises StorageError."""
     with served.kept_out(folder) as is_alone:
-        if not is_alone and database.path.stat().st_size > served.MOST_BESIDE:
-            raise CannotErase(
-                "the database is so large that a running server would have to stand still: stop "
-                "it, then try again"
-            )
         token = secrets.token_hex(8)
         with database.transaction() as connection:
             erasing.begin(connection, account.id, token, int(time.time()))
@@ -74,8 +67,8 @@ def forget(folder: DataFolder, database: Database, account: Account, *, keep: bo
         with database.transaction() as connection:
             erasing.erase_details(connection, account.id, account.chatid)
             name = erasing.rename(connection, account.id)
-        is_compact = database.compact()
-    return Forgotten(name, numbering.erased, files, records, is_compact)
+        traces = remove_traces(database, is_alone=is_alone)
+    return Forgotten(name, numbering.erased, files, records, traces)
 
 
 def in_steps(database: Database, step: Callable[..., bool]) -> None:

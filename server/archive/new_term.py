@@ -16,6 +16,7 @@ import protocol
 from server.archive import served
 from server.archive.backup import Backup, make_backup
 from server.archive.forget import PAUSE_SECONDS, erase_files, in_steps
+from server.archive.rewriting import remove_traces
 from storage import erasing
 from storage.database import Database
 from storage.folder import DataFolder
@@ -49,8 +50,7 @@ def begin_new_term(
             erasing.empty_tables(connection)
             if not keep_accounts:
                 erasing.erase_accounts(connection, highest)
-        if is_alone or database.path.stat().st_size <= served.MOST_BESIDE:
-            database.compact()
+        remove_traces(database, is_alone=is_alone)
     return NewTerm(copy, messages, files)
 
 

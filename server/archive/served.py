@@ -16,9 +16,6 @@ from storage.folder import DataFolder
 
 NOTICE_SECONDS: Final = 10.0
 """How long a running server may take to end sessions and to say so."""
-MOST_BESIDE: Final = 256 * 1024 * 1024
-"""A database up to so many bytes is rewritten beside a running server: that takes 2 s or so, and
-the server waits up to 5 s. A larger one is left to a time when no server runs."""
 
 
 class CannotErase(StorageError):

@@ -22,6 +22,7 @@ from server.archive.export.folder import UnknownRoom, Wish, export
 from server.archive.forget import forget
 from server.archive.new_term import begin_new_term
 from server.archive.restore import BadCopy, restore_backup
+from server.archive.rewriting import Traces
 from server.command_line.arguments import PROGRAM, Invocation
 from server.command_line.console import (
     AdminError,
@@ -214,7 +215,13 @@ def _forget(invocation: Invocation, terminal: Terminal) -> None:
         "what others wrote about that name stays, and so do the ids of open rooms; students may "
         f"have messages and files on their own machines; the name '{name}' is free again"
     )
-    if not done.is_compact:
+    if done.traces is Traces.IN_PAGES:
+        terminal.tell(
+            "the database is large, and the server would stand still while it is rewritten: that "
+            "is done when it starts next. Until then its file may hold old copies, which the "
+            "server gives to nobody"
+        )
+    if done.traces is Traces.IN_LOG:
         raise AdminError(
             "another program reads the database, so that its log can't be emptied: end that "
             f"program, then '{PROGRAM} forget {done.name}' finishes it"

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from server.archive import upgrade
+from server.archive import rewriting, upgrade
 from server.base.deadline import Deadline
 from server.base.fair_line import FairLine
 from server.base.limits import Clock, HashGate, LoginThrottle, MemoryBudget, RateLimits
@@ -117,6 +117,8 @@ class Service:
         self._journal = JournalKeeper(self.database, Journal(self.folder.journal_path), clock)
         self.notices = recover(self.database, self.files, self._journal, wall())
         """What the teacher is to know of the state in which the data was found."""
+        if undone := rewriting.rewrite_if_due(self.database):
+            self.notices.insert(0, undone)
         if copied:
             self.notices.insert(0, copied)
         with self.database.reading() as reader:

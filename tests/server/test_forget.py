@@ -18,10 +18,12 @@ from support.in_process import Serve, member
 from support.raw_client import ClosedByServer, error_code
 
 from server.archive import forget as forgetting
-from server.archive import served
+from server.archive import rewriting, served
 from server.state.recent_messages import delivered
 from storage import database as database_module
 from storage import erasing, rooms, uploads
+from storage.database import Database
+from storage.errors import StorageFull
 from storage.folder import DataFolder
 from storage.messages import Message
 from storage.upload_files import UploadFiles, new_name
@@ -267,6 +269,41 @@ def test_one_who_is_on_is_sent_away_first_and_the_server_goes_on(
     assert service.stop() == []
 
 
+def test_a_large_database_is_rewritten_at_the_next_start(
+    serve: Serve, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = serve()
+    ada, zebulon = member(service, "ada"), member(service, NAME)
+    for client in (zebulon, ada):
+        client.say("lobby", SECRET if client is zebulon else "hi")
+    monkeypatch.setattr(rewriting, "MOST_BESIDE", 100)
+    assert "when it starts next" in folder.done("forget", NAME).err
+    said = ada.ask("get_messages", room_id="lobby", after_id=0)["data"]["messages"]
+    assert [message["sender_chatid"] for message in said] == ["ada"]
+    assert service.stop() == []
+
+    def fail(database: Database) -> None:
+        raise StorageFull("no room left")
+
+    for compact, told in (
+        (fail, "no room left. It is tried again at the next start"),
+        (lambda database: False, "another program reads the database"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(Database, "compact", compact)
+            service = serve()
+            assert told in service.notices[0]
+            service.stop()
+    rewritten: list[Database] = []
+    real = Database.compact
+    monkeypatch.setattr(Database, "compact", lambda self: rewritten.append(self) or real(self))
+    for _ in range(2):
+        service = serve()
+        assert service.notices == []
+        service.stop()
+    assert len(rewritten) == 1 and found(folder) == []
+
+
 def test_a_server_that_does_not_answer_keeps_the_account_from_being_forgotten(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,9 +314,6 @@ def test_a_server_that_does_not_answer_keeps_the_account_from_being_forgotten(
     try:
         monkeypatch.setattr(served, "NOTICE_SECONDS", 0.05)
         assert "has not ended the session" in folder.refused("forget", NAME)
-        monkeypatch.setattr(served, "MOST_BESIDE", 100)
-        assert "stop it, then try again" in folder.refused("forget", NAME)
-        monkeypatch.setattr(served, "MOST_BESIDE", 10**9)
 
         def fail(*given: Any) -> None:
             raise PermissionError(13, "Permission denied")
