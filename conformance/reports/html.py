@@ -12,16 +12,32 @@ import hashlib
 import html
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable
+from itertools import groupby
+from textwrap import shorten
 from typing import Final
 
 from conformance.reports.page import SCRIPT, STYLE
-from conformance.reports.words import SIGNS, harmless, in_short, number, peer_of
+from conformance.reports.words import (
+    SIGNS,
+    harmless,
+    in_short,
+    number,
+    peer_of,
+    told_before,
+    waiting_for,
+)
 from conformance.rules import RULES
 from conformance.transcript import Line
 from conformance.verdicts import Outcome, Report, RuleResult, Verdict, verdict_on
 
 SHOWN_LINES: Final = 400
+OPEN_LINES: Final = 40
+"""A longer transcript is folded."""
+MENDED_FIRST: Final = 4
+SHOWN_WORDS: Final = 140
+"""So many rules, and characters of each text, fit the first screen."""
 _KINDS: Final = {
     Verdict.PASS: "pass",
     Verdict.FAIL: "fail",
@@ -61,6 +77,7 @@ def render(report: Report) -> str:
             "</head>",
             "<body>",
             *_head(report),
+            *_mend_first(report),
             *_pairs(report),
             *_matrix(results),
             *_filters(results),
@@ -130,6 +147,37 @@ def _head(report: Report) -> list[str]:
             + "</ul>"
         )
     return [*lines, "</header>"]
+
+
+def _mend_first(report: Report) -> list[str]:
+    """Return what the first screen says: which failures to mend, those that most cases wait for
+    first, then in the order of docs/PROTOCOL.md."""
+    waiting = waiting_for(report)
+    places = {rule_id: place for place, rule_id in enumerate(RULES)}
+    failed = {one.rule_id: one for one in reversed(report.outcomes) if one.verdict is Verdict.FAIL}
+    rules = sorted(failed, key=lambda each: (-waiting.get(each, 0), places.get(each, 0)))
+    if not rules:
+        return []
+    items = []
+    for rule_id in rules[:MENDED_FIRST]:
+        one, count = failed[rule_id], waiting.get(rule_id, 0)
+        cases = (
+            f" <em>{count} other case{' waits' if count == 1 else 's wait'} for it.</em>"
+            if count
+            else ""
+        )
+        told = "".join(
+            f"<br><small>{word}</small> {_text(shorten(text, SHOWN_WORDS, placeholder=' …'))}"
+            for word, text in (("expected", one.expected), ("came", one.actual))
+            if text
+        )
+        items.append(
+            f'<li><a href="#case-{_id(one.case_id)}"><b>{_text(rule_id or one.case_id)}</b> '
+            f"{_text(one.title)}</a>.{cases}{told}</li>"
+        )
+    left = len(rules) - MENDED_FIRST
+    more = f"<p>Then {left} more rules that fail: below, open.</p>" if left > 0 else ""
+    return [f'<section class="first"><h2>Mend first</h2><ol>{"".join(items)}</ol>{more}</section>']
 
 
 def _pairs(report: Report) -> list[str]:
@@ -227,12 +275,21 @@ def _home(outcome: Outcome) -> str:
 
 def _rules(results: list[RuleResult], report: Report) -> list[str]:
     by_id = {outcome.case_id: outcome for outcome in report.outcomes}
-    lines, group = [], ""
-    for result in results:
-        if result.rule.group != group:
-            group = result.rule.group
-            lines.append(f'<h2 class="group" data-group="{_text(group)}">{_text(group)}</h2>')
-        lines += _rule(result, [by_id[case_id] for case_id in result.cases], report)
+    lines = []
+    for group, members in groupby(results, lambda result: result.rule.group):
+        lines.append(f'<h2 class="group" data-group="{_text(group)}">{_text(group)}</h2>')
+        folded: list[str] = []
+        counts: Counter[Verdict] = Counter()
+        for result in members:
+            told = _rule(result, [by_id[case_id] for case_id in result.cases], report)
+            if result.verdict in (Verdict.FAIL, Verdict.KIT_ERROR):
+                lines += told
+            else:
+                folded += told
+                counts[result.verdict] += 1
+        if folded:
+            words = ", ".join(f"{count} {_LABELS[verdict]}" for verdict, count in counts.items())
+            lines += [f'<details class="fold"><summary>{words}</summary>', *folded, "</details>"]
     return lines
 
 
@@ -313,8 +370,18 @@ def _case(outcome: Outcome, report: Report) -> list[str]:
         lines.append(f'<dl class="told">{told}</dl>')
     if outcome.verdict is not Verdict.PASS and outcome.again:
         lines.append(f'<p class="again">Run it again: <code>{_text(outcome.again)}</code></p>')
-    if outcome.transcript:
-        lines += _diagram(outcome.transcript, report)
+    before = told_before(outcome, report)
+    if before:
+        lines.append(
+            f'<p>The same packets as in <a href="#case-{_id(before)}">{_text(before)}</a>.</p>'
+        )
+    elif outcome.transcript:
+        count = len(outcome.transcript)
+        is_open = " open" if count <= OPEN_LINES else ""
+        lines.append(
+            f'<details{is_open}><summary class="level">transcript, {count} lines</summary>'
+        )
+        lines += [*_diagram(outcome.transcript, report), "</details>"]
     return [*lines, "</article>"]
 
 
@@ -367,7 +434,8 @@ def _row(line: Line, columns: list[str], report: Report) -> str:
     if line.direction in "<>":
         sign = "right" if to_right else "left"
         arrow = (
-            f'<b class="{sign}" style="left:{ends[0]:.2f}%;width:{ends[1] - ends[0]:.2f}%">'
+            f'<b class="{sign}" data-who="{_text(line.who)}" '
+            f'style="left:{ends[0]:.2f}%;width:{ends[1] - ends[0]:.2f}%">'
             f"<span>{_text(_label(line))}</span></b>"
         )
         payload = f"<code>{_text(line.payload)}</code>{note}"

@@ -2,6 +2,7 @@
   "use strict";
   var rules = Array.prototype.slice.call(document.querySelectorAll("details.rule"));
   var heads = Array.prototype.slice.call(document.querySelectorAll("h2.group"));
+  var folds = Array.prototype.slice.call(document.querySelectorAll("details.fold"));
   var boxes = Array.prototype.slice.call(document.querySelectorAll("input[data-kind]"));
   var find = document.getElementById("find"), group = document.getElementById("group"), shown = document.getElementById("shown");
   function filter() {
@@ -13,6 +14,10 @@
         words.every(function (word) { return text.indexOf(word) >= 0; });
       rule.classList.toggle("gone", !stays);
       if (stays) { count += 1; alive[rule.dataset.group] = true; }
+    });
+    folds.forEach(function (fold) {
+      fold.open = fold.open || words.length > 0;
+      fold.classList.toggle("gone", !fold.querySelector("details.rule:not(.gone)"));
     });
     heads.forEach(function (head) { head.classList.toggle("gone", !alive[head.dataset.group] && head.dataset.group !== "Everything else"); });
     shown.textContent = count + " of " + rules.length + " rules";
@@ -28,7 +33,7 @@
   boxes.forEach(function (box) { box.addEventListener("change", filter); });
   find.addEventListener("input", filter);
   group.addEventListener("change", filter);
-  document.getElementById("open").addEventListener("click", function () { rules.forEach(function (rule) { rule.open = true; }); });
+  document.getElementById("open").addEventListener("click", function () { rules.concat(folds).forEach(function (each) { each.open = true; }); });
   document.getElementById("close").addEventListener("click", function () { rules.forEach(function (rule) { rule.open = false; }); });
   window.addEventListener("hashchange", reveal);
   document.querySelector("nav.filters").hidden = false;

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 
-from conformance.reports.words import harmless, in_short, peer_of, transcript_lines
+from conformance.reports.words import harmless, in_short, peer_of, told_before, transcript_lines
 from conformance.rules import RULES
 from conformance.verdicts import Outcome, Report, Verdict
 
@@ -64,7 +64,10 @@ def _diagnostics(outcome: Outcome, report: Report) -> list[str]:
         "again": harmless(outcome.again),
     }
     lines = ["  ---", *(f"  {key}: {_quoted(value)}" for key, value in entries.items() if value)]
-    if outcome.transcript:
+    before = told_before(outcome, report)
+    if before:
+        lines.append(f"  transcript: {_quoted(f'the same packets as in {before}')}")
+    elif outcome.transcript:
         lines += [
             "  transcript:",
             *(f"    - {_quoted(line)}" for line in transcript_lines(outcome, report)),

@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Callable
 from typing import Final, TextIO
 
-from conformance.reports.words import WORDS, harmless, in_short, number, story
+from conformance.reports.words import WORDS, harmless, in_short, number, story, waiting_for
 from conformance.rules import RULES
 from conformance.verdicts import Outcome, Report, RuleResult, Verdict
 
@@ -101,15 +101,10 @@ def _case(outcome: Outcome, report: Report, paint: Paint) -> list[str]:
 
 def _mend_first(report: Report) -> list[str]:
     """Return a line that says which broken rules most other cases wait for."""
-    failed = {each.rule_id for each in report.outcomes if each.verdict is Verdict.FAIL}
-    waiting: dict[str, int] = {}
-    for outcome in report.outcomes:
-        if outcome.verdict is Verdict.NOT_REACHED and outcome.waits_for in failed:
-            waiting[outcome.waits_for] = waiting.get(outcome.waits_for, 0) + 1
+    waiting = waiting_for(report)
     if not waiting:
         return []
-    rules = sorted(waiting, key=lambda rule_id: -waiting[rule_id])
-    told = ", ".join(f"{rule_id} ({waiting[rule_id]})" for rule_id in rules)
+    told = ", ".join(f"{rule_id} ({count})" for rule_id, count in waiting.items())
     return [f"{sum(waiting.values())} cases wait for {told}: mend those first."]
 
 

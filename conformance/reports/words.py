@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from typing import Final
 
 from conformance.transcript import NOTE, Line
@@ -153,6 +154,17 @@ def story(outcome: Outcome, report: Report) -> list[str]:
     if outcome.again:
         lines.append(f"again:    {harmless(outcome.again)}")
     return lines
+
+
+def waiting_for(report: Report) -> dict[str, int]:
+    """Return how many cases wait for each rule that does not hold, the most first."""
+    failed = {each.rule_id for each in report.outcomes if each.verdict is Verdict.FAIL}
+    waiting = Counter(
+        each.waits_for
+        for each in report.outcomes
+        if each.verdict is Verdict.NOT_REACHED and each.waits_for in failed
+    )
+    return dict(waiting.most_common())
 
 
 def in_short(report: Report) -> str:

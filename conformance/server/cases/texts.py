@@ -55,7 +55,8 @@ def awkward_texts_arrive(context: ServerContext) -> None:
 
 @case(
     rules=["R-HIST-1"],
-    title="such texts, and those of several lines, stand in the history as they were said",
+    title="texts that mean something to SQL or HTML, and those of several lines, stand in the "
+    "history as they were said",
 )
 def awkward_texts_stay(context: ServerContext) -> None:
     user, room = context.user(), context.room_id()
