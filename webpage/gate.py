@@ -9,8 +9,8 @@ make a browser send. Every act needs the cookie and the token. The token of cont
 once: who reads the link later, from a terminal on the wall or a history, is refused. The other may
 be exchanged again and again.
 
-After a restart a page that is open goes on by itself: who shows token *and* cookie of the run before
-gets those of this one. To know them, digests are enough (`Gate.digests`), which open nothing.
+After a restart a page that is open goes on by itself: who shows token *and* cookie of the run
+before gets those of this one. By `Gate.digests` they are known; the digests open nothing.
 """
 
 from __future__ import annotations

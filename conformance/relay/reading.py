@@ -15,6 +15,8 @@ from conformance.packets import MAX_DEPTH, Packet, data_of, is_too_deep, key_of,
 from conformance.rules import RULES
 
 SHOWN_CHARACTERS: Final = 60
+SHOWN_BYTES: Final = 200
+"""So much of what is no JSON."""
 LARGE_BYTES: Final = 32 * 1024
 """From here on the longest text of a payload is left out before it is read: chunks of files."""
 SECRETS: Final = ("password", "new_password", "session_key")
@@ -99,7 +101,7 @@ def rules_about(action: str) -> list[dict[str, str]]:
 def summary(packet: Packet | None, payload: bytes) -> str:
     """Return the one thing that matters of a packet, in a few words."""
     if packet is None:
-        start = without_secrets(payload[:200])
+        start = without_secrets(payload[:SHOWN_BYTES])
         return "not JSON: " + short(start.decode("utf-8", "backslashreplace"))
     tell = _TELLS.get(action_of(packet), _tell_other)
     try:

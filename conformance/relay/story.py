@@ -129,28 +129,27 @@ class Story:
         counted = _count(talk.counting, packet, item)
         self._name(talk, item, packet)
         self._keep(_Row(item, talk.user, reading.action_of(packet), counted, sent=item.sent))
-        about = {
+        event = {
+            "kind": "frame" if item.piece.is_frame else "raw",
+            "time": round(item.at, 4),
             "connection": item.connection,
             "row": item.row,
             "to": "server" if item.to_server else "client",
-            "size": len(item.piece.data),
+            "size": len(data),
             "fault": item.fault or None,
             "held": item.is_held,
         }
-        if not item.piece.is_frame:
-            self._tell("raw", item, summary=hex_of(item.piece.data, 24), **about)
-            return
-        self._tell(
-            "frame",
-            item,
-            action=reading.action_of(packet),
-            summary=reading.summary(packet, data[HEADER_BYTES : HEADER_BYTES + 200]),
-            room=reading.room_of(packet),
-            transaction=reading.transaction_of(packet),
-            message=reading.message_of(packet),
-            counts=counted.verdict,
-            **about,
-        )
+        if item.piece.is_frame:
+            start = data[HEADER_BYTES : HEADER_BYTES + reading.SHOWN_BYTES]
+            event["action"] = reading.action_of(packet)
+            event["summary"] = reading.summary(packet, start)
+            event["room"] = reading.room_of(packet)
+            event["transaction"] = reading.transaction_of(packet)
+            event["message"] = reading.message_of(packet)
+            event["counts"] = counted.verdict
+        else:
+            event["summary"] = hex_of(data, 24)
+        self._tell_all(event)
         if packet is not None and (item.fault or self._outcomes.is_watching):
             text = talk.counting.text_of(packet, item.to_server)
             self._outcomes.take(Seen(item, packet, talk.user, text))
@@ -186,7 +185,9 @@ class Story:
         self._tell("step", item, on=item.is_on, held=list(item.held), until=item.until or None)
 
     def _tell(self, kind: str, item: Item, **more: Any) -> None:
-        event = {"kind": kind, "time": round(item.at, 4), **more}
+        self._tell_all({"kind": kind, "time": round(item.at, 4), **more})
+
+    def _tell_all(self, event: Event) -> None:
         for listener in self._listeners:
             listener(event)
 

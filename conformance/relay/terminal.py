@@ -33,7 +33,7 @@ class Terminal:
         self._out = out or sys.stdout
         self._is_quiet = is_quiet
         self._names: dict[int, str] = {}
-        self._counts: Counter[str] = Counter()
+        self._counts: Counter[tuple[str, str]] = Counter()
         self._faults: Counter[str] = Counter()
         self._came_of: Counter[str] = Counter()
         self._is_broken = False
@@ -41,7 +41,9 @@ class Terminal:
     def __call__(self, event: dict[str, Any]) -> None:
         """Take the next event."""
         kind = event["kind"]
-        self._counts[f"{kind} to {event['to']}" if "to" in event else kind] += 1
+        self._counts[kind, event.get("to", "")] += 1
+        if self._is_quiet and kind == "frame" and not event["fault"]:
+            return
         if kind == "name":
             self._names[event["connection"]] = plain(event["user"])
         elif kind == "came_of":
@@ -70,8 +72,8 @@ class Terminal:
         """Print what was seen."""
         counts = self._counts
         self.say(
-            f"{counts['open']} connections; {counts['frame to server']} packets to the server, "
-            f"{counts['frame to client']} to clients"
+            f"{counts['open', '']} connections; {counts['frame', 'server']} packets to the server, "
+            f"{counts['frame', 'client']} to clients"
             + (f"; {_raw(counts)} pieces that are no frame" if _raw(counts) else "")
         )
         if self._faults:
@@ -114,8 +116,8 @@ class Terminal:
         return self._names.get(number, f"connection {number}")[:NAME_CHARACTERS]
 
 
-def _raw(counts: Counter[str]) -> int:
-    return counts["raw to server"] + counts["raw to client"]
+def _raw(counts: Counter[tuple[str, str]]) -> int:
+    return counts["raw", "server"] + counts["raw", "client"]
 
 
 def _list(counts: Counter[str]) -> str:
