@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from support.patience import patience
+from support.patience import patience, until
 from support.raw_client import ClosedByServer, Packet, RawClient
 from support.seed import drawn
 from support.server_process import ServerProcess
@@ -18,7 +18,7 @@ from support.teachers import make_teacher
 
 ROUNDS = int(os.environ.get("CHAT_ROUNDS", "200"))
 STUDENTS = ("ann", "bob", "cid")
-TEACHER = "ms_lee"
+TEACHER, SPEAKER = "ms_lee", "zoe"
 
 
 class Acting:
@@ -47,6 +47,8 @@ class Acting:
                 ("resume_class", {}, "pause", False),
                 ("set_room", {"room_id": "lobby", "read_only": True}, "read_only", True),
                 ("set_room", {"room_id": "lobby", "read_only": False}, "read_only", False),
+                ("hide_message", {"message_id": 1}, "hidden", True),
+                ("show_message", {"message_id": 1}, "hidden", False),
             )
         )
 
@@ -66,7 +68,8 @@ class Acting:
 
     def step(self, client: RawClient) -> None:
         action, data, what, on = self.draw()
-        self.open = (action, data.get("user"), what, on)
+        user = SPEAKER if "message_id" in data else data.get("user")
+        self.open = (action, user, what, on)
         reply = client.ask(action, **data)
         assert reply["status"] == "success", reply
         self.done(self.open)
@@ -107,6 +110,8 @@ class Acting:
         found |= {f"ban {entry['chatid']}": entry["banned"] for entry in sessions}
         reply = student.ask("send_message", room_id="elsewhere", content="x")
         found["pause"] = reply["action"] == "error"
+        said = student.ask("get_messages", room_id="lobby", before_id=None)["data"]["messages"]
+        found["hidden"] = {"rude": False, f"[removed by {TEACHER}]": True}[said[0]["content"]]
         found["read_only"] = next(room["read_only"] for room in rooms if room["id"] == "lobby")
         return found
 
@@ -118,21 +123,25 @@ def run_rounds(folder: Path, rounds: int) -> Acting:
     process.start()
     make_teacher(folder, TEACHER)
     first = RawClient(process.port)
-    for name in (*STUDENTS, "zoe"):
+    for name in (*STUDENTS, SPEAKER):
         assert first.register(name)["action"] == "register_success"
+    first.login(SPEAKER)
+    assert first.say("lobby", "rude")["data"]["message_id"] == 1
     first.close()
     try:
         for _ in range(rounds):
             thread = threading.Thread(target=acting.act, args=(process.port,), name="teacher")
+            enough = len(acting.answered) + 6
             thread.start()
-            time.sleep(chance.uniform(0.05, 0.3))  # not for order: how long the teacher may act
+            until(lambda n=enough: len(acting.answered) >= n or acting.problem, "no act is done")
+            time.sleep(chance.uniform(0.0, 0.2))  # not for order: how long the teacher may act
             process.kill()
             thread.join(patience(10))
             assert not thread.is_alive() and acting.problem is None, acting.problem
             process.start()
             teacher, student = RawClient(process.port), RawClient(process.port)
             teacher.login(TEACHER)
-            student.login("zoe")
+            student.login(SPEAKER, take_over=True)
             acting.compare(teacher, student)
             teacher.close()
             student.close()
