@@ -90,7 +90,7 @@ function ago(seconds) {
 function inWords(seconds) {
   const minutes = Math.floor(seconds / 60);
   if (minutes < 1) return "0 min";
-  if (minutes < 120) return `${minutes} min`;
+  if (minutes < 60) return `${minutes} min`;
   const hours = Math.floor(minutes / 60);
   return hours < 48 ? `${hours} h` : `${Math.floor(hours / 24)} days`;
 }
