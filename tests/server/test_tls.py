@@ -682,6 +682,11 @@ def test_an_older_tls_is_refused_by_both(server: ServerProcess, certificate: Cer
     assert tls.Trust(certificate.certfile).context.minimum_version == ssl.TLSVersion.TLSv1_2
 
 
+def test_a_connection_has_one_handshake(certificate: Certificate) -> None:
+    context = context_for(certificate.certfile, certificate.keyfile)
+    assert context is not None and context.options & ssl.OP_NO_RENEGOTIATION
+
+
 @pytest.mark.parametrize("content", [None, b"", b"no certificate\n"])
 def test_a_certificate_file_that_is_none(tmp_path: Path, content: bytes | None) -> None:
     file = tmp_path / "class.pem"
