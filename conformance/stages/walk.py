@@ -6,6 +6,7 @@ Prints as it goes. Decides no verdict: that is the runner's. One thread.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -16,16 +17,21 @@ from conformance.board import told
 from conformance.board.telling import NOBODY, Teller, of_arguments
 from conformance.registry import chosen
 from conformance.reports.words import harmless, story
-from conformance.rules import RULES
+from conformance.rules import RULES, Rule
 from conformance.server import runner
 from conformance.server.registry import Case
 from conformance.stages.hints import hint
+from conformance.stages.packets import examples_of
 from conformance.stages.plan import STAGES, cases_of
 from conformance.verdicts import EXIT_FAILS, EXIT_HOLDS, EXIT_NO_SERVER, Outcome, Report, Verdict
 
 WIDTH: Final = 80
 NEXT: Final = "next"
 STOPPED: Final = 130
+WORDS: Final = {
+    "T": "(T is the `transaction_id` between the sender of a message and the server.)",
+    "T2": "(T2 is the `transaction_id` of `receive_message`, between a receiver and the server.)",
+}
 BAD: Final = (Verdict.FAIL, Verdict.NOT_REACHED, Verdict.KIT_ERROR)
 
 
@@ -199,11 +205,12 @@ def _tell_failure(
         "",
         *textwrap.wrap(f"{stage.goal} ({stage.minutes} minutes)", WIDTH),
         "",
+        *(["Its packets, by example:", *examples_of(stage.packets), ""] if stage.packets else []),
         *textwrap.wrap(f"{harmless(first.title)} ({first.case_id})", WIDTH),
     )
     rule = RULES.get(first.rule_id)
     if rule is not None:
-        tell(*textwrap.wrap(f"{rule.id}: {rule.sentence}", WIDTH, subsequent_indent="  "))
+        tell(*_explained(rule))
     tell("", *story(replace(first, again=""), report), "")
     if len(failed) > 1:
         others = ", ".join(outcome.case_id for outcome in failed if outcome is not first)
@@ -216,6 +223,16 @@ def _tell_failure(
     if hints < len(steps):
         tell(f"stuck? --hint {hints + 1}" if hints else "stuck? --hint")
     tell("again: the same command, or --stage next")
+
+
+def _explained(rule: Rule) -> list[str]:
+    """Return what a rule says, the rules that it names, and what T and T2 are where it speaks of
+    them."""
+    named = dict.fromkeys(re.findall(r"R-[A-Z]+-\d+", rule.sentence))
+    told = [f"{rule.id}: {rule.sentence}"]
+    told += [f"({name}: {RULES[name].sentence})" for name in named if name in RULES]
+    told += [text for word, text in WORDS.items() if re.search(rf"\b{word}\b", rule.sentence)]
+    return [line for text in told for line in textwrap.wrap(text, WIDTH, subsequent_indent="  ")]
 
 
 def _first(failed: Sequence[Outcome]) -> Outcome:

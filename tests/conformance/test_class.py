@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import sixty_hand_ins
 from support.patience import patience
 
 from conformance.__main__ import main
@@ -237,3 +238,12 @@ def test_the_packed_kit_grades_a_class(tmp_path: Path) -> None:
     command = [sys.executable, str(archive), "class", "in", "-o", "out", *START, *ONE_RULE]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     assert float(rows(tmp_path / "out")["anna"]["percent"]) > 0
+
+
+def test_sixty_hand_ins_of_a_class_are_made(tmp_path: Path) -> None:
+    """The class of 60 that is graded by hand, twice, before a release (docs/RELEASING.md)."""
+    made = sixty_hand_ins.make(tmp_path)
+    read = [hand_in.read(folder, "", "") for folder in made]
+    assert len(read) == len({one.name for one in read}) == 60
+    assert {"hung", "forking", "without-a-build", "our-own-server"} <= {one.name for one in read}
+    assert all((one.folder / "support").exists() for one in read if one.name[:6] == "fault-")

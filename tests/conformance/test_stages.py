@@ -4,6 +4,7 @@ and each planted fault has a hint."""
 from __future__ import annotations
 
 import io
+import json
 import sys
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from conformance.rules import RULES
 from conformance.server import cases, runner
 from conformance.stages import walk
 from conformance.stages.hints import CASE_HINTS, HINTS, hint
+from conformance.stages.packets import EXAMPLES, examples_of
 from conformance.stages.plan import STAGES, cases_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -159,6 +161,20 @@ def test_where_the_case_tells_more_than_the_rule_it_has_a_hint_of_its_own() -> N
     counts = hint("R-MSG-1", "texts.many_equal_letters")
     assert counts[:2] != hint("R-MSG-1")[:2] and counts[2] == hint("R-MSG-1")[2]
     assert all(len({*one.values()}) == 2 for one in CASE_HINTS.values())
+
+
+def test_a_rule_is_told_with_the_rules_and_words_that_it_uses() -> None:
+    told = " ".join(walk._explained(RULES["R-SESS-7"]))
+    assert "(R-ACC-6: " in told and "T2" not in told
+    assert "(T2 is the" in " ".join(walk._explained(RULES["R-MSG-16"]))
+
+
+def test_a_stage_shows_its_packets_by_example() -> None:
+    data = Path(__file__).parents[1] / "data" / "packets.json"
+    assert json.loads(data.read_text("utf-8")) == EXAMPLES
+    shown = "\n".join(examples_of(["get_messages"]))
+    assert '"messages_list"' in shown and '"from_time"' in shown and "login" not in shown
+    assert all(examples_of(stage.packets) for stage in STAGES if stage.packets)
 
 
 def test_a_rule_without_a_hint_has_its_paragraph_all_the_same() -> None:

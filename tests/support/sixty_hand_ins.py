@@ -1,10 +1,12 @@
 """Sixty hand-ins of a class: the starters, planted faults, and those that misbehave.
 
     PYTHONPATH=tests python -m support.sixty_hand_ins FOLDER
-    python -m conformance class FOLDER -o RESULTS
+    python -m conformance class FOLDER -o RESULTS --account anna:pw-anna
+        --account ben:pw-ben --account carla:pw-carla --account dora:pw-dora
 
-Makes the folder of each, with its chat.ini, and starts nothing. What is not installed here
-(compilers) makes a hand-in whose build fails, as it does for a student.
+Each knows the accounts of the starters, as a class agrees on some. Makes the folder of each, with
+its chat.ini, and starts nothing. What is not installed here (a compiler) makes a hand-in whose
+build fails, as it does for a student.
 """
 
 from __future__ import annotations
@@ -40,7 +42,11 @@ FAULTY: Final = """
 import sys, threading
 sys.path.insert(0, ".")
 from support.planted_faults import FAULTS
-server = FAULTS[{name!r}].kind(int(sys.argv[1])).start()
+from support.reference_server.records import Account
+server = FAULTS[{name!r}].kind(int(sys.argv[1]))
+for name in ("anna", "ben", "carla", "dora"):
+    server.set_password(server.accounts.setdefault(name, Account(name)), "pw-" + name)
+server.start()
 print("listening on 127.0.0.1:%d" % server.port, flush=True)
 threading.Event().wait()
 """
@@ -69,7 +75,16 @@ MISBEHAVE: Final[Mapping[str, str]] = {
     "chattering": f"{LISTENS}\nwhile True: print('x' * 10000)",
 }
 """By name: a server.py that is none."""
-OUR_SERVER: Final = "python chat_server.py --port {port} --data {data} --password-cost 4"
+OURS: Final = """
+import os, subprocess, sys
+server, port, data = {server!r}, *sys.argv[1:]
+for name in ("anna", "ben", "carla", "dora"):
+    add = [sys.executable, server, "adduser", name, "--data", data, "--password-cost", "4"]
+    subprocess.run(add, input="pw-" + name, text=True, check=True)
+start = ["--port", port, "--data", data, "--password-cost", "4"]
+os.execv(sys.executable, [sys.executable, server, *start])
+"""
+"""A hand-in that starts this project's own server."""
 
 
 def hand_ins() -> Iterator[tuple[str, Files, Mapping[str, str]]]:
@@ -89,9 +104,8 @@ def hand_ins() -> Iterator[tuple[str, Files, Mapping[str, str]]]:
     for name, text in MISBEHAVE.items():
         yield name, {"server.py": text, "real.py": real}, plain
     yield "without-a-build", {"server.c": "int main( {"}, {"build": "cc server.c", "start": "./a"}
-    server = json.dumps(str(ROOT / "chat_server.py"))
-    start = OUR_SERVER.replace("python chat_server.py", f"{PYTHON} {server}")
-    yield "our-own-server", {"README": "mine"}, {"start": start}
+    ours = OURS.format(server=str(ROOT / "chat_server.py"))
+    yield "our-own-server", {"mine.py": ours}, {"start": f"{PYTHON} mine.py {{port}} {{data}}"}
     for name, planted in FAULTS.items():
         if planted.whole and not planted.is_client:
             yield f"fault-{name}", {"server.py": FAULTY.format(name=name)}, plain
