@@ -2083,7 +2083,7 @@ def main(arguments: list[str] | None = None) -> int:
         if error.filename is None and error.errno in (errno.EPIPE, errno.EINVAL):
             sys.stderr.close()
         else:
-            print(f"protocol.py: {name}: {error}", file=sys.stderr)
+            print(f"protocol.py: {name}: {error.strerror or error}", file=sys.stderr)
         return 1
     except (ValueError, RecursionError, ProtocolError) as error:
         print(f"protocol.py: {name}: {error}", file=sys.stderr)

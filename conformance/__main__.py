@@ -440,7 +440,7 @@ def _show(text: str) -> int:
     try:
         print(text, end="", flush=True)
     except OSError as error:
-        print(f"conformance: the list can't be written: {error}", file=sys.stderr)
+        print(f"conformance: the list can't be written: {error.strerror or error}", file=sys.stderr)
         os.dup2(
             os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
         )  # or Python complains at its end

@@ -227,6 +227,8 @@ def check_put(given: argparse.Namespace) -> None:
 def check_get(given: argparse.Namespace) -> None:
     """Raise `WrongUse` or `Failure` where the file can't be put where it is to go."""
     given.output = _typed_path(given.output)
+    if given.output is not None and _is_stdout(given.output):
+        given.output = "-"
     if given.output == "-":
         if given.json:
             raise WrongUse(
@@ -234,6 +236,15 @@ def check_get(given: argparse.Namespace) -> None:
             )
     elif given.output is not None:
         _check_target(Path(given.output))
+
+
+def _is_stdout(path: str) -> bool:
+    """Return whether a path, as /dev/stdout, leads to where standard output goes: what the client
+    says would stand among the bytes of the file."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(sys.stdout.fileno()))
+    except (OSError, ValueError):  # there is none, or a stream without a number
+        return False
 
 
 def _check_target(target: Path) -> None:

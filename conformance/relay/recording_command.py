@@ -117,4 +117,6 @@ def _write(data: bytes, output: str | None) -> None:
             Path(output).write_bytes(data)
             print(f"{output}: {len(data)} bytes", file=sys.stderr)
     except OSError as error:
-        raise BadRecording(f"{output or 'the output'} can't be written: {error}") from None
+        raise BadRecording(
+            f"{output or 'the output'} can't be written: {error.strerror or error}"
+        ) from None

@@ -20,6 +20,7 @@ from server.command_line import keeping, steering
 from server.command_line.arguments import PROGRAM, Invocation, write_data, write_safely
 from server.command_line.console import (
     AdminError,
+    BadPlace,
     Terminal,
     checked_name,
     counted,
@@ -38,6 +39,8 @@ from storage.folder import DataFolder
 from storage.journal import Journal
 
 FAILED: Final = 1
+MISUSED: Final = 2
+"""The exit status of a command line that can't be done, as of wrong options."""
 STOPPED: Final = 130
 """The exit status after Ctrl-C, as shells know it: 128 + SIGINT."""
 PAGE: Final = 1_000
@@ -52,6 +55,7 @@ def run(invocation: Invocation, stdin: TextIO | None, stdout: TextIO, stderr: Te
     except AdminError as problem:
         for line in problem.args:
             terminal.tell(line)
+        return MISUSED if isinstance(problem, BadPlace) else FAILED
     except StorageFull as problem:
         terminal.tell(f"{problem}; nothing was changed: make room on the disk, then try again")
     except StorageError as problem:

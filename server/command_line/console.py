@@ -31,6 +31,10 @@ class AdminError(Exception):
     """The command can't be done. Each argument is one line for stderr, saying what to do next."""
 
 
+class BadPlace(AdminError):
+    """What the command makes can't be written where it was told to; nothing has begun."""
+
+
 @dataclass(frozen=True)
 class Terminal:
     """The three streams of one command."""

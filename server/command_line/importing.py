@@ -19,7 +19,7 @@ from typing import Final
 
 from server.base.logs import printable
 from server.command_line.arguments import Invocation, write_data
-from server.command_line.console import AdminError, Terminal, open_database, shown
+from server.command_line.console import AdminError, BadPlace, Terminal, open_database, shown
 from server.command_line.rosters import (
     COLUMNS,
     Roster,
@@ -150,7 +150,7 @@ def _place_of_passwords(
             "name another file"
         ) from None
     except OSError as error:
-        raise AdminError(
+        raise BadPlace(
             f"-o: cannot write '{shown(str(target))}': {error.strerror or error}: "
             "name another place"
         ) from None

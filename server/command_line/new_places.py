@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from server.command_line.console import AdminError, shown
+from server.command_line.console import AdminError, BadPlace, shown
 from storage.folder import DataFolder
 
 
@@ -28,7 +28,11 @@ def new_file(path: str, folder: DataFolder) -> Path:
     if os.path.lexists(target):
         raise AdminError(is_there(shown(path)))
     if not target.name or not target.parent.is_dir():
-        raise AdminError(f"there is no folder for '{shown(path)}': make it first")
+        raise BadPlace(f"there is no folder for '{shown(path)}': make it first")
+    if not os.access(target.parent, os.W_OK):
+        raise BadPlace(
+            f"nothing can be written in '{shown(str(target.parent))}': name another place"
+        )
     inside = folder.path.resolve()
     if inside in (target.parent.resolve(), *target.parent.resolve().parents):
         raise AdminError(

@@ -3,8 +3,10 @@ status."""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import hashlib
+import io
 import json
 import os
 import re
@@ -409,6 +411,19 @@ def test_a_file_goes_into_a_folder_a_device_or_a_pipe(
         assert ada.does("get", room, "tides.bin", "-o", "pipe").status == 0
         assert pipe.read() == b"tides"
     assert Path("pipe").is_fifo()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="streams have no paths there")
+def test_a_path_of_stdout_is_taken_as_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what the client says would stand among the bytes of the file."""
+    read, write = os.pipe()
+    with open(read, "rb"), open(write, "w", encoding="utf-8") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        given = argparse.Namespace(output=f"/dev/fd/{write}", json=False)
+        script_options.check_get(given)
+        assert given.output == "-" and not script_options._is_stdout(os.devnull)
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    assert not script_options._is_stdout(os.devnull)
 
 
 def test_a_tilde_without_a_home_is_wrong_use(monkeypatch: pytest.MonkeyPatch) -> None:

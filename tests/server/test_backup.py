@@ -218,7 +218,19 @@ def test_no_copy_goes_into_the_data_folder(folder: Folder, place: str) -> None:
 
 @pytest.mark.parametrize("place", ["nowhere/copy.zip", "."])
 def test_a_copy_needs_a_folder(folder: Folder, tmp_path: Path, place: str) -> None:
-    assert folder.refused("backup", str(tmp_path / place)) != ""
+    status = 1 if place == "." else 2
+    assert folder.refused("backup", str(tmp_path / place), status=status) != ""
+    assert os.listdir(tmp_path) == ["data"]
+
+
+def test_a_place_without_rights_is_status_2_before_anything_begins(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # root may write anywhere
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    for command in (("backup",), ("export", "-o"), ("new-term", "-o"), ("attendance", "-o")):
+        line = folder.refused(*command, str(tmp_path / "out"), status=2)
+        assert "nothing can be written in" in line and "name another place" in line
     assert os.listdir(tmp_path) == ["data"]
 
 

@@ -45,10 +45,10 @@ class Folder:
         assert result.status == 0, result.err
         return result
 
-    def refused(self, *argv: str) -> str:
+    def refused(self, *argv: str, status: int = 1) -> str:
         """Run a command that is refused; return its one line."""
         result = self.run(*argv)
-        assert result.status == 1 and result.out == "", result
+        assert result.status == status and result.out == "", result
         assert result.err.count("\n") == 1, result.err
         return result.err
 
