@@ -652,9 +652,9 @@ def test_while_messages_are_stored_the_end_waits_for_them(
 
     def slowly(peer: Peer, packet: Packet) -> None:
         time.sleep(patience(0.04))
-        peer.on_send_message(packet)
+        peer.on_confirm_count(packet)
 
-    server.handlers["send_message"] = slowly
+    server.handlers["confirm_count"] = slowly
     lines = [f"line {number}" for number in range(20)]
     status, text = talk(server, *lines, is_terminal=True)
     assert status == 0 and [content for *_, content in server.history] == lines
