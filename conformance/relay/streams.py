@@ -13,12 +13,14 @@ import contextlib
 import socket
 import ssl
 import struct
+import sys
 import threading
 from typing import Final, final
 
 READ_BYTES: Final = 256 * 1024
-WAKE_SECONDS: Final = 20.0
-"""So often a waiting thread looks whether its connection was ended."""
+WAKE_SECONDS: Final = 0.1 if sys.platform == "win32" else 20.0
+"""So often a waiting thread looks whether its connection was ended: on Windows `shutdown` of a
+socket does not wake who waits at it."""
 HANDSHAKE_SECONDS: Final = 15.0
 _LINGER_ZERO: Final = struct.pack("hh" if hasattr(socket, "SO_EXCLUSIVEADDRUSE") else "ii", 1, 0)
 """close() then sends a reset (Windows: two shorts)."""

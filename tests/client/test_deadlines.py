@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from support.client_fakes import FakeServer, Packet, Peer
+from support.patience import patience
 from support.scripts_in_process import alone, call
 
 from client.base import waiting
@@ -177,9 +178,10 @@ def test_a_history_without_end_ends_with_the_time() -> None:
             peer.reply(packet, "messages_list", {"room_id": "lobby", **data})
 
         fake.handlers["get_messages"] = more_and_more
-        words = ("history", "lobby", "--since", "2024-01-01", "--json", "--timeout", "0.5")
-        result = call(f"127.0.0.1:{fake.port}", *LOGIN, *words)
-    assert result.status == 3 and "before the 0.5 s of --timeout were over" in result.err
+        words = ("history", "lobby", "--since", "2024-01-01", "--json", "--timeout")
+        result = call(f"127.0.0.1:{fake.port}", *LOGIN, *words, f"{patience(0.5):g}")
+    said = f"before the {patience(0.5):g} s of --timeout were over"
+    assert result.status == 3 and said in result.err
     assert result.items()
 
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
+from support.patience import patience
 from support.planted_faults import FAULTS, Fault
 from support.reference_client import PlainClient
 from support.reference_server import ReferenceServer
@@ -212,7 +213,7 @@ def quick(pool: ThreadPoolExecutor, request: pytest.FixtureRequest) -> Quick:
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=lambda fault: fault.name)
 def test_planted_fault_is_found_and_nothing_else(fault: Fault, quick: Quick) -> None:
-    if complaint(fault, quick[fault.name].result(timeout=300)):
+    if complaint(fault, quick[fault.name].result(timeout=patience(300))):
         assert complaint(fault, grade(fault, cases_around(fault))) == ""
 
 
@@ -234,7 +235,7 @@ def test_there_are_enough_faults_on_both_sides() -> None:
 
 
 def test_reference_server_passes_all_that_it_offers(quick: Quick) -> None:
-    report = quick["the reference server"].result(timeout=300)
+    report = quick["the reference server"].result(timeout=patience(300))
     assert report.count(Verdict.PASS) + report.count(Verdict.NOT_OFFERED) == len(report.outcomes), (
         told(report)
     )
@@ -242,7 +243,7 @@ def test_reference_server_passes_all_that_it_offers(quick: Quick) -> None:
 
 
 def test_reference_client_passes_all_that_it_offers(quick: Quick) -> None:
-    report = quick["the reference client"].result(timeout=300)
+    report = quick["the reference client"].result(timeout=patience(300))
     assert report.count(Verdict.PASS) + report.count(Verdict.NOT_OFFERED) == len(report.outcomes), (
         told(report)
     )
@@ -402,7 +403,7 @@ def test_one_fault_more_never_raises_the_score_nor_costs_more_than_alone(
 ) -> None:
     """Each rule gives the share of its cases that pass: so what two faults lose together must be
     what the one loses and what the other loses, case by case."""
-    one, other = (quick[fault.name].result(timeout=300) for fault in pair)
+    one, other = (quick[fault.name].result(timeout=patience(300)) for fault in pair)
     if unfair(one, other, planted_together(pair, QUICK_SECONDS)):
         one, other = (grade(fault, cases_around(fault)) for fault in pair)
         both = planted_together(pair, PATIENT_SECONDS)

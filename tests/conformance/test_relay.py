@@ -197,6 +197,7 @@ def test_a_half_close_passes_as_one_and_the_other_direction_goes_on(
     assert [each["size"] for each in relay.events.all("raw")] == [8]
 
 
+@pytest.mark.wine("a reset reaches the peer as an end")
 @pytest.mark.parametrize("side", ["client", "server"])
 def test_a_reset_passes_as_a_reset(ends: Ends, relay: RelayUnderTest, side: str) -> None:
     here, there = ends.client, ends.server

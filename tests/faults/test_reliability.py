@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from support.history_checker import Ack, Observed, Seen, faults
+from support.patience import patience
 from support.seed import drawn
 from support.server_process import ServerProcess
 from support.talkers import Talker, history_of, one_round
@@ -43,7 +44,7 @@ def run_rounds(tmp_path: Path, rounds: int) -> Observed:
     try:
         for number in range(1, rounds + 1):
             acks, sessions = len(observed.acks), len(observed.live)
-            one_round(process, talkers, chance.uniform(0.05, 0.4))
+            one_round(process, talkers, patience(chance.uniform(0.05, 0.4)))
             process.restart()
             keep_history(process, observed, known)
             found = faults(seen_since(observed, acks, sessions))
