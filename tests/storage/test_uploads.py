@@ -195,6 +195,22 @@ def test_a_numbered_name_keeps_its_extension_whole_characters_and_255_bytes(
     assert len(numbered.encode()) <= 255
 
 
+def test_few_names_are_tried_where_somebody_has_taken_all_numbers(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "NUMBERED_IN_TURN", 5)
+    tried: list[str] = []
+    newest = uploads.newest
+    with database.transaction() as connection:
+        for name in ("a.txt", *(f"a ({number}).txt" for number in range(2, 50))):
+            keep(connection, BOB, name)
+        monkeypatch.setattr(uploads, "newest", lambda *of: tried.append(of[2]) or newest(*of))
+        name = keep(connection).stored_as
+    assert tried[:5] == ["a.txt", *(f"a ({number}).txt" for number in range(2, 6))]
+    assert tried[-1] == name and len(tried) < 10
+    assert 6 <= int(name[3:-5]) <= 10**9 + 5 and (name[:3], name[-5:]) == ("a (", ").txt")
+
+
 def test_a_list_has_the_newest_version_of_each_name_oldest_first(database: Database) -> None:
     with database.transaction() as connection:
         keep(connection)
