@@ -14,9 +14,10 @@ run: ## start the server, with its data in chat-data
 pyz: ## build chat.pyz: client and server in one file
 	@$(PYTHON) tools/make_pyz.py
 
-demo: ## record the session that README shows, and take the pictures of the relay's page
+demo: ## record the session that README shows, and take the pictures of the relay's page and the board
 	@$(PYTHON) docs/demo/record.py
 	@$(PYTHON) docs/demo/relay_page.py
+	@$(PYTHON) docs/demo/board_page.py
 
 test: ## run every quick test, and hold the floor of branch coverage
 	@$(PYTHON) tests/run.py

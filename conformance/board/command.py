@@ -11,6 +11,7 @@ import contextlib
 import importlib.resources
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -109,10 +110,12 @@ def _keeping(folder: Path) -> Keeping:
 class Board:
     """The page with its rows; it answers when it is made. Raises `Misuse`."""
 
-    def __init__(self, args: argparse.Namespace, keeping: Keeping) -> None:
+    def __init__(
+        self, args: argparse.Namespace, keeping: Keeping, clock: Callable[[], float] = time.time
+    ) -> None:
         host, port = args.listen
         try:
-            self.rows = Rows(keeping, self._changed)
+            self.rows = Rows(keeping, self._changed, clock)
         except (TypeError, ValueError):
             raise Misuse(
                 f"{args.data} is of another version of the board: take another folder "

@@ -76,8 +76,7 @@ class Boards:
         args = argparse.Namespace(
             listen=listen, title="Class 3b", new_code=False, data=self._folder
         )
-        self.board = Board(args, keeping)
-        self.board.rows._clock = self.clock
+        self.board = Board(args, keeping, self.clock)
         self._port = self.board.page.port
 
     def stop(self) -> None:

@@ -12,7 +12,7 @@ import { GONE, LIVE, Link, byId, dress, el, remembered, say } from "/webpage/web
 const ASK_MS = 1000;
 const TICK_MS = 10000;
 const STUCK_SECONDS = 600;
-const ROW_EM = 1.78; // the height of a row, with its line
+const ROW_EM = [1.7, 2.3]; // the height of a row: where it is full, where there is room
 const HEAD_EM = 1.4;
 const WIDTH_EM = 37; // a row is no narrower
 const SMALLEST_PX = 13;
@@ -180,19 +180,22 @@ function tableOf(rows) {
 
 // --- Drawing -------------------------------------------------------------------------------------
 
-/** Return [columns, size of the text in pixels] with which the rows fit, the largest there is. */
+/** Return [columns, size of the text in pixels, height of a row in em] with which the rows fit:
+ * the largest text there is. */
 function fitting(count) {
-  const box = byId("tables").parentElement;
-  let best = [1, 0];
+  const { clientWidth: wide, clientHeight: high } = byId("tables").parentElement;
+  let best = [1, 0, ROW_EM[0]];
   for (let columns = 1; columns <= 4; columns += 1) {
-    const ems = columns * WIDTH_EM + (columns - 1) * GAP_EM + 1.2;
-    const high = box.clientHeight / (HEAD_EM + Math.ceil(count / columns) * ROW_EM);
-    const size = Math.min(box.clientWidth / ems, high, LARGEST_PX);
-    if (size > best[1]) best = [columns, size];
+    const rows = Math.max(1, Math.ceil(count / columns));
+    const left = high - rows - 1; // without the lines between
+    const across = wide / (columns * WIDTH_EM + (columns - 1) * GAP_EM + 1.2);
+    const size = Math.min(across, left / (HEAD_EM + rows * ROW_EM[0]), LARGEST_PX);
+    const row = Math.min(ROW_EM[1], (left / size - HEAD_EM) / rows);
+    if (size > best[1]) best = [columns, size, row];
   }
   if (best[1] >= SMALLEST_PX) return best;
-  const columns = Math.max(1, Math.floor(box.clientWidth / (WIDTH_EM * SMALLEST_PX)));
-  return [columns, SMALLEST_PX]; // too many: it is scrolled
+  const columns = Math.max(1, Math.floor(wide / (WIDTH_EM * SMALLEST_PX)));
+  return [columns, SMALLEST_PX, ROW_EM[0]]; // too many: it is scrolled
 }
 
 function draw() {
@@ -206,11 +209,12 @@ function draw() {
   byId("most").replaceChildren(...most());
   byId("sum").textContent = sum(rows);
   showTrouble();
-  const [columns, size] = fitting(rows.length);
+  const [columns, size, row] = fitting(rows.length);
   const each = Math.ceil(rows.length / columns);
   const tables = [];
   for (let at = 0; at < rows.length; at += each) tables.push(tableOf(rows.slice(at, at + each)));
   byId("tables").style.fontSize = `${size}px`;
+  byId("tables").style.lineHeight = String(row);
   byId("tables").replaceChildren(...tables);
   if (focused) document.querySelector(`[data-number="${Number(focused)}"]`)?.focus();
   if (opened !== null) fill();
