@@ -58,6 +58,9 @@ class CommandContext(Protocol):
     def remember_rooms(self, rooms: list[Room]) -> None:
         """Remember the rooms; new ones get the next numbers."""
 
+    def remember_name(self, room_id: str, name: str) -> None:
+        """Remember how people call a room that is none of the user's."""
+
     def unread_in_words(self, room_id: str) -> str:
         """Return what in a room was not looked at; "" for nothing."""
 

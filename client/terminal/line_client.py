@@ -355,6 +355,10 @@ class LineClient:
         """Return the number of a room, which never changes; None where it has none."""
         return self.display.rooms.number_of(room_id)
 
+    def remember_name(self, room_id: str, name: str) -> None:
+        """Remember how people call a room that is none of the user's."""
+        self.display.rooms.begin(room_id, name)
+
     def remember_rooms(self, rooms: list[Room]) -> None:
         """Remember the rooms; new ones get the next numbers."""
         self.display.rooms.remember(rooms)

@@ -163,7 +163,7 @@ def look(context: CommandContext, argument: str) -> None:
     """Go to any room to read there; the members of a private one are told."""
     word = needed(argument, "The room")
     found = [
-        as_text(room.get("id"))
+        room
         for room in _all_rooms(context)
         if word == room.get("id")
         or (word.casefold() == as_text(room.get("name")).casefold() and not room.get("deleted"))
@@ -172,7 +172,10 @@ def look(context: CommandContext, argument: str) -> None:
         raise WrongUse(f"There is no room {visible(word)}; /allrooms lists them")
     if len(found) > 1:
         raise WrongUse(f"{len(found)} rooms have that name: give the id of one, from /allrooms")
-    context.enter(found[0])
+    room_id = as_text(found[0].get("id"))
+    if not context.is_known(room_id):
+        context.remember_name(room_id, as_text(found[0].get("name")))
+    context.enter(room_id)
 
 
 def _all_rooms(context: CommandContext) -> list[Mapping[str, Any]]:

@@ -109,7 +109,8 @@ def _rows(path: str, text: str) -> Iterator[tuple[int, dict[str, str] | str]]:
     if not _is_header(header):
         raise AdminError(
             f"{shown(path)}:{line}: expected the header {','.join(COLUMNS)}, "
-            f"got '{printable(','.join(header))}': name these columns there, and no others"
+            f"got '{printable(','.join(header))}': name these columns there, and no others but "
+            f"'{ROLE_COLUMN}' (where a password is left empty, one is made up)"
         )
     for line, cells in lines:
         row = _without_end(cells, len(header))

@@ -163,6 +163,7 @@ def test_a_teacher_lists_all_rooms_and_looks_into_one(server: FakeServer) -> Non
     assert "  p-1 Secret\\x1b: private, of ben\n" in text
     assert "  p-4 Secret\\x1b: private, of ben, deleted\n" in text
     assert asked(server, "get_messages")[-1]["room_id"] == "p-1" and "psst" in text
+    assert "* You are in Secret\\x1b." in text
     assert "* 2 rooms have that name: give the id of one, from /allrooms" in text
     assert "* There is no room p-9; /allrooms lists them" in text
 
