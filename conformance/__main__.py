@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO, final
 
-from conformance import VERSION, free_choices, left_running, points, reports
+from conformance import VERSION, free_choices, left_running, own_name, points, reports
 from conformance.argument_types import account, address, seconds
 from conformance.board import command as board_command
 from conformance.board import telling, told
@@ -179,7 +179,7 @@ def _shared() -> argparse.ArgumentParser:
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m conformance",
+        prog=own_name.NAME,
         description="Grade a chat server or client of docs/PROTOCOL.md, or watch one at work.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -222,6 +222,8 @@ def make_parser() -> argparse.ArgumentParser:
     relay_command.add_arguments(relay)
     recording = modes.add_parser("recording", help=recording_command.HELP, allow_abbrev=False)
     recording_command.add_arguments(recording)
+    for each in (parser, *modes.choices.values()):
+        each.epilog = own_name.named(each.epilog or "")
     return parser
 
 

@@ -18,7 +18,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 
-from conformance import command_words, rule_dependencies
+from conformance import command_words, own_name, rule_dependencies
 from conformance.client import cases
 from conformance.client.context import ClientContext, Setting
 from conformance.client.process import read_driver, split_command
@@ -105,7 +105,7 @@ def run(args: argparse.Namespace, on_outcome: Callable[[Outcome], None] | None =
 def _command(commands: Sequence[Sequence[str]]) -> list[str]:
     """Return the words of the client's command; raises `ValueError`."""
     if len(commands) != 1 or not commands[0]:
-        raise ValueError("expected: python -m conformance client -- CMD …")
+        raise ValueError(f"expected: {own_name.NAME} client -- CMD …")
     words = split_command(commands[0])
     if "{" not in words[0] and shutil.which(words[0]) is None:
         raise ValueError(f"the command {words[0]!r} can't be found, or is no program")
@@ -192,4 +192,4 @@ def _again(args: argparse.Namespace, each: Case, words: Sequence[str]) -> str:
         options += ["--faults", args.faults]
     if args.run_as:
         options += ["--run-as", args.run_as]
-    return command_words.join(["python", "-m", "conformance", "client", *options, "--", *words])
+    return command_words.join([*own_name.WORDS, "client", *options, "--", *words])

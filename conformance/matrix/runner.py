@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from conformance import command_words
+from conformance import command_words, own_name
 from conformance.client.process import (
     read_driver,
     split_command,
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace, on_outcome: Callable[[Outcome], None] | None =
     used.
     """
     if len(args.commands) != 2 or not all(args.commands):
-        raise ValueError("expected: python -m conformance matrix -- SERVER_CMD -- CLIENT_CMD")
+        raise ValueError(f"expected: {own_name.NAME} matrix -- SERVER_CMD -- CLIENT_CMD")
     servers, clients, notes = _programs(args)
     started, began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), time.monotonic()
     outcomes: list[Outcome] = []
@@ -157,9 +157,7 @@ def _again(args: argparse.Namespace) -> str:
     for account in args.account or ():
         options += ["--account", f"{account.partition(':')[0]}:PASSWORD"]
     server, client = args.commands
-    return command_words.join(
-        ["python", "-m", "conformance", "matrix", *options, "--", *server, "--", *client]
-    )
+    return command_words.join([*own_name.WORDS, "matrix", *options, "--", *server, "--", *client])
 
 
 def _ours(given: str | None, name: str, options: Sequence[str]) -> list[str] | None:

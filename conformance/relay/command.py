@@ -15,6 +15,7 @@ import threading
 from collections.abc import Sequence
 from typing import Final
 
+from conformance import own_name
 from conformance.foreground import Misuse, listening_address, refuse, wait
 from conformance.relay.acts import Acts
 from conformance.relay.connection import Target
@@ -144,7 +145,7 @@ def run(args: argparse.Namespace) -> int:
         if args.listen is None or args.target is None:
             raise Misuse(
                 "relay needs a port for clients and the address of a server, as: "
-                "python -m conformance relay 9875 localhost:9876"
+                f"{own_name.NAME} relay 9875 localhost:9876"
             )
         if args.step and args.page is None:
             raise Misuse("--step needs --page PORT: messages are let go there")

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from conformance import own_name
 from conformance.relay import capture, casemaking, drawing, mermaid
 from conformance.relay.recording import BadRecording, Recording, read_file
 from conformance.relay.story import Event, Story
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         items = [item for item in recording.items if getattr(item, "row", 1) in wanted]
         text = casemaking.to_case(items, args.case, title, Path(args.file).name)
         _write(text.encode(), args.output or f"{args.case}.py")
-        print(f"run it: python -m conformance server HOST:PORT --with {args.case}.py")
+        print(f"run it: {own_name.NAME} server HOST:PORT --with {args.case}.py")
         return 0
     events = events_of(recording)
     chosen = [each for each in events if "row" not in each or each["row"] in wanted]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import final
 
-from conformance import command_words, rule_dependencies
+from conformance import command_words, own_name, rule_dependencies
 from conformance.endings import Ending, Failed, NotOffered, NotReached
 from conformance.registry import chosen, without_case
 from conformance.rules import Rule
@@ -388,9 +388,7 @@ class _Run:
 
     def _again(self, this: Case) -> str:
         words = [
-            "python",
-            "-m",
-            "conformance",
+            *own_name.WORDS,
             "server",
             self.options.target,
             "--level",

@@ -181,7 +181,8 @@ STAGES: Final[Sequence[Stage]] = (
     ),
     Stage(
         "keep",
-        "Keep what was acknowledged, whoever kills the server, and whenever.",
+        "Keep what was acknowledged, whenever the server is killed: {data} in --start-cmd is a "
+        "folder that stays.",
         60,
         ("restart.acked_messages", "restart.finished_files", "restart.three_kills"),
     ),

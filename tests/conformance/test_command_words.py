@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
-from conformance import command_words
+from conformance import command_words, own_name
 from conformance.client.process import split_command
 from conformance.server.process import ServerCommand
 
@@ -80,3 +81,12 @@ def test_a_quotation_mark_without_its_other_half_is_an_error(
 
 def test_the_way_of_this_system_is_taken() -> None:
     assert command_words._is_windows == (sys.platform == "win32")
+
+
+def test_the_kit_calls_itself_as_it_was_started(tmp_path: Path) -> None:
+    packed = tmp_path / "conformance.pyz"
+    packed.write_bytes(b"")
+    assert own_name.words(tmp_path, "-c") == ("python", "-m", "conformance")
+    assert own_name.words(packed, "build/conformance.pyz") == ("python", "build/conformance.pyz")
+    assert own_name.words(packed, "-c") == ("python", "conformance.pyz")
+    assert own_name.named("python -m conformance board") == f"{own_name.NAME} board"
