@@ -27,7 +27,8 @@ JavaScript files as they are, without a build step).
   others it is answered with 403. Acts must not block: answer within a second.
 * `programs` are acts for programs instead of browsers (students' kits that tell a board): `POST
   /program/NAME`, JSON too, with `page.code` in the header `X-Page-Code`. The code is short enough
-  to be typed from the wall; give `code` again after a restart to keep it.
+  to be typed from the wall; give `code` again after a restart to keep it. A wrong one is answered
+  after half a second.
 * With `kept`, a file of the user's own, a page that is open goes on by itself when the program is
   started again at the same port. `new_links(page, print)` gives who has lost the first link a new
   one, by `l` and Enter in the terminal of the program.

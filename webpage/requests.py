@@ -40,6 +40,8 @@ QUIET_SECONDS: Final = 2.0
 PACE_SECONDS: Final = 0.05
 """So often events go to a viewer at most: what comes meanwhile goes together."""
 SEND_BUFFER_BYTES: Final = 256 * 1024
+WRONG_CODE_SECONDS: Final = 0.5
+"""So long a program with a wrong code waits for its answer: from one address 64 tries a second."""
 READ_ON_BYTES: Final = 256 * 1024
 READ_ON_SECONDS: Final = 1.0
 """So much of a refused body is read and thrown away, so that the answer arrives."""
@@ -188,7 +190,11 @@ class Request(http.server.BaseHTTPRequestHandler):
     def _program(self, name: str) -> None:
         """Do an act of a program that knows the code."""
         self._content.pace.wait()
-        self._content.gate.check_program(self.headers)
+        try:
+            self._content.gate.check_program(self.headers)
+        except Refused:
+            self._content.ring.wait_until_closed(WRONG_CODE_SECONDS)
+            raise
         act = self._content.programs.get(name)
         if act is None:
             raise Refused(404, "There is no such act.")

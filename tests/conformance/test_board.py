@@ -26,7 +26,7 @@ from conformance.board.telling import Board, Teller, board_address
 from conformance.rules import RULES
 from conformance.stages.plan import STAGES, by_stage
 from conformance.verdicts import Outcome, Report, Verdict
-from webpage import listening
+from webpage import listening, requests
 
 
 def key(number: int) -> str:
@@ -281,6 +281,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv(name, str(tmp_path / "config"))
     monkeypatch.setattr(telling, "AGAIN_SECONDS", 0.02)
     monkeypatch.setattr(listening, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(requests, "WRONG_CODE_SECONDS", 0.0)
     return tmp_path / "config"
 
 

@@ -395,13 +395,22 @@ def test_a_program_acts_by_the_code_under_whatever_name_it_found_the_page(page: 
     assert len(page.code) == gate.CODE_LENGTH
 
 
-def test_a_program_without_the_code_is_refused(page: Page) -> None:
+def test_a_program_without_the_code_is_refused_and_waits(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(page._content.ring, "wait_until_closed", waits.append)
     for code in (None, "", page.code[:-1], page.code + "x", "ä" * 10):
         assert tell(page, X_Page_Code=code).status == 403
+    assert waits == [requests.WRONG_CODE_SECONDS] * 5
     assert tell(page, "double").status == 404, "the acts of browsers are none of programs"
+    assert tell(page).status == 200 and len(waits) == 5, "who has the code waits for nothing"
 
 
-def test_no_browser_can_use_the_code(page: Page, control: PageClient) -> None:
+def test_no_browser_can_use_the_code(
+    page: Page, control: PageClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "WRONG_CODE_SECONDS", 0.0)
     for origin in ("http://evil.example", f"http://{control.host}", "null"):
         assert tell(page, Origin=origin).status == 403
     assert tell(page, Cookie=control.cookie).status == 403
