@@ -139,7 +139,7 @@ ASSESS_COMMANDS = [
     "python -m conformance server 127.0.0.1:9876 --account ada:secret",
     "python -m conformance client -- python chat_client.py {host}:{port} -u {user}",
 ]
-TEST_COMMANDS = ["make test", "python tests/run.py", "python -m pytest"]
+TEST_COMMANDS = ["make test", "python tests/run.py"]
 
 
 class Folder:
