@@ -20,7 +20,7 @@ from typing import Final
 
 import protocol
 from client.base import files
-from client.base.text import local_file_name, size_in_words, visible
+from client.base.text import counted, local_file_name, size_in_words, visible
 from client.errors import BadAnswer, ChatError, ConnectionLost, SessionEnded, TransferFailed
 from client.events import (
     Disconnected,
@@ -251,7 +251,7 @@ def _show(event: Event, out: Output, room_id: str, shown: int) -> None:
     elif isinstance(event, Reconnected):
         out.talk("The connection is back.")
     elif isinstance(event, EventsDropped):
-        out.talk(f"{event.count} lines came too quickly; history has them.")
+        out.talk(f"{counted(event.count, 'line')} came too quickly; history has them.")
     elif isinstance(event, ProtocolViolation):
         out.talk(f"The server sent something that could not be understood: {visible(event.text)}")
 
@@ -347,7 +347,7 @@ def _fetched(work: Work, room_id: str, path: Path, saved_as: Path | None = None)
 def _rooms(work: Work) -> None:
     for room in work.chat.rooms():
         kind = "private" if room.private else "open"
-        text = [visible(room.name), kind, f"{room.unread} unread", f"{room.members} members"]
+        text = [visible(room.name), kind, f"{room.unread} unread", counted(room.members, "member")]
         work.out.data(
             room_item(room),
             "\t".join([*text, *([] if room.name == room.room_id else [visible(room.room_id)])]),

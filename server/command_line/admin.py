@@ -17,7 +17,7 @@ from typing import Final, TextIO
 from protocol import STUDENT, TEACHER
 from server.base.logs import printable
 from server.command_line import keeping, steering
-from server.command_line.arguments import PROGRAM, Invocation, write_data, write_safely
+from server.command_line.arguments import Invocation, typed, write_data, write_safely
 from server.command_line.console import (
     AdminError,
     BadPlace,
@@ -182,7 +182,7 @@ def _recover_messages(invocation: Invocation, terminal: Terminal) -> None:
     if done.accounts:
         names = ", ".join(map(printable, done.accounts))
         terminal.tell(f"accounts made anew, without a password: {names}")
-        terminal.tell(f"give each one a password: '{PROGRAM} passwd NAME'")
+        terminal.tell(f"give each one a password: '{typed()} passwd NAME'")
 
 
 _COMMANDS: Final[Mapping[str, Callable[[Invocation, Terminal], None]]] = {

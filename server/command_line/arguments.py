@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import configparser
 import difflib
+import os
 import platform
 import sqlite3
 import sys
@@ -34,6 +35,11 @@ NEARNESS: Final = 0.65
 OTHERS: Final = ("CHAT_CAFILE", "CHAT_PASSWORD")
 """Variables of the client and of the kit that look like ours."""
 # --- Reading them ---------------------------------------------------------------------------------
+
+
+def typed() -> str:
+    """Return what is typed before a command here: sentences that name one can be copied."""
+    return f"{'py' if os.name == 'nt' else 'python3'} {PROGRAM}"
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import protocol
 from server.archive import upgrade
 from server.base.logs import printable
 from server.base.settings import Settings
-from server.command_line.arguments import PROGRAM, Invocation, write_safely
+from server.command_line.arguments import PROGRAM, Invocation, typed, write_safely
 from storage import accounts
 from storage.database import Database
 from storage.folder import DataFolder
@@ -97,10 +97,10 @@ def checked_name(invocation: Invocation) -> tuple[str, str]:
 
 def existing(account: accounts.Account | None, name: str) -> accounts.Account:
     if account is None:
-        raise AdminError(f"no account '{name}': '{PROGRAM} users' lists all")
+        raise AdminError(f"no account '{name}': '{typed()} users' lists all")
     if account.deleted:
         raise AdminError(
-            f"account '{name}' was deleted: '{PROGRAM} users' lists those that are left"
+            f"account '{name}' was deleted: '{typed()} users' lists those that are left"
         )
     return account
 
@@ -120,7 +120,7 @@ def reserved(name: str) -> str:
 def taken(name: str) -> str:
     return (
         f"there is an account '{name}' already: choose another name, "
-        f"or give it a password with '{PROGRAM} passwd'"
+        f"or give it a password with '{typed()} passwd'"
     )
 
 

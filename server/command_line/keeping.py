@@ -23,7 +23,7 @@ from server.archive.forget import forget
 from server.archive.new_term import begin_new_term
 from server.archive.restore import BadCopy, restore_backup
 from server.archive.rewriting import Traces
-from server.command_line.arguments import PROGRAM, Invocation
+from server.command_line.arguments import Invocation, typed
 from server.command_line.console import (
     AdminError,
     Terminal,
@@ -97,7 +97,7 @@ def _restore(invocation: Invocation, terminal: Terminal) -> None:
         raise AdminError(f"nothing was restored: {problem}") from None
     terminal.tell(
         f"{counted(len(entries), 'file')} restored into '{shown(folder)}', each one as it was "
-        f"copied; start with: {PROGRAM} --data {shown(folder)}"
+        f"copied; start with: {typed()} --data {shown(folder)}"
     )
 
 
@@ -224,7 +224,7 @@ def _forget(invocation: Invocation, terminal: Terminal) -> None:
     if done.traces is Traces.IN_LOG:
         raise AdminError(
             "another program reads the database, so that its log can't be emptied: end that "
-            f"program, then '{PROGRAM} forget {done.name}' finishes it"
+            f"program, then '{typed()} forget {done.name}' finishes it"
         )
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 import protocol
 from server.archive import questions
 from server.base.logs import printable
-from server.command_line.arguments import PROGRAM, Invocation, write_data
+from server.command_line.arguments import Invocation, typed, write_data
 from server.command_line.console import (
     AdminError,
     Terminal,
@@ -38,7 +38,7 @@ PATIENCE_SECONDS: Final = 5.0
 """How long an errand waits for the running server."""
 PAUSE_SECONDS: Final = 0.05
 _TIME: Final = re.compile(r"([0-9]{1,9})([smhd]?)", re.IGNORECASE)
-_UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+_UNITS: Final = {"": 60, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 # --- Users ----------------------------------------------------------------------------------------
@@ -109,7 +109,7 @@ def _kick(invocation: Invocation, terminal: Terminal) -> None:
         acts.note(connection, "kick_user", now, None, user_id=account.id, reason=why)
     terminal.tell(
         f"'{account.chatid}' is kicked: a session ends within a second, and its key has ended; "
-        f"'{PROGRAM} ban' keeps a user out"
+        f"'{typed()} ban' keeps a user out"
     )
 
 
@@ -121,7 +121,7 @@ def _pause(invocation: Invocation, terminal: Terminal) -> None:
     with open_database(invocation.settings) as database, database.transaction() as connection:
         ends_at = _put_in_force(connection, PAUSE, CLASS, seconds, why)
         acts.note(connection, "pause_class", int(time.time()), None, ends_at=ends_at, reason=why)
-    terminal.tell(f"the class is paused {_end(ends_at)}; '{PROGRAM} resume' ends it")
+    terminal.tell(f"the class is paused {_end(ends_at)}; '{typed()} resume' ends it")
 
 
 def _resume(invocation: Invocation, terminal: Terminal) -> None:
@@ -138,7 +138,7 @@ def _set_room(invocation: Invocation, terminal: Terminal) -> None:
         room = rooms.find(connection, arguments.room_id)
         if room is None or room.deleted:
             raise AdminError(
-                f"there is no room '{printable(arguments.room_id)}': '{PROGRAM} rooms' lists all"
+                f"there is no room '{printable(arguments.room_id)}': '{typed()} rooms' lists all"
             )
         chosen = {"on": True, "off": False}
         read_only = chosen.get(arguments.read_only, room.read_only)
@@ -184,7 +184,7 @@ def _announce(invocation: Invocation, terminal: Terminal) -> None:
             room = rooms.find(connection, arguments.room)
         if room is None or room.deleted:
             raise AdminError(
-                f"there is no room '{printable(arguments.room)}': '{PROGRAM} rooms' lists all"
+                f"there is no room '{printable(arguments.room)}': '{typed()} rooms' lists all"
             )
         folder = DataFolder(invocation.settings.data)
         try:
@@ -238,14 +238,14 @@ def _teacher(connection: sqlite3.Connection, name: str | None) -> Account:
         if len(names) != 1:
             which = ", ".join(map(printable, names[:10])) or "nobody is one"
             raise AdminError(
-                f"say in which teacher's name, with --as ({which}); '{PROGRAM} role NAME teacher' "
+                f"say in which teacher's name, with --as ({which}); '{typed()} role NAME teacher' "
                 "makes one"
             )
         name = names[0]
     account = existing(accounts.find(connection, protocol.fold_chatid(name)), name)
     if account.role != protocol.TEACHER:
         raise AdminError(
-            f"--as: '{account.chatid}' is no teacher; '{PROGRAM} role NAME teacher' makes one"
+            f"--as: '{account.chatid}' is no teacher; '{typed()} role NAME teacher' makes one"
         )
     return account
 

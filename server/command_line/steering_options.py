@@ -27,7 +27,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "show": "show a hidden message again",
     "audit": "list what teachers did, by packets and by these commands",
 }
-_TIME: Final = "how long: 90s, 10m, 2h, 3d; 0 or nothing: until it is lifted"
+_TIME: Final = "how long: 90s, 10m (or 10), 2h, 3d; 0 or nothing: until it is lifted"
 
 
 def _add_user(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,6 @@ Called once, by the main thread, when the port is bound.
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 import sys
 import textwrap
@@ -22,7 +21,7 @@ from typing import Final
 from server.base.logs import printable
 from server.base.settings import Settings
 from server.command_line import interfaces
-from server.command_line.arguments import PROGRAM
+from server.command_line.arguments import typed
 from server.command_line.interfaces import Place
 
 CLIENT: Final = "chat_client.py"
@@ -163,14 +162,13 @@ def _client_lines(settings: Settings, address: str, port: int) -> list[str]:
 
 
 def _account_lines(settings: Settings, accounts: int) -> list[str]:
-    python = "py" if os.name == "nt" else "python3"
     place = (
         ""
         if settings.data == Settings().data
         else f' --data "{printable(settings.data, MAX_PATH_CHARACTERS)}"'
     )
-    adduser = f"           {python} {PROGRAM} adduser NAME{place}"
-    roster = f"           {python} {PROGRAM} import ROSTER.csv{place}"
+    adduser = f"           {typed()} adduser NAME{place}"
+    roster = f"           {typed()} import ROSTER.csv{place}"
     if settings.registration == "open":
         how = ["Everybody may register in the client; you can make accounts, too:", adduser]
     elif settings.registration == "first-login":

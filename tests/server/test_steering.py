@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 from support.in_process import Clock, Serve, member, stranger
 from support.raw_client import RawClient, error_code
 
+from client.terminal.teacher_commands import seconds_in
 from server.archive import questions
 from server.command_line import admin, steering
 from server.command_line.arguments import parse
@@ -67,6 +69,16 @@ def refusal_of(client: RawClient, action: str, **data: object) -> str:
             return error_code(reply)
         client.confirm(reply["data"]["transaction_id"], False)
     raise AssertionError("it is never refused")
+
+
+def test_a_time_without_a_unit_is_minutes_as_in_the_client() -> None:
+    for text in ("90s", "10m", "10", "2h", "3d", "0"):
+        assert steering._seconds(text) == seconds_in(text)
+
+
+def test_what_a_sentence_tells_to_type_can_be_typed(folder: Folder) -> None:
+    python = "py" if os.name == "nt" else "python3"
+    assert f"'{python} chat_server.py users' lists all" in folder.refused("mute", "nobody")
 
 
 def test_what_is_done_without_a_server_is_in_force_when_one_starts(
