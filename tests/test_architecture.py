@@ -203,6 +203,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "conformance.matrix": {
         KIT + "own_name",
         KIT + "matrix",
+        KIT + "reports",
         KIT + "client",
         KIT + "command_words",
         *KIT_SHARED,

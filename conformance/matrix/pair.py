@@ -31,7 +31,7 @@ from conformance.client.process import (
 )
 from conformance.endings import Failed, NotReached
 from conformance.matrix.relay import HOST, Relay, Seen
-from conformance.packets import Packet, key_of, shown, value
+from conformance.packets import Packet, key_of, letters, shown, value
 from conformance.random_words import WORDS
 from conformance.transcript import Transcript
 from conformance.verdicts import Outcome, Verdict
@@ -39,6 +39,8 @@ from conformance.wire import Wire, WireProblem
 
 START_SECONDS: Final = 20.0
 FILE_BYTES: Final = 100_000
+_WRONG_CLIENT: Final = "the server counts rightly, the client does not"
+_WRONG_SERVER: Final = "the client counts rightly, the server does not"
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,12 @@ class Pair:
 
     def _do_start(self) -> None:
         self._port = _free_port()
-        values = {"host": HOST, "port": str(self._port), "folder": str(self._folder)}
+        values = {
+            "host": HOST,
+            "port": str(self._port),
+            "folder": str(self._folder),
+            "data": str(self._folder / "data"),
+        }
         command = command_words.join([fill(word, values) for word in self._server.command])
         try:
             self._process = start(self._server.command, values, has_input=False)
@@ -268,9 +275,11 @@ class Pair:
         key = key_of(counts)
         answer = self._await(name, True, "confirm_count", lambda each: key_of(each) == key)
         if value(answer, "confirm") is not True:
+            is_right = value(counts, "letter_frequencies") == letters(text_of(message))
+            who = _WRONG_CLIENT if is_right else _WRONG_SERVER
             raise Failed(
                 "`confirm` true: both count the same letters",
-                f"{shown(counts)}, then {shown(answer)}",
+                f"{shown(counts)}, then {shown(answer)}; {who}",
             )
         ack = self._await(name, False, "ack", lambda each: key_of(each) == key)
         if ack.get("status") != "success":
@@ -298,7 +307,17 @@ class Pair:
         key = key_of(message)
         answer = self._await(name, False, "confirm_count", lambda each: key_of(each) == key)
         if value(answer, "confirm") is not True:
-            raise Failed("`confirm` true: both count the same letters", shown(answer))
+            counted = next(
+                value(seen.packet, "letter_frequencies")
+                for seen in reversed(self._passed)
+                if seen.who == name and seen.from_client and key_of(seen.packet) == key
+            )
+            is_right = counted == letters(text_of(message))
+            who = _WRONG_SERVER if is_right else _WRONG_CLIENT
+            raise Failed(
+                "`confirm` true: both count the same letters",
+                f"{shown(counted)}, then {shown(answer)}; {who}",
+            )
         ack = self._await(name, True, "ack", lambda each: key_of(each) == key)
         if ack.get("status") != "success":
             raise Failed("`ack` with success", shown(ack))
@@ -375,7 +394,8 @@ class Pair:
                 side = "from" if from_client else "to"
                 raise Failed(
                     f"`{action}` {side} the client of {who}",
-                    f"nothing came in time{self._last_words()}",
+                    f"nothing came in time from the {'client' if from_client else 'server'}"
+                    f"{self._last_words()}",
                 ) from None
 
     def _last_words(self) -> str:
@@ -397,6 +417,12 @@ class Pair:
         if self._process is not None:
             end(self._process)
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def text_of(message: Packet) -> str:
+    """Return the content of a message, "" where it has none."""
+    content = value(message, "content")
+    return content if isinstance(content, str) else ""
 
 
 def _free_port() -> int:

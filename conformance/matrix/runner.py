@@ -2,8 +2,8 @@
 
 Owns the options of this mode and the report. Prints nothing. One thread.
 
-The server's command may hold {host} {port} {folder}, the client's what `conformance.client.runner`
-says. Ours are found beside the kit where it lies in the project's folder.
+The server's command may hold {host} {port} {data} {folder}, the client's what
+`conformance.client.runner` says. Ours are found beside the kit where it lies in the project's folder.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from conformance.client.process import (
     split_command,
 )
 from conformance.matrix.pair import Pair, Program
+from conformance.reports import pairs
 from conformance.verdicts import Outcome, Report
 
 WAIT_SECONDS: Final = 15.0
@@ -95,6 +96,8 @@ def run(args: argparse.Namespace, on_outcome: Callable[[Outcome], None] | None =
             outcomes.append(outcome)
             if on_outcome is not None:
                 on_outcome(outcome)
+    if side := pairs.which_side(outcomes):
+        notes.append(side)
     target = (
         f"{command_words.join(servers[0].command)} with {command_words.join(clients[0].command)}"
     )

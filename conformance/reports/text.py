@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Callable
 from typing import Final, TextIO
 
+from conformance.reports import pairs
 from conformance.reports.words import WORDS, harmless, in_short, number, story, waiting_for
 from conformance.rules import RULES
 from conformance.verdicts import Outcome, Report, RuleResult, Verdict
@@ -53,6 +54,8 @@ def render(report: Report, colour: bool = False) -> str:
         for outcome in told:
             lines += [*_case(outcome, report, paint), ""]
     lines += _not_reached(report)
+    if report.mode == "matrix":
+        lines += ["", *pairs.table(report.outcomes), ""]
     lines += [f"Note: {harmless(note)}" for note in report.notes]
     if report.rules_without_case:
         lines.append(

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from conformance import command_words, grade
+from conformance import command_words, grade, reports
 from conformance.client import runner as client_runner
 from conformance.client.cases import load
 from conformance.client.cases.sending import wrong_counts
@@ -24,6 +24,7 @@ from conformance.matrix import runner as matrix_runner
 from conformance.matrix.relay import Relay
 from conformance.packets import letters
 from conformance.registry import chosen
+from conformance.reports import pairs
 from conformance.transcript import Transcript
 from conformance.verdicts import Outcome, Report, Verdict
 
@@ -387,8 +388,8 @@ def test_wrong_counts_are_wrong_each_in_its_way() -> None:
 def test_the_matrix_lets_each_server_talk_with_each_client() -> None:
     report = matrix_runner.run(options([OUR_SERVER, REFERENCE]))
     assert report.exit_status == 0, explained(report)
-    pairs = {outcome.case_id.partition("/")[0] for outcome in report.outcomes}
-    assert pairs == {
+    found = {outcome.case_id.partition("/")[0] for outcome in report.outcomes}
+    assert found == {
         f"{server}-server+{client}-client"
         for server in ("their", "our")
         for client in ("their", "our")
@@ -404,15 +405,21 @@ def test_a_client_that_forgets_the_ack_fails_with_both_servers_and_ours_with_non
         f"{server}-server+their-client/receipt" for server in ("their", "our")
     }
     assert not any("our-client" in case for case in bad), explained(report)
+    assert any("Their client misreads" in note for note in report.notes)
 
 
 def test_a_server_that_does_not_start_leaves_the_other_pairs_alone() -> None:
-    report = matrix_runner.run(options([[sys.executable, "-c", "raise SystemExit(5)"], REFERENCE]))
+    ends = [sys.executable, "-c", "raise SystemExit(5)", "{data}"]
+    report = matrix_runner.run(options([ends, REFERENCE]))
     by_pair = {outcome.case_id: outcome.verdict for outcome in report.outcomes}
     assert by_pair["their-server+our-client/start"] is Verdict.FAIL
     assert by_pair["their-server+our-client/login"] is Verdict.NOT_REACHED
     assert by_pair["our-server+their-client/download"] is Verdict.PASS
-    assert "exit status 5" in explained(report)
+    assert "exit status 5" in explained(report) and "{data}" not in explained(report)
+    assert any("Their server misreads" in note for note in report.notes)
+    rows = reports.render(report, "text").splitlines()
+    assert "their server        fails at start      fails at start" in rows
+    assert "our server          all holds           all holds" in rows
     assert {outcome.again for outcome in report.outcomes} == {
         command_words.join(
             [
@@ -426,6 +433,7 @@ def test_a_server_that_does_not_start_leaves_the_other_pairs_alone() -> None:
                 sys.executable,
                 "-c",
                 "raise SystemExit(5)",
+                "{data}",
                 "--",
                 *REFERENCE,
             ]
@@ -455,6 +463,40 @@ def test_an_error_that_answers_something_else_is_no_answer_to_an_upload() -> Non
         if outcome.case_id == "their-server+our-client/upload"
     )
     assert '"original_action": "file_send_init"' in actual
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ("their-their", "read differently what ours forgive"),
+        ("their-their their-our", "Their server misreads"),
+        ("their-their our-their", "Their client misreads"),
+        ("their-their their-our our-their", "Both misread"),
+        ("our-our", "what surrounds"),
+        ("", ""),
+    ],
+)
+def test_it_is_said_which_side_misreads(bad: str, said: str) -> None:
+    outcomes = [
+        Outcome(
+            f"{server}-server+{client}-client/{step}",
+            ("R-MSG-4",),
+            "full",
+            Verdict.FAIL
+            if step == "login" and f"{server}-{client}" in bad.split()
+            else Verdict.PASS,
+            "a step",
+        )
+        for server in pairs.WHOSE
+        for client in pairs.WHOSE
+        for step in ("start", "login")
+    ]
+    told = pairs.which_side(outcomes)
+    assert said in told and bool(told) == bool(said)
+    assert sum("fails at login" in row for row in pairs.table(outcomes)) == len(
+        {each.split("-")[0] for each in bad.split()}
+    )
+    assert not pairs.which_side(outcomes[:2]) and not pairs.first_failures([])
 
 
 @pytest.mark.parametrize("commands", [[], [["a"]], [["a"], []], [["a"], ["b"], ["c"]]])
