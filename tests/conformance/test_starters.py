@@ -3,19 +3,26 @@ say."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import socket
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
+from support.patience import patience
+from support.relays import relay_before
 
+from client.connection import Connection
+from client.errors import ConnectionLost, CountsDiffer
+from conformance.relay.faults import KINDS, parse
 from conformance.server import cases, runner
 from conformance.verdicts import Report, Verdict
 
@@ -236,6 +243,119 @@ def test_starter_reads_escapes_and_counts_code_points(
 ) -> None:
     content = r"\u00c9É\/\b\f\n\r\t\\\"\ud83d\uDE00😀\u0001\u007fa"
     assert letters(commands[name], content) == Counter(json.loads(f'"{content}"'))
+
+
+# --- Our client and a starter, with faults between them -------------------------------------------
+
+STORED = (
+    "drop send_message first=1",
+    "drop character_count first=1 to=client",
+    "delay 100 confirm_count",
+    "duplicate send_message",
+    "duplicate confirm_count to=server",
+    "duplicate ack to=client",
+    "swap send_message first=1",
+    "split 3 send_message",
+    "join send_message",
+    "cut 10 send_message first=1",
+    "id send_message first=1",
+)
+"""What ends with a message that is acknowledged and stored once."""
+UNKNOWN = (
+    "drop confirm_count first=1 to=server",
+    "drop ack first=1 to=client",
+    "cut confirm_count first=1",
+    "reset ack first=1",
+    "id character_count first=1 to=client",
+    "id confirm_count first=1 to=server",
+    "id ack first=1 to=client",
+)
+"""What ends with "it may have been stored, or not": a starter does not take the client's key."""
+REFUSED = ("letter send_message first=1", "count character_count first=1 to=client")
+UNNOTICED = "anagram send_message first=1"
+
+
+@contextlib.contextmanager
+def running(command: list[str]) -> Iterator[tuple[int, BinaryIO]]:
+    """Run a starter; its port, and what somebody hears who is logged in without a relay."""
+    with subprocess.Popen([*command, "0"], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            port = int(process.stdout.readline().rpartition(":")[2])
+            with socket.create_connection(("127.0.0.1", port), patience(10)) as listener:
+                ask(listener, '{"action":"login","data":{"chatid":"carla","password":"pw-carla"}}')
+                with listener.makefile("rb") as packets:
+                    yield port, packets
+        finally:
+            process.terminate()
+
+
+def stored(starter: tuple[int, BinaryIO], fault: str, text: str) -> list[str]:
+    """Say a text to a starter over a relay with a fault; what is delivered to who listens without
+    one. Raises what the client says."""
+    port, packets = starter
+    try:
+        with (
+            relay_before(port, faults=[parse(fault)]) as relay,
+            Connection("127.0.0.1", relay.port, pauses=(0.01, 0.02)) as anna,
+        ):
+            anna.login("anna", "pw-anna")
+            anna.send("lobby", text, timeout=2.0)
+    finally:
+        with Connection("127.0.0.1", port, pauses=(0.01, 0.02)) as ben:
+            ben.login("ben", "pw-ben")
+            ben.send("lobby", "the end", timeout=patience(10))
+        found = list(heard(packets))
+        assert found.count(text) <= 1, "stored twice"
+    return found
+
+
+def heard(packets: BinaryIO) -> Iterator[str]:
+    """Yield the texts that a listener is sent, up to "the end"."""
+    while True:
+        packet = json.loads(packets.read(int.from_bytes(packets.read(4), "big")))
+        if packet["action"] == "receive_message":
+            if packet["data"]["content"] == "the end":
+                return
+            yield packet["data"]["content"]
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the client send again sooner."""
+    monkeypatch.setattr("client.session.reader.READ_SECONDS", 0.02)
+    monkeypatch.setattr("client.session.outgoing.RESEND_SECONDS", 0.2)
+    monkeypatch.setattr("client.session.outgoing.ACK_SECONDS", 0.2)
+    monkeypatch.setattr("conformance.relay.way.WAIT_SECONDS", 0.1)
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("fault", ["drop send_message first=1", "cut 10 send_message first=1"])
+def test_a_message_over_a_bad_network_is_stored_once(
+    commands: dict[str, list[str]], fault: str
+) -> None:
+    with running(commands["python"]) as starter:
+        assert stored(starter, fault, "listen") == ["listen"]
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("hasty")
+def test_over_every_kind_of_fault_the_client_of_a_starter_says_what_is_true(
+    name: str, commands: dict[str, list[str]]
+) -> None:
+    tried = {each.split()[0] for each in (*STORED, *UNKNOWN, *REFUSED, UNNOTICED)}
+    assert tried == set(KINDS)
+    with running(commands[name]) as starter:
+        for fault in STORED:
+            assert stored(starter, fault, fault) == [fault]
+        for fault in UNKNOWN:
+            with pytest.raises(ConnectionLost):
+                stored(starter, fault, fault)
+        for fault in REFUSED:
+            with pytest.raises(CountsDiffer):
+                stored(starter, fault, fault)
+        (other,) = stored(starter, UNNOTICED, "listen")
+        assert other != "listen" and sorted(other) == sorted("listen")
 
 
 def test_the_bot_of_ten_lines_says_how_it_is_called() -> None:

@@ -222,19 +222,20 @@ export class Diagram {
     tip.textContent = isLost ? (row.isHeld ? "‖" : "×") : "";
     tip.style.left = `${end}px`;
     const label = el("div", { className: "label" }, ...labelParts(row, kind));
-    this.place(label, Math.min(from, to), Math.max(from, to));
+    this.place(label, Math.min(from, to), Math.max(from, to), badgesOf(row).length > 1);
     element.append(line, tip, label);
   }
 
-  /** Put a label above its arrow; one that is longer goes on to where there is more room. */
-  place(label, left, right) {
+  /** Put a label above its arrow; one that is long goes on to where there is more room. */
+  place(label, left, right, isLong = false) {
     const gap = 0.5 * this.rem;
     if (this.width < SMALL_REM * this.rem) {
       label.style.left = `${GUTTER_REM * this.rem}px`;
       label.style.maxWidth = `${this.width - GUTTER_REM * this.rem - gap}px`;
       return;
     }
-    const isLeft = left - GUTTER_REM * this.rem <= 0.56 * (this.width - GUTTER_REM * this.rem);
+    const most = isLong ? 0.45 : 0.56; // of the width, where an arrow may begin
+    const isLeft = left - GUTTER_REM * this.rem <= most * (this.width - GUTTER_REM * this.rem);
     if (isLeft) {
       label.style.left = `${left + gap}px`;
       label.style.maxWidth = `${this.width - left - 2 * gap}px`;

@@ -90,12 +90,16 @@ function draw() {
   byId("pause").textContent = isPaused ? `Go on (${waiting.toLocaleString("en")} new)` : "Pause";
   byId("nothing").hidden = model.shown.length > 0;
   byId("nothing-text").textContent = model.isFiltered()
-    ? "Nothing fits this filter yet."
-    : `Nothing has passed yet. Start a client with the relay's address: ${model.state.listening}.`;
+    ? "Nothing fits this filter yet." : nothingYet(model.state);
   fillFilters();
   steering.draw();
   diagram.draw();
   byId("newest").hidden = diagram.isFollowing;
+}
+
+function nothingYet({ listening, replay }) {
+  if (!listening || replay) return "Nothing has passed yet.";
+  return `Nothing has passed yet. Start a client with the relay's address: ${listening}.`;
 }
 
 function pause(isOn) {
