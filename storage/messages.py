@@ -234,9 +234,9 @@ def place(connection: sqlite3.Connection, message_id: int) -> Place | None:
 
 
 def since(connection: sqlite3.Connection, message_id: int) -> Iterator[Message]:
-    """Yield every message of the server with an id above this one, in order, read as they are
-    taken: keep the connection until the end."""
-    for row in connection.execute(f"{_SELECT} WHERE m.id > ? ORDER BY m.id", (message_id,)):
+    """Yield every message of the server with an id above this one, in order, with what it said also
+    where that is hidden, read as they are taken: keep the connection until the end."""
+    for row in connection.execute(f"{_ORIGINAL} WHERE m.id > ? ORDER BY m.id", (message_id,)):
         yield _message(row)
 
 

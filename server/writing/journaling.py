@@ -174,6 +174,8 @@ class JournalKeeper:
             messages.page(connection, room_pk, after_id=position["message"], limit=ROWS_AT_ONCE)
         )
         for message in rows:
+            if message.is_hidden:  # the journal has what members received
+                message = messages.original(connection, message.id) or message
             frame = delivered(room.room_id, message, {}).frame
             yield "message", message.id, message.sent_at, frame
         if len(rows) < ROWS_AT_ONCE:

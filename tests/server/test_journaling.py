@@ -183,3 +183,19 @@ def test_what_was_there_at_the_start_is_not_written_again_after_a_first_failure(
     blocked.rmdir()
     house.look(1.0)
     assert house.kept(2) == ["a", "b", "c"]
+
+
+def test_a_message_that_is_hidden_stands_there_once_as_it_was_received(house: House) -> None:
+    house.say((1, "rude"))
+    with house.database.transaction() as connection:
+        messages.set_hidden(connection, 1, 1)
+    house.keeper.close()
+    house.start()  # before the position was stored
+    assert house.kept(1) == ["rude"]
+    blocked = house.block(2)
+    house.say((2, "rude, too"))
+    with house.database.transaction() as connection:
+        messages.set_hidden(connection, 2, 1)
+    blocked.unlink()
+    house.look(1.0)
+    assert house.kept(2) == ["rude, too"]
