@@ -279,6 +279,7 @@ def test_cut(begin: Begin, size: int) -> None:
     assert line.events.wait_kind("close")["how"] == f"fault: cut {size} of row 1"
 
 
+@pytest.mark.wine("a reset reaches the peer as an end")
 def test_reset(begin: Begin) -> None:
     line = begin("reset send_message")
     line.to_server(MESSAGE)

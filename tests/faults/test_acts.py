@@ -134,7 +134,7 @@ def run_rounds(folder: Path, rounds: int) -> Acting:
             enough = len(acting.answered) + 6
             thread.start()
             until(lambda n=enough: len(acting.answered) >= n or acting.problem, "no act is done")
-            time.sleep(chance.uniform(0.0, 0.2))  # not for order: how long the teacher may act
+            time.sleep(patience(chance.uniform(0.0, 0.2)))  # not for order: how long it may act
             process.kill()
             thread.join(patience(10))
             assert not thread.is_alive() and acting.problem is None, acting.problem
