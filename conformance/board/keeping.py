@@ -7,6 +7,7 @@ As large as the board's rows are, which are bounded. Called under the lock of `R
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any, Final, final
@@ -23,6 +24,7 @@ class Keeping:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(folder / FILE, os.O_RDWR | os.O_CREAT, 0o600))  # names are in it
         self._database = sqlite3.connect(
             folder / FILE, WAIT_SECONDS, isolation_level=None, check_same_thread=False
         )

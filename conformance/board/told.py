@@ -15,7 +15,10 @@ BAD = (Verdict.FAIL, Verdict.NOT_REACHED, Verdict.KIT_ERROR)
 
 
 def of_report(report: Report, *, is_whole: bool) -> dict[str, Any]:
-    """Return what a run that ended tells; `is_whole` unless only some cases were chosen."""
+    """Return what a run that ended tells; `is_whole` unless only some cases were chosen. Nothing
+    where no server was there."""
+    if report.no_server:
+        return {}
     failed = [each for each in report.outcomes if each.verdict is Verdict.FAIL]
     told = {**_rules(report.outcomes), "fails": len(failed), "whole": is_whole}
     if not is_whole:

@@ -210,7 +210,8 @@ class Grader:
         target.mkdir(parents=True, exist_ok=True)
         for kind in ("json", "html"):
             reports.write(report, kind, target / f"report-{seed}.{kind}")
-        return _run_of(report, _likeness(folder))
+        board = told.of_report(report, is_whole="--rules" not in self.how.kit)
+        return replace(_run_of(report, _likeness(folder)), told=board)
 
     def _wait(
         self,
@@ -342,5 +343,4 @@ def _run_of(report: Report, likeness: str = "") -> Run:
         verdicts={result.rule.id: result.verdict.value for result in report.rule_results()},
         seconds=report.seconds,
         likeness=likeness,
-        told=told.of_report(report, is_whole=True),
     )

@@ -7,13 +7,16 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import sixty_hand_ins
 from support.patience import patience
 
 from conformance.__main__ import main
+from conformance.board import telling
 from conformance.hand_ins import hand_in, likeness, limits, tables
 from conformance.hand_ins.grading import Result, Run
 from conformance.hand_ins.likeness import Alike
@@ -55,8 +58,12 @@ def rows(out: Path) -> dict[str, dict[str, str]]:
 
 
 def test_each_hand_in_gets_its_grade_and_its_page_whatever_the_others_do(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    board: dict[str, Mapping[str, Any]] = {}
+    monkeypatch.setattr(
+        telling.Teller, "result", lambda self, what, name: board.update({name: what})
+    )
     folder, out = tmp_path / "in", tmp_path / "out"
     make(folder / "anna", server__py=starter())
     make(folder / "by-ini", real__py=starter()).joinpath("chat.ini").write_text(
@@ -78,6 +85,9 @@ def test_each_hand_in_gets_its_grade_and_its_page_whatever_the_others_do(
     assert (out / "anna" / "report-1.html").exists() and (out / "index.html").exists()
     assert not (folder / "by-ini" / "built").exists(), "the hand-in itself is never changed"
     assert "6 of 6" not in capsys.readouterr().out, "two could not be run"
+    assert set(board) == {"anna", "by-ini", "=crashing", "self-grading"}
+    assert board["anna"]["holds"] == ["R-FRAME-1"] and not board["anna"]["whole"]
+    assert board["=crashing"] == {}, "where no server is, there is no result"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")

@@ -6,7 +6,9 @@ from __future__ import annotations
 import io
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.planted_faults import FAULTS
@@ -76,7 +78,11 @@ def test_no_stage_needs_a_packet_of_a_later_one(number: int) -> None:
     assert bad == []
 
 
-def test_a_walk_stops_at_the_first_stage_that_fails_and_shows_the_case() -> None:
+def test_a_walk_stops_at_the_first_stage_that_fails_and_shows_the_case(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    board: list[Mapping[str, Any]] = []
+    monkeypatch.setattr(walk.Teller, "result", lambda self, what: board.append(what))
     server = FAULTS["utf16_units"].kind().start()
     told = io.StringIO()
     try:
@@ -88,6 +94,10 @@ def test_a_walk_stops_at_the_first_stage_that_fails_and_shows_the_case() -> None
     assert "expected:" in text and "came:" in text and "00 00" in text
     assert "hint 1 of 3" in text and "hint 2 of 3" in text and "--hint 3" in text
     assert "stage  4" not in text
+    assert [(each["stage"], each["failing"], each["fails"]) for each in board] == [
+        (2, "R-MSG-1", 1)
+    ], "a board is told how far it came"
+    assert {"R-FRAME-1", "R-SESS-1"} <= set(board[0]["holds"])
 
 
 def test_an_earlier_stage_that_broke_is_mended_first() -> None:

@@ -7,7 +7,7 @@
 // Event: changed {}: the page asks for all of it anew, at most once a second.
 // Acts of who steers: names {show}, remove {number}, table {} -> {csv}.
 
-import { GONE, LIVE, Link, byId, dress, el, remembered, say } from "/webpage/webpage.js";
+import { LIVE, Link, byId, dress, el, remembered, say } from "/webpage/webpage.js";
 
 const ASK_MS = 1000;
 const TICK_MS = 10000;
@@ -70,7 +70,7 @@ let lost = "";
 function showState(which, text) {
   byId("state").textContent = which === LIVE ? "live" : "not connected";
   byId("state").dataset.state = which;
-  lost = which === GONE ? `${text} The board was started anew, perhaps.` : text;
+  lost = text;
   showTrouble();
 }
 
