@@ -7,6 +7,7 @@ still for too long. Called by the thread of a command, and by that which makes t
 
 from __future__ import annotations
 
+import logging
 from enum import Enum
 from typing import Final
 
@@ -14,6 +15,7 @@ from storage import erasing
 from storage.database import Database
 from storage.errors import StorageError
 
+log: Final = logging.getLogger("server.rewriting")
 MOST_BESIDE: Final = 256 * 1024 * 1024
 """So much is rewritten beside a running server: that takes 2 s or so, and the server waits up to
 5 s. A larger database waits for the next start."""
@@ -49,6 +51,12 @@ def rewrite_if_due(database: Database) -> str:
     with database.reading() as reader:
         if not erasing.is_rewrite_due(reader):
             return ""
+    # Before the log is started: this goes to stderr as it is.
+    log.warning(
+        "rewriting the database, %d MB, as 'forget' or 'new-term' has put off: about a second for "
+        "each 100 MB",
+        database.live_bytes() // 1_000_000,
+    )
     try:
         if remove_traces(database, is_alone=True) is Traces.NONE:
             return ""
