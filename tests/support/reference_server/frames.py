@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -17,6 +18,8 @@ from support.reference_server.words import (
     Packet,
     Refusal,
 )
+
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Frames(State):
@@ -127,7 +130,5 @@ class Frames(State):
 
     def check_texts(self, values: Iterable[Any]) -> None:
         for value in values:
-            if isinstance(value, str) and any(
-                "\ud800" <= character <= "\udfff" for character in value
-            ):
+            if isinstance(value, str) and LONE_SURROGATE.search(value):
                 raise Refusal("bad_json", "a text holds a lone surrogate")

@@ -54,6 +54,8 @@ class ReferenceServer(Frames, Requests, Sessions, Rooms, Messages, History, File
                     connection.wake.wait(0.05)
         for connection in connections:
             connection.close()
+        for timer in self.timers:
+            timer.cancel()
 
     def drop(self, connection: Connection) -> None:
         with self.lock:

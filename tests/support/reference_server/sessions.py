@@ -124,6 +124,7 @@ class Sessions(State):
             timer = threading.Timer(left, self.tell_presence_later, [account])
             timer.daemon = True
             timer.start()
+            self.timers.append(timer)
         elif is_on != was_on:
             self.told_presence[account.name] = (is_on, time.monotonic())
             kind = "user_online" if is_on else "user_offline"

@@ -35,5 +35,6 @@ class State:
         self.upload_keys: dict[tuple[str, str], Upload] = {}
         self.told_presence: dict[str, tuple[bool, float]] = {}
         """By name: whether it was told to be on, and when."""
+        self.timers: list[threading.Timer] = []
         self.failures: dict[tuple[str, str], list[float]] = {}
         self.last_message_id = 0
