@@ -23,7 +23,9 @@ from support.server_process import ServerProcess
 
 def pytest_configure() -> None:
     """Hear the signals that who started the tests has turned off, as `nohup` and a script's `&` do:
-    programs would inherit that."""
+    programs would inherit that. Let coverage measure what tests/run.py says."""
+    if os.environ.get("CHAT_TEST_MEASURES") == "itself":
+        os.environ.pop("COVERAGE_PROCESS_CONFIG", None)  # coverage starts in each child by it
     if sys.platform == "win32":  # a new process group hears no Ctrl-C, nor do its children
         ctypes.windll.kernel32.SetConsoleCtrlHandler(None, False)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -56,11 +56,20 @@ MEASURED = (
     "tests/client/",
     "tests/webpage/test_events.py",
     "tests/webpage/test_security.py",
-    "tests/contract/test_files.py",
-    "tests/contract/test_messages.py",
-    "tests/contract/test_rooms.py",
 )
-"""They reach nearly all lines. Measuring the others would make them take half as long again."""
+"""They reach nearly all lines, in their own process. Measuring the others would make them take half
+as long again."""
+MEASURED_WITH_CHILDREN = (
+    "tests/client/test_scripts.py",
+    "tests/contract/test_acts_and_the_24_packets.py",
+    "tests/contract/test_bad_inputs_fields.py",
+    "tests/contract/test_bad_inputs_files.py",
+    "tests/contract/test_bad_inputs_framing.py",
+    "tests/contract/test_bad_inputs_names.py",
+    "tests/contract/test_events.py",
+    "tests/server/test_recover.py",
+)
+"""Of these the programs that they start are measured, too, which takes each a tenth of a second."""
 UNMEASURED = ("tests/conformance/",)
 """They run the kit and the servers of tests/support, which no report is about."""
 LAYERS = {
@@ -208,13 +217,10 @@ def _run(
     left_out: list[str] = []
     if options.quick:
         left_out = [test for test in known["slow"] if test.partition("::")[0] not in targets]
-    measured = [
-        file
-        for file in files
-        if (file.startswith(MEASURED) or options.report) and not file.startswith(UNMEASURED)
-    ]
     groups = groups_of(
-        {file: times.get(file, DEFAULT_SECONDS) for file in files}, measured, options.jobs
+        {file: times.get(file, DEFAULT_SECONDS) for file in files},
+        _measures_all if options.report else _measures_of,
+        options.jobs,
     )
     folder = Path(tempfile.mkdtemp(prefix="chat-tests-"))
     outcomes: list[Outcome] = []
@@ -224,7 +230,11 @@ def _run(
         environment = _environment(seed, folder)
         measures = (is_whole or options.report) and not options.quick
         jobs = [
-            (group, _command(python, group, measures, further, left_out), environment)
+            (
+                group,
+                _command(python, group, measures, further, left_out),
+                {**environment, "CHAT_TEST_MEASURES": group.measures},
+            )
             for group in groups
         ]
         with Workers(options.jobs, patience(options.deadline), folder, ROOT) as workers:
@@ -242,6 +252,18 @@ def _run(
         status = _close(outcomes) or status
         shutil.rmtree(folder, ignore_errors=True)
     return status
+
+
+def _measures_of(file: str) -> str:
+    """Return whether coverage measures a test file: "", "itself", or "children", too."""
+    if file.startswith(MEASURED_WITH_CHILDREN):
+        return "children"
+    return "itself" if file.startswith(MEASURED) else ""
+
+
+def _measures_all(file: str) -> str:
+    """Return the same for a report on all lines, which no test that reaches one is left out of."""
+    return "" if file.startswith(UNMEASURED) else "children"
 
 
 def _files(targets: Sequence[str]) -> Iterator[str]:
@@ -277,7 +299,7 @@ def _command(
     """Return the command of a group; its targets come behind."""
     return [
         python,
-        *(("-m", "coverage", "run") if measures and group.is_measured else ()),
+        *(("-m", "coverage", "run") if measures and group.measures else ()),
         *("-m", "pytest", "-v", "--continue-on-collection-errors"),
         *("-o", "junit_family=xunit1", "-o", "verbosity_assertions=2"),
         *("-o", f"faulthandler_timeout={patience(HANGING_SECONDS):.0f}"),

@@ -183,16 +183,15 @@ def test_arguments_choose_tests_and_nothing_chosen_is_no_success(project: Projec
 def test_groups_hold_each_file_once_and_the_longest_is_first() -> None:
     seconds = {"tests/long.py": 20.0, "tests/conformance/b.py": 5.0}
     seconds |= {f"tests/{number}.py": 1.0 for number in range(20)}
-    groups = groups_of(seconds, set(seconds) - {"tests/conformance/b.py"}, workers=2)
+    other = "tests/conformance/b.py"
+    groups = groups_of(seconds, lambda file: "" if file == other else "itself", workers=2)
     assert groups[0].targets == ("tests/long.py",)
     assert sorted(name for group in groups for name in group.targets) == sorted(seconds)
-    assert [group.targets for group in groups if not group.is_measured] == [
-        ("tests/conformance/b.py",)
-    ]
+    assert [group.targets for group in groups if not group.measures] == [(other,)]
 
 
 def test_a_long_file_is_run_in_parts_that_hold_each_test_once() -> None:
-    groups = groups_of({"tests/protocol/test_handshakes.py": 50.0}, (), workers=2)
+    groups = groups_of({"tests/protocol/test_handshakes.py": 100.0}, lambda _: "", workers=2)
     assert [group.part for group in groups] == ["1/3", "2/3", "3/3"]
 
     def collected(*words: str) -> list[str]:

@@ -15,7 +15,8 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,9 +28,9 @@ POLL_SECONDS = 0.05
 ENDING_SECONDS = patience(15.0)
 NOTHING_COLLECTED = 5  # pytest's exit status
 GROUPS_A_WORKER = 3
-SECONDS_A_PART = 20.0
+SECONDS_A_PART = 40.0
 """A file that takes longer is run in parts, by several processes."""
-MOST_PARTS = 4
+MOST_PARTS = 3
 """A busy machine records too many seconds, and each process costs one more."""
 LINE_OF_A_GOOD_TEST = re.compile(r"^tests/\S.* (?:PASSED|SKIPPED|XFAIL)\b.*\n", re.MULTILINE)
 
@@ -38,12 +39,13 @@ LINE_OF_A_GOOD_TEST = re.compile(r"^tests/\S.* (?:PASSED|SKIPPED|XFAIL)\b.*\n", 
 class Group:
     """Targets of one pytest process: files, folders or ids of tests; `seconds` is a guess.
 
-    `part` is empty, or the number of the part of one file and how many there are: "2/3".
+    `measures` says what coverage measures of it: "", "itself", or "children", too. `part` is
+    empty, or the number of the part of one file and how many there are: "2/3".
     """
 
     targets: tuple[str, ...]
     seconds: float
-    is_measured: bool
+    measures: str
     part: str = ""
 
 
@@ -61,38 +63,37 @@ class Outcome:
     text: str = ""
 
 
-def groups_of(seconds: dict[str, float], measured: Collection[str], workers: int) -> list[Group]:
+def groups_of(
+    seconds: dict[str, float], measures_of: Callable[[str], str], workers: int
+) -> list[Group]:
     """Pack files into groups, the longest first, so that no long one begins when others end.
 
-    `seconds` holds each file's guess. No group mixes `measured` files with others.
+    `seconds` holds each file's guess. `measures_of` says what coverage measures of a file; no group
+    mixes files of different kinds.
     """
     size = sum(seconds.values()) / (workers * GROUPS_A_WORKER)
     groups: list[Group] = []
-    for is_measured in (True, False):
-        waiting: list[str] = []
-        for file in sorted(seconds, key=lambda file: (-seconds[file], file)):
-            if (file in measured) is not is_measured:
-                continue
-            if seconds[file] > SECONDS_A_PART:
-                groups += _parts(file, seconds[file], is_measured)
-                continue
-            waiting.append(file)
-            if sum(seconds[name] for name in waiting) >= size:
-                groups.append(_group(waiting, seconds, is_measured))
-                waiting = []
-        if waiting:
-            groups.append(_group(waiting, seconds, is_measured))
+    waiting: defaultdict[str, list[str]] = defaultdict(list)
+    for file in sorted(seconds, key=lambda file: (-seconds[file], file)):
+        measures = measures_of(file)
+        if seconds[file] > SECONDS_A_PART:
+            groups += _parts(file, seconds[file], measures)
+            continue
+        waiting[measures].append(file)
+        if sum(seconds[name] for name in waiting[measures]) >= size:
+            groups.append(_group(waiting.pop(measures), seconds, measures))
+    groups += [_group(files, seconds, measures) for measures, files in waiting.items()]
     return sorted(groups, key=lambda group: -group.seconds)
 
 
-def _group(files: list[str], seconds: dict[str, float], is_measured: bool) -> Group:
-    return Group(tuple(files), sum(seconds[name] for name in files), is_measured)
+def _group(files: list[str], seconds: dict[str, float], measures: str) -> Group:
+    return Group(tuple(files), sum(seconds[name] for name in files), measures)
 
 
-def _parts(file: str, seconds: float, is_measured: bool) -> list[Group]:
+def _parts(file: str, seconds: float, measures: str) -> list[Group]:
     count = min(MOST_PARTS, math.ceil(seconds / SECONDS_A_PART))
     return [
-        Group((file,), seconds / count, is_measured, f"{number}/{count}")
+        Group((file,), seconds / count, measures, f"{number}/{count}")
         for number in range(1, count + 1)
     ]
 

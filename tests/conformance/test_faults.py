@@ -2,8 +2,9 @@
 say against the references.
 
 The quick run looks at the rules that each fault breaks, and at a few of those around them, drawn by
-the seed; `-m long` looks at all around it and runs every case against every fault. The runs wait most of their time (a server that forgets the ack is waited for), so a few of them go
-on side by side.
+the seed; `-m long` looks at all around it and runs every case against every fault. The runs wait
+most of their time (a server that forgets the ack is waited for), so a few of them go on side by
+side.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ SLOW_CASES = {
     "resources.announced_bytes",
 }
 SEED = 20240101
+SLOW_FAULTS = {"keeps_all_for_a_slow_reader"}
+"""Found by one case that moves 30 MB; other faults of a slow reader stay in the quick run."""
 SOME_AROUND = 3
 """So many cases that should pass are tried against each fault in the quick run."""
 SOME_PAIRS = 6
@@ -225,7 +228,13 @@ def quick(pool: ThreadPoolExecutor, request: pytest.FixtureRequest) -> Quick:
     return runs
 
 
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=lambda fault: fault.name)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(each, marks=pytest.mark.long if name in SLOW_FAULTS else (), id=name)
+        for name, each in FAULTS.items()
+    ],
+)
 def test_planted_fault_is_found_and_nothing_else(fault: Fault, quick: Quick) -> None:
     if complaint(fault, quick[fault.name].result(timeout=patience(300))):
         assert complaint(fault, grade(fault, cases_around(fault))) == ""

@@ -1,5 +1,8 @@
 """The servers in examples/starter are small, run, and score what docs/TEACHING.md and their README
-say."""
+say.
+
+The quick run looks at two of the languages, `-m long` at all that can be built here.
+"""
 
 from __future__ import annotations
 
@@ -85,13 +88,21 @@ LANGUAGES = (
     ),
 )
 
+QUICK = ("python", "javascript")
+"""Languages that need no compiler."""
+
 
 @pytest.fixture(scope="module")
-def commands(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    """Return the words that start each starter which can be built here, but for the port."""
+def commands(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, list[str]]:
+    """Return the words that start each starter which is asked for and can be built here, but for
+    the port."""
     found = {}
+    params = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    asked = [each["name"] for each in params if isinstance(each.get("name"), Language)]
     for language in LANGUAGES:
-        if why_not(language):
+        if why_not(language) or language not in (LANGUAGES[0], *asked):
             continue
         out = tmp_path_factory.mktemp(language.name)
         places = {"here": str((STARTERS / language.file).parent), "out": str(out)}
@@ -111,7 +122,12 @@ def why_not(language: Language) -> str:
     return "" if shutil.which(language.needs) else f"{language.needs} is not installed"
 
 
-@pytest.fixture(params=LANGUAGES, ids=lambda language: language.name)
+@pytest.fixture(
+    params=[
+        pytest.param(each, marks=() if each.name in QUICK else pytest.mark.long, id=each.name)
+        for each in LANGUAGES
+    ]
+)
 def name(request: pytest.FixtureRequest) -> str:
     """Return the name of a language whose starter runs here."""
     if why := why_not(request.param):
