@@ -412,7 +412,8 @@ class KeyScreen(Terminal):
     def _before_and_after(self, columns: int) -> tuple[str, str]:
         """Return the prompt with the typed line as far as the cursor, and the rest: of a line that
         is longer than the screen only the part around the cursor."""
-        editor, prompt = self._editor, self._prompt
+        editor = self._editor
+        prompt = visible(editor.label) or self._prompt
         room = columns * max(1, self._lines() - 2 - len(self._notices)) - cells(prompt) - 4
         before = self._as_shown(visible(editor.text[max(0, editor.cursor - room) : editor.cursor]))
         after = self._as_shown(visible(editor.text[editor.cursor : editor.cursor + room]))

@@ -35,9 +35,11 @@ class LineEditor:
         self._at = 0
         self._draft = ""
         self._killed = ""  # what was cut last, for Ctrl-Y
+        self._sought: str | None = None  # what Ctrl-R looks for in the history
 
     def begin(self) -> None:
         """A new, empty line."""
+        self._sought = None
         self._set("")
         self._at = len(self._history)
 
@@ -46,12 +48,17 @@ class LineEditor:
         `keep`. Ctrl-C raises `KeyboardInterrupt`, Ctrl-D or Ctrl-Z on an empty line `EOFError`."""
         self.choices = []
         self._tabs = self._tabs + 1 if key == "\t" else 0
+        if self._sought is not None and self._is_of_search(key):
+            return None
         if key in ("\r", "\n"):
             return self._finish(keep)
         if key == "\x03":
             raise KeyboardInterrupt
         if key in ("\x04", "\x1a") and not self.text:
             raise EOFError
+        if key == "\x12" and keep:
+            self._sought, self._draft, self._at = "", self.text, len(self._history)
+            return None
         action = self._KEYS.get(key)
         if action is not None:
             action(self)
@@ -62,8 +69,47 @@ class LineEditor:
     def insert(self, text: str) -> None:
         """Put a text where the cursor stands, as it is: it was pasted, so nothing in it is a
         key."""
+        self._sought = None
         self.text = self.text[: self.cursor] + text + self.text[self.cursor :]
         self.cursor += len(text)
+
+    @property
+    def label(self) -> str:
+        """What stands in place of the prompt while the history is searched; "" where it isn't."""
+        if self._sought is None:
+            return ""
+        found = self._sought.lower() in self.text.lower()
+        return f"[{'search' if found else 'nothing has'}: {self._sought}] "
+
+    def _is_of_search(self, key: str) -> bool:
+        """Take a key while the history is searched. Return False where it only ends the search:
+        the line that was found stays, and the key is to do what it always does."""
+        sought, newest = self._sought or "", len(self._history) - 1
+        if key == "\x12":
+            self._find(self._at - 1)
+        elif key in ("\x07", "\x1b"):  # Ctrl-G, as in shells, and Esc
+            self._sought, self._at = None, newest + 1
+            self._set(self._draft)
+        elif key in ("\b", "\x7f"):
+            self._sought = sought[:-1]
+            self._find(newest)
+        elif len(key) == 1 and key.isprintable():
+            self._sought = sought + key
+            self._find(min(self._at, newest))
+        else:
+            self._sought = None
+            return False
+        return True
+
+    def _find(self, begin: int) -> None:
+        """Take the newest line, from number `begin` back, that has what is sought; where there is
+        none, stay."""
+        sought = (self._sought or "").lower()
+        for at in range(begin, -1, -1):
+            if sought in self._history[at].lower():
+                self._at = at
+                self._set(self._history[at])
+                return
 
     def _finish(self, keep: bool) -> str:
         line = self.text

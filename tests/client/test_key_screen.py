@@ -232,3 +232,13 @@ def test_how_things_stood_gives_way_to_what_stays_once_something_comes_below() -
         "\x1b[1A\r\x1b[Jhello\nbelow\n> ",
         "more\n> ",
     ]
+
+
+def test_a_search_stands_in_place_of_the_prompt() -> None:
+    window = Window("h", "i", "\r", "\x12", "i")
+    window.read_line("> ")
+    window.written()
+    told: list[str] = []
+    window.script.left.extend([lambda: told.append(window.written()), "\r"])
+    assert window.read_line("> ") == "hi"
+    assert told[0].endswith("[search: i] hi")

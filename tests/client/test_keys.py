@@ -107,6 +107,50 @@ def test_enter_ends_the_line_and_history_brings_it_back() -> None:
     assert editor.text == "draft"
 
 
+def with_history(*lines: str) -> LineEditor:
+    editor = LineEditor()
+    for line in lines:
+        editor.begin()
+        editor.insert(line)
+        editor.press("\r")
+    editor.begin()
+    return editor
+
+
+@pytest.mark.parametrize(
+    ("keys", "text", "label"),
+    [
+        (["\x12"], "draft", "[search: ] "),
+        ([*"\x12two"], "/msg two", "[search: two] "),
+        ([*"\x12TWO\x12"], "two, says one", "[search: TWO] "),
+        ([*"\x12two\x12\x12"], "two, says one", "[search: two] "),
+        ([*"\x12twö"], "/msg two", "[nothing has: twö] "),
+        ([*"\x12two\x12\x7f\x7f"], "/msg two", "[search: t] "),
+        ([*"\x12two\x07"], "draft", ""),
+        ([*"\x12two\x1b"], "draft", ""),
+        ([*"\x12two", "left", "!"], "/msg tw!o", ""),
+        ([*"\x12two", "up"], "two, says one", ""),
+    ],
+)
+def test_ctrl_r_searches_what_was_typed_before(keys: list[str], text: str, label: str) -> None:
+    editor = with_history("two, says one", "/msg two")
+    editor.insert("draft")
+    for key in keys:
+        assert editor.press(key) is None
+    assert (editor.text, editor.label) == (text, label)
+
+
+def test_enter_takes_the_line_that_was_found_and_a_question_searches_nothing() -> None:
+    editor = with_history("hello", "other")
+    assert [editor.press(key) for key in "\x12hel\r"][-1] == "hello"
+    editor.begin()
+    editor.press("\x12", keep=False)
+    assert editor.label == ""
+    editor.press("\x12")
+    editor.insert("pasted")
+    assert (editor.text, editor.label) == ("pasted", "")
+
+
 def test_history_is_bounded() -> None:
     editor = LineEditor()
     for number in range(MAX_HISTORY + 5):
