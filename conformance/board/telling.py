@@ -61,8 +61,8 @@ def board_address(text: str) -> Board:
     return Board(found[1].strip("[]"), int(found[2]), found[3].lower())
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of who tells a board."""
+def add_arguments(parser: argparse.ArgumentParser, *, has_name: bool = True) -> None:
+    """Add the options of who tells a board; without `has_name` others give the names."""
     parser.add_argument(
         "--tell",
         metavar="HOST:PORT/CODE",
@@ -70,12 +70,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="tell the teacher's board how far this comes: stage, points, what fails; nothing of "
         f"the program itself (or {ADDRESS_VARIABLE} in the environment)",
     )
-    parser.add_argument(
-        "--tell-as",
-        metavar="NAME",
-        default="",
-        help=f"your name on the board, or your team's; without it a number (or {NAME_VARIABLE})",
-    )
+    if has_name:
+        parser.add_argument(
+            "--tell-as",
+            metavar="NAME",
+            default="",
+            help=f"your name there, or your team's; without it a number (or {NAME_VARIABLE})",
+        )
 
 
 def of_arguments(args: argparse.Namespace) -> Teller:
@@ -94,7 +95,7 @@ def of_arguments(args: argparse.Namespace) -> Teller:
         except argparse.ArgumentTypeError as problem:
             print(f"conformance: no board is told: {ADDRESS_VARIABLE}={problem}", file=sys.stderr)
     kind = "client" if args.mode == "client" else "server"
-    return Teller(board, kind, args.tell_as or name)
+    return Teller(board, kind, getattr(args, "tell_as", "") or name)
 
 
 @final
@@ -188,7 +189,8 @@ class Teller:
         line = f"conformance: {harmless(text)}\n"
         stream = self._stream or sys.stderr
         with contextlib.suppress(OSError):
-            stream.write(line.encode("ascii", "backslashreplace").decode("ascii"))
+            encoding = getattr(stream, "encoding", None) or "utf-8"
+            stream.write(line.encode(encoding, "backslashreplace").decode(encoding))
             stream.flush()
 
     # --- The thread -------------------------------------------------------------------------------

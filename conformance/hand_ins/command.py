@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--processes", type=_whole, metavar="N", default=256, help="processes, threads (256)")
     add("--file-size", type=_whole, metavar="MIB", default=1024, help="largest file (1024)")
     add("--open-files", type=_whole, metavar="N", default=2048, help="files and sockets (2048)")
-    telling.add_arguments(parser)
+    telling.add_arguments(parser, has_name=False)
     add("--run-as", metavar="USER", default="", help="start them as this user (for root alone)")
     add(
         "--wrap",

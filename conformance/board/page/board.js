@@ -27,7 +27,8 @@ const link = new Link(take, showState);
 const byName = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
 let state = { stages: [], rules: {}, rows: [], names: true, trouble: "" };
 let came = performance.now();
-let asking = 0;
+let asking = 0; // the timer of the next question
+let asked = 0; // how many were asked: the answer to an older one is not shown
 let opened = null; // the number of the row in the dialog
 
 // --- What the program tells ----------------------------------------------------------------------
@@ -51,12 +52,15 @@ function askSoon() {
 }
 
 async function ask() {
+  asking = 0; // what changes from now on asks again
+  asked += 1;
+  const number = asked;
   try {
-    show(await link.act("board"));
+    const next = await link.act("board");
+    if (number === asked) show(next);
   } catch {
     // it was said; the next change asks again
   }
-  asking = 0;
 }
 
 function show(next) {
@@ -200,7 +204,6 @@ function fitting(count) {
 
 function draw() {
   const rows = sorted();
-  const focused = document.activeElement?.dataset?.number;
   byId("nothing").hidden = rows.length > 0;
   byId("tell").textContent = `--tell ${state.tell ?? ""}`;
   byId("tell-large").textContent = `--tell ${state.tell ?? ""}`;
@@ -209,7 +212,20 @@ function draw() {
   byId("most").replaceChildren(...most());
   byId("sum").textContent = sum(rows);
   showTrouble();
-  const [columns, size, row] = fitting(rows.length);
+  drawTables(rows, ...fitting(rows.length));
+  if (opened !== null) fill();
+}
+
+let drawn = "";
+
+/** Draw the rows, where something of them has changed: who is among them by keyboard stays there. */
+function drawTables(rows, columns, size, row) {
+  const shown = rows.map((each) => [each, inWords(ago(each.since)), isStuck(each)]);
+  const next = JSON.stringify([columns, size, row, state.stages, shown], (key, value) =>
+    (["since", "told", "cases"].includes(key) ? undefined : value));
+  if (next === drawn) return;
+  drawn = next;
+  const focused = document.activeElement?.dataset?.number;
   const each = Math.ceil(rows.length / columns);
   const tables = [];
   for (let at = 0; at < rows.length; at += each) tables.push(tableOf(rows.slice(at, at + each)));
@@ -217,7 +233,6 @@ function draw() {
   byId("tables").style.lineHeight = String(row);
   byId("tables").replaceChildren(...tables);
   if (focused) document.querySelector(`[data-number="${Number(focused)}"]`)?.focus();
-  if (opened !== null) fill();
 }
 
 function sum(rows) {
