@@ -99,6 +99,7 @@ def _change_password(invocation: Invocation, terminal: Terminal) -> None:
         with database.transaction() as connection:
             account = existing(accounts.find(connection, folded), name)
             accounts.set_password(connection, account.id, record)
+            acts.note(connection, "passwd", int(time.time()), None, user_id=account.id)
     terminal.tell(
         f"'{account.chatid}' has a new password; who was logged in under that name is logged out"
     )
@@ -112,6 +113,8 @@ def _change_role(invocation: Invocation, terminal: Terminal) -> None:
             accounts.set_role(connection, account.id, role)
             for kind in (acts.MUTE, acts.BAN):  # of a teacher's account, only what comes later
                 acts.lift(connection, kind, account.id)
+            now = int(time.time())
+            acts.note(connection, "role", now, None, user_id=account.id, detail=role)
     if account.role == role:
         terminal.tell(f"'{account.chatid}' is a {role} already: nothing to do")
     else:
@@ -124,7 +127,9 @@ def _delete_user(invocation: Invocation, terminal: Terminal) -> None:
     name, folded = checked_name(invocation)
     with open_database(invocation.settings) as database, database.transaction() as connection:
         account = existing(accounts.find(connection, folded), name)
-        accounts.mark_deleted(connection, account.id, int(time.time()))
+        now = int(time.time())
+        accounts.mark_deleted(connection, account.id, now)
+        acts.note(connection, "deluser", now, None, user_id=account.id)
     terminal.tell(f"account '{account.chatid}' deleted; its name stays reserved")
 
 
@@ -158,6 +163,7 @@ def _restore_room(invocation: Invocation, terminal: Terminal) -> None:
             )
         if room.deleted:
             rooms.restore(connection, room.pk)
+            acts.note(connection, "restore-room", int(time.time()), None, room_pk=room.pk)
     terminal.tell("room restored" if room.deleted else "that room is not deleted: nothing to do")
     write_safely(terminal.stdout, f"{printable(room.name, 400)}\n")
 

@@ -257,6 +257,25 @@ def test_who_and_rooms_and_audit_are_lists(folder: Folder, serve: Serve) -> None
     assert last[1].endswith("\tloud")
 
 
+def test_what_is_done_to_accounts_and_rooms_is_in_the_audit(folder: Folder, serve: Serve) -> None:
+    service = serve()
+    ann = logged_in(service, "ann")
+    room_id = ann.ask("create_room", participants=[], room_name="mine")["data"]["room_id"]
+    ann.ask("delete_room", room_id=room_id)
+    folder.run("passwd", "ann")
+    folder.run("role", "ann", "teacher")
+    folder.run("role", "ann", "teacher")  # changes nothing
+    folder.run("restore-room", room_id)
+    folder.run("deluser", "ann")
+    rows = [line.split("\t")[2:6] for line in folder.run("audit").splitlines()[1:]]
+    assert rows == [
+        ["(command line)", "passwd", "ann", "-"],
+        ["(command line)", "role", "ann", "teacher"],
+        ["(command line)", "restore-room", "-", room_id],
+        ["(command line)", "deluser", "ann", "-"],
+    ]
+
+
 def test_what_changes_nothing_says_so_and_is_not_in_the_audit(folder: Folder) -> None:
     with_one = folder.run("announce", "once") or folder.run("audit")
     for words, told in (
