@@ -67,7 +67,9 @@ class Acts:
         }
 
     def state(self) -> dict[str, Any]:
-        """Return what a page needs that is opened now."""
+        """Return what a page needs that is opened now. A replay begins when the first one is."""
+        if self._player is not None:
+            self._player.start()
         step = self._desk.step
         return {
             "target": self._target,
@@ -151,8 +153,8 @@ class Acts:
 
     def _replay(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         do, player = asked.get("do"), self._player
-        if player is None or do not in ("pause", "go", "speed"):
-            self._refuse("Expected pause, go or speed.")
+        if player is None or do not in ("pause", "go", "again", "speed"):
+            self._refuse("Expected pause, go, again or speed.")
         if do == "speed":
             speed = asked.get("speed")
             if not isinstance(speed, (int, float)) or not math.isfinite(speed) or speed <= 0:
@@ -160,6 +162,8 @@ class Acts:
             player.set_speed(float(speed))
         elif do == "pause":
             player.pause()
+        elif do == "again":
+            player.again()
         else:
             player.go()
         return {}

@@ -180,7 +180,8 @@ def _play(args: argparse.Namespace, terminal: Terminal, stack: contextlib.ExitSt
     page = open_page(args.page, story, acts, stack)
     terminal.say(
         f"{args.play}: {len(recording.items)} events in {recording.length:.1f} s, shown "
-        f"{args.speed:g} times as fast. Ctrl-C ends it."
+        f"{args.speed:g} times as fast{'' if page is None else ', once the page is opened'}. "
+        "Ctrl-C ends it."
     )
     for line in links(page):
         terminal.say(line)
@@ -190,7 +191,8 @@ def _play(args: argparse.Namespace, terminal: Terminal, stack: contextlib.ExitSt
     stack.callback(lambda: story.end(recording.length))
     stack.callback(traffic.end)
     stack.callback(player.close)
-    player.start()
+    if page is None:
+        player.start()  # else the first who looks starts it
     with contextlib.suppress(KeyboardInterrupt):
         wait(player.done if page is None else threading.Event())
     return 0

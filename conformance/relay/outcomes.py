@@ -81,6 +81,10 @@ class Outcomes:
                 self._close(each, now)
         self._open.clear()
 
+    def forget(self) -> None:
+        """Forget all that is open: what comes now is no answer to it."""
+        self._open.clear()
+
     def _close(self, each: _Open, now: float) -> None:
         self._open.remove(each)
         if each.is_settled:

@@ -1,8 +1,8 @@
 """Shows a recording again, at any speed, as if it passed now.
 
 Owns the clock of the replay and one thread, "relay-player". Puts the recorded items into the
-traffic, so that page and terminal show them as they show a live relay. `pause`, `go` and
-`set_speed` may be called by any thread.
+traffic, so that page and terminal show them as they show a live relay. `start`, `pause`, `go`,
+`again` and `set_speed` may be called by any thread.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ class Player:
         self._speed = speed
         self._is_paused = False
         self._is_ended = False
+        self._is_started = False
+        self._round = 1  # grows when it begins again
         self._position = 0.0  # of the recording, in seconds, at `_since`
         self._since = time.monotonic()
         self.done = threading.Event()
@@ -39,9 +41,13 @@ class Player:
         self._thread = threading.Thread(target=self._run, name="relay-player", daemon=True)
 
     def start(self) -> None:
-        """Begin at the beginning."""
-        self._since = time.monotonic()
-        self._thread.start()
+        """Begin at the beginning; nothing where it has begun."""
+        with self._changed:
+            if self._is_started or self._is_ended:
+                return
+            self._is_started = True
+            self._since = time.monotonic()
+            self._thread.start()
 
     def pause(self) -> None:
         """Stand still."""
@@ -50,6 +56,14 @@ class Player:
     def go(self) -> None:
         """Go on; behind the end nothing happens."""
         self._set(is_paused=False)
+
+    def again(self) -> None:
+        """Begin at the beginning once more."""
+        with self._changed:
+            self._position, self._since = 0.0, time.monotonic()
+            self._is_paused = False
+            self._round += 1
+            self._changed.notify_all()
 
     def set_speed(self, speed: float) -> None:
         """Go so many times faster from now on; kept within `SPEEDS`."""
@@ -63,6 +77,7 @@ class Player:
                 "length": round(self._recording.length, 3),
                 "speed": self._speed,
                 "paused": self._is_paused,
+                "round": self._round,
             }
 
     def close(self) -> None:
@@ -70,7 +85,8 @@ class Player:
         with self._changed:
             self._is_ended = True
             self._changed.notify_all()
-        self._thread.join(JOIN_SECONDS)
+        if self._is_started:
+            self._thread.join(JOIN_SECONDS)
 
     def _set(self, *, is_paused: bool | None = None, speed: float | None = None) -> None:
         with self._changed:
@@ -88,20 +104,29 @@ class Player:
         self._traffic.note(Played(self._traffic.now(), self.state()))
 
     def _run(self) -> None:
-        self._tell()
-        for item in self._recording.items:
-            if not self._wait_for(item.at):
-                return
-            self._traffic.note(item)
-        self._tell()
-        self.done.set()
+        number = 0
+        while number := self._next_round(number):
+            self._tell()
+            for item in self._recording.items:
+                if not self._wait_for(item.at, number):
+                    break
+                self._traffic.note(item)
+            else:
+                self._tell()
+                self.done.set()
 
-    def _wait_for(self, at: float) -> bool:
-        """Wait until this moment of the recording; False where the replay was ended."""
+    def _next_round(self, last: int) -> int:
+        """Wait until it is to begin (again); return the number of the round, 0 at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_ended or self._round != last)
+            return 0 if self._is_ended else self._round
+
+    def _wait_for(self, at: float, number: int) -> bool:
+        """Wait until this moment of a round; False where the round is over before."""
         told = time.monotonic()
         while True:
             with self._changed:
-                if self._is_ended:
+                if self._is_ended or self._round != number:
                     return False
                 left = at - self._now()
                 if left > PAUSE_SECONDS:

@@ -68,6 +68,7 @@ class Story:
         self._talks: dict[int, _Talk] = {}
         self._rows: OrderedDict[int, _Row] = OrderedDict()
         self._row_bytes = 0
+        self._round: object = None  # of a replay
         self._outcomes = Outcomes(lambda at, row, text: self._remark(Remark(at, row, text)))
 
     def add_listener(self, listener: Callable[[Event], None]) -> None:
@@ -95,6 +96,9 @@ class Story:
         elif isinstance(item, Listed):
             self._tell("faults", item, faults=item.faults)
         elif isinstance(item, Played):
+            if item.state.get("round") != self._round:
+                self._round = item.state.get("round")
+                self._outcomes.forget()
             self._tell("replay", item, **item.state)
         else:
             self._outcomes.look_at_clock(item.at)

@@ -203,6 +203,24 @@ def test_a_replay_is_paused_goes_on_and_changes_its_speed() -> None:
             shown.acts.all["step"]({"do": "on"})
 
 
+def test_a_replay_begins_when_somebody_looks_and_begins_again_when_asked() -> None:
+    lost: list[Item] = [*ITEMS[:3], Closed(3.0, 1, "late")]
+    with replay(lost, 0.1) as shown:
+        assert not shown.events.all()
+        assert shown.acts.state()["replay"]["round"] == 1
+        shown.acts.state()
+        shown.events.wait_kind("frame", row=2)
+        shown.acts.all["replay"]({"do": "again"})
+        shown.events.wait_kind("replay", round=2)
+        until(lambda: len(shown.events.all("open")) == 2, "it does not begin again")
+        assert not shown.events.all("close")
+        shown.acts.all["replay"]({"do": "speed", "speed": 10})
+        shown.events.wait_kind("close")
+        assert shown.player.done.wait(patience(5))
+        shown.acts.all["replay"]({"do": "again"})
+        until(lambda: len(shown.events.all("close")) == 2, "it does not begin again at its end")
+
+
 def test_a_long_pause_is_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(playing, "PAUSE_SECONDS", 0.1)
     with replay([ITEMS[0], Closed(3600.0, 1, "late")]) as shown:

@@ -419,6 +419,12 @@ def test_a_recording_is_stopped_and_played_faster(relay: FakeRelay, tab: Tab) ->
     tab.wait("document.getElementById('replay-at').textContent === '9.0 of 9.0 s: the end'")
     assert tab.js("document.getElementById('replay-speed').value") == "3"
     assert tab.js("document.getElementById('replay-pause').disabled")
+    tab.click("#replay-again")
+    wait_for_act(relay, "replay", {"do": "again"})
+    relay.tell("replay", position=0.0, length=9.0, speed=3, paused=False, round=2)
+    rows(tab, 0)
+    relay.tell("frame", connection=1, row=1, to="server", action="pong")  # the same row once more
+    rows(tab, 1)
 
 
 # --- Hostile text ---------------------------------------------------------------------------------

@@ -61,11 +61,7 @@ export class Model {
   /** Take the program's greeting; returns whether it is another run than before. */
   greet(run, state) {
     const isNewRun = this.run !== "" && this.run !== run;
-    if (isNewRun) {
-      const filter = this.filter;
-      this.clear();
-      this.filter = filter;
-    }
+    if (isNewRun) this.beginAgain();
     this.run = run;
     this.state = state;
     for (const each of state.connections ?? []) {
@@ -77,6 +73,13 @@ export class Model {
     this.step = state.step ?? this.step;
     this.replay = state.replay ?? null;
     return isNewRun;
+  }
+
+  /** Forget what has passed; the filter stays, and what the program told of itself. */
+  beginAgain() {
+    const { filter, state, version } = this;
+    this.clear();
+    Object.assign(this, { filter, state, version: version + 1 });
   }
 
   /** Take an event of the program. Events may be told twice, and of kinds that are not known. */
@@ -108,7 +111,11 @@ export class Model {
       case "came_of": this.cameOf(event); break;
       case "faults": this.faults = event.faults; break;
       case "step": this.takeStep(event); break;
-      case "replay": this.replay = event; break;
+      case "replay": {
+        if (event.round !== this.replay?.round) this.beginAgain();
+        this.replay = event;
+        break;
+      }
     }
   }
 

@@ -11,7 +11,8 @@
 //   close     {connection, how, time}
 //   faults    {faults: [{id, text, hits}]}: the list as it is now
 //   step      {on, held: [row], until: null | action}: as it is now
-//   replay    {position, length, speed, paused}: of `relay --play`, in seconds
+//   replay    {position, length, speed, paused, round}: of `relay --play`, in seconds; with another
+//             round it begins again
 // State, for a page that comes later: {target, listening, seed, connections: [{connection, from,
 // user}], kinds: [{kind, does, value: "MS"|"BYTES"|""}], actions: [all that are known],
 // faults: [...], step: {...}, replay: {...} | null}
@@ -23,7 +24,7 @@
 //   step         {do: "on"|"off"|"one"|"until", row?, action?} -> {}
 //   edit         {row, json} -> {}: puts this JSON in the place of a held row's, and lets it go
 //   again        {row} -> {}: sends a row's frame once more
-//   replay       {do: "pause"|"go"|"speed", speed} -> {}
+//   replay       {do: "pause"|"go"|"again"|"speed", speed} -> {}
 
 import { GONE, LIVE, Link, byId, dress, el, remembered, say } from "/webpage/webpage.js";
 import { Diagram } from "/diagram.js";

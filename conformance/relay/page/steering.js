@@ -17,6 +17,7 @@ export class Steering {
     byId("release-until").addEventListener("click", () => this.releaseUntil());
     byId("replay-pause").addEventListener("click", () => this.replay(
       { do: this.model.replay?.paused ? "go" : "pause" }));
+    byId("replay-again").addEventListener("click", () => this.replay({ do: "again" }));
     byId("replay-speed").addEventListener("change", () => this.replay(
       { do: "speed", speed: Number(byId("replay-speed").value) }));
   }
