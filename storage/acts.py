@@ -52,7 +52,8 @@ class Row:
 @dataclass(frozen=True, slots=True)
 class Act:
     """A row of the audit: `act` is the action of the request that a teacher sent, or the word of a
-    command that has no such request; `by` is None where the command line did it. What an act is not about is None, "" where it is a text."""
+    command that has no such request; `by` is None where the command line did it. What an act is
+    not about is None, "" where it is a text."""
 
     id: int
     at: int
