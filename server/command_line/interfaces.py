@@ -1,7 +1,7 @@
 """The addresses of this machine, with the interface that has each, the likeliest first.
 
-Owns the look-up and the order. Sends nothing over the network. Where the system doesn't tell
-(Windows), there are addresses by the machine's own name, without interfaces.
+Owns the look-up and the order. Sends nothing over the network. Where the system doesn't tell,
+there are addresses by the machine's own name, without interfaces.
 
 Called by the main thread. The look-up by name runs in a thread, because a name server that is gone
 would hold up the start.
@@ -20,14 +20,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from server.command_line import windows_interfaces
+
 LOOKUP_SECONDS: Final = 1.0
 
 # Networks that exist in no route but the default one (RFC 5737, RFC 3849): connecting a UDP socket
 # to them sends nothing and makes the kernel choose the address with which it would.
 _PROBES: Final = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
-_VPN: Final = re.compile(r"(?:tun|tap|utun|wg|ppp|ipsec|gif|zt|tailscale|nordlynx)", re.IGNORECASE)
+_VPN: Final = re.compile(
+    r"(?:tun|tap|utun|wg|ppp|ipsec|gif|zt|tailscale|nordlynx|openvpn|wireguard)", re.IGNORECASE
+)
 _INSIDE: Final = re.compile(
-    r"(?:docker|podman|br-|bridge|veth|virbr|vmnet|vboxnet|lxc|lxd|cni|flannel|vethernet)",
+    r"(?:docker|podman|br-|bridge|veth|virbr|vmnet|vboxnet|lxc|lxd|cni|flannel|vethernet|vmware|virtualbox)",
     re.IGNORECASE,
 )
 """Interfaces of containers and virtual machines on this machine."""
@@ -145,12 +149,17 @@ _InterfaceAddress._fields_ = [
 
 
 def _of_interfaces() -> Iterator[Place]:
-    """Yield the addresses of each interface that is up; none where the system has no
-    `getifaddrs`."""
+    """Yield the addresses of each interface that is up; none where the system has no list."""
+    if sys.platform == "win32":
+        for name, pointer in windows_interfaces.addresses(ctypes.windll.iphlpapi):
+            text = _address_at(pointer)
+            if text is not None:
+                yield Place(text, name)
+        return
     try:
         library = ctypes.CDLL(None)
         get, free = library.getifaddrs, library.freeifaddrs
-    except (AttributeError, OSError, TypeError):  # Windows
+    except (AttributeError, OSError):
         return
     first = ctypes.POINTER(_InterfaceAddress)()
     if get(ctypes.byref(first)) != 0:
@@ -158,7 +167,7 @@ def _of_interfaces() -> Iterator[Place]:
     try:
         entry: Any = first
         while entry:
-            text = _address_of(entry.contents)
+            text = _address_at(entry.contents.address)
             if text is not None and entry.contents.flags & _UP_AND_RUNNING == _UP_AND_RUNNING:
                 yield Place(text, entry.contents.name.decode(errors="replace"))
             entry = entry.contents.next
@@ -166,15 +175,16 @@ def _of_interfaces() -> Iterator[Place]:
         free(first)
 
 
-def _address_of(entry: Any) -> str | None:
-    """Return an entry's address as text; None where it is none of IP. (`struct sockaddr_in` and
-    `sockaddr_in6`: the family is two bytes on Linux, the second byte elsewhere.)"""
-    if not entry.address:
+def _address_at(pointer: int | None) -> str | None:
+    """Return the address of a `struct sockaddr` as text; None where it is none of IP. (The family
+    is two bytes on Linux and Windows, and the second byte elsewhere.)"""
+    if not pointer:
         return None
-    head = ctypes.string_at(entry.address, 2)
-    family = int.from_bytes(head, sys.byteorder) if sys.platform == "linux" else head[1]
+    head = ctypes.string_at(pointer, 2)
+    is_wide = sys.platform in ("linux", "win32")
+    family = int.from_bytes(head, sys.byteorder) if is_wide else head[1]
     if family == socket.AF_INET:
-        return socket.inet_ntop(socket.AF_INET, ctypes.string_at(entry.address + 4, 4))
+        return socket.inet_ntop(socket.AF_INET, ctypes.string_at(pointer + 4, 4))
     if family == socket.AF_INET6:
-        return socket.inet_ntop(socket.AF_INET6, ctypes.string_at(entry.address + 8, 16))
+        return socket.inet_ntop(socket.AF_INET6, ctypes.string_at(pointer + 8, 16))
     return None

@@ -145,13 +145,14 @@ def test_what_leads_to_a_classroom_stands_before_vpns_and_bridges(
     assert addresses("0.0.0.0")[0] == "192.168.50.1", "of two likely ones that of the route"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows tells no interfaces this way")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows calls them otherwise")
 def test_the_real_interfaces_have_names() -> None:
     found = list(interfaces._of_interfaces())
     assert "127.0.0.1" in [place.address for place in found]
     assert all(place.interface in dict(map(reversed, socket.if_nameindex())) for place in found)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no getifaddrs")
 def test_a_system_that_tells_no_interfaces_is_looked_up_by_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
