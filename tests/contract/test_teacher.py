@@ -514,8 +514,10 @@ def test_a_teacher_sees_the_files_of_a_private_room_and_is_seen(school: Class) -
     assert download(teacher, room, "plan.txt")[0] == b"the plan"
     assert school.last_act() == last, "once a minute"
     assert error_code(school.bob.ask("file_list_req", room_id=room)) == "room_not_found"
+    ann.ask("delete_room", room_id=room)
     for action, more in (("file_list_req", {}), ("file_down_req", {"file_path": "plan.txt"})):
-        assert error_code(teacher.ask(action, room_id=gone, **more)) == "room_not_found"
+        for room_id in (gone, room):
+            assert error_code(teacher.ask(action, room_id=room_id, **more)) == "room_not_found"
 
 
 # --- Hands ----------------------------------------------------------------------------------------
