@@ -36,6 +36,9 @@ END_SECONDS: Final = 2.0
 AGAIN_SECONDS: Final = 3.0
 STILL_SECONDS: Final = 15.0
 """So often a run says that it still goes on, also to a board that was started anew."""
+BUSY: Final = 503
+BUSY_SECONDS: Final = 0.2
+"""So long the end of a run waits before it tries again a board that has too much to do."""
 MAX_ANSWER: Final = 4096
 MAX_SHOWN: Final = 200
 FORM: Final = "HOST:PORT/CODE, as the board shows it"
@@ -109,9 +112,9 @@ class Teller:
         self._changed = threading.Condition()  # guards what follows
         self._pending: dict[str, dict[str, Any]] = {}
         self._cases = 0
-        self._is_running = self._is_ending = False
+        self._is_running = self._is_ending = self._is_given_up = False
         self._shown: set[str] = set()
-        self._problem = ""
+        self._problem = self._refused = ""
         self._connection: http.client.HTTPConnection | None = None
 
     def __enter__(self) -> Teller:
@@ -150,12 +153,16 @@ class Teller:
     def _tell(self, name: str, *, is_running: bool, **what: Any) -> None:
         if self._board is None:
             return
-        key = self._key(name)
-        about = {"was": self._key(""), "name": name, "kind": self._kind}
         with self._changed:
             self._is_running = is_running
-            self._pending[key] = {"key": key, **about, "running": is_running, **what}
+            self._put(name, **what)
             self._changed.notify_all()
+
+    def _put(self, name: str, **what: Any) -> None:
+        """Let a row be told; what waited of it is replaced. The lock is held."""
+        key = self._key(name)
+        about = {"key": key, "was": self._key(""), "name": name, "kind": self._kind}
+        self._pending[key] = {**about, "running": self._is_running, "cases": 0, **what}
 
     def _key(self, name: str) -> str:
         """Return the key of a row, another one for each board: none can speak for it elsewhere."""
@@ -171,15 +178,19 @@ class Teller:
             self._is_ending = True
             self._changed.notify_all()
         self._thread.join(END_SECONDS)
-        connection = self._connection
-        if self._thread.is_alive() and connection is not None and connection.sock is not None:
+        with self._changed:
+            self._is_given_up = True
+            self._changed.notify_all()
+            problem = "it does not answer" if self._thread.is_alive() else self._problem
+            sock = None if self._connection is None else self._connection.sock
+        if sock is not None:
             with contextlib.suppress(OSError):
-                connection.sock.shutdown(socket.SHUT_RDWR)
+                sock.shutdown(socket.SHUT_RDWR)
             self._thread.join(END_SECONDS)
         with self._changed:
-            pending, problem, shown = len(self._pending), self._problem, self._shown
-        if pending or problem:
-            why = problem or "it does not answer"
+            why = self._refused or problem * bool(self._pending)
+            shown = self._shown
+        if why:
             self._say(f"the board at {self._board} was not told how this ended: {why}")
         elif shown:
             who = f"this as {shown.pop()!r}" if len(shown) == 1 else f"{len(shown)} rows of this"
@@ -197,27 +208,34 @@ class Teller:
 
     def _send_all(self) -> None:
         """Send what is to be told until the end; what could not be sent is tried again."""
+        while (found := self._next()) is not None:
+            key, body = found
+            status, problem = self._send(body)
+            with self._changed:
+                self._problem = problem
+                if status in _DONE:
+                    self._refused = self._refused or problem
+                    if self._pending.get(key) == {**body, "cases": 0}:
+                        del self._pending[key]
+                elif status in _HOPELESS or (self._is_ending and status != BUSY):
+                    return
+                elif self._is_ending:
+                    self._changed.wait(BUSY_SECONDS)
+                else:
+                    self._changed.wait_for(lambda: self._is_ending, AGAIN_SECONDS)
+
+    def _next(self) -> tuple[str, dict[str, Any]] | None:
+        """Wait for a row that is to be told; return its key and all of it, None at the end."""
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._pending or self._is_ending, STILL_SECONDS)
-                if not self._pending and self._is_ending:
-                    return
-            if not self._pending:
-                if self._is_running:
-                    self._tell(self._name, is_running=True)
-                continue
-            with self._changed:
-                key, body = next(iter(self._pending.items()))
-                whole = {**body, "cases": self._cases}
-            status, problem = self._send(whole)
-            with self._changed:
-                self._problem = problem
-                if status in _DONE and self._pending.get(key) is body:
-                    del self._pending[key]
-                elif status in _HOPELESS or (status not in _DONE and self._is_ending):
-                    return
-                elif status not in _DONE:
-                    self._changed.wait_for(lambda: self._is_ending, AGAIN_SECONDS)
+                if self._is_given_up or (self._is_ending and not self._pending):
+                    return None
+                if not self._pending and self._is_running:
+                    self._put(self._name)
+                if self._pending:
+                    key, body = next(iter(self._pending.items()))
+                    return key, {**body, "cases": self._cases}
 
     def _send(self, body: Mapping[str, Any]) -> tuple[int, str]:
         """Tell one row; return the status of the answer, 0 where there was none, and what is wrong.
@@ -236,6 +254,8 @@ class Teller:
             if answer.status == 200:
                 self._shown.add(str(said["shown"])[:MAX_SHOWN])
             return answer.status, _wrong(answer.status, said)
+        except ConnectionResetError:  # http.client's RemoteDisconnected is one, too
+            return BUSY, "it has too many connections, or is no board"
         except OSError as error:
             return 0, f"it does not answer ({error.strerror or error})"
         except (http.client.HTTPException, ValueError, KeyError, TypeError, AttributeError):

@@ -4,6 +4,7 @@ by the grading."""
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import os
@@ -424,18 +425,46 @@ def test_a_board_that_hangs_is_given_up_soon(monkeypatch: pytest.MonkeyPatch) ->
     ],
 )
 def test_another_program_there_is_said(answer: bytes) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-
-        def be_it() -> None:
-            with other.accept()[0] as connection:
-                connection.recv(65536)
-                connection.sendall(answer)
-
-        thread = threading.Thread(target=be_it, name="another program")
-        thread.start()
-        said, _ = told_to(Board("127.0.0.1", other.getsockname()[1], "code"))
-        thread.join(patience(10))
+    with answering(answer) as port:
+        said, _ = told_to(Board("127.0.0.1", port, "code"))
     assert "another program listens there" in said
+
+
+@contextlib.contextmanager
+def answering(*answers: bytes) -> Iterator[int]:
+    """Answer connections in turn, each with these bytes, and close them; yield the port."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer_all() -> None:
+            for answer in answers:
+                with server.accept()[0] as connection:
+                    connection.recv(65536)
+                    connection.sendall(answer)
+
+        thread = threading.Thread(target=answer_all, name="another program")
+        thread.start()
+        yield server.getsockname()[1]
+        thread.join(patience(10))
+
+
+def test_a_board_with_too_much_to_do_is_tried_again_at_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(telling, "BUSY_SECONDS", 0.01)
+    shown = b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"shown":"ada"}'
+    with answering(b"", b"", shown) as port:
+        said, _ = told_to(Board("127.0.0.1", port, "code"))
+    assert said.endswith("shows this as 'ada'\n")
+
+
+def test_a_word_that_it_goes_on_never_takes_the_place_of_a_result() -> None:
+    teller = Teller(Board("127.0.0.1", 9, "code"), "server", "ada", io.StringIO())
+    teller._secret = "secret"
+    teller.case(PASSED)
+    teller.result(part(stage=3))
+    key, body = teller._next() or ("", {})
+    assert (body["result"]["stage"], body["running"], body["cases"]) == (3, False, 1)
+    assert list(teller._pending) == [key]
 
 
 def test_a_wrong_code_and_a_full_board_are_said(
