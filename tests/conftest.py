@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -19,6 +20,8 @@ from support.in_process import Serve, Services
 from support.raw_client import RawClient
 from support.seed import SEED
 from support.server_process import ServerProcess
+
+gc.disable()  # until the tests are collected, which takes a third longer otherwise
 
 
 def pytest_configure() -> None:
@@ -56,6 +59,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if others:
         config.hook.pytest_deselected(items=others)
         items[:] = items[number - 1 :: count]
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage from here on, but never look again at what is there for good: the modules and
+    the thousands of tests."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_report_header() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from run import TIMES
@@ -190,19 +192,28 @@ def test_groups_hold_each_file_once_and_the_longest_is_first() -> None:
     assert [group.targets for group in groups if not group.measures] == [(other,)]
 
 
-def test_a_long_file_is_run_in_parts_that_hold_each_test_once() -> None:
+def test_a_long_file_is_run_in_parts_that_hold_each_test_once(
+    request: pytest.FixtureRequest,
+) -> None:
     groups = groups_of({"tests/protocol/test_handshakes.py": 100.0}, lambda _: "", workers=2)
     assert [group.part for group in groups] == ["1/3", "2/3", "3/3"]
 
-    def collected(*words: str) -> list[str]:
-        command = [sys.executable, "-m", "pytest", "--collect-only", "-q", *words]
-        printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-        return [line for line in printed.stdout.splitlines() if "::" in line]
+    conftest = request.config.pluginmanager.getplugin(str(ROOT / "tests" / "conftest.py"))
 
-    parts = [collected(f"--part={group.part}", *group.targets) for group in groups]
-    found = [test for part in parts for test in part]
-    assert sorted(found) == sorted(collected(*groups[0].targets))
+    def kept(part: str) -> list[int]:
+        deselected: list[list[int]] = []
+        hook = SimpleNamespace(pytest_deselected=lambda items: deselected.append(items))
+        items = list(range(10))
+        conftest.pytest_collection_modifyitems(
+            SimpleNamespace(getoption=lambda _: part, hook=hook), items
+        )
+        assert sorted([*items, *itertools.chain(*deselected)]) == list(range(10))
+        return items
+
+    parts = [kept(group.part) for group in groups]
+    assert sorted(itertools.chain(*parts)) == list(range(10))
     assert all(parts)
+    assert request.config.getoption("--part").count("/") == 1
 
 
 def test_the_recorded_seconds_are_of_files_that_exist() -> None:

@@ -169,7 +169,7 @@ def test_too_large_a_hand_in_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
         ("--memory=64", "x = bytearray(200_000_000)", "MemoryError"),
         ("--file-size=1", "open('f', 'wb').write(bytes(2_000_000))", "large"),
         ("--open-files=20", "x = [open('/dev/null') for _ in range(40)]", "Too many open files"),
-        ("--cpu=1", "while True: pass", ""),
+        pytest.param("--cpu=1", "while True: pass", "", marks=pytest.mark.long),
     ],
 )
 def test_a_program_is_held_to_its_limits(

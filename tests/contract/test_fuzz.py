@@ -1039,7 +1039,7 @@ def test_the_own_reading_of_the_json_rules_agrees_with_their_words() -> None:
 
 
 def test_spoilt_packets_are_answered_and_nobody_else_is_troubled(server: ServerProcess) -> None:
-    run(server, cases(3_000))
+    run(server, cases(1_500))
 
 
 @pytest.mark.long

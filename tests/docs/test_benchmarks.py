@@ -180,7 +180,18 @@ def test_the_figures_of_a_work_are_plain_json(measured: dict[str, Any]) -> None:
 )
 def test_ratios_are_taken_round_by_round(measured: dict[str, Any]) -> None:
     ours, naive = measured["servers"]["ours"], measured["servers"]["naive"]
-    assert measured["ratios"]["naive"]["cpu_us"]["rounds"] == [ours["cpu_us"] / naive["cpu_us"]]
+    found = measured["ratios"]["naive"]["cpu_us"]
+    if naive["cpu_us"]:
+        assert found["rounds"] == [ours["cpu_us"] / naive["cpu_us"]]
+    else:  # it used less than one tick of the clock
+        assert found is None
+
+
+def test_a_round_without_a_figure_of_the_peer_counts_for_no_ratio() -> None:
+    ours = [{"cpu_us": cost, "p99_ms": None} for cost in (3.0, 4.0, 5.0)]
+    peer = [{"cpu_us": cost, "p99_ms": 1.0} for cost in (2.0, 0.0, 1.0)]
+    assert rooms._ratios(ours, peer) == {"cpu_us": {"median": 3.25, "rounds": [1.5, 5.0]}}
+    assert rooms._ratios(ours[:1], [{"cpu_us": 0.0, "p99_ms": 1.0}]) == {"cpu_us": None}
 
 
 def test_the_help_names_every_measurement() -> None:

@@ -151,10 +151,8 @@ def test_client_and_server_talk_out_of_the_file(folder: Path, port: int) -> None
 
 
 def test_further_words_are_passed_on(folder: Path) -> None:
-    assert (
-        run(folder, "serve", "--show-config").stdout.startswith("#")
-        or "[server]" in run(folder, "serve", "--show-config").stdout
-    )
+    shown = run(folder, "serve", "--show-config").stdout
+    assert shown.startswith("#") or "[server]" in shown
     wrong = run(folder, "serve", "--no-such-option")
     assert wrong.returncode == 2 and "chat.pyz serve" in wrong.stderr
     assert run(folder, "--help").stdout.startswith("usage: chat.pyz [HOST[:PORT]]")

@@ -455,7 +455,13 @@ def test_a_message_whose_sync_or_write_fails_is_not_acknowledged_and_the_server_
 @needs_strace
 @pytest.mark.parametrize(
     ("calls", "number"),
-    [("fsync", 1), ("fsync", 2), ("fsync", 3), ("fdatasync", 1), ("fdatasync", 2)],
+    [
+        pytest.param("fsync", 1, marks=pytest.mark.long),
+        ("fsync", 2),
+        ("fsync", 3),
+        pytest.param("fdatasync", 1, marks=pytest.mark.long),
+        ("fdatasync", 2),
+    ],
     ids=[
         "folder of the new file",
         "its bytes",

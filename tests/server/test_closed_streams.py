@@ -21,7 +21,13 @@ def ended(*words: str, streams: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
 
-@pytest.mark.parametrize("streams", ["<&- >&- 2>&-", ">&-", "2>&-", "<&-"])
+@pytest.mark.parametrize(
+    "streams",
+    [
+        "<&- >&- 2>&-",
+        *(pytest.param(one, marks=pytest.mark.long) for one in (">&-", "2>&-", "<&-")),
+    ],
+)
 def test_server_serves_without_streams(streams: str, tmp_path: Path) -> None:
     code = (
         "import os, runpy, signal, sys, threading, time\n"
@@ -45,7 +51,9 @@ def test_server_serves_without_streams(streams: str, tmp_path: Path) -> None:
         (("-m", "conformance", "server", "--list"), 0),
     ],
 )
-@pytest.mark.parametrize("streams", ["<&- >&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    "streams", [pytest.param("<&- >&-", marks=pytest.mark.long), "<&- >&- 2>&-"]
+)
 def test_nothing_ends_in_a_traceback(words: tuple[str, ...], status: int, streams: str) -> None:
     done = ended(*words, streams=streams)
     assert "Traceback" not in done.stderr, done.stderr

@@ -221,7 +221,14 @@ def test_an_upload_left_alone_for_its_lifetime_is_removed_with_its_file(
     assert list((tmp_path / "data" / "uploads").iterdir()) == []
 
 
-@pytest.mark.parametrize("counts", [(600, 480, 30), (1_500, 20, 1_200, 5), (1_000, 1)])
+@pytest.mark.parametrize(
+    "counts",
+    [
+        (600, 480, 30),
+        pytest.param((1_500, 20, 1_200, 5), marks=pytest.mark.long),
+        (1_000, 1),
+    ],
+)
 def test_paging_by_time_alone_goes_on_with_the_next_second(
     serve: Serve, counts: tuple[int, ...]
 ) -> None:
