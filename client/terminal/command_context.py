@@ -30,6 +30,9 @@ class CommandContext(Protocol):
     def room(self) -> str:
         """The id of the room in which what is typed is said."""
 
+    def columns(self) -> int:
+        """Return how wide the screen is."""
+
     def say(self, text: str) -> None:
         """Show a line of the client's own."""
 

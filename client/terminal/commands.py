@@ -8,7 +8,7 @@ Runs in the thread that reads what is typed; a command may wait for the server.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,7 @@ from client.base.text import counted, size_in_words, visible
 from client.errors import ChatError, ServerError
 from client.terminal import room_commands, teacher_commands
 from client.terminal.command_context import CommandContext, Quit, WrongUse, needed, words_of
+from client.terminal.overview import FILES, LEAVE, LOOK, ROOMS, TALK, TEACH, overview
 from client.terminal.packet_view import MODES
 
 MAX_HISTORY: Final = 1_000
@@ -31,7 +32,7 @@ class Command:
     help: str
     run: Callable[[CommandContext, str], None]
     group: str
-    """One of `GROUPS`, under which /help shows it."""
+    """One of `overview.GROUPS`, under which /help shows it."""
     short: str
     """What it does, in the few words for which the overview has room."""
     example: str = ""
@@ -89,7 +90,7 @@ def _help(context: CommandContext, argument: str) -> None:
             context.say_rows(f"  Example: {command.example}")
         return
     context.say("Type to talk. What begins with a slash is a command; more on one: /help msg")
-    context.say_rows(overview(commands_for(context)))
+    context.say_rows(overview(commands_for(context), context.columns()))
 
 
 def _who(context: CommandContext, argument: str) -> None:
@@ -200,9 +201,6 @@ def _quit(context: CommandContext, argument: str) -> None:
     raise Quit
 
 
-_TALK, _ROOMS, _FILES, _LOOK, _LEAVE = "Talk", "Rooms", "Files", "Look inside", "Leave"
-_TEACH = "Teach"  # for teachers, who alone see it
-GROUPS: Final = (_TALK, _ROOMS, _FILES, _LOOK, _LEAVE, _TEACH)
 _ALIASES: Final = {"exit": "quit"}
 
 COMMANDS: Final[dict[str, Command]] = {
@@ -212,7 +210,7 @@ COMMANDS: Final[dict[str, Command]] = {
             "/msg USER [TEXT]",
             "Talk with one other alone, in a private room of you two.",
             room_commands.talk_with,
-            _TALK,
+            TALK,
             "talk alone",
             "/msg ben Can you hear me?",
         ),
@@ -220,7 +218,7 @@ COMMANDS: Final[dict[str, Command]] = {
             "/history [COUNT]",
             "Show the last messages, 20 unless said.",
             _history,
-            _TALK,
+            TALK,
             "what was said",
             "/history 50",
         ),
@@ -228,14 +226,14 @@ COMMANDS: Final[dict[str, Command]] = {
             "/retry",
             "Send your last refused message again.",
             _retry,
-            _TALK,
+            TALK,
             "send refused words again",
         ),
         Command(
             "/hand [TEXT]",
             "Raise your hand, and say why; /hand down takes it down.",
             teacher_commands.hand,
-            _TALK,
+            TALK,
             "ask for the teacher",
             "/hand Which port?",
         ),
@@ -243,14 +241,14 @@ COMMANDS: Final[dict[str, Command]] = {
             "/rooms",
             "Show your rooms, with what is unread.",
             room_commands.list_rooms,
-            _ROOMS,
+            ROOMS,
             "list them",
         ),
         Command(
             "/room [ROOM]",
             "Go to a room by its name or number.",
             room_commands.go_to_room,
-            _ROOMS,
+            ROOMS,
             "go to one",
             "/room 2",
         ),
@@ -258,7 +256,7 @@ COMMANDS: Final[dict[str, Command]] = {
             "/join ROOM",
             "Go to an open room and get its messages; one that is not there is made.",
             room_commands.join_room,
-            _ROOMS,
+            ROOMS,
             "go there, or make it",
             "/join maths",
         ),
@@ -266,73 +264,73 @@ COMMANDS: Final[dict[str, Command]] = {
             "/leave [ROOM]",
             "Get a room's messages no longer.",
             room_commands.leave_room,
-            _ROOMS,
+            ROOMS,
             "hear it no longer",
         ),
         Command(
             "/create NAME [USER ...]",
             "Make a private room with these members.",
             room_commands.create_room,
-            _ROOMS,
+            ROOMS,
             "private",
             '/create "Group 3" ben cara',
         ),
         Command(
-            "/who", "Show the members of this room, and who is on.", _who, _ROOMS, "who is here"
+            "/who", "Show the members of this room, and who is on.", _who, ROOMS, "who is here"
         ),
         Command(
             "/add USER",
             "Make somebody a member of your private room.",
             room_commands.add_member,
-            _ROOMS,
+            ROOMS,
             "take somebody in",
         ),
         Command(
             "/remove USER",
             "End somebody's membership of your private room.",
             room_commands.remove_member,
-            _ROOMS,
+            ROOMS,
             "take somebody out",
         ),
         Command(
             "/rename NAME",
             "Give your private room another name.",
             room_commands.rename_room,
-            _ROOMS,
+            ROOMS,
             "another name",
         ),
         Command(
             "/delete ROOM",
             "Delete a private room of yours; a teacher deletes open ones, too.",
             room_commands.delete_room,
-            _ROOMS,
+            ROOMS,
             "delete your own",
         ),
         Command(
             "/send FILE",
             "Send a file to this room.",
             _send,
-            _FILES,
+            FILES,
             "into this room",
             "/send notes.txt",
         ),
-        Command("/files", "Show the files of this room.", _files, _FILES, "those of this room"),
+        Command("/files", "Show the files of this room.", _files, FILES, "those of this room"),
         Command(
             "/get NAME",
             "Fetch a file of this room into your folder.",
             _get,
-            _FILES,
+            FILES,
             "fetch one",
             "/get notes.txt",
         ),
         Command(
-            "/cancel", "Stop the file that is being sent or fetched.", _cancel, _FILES, "stop one"
+            "/cancel", "Stop the file that is being sent or fetched.", _cancel, FILES, "stop one"
         ),
         Command(
             "/packets [off|brief|full]",
             "Show every packet that goes over the wire.",
             _packets,
-            _LOOK,
+            LOOK,
             "wire",
             "/packets brief",
         ),
@@ -340,47 +338,47 @@ COMMANDS: Final[dict[str, Command]] = {
             "/status",
             "Show server, session, what is unread and on its way.",
             _status,
-            _LOOK,
+            LOOK,
             "server and session",
         ),
         Command(
             "/help [COMMAND]",
             "Show the commands, or what one of them does.",
             _help,
-            _LOOK,
+            LOOK,
             "more on one",
             "/help msg",
         ),
-        Command("/password", "Change your password.", _password, _LEAVE, "change yours"),
+        Command("/password", "Change your password.", _password, LEAVE, "change yours"),
         Command(
             "/login",
             "Log in again after your session was ended.",
             _login,
-            _LEAVE,
+            LEAVE,
             "log in again",
         ),
         Command(
             "/ids on|off",
             "Show the number of each message, as /hide and /show need it.",
             teacher_commands.show_ids,
-            _LOOK,
+            LOOK,
             "numbers of messages",
         ),
-        Command("/quit", "Leave. Ctrl-D and /exit do the same.", _quit, _LEAVE, "leave; or Ctrl-D"),
+        Command("/quit", "Leave. Ctrl-D and /exit do the same.", _quit, LEAVE, "leave; or Ctrl-D"),
         Command(
             "/mute NAME [TIME] [WHY]",
             "Let somebody write no more, for 90s, 10m, 2h, 1d, or until /unmute.",
             teacher_commands.mute,
-            _TEACH,
+            TEACH,
             "silence",
             "/mute ben 10m Please listen.",
         ),
-        Command("/unmute NAME", "Let somebody write again.", teacher_commands.unmute, _TEACH, ""),
+        Command("/unmute NAME", "Let somebody write again.", teacher_commands.unmute, TEACH, ""),
         Command(
             "/kick NAME [WHY]",
             "End somebody's session; they may come back.",
             teacher_commands.kick,
-            _TEACH,
+            TEACH,
             "end a session",
             "/kick ben Not your name.",
         ),
@@ -388,25 +386,25 @@ COMMANDS: Final[dict[str, Command]] = {
             "/ban NAME [TIME] [WHY]",
             "End somebody's session and let them in no more, for a time or until /unban.",
             teacher_commands.ban,
-            _TEACH,
+            TEACH,
             "keep out",
             "/ban ben 1h Come back later.",
         ),
-        Command("/unban NAME", "Let somebody in again.", teacher_commands.unban, _TEACH, ""),
+        Command("/unban NAME", "Let somebody in again.", teacher_commands.unban, TEACH, ""),
         Command(
             "/pause [TIME] [WHY]",
             "Let only teachers write in all rooms, for a time or until /resume.",
             teacher_commands.pause,
-            _TEACH,
+            TEACH,
             "all rooms",
             "/pause 5m Look at the board.",
         ),
-        Command("/resume", "Let everybody write again.", teacher_commands.resume, _TEACH, ""),
+        Command("/resume", "Let everybody write again.", teacher_commands.resume, TEACH, ""),
         Command(
             "/announce TEXT",
             "Say something that nobody is to miss, also in a paused class.",
             teacher_commands.announce,
-            _TEACH,
+            TEACH,
             "stands out",
             "/announce Ten minutes left.",
         ),
@@ -414,53 +412,53 @@ COMMANDS: Final[dict[str, Command]] = {
             "/hide ID [WHY]",
             "Take a message out of sight; Tab twice shows the last ones.",
             teacher_commands.hide,
-            _TEACH,
+            TEACH,
             "a message",
             "/hide 15",
         ),
-        Command("/show ID", "Bring a hidden message back.", teacher_commands.show, _TEACH, ""),
+        Command("/show ID", "Bring a hidden message back.", teacher_commands.show, TEACH, ""),
         Command(
             "/readonly on|off",
             "Let only teachers write in this room, or everybody.",
             teacher_commands.read_only,
-            _TEACH,
+            TEACH,
             "this room",
         ),
         Command(
             "/uploads on|off",
             "Let only teachers send files to this room, or everybody.",
             teacher_commands.uploads,
-            _TEACH,
+            TEACH,
             "files here",
         ),
         Command(
             "/removefile NAME",
             "Take a file out of this room for good.",
             teacher_commands.remove_file,
-            _TEACH,
+            TEACH,
             "a file",
         ),
-        Command("/allrooms", "Show every room there is.", teacher_commands.all_rooms, _TEACH, ""),
+        Command("/allrooms", "Show every room there is.", teacher_commands.all_rooms, TEACH, ""),
         Command(
             "/look ROOM",
             "Go to any room to read there; the members of a private one are told.",
             teacher_commands.look,
-            _TEACH,
+            TEACH,
             "read any room",
         ),
-        Command("/hands", "Show whose hands are up, in order.", teacher_commands.hands, _TEACH, ""),
+        Command("/hands", "Show whose hands are up, in order.", teacher_commands.hands, TEACH, ""),
         Command(
             "/sessions",
             "Show who is on, from where, since when, and who is muted.",
             teacher_commands.sessions,
-            _TEACH,
+            TEACH,
             "who, from where",
         ),
         Command(
             "/audit",
             "Show what teachers did last, to whom and why.",
             teacher_commands.audit,
-            _TEACH,
+            TEACH,
             "what was done",
         ),
     )
@@ -477,20 +475,4 @@ def commands_for(context: CommandContext) -> dict[str, Command]:
     """Return the commands that are of use to this user, by their names."""
     session = context.chat.session
     is_teacher = session is not None and session.role == "teacher"
-    return {name: c for name, c in COMMANDS.items() if is_teacher or c.group != _TEACH}
-
-
-def overview(commands: Mapping[str, Command]) -> str:
-    """Return commands by groups, in two columns, and those that speak for themselves in a row: rows
-    of at most 79 columns, and few enough for a screen of 24."""
-    rows: list[str] = []
-    for group in GROUPS:
-        of_group = [c for c in commands.values() if c.group == group]
-        cells = [f"{c.usage}  {c.short}" for c in of_group if c.short]
-        half = (len(cells) + 1) // 2
-        for at, left in enumerate(cells[:half]):
-            right = cells[half + at] if half + at < len(cells) else ""
-            rows.append(f"{'' if at else group:<11} {left:<33} {right}".rstrip())
-        if rest := [c.usage for c in of_group if not c.short]:
-            rows.append(f"{'':<11} {', '.join(rest)}")
-    return "\n".join([*rows, "A message that begins with a slash is typed with two: //like this"])
+    return {name: c for name, c in COMMANDS.items() if is_teacher or c.group != TEACH}

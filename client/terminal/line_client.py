@@ -78,6 +78,7 @@ class LineClient:
     def __init__(self, chat: Connection, screen: PlainScreen, options: Options) -> None:
         self.chat = chat
         self._screen = screen
+        self.columns = screen.columns
         self._options = options
         self._palette = palette = Palette(options.colours)
         self.display = EventDisplay(chat, screen, palette, options.room)

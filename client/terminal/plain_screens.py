@@ -62,6 +62,10 @@ class PlainScreen:
     def ring(self) -> None:
         """Ring the bell, where there is one."""
 
+    def columns(self) -> int:
+        """Return how wide it is; the usual 80 where that means nothing."""
+        return 80
+
     def ask(self, question: str) -> str:
         """Ask for a line; raise `EOFError` at the end of input."""
         return str(self.read_line(question))
@@ -135,6 +139,9 @@ class Terminal(PlainScreen):
 
     def ask_hidden(self, question: str) -> str:
         return getpass.getpass(question)
+
+    def columns(self) -> int:
+        return self._columns()
 
     def _columns(self) -> int:
         # not COLUMNS first, as shutil does: a shell that exports it does not change it when the

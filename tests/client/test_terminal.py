@@ -17,6 +17,7 @@ from support.patience import patience
 from support.scripted_keys import ScriptedKeys
 
 import chat_client
+from client.base.text import wrap
 from client.base.times import local_time
 from client.command_line.options import address
 from client.connection import Connection
@@ -26,10 +27,11 @@ from client.terminal import line_client as terminal
 from client.terminal import screens as prompt_module
 from client.terminal import transfer_queue
 from client.terminal.colours import Palette
-from client.terminal.commands import COMMANDS, GROUPS, Command, overview
+from client.terminal.commands import COMMANDS, Command
 from client.terminal.key_screen import KeyScreen
 from client.terminal.keys import PASTE_OFF, PASTE_ON
 from client.terminal.line_client import LineClient, Options
+from client.terminal.overview import GROUPS, overview
 from client.terminal.person_screens import PipeScreen
 from client.terminal.plain_screens import PlainScreen, PromptScreen
 from client.terminal.screens import open_screen
@@ -369,6 +371,16 @@ def test_the_help_fits_a_screen_of_80_by_24() -> None:
     assert len(rows) <= 21 and max(map(len, rows)) < 80, "beside its head, what was typed, a prompt"
     heads = [row.split("/")[0].strip() for row in rows if row[0].isalpha()]
     assert heads[:-1] == list(GROUPS)
+
+
+@pytest.mark.parametrize("role", ["student", "teacher"])
+def test_on_a_narrow_screen_a_students_help_fits_40_by_15(role: str) -> None:
+    commands = {name: c for name, c in COMMANDS.items() if c.group != "Teach" or role == "teacher"}
+    head = "* Type to talk. What begins with a slash is a command; more on one: /help msg"
+    text = overview(commands, 40)
+    rows = [row for line in [head, *text.split("\n")] for row in wrap(line, 39)]
+    assert len(rows) <= (13 if role == "student" else 18), rows
+    assert all(f"/{name}" in text.split() for name in commands)
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
