@@ -33,7 +33,8 @@ class Listed(Protocol):
 
 def overview(commands: Mapping[str, Listed], columns: int = WIDE) -> str:
     """Return commands by groups. On a screen of `WIDE` columns they stand in two, with what they
-    do, few enough for 24 rows; on a narrower one only their names: a student's fit 15 rows of 40."""
+    do, few enough for 24 rows. On a narrower one stand only their names; a student's fit 15 rows
+    of 40."""
     rows: list[str] = []
     for group in GROUPS:
         of_group = [c for c in commands.values() if c.group == group]

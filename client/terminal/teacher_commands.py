@@ -215,13 +215,16 @@ def show_ids(context: CommandContext, argument: str) -> None:
 
 def hand(context: CommandContext, argument: str) -> None:
     """Raise a hand, or take it down."""
-    word, _, user = argument.partition(" ")
+    word, _, rest = argument.partition(" ")
+    session, user = context.chat.session, rest.strip()
+    own = session.chatid if session is not None else ""
     if word.lower() == "down":
-        whose = {"user": user.strip()} if user.strip() else {}
-        reply = context.chat.request("lower_hand", whose)
+        whose = {"user": user} if user else {}
+        reply = context.act("lower_hand", whose, "hand_lowered", user or own)
         context.say(f"The hand of {visible(as_text(reply.get('user')))} is down.")
         return
-    reply = context.chat.request("raise_hand", {"text": argument} if argument else {})
+    text = {"text": argument} if argument else {}
+    reply = context.act("raise_hand", text, "hand_raised", own)
     place = as_number(reply.get("place"))
     context.say(f"Your hand is up, place {place} in the queue. /hand down takes it down.")
 

@@ -277,6 +277,25 @@ def test_everybody_may_raise_a_hand(server: FakeServer) -> None:
     assert asked(server, "lower_hand") == [{}, {"user": "ben"}]
 
 
+def test_the_event_of_an_own_hand_is_not_told_a_second_time(server: FakeServer) -> None:
+    server.role = "student"
+
+    def told_first(kind: str) -> Callable[[Peer, Packet], None]:
+        def answer(peer: Peer, packet: Packet) -> None:
+            peer.send("event", {"type": kind, "chatid": "ada", "text": ""})
+            peer.reply(packet, kind, {"user": "ada", "text": "", "place": 1})
+
+        return answer
+
+    for action, kind in (("raise_hand", "hand_raised"), ("lower_hand", "hand_lowered")):
+        server.handlers[action] = told_first(kind)
+    _, text = talk(server, "/hand", "/hand down", "hello", ["sent 1"])
+    assert [row for row in text.splitlines() if "hand" in row and "help" not in row] == [
+        "* Your hand is up, place 1 in the queue. /hand down takes it down.",
+        "* The hand of ada is down.",
+    ]
+
+
 def test_an_announcement_is_sent_as_one_and_stands_out_without_colours(server: FakeServer) -> None:
     def tell() -> None:
         server.peers[0].message(9, "Ten minutes left.", announce=True)
