@@ -7,7 +7,6 @@ changes something takes that of `Database.transaction()`.
 
 from __future__ import annotations
 
-import json
 import secrets
 import sqlite3
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from typing import Any
 
 from storage import shares
 from storage.errors import NameTaken
+from storage.received import Ranges, as_text, from_text
 
 __all__ = [
     "OpenUpload",
@@ -39,6 +39,7 @@ __all__ = [
     "newest",
     "newest_ids",
     "open_upload",
+    "received_of",
     "remove",
     "removed_disk_names",
     "save_progress",
@@ -60,9 +61,6 @@ MAX_NAME_BYTES = 255
 NUMBERED_IN_TURN = 1000
 """Names that are looked up take the writer 6 microseconds each (measured)."""
 _MAX_EXTENSION_BYTES = 32
-
-Ranges = tuple[tuple[int, int], ...]
-"""Inclusive ranges of chunk indexes, counted from 0, ascending."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +113,7 @@ _OPEN = """SELECT id, account_id, room_id, file_name, file_size, file_type, tota
 
 
 def _upload(row: tuple[Any, ...]) -> OpenUpload:
-    received = tuple((first, last) for first, last in json.loads(row[10]))
-    values = (*row[:10], received, *row[11:])
+    values = (*row[:10], from_text(row[10]), *row[11:])
     return OpenUpload(*values)
 
 
@@ -153,7 +150,7 @@ def open_upload(
             """INSERT INTO open_uploads(account_id, room_id, file_name, file_size, file_type,
                total_packets, chunk_size, first_number, transaction_id, received, disk_name,
                touched_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
-            (*values, json.dumps(received), disk_name, touched_at),
+            (*values, as_text(received), disk_name, touched_at),
         )
     except sqlite3.IntegrityError as error:
         raise NameTaken(f"this upload is open already: {error}") from error
@@ -197,15 +194,22 @@ def stale(connection: sqlite3.Connection, before: int) -> list[OpenUpload]:
     ]
 
 
+def received_of(connection: sqlite3.Connection, upload_id: int) -> str | None:
+    """Return what is stored of an upload as received; None where it is not open."""
+    sql = "SELECT received FROM open_uploads WHERE id = ?"
+    return next((text for (text,) in connection.execute(sql, (upload_id,))), None)
+
+
 def save_progress(
     connection: sqlite3.Connection,
     upload_id: int,
     chunk_size: int | None,
     first_number: int | None,
-    received: Ranges,
+    received: str,
     now: int,
 ) -> bool:
-    """Store what has come so far; False where the upload is not open any more.
+    """Store what has come so far, as `as_text` writes it; False where the upload is not open any
+    more.
 
     To be called only when the chunks in `received` are synced to disk: a resumed upload relies on
     it.
@@ -213,7 +217,7 @@ def save_progress(
     cursor = connection.execute(
         "UPDATE open_uploads SET chunk_size = ?, first_number = ?, received = ?, touched_at "
         "= ? WHERE id = ?",
-        (chunk_size, first_number, json.dumps(received), now, upload_id),
+        (chunk_size, first_number, received, now, upload_id),
     )
     return cursor.rowcount == 1
 

@@ -27,6 +27,7 @@ from server.writing.writer import Writer
 from storage import accounts, attendance, rooms, uploads
 from storage.acts import BAN
 from storage.errors import FileMissing, StorageError, StorageFailed
+from storage.received import KEPT_RANGES, as_text, from_text
 
 log: Final = logging.getLogger("server.sessions")
 
@@ -299,18 +300,21 @@ def save_progress(
     nothing that the newer one has promised.
     """
     upload.sync()
-    row, received = upload.row, upload.received.pairs()
+    row, received = upload.row, as_text(upload.received.pairs(KEPT_RANGES))
     chunk_size, first_number = upload.chunk_size, upload.first_number
+    before, upload.saved = upload.saved, hash(received)
 
     def change(connection: sqlite3.Connection) -> bool:
-        ranges = received
+        text = received
         if is_late:
-            known = uploads.find_open(connection, row.account_id, row.room_id, row.file_name)
-            if known is None or known.id != row.id:
+            known = uploads.received_of(connection, row.id)
+            if known is None:
                 return False
-            ranges = Ranges(known.received).union(Ranges(received)).pairs()
+            if hash(known) != before:
+                both = Ranges(from_text(known)).union(Ranges(from_text(text)))
+                text = as_text(both.pairs())
         now = wall_clock.seconds()
-        return uploads.save_progress(connection, row.id, chunk_size, first_number, ranges, now)
+        return uploads.save_progress(connection, row.id, chunk_size, first_number, text, now)
 
     def note(is_open: bool, _: Delivery) -> None:
         upload.is_closed = upload.is_closed or not is_open

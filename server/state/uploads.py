@@ -13,6 +13,7 @@ from typing import Any, Final
 import protocol
 from protocol import ErrorCode, Refusal
 from server.base.limits import MemoryBudget
+from storage.received import as_text
 from storage.upload_files import UploadFiles
 from storage.uploads import OpenUpload, StoredFile
 
@@ -66,9 +67,9 @@ class Ranges:
         """Return the lowest index that has not arrived."""
         return self._lasts[0] + 1 if self._firsts and self._firsts[0] == 0 else 0
 
-    def pairs(self) -> tuple[tuple[int, int], ...]:
-        """Return the ranges, first and last inclusive."""
-        return tuple(zip(self._firsts, self._lasts, strict=True))
+    def pairs(self, most: int | None = None) -> tuple[tuple[int, int], ...]:
+        """Return the ranges, first and last inclusive, or the first `most` of them."""
+        return tuple(zip(self._firsts[:most], self._lasts[:most], strict=True))
 
     def union(self, other: Ranges) -> Ranges:
         """Return everything that is in either."""
@@ -99,6 +100,8 @@ class Upload:
         self.first_number = row.first_number
         self.received = Ranges(row.received)
         self.unsaved_bytes = 0
+        self.saved = hash(as_text(row.received))
+        """Of what was stored last of `received`, by this session or those before it."""
         self._hash: Any = hashlib.sha256()
         self._hashed = 0  # chunks, while they come in order
         if self.received.count:
@@ -211,7 +214,7 @@ class Upload:
         """Return the first `most` ranges as the sender counts; what they don't name is sent
         again."""
         offset = 1 if self.first_number is None else self.first_number
-        return [[first + offset, last + offset] for first, last in self.received.pairs()[:most]]
+        return [[first + offset, last + offset] for first, last in self.received.pairs(most)]
 
     @property
     def digest(self) -> str | None:

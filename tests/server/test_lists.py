@@ -17,6 +17,7 @@ from support.raw_client import RawClient
 import protocol
 from server.running.service import Service
 from storage import accounts, messages, rooms, uploads
+from storage.received import KEPT_RANGES, as_text, from_text
 
 Fill = Callable[[sqlite3.Connection], None]
 ME = 1
@@ -134,7 +135,7 @@ def test_what_has_arrived_of_an_upload_is_named_as_far_as_a_reply_goes(serve: Se
 
     def arrived(connection: sqlite3.Connection) -> None:
         gaps = tuple((number, number) for number in range(0, 20_000, 2))
-        uploads.save_progress(connection, 1, 1, 1, gaps, 1)
+        uploads.save_progress(connection, 1, 1, 1, as_text(gaps), 1)
 
     service.writer.run(arrived)
     client.close()
@@ -144,6 +145,31 @@ def test_what_has_arrived_of_an_upload_is_named_as_far_as_a_reply_goes(serve: Se
     assert protocol.count_elements(reply) <= 10_000
     assert reply["data"]["received"][:2] == [[1, 1], [3, 3]]
     assert len(reply["data"]["received"]) > 3_000
+
+
+def test_what_is_kept_of_an_upload_is_short_and_takes_nothing_back(serve: Serve) -> None:
+    service = serve()
+    ada = member(service, "ada")
+    head = {"room_id": "lobby", "file_path": "gaps"}
+    about = {"file_size": 20_000, "file_type": "x", "total_packets": 20_000, "chunk_size": 1}
+    assert ada.ask("file_send_init", **head, **about)["action"] == "file_send_init"
+    send = {**head, "file_data": "eA=="}
+    assert ada.ask("file_send_data", **send, sequence_number=1)["action"] == "file_send_data"
+
+    def meanwhile(connection: sqlite3.Connection) -> None:  # a newer session has come further
+        gaps = tuple((number, number) for number in range(4, 20_000, 2))
+        uploads.save_progress(connection, 1, 1, 1, as_text(gaps), 1)
+
+    service.writer.run(meanwhile)
+    ada.close()
+    again = stranger(service)
+    again.login("ada")
+    received = again.ask("file_send_init", **head, **about)["data"]["received"]
+    assert received[:3] == [[1, 1], [5, 5], [7, 7]]
+    with service.database.reading() as reader:
+        kept = uploads.received_of(reader, 1)
+        assert uploads.received_of(reader, 2) is None
+    assert kept is not None and len(from_text(kept)) == KEPT_RANGES >= len(received)
 
 
 def test_a_message_of_too_many_different_letters_is_refused(serve: Serve) -> None:

@@ -85,7 +85,7 @@ def test_an_open_upload_is_found_with_its_progress(database: Database) -> None:
     with database.transaction() as connection:
         made = begin(connection, transaction_id="k")
         assert uploads.find_open(connection, ANN, "lobby", "a.txt") == made
-        uploads.save_progress(connection, made.id, 5, 1, ((0, 0), (3, 4)), 9)
+        uploads.save_progress(connection, made.id, 5, 1, "[[0, 0], [3, 4]]", 9)
         expected = replace(
             made, chunk_size=5, first_number=1, received=((0, 0), (3, 4)), touched_at=9
         )
@@ -124,10 +124,10 @@ def test_what_is_begun_counts_at_its_declared_size(database: Database) -> None:
 def test_one_alone_is_told_that_it_closed_an_upload_and_owns_its_bytes(database: Database) -> None:
     with database.transaction() as connection:
         made = begin(connection)
-        assert uploads.save_progress(connection, made.id, 5, 1, (), 9)
+        assert uploads.save_progress(connection, made.id, 5, 1, "[]", 9)
         assert uploads.close_upload(connection, made.id)
         assert not uploads.close_upload(connection, made.id)
-        assert not uploads.save_progress(connection, made.id, 5, 1, ((0, 0),), 9)
+        assert not uploads.save_progress(connection, made.id, 5, 1, "[[0, 0]]", 9)
         assert uploads.all_open(connection) == []
 
 
