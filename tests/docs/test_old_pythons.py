@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import shutil
 import subprocess
 from pathlib import Path
@@ -19,6 +20,8 @@ STARTS = {
     "protocol.py": ["protocol.py"],
 }
 OLD = [(2, 7), *((3, minor) for minor in range(4, 10))]
+QUICK = [(2, 7), (3, 7), (3, 9)]
+"""The first, the last that can't read `:=`, and the last."""
 KNOWN_TO_2_7 = (
     *(ast.Module, ast.Expr, ast.Constant, ast.Name, ast.Load, ast.Store, ast.Assign, ast.If),
     *(ast.Import, ast.ImportFrom, ast.alias, ast.Compare, ast.Lt, ast.Eq, ast.Tuple, ast.Call),
@@ -27,6 +30,7 @@ KNOWN_TO_2_7 = (
 """The parts of the language that the entry points use, all of them of Python 2.7."""
 
 
+@functools.cache
 def installed(major: int, minor: int) -> str | None:
     """Return the path of a Python of that version, if this machine has one."""
     found = shutil.which(f"python{major}.{minor}")
@@ -39,7 +43,17 @@ def installed(major: int, minor: int) -> str | None:
 
 
 @pytest.mark.parametrize("name", STARTS)
-@pytest.mark.parametrize("version", OLD, ids=lambda version: f"{version[0]}.{version[1]}")
+@pytest.mark.parametrize(
+    "version",
+    [
+        pytest.param(
+            each,
+            marks=() if each in QUICK else pytest.mark.long,
+            id=f"{each[0]}.{each[1]}",
+        )
+        for each in OLD
+    ],
+)
 def test_an_old_python_is_told_which_one_is_needed(version: tuple[int, int], name: str) -> None:
     python = installed(*version)
     if python is None:
