@@ -455,7 +455,7 @@ def test_an_error_that_answers_something_else_is_no_answer_to_an_upload() -> Non
         "{port}",
     ]
     report = matrix_runner.run(
-        options([starter, OURS], account=["anna:pw-anna", "ben:pw-ben"], timeout=2.0)
+        options([starter, REFERENCE], account=["anna:pw-anna", "ben:pw-ben"], timeout=2.0)
     )
     actual = next(
         outcome.actual
