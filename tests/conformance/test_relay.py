@@ -8,6 +8,7 @@ import random
 import socket
 import ssl
 import struct
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +19,10 @@ from support.relays import Listener, RelayUnderTest, read_exactly, read_to_end, 
 from support.tls import make_certificate, needs_openssl
 
 from conformance.__main__ import main
-from conformance.foreground import listening_address
+from conformance.foreground import Misuse, listening_address
 from conformance.packets import encode
-from conformance.relay import command, reading
+from conformance.relay import command, reading, showing
+from conformance.relay.acts import Acts
 from conformance.relay.frames import MAX_FRAME_BYTES, Cutter
 
 LINGER_ZERO = struct.pack("ii", 1, 0)
@@ -390,3 +392,41 @@ def test_an_address_that_is_none_is_refused(text: str) -> None:
         command.target_address(text)
     assert listening_address("9875") == ("127.0.0.1", 9875)
     assert command.target_address("[::1]:9876") == ("::1", 9876)
+
+
+# --- The page -------------------------------------------------------------------------------------
+
+
+def test_an_open_page_is_known_again_by_a_file_of_the_users_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    name = Path("classroom-chat", "page-8080.json")
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert showing.kept_file(8080) == tmp_path / name
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert showing.kept_file(8080) == Path("~/.local/state").expanduser() / name
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
+    assert showing.kept_file(8080) == tmp_path / name
+    monkeypatch.delenv("LOCALAPPDATA")
+    assert showing.kept_file(8080) is None
+    assert showing.kept_file(0) is None, "another port each time"
+
+
+def test_the_page_is_opened_where_it_is_asked_for_and_says_its_links(
+    monkeypatch: pytest.MonkeyPatch, relay: RelayUnderTest
+) -> None:
+    acts = Acts(relay.story, relay.desk, relay.relay, "here", "there", showing.refusal())
+    with contextlib.ExitStack() as stack:
+        assert showing.open_page(None, relay.story, acts, stack) is None
+        assert showing.links(None) == []
+        page = showing.open_page(("127.0.0.1", 0), relay.story, acts, stack)
+        assert page is not None and page.link in showing.links(page)[0]
+        with pytest.raises(Misuse, match="the port is in use"):
+            showing.open_page(("127.0.0.1", page.port), relay.story, acts, stack)
+    monkeypatch.setattr(showing, "webpage", None)
+    with pytest.raises(Misuse, match="copy it, too"):
+        showing.open_page(("127.0.0.1", 0), relay.story, acts, stack)
+    assert showing.refusal() is ValueError
