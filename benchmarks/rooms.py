@@ -178,7 +178,7 @@ def writer(sizes: Sizes) -> Figures:
     longer for those in front of it."""
     with tempfile.TemporaryDirectory(prefix="chat-bench-") as name:
         log = Path(name) / "log"
-        with serving(OURS, *FOR_LOADS, "--log-level", "info", log=log) as server:
+        with serving(OURS, *FOR_LOADS, "--log-level", "debug", log=log) as server:
             plan = Plan(0, "m", sizes.members, senders=4, window=4, answers="same")
             run_load(OURS, server, plan, sizes.seconds, sizes.processes, sizes.warm)
         said = re.search(r"longest turn took ([0-9.]+) ms", log.read_text("utf-8"))

@@ -91,7 +91,7 @@ def retain(sizes: Sizes) -> Figures:
 def _turns(sizes: Sizes, folder: Path, options: Sequence[str]) -> Figures:
     """Let a room talk on this folder; return what the server's log says of the writer's turns."""
     log = folder / "log"
-    with serving(OURS, *FOR_LOADS, "--log-level", "info", *options, folder=folder, log=log) as one:
+    with serving(OURS, *FOR_LOADS, "--log-level", "debug", *options, folder=folder, log=log) as one:
         plan = Plan(0, "m", min(sizes.members, 30), senders=4, window=4, answers="same")
         run_load(OURS, one, plan, sizes.seconds, 1, sizes.warm)
     said = re.search(

@@ -105,9 +105,8 @@ def serve(settings: Settings) -> int:
         )
     writer = service.writer
     turn, cpu = 1000 * writer.longest_turn_seconds, 1000 * writer.longest_turn_cpu_seconds
-    log.info(
-        "closed; the writer's longest turn took %.1f ms, and at most %.1f ms of CPU", turn, cpu
-    )
+    log.debug("the writer's longest turn took %.1f ms, and at most %.1f ms of CPU", turn, cpu)
+    log.info("closed")
     stop_logging()
     return _fail(failure[0]) if failure else 0
 

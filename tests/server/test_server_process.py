@@ -115,6 +115,8 @@ def test_a_signal_ends_it_well(tmp_path: Path, name: str) -> None:
         assert time.monotonic() < deadline, "it goes on"
         time.sleep(0.01)
     assert process.stop() == 0
+    last = process.log().rstrip().splitlines()[-1]
+    assert last.endswith(" closed"), "what is measured of the writer is nothing for a teacher"
     assert "Traceback" not in process.log()
 
 
