@@ -3,7 +3,8 @@
 Owns the options of this mode and the report. Prints nothing. One thread.
 
 The server's command may hold {host} {port} {data} {folder}, the client's what
-`conformance.client.runner` says. Ours are found beside the kit where it lies in the project's folder.
+`conformance.client.runner` says. Ours are found beside the kit where it lies in the project's
+folder.
 """
 
 from __future__ import annotations
