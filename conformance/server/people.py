@@ -135,7 +135,9 @@ class People:
                 self.target.timeout,
             )
             try:
-                # what other cases left over is nothing that this one's transcript should show
+                # what other cases left over is nothing that this one's transcript should show, nor
+                # a reply to what is asked now
+                user.wire.take_aside()
                 user.fence()
             except WireProblem:
                 user.close()

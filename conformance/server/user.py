@@ -257,12 +257,21 @@ class User:
     def fence(self) -> None:
         """Return once the server has answered everything that was sent on this connection before
         (R-ORDER-5)."""
-        self.request("get_messages", {"room_id": self.last_room, "from_time": FUTURE})
+        reply = self.request("get_messages", {"room_id": self.last_room, "from_time": FUTURE})
+        while _answers_another(reply, "get_messages"):
+            reply = self.reply("get_messages")
 
     def close(self) -> None:
         """Close the connection; a given account is free for others then."""
         self.wire.close()
         self.is_on = False
+
+
+def _answers_another(reply: Packet, action: str) -> bool:
+    """Return whether a reply is the error of another request, which nobody has waited for."""
+    original = reply.get("original_action")
+    others = {*REPLIES, "ack", "typing"} - {action}
+    return reply.get("action") == "error" and isinstance(original, str) and original in others
 
 
 def _pause(reply: Packet) -> float:

@@ -4,6 +4,7 @@ that are closed for saying nothing, memory, threads and open files."""
 from __future__ import annotations
 
 import re
+import socket
 import sys
 import threading
 import time
@@ -12,17 +13,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.kit_parts import HOST
+from support.kit_parts import HOST, peer
 from support.reference_server import ReferenceServer
 from support.reference_server.connection import Connection
 from support.reference_server.records import Account
 from support.reference_server.words import Packet
 from support.restarting_server import InProcess, KeepingServer
 
+from conformance.packets import encode
 from conformance.server import cases, runner
 from conformance.server.cases import clock, resources, silence
+from conformance.server.checks import Checks
 from conformance.server.process import SURROUNDINGS, ServerCommand
+from conformance.server.target import Account as TargetAccount
+from conformance.server.target import Target
+from conformance.server.user import User
+from conformance.transcript import Transcript
 from conformance.verdicts import Outcome, Verdict
+from conformance.wire import Silence, Wire
 
 SEED = 5
 DURABILITY = ("durability.rooms_change", "durability.accounts_change", "durability.read_marks")
@@ -288,6 +296,26 @@ def test_a_first_login_of_a_name_of_before_is_not_taken_for_a_new_one() -> None:
     finally:
         server.stop()
     assert first and again and not set(again) & set(first)
+
+
+# --- A reply that nobody waited for ---------------------------------------------------------------
+
+
+def leaves_an_error_over(sock: socket.socket) -> None:
+    """Answer the first request behind the error of another one, which nobody has waited for."""
+    sock.recv(65536)
+    for packet in ({"action": "error", "original_action": "ack"}, {"action": "messages_list"}):
+        sock.sendall(encode(packet))
+    sock.recv(65536)
+
+
+def test_an_error_that_a_case_left_over_is_no_reply_in_the_next() -> None:
+    with peer(leaves_an_error_over) as port:
+        wire = Wire.connect(HOST, port, Transcript(), timeout=5.0)
+        User(Checks(Target(HOST, port), "R-MSG-1"), wire, TargetAccount("anna", "pw")).fence()
+        with pytest.raises(Silence):
+            wire.receive(0.05)
+        wire.close()
 
 
 # --- A server that hangs -------------------------------------------------------------------------
