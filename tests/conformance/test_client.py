@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.patience import patience
 
 from conformance import command_words, grade, reports
 from conformance.client import runner as client_runner
@@ -455,7 +456,7 @@ def test_an_error_that_answers_something_else_is_no_answer_to_an_upload() -> Non
         "{port}",
     ]
     report = matrix_runner.run(
-        options([starter, REFERENCE], account=["anna:pw-anna", "ben:pw-ben"], timeout=2.0)
+        options([starter, REFERENCE], account=["anna:pw-anna", "ben:pw-ben"], timeout=patience(2.0))
     )
     actual = next(
         outcome.actual

@@ -18,7 +18,10 @@ from support.seed import drawn
 from support.server_process import ServerProcess
 from support.teachers import teacher_of
 
-SERVER_OPTIONS = ("--rate-limit", "0", "--max-rooms", "0", "--login-failures", "0")
+SERVER_OPTIONS = (
+    *("--rate-limit", "0", "--max-rooms", "0", "--login-failures", "0"),
+    *("--login-timeout", "0"),  # who is not logged in stays for the whole file
+)
 
 CHUNK = b"0123456789"
 CONTENT = "Hello everyone!"
