@@ -354,7 +354,8 @@ def _hold_floor(
     if report_always or is_under:
         print(combined.stderr, report.stdout, report.stderr, sep="")
     else:
-        print(f"coverage: {coverage('report', '--format=total').stdout.strip()} %")
+        total = next((line for line in report.stdout.splitlines() if line.startswith("TOTAL")), "")
+        print(f"coverage: {total.rpartition(' ')[2].rstrip('%')} %")
     return 2 if is_under else 0
 
 

@@ -237,7 +237,7 @@ def test_rooms_are_named_by_id_or_name(ada: User, server: ServerProcess) -> None
         "unread": 0,
         "last_message_id": item["last_message_id"],
     }
-    assert f"{name}\tprivate\t0 unread\t1 members\t{room_id}\n" in ada.does("rooms").out
+    assert f"{name}\tprivate\t0 unread\t1 member\t{room_id}\n" in ada.does("rooms").out
     assert re.search(r"^lobby\topen\t", ada.does("rooms").out, re.MULTILINE)
 
 

@@ -440,14 +440,19 @@ def assert_one_clear_line(result: subprocess.CompletedProcess[str]) -> None:
     "options",
     [
         ["--no-such-option"],
-        ["--port", "x"],
         ["--port", "70000"],
-        ["--port", "-1"],
-        ["--max-frame", "many"],
-        ["--registration", "sometimes"],
-        ["--rate-limit", "-1"],
-        ["--password-cost", "99"],
-        ["--quota", "1.5.2"],
+        *(
+            pytest.param([name, value], marks=pytest.mark.long)  # quickly: server/test_settings.py
+            for name, value in (
+                ("--port", "x"),
+                ("--port", "-1"),
+                ("--max-frame", "many"),
+                ("--registration", "sometimes"),
+                ("--rate-limit", "-1"),
+                ("--password-cost", "99"),
+                ("--quota", "1.5.2"),
+            )
+        ),
     ],
 )
 def test_bad_options_are_one_line_and_touch_nothing(tmp_path: Path, options: list[str]) -> None:
@@ -455,6 +460,7 @@ def test_bad_options_are_one_line_and_touch_nothing(tmp_path: Path, options: lis
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.long  # quickly: row 116 of test_bad_inputs_load.py
 def test_a_port_in_use_is_one_line_and_touches_nothing(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -470,6 +476,7 @@ def test_a_data_folder_in_use_is_refused(start_server: Start, user: User) -> Non
     client.say("lobby", "the first one serves on")
 
 
+@pytest.mark.long  # quickly: row 110 of test_bad_inputs_load.py
 @pytest.mark.parametrize("kind", ["a file", "a foreign database", "a folder in a file"])
 def test_an_unusable_data_folder_is_refused_untouched(tmp_path: Path, kind: str) -> None:
     data_dir = tmp_path / "data"
