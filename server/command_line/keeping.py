@@ -96,8 +96,8 @@ def _restore(invocation: Invocation, terminal: Terminal) -> None:
     except StorageError as problem:
         raise AdminError(f"nothing was restored: {problem}") from None
     terminal.tell(
-        f"{counted(len(entries), 'file')} restored into '{shown(folder)}', each one as it was "
-        f"copied; start with: {typed()} --data {shown(folder)}"
+        f"'{shown(folder)}' is as it was copied, each byte of it ({counted(len(entries), 'file')} "
+        f"restored, the database among them); start with: {typed()} --data {shown(folder)}"
     )
 
 

@@ -27,7 +27,10 @@ TIMES: Final = "2026-11-23, '2026-11-23 10:15', 10:15, 90m, 2h, 3d"
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("rooms", metavar="ROOM", nargs="*", help="ids of rooms; none for all")
+    # with a default argparse counts it as optional, also in the sentence that names what is missing
+    parser.add_argument(
+        "rooms", metavar="ROOM", nargs="*", default=[], help="ids of rooms; none for all"
+    )
     _add_period(parser)
     parser.add_argument(
         "--format",

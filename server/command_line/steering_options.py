@@ -35,7 +35,10 @@ def _add_user(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_why(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("why", metavar="WHY", nargs="*", help="the reason, which that user is told")
+    # with a default argparse counts it as optional, also in the sentence that names what is missing
+    parser.add_argument(
+        "why", metavar="WHY", nargs="*", default=[], help="the reason, which that user is told"
+    )
 
 
 def _add_kick(parser: argparse.ArgumentParser) -> None:

@@ -76,6 +76,19 @@ def test_a_time_without_a_unit_is_minutes_as_in_the_client() -> None:
         assert steering._seconds(text) == seconds_in(text)
 
 
+@pytest.mark.parametrize(
+    ("words", "missing"),
+    [(("mute",), "NAME"), (("hide",), "ID"), (("export",), "-o/--output")],
+    ids=lambda given: given[0],
+)
+def test_only_what_is_needed_is_called_missing(
+    words: tuple[str, ...], missing: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse(words, {})
+    assert f"arguments are required: {missing} (see" in capsys.readouterr().err
+
+
 def test_what_a_sentence_tells_to_type_can_be_typed(folder: Folder) -> None:
     python = "py" if os.name == "nt" else "python3"
     assert f"'{python} chat_server.py users' lists all" in folder.refused("mute", "nobody")
