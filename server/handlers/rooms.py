@@ -244,7 +244,9 @@ def add_user_to_room(context: Context, session: Session, request: AddUserToRoom)
         added = _account(connection, request.user_to_add, "data.user_to_add")
         if added.id in state.members:
             return None
+        check_share(connection, context.settings, session.account_id, shares.MEMBER_BYTES)
         rooms.add_member(connection, state.room.pk, added.id)
+        shares.add(connection, session.account_id, shares.MEMBER_BYTES)
         return {*state.members, added.id}
 
     def tell(members: Iterable[int], delivery: Delivery) -> None:

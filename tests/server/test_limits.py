@@ -23,7 +23,7 @@ from server.net.outbox import Drain, Outbox
 from server.net.sockets import Stream
 from server.running.service import Service
 from server.state import uploads
-from storage.shares import MESSAGE_BYTES, ROOM_BYTES
+from storage.shares import MEMBER_BYTES, MESSAGE_BYTES, ROOM_BYTES
 
 HERE: Final = 1_700_000_000.0
 
@@ -168,6 +168,21 @@ def test_a_new_room_and_what_makes_it_fit_into_the_share_together(serve: Serve) 
     assert is_refused(over, "quota_exceeded")
     assert client.say("new", "x" * most)["action"] == "ack"
     assert is_refused(Upload(client, "lobby", "a", b"").init(), "quota_exceeded")
+
+
+def test_members_count_in_the_share_of_the_rooms_owner(serve: Serve) -> None:
+    service = serve(message_quota=ROOM_BYTES + 2 * MEMBER_BYTES)
+    ada, bob, cara = (member(service, name) for name in ("ada", "bob", "cara"))
+    room = ada.ask("create_room", participants=[], room_name="r")["data"]["room_id"]
+
+    def add(name: str) -> dict[str, Any]:
+        return ada.ask("add_user_to_room", room_id=room, user_to_add=name)
+
+    assert add("bob")["action"] == "user_added"
+    assert add("bob")["action"] == "user_added", "which changes nothing"
+    assert is_refused(add("cara"), "quota_exceeded")
+    for client, rooms_seen in ((bob, 2), (cara, 1)):
+        assert len(client.ask("get_rooms")["data"]["rooms"]) == rooms_seen
 
 
 def test_empty_files_count_against_the_share(serve: Serve) -> None:
