@@ -457,7 +457,6 @@ SESSION = (ROOT / "docs" / "demo" / "session.txt").read_text("utf-8")
 def test_the_first_screen_is_the_recorded_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(welcome, "places", lambda host: [Place("192.168.1.20")])
     monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(welcome.os, "name", "posix")
     shown = welcome.screen(Settings(), "0.0.0.0", 9876, "/home/teacher/chat/chat-data", 0)
     monkeypatch.undo()
     assert f"--- The teacher ---\n$ {SERVE}\n{shown}" in SESSION
