@@ -237,9 +237,10 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         if sys.stderr is not None:
-            write_safely(
-                sys.stderr, f"{PROGRAM}: {printable(message, 600)} (see {PROGRAM} --help)\n"
+            page = (
+                f"{self.prog.replace(PROGRAM, typed(), 1)} --help"  # of the command, where one is
             )
+            write_safely(sys.stderr, f"{PROGRAM}: {printable(message, 600)} (see {page})\n")
         raise SystemExit(2)
 
 

@@ -18,7 +18,7 @@ from support.raw_client import RawClient, error_code
 from client.terminal.teacher_commands import seconds_in
 from server.archive import questions
 from server.command_line import admin, steering
-from server.command_line.arguments import parse
+from server.command_line.arguments import parse, typed
 from server.running import housekeeping
 from server.running.service import Service
 from server.writing.writer import Writer
@@ -86,7 +86,8 @@ def test_only_what_is_needed_is_called_missing(
 ) -> None:
     with pytest.raises(SystemExit):
         parse(words, {})
-    assert f"arguments are required: {missing} (see" in capsys.readouterr().err
+    page = f"{typed()} {words[0]} --help"
+    assert f"arguments are required: {missing} (see {page})\n" in capsys.readouterr().err
 
 
 def test_what_a_sentence_tells_to_type_can_be_typed(folder: Folder) -> None:
