@@ -79,6 +79,10 @@ class Transcript:
         """Add a remark between the frames."""
         self.add(NOTE, note=text, who=who)
 
+    def has_note(self, text: str) -> bool:
+        """Return whether one of the lines that are kept has this remark."""
+        return any(line.note == text for line in self._kept())
+
     def lines(self, printed: Iterable[tuple[float, str]] = ()) -> tuple[Line, ...]:
         """Return all lines that are kept, oldest first; `printed` are lines of the program under
         test, each with its monotonic second, which stand between them."""

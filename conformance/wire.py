@@ -26,6 +26,8 @@ MAX_FRAME_BYTES = 16 * 1024 * 1024
 MAX_ASIDE_BYTES = 64 * 1024 * 1024
 MAX_ASIDE_PACKETS = 20_000
 """So much may wait on one connection while nobody asks for it: several times what a case needs."""
+CLOSED = "the peer closed the connection"
+"""What a transcript notes then."""
 TAKE_IN_BYTES = 4 * 1024 * 1024
 """The most that one call of `take_in` takes."""
 
@@ -283,7 +285,7 @@ class Wire:
                 self.transcript.note(f"connection lost: {error}", self.who)
             if not data:
                 self.is_closed = True
-                self.transcript.note("the peer closed the connection", self.who)
+                self.transcript.note(CLOSED, self.who)
                 rest = (
                     f" in the middle of a frame ({len(self._buffer)} bytes of it came)"
                     if self._buffer

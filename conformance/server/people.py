@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
-from typing import final
+from typing import Any, final
 
 from conformance.endings import NotOffered, NotReached
 from conformance.packets import Packet, shown
@@ -116,7 +116,9 @@ class People:
                     return shared
             user = self._made_user(login=not features, own=own, fresh=fresh)
             user.is_own = own or fresh or bool(features)
-            if features:
+            if features and user.account.is_given:
+                self._login_given(user, features=list(features))
+            elif features:
                 reply = user.login(features=list(features))
                 self.checks.check(user.is_on, "`login_success`", f"this came: {shown(reply)}")
             return user
@@ -190,13 +192,13 @@ class People:
         few."""
         return any(user.account.is_given for user in self._users)
 
-    def _login_given(self, user: User) -> None:
+    def _login_given(self, user: User, **data: Any) -> None:
         """Log in with a given account, whose place of an earlier case may come free a moment
-        late."""
+        late. `data` is what the login holds besides."""
         reply: Packet = {}
         for pause in (0.0, 0.1, 0.4, 1.0):
             time.sleep(pause)
-            reply = user.login()
+            reply = user.login(**data)
             if user.is_on:
                 return
         raise NotReached(

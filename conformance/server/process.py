@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import re
 import shutil
 import signal
@@ -27,6 +28,9 @@ from conformance.left_running import Marked
 
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
+PORTS = 12_000, 32_000
+"""Linux gives outgoing connections ports from 32,768 on, others from 49,152 on."""
+PORT_TRIES = 20
 KEPT_LINES = 100
 ENDING_SECONDS = 0.1
 _ZONE = "Asia/Kolkata"
@@ -47,11 +51,17 @@ class NotStarted(Exception):
 
 
 def free_port(host: str) -> int:
-    """Return a port that nobody listens on just now."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that nobody listens on just now, below those that systems give to outgoing
+    connections: many runs side by side would take it meanwhile."""
+    for wanted in (*(random.SystemRandom().randrange(*PORTS) for _ in range(PORT_TRIES)), 0):
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe,
+        ):
+            probe.bind((host, wanted))
+            port: int = probe.getsockname()[1]
+            return port
+    raise NotStarted(f"no port is free on {host}")
 
 
 @final

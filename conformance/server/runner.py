@@ -25,7 +25,7 @@ from conformance.server.target import Account, Target, tag_of
 from conformance.server.user import User
 from conformance.transcript import Line, Transcript
 from conformance.verdicts import Outcome, Report, Verdict
-from conformance.wire import Refused, Silence, Wire, WireProblem
+from conformance.wire import CLOSED, Refused, Silence, Wire, WireProblem
 
 RUN_SECONDS = {"seed": 120.0, "full": 240.0, "robust": 480.0}
 """The limit of a whole run, by level."""
@@ -242,6 +242,8 @@ class _Run:
         if outcome is None:
             outcome = self._with_last_words(self._judged(this, context, this.body))
         context.people.release(keep=outcome.verdict in (Verdict.PASS, Verdict.NOT_OFFERED))
+        if self.target.process is not None and context.transcript.has_note(CLOSED):
+            self.target.process.how_it_ended()  # where it ends, a connection is closed before
         self._add(outcome)
         for user in self.idle:
             user.wire.take_in()
