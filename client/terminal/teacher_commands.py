@@ -221,7 +221,8 @@ def hand(context: CommandContext, argument: str) -> None:
     if word.lower() == "down":
         whose = {"user": user} if user else {}
         reply = context.act("lower_hand", whose, "hand_lowered", user or own)
-        context.say(f"The hand of {visible(as_text(reply.get('user')))} is down.")
+        hand = f"The hand of {visible(as_text(reply.get('user')))}" if user else "Your hand"
+        context.say(f"{hand} is down.")
         return
     text = {"text": argument} if argument else {}
     reply = context.act("raise_hand", text, "hand_raised", own)

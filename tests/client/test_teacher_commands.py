@@ -292,7 +292,7 @@ def test_the_event_of_an_own_hand_is_not_told_a_second_time(server: FakeServer) 
     _, text = talk(server, "/hand", "/hand down", "hello", ["sent 1"])
     assert [row for row in text.splitlines() if "hand" in row and "help" not in row] == [
         "* Your hand is up, place 1 in the queue. /hand down takes it down.",
-        "* The hand of ada is down.",
+        "* Your hand is down.",
     ]
 
 
