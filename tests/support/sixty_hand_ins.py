@@ -4,8 +4,8 @@
     python -m conformance class FOLDER -o RESULTS --account anna:pw-anna
         --account ben:pw-ben --account carla:pw-carla --account dora:pw-dora
 
-Each knows the accounts of the starters, as a class agrees on some. Makes the folder of each, with
-its chat.ini, and starts nothing. What is not installed here (a compiler) makes a hand-in whose
+Each knows the accounts of the starters, as a class agrees on some; none of them loses races, so
+that two runs say the same. Makes the folder of each, with its chat.ini, and starts nothing. What is not installed here (a compiler) makes a hand-in whose
 build fails, as it does for a student.
 """
 
@@ -96,7 +96,7 @@ def hand_ins() -> Iterator[tuple[str, Files, Mapping[str, str]]]:
             if path.is_file()
         }
         yield f"starter-{language}", files, {"build": build, "start": start}
-    for number, fault in enumerate(OF_STARTER):
+    for number, fault in enumerate(fault for fault in OF_STARTER if not fault.by_chance):
         files = {"server.js": fault.planted_in(starter())}
         yield f"javascript-{number:02}", files, {"start": BUILDS["javascript"][1]}
     plain = {"start": BUILDS["python"][1]}
