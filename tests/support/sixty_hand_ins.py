@@ -5,8 +5,8 @@
         --account ben:pw-ben --account carla:pw-carla --account dora:pw-dora
 
 Each knows the accounts of the starters, as a class agrees on some; none of them loses races, so
-that two runs say the same. Makes the folder of each, with its chat.ini, and starts nothing. What is not installed here (a compiler) makes a hand-in whose
-build fails, as it does for a student.
+that two runs say the same. Makes the folder of each, with its chat.ini, and starts nothing. What is
+not installed here (a compiler) makes a hand-in whose build fails, as it does for a student.
 """
 
 from __future__ import annotations
