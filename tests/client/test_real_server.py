@@ -250,7 +250,7 @@ def test_the_ten_lines_talk(real: ServerProcess, tmp_path: Path) -> None:
             text=True,
         )
         try:
-            arrivals = human.messages(10)
+            arrivals = human.messages(patience(10))
             assert next(arrivals).content == "Hello, everybody!"
             human.send("lobby", "ping")
             assert next(arrivals).content == "pong"
