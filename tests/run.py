@@ -65,11 +65,20 @@ MEASURED_WITH_CHILDREN = (
     "tests/contract/test_bad_inputs_fields.py",
     "tests/contract/test_bad_inputs_files.py",
     "tests/contract/test_bad_inputs_framing.py",
-    "tests/contract/test_bad_inputs_names.py",
     "tests/contract/test_events.py",
     "tests/server/test_recover.py",
 )
 """Of these the programs that they start are measured, too, which takes each a tenth of a second."""
+NOT_WORTH_MEASURING = (
+    "tests/client/test_pty.py",
+    "tests/client/test_what_is_shown.py",
+    "tests/protocol/test_catalogue.py",
+    "tests/server/test_closed_streams.py",
+    "tests/server/test_server_process.py",
+    "tests/server/test_service.py",
+    "tests/server/test_shared_structures.py",
+)
+"""They work long and reach a handful of lines that no other test reaches."""
 UNMEASURED = ("tests/conformance/",)
 """They run the kit and the servers of tests/support, which no report is about."""
 LAYERS = {
@@ -258,7 +267,8 @@ def _measures_of(file: str) -> str:
     """Return whether coverage measures a test file: "", "itself", or "children", too."""
     if file.startswith(MEASURED_WITH_CHILDREN):
         return "children"
-    return "itself" if file.startswith(MEASURED) else ""
+    is_measured = file.startswith(MEASURED) and not file.startswith(NOT_WORTH_MEASURING)
+    return "itself" if is_measured else ""
 
 
 def _measures_all(file: str) -> str:

@@ -870,7 +870,7 @@ def lost_acks(place: Place, step: int) -> None:
 @TABLE.row(118, "an exchange cut at some bytes of it")
 @plain_only
 def _(place: Place) -> None:
-    lost_acks(place, 61)
+    lost_acks(place, 97)
 
 
 @TABLE.row(118, "an exchange cut at every byte of it", long=True)

@@ -150,13 +150,17 @@ def test_client_and_server_talk_out_of_the_file(folder: Path, port: int) -> None
     assert '"content": "Hello out of one file"' in run(folder, "read", str(day)).stdout
 
 
+def test_wrong_words_are_answered_in_the_name_of_the_file(folder: Path) -> None:
+    wrong = run(folder, "serve", "--no-such-option")
+    assert wrong.returncode == 2 and "chat.pyz serve" in wrong.stderr
+    assert run(folder, "doctor", "127.0.0.1:1").returncode == 3
+
+
+@pytest.mark.long
 def test_further_words_are_passed_on(folder: Path) -> None:
     shown = run(folder, "serve", "--show-config").stdout
     assert shown.startswith("#") or "[server]" in shown
-    wrong = run(folder, "serve", "--no-such-option")
-    assert wrong.returncode == 2 and "chat.pyz serve" in wrong.stderr
     assert run(folder, "--help").stdout.startswith("usage: chat.pyz [HOST[:PORT]]")
-    assert run(folder, "doctor", "127.0.0.1:1").returncode == 3
 
 
 def test_portable_settings_lie_beside_the_file(

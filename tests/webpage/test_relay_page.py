@@ -125,6 +125,7 @@ def test_the_token_leaves_the_address_at_once(relay: FakeRelay, tab: Tab) -> Non
     tab.wait(LIVE)
 
 
+@pytest.mark.long  # quickly: test_a_link_that_was_used_controls_no_second_browser
 def test_a_link_that_was_used_says_so_in_another_browser(
     other: Tab, relay: FakeRelay, tab: Tab
 ) -> None:
@@ -652,8 +653,9 @@ def test_a_message_is_held_changed_and_sent_once_more(window: Tab, line: Line) -
 # --- Much, loss and coming back -------------------------------------------------------------------
 
 
-def test_a_minute_of_fifty_clients_loses_no_row(relay: FakeRelay, tab: Tab) -> None:
-    count = 12_000  # 200 a second for a minute, as fast as this machine can
+@pytest.mark.parametrize("count", [2_000, pytest.param(12_000, marks=pytest.mark.long)])
+def test_a_minute_of_fifty_clients_loses_no_row(relay: FakeRelay, tab: Tab, count: int) -> None:
+    """The whole minute has 200 rows a second; they come as fast as this machine can."""
     for number in range(1, 51):
         relay.open(number)
     for number in range(count):
@@ -767,6 +769,7 @@ def test_a_real_minute_at_200_frames_a_second_keeps_up(relay: FakeRelay, tab: Ta
     assert max(sizes) < 100e6
 
 
+@pytest.mark.long
 def test_pictures_can_be_taken(tab: Tab, talk: int, tmp_path: Path) -> None:
     tab.picture(tmp_path / "page.png")
     assert (tmp_path / "page.png").read_bytes().startswith(b"\x89PNG")
