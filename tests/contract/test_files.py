@@ -409,7 +409,7 @@ def test_an_upload_is_taken_up_after_a_lost_connection(
     assert download(again, room, "resumed")[0] == data
 
 
-@pytest.mark.parametrize("how", ["stop", "kill"])
+@pytest.mark.parametrize("how", [pytest.param("stop", marks=pytest.mark.long), "kill"])
 def test_an_upload_is_taken_up_after_a_restart(
     start_server: Start, user: User, client_factory: User, how: str
 ) -> None:

@@ -276,7 +276,7 @@ def test_a_stored_key_is_acknowledged_at_once_and_stored_once(
     assert stored(other, room) == ["once"]
 
 
-@pytest.mark.parametrize("how", ["stop", "kill"])
+@pytest.mark.parametrize("how", [pytest.param("stop", marks=pytest.mark.long), "kill"])
 def test_a_stored_key_is_known_after_a_restart(
     start_server: Callable[..., ServerProcess], user: User, client_factory: User, how: str
 ) -> None:

@@ -433,7 +433,7 @@ def test_first_login_makes_an_account(start_server: Start, client_factory: Conne
 # restarts
 
 
-@pytest.mark.parametrize("how", ["stop", "kill"])
+@pytest.mark.parametrize("how", [pytest.param("stop", marks=pytest.mark.long), "kill"])
 def test_accounts_and_keys_survive_a_restart(
     start_server: Start, user: Connect, client_factory: Connect, how: str
 ) -> None:

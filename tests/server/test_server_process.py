@@ -222,7 +222,14 @@ def test_out_of_descriptors_a_client_is_refused_and_the_server_recovers(
 
 
 @unix_only
-@pytest.mark.parametrize("what", ["closed", "a full pipe"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        "closed",
+        # quickly: row 115 of test_bad_inputs_load.py
+        pytest.param("a full pipe", marks=pytest.mark.long),
+    ],
+)
 def test_output_that_nobody_takes_does_not_stop_the_chat(tmp_path: Path, what: str) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
