@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 
 MIB = 1024 * 1024
+STACK = 8 * MIB
+"""Of a thread, as pthread_create(3) reserves it."""
 CANNOT_START = 127
 """The exit status where the program can't be started, as shells have it."""
 
@@ -49,8 +51,9 @@ def _limit(args: argparse.Namespace) -> None:
     import resource
 
     wanted = {
-        # not RLIMIT_AS: a Java machine or Node reserves many GiB of addresses and uses few
-        "RLIMIT_DATA": args.memory * MIB,
+        # not RLIMIT_AS: a Java machine or Node reserves many GiB of addresses and uses few;
+        # the stacks of threads count from their start (setrlimit(2)), and are hardly used
+        "RLIMIT_DATA": args.memory and args.memory * MIB + args.processes * STACK,
         "RLIMIT_FSIZE": args.file_size * MIB,
         "RLIMIT_NOFILE": args.open_files,
         "RLIMIT_CPU": args.cpu,

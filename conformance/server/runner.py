@@ -7,6 +7,7 @@ never writes a file: who calls it is told of each outcome as it comes. One threa
 from __future__ import annotations
 
 import contextlib
+import secrets
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -289,7 +290,8 @@ class _Run:
         return self.received > 0 and isinstance(cause, Silence) and not self._answers()
 
     def _answers(self) -> bool:
-        """Ask whether the server still says anything to a login."""
+        """Ask whether the server still says anything to a login, of another name each time: many
+        failures of one are answered late (R-LIM-9)."""
         transcript = Transcript()
         until = min(self.until, time.monotonic() + self.options.timeout)
         try:
@@ -299,7 +301,7 @@ class _Run:
             wire.send(
                 {
                     "action": "login",
-                    "data": {"chatid": f"nobody_{self.target.tag}", "password": "nobody"},
+                    "data": {"chatid": f"nobody_{secrets.token_hex(8)}", "password": "nobody"},
                 }
             )
             with contextlib.suppress(WireProblem):

@@ -163,6 +163,20 @@ def test_too_large_a_hand_in_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limits of Linux")
+def test_a_program_may_have_as_many_threads_as_its_limit_says() -> None:
+    words = ["--memory=64", "--processes=60", "--", sys.executable, "-c"]
+    program = (
+        "import threading; stop = threading.Event()\n"
+        "threads = [threading.Thread(target=stop.wait) for _ in range(50)]\n"
+        "for thread in threads: thread.start()\n"
+        "stop.set()"
+    )
+    command = [sys.executable, limits.__file__, *words, program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limits of Linux")
 @pytest.mark.parametrize(
     ("limit", "program", "came"),
     [
