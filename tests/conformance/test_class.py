@@ -172,7 +172,9 @@ def test_a_program_may_have_as_many_threads_as_its_limit_says() -> None:
         "stop.set()"
     )
     command = [sys.executable, limits.__file__, *words, program]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=patience(30), check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 
