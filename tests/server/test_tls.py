@@ -459,10 +459,18 @@ def bad_options(
     }
 
 
+@pytest.mark.parametrize(
+    "quick", [True, pytest.param(False, marks=pytest.mark.long)], ids=["two of them", "the others"]
+)
 def test_files_that_cannot_be_used_give_one_line(
-    tmp_path: Path, certificate: Certificate, other: Certificate
+    tmp_path: Path, certificate: Certificate, other: Certificate, quick: bool
 ) -> None:
-    cases = bad_options(tmp_path, certificate, other)
+    two = {"no key in the file", "a key alone"}
+    cases = {
+        name: case
+        for name, case in bad_options(tmp_path, certificate, other).items()
+        if (name in two) is quick
+    }
     started = {
         name: subprocess.Popen(
             server_command(tmp_path / name.replace(" ", "-"), *options),
