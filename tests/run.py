@@ -81,10 +81,16 @@ NOT_WORTH_MEASURING = (
 """They work long and reach a handful of lines that no other test reaches."""
 UNMEASURED = ("tests/conformance/",)
 """They run the kit and the servers of tests/support, which no report is about."""
+CHAPTERS = (
+    *("events", "files", "framing", "history", "limits", "messages", "rights", "rooms"),
+    *("seed_packets", "sessions", "teacher"),
+)
+"""Of tests/contract, one file for each chapter of the protocol; the trials of strength beside them
+(bad inputs, fuzz, a model) are left to `make test`."""
 LAYERS = {
     "protocol": ("tests/protocol", "tests/storage", "tests/contract/test_framing.py"),
     "storage": ("tests/storage", "tests/faults", "tests/contract/test_history.py"),
-    "server": ("tests/server", "tests/contract"),
+    "server": ("tests/server", *(f"tests/contract/test_{name}.py" for name in CHAPTERS)),
     "client": ("tests/client",),
     "webpage": ("tests/webpage",),
     "conformance": ("tests/conformance",),

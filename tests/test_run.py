@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import pytest
 from run import TIMES
 from support.patience import patience
-from workers import groups_of
+from workers import SECONDS_A_PART, groups_of
 
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = (
@@ -195,7 +195,9 @@ def test_groups_hold_each_file_once_and_the_longest_is_first() -> None:
 def test_a_long_file_is_run_in_parts_that_hold_each_test_once(
     request: pytest.FixtureRequest,
 ) -> None:
-    groups = groups_of({"tests/protocol/test_handshakes.py": 100.0}, lambda _: "", workers=2)
+    groups = groups_of(
+        {"tests/protocol/test_handshakes.py": 2.5 * SECONDS_A_PART}, lambda _: "", workers=2
+    )
     assert [group.part for group in groups] == ["1/3", "2/3", "3/3"]
 
     conftest = request.config.pluginmanager.getplugin(str(ROOT / "tests" / "conftest.py"))

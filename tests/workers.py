@@ -28,7 +28,7 @@ POLL_SECONDS = 0.05
 ENDING_SECONDS = patience(15.0)
 NOTHING_COLLECTED = 5  # pytest's exit status
 GROUPS_A_WORKER = 3
-SECONDS_A_PART = 40.0
+SECONDS_A_PART = 50.0
 """A file that takes longer is run in parts, by several processes."""
 MOST_PARTS = 3
 """A busy machine records too many seconds, and each process costs one more."""
