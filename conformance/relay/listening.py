@@ -54,7 +54,8 @@ class Relay:
         self._is_ended.set()
         with contextlib.suppress(OSError):  # wakes accept() on Linux
             self._listener.shutdown(socket.SHUT_RDWR)
-        self._thread.join(ACCEPT_SECONDS + 1)
+        if self._thread.is_alive():  # it never began where something else kept the relay from it
+            self._thread.join(ACCEPT_SECONDS + 1)
         self._listener.close()
         with self._lock:
             connections = list(self._connections.values())

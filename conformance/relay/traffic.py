@@ -174,7 +174,8 @@ class Traffic:
         with self._changed:
             self._is_ended.set()
             self._changed.notify_all()
-        self._thread.join(JOIN_SECONDS)
+        if self._thread.is_alive():  # it never began where the relay did not
+            self._thread.join(JOIN_SECONDS)
 
     def _wait_for_room(self) -> None:
         if self._bytes >= MAX_WAITING_BYTES:

@@ -174,9 +174,10 @@ def _(place: Place) -> None:
         (folder.path / "copy.zip", "lies in the data folder"),
         (folder.path / "uploads" / "copy.zip", "lies in the data folder"),
         (taken, "is there already"),
-        (place.tmp_path / "nowhere" / "copy.zip", ""),
     ):
         assert words in folder.refused("backup", str(target)), target
+    nowhere = str(place.tmp_path / "nowhere" / "copy.zip")
+    assert "make it first" in folder.refused("backup", nowhere, status=2)
     if hasattr(trouble.resource, "prlimit"):
         trouble.limit_file_size(os.getpid(), 64 * 1024)
         try:
