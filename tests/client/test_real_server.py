@@ -190,7 +190,7 @@ def test_private_rooms_and_everything_else_can_be_asked(real: ServerProcess) -> 
         member.login("member", "secret")
         room = owner.create_room("our club", ["member"])
         owner.send(room, "welcome")
-        assert next(member.messages(5)).content == "welcome"
+        assert next(member.messages(patience(5))).content == "welcome"
         assert {found.name: (found.private, found.owner) for found in member.rooms()}[
             "our club"
         ] == (True, "owner")
