@@ -56,6 +56,8 @@ def send_message(context: Context, session: Session, request: SendMessage) -> by
                 _wait_for_acks(context.writer, session)
                 return acknowledgement(key, known, request.request_id)
     check_may_speak(context, session, room, writing=False)
+    session.transactions.expire(context.clock())
+    reserved = session.transactions.reserve(request.content, lambda: session.connection.ended)
     transaction = Transaction(
         key or session.transactions.new_id(),
         key is not None,
@@ -65,8 +67,7 @@ def send_message(context: Context, session: Session, request: SendMessage) -> by
         context.clock() + (context.settings.transaction_timeout or float("inf")),
         request.announce,
     )
-    session.transactions.expire(context.clock())
-    if not session.transactions.open(transaction, lambda: session.connection.ended):
+    if not session.transactions.open(transaction, reserved):
         most = context.settings.max_pending
         raise Refusal(
             ErrorCode.TOO_MANY_PENDING,

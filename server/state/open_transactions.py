@@ -42,8 +42,11 @@ class Transaction:
     was reserved: Python makes a text larger when SQLite asks for its UTF-8."""
 
     def __post_init__(self) -> None:
-        text = sys.getsizeof(self.content)
-        self.size = TRANSACTION_OVERHEAD_BYTES + text + LETTER_BYTES * len(self.counts)
+        self.size = _size(self.content, len(self.counts))
+
+
+def _size(content: str, letters: int) -> int:
+    return TRANSACTION_OVERHEAD_BYTES + sys.getsizeof(content) + LETTER_BYTES * letters
 
 
 class Transactions:
@@ -77,10 +80,17 @@ class Transactions:
         with self._lock:
             return self._open.get(transaction_id)
 
-    def open(self, transaction: Transaction, gone: Callable[[], bool]) -> bool:
-        """Open it, in the place of one with the same id; False where too many are open or on their
-        way to the disk. Waits for memory until there is some, or the client is `gone()`."""
-        self._budget.reserve(transaction.size, gone)
+    def reserve(self, content: str, gone: Callable[[], bool]) -> int:
+        """Wait for the memory that a message and its counts take, until there is some or the client
+        is `gone()`; return how many bytes were reserved: `open` wants to know. This comes before
+        the letters are counted: threads that waited with their counts would hold them unseen."""
+        size = _size(content, len(set(content)))
+        self._budget.reserve(size, gone)
+        return size
+
+    def open(self, transaction: Transaction, reserved: int) -> bool:
+        """Open it with the memory that was reserved for it, in the place of one with the same id;
+        False where too many are open or on their way to the disk."""
         with self._lock:
             old = self._open.get(transaction.transaction_id)
             is_full = self._most and len(self._open) + self._unsettled >= self._most
@@ -90,7 +100,7 @@ class Transactions:
                 self._open[transaction.transaction_id] = transaction
                 self._earliest = min(self._earliest, transaction.expires_at)
                 self.held += transaction.size - freed
-        self._budget.add(-freed if is_opened else -transaction.size)
+        self._budget.add((transaction.size - freed if is_opened else 0) - reserved)
         return is_opened
 
     def take(self, transaction_id: str, *, to_store: bool) -> Transaction | None:

@@ -13,10 +13,12 @@ from support.in_process import Clock, Serve, idle_drain, member
 from support.patience import until
 from support.raw_client import RawClient
 
+import protocol
 from server.base.limits import MemoryBudget
 from server.net.outbox import Outbox
 from server.net.sockets import Stream
 from server.running.service import Service
+from server.state.open_transactions import LETTER_BYTES
 from server.state.recent_messages import Delivered, RecentMessages
 from server.writing.delivery import Delivery
 from server.writing.writer import Change, Writer
@@ -42,6 +44,23 @@ def test_a_message_that_is_confirmed_is_counted_until_it_is_stored(serve: Serve)
         assert service.budget.held >= len(text), "it waits for the disk, and is held"
     assert ada.receive()["action"] == "ack"
     until(lambda: service.budget.held == 0, "it is held on to")
+
+
+def test_the_counts_of_a_message_are_reserved_before_they_are_made(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads that waited for memory with their counts in hand would hold them unseen."""
+    service, held = serve(), list[int]()
+    ada = member(service, "ada")
+    count_letters = protocol.count_letters
+
+    def count(content: str) -> dict[str, int]:
+        held.append(service.budget.held)
+        return count_letters(content)
+
+    monkeypatch.setattr(protocol, "count_letters", count)
+    ada.propose("lobby", "".join(map(chr, range(0x4E00, 0x4E00 + 1_000))))
+    assert held[0] >= 1_000 * LETTER_BYTES
 
 
 def test_nobody_is_closed_for_what_waits_for_the_disk(serve: Serve) -> None:

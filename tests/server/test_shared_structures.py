@@ -175,7 +175,8 @@ def test_transactions_opened_by_one_thread_and_expired_by_another_are_counted_ou
     def send() -> None:
         for number in range(TIMES):
             one = Transaction(f"k{number % 16}", True, "lobby", "x" * 100, {"x": 100}, 5.0)
-            if transactions.open(one, lambda: False) and number % 3:
+            reserved = transactions.reserve(one.content, lambda: False)
+            if transactions.open(one, reserved) and number % 3:
                 taken = transactions.take(one.transaction_id, to_store=True)
                 if taken is not None:
                     transactions.settled(taken)
