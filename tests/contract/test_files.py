@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -898,8 +900,19 @@ def test_what_is_begun_counts_towards_the_quota(start_server: Start, user: User)
     Upload(alice, "lobby", "rest", b"x" * 5999).run()
 
 
-def test_the_disk_keeps_its_free_part(start_server: Start, user: User) -> None:
-    process = start_server("--min-free", "99")
+@pytest.fixture
+def beside_the_product() -> Iterator[Path]:
+    """A folder on the disk of the product: where the tests' files lie, nothing may be used."""
+    build = Path(__file__).resolve().parents[2] / "build"
+    build.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=build) as folder:
+        yield Path(folder)
+
+
+def test_the_disk_keeps_its_free_part(
+    start_server: Start, user: User, beside_the_product: Path
+) -> None:
+    process = start_server("--min-free", "99", data=str(beside_the_product / "data"))
     usage = shutil.disk_usage(process.data_dir)
     if usage.free > usage.total * 0.98:
         pytest.skip("the disk is empty")
