@@ -172,7 +172,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _jobs() -> int:
     """Return how many processes there are: three quarters of a test's time are waiting."""
-    return 4 * (os.cpu_count() or 1)
+    return 5 * (os.cpu_count() or 1)
 
 
 def _signals() -> list[int]:

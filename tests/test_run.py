@@ -174,6 +174,7 @@ def test_ctrl_c_ends_all_that_was_started(project: Project) -> None:
     assert is_gone(int(child.read_text("utf-8")))
 
 
+@pytest.mark.long
 def test_arguments_choose_tests_and_nothing_chosen_is_no_success(project: Project) -> None:
     assert (
         project.run("tests/protocol/test_good.py", "-k", "it", good=GOOD, failing=FAILING)[0] == 0
@@ -226,6 +227,7 @@ def test_the_recorded_seconds_are_of_files_that_exist() -> None:
     )
 
 
+@pytest.mark.long
 def test_quick_leaves_out_slow_tests(project: Project) -> None:
     times = project.folder / "tests" / "data" / "seconds.json"
     times.parent.mkdir(parents=True, exist_ok=True)

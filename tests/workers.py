@@ -27,7 +27,8 @@ from support.patience import patience
 POLL_SECONDS = 0.05
 ENDING_SECONDS = patience(15.0)
 NOTHING_COLLECTED = 5  # pytest's exit status
-GROUPS_A_WORKER = 3
+SMALLEST_SECONDS = 15.0
+"""A process costs half a second of its own."""
 SECONDS_A_PART = 50.0
 """A file that takes longer is run in parts, by several processes."""
 MOST_PARTS = 3
@@ -66,22 +67,29 @@ class Outcome:
 def groups_of(
     seconds: dict[str, float], measures_of: Callable[[str], str], workers: int
 ) -> list[Group]:
-    """Pack files into groups, the longest first, so that no long one begins when others end.
+    """Pack files into groups, the longest first, so that no long one begins when others end: each
+    is half of a worker's share of what is left ("guided self-scheduling", C. Polychronopoulos and
+    D. Kuck, 1987).
 
     `seconds` holds each file's guess. `measures_of` says what coverage measures of a file; no group
     mixes files of different kinds.
     """
-    size = sum(seconds.values()) / (workers * GROUPS_A_WORKER)
+    left = sum(seconds.values())
+    smallest = min(SMALLEST_SECONDS, left / (3 * workers))
     groups: list[Group] = []
     waiting: defaultdict[str, list[str]] = defaultdict(list)
     for file in sorted(seconds, key=lambda file: (-seconds[file], file)):
         measures = measures_of(file)
         if seconds[file] > SECONDS_A_PART:
             groups += _parts(file, seconds[file], measures)
+            left -= seconds[file]
             continue
         waiting[measures].append(file)
-        if sum(seconds[name] for name in waiting[measures]) >= size:
-            groups.append(_group(waiting.pop(measures), seconds, measures))
+        group = _group(waiting[measures], seconds, measures)
+        if group.seconds >= max(left / (2 * workers), smallest):
+            groups.append(group)
+            left -= group.seconds
+            del waiting[measures]
     groups += [_group(files, seconds, measures) for measures, files in waiting.items()]
     return sorted(groups, key=lambda group: -group.seconds)
 

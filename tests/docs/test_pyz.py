@@ -163,6 +163,7 @@ def test_further_words_are_passed_on(folder: Path) -> None:
     assert run(folder, "--help").stdout.startswith("usage: chat.pyz [HOST[:PORT]]")
 
 
+@pytest.mark.long
 def test_portable_settings_lie_beside_the_file(
     folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
