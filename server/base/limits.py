@@ -260,10 +260,16 @@ class MemoryBudget:
             needed = self._taken + self._wanted - self._settling
             return needed - self._most if self._most else 0
 
-    def settle(self, change: int) -> None:
-        """Note that so many more (or fewer) of the bytes held are on their way to the disk."""
+    def settle(self, size: int) -> None:
+        """Note that so many of the bytes held are on their way to the disk."""
         with self._lock:
-            self._settling += change
+            self._settling += size
+
+    def settled(self, size: int) -> None:
+        """Count so many bytes fewer that were on their way to the disk: they have their answer."""
+        with self._lock:
+            self._settling -= size
+            self._change(-size)
 
     def share(self, most: int, parts: int) -> int:
         """Return the bytes that a memory of the server's own may take: `most`, but not more than
@@ -273,10 +279,13 @@ class MemoryBudget:
     def add(self, size: int) -> None:
         """Count `size` more bytes (or fewer, where negative)."""
         with self._lock:
-            self._held += size
-            if size < 0 and self._waiting:
-                self._freed.notify_all()
-            self._set_over()
+            self._change(size)
+
+    def _change(self, size: int) -> None:
+        self._held += size
+        if size < 0 and self._waiting:
+            self._freed.notify_all()
+        self._set_over()
 
     def reserve(self, size: int, gone: Callable[[], bool]) -> None:
         """Count `size` more bytes once there is room for them. Returns early when `gone()`, or
@@ -311,7 +320,7 @@ class MemoryBudget:
 
     def _set_over(self) -> None:
         assert self._lock.held_here()
-        if self._most and self._taken + self._wanted > self._most:
+        if self._most and self._held + self._kept + self._wanted > self._most:
             self.over.set()
-        else:
+        elif self.over.is_set():
             self.over.clear()

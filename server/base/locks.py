@@ -91,8 +91,7 @@ class RankedLock:
 
     def release(self) -> None:
         """Give the lock back; only the thread that holds it may."""
-        _held.locks.remove(self)
-        self._lock.release()
+        self.__exit__(None, None, None)
 
     def locked(self) -> bool:
         """Return whether any thread holds this lock."""
@@ -104,8 +103,12 @@ class RankedLock:
 
     _is_owned = held_here  # the name by which threading.Condition asks
 
-    def __enter__(self) -> None:
-        self.acquire()
+    def __enter__(self) -> None:  # the way of nearly every lock, so it calls nothing of ours
+        held = _held.locks
+        if (held and held[-1].rank >= self.rank) or not self._lock.acquire(False):
+            self.acquire()  # says what is wrong, or waits
+        else:
+            held.append(self)
 
     def __exit__(
         self,
@@ -113,4 +116,5 @@ class RankedLock:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.release()
+        _held.locks.remove(self)
+        self._lock.release()

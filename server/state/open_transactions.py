@@ -100,7 +100,9 @@ class Transactions:
                 self._open[transaction.transaction_id] = transaction
                 self._earliest = min(self._earliest, transaction.expires_at)
                 self.held += transaction.size - freed
-        self._budget.add((transaction.size - freed if is_opened else 0) - reserved)
+        change = (transaction.size - freed if is_opened else 0) - reserved
+        if change:
+            self._budget.add(change)
         return is_opened
 
     def take(self, transaction_id: str, *, to_store: bool) -> Transaction | None:
@@ -121,8 +123,7 @@ class Transactions:
         """Count out one that was taken to be stored: it has its answer."""
         with self._lock:
             self._unsettled -= 1
-        self._budget.settle(-transaction.size)
-        self._budget.add(-transaction.size)
+        self._budget.settled(transaction.size)
 
     @property
     def unsettled(self) -> int:
