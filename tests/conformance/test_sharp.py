@@ -22,7 +22,7 @@ from support.restarting_server import InProcess, KeepingServer
 
 from conformance.packets import encode
 from conformance.server import cases, runner
-from conformance.server.cases import clock, resources, silence
+from conformance.server.cases import clock, resources, silence, texts
 from conformance.server.checks import Checks
 from conformance.server.process import SURROUNDINGS, ServerCommand
 from conformance.server.target import Account as TargetAccount
@@ -357,3 +357,20 @@ def test_a_delay_of_40_ms_for_each_packet_is_a_note(kind: type[ReferenceServer])
         server.stop()
     assert [one.verdict for one in report.outcomes] == [Verdict.PASS]
     assert ("TCP_NODELAY" in "".join(report.notes)) == (kind is AnswersIn40Milliseconds)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "mine"),
+    [
+        ("t9", "t10", "t11"),
+        ("t-098", "t-099", "t-100"),
+        ("t-a3", "t-b3", "mine-t-b3"),
+        ("t-a3", "t-a3", "mine-t-a3"),
+        ("x", "y", "mine-y"),
+    ],
+)
+def test_a_key_is_next_to_counted_ones_and_never_one_of_them(
+    first: str, second: str, mine: str
+) -> None:
+    """Ids that are drawn can end with the same digit."""
+    assert texts.next_after(first, second) == mine

@@ -201,7 +201,7 @@ def actions_in_other_letters(context: ServerContext) -> None:
 def no_t_twice(context: ServerContext) -> None:
     user, room = context.user(), context.room_id()
     seen = [opened(context, user, room, context.text()) for _ in range(2)]
-    mine = _next_after(*seen)
+    mine = next_after(*seen)
     opened(context, user, room, "mine", transaction_id=mine)
     other = opened(context, user, room, "other")
     context.check(
@@ -209,12 +209,12 @@ def no_t_twice(context: ServerContext) -> None:
     )
 
 
-def _next_after(first: str, second: str) -> str:
-    """Return the T that comes next where they are counted, else any."""
+def next_after(first: str, second: str) -> str:
+    """Return the T that comes next where they are counted, else any other."""
     stem = second.rstrip("0123456789")
-    number = second[len(stem) :]
-    before = first[len(first.rstrip("0123456789")) :]
-    if not number or not before:
-        return f"{second}-mine"
+    number, before = second[len(stem) :], first[len(stem) :]
+    is_counted = number and first.startswith(stem) and before.isdecimal() and before != number
+    if not is_counted:
+        return f"mine-{second}"[:64]
     step = int(number) - int(before)
     return f"{stem}{int(number) + step:0{len(number)}d}"[:64]
