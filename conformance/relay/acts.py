@@ -1,7 +1,7 @@
 """What the page may ask of the relay, and what it is told when it is opened.
 
 Owns no state: each act is a function from a JSON object to a JSON object, over what the relay
-knows and its desk. Refuses with a sentence that says why. Called by the threads of the page's
+knows and what steers it. Refuses with a sentence that says why. Called by the threads of the page's
 requests.
 """
 
@@ -15,11 +15,11 @@ from typing import Any, Final, NoReturn, final
 
 from conformance.packets import REPLIES, frame
 from conformance.relay import reading
-from conformance.relay.desk import Desk
 from conformance.relay.faults import KEYS, KINDS, BadFault, from_keys
 from conformance.relay.frames import HEADER_BYTES
 from conformance.relay.listening import Relay
 from conformance.relay.playing import SPEEDS, Player
+from conformance.relay.steering import Steering
 from conformance.relay.story import Story
 
 VIEWERS_MAY: Final = frozenset({"row"})
@@ -35,14 +35,14 @@ class Acts:
     def __init__(
         self,
         story: Story,
-        desk: Desk,
+        steering: Steering,
         relay: Relay | None,
         listening: str,
         target: str,
         refused: type[Exception],
         player: Player | None = None,
     ) -> None:
-        self._story, self._desk, self._relay, self._player = story, desk, relay, player
+        self._story, self._steering, self._relay, self._player = story, steering, relay, player
         self._listening, self._target = listening, target
         self._refused = refused
 
@@ -70,18 +70,18 @@ class Acts:
         """Return what a page needs that is opened now. A replay begins when the first one is."""
         if self._player is not None:
             self._player.start()
-        step = self._desk.step
+        step = self._steering.step
         return {
             "target": self._target,
             "listening": self._listening,
-            "seed": self._desk.seed,
+            "seed": self._steering.seed,
             "connections": self._story.connections(),
             "kinds": [
                 {"kind": name, "does": each.does, "value": each.value}
                 for name, each in KINDS.items()
             ],
             "actions": known_actions(),
-            "faults": self._desk.listed(),
+            "faults": self._steering.listed(),
             "step": {"on": step.is_on, "held": step.held(), "until": step.until or None},
             "replay": None if self._player is None else self._player.state(),
         }
@@ -101,18 +101,18 @@ class Acts:
             if str(asked.get(key) or "").strip()
         }
         try:
-            self._desk.faults.add(from_keys(given))
+            self._steering.faults.add(from_keys(given))
         except BadFault as problem:
             self._refuse(str(problem))
-        return {"faults": self._desk.listed()}
+        return {"faults": self._steering.listed()}
 
     def _fault_remove(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
-        if not self._desk.faults.remove(_number(asked, "id")):
+        if not self._steering.faults.remove(_number(asked, "id")):
             self._refuse("This fault is gone already.")
-        return {"faults": self._desk.listed()}
+        return {"faults": self._steering.listed()}
 
     def _step(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
-        do, step = asked.get("do"), self._desk.step
+        do, step = asked.get("do"), self._steering.step
         if do in ("on", "off"):
             step.turn(do == "on")
         elif do == "until":
@@ -130,12 +130,12 @@ class Acts:
 
     def _edit(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         row, text = _number(asked, "row"), asked.get("json")
-        held = self._desk.step.frame_of(row)
+        held = self._steering.step.frame_of(row)
         if held is None:
             self._refuse(f"Row {row} is not held (any more), so it can't be edited.")
         if not isinstance(text, str) or not text:
             self._refuse("Write the text that is to be sent in its place.")
-        self._desk.step.release(row, frame(_edited(text, held[HEADER_BYTES:])))
+        self._steering.step.release(row, frame(_edited(text, held[HEADER_BYTES:])))
         return {}
 
     def _again(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -19,13 +19,13 @@ from conformance import own_name
 from conformance.foreground import Misuse, listening_address, refuse, wait
 from conformance.relay.acts import Acts
 from conformance.relay.connection import Target
-from conformance.relay.desk import Desk
 from conformance.relay.faults import FORM, KINDS, BadFault, Fault, parse, read_file
 from conformance.relay.playing import SPEEDS, Player
 from conformance.relay.recording import Recorder
 from conformance.relay.recording import read_file as read_recording
 from conformance.relay.showing import links, obey_keys, open_page, refusal
 from conformance.relay.station import Station
+from conformance.relay.steering import Steering
 from conformance.relay.story import Story
 from conformance.relay.terminal import Terminal
 from conformance.relay.traffic import Traffic
@@ -156,7 +156,7 @@ def run(args: argparse.Namespace) -> int:
             ":".join(map(str, args.target)),
             f"{args.listen[0]}:{station.relay.port}",
         )
-        acts = Acts(station.story, station.desk, station.relay, listening, target, refusal())
+        acts = Acts(station.story, station.steering, station.relay, listening, target, refusal())
         page = open_page(args.page, station.story, acts, stack)
         terminal.say(_first_screen(args, station, links(page)))
         obey_keys(page, terminal)
@@ -174,9 +174,9 @@ def _play(args: argparse.Namespace, terminal: Terminal, stack: contextlib.ExitSt
     story = Story([terminal])
     traffic = Traffic([story], has_ticks=False)
     player = Player(recording, traffic, args.speed)
-    desk = Desk(traffic)
+    steering = Steering(traffic)
     target = str(recording.about.get("target", "a server"))
-    acts = Acts(story, desk, None, f"recording {args.play}", target, refusal(), player)
+    acts = Acts(story, steering, None, f"recording {args.play}", target, refusal(), player)
     page = open_page(args.page, story, acts, stack)
     terminal.say(
         f"{args.play}: {len(recording.items)} events in {recording.length:.1f} s, shown "
@@ -267,7 +267,7 @@ def _first_screen(args: argparse.Namespace, station: Station, shown: Sequence[st
     lines += shown
     if args.step:
         lines.append("Each message is held: let them go on the page, step by step.")
-    faults = station.desk.faults.all()
+    faults = station.steering.faults.all()
     if faults:
         lines.append(f"Faults, repeatable with --seed {args.seed}:")
         lines += [

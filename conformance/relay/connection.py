@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, final
 
-from conformance.relay.desk import Desk
+from conformance.relay.steering import Steering
 from conformance.relay.streams import PlainStream, TlsStream
 from conformance.relay.traffic import Closed, Opened, Traffic
 from conformance.relay.way import Party, Way
@@ -64,7 +64,7 @@ class Connection:
         front_tls: ssl.SSLContext | None,
         target: Target,
         traffic: Traffic,
-        desk: Desk,
+        steering: Steering,
         left: Callable[[Connection], None],
     ) -> None:
         self.number = number
@@ -72,7 +72,7 @@ class Connection:
         """Who logged in last, so far as it was looked at."""
         self._ways: dict[bool, Way] = {}  # by to_server, once it is connected
         self._socket, self._address, self._front_tls = sock, address, front_tls
-        self._target, self._traffic, self._desk, self._left = target, traffic, desk, left
+        self._target, self._traffic, self._steering, self._left = target, traffic, steering, left
         self._lock = threading.Condition()  # guards all below; notified when a thread leaves
         self._streams: list[PlainStream] = []
         self._running = 1
@@ -127,8 +127,8 @@ class Connection:
             return
         self._keep(server)
         party = Party(self.number, self._is_over, lambda: self.user, self._name, self._end_by_fault)
-        there = Way(party, True, client, server, self._traffic, self._desk)
-        back = Way(party, False, server, client, self._traffic, self._desk)
+        there = Way(party, True, client, server, self._traffic, self._steering)
+        back = Way(party, False, server, client, self._traffic, self._steering)
         self._ways = {True: there, False: back}
         with self._lock:
             self._running += 1

@@ -13,7 +13,7 @@ import time
 from typing import Final, final
 
 from conformance.relay.connection import Connection, Target
-from conformance.relay.desk import Desk
+from conformance.relay.steering import Steering
 from conformance.relay.traffic import Traffic
 
 BACKLOG: Final = 512
@@ -30,11 +30,11 @@ class Relay:
         address: tuple[str, int],
         target: Target,
         traffic: Traffic,
-        desk: Desk,
+        steering: Steering,
         front_tls: ssl.SSLContext | None = None,
     ) -> None:
         self._target, self._front_tls = target, front_tls
-        self._traffic, self._desk = traffic, desk
+        self._traffic, self._steering = traffic, steering
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self._listener = socket.create_server(address, family=family, backlog=BACKLOG)
         self._listener.settimeout(ACCEPT_SECONDS)
@@ -95,7 +95,7 @@ class Relay:
                 self._front_tls,
                 self._target,
                 self._traffic,
-                self._desk,
+                self._steering,
                 self._forget,
             )
             with self._lock:

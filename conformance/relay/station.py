@@ -1,6 +1,6 @@
 """A whole relay: its parts put together, in the order in which they start and end.
 
-Owns one `Relay`, the traffic that it tells, the desk that steers it, and the story that is told of
+Owns one `Relay`, the traffic that it tells, what steers it, and the story that is told of
 it. Prints nothing. `start` and `close` are for one thread.
 """
 
@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import final
 
 from conformance.relay.connection import Target
-from conformance.relay.desk import Desk
 from conformance.relay.faults import Fault
 from conformance.relay.listening import Relay
+from conformance.relay.steering import Steering
 from conformance.relay.story import Event, Story
 from conformance.relay.traffic import Item, Traffic
 
@@ -39,12 +39,12 @@ class Station:
     ) -> None:
         self.story = Story([self._name, *listeners])
         self.traffic = Traffic([*observers, self.story])
-        self.desk = Desk(self.traffic, seed)
-        self.relay = Relay(address, target, self.traffic, self.desk, front_tls)
+        self.steering = Steering(self.traffic, seed)
+        self.relay = Relay(address, target, self.traffic, self.steering, front_tls)
         for fault in faults:
-            self.desk.faults.add(fault)
+            self.steering.faults.add(fault)
         if is_stepping:
-            self.desk.step.turn(True)
+            self.steering.step.turn(True)
 
     def start(self) -> None:
         """Begin to accept clients."""
@@ -53,7 +53,7 @@ class Station:
 
     def close(self) -> None:
         """End all connections, and tell what is left to tell."""
-        self.desk.step.turn(False)
+        self.steering.step.turn(False)
         self.relay.close()
         self.traffic.end()
         self.story.end(self.traffic.now())

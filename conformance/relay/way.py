@@ -1,7 +1,7 @@
 """One direction of a connection: reads, notes what passes, and passes it on.
 
 Owns the cutter of its direction and the order of what it sends. While nothing is asked of it
-(`Desk.is_careful` is false), bytes go on as they come, also half a frame; where messages may be
+(`Steering.is_careful` is false), bytes go on as they come, also half a frame; where messages may be
 changed or held, each goes on when it is whole. One thread runs it; `insert` may be called by
 another.
 """
@@ -17,9 +17,9 @@ from typing import Final, final
 
 from conformance.packets import Packet, value
 from conformance.relay import changes, reading
-from conformance.relay.desk import Desk
 from conformance.relay.faults import Fault
 from conformance.relay.frames import Cutter, Piece
+from conformance.relay.steering import Steering
 from conformance.relay.streams import PlainStream
 from conformance.relay.traffic import Instead, Remark, Traffic
 
@@ -63,12 +63,12 @@ class Way:
         source: PlainStream,
         sink: PlainStream,
         traffic: Traffic,
-        desk: Desk,
+        steering: Steering,
     ) -> None:
         self.to_server = to_server
         self._party = party
         self._source, self._sink = source, sink
-        self._traffic, self._desk = traffic, desk
+        self._traffic, self._steering = traffic, steering
         self._cutter = Cutter()
         self._kept: _Kept | None = None
         self._lock = threading.Lock()  # held while something is sent; guards the next
@@ -85,7 +85,7 @@ class Way:
                 continue
             if not data:
                 break
-            if self._desk.is_careful(self.to_server) or self._kept is not None:
+            if self._steering.is_careful(self.to_server) or self._kept is not None:
                 self._take_each(data)
             else:
                 self._take(data)
@@ -143,12 +143,12 @@ class Way:
             name = value(packet, "chatid")
             self._party.log_in(name[:64] if isinstance(name, str) else "")
         action = reading.action_of(packet)
-        is_held = self._desk.step.wants(action)
+        is_held = self._steering.step.wants(action)
         fault, lot = self._fault(packet)
         sent = _sent(fault, lot, piece)
         row = self._note(piece, fault.mark if fault else "", sent, is_held=is_held)
         if is_held:
-            frame = self._desk.step.hold(row, action, piece.data, self._party.is_over)
+            frame = self._steering.step.hold(row, action, piece.data, self._party.is_over)
             if frame is None:
                 raise ConnectionAbortedError("the connection was ended")
             if frame != piece.data:
@@ -158,7 +158,7 @@ class Way:
         self._strike(row, fault, piece, sent)
 
     def _fault(self, packet: Packet) -> tuple[Fault | None, random.Random]:
-        found = self._desk.faults.pick(self._party.user(), self.to_server, packet)
+        found = self._steering.faults.pick(self._party.user(), self.to_server, packet)
         return found or (None, random.Random(0))
 
     def _strike(

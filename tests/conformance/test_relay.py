@@ -418,7 +418,7 @@ def test_an_open_page_is_known_again_by_a_file_of_the_users_own(
 def test_the_page_is_opened_where_it_is_asked_for_and_says_its_links(
     monkeypatch: pytest.MonkeyPatch, relay: RelayUnderTest
 ) -> None:
-    acts = Acts(relay.story, relay.desk, relay.relay, "here", "there", showing.refusal())
+    acts = Acts(relay.story, relay.steering, relay.relay, "here", "there", showing.refusal())
     with contextlib.ExitStack() as stack:
         assert showing.open_page(None, relay.story, acts, stack) is None
         assert showing.links(None) == []

@@ -30,7 +30,7 @@ def line(relay: RelayUnderTest, listener: Listener) -> Iterator[Line]:
 @pytest.fixture
 def acts(relay: RelayUnderTest) -> Acts:
     return Acts(
-        relay.story, relay.desk, relay.relay, "127.0.0.1:9875", "127.0.0.1:9876", ActRefused
+        relay.story, relay.steering, relay.relay, "127.0.0.1:9875", "127.0.0.1:9876", ActRefused
     )
 
 
@@ -46,7 +46,7 @@ def refused(acts: Acts, name: str, **asked: Any) -> str:
 
 def held(relay: RelayUnderTest, *rows: int) -> None:
     """Wait until exactly these rows are held."""
-    until(lambda: relay.desk.step.held() == list(rows), f"{rows} are not held")
+    until(lambda: relay.steering.step.held() == list(rows), f"{rows} are not held")
 
 
 def test_the_state_tells_a_page_that_comes_later(

@@ -323,15 +323,15 @@ def test_faults_may_come_and_go_in_the_middle_of_a_frame(begin: Begin) -> None:
     whole = encode(MESSAGE)
     line.client.sendall(whole[:6])
     assert read_exactly(line.server, 6) == whole[:6]
-    number = line.relay.desk.faults.add(parse("drop send_message"))
+    number = line.relay.steering.faults.add(parse("drop send_message"))
     line.client.sendall(whole[6:10])
     assert read_exactly(line.server, 4) == whole[6:10]
     line.client.sendall(whole[10:] + whole[:8])
     assert read_exactly(line.server, len(whole) - 10) == whole[10:]
-    line.relay.desk.faults.remove(number)
+    line.relay.steering.faults.remove(number)
     line.client.sendall(whole[8:] + b"\0\0\0\0bad")
     assert read_exactly(line.server, len(whole) + 7) == whole + b"\0\0\0\0bad"
-    line.relay.desk.faults.add(parse("drop send_message"))
+    line.relay.steering.faults.add(parse("drop send_message"))
     line.client.sendall(b"more")
     assert read_exactly(line.server, 4) == b"more"
 
@@ -351,9 +351,9 @@ def test_no_byte_is_lost_while_faults_come_and_go_that_strike_nothing(
 
     def change() -> None:
         while not ends.wait(0.0005):
-            number = line.relay.desk.faults.add(parse(source.choice(["drop ack", "swap ack"])))
+            number = line.relay.steering.faults.add(parse(source.choice(["drop ack", "swap ack"])))
             ends.wait(0.0005)
-            line.relay.desk.faults.remove(number)
+            line.relay.steering.faults.remove(number)
 
     def send() -> None:
         place = 0

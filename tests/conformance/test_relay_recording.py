@@ -18,10 +18,10 @@ from conformance.__main__ import main
 from conformance.packets import encode, frame
 from conformance.relay import playing
 from conformance.relay.acts import Acts
-from conformance.relay.desk import Desk
 from conformance.relay.faults import parse
 from conformance.relay.frames import Piece
 from conformance.relay.recording import BadRecording, Recorder, Recording, read_file
+from conformance.relay.steering import Steering
 from conformance.relay.story import Story
 from conformance.relay.traffic import Closed, Instead, Item, Opened, Passed, Remark, Traffic
 from storage.journal import Journal
@@ -161,8 +161,8 @@ class Replay:
         self.story = Story([self.events])
         self.traffic = Traffic([self.story], has_ticks=False)
         self.player = playing.Player(Recording({}, items), self.traffic, speed)
-        desk = Desk(self.traffic)
-        self.acts = Acts(self.story, desk, None, "a file", "here", ActRefused, self.player)
+        steering = Steering(self.traffic)
+        self.acts = Acts(self.story, steering, None, "a file", "here", ActRefused, self.player)
         self.traffic.start()
 
 

@@ -64,7 +64,7 @@ class RelayUnderTest:
         target = Target("127.0.0.1", port, tls)
         self.station = Station(("127.0.0.1", 0), target, listeners=[self.events], **options)
         self.relay, self.story = self.station.relay, self.station.story
-        self.desk = self.station.desk
+        self.steering = self.station.steering
         self.port = self.relay.port
         self.station.start()
 

@@ -577,7 +577,7 @@ def line(window: Tab) -> Iterator[Line]:
     listener = Listener()
     with relay_before(listener.port) as relay:
         target = f"127.0.0.1:{listener.port}"
-        acts = Acts(relay.story, relay.desk, relay.relay, "here", target, ActRefused)
+        acts = Acts(relay.story, relay.steering, relay.relay, "here", target, ActRefused)
         folder = resources.files("conformance.relay") / "page"
         may = {"viewers_may": VIEWERS_MAY, "state": acts.state}
         page = Page("127.0.0.1", 0, folder, "Relay", acts.all, **may)

@@ -14,7 +14,7 @@ from conformance.relay.traffic import Listed, Remark, Stepped, Traffic
 
 
 @final
-class Desk:
+class Steering:
     """What one relay is asked to do."""
 
     def __init__(self, traffic: Traffic, seed: int = 1) -> None:
