@@ -432,21 +432,26 @@ def test_many_requests_take_no_memory_and_no_threads(control: PageClient) -> Non
             for _ in range(count):
                 control.ask("POST", "/act/double", b'{"n": 1}', sock=sock)
 
+    def grown_by(count: int) -> int:
+        gc.collect()  # without the GIL it comes later by itself
+        first = tracemalloc.get_traced_memory()[0]
+        flood(count)
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0] - first
+
     flood(20)
     threads = threading.active_count()
     tracemalloc.start()
     try:
         flood(40)
-        gc.collect()  # without the GIL it comes later by itself
-        first = tracemalloc.get_traced_memory()[0]
-        flood(120)
-        gc.collect()
-        grown = tracemalloc.get_traced_memory()[0] - first
+        grown = [grown_by(120)]
+        while grown[-1] > 16 * 1024 and len(grown) < 3:  # what leaks grows each time
+            grown.append(grown_by(120))
     finally:
         tracemalloc.stop()
     # Without the GIL some strings of http.server are freed late: 75 KiB after 1,680 requests.
     most = 64 if sysconfig.get_config_var("Py_GIL_DISABLED") else 16
-    assert grown < most * 1024, "with the GIL less than 140 bytes each"
+    assert min(grown) < most * 1024, f"{grown} bytes: with the GIL less than 140 each"
     assert threading.active_count() <= threads + 1
 
 
