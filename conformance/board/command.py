@@ -83,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
         board = Board(args, keeping)
         stack.callback(board.page.close)
         print(_first_screen(args, board), flush=True)
+        webpage.new_links(board.page, lambda line: print(line, flush=True))
         wait(threading.Event())
     return 0
 
@@ -136,6 +137,7 @@ class Board:
                 viewers_may=VIEWERS_MAY,
                 programs={"tell": _refusing(self.rows.tell)},
                 code="" if args.new_code else keeping.about("code"),
+                kept=args.data / "page.json",
                 state=self.state,
                 max_events=1,  # each says only that something has changed
             )
@@ -174,7 +176,8 @@ def _first_screen(args: argparse.Namespace, board: Board) -> str:
     lines = [
         f"board on {host}:{port}, kept in the folder {args.data}{kept}",
         f"The wall: {board.page.wall_link}    (looks on only: for the projector and the class)",
-        f"Page:     {board.page.link}    (for one browser, yours: it hides names, removes rows)",
+        f"Page:     {board.page.link}    (for one browser, yours: it hides names, removes rows;"
+        " l and Enter here: a new link)",
         f"Students add to their command:  --tell {board.address}/{board.page.code}",
     ]
     if host.startswith("127.") or host in ("localhost", "::1"):
