@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import configparser
 import difflib
-import os
 import platform
 import sqlite3
 import sys
@@ -39,7 +38,7 @@ OTHERS: Final = ("CHAT_CAFILE", "CHAT_PASSWORD")
 
 def typed() -> str:
     """Return what is typed before a command here: sentences that name one can be copied."""
-    return f"{'py' if os.name == 'nt' else 'python3'} {PROGRAM}"
+    return f"{'py' if sys.platform == 'win32' else 'python3'} {PROGRAM}"
 
 
 @dataclass(frozen=True)
