@@ -24,6 +24,7 @@ from conformance.board import telling, told
 from conformance.client import cases as client_cases
 from conformance.client import runner as client_runner
 from conformance.client.process import BadDriver
+from conformance.foreground import hear_sigterm
 from conformance.hand_ins import command as class_command
 from conformance.listing import listing
 from conformance.matrix import runner as matrix_runner
@@ -474,6 +475,7 @@ def _write(
 def program() -> int:
     """Be the program of the command line, which starts nothing but programs under test."""
     left_running.adopt()
+    hear_sigterm()
     return main()
 
 

@@ -1,4 +1,4 @@
-"""What programs that run until Ctrl-C share: where they listen, why they can't, and their end.
+"""What the programs of the kit share: where they listen, why they can't, and how they end.
 
 The main thread; `listening_address` is a pure function for `argparse`.
 """
@@ -41,10 +41,15 @@ def refuse(host: str, port: int, error: OSError, instead: str) -> NoReturn:
     raise Misuse(f"can't listen on {host}:{port}: {why}") from error
 
 
-def wait(done: threading.Event) -> None:
-    """Wait until it is done, for Ctrl-C or SIGTERM: these raise KeyboardInterrupt."""
+def hear_sigterm() -> None:
+    """Let SIGTERM end this program as Ctrl-C does, with all that it has started."""
     with contextlib.suppress(ValueError):  # not in the main thread: only tests do that
         signal.signal(signal.SIGTERM, _interrupt)
+
+
+def wait(done: threading.Event) -> None:
+    """Wait until it is done, for Ctrl-C or SIGTERM: these raise KeyboardInterrupt."""
+    hear_sigterm()
     while not done.wait(0.5 if sys.platform == "win32" else 3600.0):
         pass
 

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 from support.kit_parts import HOST, outcome, report
-from support.patience import patience
+from support.patience import patience, until
 
 from conformance import left_running, reports
 from conformance.left_running import Marked, NoSuchUser
 from conformance.server.process import ServerCommand
 from conformance.verdicts import Report, Verdict
 
+ROOT = Path(__file__).resolve().parents[2]
 only_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 FORKS = """
 import os, socket, sys, time
@@ -70,6 +71,33 @@ def test_the_command_line_ends_whoever_hides_from_the_mark(tmp_path: Path) -> No
         timeout=patience(30),
     )
     assert done.stdout.strip() == "0", done.stderr
+
+
+@only_linux
+def test_sigterm_ends_the_kit_as_ctrl_c_does_with_all_that_it_has_started(tmp_path: Path) -> None:
+    script, pid = tmp_path / "silent.py", tmp_path / "pid"
+    script.write_text(
+        "import os, socket, sys, time\n"
+        'listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))\n'
+        'with open(sys.argv[2] + ".new", "w") as file:\n'
+        "    file.write(str(os.getpid()))\n"
+        'os.replace(sys.argv[2] + ".new", sys.argv[2])\n'
+        "time.sleep(600)\n",
+        "utf-8",
+    )
+    start = f"{sys.executable} {script} {{port}} {pid}"
+    with subprocess.Popen(
+        [sys.executable, "-m", "conformance", "server", "localhost:0", "--start-cmd", start],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        encoding="utf-8",
+        cwd=ROOT,
+    ) as kit:
+        until(pid.exists, "the server under test is not started")
+        kit.terminate()
+        _, said = kit.communicate(timeout=patience(20))
+    assert kit.returncode == 130 and "conformance: stopped" in said
+    assert not Path("/proc", pid.read_text("utf-8")).exists()
 
 
 def test_who_has_adopted_nobody_ends_nobody() -> None:
