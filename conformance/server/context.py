@@ -50,6 +50,10 @@ from conformance.server.user import User
 from conformance.transcript import Transcript
 
 
+def _source(drawn_from: str) -> random.Random:
+    return random.Random(hashlib.sha256(drawn_from.encode()).digest())
+
+
 @final
 class ServerContext:
     """What one case is given; each of its functions is described where its part is.
@@ -74,9 +78,9 @@ class ServerContext:
         self.transcript = Transcript()
         self.early: Any = None
         """What the case's `early` returned."""
-        self.random = random.Random(hashlib.sha256(f"{seed}/{case_id}".encode()).digest())
+        self.random = _source(f"{seed}/{case_id}")
 
-        self.names = Names(self.random, lambda: target.tag)
+        self.names = Names(_source(f"names/{seed}/{case_id}"), self.random, lambda: target.tag)
         self.name, self.room_id = self.names.name, self.names.room_id
         self.password, self.key, self.text = self.names.password, self.names.key, self.names.text
 

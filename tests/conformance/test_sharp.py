@@ -3,6 +3,7 @@ that are closed for saying nothing, memory, threads and open files."""
 
 from __future__ import annotations
 
+import random
 import re
 import socket
 import sys
@@ -24,6 +25,7 @@ from conformance.packets import encode
 from conformance.server import cases, runner
 from conformance.server.cases import clock, resources, silence, texts
 from conformance.server.checks import Checks
+from conformance.server.names import Names
 from conformance.server.process import SURROUNDINGS, ServerCommand
 from conformance.server.target import Account as TargetAccount
 from conformance.server.target import Target
@@ -374,3 +376,14 @@ def test_a_key_is_next_to_counted_ones_and_never_one_of_them(
 ) -> None:
     """Ids that are drawn can end with the same digit."""
     assert texts.next_after(first, second) == mine
+
+
+def test_a_case_says_the_same_however_many_names_it_draws() -> None:
+    """Who is still logged in from an earlier case needs no new name and no password."""
+
+    def source() -> Names:
+        return Names(random.Random(1), random.Random(2), lambda: "x")
+
+    one, other = source(), source()
+    assert other.name() and other.password() and other.key() and other.room_id()
+    assert [one.text() for _ in range(9)] == [other.text() for _ in range(9)]
