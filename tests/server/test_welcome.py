@@ -3,7 +3,6 @@ shown."""
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
 import threading
@@ -231,7 +230,7 @@ def test_the_firewall_hint_fits_the_system(
 def test_on_windows_the_commands_begin_with_py(
     two_networks: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "name", "nt")
+    monkeypatch.setattr(sys, "platform", "win32")
     text = shown()
     monkeypatch.undo()
     assert "  py chat_server.py adduser NAME" in text
