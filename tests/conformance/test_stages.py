@@ -144,7 +144,9 @@ def test_what_the_server_prints_stands_between_the_packets(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     program = tmp_path / "server.py"
-    talking = 'print("a key"); key = "always the same key, 0123456789" #'
+    # What is printed is read beside the packets: it has a moment to come before the reply does.
+    pause = '__import__("time").sleep(0.1)'
+    talking = f'print("a key", flush=True); {pause}; key = "always the same key, 0123456789" #'
     program.write_text(
         STARTER.read_text("utf-8").replace("key = secrets.token_urlsafe(24)", talking), "utf-8"
     )
