@@ -339,10 +339,10 @@ def delete_room(context: Context, session: Session, request: DeleteRoom) -> byte
         return state
 
     def tell(state: RoomState, delivery: Delivery) -> None:
-        private = state.room.private
-        everybody = [holder.account_id for holder in context.registry.sessions()]
-        _break_off_downloads(context, request.room_id, state.members if private else everybody)
-        audience = state.members if private else None
+        audience: Iterable[int] | None = state.members if state.room.private else None
+        online = (holder.account_id for holder in context.registry.sessions())
+        readers = online if audience is None else audience
+        _break_off_downloads(context, request.room_id, readers)
         delivery.event("room_deleted", audience, room_id=request.room_id, name=state.room.name)
         words = room_words(request.room_id, state.room.name)
         log.info("room deleted: %s by %s", words, printable(session.chatid))
