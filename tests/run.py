@@ -46,7 +46,7 @@ MEMORY_BYTES = 1024**3
 """So much must be free there: the files of a run take a tenth of it."""
 DEFAULT_SECONDS = 1.0
 GROUP_SECONDS = 300
-SLOW_SECONDS = 1.0
+SLOW_SECONDS = 0.7
 """`--quick` leaves a test that took longer to `make test`, so that a layer takes under 30 s."""
 HANGING_SECONDS = 120.0
 """After so long in one test, pytest shows where each of its threads stands."""

@@ -79,7 +79,7 @@ def test_packets_about_recent_messages_are_free_and_those_about_old_ones_count(
 
 
 def test_who_comes_back_has_no_new_burst(serve: Serve) -> None:
-    service = serve(clock=Clock(1_000.0))
+    service = serve(clock=Clock(1_000.0), rate_limit=20)
     ada = member(service, "ada")
     for _ in range(10):
         ada.ask("get_users")

@@ -48,12 +48,14 @@ class Services:
 
     def start(self, folder: str = "data", **options: object) -> Service:
         """A service on a free port; `options` are settings, or what `Service` itself takes
-        (clocks)."""
+        (clocks). With a clock of its own no rate holds unless it is asked for: on a clock that
+        stands still, a client that is over its rate would wait for ever."""
         names = {"clock", "wall", "force_fallback"}
         kept = {key: value for key, value in options.items() if key in names}
-        chosen = {"min_free": 0} | {
-            key: value for key, value in options.items() if key not in names
-        }
+        chosen: dict[str, Any] = {key: options[key] for key in options.keys() - names}
+        chosen.setdefault("min_free", 0)
+        if "clock" in kept:
+            chosen.setdefault("rate_limit", 0)
         settings = replace(
             Settings(),
             host="127.0.0.1",
@@ -83,7 +85,7 @@ def stranger(service: Service, **options: Any) -> RawClient:
     return client
 
 
-def member(service: Service, name: str, **login: object) -> RawClient:
+def member(service: Service, name: str, **login: Any) -> RawClient:
     """Return somebody new who is logged in; the client is closed with the services."""
     client = stranger(service)
     client.register(name)
