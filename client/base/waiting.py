@@ -34,6 +34,16 @@ def wait_for(changed: threading.Condition, is_so: Callable[[], bool], seconds: f
     return wait_in_slices(lambda part: changed.wait_for(is_so, part), seconds)
 
 
+def wait_for_end(thread: threading.Thread, seconds: float) -> None:
+    """Wait until a thread has ended, at most `seconds`."""
+
+    def has_ended(part: float) -> bool:
+        thread.join(part)
+        return not thread.is_alive()
+
+    wait_in_slices(has_ended, seconds)
+
+
 def wait_for_socket(sock: socket.socket, event: int, deadline: Deadline) -> None:
     """Wait until a socket can be read or written (an event of `selectors`). Raise TimeoutError
     where it can't by the deadline."""

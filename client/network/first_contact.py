@@ -9,9 +9,11 @@ deadline; the rest is pure functions.
 
 from __future__ import annotations
 
+import selectors
 from typing import Final
 
 from client.base.deadline import Deadline
+from client.base.waiting import wait_for_socket
 from client.errors import CannotConnect, ConnectionLost, NoAnswer
 from client.network.dialing import dial
 
@@ -53,14 +55,12 @@ def identify_service(host: str, port: int, deadline: Deadline) -> str | None:
     told by the deadline."""
     try:
         with dial(host, port, deadline.within(LOOK_SECONDS)) as sock:
-            # A timeout of 0 is no waiting at all: then what is not there raises OSError.
-            sock.settimeout(deadline.within(GREETING_SECONDS).left())
             try:
-                greeting = sock.recv(64)
+                wait_for_socket(sock, selectors.EVENT_READ, deadline.within(GREETING_SECONDS))
             except TimeoutError:
-                sock.settimeout(deadline.within(LOOK_SECONDS).left())
                 sock.sendall(_QUESTION)
-                greeting = sock.recv(64)
+                wait_for_socket(sock, selectors.EVENT_READ, deadline.within(LOOK_SECONDS))
+            greeting = sock.recv(64)
     except (OSError, UnicodeError):
         return None
     return service_name(greeting)

@@ -315,7 +315,7 @@ def _refusal(sock: socket.socket, data: bytes, deadline: Deadline) -> tuple[str,
             payload = frames.next_frame()
             if payload is not None:
                 return code_and_message(as_object(json.loads(payload)), "error")
-            _limit(sock, deadline.within(LOOK_SECONDS))
+            wait_for_socket(sock, selectors.EVENT_READ, deadline.within(LOOK_SECONDS))
             data = sock.recv(RAW_READ_BYTES)
     return "", ""
 

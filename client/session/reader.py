@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 
 import protocol
 from client.base.deadline import Deadline
-from client.base.waiting import wait_for
+from client.base.waiting import wait_for, wait_for_end
 from client.errors import (
     ChatError,
     ConnectionLost,
@@ -114,7 +114,7 @@ class Reader:
         with self.changed:
             before = self._thread
         if before is not None:
-            before.join(JOIN_SECONDS)  # it is clearing up after a link that has ended
+            wait_for_end(before, JOIN_SECONDS)  # it is clearing up after a link that has ended
         link = self._open(deadline)
         with self.changed:
             self._link = link
@@ -140,7 +140,7 @@ class Reader:
             link.close()
         self._arrivals.close()
         if thread is not None and thread is not threading.current_thread():
-            thread.join(2.0)  # it may still be connecting; it ends by itself when that is over
+            wait_for_end(thread, 2.0)  # it may be connecting still, and ends when that is over
 
     def needs_link(self) -> bool:
         """Return whether nobody has connected yet. Raise `ConnectionLost` where there is no
