@@ -83,7 +83,7 @@ LANGUAGES = (
     Language(
         "go/server.go",
         "go",
-        ("go", "build", "-o", "{out}/chat.exe", "{here}/server.go", "{here}/wire.go"),
+        ("go", "build", "-o", "{out}/chat.exe", "{here}/server.go"),
         ("{out}/chat.exe",),
     ),
 )

@@ -34,7 +34,7 @@ BUILDS: Final = {
     "java": ("javac Server.java Json.java", "java -XX:TieredStopAtLevel=1 Server {port}"),
     "c": ("cc -pthread -o chat server.c", "./chat {port}"),
     "rust": ("rustc --edition 2021 -o chat server.rs", "./chat {port}"),
-    "go": ("go build -o chat server.go wire.go", "./chat {port}"),
+    "go": ("go build -o chat server.go", "./chat {port}"),
 }
 """By language of the starter: how it is built and started."""
 
