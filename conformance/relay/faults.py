@@ -277,12 +277,11 @@ class FaultList:
             return [(each, fault, self._struck[each]) for each, fault in self._faults.items()]
 
     def touches(self, to_server: bool) -> bool:
-        """Return whether a fault is about this direction."""
+        """Return whether the messages of this direction are to be looked at one by one: where a
+        fault is about them. Those to the server are where there is any fault: the login among them
+        says whose messages are counted."""
         with self._lock:
-            return any(
-                not fault.to or (fault.to == "server") == to_server
-                for fault in self._faults.values()
-            )
+            return any(to_server or fault.to != "server" for fault in self._faults.values())
 
     def pick(
         self, user: str, to_server: bool, packet: Packet

@@ -216,6 +216,18 @@ def test_drop(begin: Begin) -> None:
     assert line.events.wait_kind("came_of")["text"].startswith("sent again: row 3")
 
 
+def test_the_user_is_known_when_the_login_has_passed(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only when the story comes to tell it, on a thread of its own."""
+    monkeypatch.setattr("conformance.relay.station.Station._name", lambda self, event: None)
+    line = begin("drop pong to=client user=ada")
+    line.to_server({"action": "login", "data": {"chatid": "ada", "password": "password"}})
+    assert line.at_server()["action"] == "login"
+    line.to_client({"action": "pong"}, PING)
+    assert line.at_client() == PING
+
+
 def test_delay_keeps_the_order(begin: Begin) -> None:
     line = begin("delay 80 send_message")
     line.to_server(MESSAGE, PING)
