@@ -46,7 +46,7 @@ KIND_OF_NAME = {
     ".htm": "html",
     ".txt": "text",
 }
-EXAMPLES = """examples:
+EXAMPLES = own_name.named("""examples:
   python -m conformance server localhost:9876
   python -m conformance server localhost:9876 --level seed --account anna:secret \
 --account ben:secret --account carl:secret
@@ -61,7 +61,7 @@ EXAMPLES = """examples:
   python -m conformance board 0.0.0.0:8080
   python -m conformance relay 9875 localhost:9876
 
-exit status: 0 all rules that were looked at hold, 1 some do not, 2 misuse, 3 no server there"""
+exit status: 0 all rules that were looked at hold, 1 some do not, 2 misuse, 3 no server there""")
 
 OTHER_MODES = {
     "board": board_command.run,
@@ -223,8 +223,6 @@ def make_parser() -> argparse.ArgumentParser:
     relay_command.add_arguments(relay)
     recording = modes.add_parser("recording", help=recording_command.HELP, allow_abbrev=False)
     recording_command.add_arguments(recording)
-    for each in (parser, *modes.choices.values()):
-        each.epilog = own_name.named(each.epilog or "")
     return parser
 
 

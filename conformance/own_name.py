@@ -27,5 +27,6 @@ NAME: Final = " ".join(WORDS)
 
 
 def named(text: str) -> str:
-    """Return a text with examples as people type them here."""
+    """Return a text with examples as people type them here. Each text of the kit that holds such
+    words comes through this: a test looks."""
     return text.replace(" ".join(MODULE), NAME)

@@ -11,6 +11,8 @@ import pkgutil
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from conformance import own_name
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -38,7 +40,10 @@ def _read() -> dict[str, Rule]:
     data = pkgutil.get_data("conformance", "rules.json")
     if data is None:
         raise RuntimeError("conformance/rules.json is missing: copy the whole folder")
-    return {row["id"]: Rule(**row) for row in json.loads(data.decode("utf-8"))}
+    rows = json.loads(data.decode("utf-8"))
+    for row in rows:
+        row["why_not"] = own_name.named(row["why_not"])
+    return {row["id"]: Rule(**row) for row in rows}
 
 
 RULES: dict[str, Rule] = _read()

@@ -141,7 +141,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "conformance.random_words": set(),
     "conformance.text_files": set(),
     "conformance.transcript": set(),
-    "conformance.rules": set(),
+    "conformance.rules": {KIT + "own_name"},
     "conformance.wire": {KIT + "endings", KIT + "packets", KIT + "transcript"},
     "conformance.verdicts": {KIT + "rules", KIT + "transcript"},
     "conformance.free_choices": {
@@ -219,6 +219,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "conformance.board.telling": {KIT + "reports", KIT + "verdicts"},
     "conformance.board": {
         KIT + "board",
+        KIT + "own_name",
         KIT + "foreground",
         KIT + "reports",
         KIT + "stages.plan",
@@ -236,6 +237,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "conformance.hand_ins": {
         KIT + "hand_ins",
+        KIT + "own_name",
         KIT + "free_choices",
         KIT + "board.told",
         KIT + "board.telling",

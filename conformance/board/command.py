@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from conformance import own_name
 from conformance.board.keeping import Keeping
 from conformance.board.rows import BadTelling, Rows
 from conformance.foreground import Misuse, listening_address, refuse, wait
@@ -32,14 +33,14 @@ DESCRIPTION: Final = """Show on the wall how far each student's program has come
 Students add --tell HOST:PORT/CODE to their command of the kit, as the wall shows it. Then the board
 has a row for each: stage, points, what fails now and since when. It gets no source code, and a name
 only of who gives one (--tell-as NAME). It is kept in a folder: the same command shows it again."""
-EPILOG: Final = """examples:
+EPILOG: Final = own_name.named("""examples:
   python -m conformance board 0.0.0.0:8080             for a class
   python -m conformance board 8080                     for this machine only
   python -m conformance board 0.0.0.0:8080 --data tuesday    another class, another folder
 
   python -m conformance server localhost:9876 --tell 192.168.1.5:8080/CODE --tell-as anna
 
-exit status: 0 ended by Ctrl-C, 2 the command line can't be followed"""
+exit status: 0 ended by Ctrl-C, 2 the command line can't be followed""")
 DATA: Final = "board-data"
 VIEWERS_MAY: Final = frozenset({"board"})
 """What the wall may ask."""

@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Final
 
-from conformance import command_words, points, reports
+from conformance import command_words, own_name, points, reports
 from conformance.board import telling
 from conformance.hand_ins import likeness, tables
 from conformance.hand_ins.grading import ROOT, Grader, How, Result
@@ -33,7 +33,7 @@ How a server is started stands in the file chat.ini of its folder, or behind --s
 {port}, {host} and {data} are filled in. Each is copied, built and started in its copy. Those who
 may start programs here may do all that you may: use --run-as or --wrap for hand-ins of people
 that you don't know."""
-EPILOG: Final = """examples:
+EPILOG: Final = own_name.named("""examples:
   python -m conformance class hand-ins --start-cmd "python server.py {port}" -o results
   python -m conformance class hand-ins -o results --resume
   python -m conformance class hand-ins -o results --run-as nobody
@@ -42,7 +42,7 @@ EPILOG: Final = """examples:
 
 In OUT: grades.csv, index.html for the teacher, and for each hand-in a folder with its reports.
 
-exit status: 0 all were graded, 1 some could not be, 2 misuse, 130 stopped (--resume goes on)"""
+exit status: 0 all were graded, 1 some could not be, 2 misuse, 130 stopped (--resume goes on)""")
 RESULT: Final = "result.json"
 STOPPED: Final = 130
 

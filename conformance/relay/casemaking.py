@@ -10,6 +10,7 @@ import keyword
 from collections.abc import Sequence
 from typing import Final
 
+from conformance import own_name
 from conformance.packets import Packet, data_of, key_of
 from conformance.relay import reading
 from conformance.relay.recording import BadRecording
@@ -18,9 +19,9 @@ from conformance.relay.traffic import Item, Passed
 RULES: Final = ("R-MSG-4", "R-MSG-1", "R-MSG-2", "R-MSG-5", "R-ORDER-1", "R-ORDER-2", "R-FRAME-2")
 LEAD: Final = '''"""A case from a recording: {title}.
 
-Made by `python -m conformance recording {file} --case {name}`. Run it with
+Made by `{kit} recording {file} --case {name}`. Run it with
 
-    python -m conformance server localhost:9876 --with {name}.py
+    {kit} server localhost:9876 --with {name}.py
 
 It fails until the server keeps the rules; then keep it, so that the mistake does not come back.
 """
@@ -53,16 +54,21 @@ def to_case(items: Sequence[Item], name: str, title: str, file: str) -> str:
             steps.take(item)
     if not steps.lines:
         raise BadRecording("no message in it that a client sent and confirmed: no case to make")
-    plain = " ".join("".join(each for each in title if each.isprintable()).split())
-    plain = plain.replace("\\", "/").replace('"', "'")
+    plain = _quotable("".join(each for each in title if each.isprintable()))
     return LEAD.format(
         title=plain,
-        file=" ".join(file.replace("\\", "/").replace('"', "'").split()),
+        file=_quotable(file),
+        kit=_quotable(own_name.NAME),
         name=name,
         steps="\n".join(f"    {line}," for line in steps.lines),
         rules=list(RULES),
         quoted=repr(f"as recorded: {plain}"),
     )
+
+
+def _quotable(text: str) -> str:
+    """Return a text as it may stand in a docstring: on one line, without quotes and backslashes."""
+    return " ".join(text.replace("\\", "/").replace('"', "'").split())
 
 
 class _Steps:

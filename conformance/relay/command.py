@@ -47,7 +47,7 @@ FAULTS: Final = (
 
 """
 )
-EXAMPLES: Final = """examples:
+EXAMPLES: Final = own_name.named("""examples:
   python -m conformance relay 9875 localhost:9876
   python -m conformance relay 0.0.0.0:9875 localhost:9876    for other machines, too
   python -m conformance relay 9875 localhost:9876 --fault "drop confirm_count to=server every=2"
@@ -55,7 +55,7 @@ EXAMPLES: Final = """examples:
   python -m conformance relay --play lesson.frames --speed 2 --page 8080
 
 then start clients with the relay's port: python chat_client.py localhost:9875
-exit status: 0 ended by Ctrl-C, 2 the command line can't be followed"""
+exit status: 0 ended by Ctrl-C, 2 the command line can't be followed""")
 
 
 YOUNG_OBJECTS: Final = 20_000

@@ -18,7 +18,7 @@ from conformance.relay.terminal import Terminal
 from conformance.relay.traffic import Passed
 
 HELP: Final = "make a picture, a text, a capture or a case of a recording"
-EPILOG: Final = """FILE is what relay --record wrote, or a journal of the server
+EPILOG: Final = own_name.named("""FILE is what relay --record wrote, or a journal of the server
 (chat-data/journal/room-000001/DAY.frames). Without an option its packets are listed.
 
 examples:
@@ -27,7 +27,7 @@ examples:
   python -m conformance recording lesson.frames --rows 9-15 --mermaid
   python -m conformance recording lesson.frames --pcap -o lesson.pcap
   python -m conformance recording lesson.frames --case lost_message
-  wireshark -X lua_script:docs/wireshark/chat.lua lesson.pcap"""
+  wireshark -X lua_script:docs/wireshark/chat.lua lesson.pcap""")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

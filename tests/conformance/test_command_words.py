@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from pathlib import Path
 
 import pytest
 
-from conformance import command_words, own_name
+from conformance import command_words, own_name, rules
 from conformance.client.process import split_command
 from conformance.server.process import ServerCommand
 
@@ -90,3 +91,36 @@ def test_the_kit_calls_itself_as_it_was_started(tmp_path: Path) -> None:
     assert own_name.words(packed, "build/conformance.pyz") == ("python", "build/conformance.pyz")
     assert own_name.words(packed, "-c") == ("python", "conformance.pyz")
     assert own_name.named("python -m conformance board") == f"{own_name.NAME} board"
+
+
+KIT = Path(own_name.__file__).parent
+
+
+def unnamed(source: str) -> list[str]:
+    """Return the texts of a module, its docstrings aside, that say `python -m conformance` and are
+    not given to `own_name.named`."""
+    every = list(ast.walk(ast.parse(source)))
+    fine: set[ast.AST] = {each.value for each in every if isinstance(each, ast.Expr)}
+    for each in every:
+        if isinstance(each, ast.Call) and ast.unparse(each.func) == "own_name.named":
+            fine.update(each.args)
+    texts = [each for each in every if isinstance(each, ast.Constant) and each not in fine]
+    return [str(each.value) for each in texts if "-m conformance" in str(each.value)]
+
+
+def test_no_text_of_the_kit_calls_it_by_another_name_than_its_own() -> None:
+    assert unnamed("A = 'python -m conformance board'")
+    assert not unnamed("'python -m conformance'; own_name.named('python -m conformance board')")
+    sources = [path.read_text("utf-8") for path in KIT.rglob("*.py")]
+    wanted = [source for source in sources if "-m conformance" in source]
+    assert len(wanted) > 5
+    assert [text for source in wanted for text in unnamed(source)] == []
+
+
+def test_no_data_of_the_kit_does_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = [path for path in KIT.rglob("*.*") if path.suffix in (".json", ".html", ".js", ".css")]
+    holding = [path.name for path in data if b"-m conformance" in path.read_bytes()]
+    assert holding == ["rules.json"]
+    monkeypatch.setattr(own_name, "NAME", r"python build\kit.pyz")
+    reasons = [rule.why_not for rule in rules._read().values() if "kit.pyz" in rule.why_not]
+    assert reasons == [r"binds clients: `python build\kit.pyz client` has its cases"]
