@@ -6,8 +6,9 @@
 
 The Python is made once, in build/windows-3.12: the PSF's build for Windows, which the wheels of
 the package panda3d carry, the standard library of the same minor version on this machine, and a
-python.exe of five lines. It needs Wine and a C compiler for Windows, and pip reaches PyPI once.
-Nothing outside of that folder is changed. One thread uses it.
+python.exe of five lines, with a way to this machine's openssl beside it. It needs Wine and a C
+compiler for Windows, and pip reaches PyPI once. Nothing outside of that folder is changed. One
+thread uses it.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ PACKAGES: Final = (
 system."""
 COMPILER: Final = "x86_64-w64-mingw32-gcc"
 RESOURCES: Final = "x86_64-w64-mingw32-windres"
+OPENSSL: Final = Path(__file__).with_name("openssl_under_wine.c")
 VERSIONS: Final = ("3.10", "3.12", "3.13")
 """Those of which the carrier has a wheel that Wine 8 runs."""
 JOBS: Final = "4"
@@ -145,6 +147,7 @@ class WindowsPython:
         return {
             **os.environ,
             "WINEPREFIX": str(self.folder / "prefix"),
+            "WINEPATH": "Z:" + str(self.folder).replace("/", "\\"),
             "WINEDEBUG": "-all",
             "WINEDLLOVERRIDES": "mscoree,mshtml,winemenubuilder.exe,winedbg.exe=",
             "CHAT_TEST_PATIENCE": os.environ.get("CHAT_TEST_PATIENCE", PATIENCE),
@@ -200,10 +203,14 @@ class WindowsPython:
         (work / "python.rc").write_text(_MANIFEST, "utf-8")
         define = f'-DPYTHON=L"python{self.digits}.dll"'
         target = str(self.folder / "python.exe")
-        for command in (
+        commands = [
             [RESOURCES, "python.rc", "-O", "coff", "-o", "manifest.o"],
             [COMPILER, "-O2", "-municode", define, "-o", target, "python.c", "manifest.o"],
-        ):
+        ]
+        if shutil.which("openssl"):
+            openssl = str(self.folder / "openssl.exe")
+            commands.append([COMPILER, "-O2", "-municode", "-o", openssl, str(OPENSSL)])
+        for command in commands:
             _do(command, cwd=work)
 
     def _pip(self, action: str, *words: str) -> None:

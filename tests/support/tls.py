@@ -54,9 +54,10 @@ class Certificate:
         return context
 
 
-def openssl(*arguments: str | Path) -> None:
+def openssl(*arguments: str | Path, folder: Path | None = None) -> None:
     done = subprocess.run(
         ["openssl", *map(str, arguments)],
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=patience(60),
@@ -90,47 +91,23 @@ def make_certificate(folder: Path, names: str = NAMES, label: str = "class") -> 
 def make_certificate_of(folder: Path, begin: str, end: str) -> Certificate:
     """One that is good from `begin` to `end`, each as YYYYMMDDhhmmssZ; `req` makes none of the past
     or the future."""
-    made = Certificate(str(folder / "other-time.pem"), str(folder / "other-time.key"))
+    # Relative names: in a configuration the backslashes of Windows would be escapes.
     (folder / "index.txt").write_text("")
     (folder / "ca.cnf").write_text(
-        "[ca]\ndefault_ca = all\n[all]\n"
-        f"database = {folder / 'index.txt'}\nnew_certs_dir = {folder}\n"
+        "[ca]\ndefault_ca = all\n[all]\ndatabase = index.txt\nnew_certs_dir = .\n"
         "rand_serial = yes\ndefault_md = sha256\npolicy = any\n"
         "x509_extensions = extensions\n[any]\ncommonName = supplied\n"
         f"[extensions]\nbasicConstraints = critical, CA:TRUE\nsubjectAltName = {NAMES}\n"
     )
-    request = folder / "other-time.csr"
+    request = ("req", "-new", *NEW_KEY, "-nodes", "-subj", "/CN=Classroom chat")
+    openssl(*request, "-keyout", "other-time.key", "-out", "request", folder=folder)
     openssl(
-        "req",
-        "-new",
-        *NEW_KEY,
-        "-nodes",
-        "-subj",
-        "/CN=Classroom chat",
-        "-keyout",
-        made.keyfile,
-        "-out",
-        request,
+        *("ca", "-batch", "-selfsign", "-notext", "-config", "ca.cnf"),
+        *("-keyfile", "other-time.key", "-startdate", begin, "-enddate", end),
+        *("-in", "request", "-out", "other-time.pem"),
+        folder=folder,
     )
-    openssl(
-        "ca",
-        "-batch",
-        "-selfsign",
-        "-notext",
-        "-config",
-        folder / "ca.cnf",
-        "-keyfile",
-        made.keyfile,
-        "-startdate",
-        begin,
-        "-enddate",
-        end,
-        "-in",
-        request,
-        "-out",
-        made.certfile,
-    )
-    return made
+    return Certificate(str(folder / "other-time.pem"), str(folder / "other-time.key"))
 
 
 @functools.cache
