@@ -26,7 +26,9 @@ public class Server {
         String port = args.length > 0 ? args[0] : "9876";
         try (var listener = new ServerSocket(Integer.parseInt(port), 50, InetAddress.getByName("127.0.0.1"))) {
             System.out.println("listening on 127.0.0.1:" + listener.getLocalPort());
-            while (true) new Thread(new Client(listener.accept())::serve).start();
+            while (true) try {
+                new Thread(new Client(listener.accept())::serve).start();
+            } catch (SocketException error) {} // Windows: it was reset before it was taken
         } catch (IOException | IllegalArgumentException error) {
             System.err.println("cannot listen: " + error.getMessage());
             System.exit(1);
