@@ -159,7 +159,7 @@ def _message_changed(
 def _file_removed(context: Context, delivery: Delivery, act: Act, state: RoomState | None) -> None:
     assert state is not None and act.file_path is not None
     room_id = state.room.room_id
-    for session in context.registry.sessions():
+    for session in context.registry.served():
         session.downloads.break_off(room_id, no_such_file(act.file_path), act.file_path)
     audience = _who_sees(context, state)
     delivery.event("file_removed", audience, room_id=room_id, file_path=act.file_path)

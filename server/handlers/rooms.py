@@ -340,9 +340,7 @@ def delete_room(context: Context, session: Session, request: DeleteRoom) -> byte
 
     def tell(state: RoomState, delivery: Delivery) -> None:
         audience: Iterable[int] | None = state.members if state.room.private else None
-        online = (holder.account_id for holder in context.registry.sessions())
-        readers = online if audience is None else audience
-        _break_off_downloads(context, request.room_id, readers)
+        _break_off_downloads(context, request.room_id, audience)
         delivery.event("room_deleted", audience, room_id=request.room_id, name=state.room.name)
         words = room_words(request.room_id, state.room.name)
         log.info("room deleted: %s by %s", words, printable(session.chatid))
@@ -353,13 +351,11 @@ def delete_room(context: Context, session: Session, request: DeleteRoom) -> byte
     )
 
 
-def _break_off_downloads(context: Context, room_id: str, account_ids: Iterable[int]) -> None:
-    """Let nothing more of the room's files go to those who have lost the room (R-ROOM-22). The
-    writer's thread only: whoever asked for the change is answered after this."""
-    for account_id in account_ids:
-        holder = context.registry.holder(account_id)
-        if holder is not None:
-            holder.downloads.break_off(room_id, no_such_room(room_id))
+def _break_off_downloads(context: Context, room_id: str, account_ids: Iterable[int] | None) -> None:
+    """Let nothing more of the room's files go to those who have lost the room (R-ROOM-22), None
+    for everybody. The writer's thread only: whoever asked for the change is answered after this."""
+    for session in context.registry.served(account_ids):
+        session.downloads.break_off(room_id, no_such_room(room_id))
 
 
 def _check_owner(session: Session, state: RoomState) -> None:

@@ -205,7 +205,7 @@ class Downloads:
             raise
 
     def _send_packets(self, download: Download) -> None:
-        file, outbox = download.file, self._outbox
+        file = download.file
         chunk_size = frame_sizes.download_chunk(self._settings)
         total = -(-file.file_size // chunk_size)
         head = {"room_id": download.room_id, "file_path": download.file_path}
@@ -220,7 +220,9 @@ class Downloads:
             "sha256": file.sha256,
             "chunk_size": chunk_size,
         }
-        outbox.put(protocol.build("file_down_meta", meta, request_id=download.request_id))
+        begin = protocol.build("file_down_meta", meta, request_id=download.request_id)
+        if not self._put(download, begin):
+            return
         for number in range(download.from_sequence, total + 1):
             self._wait_for_room(download)
             data = {**head, "sequence_number": number}
@@ -235,10 +237,11 @@ class Downloads:
         """Hand a frame of the download on; return whether it goes on."""
         with self._lock:
             is_over = download.is_cancelled or self._outbox.broken is not None
+            refusal = download.refusal if is_over else None
             if not is_over:
                 self._outbox.put(frame)
-        if download.refusal is not None:
-            self._refuse(download, download.refusal)
+        if refusal is not None:
+            self._refuse(download, refusal)
         return not is_over
 
     def _refuse(self, download: Download, refusal: Refusal) -> None:

@@ -89,6 +89,19 @@ class Registry:
             holder = self._sessions.get(account_id)
             return [*self._leaving.get(account_id, ()), *([] if holder is None else [holder])]
 
+    def served(self, account_ids: Iterable[int] | None = None) -> list[Session]:
+        """Return the sessions to which something may still be sent, of `account_ids` only, where
+        given: also those that have ended, while a client that has closed its own direction gets the
+        rest of its downloads (R-FRAME-9)."""
+        wanted = None if account_ids is None else set(account_ids)
+        with self._lock:
+            sessions = [connection.session for connection in self._connections]
+        return [
+            session
+            for session in sessions
+            if session is not None and (wanted is None or session.account_id in wanted)
+        ]
+
     def promise(self, session: Session, may_displace: Callable[[Session], bool]) -> bool:
         """Promise the account's place to a login that the open transaction stores; False where
         somebody has it, or was promised it, whom `may_displace` spares. The writer's thread."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,6 +25,8 @@ from support.patience import patience, until
 from support.raw_client import Packet, RawClient, error_code
 
 from protocol import Refusal
+from server.base.locks import Rank, RankedLock
+from server.base.refusals import no_such_room
 from server.handlers import sessions
 from server.handlers.sessions import check_current
 from server.running.service import Service
@@ -466,3 +469,73 @@ def test_a_running_download_of_a_lost_room_is_broken_off(serve: Serve, lost_by: 
     assert (packet["original_action"], packet["request_id"]) == ("file_down_req", asked)
     assert came * 65536 < len(large) // 2, "what was handed on before may still come, no more"
     assert not [one for one in slow.nothing_before_pong() if one["action"].startswith("file_")]
+
+
+@pytest.mark.parametrize("lost_by", ["removal", "deletion"])
+def test_a_download_of_who_only_reads_on_ends_with_the_room(serve: Serve, lost_by: str) -> None:
+    service = serve()
+    owner, slow = member(service, "owner"), stranger(service, receive_buffer=4096)
+    slow.register("slow")
+    slow.login("slow")
+    room = private_room(owner, slow)
+    large = bytes(4 * 1024 * 1024)
+    Upload(owner, room, "secret", large, chunk=262_144).run()
+    ask_later(slow, "file_down_req", room_id=room, file_path="secret")
+    slow.receive_action("file_down_meta")
+    slow.end_sending()
+    until(lambda: len(service.registry.online_ids()) == 1, "its session goes on")
+    if lost_by == "removal":
+        owner.ask("remove_user_from_room", room_id=room, user_to_remove="slow")
+    else:
+        owner.ask("delete_room", room_id=room)
+    came = slow.expect_closed()
+    assert error_code(came[-1]) == "room_not_found"
+    assert len(came) * 65536 < len(large), "what was handed on before may still come, no more"
+
+
+def test_a_download_that_is_about_to_begin_tells_nothing_after_the_removal(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = serve()
+    owner, eve = member(service, "owner"), member(service, "eve")
+    room = private_room(owner, eve)
+    Upload(owner, room, "secret", b"secret").run()
+    gate = Gate(monkeypatch, service.files, "read", threads="download-")  # behind its check
+    asked = ask_later(eve, "file_down_req", room_id=room, file_path="secret")
+    gate.wait_for_arrival()
+    owner.ask("remove_user_from_room", room_id=room, user_to_remove="eve")
+    gate.open()
+    assert error_code(answer(eve, asked)) == "room_not_found"
+    assert not [one for one in eve.nothing_before_pong() if one["action"].startswith("file_")]
+
+
+class _BreakingOff(RankedLock):
+    """A lock behind which a thread that downloads is interrupted once."""
+
+    __slots__ = ("then",)
+    then: Callable[[], None] | None
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        if self.then is not None and threading.current_thread().name.startswith("download-"):
+            then, self.then = self.then, None
+            then()
+
+
+def test_a_download_that_is_broken_off_between_two_chunks_is_told_of_once(serve: Serve) -> None:
+    service = serve()
+    eve = member(service, "eve")
+    Upload(eve, "lobby", "notes", bytes(200_000), chunk=200_000).run()
+    downloads = service.registry.sessions()[0].downloads
+    downloads._lock = lock = _BreakingOff(Rank.TRANSFERS, "downloads")
+    lock.then = None
+
+    def next_time() -> None:  # behind the lock under which the first packet is handed on
+        lock.then = lambda: downloads.break_off("lobby", no_such_room("lobby"))
+
+    lock.then = next_time
+    asked = ask_later(eve, "file_down_req", room_id="lobby", file_path="notes")
+    eve.receive_action("error")
+    eve.request({"action": "ping"})
+    until(lambda: downloads.wait_idle(0), "the download goes on")
+    assert [one for one in eve.nothing_before_pong() if one.get("request_id") == asked][1:] == []
