@@ -20,10 +20,12 @@ def ask(connection: sqlite3.Connection, kind: str, question: str, now: int) -> i
     return cursor.lastrowid
 
 
-def waiting(connection: sqlite3.Connection) -> list[tuple[int, str, str]]:
-    """Return number, kind and question of what has no answer yet, in order."""
+def waiting(connection: sqlite3.Connection, since: int) -> list[tuple[int, str, str]]:
+    """Return number, kind and question of what was asked from this time on and has no answer yet,
+    in order."""
     return connection.execute(
-        "SELECT id, kind, question FROM errands WHERE answer IS NULL ORDER BY id"
+        "SELECT id, kind, question FROM errands WHERE answer IS NULL AND asked_at >= ? ORDER BY id",
+        (since,),
     ).fetchall()
 
 

@@ -24,6 +24,8 @@ from storage import accounts, acts, errands
 from storage.messages import Message
 
 log: Final = logging.getLogger("server.acts")
+FORGOTTEN_SECONDS: Final = 60
+"""Nobody waits any more for an errand that was asked for longer ago: the command was killed."""
 Told = tuple[RoomState, Message]
 
 
@@ -48,8 +50,9 @@ class FromOutside:
                 if act.room_id is not None:
                     state = context.rooms.find(act.room_id, reader)
                 tell_act(context, self._delivery, act, state)
+                self._last = act.id
             self._last = acts.last_id(reader)
-            asked = errands.waiting(reader)
+            asked = errands.waiting(reader, context.wall_clock.seconds() - FORGOTTEN_SECONDS)
         if asked:
             self._do(asked)
 

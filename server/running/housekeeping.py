@@ -74,6 +74,8 @@ class Housekeeping:
         """Whether the log is to be emptied as soon as the writer is idle: what was erased stands in
         it. Any thread may set it."""
         self._is_busy_told = False
+        self._owes_a_look = False
+        """Whether another process has written what could not be read yet."""
         self._marks_saved_at = self._keys_kept_at = self._looked_at = clock()
 
     def check_external_changes(self) -> None:
@@ -82,8 +84,19 @@ class Housekeeping:
         now = self._clock()
         if now >= self._looked_at + LOOK_EVERY_SECONDS:
             self._looked_at = now
-            if self._database.changed_elsewhere():
-                self._end_sessions()
+            if self._database.changed_elsewhere() or self._owes_a_look:
+                self._look_elsewhere()
+
+    def _look_elsewhere(self) -> None:
+        """Put in force what another process has done; where the database can't be read now, at the
+        next look."""
+        self._owes_a_look = False
+        try:
+            self._end_sessions()
+        except StorageError:
+            self._owes_a_look = True
+            self._delivery.flush()  # what was told so far is told once
+            raise
 
     def database_is_busy(self) -> None:
         """Say once that another process keeps the database locked. Called each second of it."""
@@ -163,6 +176,8 @@ class Housekeeping:
             credentials = accounts.credentials(reader)
         for session in self._registry.sessions():
             version, role = credentials.get(session.account_id, (0, ""))
+            if session.was_ended:
+                continue  # by an earlier look, or an act
             if not version:
                 end_for(self._delivery, session, SessionEnd.ACCOUNT_DELETED)
             elif role != session.role:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -20,9 +21,11 @@ from server.archive import questions
 from server.command_line import admin, steering
 from server.command_line.arguments import parse, typed
 from server.running import housekeeping
+from server.running.from_outside import FORGOTTEN_SECONDS
 from server.running.service import Service
 from server.writing.writer import Writer
-from storage import acts, errands, messages
+from storage import accounts, acts, errands, messages
+from storage.errors import StorageError
 
 
 class Folder:
@@ -362,7 +365,7 @@ def test_an_errand_that_no_server_does_is_taken_back(
     monkeypatch.setattr(service._housekeeping, "on_change_elsewhere", lambda: None)
     assert "did not answer within 0.1 s" in folder.refused("announce", "hi")
     with service.database.reading() as reader:
-        assert errands.waiting(reader) == []
+        assert errands.waiting(reader, 0) == []
         assert messages.get(reader, 1) is None
 
 
@@ -380,7 +383,7 @@ def test_an_errand_that_cannot_be_done_is_answered_with_why(
 ) -> None:
     service = serve()
     with service.database.transaction() as connection:
-        number = errands.ask(connection, kind, json.dumps(question), 1)
+        number = errands.ask(connection, kind, json.dumps(question), int(time.time()))
     service.writer.run(lambda _: None)
     service._housekeeping.on_change_elsewhere()
     with service.database.reading() as reader:
@@ -393,3 +396,49 @@ def test_an_answer_with_an_error_is_told(
 ) -> None:
     serve(max_content=10)
     assert "more than 10 bytes; nothing was announced" in folder.refused("announce", "x" * 11)
+
+
+def test_an_errand_of_a_command_that_was_killed_is_not_done_later(
+    folder: Folder, serve: Serve
+) -> None:
+    service = serve()
+    question = {"room_id": "lobby", "account_id": 1, "text": "The bell rings."}
+    with service.database.transaction() as connection:
+        asked_at = int(time.time()) - FORGOTTEN_SECONDS - 1
+        errands.ask(connection, "announce", json.dumps(question), asked_at)
+    service.writer.run(lambda _: None)
+    service._housekeeping.on_change_elsewhere()
+    with service.database.reading() as reader:
+        assert messages.get(reader, 1) is None
+
+
+def test_what_was_done_is_in_force_though_the_first_look_at_it_failed(
+    folder: Folder, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = serve()
+    ann, bob = logged_in(service, "ann", features=["events"]), member(service, "bob")
+    looked: list[str] = []
+    credentials, restrictions = accounts.credentials, acts.restrictions
+
+    def fail(part: str) -> None:
+        if part not in looked:
+            looked.append(part)
+            raise StorageError("no reader connection was free")
+
+    def read_credentials(connection: sqlite3.Connection) -> dict[int, tuple[int, str]]:
+        fail("credentials")
+        return credentials(connection)
+
+    def read_restrictions(connection: sqlite3.Connection) -> list[acts.Row]:
+        fail("restrictions")
+        return restrictions(connection)
+
+    monkeypatch.setattr(accounts, "credentials", read_credentials)
+    monkeypatch.setattr(acts, "restrictions", read_restrictions)
+    folder.run("mute", "bob", "0")
+    assert refusal_of(bob, "send_message", room_id="lobby", content="hi") == "muted"
+    looked.clear()
+    folder.run("deluser", "ann")
+    ended = {"type": "session_ended", "reason": "account_deleted"}
+    told = [packet["data"] for packet in ann.expect_closed()]
+    assert told.count(ended) == 1 and looked == ["credentials", "restrictions"]
