@@ -134,12 +134,12 @@ def _message_changed(
     assert state is not None and act.message_id is not None
     with context.database.reading() as reader:
         message = messages.get(reader, act.message_id)
-    if message is None:  # an act of the command line, and it was erased before it was told
-        return
+    is_shown = act.act == "show_message"
+    if message is None or message.is_hidden == is_shown:
+        return  # it was erased, or changed again, which is told as an act of its own
     room, content = state.room, message.content
     context.recent.replace(delivered(room.room_id, message, protocol.count_letters(content)))
     what: dict[str, Any] = {"room_id": room.room_id, "message_id": message.id}
-    is_shown = act.act == "show_message"
     if is_shown:
         kind, elsewhere = "message_shown", ""
     else:

@@ -126,7 +126,8 @@ class RecentMessages:
         held = self._messages.get(receiver_transaction(message.message_id))
         if held is None:
             return
-        fresh = dataclasses.replace(message, counts_before=held.counts)
+        before = held.counts_before if held.counts == message.counts else held.counts
+        fresh = dataclasses.replace(message, counts_before=before)
         self._messages[receiver_transaction(message.message_id)] = fresh
         self._held += fresh.size - held.size
         self._budget.keep(fresh.size - held.size)

@@ -20,12 +20,12 @@ from storage import accounts
 NOW = 1_700_000_000
 
 
-def teacher(service: Service) -> RawClient:
+def teacher(service: Service, name: str = "lee") -> RawClient:
     """Return a teacher who is logged in."""
-    stranger(service).register("lee")
-    service.writer.run(lambda c: accounts.set_role(c, accounts.find(c, "lee").id, "teacher"))
+    stranger(service).register(name)
+    service.writer.run(lambda c: accounts.set_role(c, accounts.find(c, name).id, "teacher"))
     client = stranger(service)
-    assert client.login("lee", features=["events"])["data"]["role"] == "teacher"
+    assert client.login(name, features=["events"])["data"]["role"] == "teacher"
     return client
 
 
@@ -190,3 +190,42 @@ def up(lee: RawClient) -> dict[str, int]:
     """Return the raised hands with their places, of those who are away, too."""
     entries = lee.ask("get_sessions", offline=True)["data"]["sessions"]
     return {entry["chatid"]: entry["hand"]["place"] for entry in entries if entry["hand"]}
+
+
+def test_a_message_that_is_hidden_and_shown_at_once_is_told_to_members_alone(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = serve()
+    lee, kim = teacher(service), teacher(service, "kim")
+    ann, bob = member(service, "ann"), member(service, "bob", features=["events"])
+    room = ann.ask("create_room", participants=["bob"], room_name="r")["data"]["room_id"]
+    number = ann.say(room, "secret")["data"]["message_id"]
+    with HeldWriter(service, monkeypatch) as writer:  # both in one commit
+        hidden = ask_later(lee, "hide_message", message_id=number)
+        writer.wait_for_change()
+        shown = ask_later(kim, "show_message", message_id=number)
+        writer.wait_for_change()
+    assert answer(lee, hidden)["action"] == "message_hidden"
+    assert answer(kim, shown)["action"] == "message_shown"
+    assert bob.receive_event("message_shown")["content"] == "secret"
+    came = [packet for client in (lee, kim) for packet in client.nothing_before_pong()]
+    assert "secret" not in str(came), "they read it by get_messages, of which members are told"
+
+
+def test_a_message_that_is_shown_and_hidden_at_once_agrees_with_the_counts_of_either(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = serve()
+    lee, kim = teacher(service), teacher(service, "kim")
+    ann, bob = member(service, "ann"), member(service, "bob")
+    number = ann.say("lobby", "rude")["data"]["message_id"]
+    came = bob.receive_message("rude")
+    assert lee.ask("hide_message", message_id=number)["action"] == "message_hidden"
+    with HeldWriter(service, monkeypatch) as writer:
+        shown = ask_later(kim, "show_message", message_id=number)
+        writer.wait_for_change()
+        hidden = ask_later(lee, "hide_message", message_id=number)
+        writer.wait_for_change()
+    assert answer(kim, shown)["action"] == "message_shown"
+    assert answer(lee, hidden)["action"] == "message_hidden"
+    assert bob.answer(came)["data"]["confirm"] is True
