@@ -253,7 +253,8 @@ def _add_server_arguments(server: argparse.ArgumentParser) -> None:
         "--start-cmd",
         metavar="CMD",
         default="",
-        help="starts it; {port}, {host}, {data} are filled in; allows kill and restart",
+        help="starts it; {port}, {host}, {data} are filled in; allows kill and restart; it runs "
+        "with LC_ALL=C and in a time zone that is not UTC",
     )
     server.add_argument(
         "--likeness",

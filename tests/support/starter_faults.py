@@ -2,6 +2,11 @@
 
 Owns the table `FAULTS`: for each, what is replaced in examples/starter/javascript/server.js, and
 the rule that the kit has to blame. tests/conformance/test_starter_faults.py grades them.
+
+A fault needs something to be wrong in: the starter has no files, no rooms of its own, no second
+handshake, no keys of clients, and keeps nothing over a kill. The faults of these are planted in the
+reference alone (support/planted_faults, support/restarting_server.py), and of what starts a process
+(memory, threads, open files) in tests/conformance/test_sharp.py.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ HANDED_ON: Final = "if (other !== client) other.send("
 LOGGED_IN: Final = "    clients.set(chatid, client);\n    client.name = chatid;\n"
 STAMP: Final = 'new Date().toISOString().slice(0, 19) + "Z"'
 TAKEN: Final = "handle({ action, data }) {\n"
+LOST: Final = r'replace(/[^\x00-\x7f]/gu, process.env.LC_ALL === "C" ? "?" : "$&")'
 KEY: Final = 'crypto.randomBytes(24).toString("hex")'
 
 
@@ -143,6 +149,18 @@ FAULTS: Final = (
         STAMP.replace(
             "Date()", "Date(Date.now() + (new Date().getUTCHours() > 12 ? -12 : 12) * 3.6e6)"
         ),
+    ),
+    StarterFault(
+        "texts are stored in the system's encoding (`LC_ALL=C`)",
+        "R-HIST-1",
+        "client.name, content, ...number",
+        f"client.name, content: content.{LOST}, ...number",
+    ),
+    StarterFault(
+        "passwords are compared in the system's encoding (`LC_ALL=C`)",
+        "R-SESS-4",
+        CHECKED,
+        f"ACCOUNTS.get(chatid)?.{LOST} !== password.{LOST}",
     ),
     StarterFault(
         "the clock is asked twice",

@@ -12,7 +12,7 @@ from support.planted_faults.plant import plant
 from support.reference_server import ReferenceServer
 from support.reference_server.connection import Connection
 from support.reference_server.fields import Request
-from support.reference_server.records import Account, Message, Transaction
+from support.reference_server.records import Account, Message, Room, Transaction
 from support.reference_server.words import Packet, Refusal, written
 
 
@@ -155,6 +155,24 @@ class StripsPasswords(EightCharacters):
 
     def what_counts(self, password: str) -> str:
         return password.strip()
+
+
+@plant("R-SESS-4", around="R-SESS-4")
+class PasswordsInTheSystemsEncoding(EightCharacters):
+    """Passwords are hashed in the system's encoding: under LC_ALL=C all letters with accents are
+    the same."""
+
+    def what_counts(self, password: str) -> str:
+        return password.encode("ascii", "replace").decode()
+
+
+@plant("R-MSG-2", "R-MSG-4", "R-HIST-1", around="R-MSG-2 R-MSG-4 R-HIST-1")
+class StoresInTheSystemsEncoding(ReferenceServer):
+    """Texts are stored in the system's encoding: under LC_ALL=C letters with accents are lost."""
+
+    def keep(self, room: Room, message: Message) -> None:
+        message.content = message.content.encode("ascii", "replace").decode()
+        super().keep(room, message)
 
 
 @plant("R-SESS-2", around="R-SESS-2")
