@@ -29,6 +29,7 @@ __all__ = [
     "files_of",
     "files_up_to",
     "is_rewrite_due",
+    "leave_token",
     "messages_up_to",
     "noticed",
     "old_files",
@@ -75,11 +76,16 @@ def begin(connection: sqlite3.Connection, account_id: int, token: str, now: int)
         (now, account_id),
     )
     connection.execute("DELETE FROM session_keys WHERE account_id = ?", (account_id,))
+    leave_token(connection, token)
+
+
+def leave_token(connection: sqlite3.Connection, token: str) -> None:
+    """Leave `token` for a running server to notice that something was erased."""
     meta.put(connection, _TOKEN, token)
 
 
 def noticed(connection: sqlite3.Connection) -> str:
-    """Return the token of the last `begin`; "" where there was none."""
+    """Return the token that was left last; "" where there was none."""
     return meta.get(connection, _TOKEN) or ""
 
 
@@ -220,7 +226,7 @@ def end_accounts(connection: sqlite3.Connection, token: str, now: int) -> int:
         (now,),
     )
     connection.execute("DELETE FROM session_keys")
-    meta.put(connection, _TOKEN, token)
+    leave_token(connection, token)
     return int(connection.execute("SELECT COALESCE(MAX(id), 0) FROM accounts").fetchone()[0])
 
 

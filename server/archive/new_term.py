@@ -47,6 +47,8 @@ def begin_new_term(
         )
         _empty_journal(folder, counts.newest_message, is_alone=is_alone)
         with database.transaction() as connection:
+            # A running server forgets what it holds of messages in memory.
+            erasing.leave_token(connection, secrets.token_hex(8))
             erasing.empty_tables(connection)
             if not keep_accounts:
                 erasing.erase_accounts(connection, highest)

@@ -87,9 +87,11 @@ class Retention:
         before = (now - days * DAY_SECONDS) // DAY_SECONDS * DAY_SECONDS
         try:
             counts = {
+                # First: a start that finds the round half done would take what the journal has
+                # more for lost, and offer to bring it back.
+                "days of the journal": self._remove_days(format_time(max(0, before))[:10]),
                 "messages": self._remove_messages(before),
                 "files": self._remove_files(before),
-                "days of the journal": self._remove_days(format_time(max(0, before))[:10]),
                 "acts": self._remove_rows(before),
             }
         except (StorageError, Refusal) as error:

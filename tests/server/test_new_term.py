@@ -11,7 +11,8 @@ import pytest
 from support.data_folder import Folder
 from support.files import Upload
 from support.in_process import Serve, member
-from support.raw_client import ClosedByServer
+from support.patience import until
+from support.raw_client import ClosedByServer, error_code
 
 from server.archive import new_term
 from server.state.recent_messages import delivered
@@ -158,3 +159,19 @@ def test_what_fails_after_the_copy_can_be_done_again(
     assert "the copy is made, so it can be done again" in line
     folder.done("new-term", "-o", str(tmp_path / "again.zip"))
     assert left(folder) == [] and folder.done("users").out == ""
+
+
+def test_a_running_server_sends_nothing_again_of_the_term_that_is_over(
+    serve: Serve, tmp_path: Path
+) -> None:
+    folder = Folder(tmp_path / "data")
+    service = serve()
+    ada, bob = member(service, "ada"), member(service, "bob")
+    ada.say("lobby", SECRET)
+    came = bob.receive_message(SECRET)
+    folder.done("new-term", "--keep-accounts", "-o", str(tmp_path / "autumn.zip"))
+    transaction = came["data"]["transaction_id"]
+    until(lambda: service.context.recent.get(transaction) is None, "it is held in memory")
+    bob.acknowledge(transaction, "error")
+    (told,) = bob.nothing_before_pong()
+    assert error_code(told) == "transaction_not_found"

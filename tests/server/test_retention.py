@@ -173,3 +173,18 @@ def test_a_download_that_begins_while_a_file_is_erased_is_file_not_found(
     object.__setattr__(service.context.settings, "retain", 30)
     looked.make_round(NOW)
     assert [error_code(answer) for answer in answers] == ["file_not_found"]
+
+
+def test_a_round_that_is_ended_midway_makes_nothing_look_lost(
+    serve: Serve, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*given: Any) -> int:
+        raise StorageError("the server stops")
+
+    service = serve(wall=Clock(NOW))
+    object.__setattr__(service.context.settings, "retain", 30)
+    looked = retention.Retention(service.context, service._housekeeping, service._journal)
+    monkeypatch.setattr(looked, "_remove_files", fail)  # behind the messages
+    looked.make_round(NOW)
+    assert service.stop() == []
+    assert serve(wall=Clock(NOW)).notices == []
