@@ -20,6 +20,7 @@ COUNTED: Final = "counts.set(character, (counts.get(character) ?? 0) + 1)"
 HANDED_ON: Final = "if (other !== client) other.send("
 LOGGED_IN: Final = "    clients.set(chatid, client);\n    client.name = chatid;\n"
 STAMP: Final = 'new Date().toISOString().slice(0, 19) + "Z"'
+WHOLE: Final = "if (this.bytes.length < 4 + length) return;"
 TAKEN: Final = "handle({ action, data }) {\n"
 LOST: Final = r'replace(/[^\x00-\x7f]/gu, process.env.LC_ALL === "C" ? "?" : "$&")'
 KEY: Final = 'crypto.randomBytes(24).toString("hex")'
@@ -88,6 +89,12 @@ FAULTS: Final = (
         "ACCOUNTS.get(chatid)?.slice(0, 8) !== password.slice(0, 8)",
     ),
     StarterFault(
+        "of a password the first 72 bytes count",
+        "R-SESS-4",
+        CHECKED,
+        "ACCOUNTS.get(chatid)?.slice(0, 72) !== password.slice(0, 72)",
+    ),
+    StarterFault(
         "blanks around a password are cut off",
         "R-SESS-4",
         CHECKED,
@@ -129,6 +136,37 @@ FAULTS: Final = (
         "R-ROOM-7",
         "client.transactions.set(transaction_id, { room_id, content })",
         "client.transactions.set(transaction_id, { room_id: room_id.toLowerCase(), content })",
+    ),
+    StarterFault(
+        "ids of rooms are normalised",
+        "R-ROOM-7",
+        "client.transactions.set(transaction_id, { room_id, content })",
+        "client.transactions.set(transaction_id, { room_id: room_id.normalize(), content })",
+    ),
+    StarterFault(
+        "the JSON reader knows no \\b and \\f",
+        "R-FRAME-1",
+        'JSON.parse(payload.toString("utf8"))',
+        'JSON.parse(payload.toString("utf8").replace(/\\\\[bf]/g, "?"))',
+    ),
+    StarterFault(
+        "room is made for all the bytes that are announced",
+        "R-FRAME-4",
+        WHOLE,
+        f"this.room ??= Buffer.alloc(40 * length, 1);\n      {WHOLE}",
+    ),
+    StarterFault(
+        "a file is opened for each client and never closed",
+        "R-SESS-9",
+        "    this.socket = socket;\n",
+        "    this.socket = socket;\n    this.log = require('fs').openSync(__filename);\n",
+    ),
+    StarterFault(
+        "whether a name is free is looked up in one step, and taken in another",
+        "R-ACC-2",
+        "  ACCOUNTS.set(chatid, password);\n",
+        "  setTimeout(() => ACCOUNTS.set(chatid, password), 2);\n",
+        by_chance=True,
     ),
     StarterFault(
         "session keys are counted", "R-SESS-2", KEY, 'String(nextMessageId++).padStart(48, "0")'
@@ -207,7 +245,7 @@ FAULTS: Final = (
     StarterFault(
         "one read is one frame",
         "R-FRAME-2",
-        "if (this.bytes.length < 4 + length) return;",
+        WHOLE,
         "if (this.bytes.length < 4 + length) { this.bytes = Buffer.alloc(0); return; }",
     ),
     StarterFault(

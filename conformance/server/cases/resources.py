@@ -30,6 +30,8 @@ MOST_MORE = 20
 """Threads or open files that a second and third round may add: fewer than connections came."""
 SETTLE_SECONDS = 5.0
 LOOKS, LOOK_SECONDS = 5, 0.1
+GROWTH_BYTES = 4 * 1024 * 1024
+"""What is less is no growth: a connection more, a garbage collector."""
 DOWNLOADS = 16
 MOST_OF_DOWNLOADS = 8 * BIG_BYTES
 """Half of what all of them are, before they are made base64."""
@@ -70,11 +72,14 @@ def memory(context: ServerContext) -> dict[str, int]:
 
 def most_memory(context: ServerContext) -> dict[str, int]:
     """Return the most that is taken within a moment: a server may read what was sent a little
-    later."""
+    later. While it takes more and more the moment goes on, for `SETTLE_SECONDS` at most."""
     most = memory(context)
-    for _ in range(LOOKS):
+    looks, deadline = 0, time.monotonic() + SETTLE_SECONDS
+    while looks < LOOKS and time.monotonic() < deadline:
         time.sleep(LOOK_SECONDS)
-        most = {what: max(taken, most[what]) for what, taken in memory(context).items()}
+        now = memory(context)
+        looks = 0 if now["VmRSS"] > most["VmRSS"] + GROWTH_BYTES else looks + 1
+        most = {what: max(taken, most[what]) for what, taken in now.items()}
     return most
 
 
