@@ -143,9 +143,11 @@ class WindowsPython:
         return process.wait()
 
     def environment(self) -> dict[str, str]:
-        """Return the environment of its programs."""
+        """Return the environment of its programs. All import the same modules, so their bytecode
+        is kept."""
+        kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
         return {
-            **os.environ,
+            **kept,
             "WINEPREFIX": str(self.folder / "prefix"),
             "WINEPATH": "Z:" + str(self.folder).replace("/", "\\"),
             "WINEDEBUG": "-all",
@@ -227,7 +229,7 @@ class WindowsPython:
 
 def _leave_out(folder: str, names: Sequence[str]) -> set[str]:
     """Return what of a standard library on Linux is of no use on Windows."""
-    useless = {"site-packages", "lib-dynload", "test", "__pycache__"}
+    useless = {"site-packages", "lib-dynload", "test"}
     return {name for name in names if name in useless or name.startswith("config-")}
 
 
