@@ -104,6 +104,7 @@ def test_a_check_that_fails_is_named_and_the_others_run(
 
 @pytest.fixture
 def windows_python(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(ROOT / "tools")
     spec = importlib.util.spec_from_file_location(
         "windows_python", ROOT / "tools" / "windows_python.py"
     )
