@@ -1,5 +1,5 @@
-"""The limits that count over time: request rate, failed logins, password hashes at once, bytes held
-for clients.
+"""The limits that count over time: request rate, long messages, failed logins, password hashes at
+once, bytes held for clients.
 
 Owns the counting, not the consequences: each tells its caller how long to wait, or that a bound is
 passed. Imports nothing of ours but the locks; every clock is handed in, so that a test drives the
@@ -89,6 +89,19 @@ class RateLimits:
             bucket = RateLimit(self._rate * size, self._burst * size, self._clock)
             self._buckets[key] = bucket
         return bucket
+
+
+LONG_CHARACTERS: Final = 1024
+"""Of a message with no more only the request counts: as JSON it has 6 KiB at most."""
+SAID_PART: Final = 2
+"""An account's long messages take one of so many parts of `--max-waiting` at once, and as much
+again in each second: so nobody is closed for what one other user says."""
+
+
+def said_limits(rate_limit: int, max_waiting: int, clock: Clock) -> RateLimits:
+    """Return the buckets for the bytes of each account's long messages (R-LIM-17)."""
+    most = max_waiting // SAID_PART if rate_limit else 0
+    return RateLimits(most, most, clock)
 
 
 class LoginThrottle:

@@ -36,6 +36,8 @@ class Context:
     shutdown: Shutdown
     budget: MemoryBudget
     rates: RateLimits
+    said: RateLimits
+    """For the bytes of long messages."""
     throttle: LoginThrottle
     hash_gate: HashGate
     page_line: FairLine

@@ -7,6 +7,7 @@ from typing import Final
 
 import protocol
 from protocol import Ack, CharacterCount, ConfirmCount, ErrorCode, Refusal, SendMessage
+from server.base.limits import LONG_CHARACTERS
 from server.base.refusals import as_refusal
 from server.handlers.context import Context
 from server.handlers.room_access import (
@@ -100,6 +101,7 @@ def confirm_count(context: Context, session: Session, request: ConfirmCount) -> 
         except StorageError:
             session.transactions.settled(transaction)
             raise
+        _slow_down(context, session, transaction)
         return None
     _wait_for_acks(context.writer, session)
     return protocol.build(
@@ -110,6 +112,18 @@ def confirm_count(context: Context, session: Session, request: ConfirmCount) -> 
         message="You did not confirm the counts: the message was dropped.",
         request_id=request.request_id,
     )
+
+
+def _slow_down(context: Context, session: Session, transaction: Transaction) -> None:
+    """Read nothing more from a sender for a while, where its long messages are more than what may
+    wait for a receiver who takes all that comes (R-LIM-17)."""
+    if len(transaction.content) <= LONG_CHARACTERS:
+        return
+    size = len(protocol.encode_text(transaction.content))
+    wait = context.said.charge_account(session.account_id, size)
+    if wait > 0:
+        session.connection.flush()
+        context.shutdown.pause(wait, lambda: session.connection.ended)
 
 
 def _wait_for_acks(writer: Writer, session: Session) -> None:

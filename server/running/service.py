@@ -15,7 +15,14 @@ from typing import Final
 from server.archive import rewriting, upgrade
 from server.base.deadline import Deadline
 from server.base.fair_line import FairLine
-from server.base.limits import Clock, HashGate, LoginThrottle, MemoryBudget, RateLimits
+from server.base.limits import (
+    Clock,
+    HashGate,
+    LoginThrottle,
+    MemoryBudget,
+    RateLimits,
+    said_limits,
+)
 from server.base.settings import Settings
 from server.base.shutdown import Shutdown
 from server.base.wall_clock import WallClock
@@ -166,6 +173,7 @@ class Service:
             shutdown=self.shutdown,
             budget=self.budget,
             rates=RateLimits(settings.rate_limit, settings.rate_burst, clock),
+            said=said_limits(settings.rate_limit, settings.max_waiting, clock),
             throttle=LoginThrottle(settings.login_failures, clock),
             hash_gate=HashGate(),
             page_line=FairLine(PAGES_AT_ONCE, "pages"),

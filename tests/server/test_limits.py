@@ -220,6 +220,37 @@ def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
     assert rate.charge() == 0.0, "after its pause the next goes through, and one has come back"
 
 
+@pytest.mark.parametrize("is_off", [False, True])
+def test_long_messages_of_one_account_come_at_a_pace(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, is_off: bool
+) -> None:
+    clock, pauses = Clock(1.0), list[float]()
+    service = serve(clock=clock, rate_limit=0 if is_off else 20, max_waiting=100_000)
+
+    def pause(seconds: float, gone: Callable[[], bool]) -> None:
+        pauses.append(seconds)
+        clock.now += seconds
+
+    ada = member(service, "ada")
+    monkeypatch.setattr(service.shutdown, "pause", pause)
+
+    def say(*texts: str) -> list[str]:
+        """Confirm all of them at once; what they are answered with."""
+        opened = [ada.propose("lobby", text)["data"]["transaction_id"] for text in texts]
+        del pauses[:]
+        for number in opened:
+            packet = {"transaction_id": number, "confirm": True}
+            ada.send({"action": "confirm_count", "data": packet})
+        return [ada.receive_action("ack", "error")["action"] for _ in opened]
+
+    assert say(*["x" * 1_024] * 60) == ["ack"] * 60 and pauses == []
+    assert say(*["\x01" * 5_000] * 4) == ["ack"] * 4  # 30,002 bytes each; 50,000 at once
+    assert ada.ask("ping")["action"] == "pong"
+    assert [round(seconds, 1) for seconds in pauses] == ([] if is_off else [0.2, 0.6, 0.6])
+    assert say("x" * 5_000) == ["ack"] and ada.ask("ping")["action"] == "pong"
+    assert [round(seconds, 1) for seconds in pauses] == ([] if is_off else [0.1])
+
+
 @limit("login_failures", 5)
 def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
     clock = Clock(0.0)
