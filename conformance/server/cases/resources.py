@@ -30,6 +30,7 @@ MOST_MORE = 20
 """Threads or open files that a second and third round may add: fewer than connections came."""
 SETTLE_SECONDS = 5.0
 LOOKS, LOOK_SECONDS = 5, 0.1
+GROWTH_SECONDS = 5.0
 GROWTH_BYTES = 4 * 1024 * 1024
 """What is less is no growth: a connection more, a garbage collector."""
 DOWNLOADS = 16
@@ -72,13 +73,14 @@ def memory(context: ServerContext) -> dict[str, int]:
 
 def most_memory(context: ServerContext) -> dict[str, int]:
     """Return the most that is taken within a moment: a server may read what was sent a little
-    later. While it takes more and more the moment goes on, for `SETTLE_SECONDS` at most."""
+    later. While it takes more and more the moment goes on, for `GROWTH_SECONDS` at most."""
     most = memory(context)
-    looks, deadline = 0, time.monotonic() + SETTLE_SECONDS
-    while looks < LOOKS and time.monotonic() < deadline:
+    looks, deadline = 0, time.monotonic() + GROWTH_SECONDS
+    while looks < LOOKS:
         time.sleep(LOOK_SECONDS)
         now = memory(context)
-        looks = 0 if now["VmRSS"] > most["VmRSS"] + GROWTH_BYTES else looks + 1
+        is_growing = now["VmRSS"] > most["VmRSS"] + GROWTH_BYTES and time.monotonic() < deadline
+        looks = 0 if is_growing else looks + 1
         most = {what: max(taken, most[what]) for what, taken in now.items()}
     return most
 
