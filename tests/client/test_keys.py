@@ -173,6 +173,9 @@ def test_tab_completes_as_far_as_it_is_clear() -> None:
     assert edit("/h", "\t", "\t", "i", editor=editor).choices == []
     assert edit("/hi", "\t", editor=editor).text == "/history "
     assert edit("xyz", "\t", editor=editor).text == "xyz"
+    words += ["lob", "/historian"]
+    assert edit("lo", "\t", editor=editor).text == "lob"
+    assert edit("/hi", "\t", editor=editor).text == "/histor"
     assert edit("/send d", "\t", editor=editor).text == "/send docs/"
 
 
