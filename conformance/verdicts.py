@@ -42,7 +42,7 @@ class Outcome:
     """What one case found.
 
     `rules` are those that the case holds when it passes; `rule_id` is the one that failed (FAIL),
-    or was being asked for where there is one (else ""). `expected` and `came` are sentences for
+    or was being asked for where there is one (else ""). `expected` and `actual` are sentences for
     people. `level_set` is the level of the case. `again` is the command that runs just this case
     with the same seed. `transcript` may be empty where the verdict is PASS.
     """
@@ -64,6 +64,11 @@ class Outcome:
     """The rule that has to hold before this case can be reached; "" where that is not known."""
     request: str = ""
     """The action of the request that was sent last, "" where that is not known."""
+
+    @property
+    def came(self) -> str:
+        """`actual` as it stands behind the word "came", which it need not say again."""
+        return self.actual.removeprefix("this came: ")
 
 
 @dataclass(frozen=True)

@@ -168,7 +168,7 @@ def _mend_first(report: Report) -> list[str]:
         )
         told = "".join(
             f"<br><small>{word}</small> {_text(shorten(text, SHOWN_WORDS, placeholder=' …'))}"
-            for word, text in (("expected", one.expected), ("came", one.actual))
+            for word, text in (("expected", one.expected), ("came", one.came))
             if text
         )
         items.append(
@@ -364,7 +364,7 @@ def _case(outcome: Outcome, report: Report) -> list[str]:
             f"{outcome.seconds:.2f} s</small></h3>"
         ),
     ]
-    pairs = [("expected", outcome.expected), ("came", outcome.actual)]
+    pairs = [("expected", outcome.expected), ("came", outcome.came)]
     told = "".join(f"<dt>{name}</dt><dd>{_text(value)}</dd>" for name, value in pairs if value)
     if told:
         lines.append(f'<dl class="told">{told}</dl>')

@@ -60,7 +60,7 @@ def _diagnostics(outcome: Outcome, report: Report) -> list[str]:
         "rule": outcome.rule_id,
         "sentence": rule.sentence if rule is not None else "",
         "expected": harmless(outcome.expected),
-        "came": harmless(outcome.actual),
+        "came": harmless(outcome.came),
         "again": harmless(outcome.again),
     }
     lines = ["  ---", *(f"  {key}: {_quoted(value)}" for key, value in entries.items() if value)]

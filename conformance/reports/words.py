@@ -145,7 +145,7 @@ def story(outcome: Outcome, report: Report) -> list[str]:
     if outcome.expected:
         lines.append(f"expected: {harmless(outcome.expected)}")
     if outcome.actual:
-        lines.append(f"came:     {harmless(outcome.actual)}")
+        lines.append(f"came:     {harmless(outcome.came)}")
     before = told_before(outcome, report)
     if before:
         lines.append(f"transcript: the same packets as in {before}")

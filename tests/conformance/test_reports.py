@@ -520,3 +520,12 @@ def test_the_matrix_has_a_cell_for_each_server_with_each_client() -> None:
     links = [link for link in document.values("href") if link.startswith("#case-")]
     assert len(set(links)) == 4
     assert {"their client", "our client", "their server", "our server"} <= set(document.words)
+
+
+@pytest.mark.parametrize("kind", ["text", "html", "tap"])
+def test_what_came_does_not_say_again_that_it_came(kind: str) -> None:
+    made = make_report()
+    outcomes = tuple(dataclasses.replace(one, actual="this came: {}") for one in made.outcomes)
+    whole = reports.render(dataclasses.replace(made, outcomes=outcomes), kind)
+    assert re.search(r"\bcame\W+((small|dt|dd)\W+)*\{\}", whole)
+    assert not re.search(r"\bcame\W+((small|dt|dd)\W+)*this came", whole)
