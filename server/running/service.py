@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+from protocol import Refusal
 from server.archive import rewriting, upgrade
 from server.base.deadline import Deadline
 from server.base.fair_line import FairLine
@@ -232,7 +233,8 @@ class Service:
 
     def _announce_closing(self) -> None:
         # StorageError: the disk has failed, which is why we close, or is too slow to wait for.
-        with suppress(StorageError):
+        # Refusal: it is full.
+        with suppress(StorageError, Refusal):
             self.writer.run(
                 lambda connection: None,
                 lambda _, delivery: delivery.event("server_closing"),

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
+from protocol import Refusal
 from server.base.threads import repeat
 from server.handlers.context import Context
 from server.handlers.sessions import lower_due_hands, tell_due_presence
@@ -163,5 +164,5 @@ class Watch:
         try:
             for disk_name in context.writer.run(change):
                 context.files.remove(disk_name)
-        except StorageError as error:
+        except (StorageError, Refusal) as error:
             log.error("old uploads could not be removed: %s", error)

@@ -3,6 +3,7 @@ that can't start."""
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 import threading
 import time
@@ -15,6 +16,8 @@ from support.patience import until
 from support.raw_client import error_code
 
 import protocol
+from protocol import Refusal
+from server.running import housekeeping
 from server.running.watch import SWITCH_SECONDS, WAKES_A_SECOND
 from server.state.session import Connection
 
@@ -219,6 +222,25 @@ def test_an_upload_left_alone_for_its_lifetime_is_removed_with_its_file(
     wall.now += 86_401
     service.watch.remove_stale_uploads()
     assert list((tmp_path / "data" / "uploads").iterdir()) == []
+
+
+def test_a_full_disk_keeps_nobody_from_stopping_in_order(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = serve()
+    ada, bob = member(service, "ada"), member(service, "bob")
+    ada.say("lobby", "x")
+
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(housekeeping, "write_marks", full)  # in the next transaction
+    with pytest.raises(Refusal):
+        service.writer.run(lambda _: None)
+    service.watch.remove_stale_uploads()  # it is said in the log, and tried again later
+    bob.answer(bob.receive_message("x"))
+    assert service.stop() == []
+    assert bob.expect_closed() == []
 
 
 @pytest.mark.parametrize(
