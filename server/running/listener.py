@@ -45,7 +45,7 @@ class Listener(socketserver.ThreadingTCPServer):
     def __init__(self, host: str, port: int) -> None:
         self._take: Take | None = None
         self._lingering = LingeringCloser()
-        self._stopping = False
+        self._has_begun = self._stopping = False
         self._spare: int | None = None
         family, _, _, _, address = socket.getaddrinfo(
             host or None,
@@ -73,7 +73,12 @@ class Listener(socketserver.ThreadingTCPServer):
         self._thread.start()
 
     def _accept(self) -> None:
-        repeat(lambda: self.serve_forever(0.25), lambda: self._stopping)
+        # once in any case: `shutdown` waits until it has ended, also where it had not begun
+        repeat(self._turn, lambda: self._has_begun and self._stopping)
+
+    def _turn(self) -> None:
+        self._has_begun = True
+        self.serve_forever(0.25)
 
     def stop(self) -> None:
         """Accept no more, and give the port back."""

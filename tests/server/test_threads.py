@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import selectors
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
 
 import pytest
 from support.in_process import Serve, member
-from support.patience import until
+from support.patience import patience, until
 from support.raw_client import RawClient, error_code
 
 from server.base import threads
@@ -65,6 +66,22 @@ def test_a_thread_outlives_a_defect_and_says_so(
         assert error_code(refused.receive()) == "server_full"
     until(lambda: len(calls) > 1, f"{name} does not go on")
     assert [one for one in caplog.records if one.levelno == logging.ERROR and one.exc_info]
+
+
+def test_a_stop_right_behind_the_start_comes_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The accept thread has not begun to serve when it is told to end."""
+
+    def late(turn: Callable[[], None], is_over: Callable[[], bool]) -> None:
+        until(lambda: listener._stopping, "it is never stopped")
+        threads.repeat(turn, is_over)
+
+    monkeypatch.setattr("server.running.listener.repeat", late)
+    listener = Listener("127.0.0.1", 0)
+    listener.start(lambda sock, address: "no place")
+    stopping = threading.Thread(target=listener.stop, daemon=True)
+    stopping.start()
+    stopping.join(patience(5))
+    assert not stopping.is_alive()
 
 
 @pytest.fixture
