@@ -108,7 +108,8 @@ def _mend_first(report: Report) -> list[str]:
     if not waiting:
         return []
     told = ", ".join(f"{rule_id} ({count})" for rule_id, count in waiting.items())
-    return [f"{sum(waiting.values())} cases wait for {told}: mend those first."]
+    whole = sum(waiting.values())
+    return [f"{whole} {'case waits' if whole == 1 else 'cases wait'} for {told}: mend those first."]
 
 
 def _not_reached(report: Report) -> list[str]:
@@ -117,4 +118,7 @@ def _not_reached(report: Report) -> list[str]:
         if outcome.verdict is Verdict.NOT_REACHED:
             reason = harmless(outcome.actual or outcome.expected or "something before it failed")
             reasons[reason] = reasons.get(reason, 0) + 1
-    return [f"Not reached, {count} cases: {reason}" for reason, count in reasons.items()]
+    return [
+        f"Not reached, {count} case{'' if count == 1 else 's'}: {reason}"
+        for reason, count in reasons.items()
+    ]

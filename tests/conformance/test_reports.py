@@ -126,6 +126,8 @@ def test_the_text_says_above_the_sum_which_rules_to_mend_first() -> None:
     assert line in told
     assert told.index(line) > max(at for at, each in enumerate(told) if "R-MSG-7" in each)
     assert "mend those first" not in reports.render(make_report(outcomes=tuple(waiting)), "text")
+    alone = reports.render(make_report(outcomes=(*broken, waiting[0])), "text")
+    assert "Not reached, 1 case: " in alone and "1 case waits for R-MSG-1 (1): " in alone
 
 
 def failed_after(number: int, rule: str, code: str, room: str) -> Outcome:
