@@ -39,6 +39,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Callable
 from typing import Any, final
 
 from conformance.server.checks import Checks
@@ -78,6 +79,9 @@ class ServerContext:
         self.transcript = Transcript()
         self.early: Any = None
         """What the case's `early` returned."""
+        self.meanwhile: Callable[[], None] = lambda: None
+        """What the case's `early` wants done again and again while other cases run: at once, and
+        without waiting."""
         self.random = _source(f"{seed}/{case_id}")
 
         self.names = Names(_source(f"names/{seed}/{case_id}"), self.random, lambda: target.tag)

@@ -250,6 +250,7 @@ class _Run:
             user.wire.take_in()
         for each in self.waiting:
             each.people.keep_reading()
+            each.meanwhile()
         self._consider(this, outcome, context.transcript.received)
 
     def _look_at_clock_and_process(self) -> None:

@@ -23,7 +23,7 @@ from support.restarting_server import InProcess, KeepingServer
 
 from conformance.packets import encode
 from conformance.server import cases, runner
-from conformance.server.cases import clock, resources, silence, texts
+from conformance.server.cases import clock, framing, resources, silence, texts
 from conformance.server.checks import Checks
 from conformance.server.names import Names
 from conformance.server.process import SURROUNDINGS, ServerCommand
@@ -195,6 +195,10 @@ class Server(ReferenceServer):
             import mmap
             self.kept.append(mmap.mmap(-1, length))
         super().lost_the_place(connection, header, length)
+    def keep_chunk(self, upload, index, chunk):
+        if sys.argv[3] == "keeps uploads open":
+            self.kept.append(open(__file__, "rb"))
+        super().keep_chunk(upload, index, chunk)
     def do_file_down_req(self, connection, data):
         super().do_file_down_req(connection, data)
         if sys.argv[3] == "queues downloads":
@@ -205,6 +209,8 @@ class Server(ReferenceServer):
         if sys.argv[3] == "leaks files":
             self.kept.append(connection.sock.dup())
         super().drop(connection)
+        if sys.argv[3] == "keeps uploads open":
+            self.kept.clear()
         if sys.argv[3] == "leaks threads":
             threading.Event().wait()
 Server(int(sys.argv[1])).start()
@@ -222,6 +228,10 @@ threading.Event().wait()
         ("leaks threads", "nothing_stays", "R-SESS-9"),
         pytest.param("queues downloads", "downloads_wait", "R-LIM-12", marks=pytest.mark.long),
         pytest.param("", "downloads_wait", "", marks=pytest.mark.long),
+        pytest.param(
+            "keeps uploads open", "transfers_that_rest", "R-LIM-16", marks=pytest.mark.long
+        ),
+        pytest.param("", "transfers_that_rest", "", marks=pytest.mark.long),
         ("", "announced_bytes", ""),
         ("", "nothing_stays", ""),
     ],
@@ -387,3 +397,34 @@ def test_a_case_says_the_same_however_many_names_it_draws() -> None:
     one, other = source(), source()
     assert other.name() and other.password() and other.key() and other.room_id()
     assert [one.text() for _ in range(9)] == [other.text() for _ in range(9)]
+
+
+# --- A frame of which a byte comes now and then ---------------------------------------------------
+
+
+class TimeForEachByte(ReferenceServer):
+    """Each byte of a frame gives the frame its time anew."""
+
+    def read_payload(self, connection: Connection, length: int, deadline: float) -> bytes:
+        payload = bytearray()
+        while len(payload) < length:
+            later = time.monotonic() + self.FRAME_SECONDS
+            payload += connection.receive(length - len(payload), later)
+        return bytes(payload)
+
+
+@pytest.mark.parametrize(
+    ("kind", "verdict"), [(TimeForEachByte, Verdict.FAIL), (ReferenceServer, Verdict.PASS)]
+)
+def test_a_frame_that_gets_time_for_each_byte_is_found(
+    kind: type[ReferenceServer], verdict: Verdict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, seconds in (("IDLE_SECONDS", 0.6), ("LATE_SECONDS", 0.6), ("BYTE_SECONDS", 0.1)):
+        monkeypatch.setattr(framing, name, seconds)
+    monkeypatch.setattr(kind, "FRAME_SECONDS", 0.6)
+    server = kind().start()
+    try:
+        (outcome,) = outcomes(server, "framing.frame_without_end", wait=0.3)
+    finally:
+        server.stop()
+    assert outcome.verdict is verdict, outcome.actual

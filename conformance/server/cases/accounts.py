@@ -97,7 +97,8 @@ def register_while_on(context: ServerContext) -> None:
 )
 def good_names(context: ServerContext) -> None:
     tag = context.name("x")[-9:]
-    for name in ("x" * (32 - len(tag)) + tag, f"Zoë-1.{tag}", f"अनु{tag}"):
+    longest = [letter * (32 - len(tag)) + tag for letter in "x\U00010428"]
+    for name in (*longest, f"Zoë-1.{tag}", f"अनु{tag}", f"Ⅷ①{tag}"):
         reply = register(context, name, context.password())
         context.equal(
             reply.get("action"), "register_success", f"`action` of the answer to the name {name!r}"
@@ -123,6 +124,7 @@ def bad_names(context: ServerContext) -> None:
         "a:b",
         "an\u200bna",
         "anna\ufe0f",
+        "\u0301anna",
         "a\nb",
         "a\u0000b",
         "\U0001f44d",
@@ -161,6 +163,25 @@ def names_fold(context: ServerContext) -> None:
     user = log_in(context, Account(account.chatid.swapcase(), account.password))
     context.equal(
         context.get(user.login_success, "data.chatid", str), account.chatid, "`data.chatid`"
+    )
+
+
+@case(
+    rules=["R-ACC-6"],
+    level="full",
+    offers=["register", "limits"],
+    title="names are compared after casefold, which is more than small letters: `ß` is `SS`",
+)
+def names_casefold(context: ServerContext) -> None:
+    name = context.name("Maß")
+    with context.given("an account"):
+        reply = register(context, name, context.password())
+        context.equal(reply.get("action"), "register_success", "`action`")
+    other = name.replace("ß", "SS")
+    context.equal(
+        register(context, other, context.password()).get("action"),
+        "register_fail",
+        f"`action` of the answer to registering {other!r} beside {name!r}",
     )
 
 

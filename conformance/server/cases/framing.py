@@ -3,6 +3,7 @@ ends."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import struct
 import time
@@ -20,6 +21,10 @@ IDLE_SECONDS = 30.0
 """R-FRAME-7 and R-FRAME-8."""
 LATE_SECONDS = 15.0
 """So much later a server may be that looks at its clock now and then."""
+BYTE_SECONDS = 2.0
+"""So often one more byte comes of a frame that never ends."""
+MORE_BYTES = 100
+"""More than come in the time that such a frame has."""
 
 
 def probe(**more: object) -> Packet:
@@ -358,11 +363,23 @@ def half_a_frame(context: ServerContext) -> tuple[Wire, float] | None:
 
 
 def half_a_frame_now(context: ServerContext) -> tuple[Wire, float]:
-    """Send the beginning of a frame as a user who is logged in; return the connection and when."""
+    """Send the beginning of a frame as a user who is logged in, and from then on a byte now and
+    then, which does not give it more time; return the connection and when."""
     user = context.user(own=True)
     data = encode(user.packet("get_messages", {"room_id": "lobby", "from_time": FUTURE}))
-    user.wire.send_raw(data[:-5], "a frame without its last five bytes")
-    return user.wire, time.monotonic()
+    length = struct.pack(">I", len(data) - 4 + MORE_BYTES)
+    user.wire.send_raw(length + data[4:-5], "a frame without its last bytes")
+    began = sent = time.monotonic()
+
+    def one_byte_more() -> None:
+        nonlocal sent
+        if time.monotonic() > sent + BYTE_SECONDS:
+            sent = time.monotonic()
+            with contextlib.suppress(WireProblem):  # it may be closed by now
+                user.wire.send_raw(b" ", "one byte more")
+
+    context.meanwhile = one_byte_more
+    return user.wire, began
 
 
 def nobody_logs_in(context: ServerContext) -> tuple[Wire, Wire, float]:
@@ -381,8 +398,15 @@ def nobody_logs_in(context: ServerContext) -> tuple[Wire, Wire, float]:
 )
 def frame_without_end(context: ServerContext) -> None:
     wire, began = context.early or half_a_frame_now(context)
-    not_closed_yet(context, wire, began, "the connection with half a frame")
-    closed_in_time(context, wire, began, "the connection with half a frame")
+    what = "the connection with half a frame, of which a byte comes now and then,"
+    not_closed_yet(context, wire, began, what)
+    latest = began + IDLE_SECONDS + LATE_SECONDS
+    while time.monotonic() < latest - BYTE_SECONDS:
+        context.meanwhile()
+        with contextlib.suppress(Silence):
+            wire.wait_closed(BYTE_SECONDS)
+            return
+    closed_in_time(context, wire, began, what)
 
 
 @case(

@@ -132,7 +132,7 @@ def ways_to_write_a_time(context: ServerContext) -> None:
     with context.given("the room's history"):
         (stored,) = user.history(room) or [{}]
         moment = moment_of(context, context.get(stored, "timestamp", str))
-    for hours in (-8.0, 1.0, 5.5):
+    for hours in (-3.5, 1.0, 5.5):
         there = moment.astimezone(timezone(timedelta(hours=hours)))
         for written, found in (
             (there, 1),
@@ -173,9 +173,14 @@ def no_time(context: ServerContext) -> None:
         "2024-13-01T00:00:00Z",
         "2024-02-30T00:00:00Z",
         "2024-01-01T25:00:00Z",
+        "2024-01-01T00:00:00+25:00",
         "12:00:00Z",
         "2024-01-01T00:00:00 CET",
     ]
+    for text in ("9999-12-31T23:59:59-01:00", "0001-01-01T00:00:00+01:00"):
+        reply = user.request("get_messages", {"room_id": "lobby", "from_time": text})
+        if reply.get("action") != "messages_list":
+            context.refused(reply, "bad_time", original="get_messages")
     for text in wrong:
         context.refused(
             user.request("get_messages", {"room_id": "lobby", "from_time": text}),
@@ -220,6 +225,8 @@ def after_an_id(context: ServerContext) -> None:
         context.equal(has_more, more, f"`has_more` after {after} with limit {limit}", "R-HIST-7")
     actual, _ = page(context, reader, room, after_id=ids[2])
     context.equal(actual, ids[3:], f"the ids after {ids[2]}")
+    actual, _ = page(context, reader, room, after_id=0, from_time=FUTURE)
+    context.equal(actual, [], "the ids after 0 that are of a time to come", "R-HIST-2")
 
 
 @case(
@@ -245,6 +252,11 @@ def before_an_id(context: ServerContext) -> None:
         context.equal(has_more, more, f"`has_more` before {before} with limit {limit}", "R-HIST-7")
     actual, _ = page(context, reader, room, before_id=None)
     context.equal(actual, ids, "the newest page")
+    actual, _ = page(context, reader, room, before_id=None, from_time=FUTURE)
+    context.equal(actual, [], "the newest page of a time to come", "R-HIST-2")
+    if context.offers("after_id"):
+        actual, _ = page(context, reader, room, before_id=ids[4], after_id=ids[1])
+        context.equal(actual, ids[2:4], f"the ids after {ids[1]} and before {ids[4]}")
 
 
 @case(

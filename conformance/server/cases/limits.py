@@ -6,7 +6,9 @@ import time
 from typing import Any
 
 from conformance.packets import FUTURE, Packet, shown
+from conformance.server.cases.messages.steps import heard_message
 from conformance.server.cases.sessions import log_in
+from conformance.server.cases.steps import Upload
 from conformance.server.context import ServerContext
 from conformance.server.registry import case
 from conformance.server.target import Account
@@ -15,6 +17,7 @@ from conformance.server.user import User
 BURST = 130
 PINGS = 500
 FAILURES = 6
+CHUNKS = 300
 
 
 def collected(context: ServerContext, user: User, count: int, *actions: str) -> list[Packet]:
@@ -76,6 +79,39 @@ def pings_are_free(context: ServerContext) -> None:
     context.check(
         took < (PINGS - 100) / 20 * 0.75,
         f"{PINGS} `pong` without waiting",
+        f"they took {took:.1f} s",
+    )
+
+
+@case(
+    rules=["R-LIM-4"],
+    level="full",
+    offers="limits",
+    title="chunks of an open upload and receivers' counts of a new message are free of the limit "
+    "of requests",
+)
+def handshakes_are_free(context: ServerContext) -> None:
+    sender, hearer = context.users(2, own=True)
+    room = context.room_id()
+    said = sender.say(room, "plainletters")
+    heard = heard_message(context, hearer, said)
+    upload = Upload(context, sender, room, "many.bin", bytes(CHUNKS), chunk=1)
+    with context.given("an upload"):
+        upload.begin()
+    began = time.monotonic()
+    upload.send()
+    data = {
+        "transaction_id": heard["data"]["transaction_id"],
+        "letter_frequencies": {"p": 1},
+        "original_action": "receive_message",
+    }
+    hearer.wire.send_together([hearer.packet("character_count", data)] * CHUNKS)
+    collected(context, hearer, CHUNKS, "confirm_count")
+    took = time.monotonic() - began
+    # Counted, each of the two would take 10 s; a busy machine needs a fraction of one.
+    context.check(
+        took < (CHUNKS - 100) / 20 * 0.75,
+        f"{CHUNKS} chunks and {CHUNKS} counts without waiting",
         f"they took {took:.1f} s",
     )
 
@@ -201,20 +237,24 @@ def failed_logins(context: ServerContext) -> None:
         wrong(context, user.account)
     other.close()
     user.close()
-    for delay in (1.0, 2.0):  # what holds others up does so each time; a busy machine does not
+    tries = (("right", 1.0), ("wrong", 1.0), ("wrong", 2.0))
+    for kind, delay in tries:  # what holds others up does so each time; a busy machine does not
         guest, began = context.guest(user.account), time.monotonic()
-        guest.send("login", {"password": context.password()})
+        password = user.account.password if kind == "right" else context.password()
+        guest.send("login", {"password": password})
         another = log_in(context, other.account, take_over=True)
         by_key = log_in(context, user.account, session_key=user.session_key)
         free = time.monotonic() - began
         reply = guest.reply("login", timeout=context.target.timeout + 10)
         took = time.monotonic() - began
         context.equal(
-            reply.get("action"), "login_fail", "`action` of the answer to the next wrong password"
+            reply.get("action"),
+            "login_fail",
+            f"`action` of the answer to a {kind} password, while the user is on",
         )
         context.check(
             took >= 0.9 * delay,
-            f"the next wrong password answered after a delay of {delay:g} s",
+            f"the next password, a {kind} one, answered after a delay of {delay:g} s",
             f"it was answered within {took:.2f} s",
         )
         another.close()
@@ -224,6 +264,28 @@ def failed_logins(context: ServerContext) -> None:
     context.fail(
         "others to log in without waiting, while a wrong password is answered late",
         f"they took {free:.1f} s, the wrong password {took:.1f} s",
+    )
+
+
+@case(
+    rules=["R-ACC-9"],
+    level="robust",
+    offers=["change_password", "limits"],
+    title="a wrong old password counts as a failed login: behind 5 the next is answered late",
+)
+def failed_changes(context: ServerContext) -> None:
+    user = context.user(own=True)
+    passwords = {"password": context.password(), "new_password": context.password()}
+    for _ in range(FAILURES - 1):
+        reply = user.request("change_password", passwords)
+        context.refused(reply, "forbidden", original="change_password")
+    began = time.monotonic()
+    wrong(context, user.account)
+    took = time.monotonic() - began
+    context.check(
+        took >= 0.9,
+        "the next wrong password answered after a delay of 1 s",
+        f"it was answered within {took:.2f} s",
     )
 
 

@@ -15,7 +15,7 @@ from conformance.endings import NotOffered
 from conformance.server.cases.files.steps import BIG_BYTES, big_file, narrow_reader
 from conformance.server.cases.framing import FRAME_BEFORE_LOGIN
 from conformance.server.cases.peers import talk
-from conformance.server.cases.steps import own_process
+from conformance.server.cases.steps import Upload, download, own_process, uploaded
 from conformance.server.context import ServerContext
 from conformance.server.registry import case
 
@@ -33,6 +33,8 @@ LOOKS, LOOK_SECONDS = 5, 0.1
 GROWTH_SECONDS = 5.0
 GROWTH_BYTES = 4 * 1024 * 1024
 """What is less is no growth: a connection more, a garbage collector."""
+TRANSFERS = 12
+"""Uploads and downloads of each of two users, of each kind."""
 DOWNLOADS = 16
 MOST_OF_DOWNLOADS = 8 * BIG_BYTES
 """Half of what all of them are, before they are made base64."""
@@ -160,6 +162,41 @@ def _come_and_go(context: ServerContext) -> None:
             wire.receive_where(lambda packet: True, "an answer")
     for number, wire in enumerate(wires):
         wire.close() if number % 2 else wire.reset()
+
+
+@case(
+    rules=["R-LIM-16"],
+    level="robust",
+    offers="limits",
+    title="uploads and downloads for which no bytes move, or that have ended, hold no open file",
+)
+def transfers_that_rest(context: ServerContext) -> None:
+    before = held(context)["open files"]
+    users, room = context.users(2, own=True), context.room_id()
+    for number in range(TRANSFERS):
+        for user in users:
+            content = user.chatid.encode()
+            name = uploaded(context, user, room, f"{user.chatid} {number}", content)
+            download(context, user, room, name)
+            for stays in (False, True):
+                upload = Upload(context, user, room, f"{number} {stays}", content, chunk=1)
+                upload.begin()
+                upload.send(0)
+                if not stays and context.offers("file_cancel"):
+                    user.ask("file_cancel", {"room_id": room, "file_path": upload.file_path})
+    _as_before(context, before, "open files", "while uploads rest that are not at their end")
+    for user in users:
+        user.close()
+    _as_before(context, before, "open files", "once their users have left")
+
+
+def _as_before(context: ServerContext, before: int, what: str, when: str) -> None:
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while (more := held(context)[what] - before) >= MOST_MORE:
+        context.check(
+            time.monotonic() < deadline, f"as many {what} as before, {when}", f"{more} more"
+        )
+        time.sleep(0.1)
 
 
 @case(

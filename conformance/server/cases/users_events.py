@@ -257,13 +257,13 @@ def nothing_changed(context: ServerContext) -> None:
 
 
 @case(
-    rules=["R-EVT-7"],
+    rules=["R-EVT-7", "R-EVT-9"],
     level="full",
     offers=["events", "session_key"],
-    title="a session whose place is taken is told, and then closed",
+    title="a session whose place is taken is told, and then closed; nobody else is told",
 )
 def taken_over(context: ServerContext) -> None:
-    first = context.guest(context.account())
+    watcher, first = context.user(features=["events"]), context.guest(context.account())
     with context.given("a user who asked for events"):
         first.login(features=["events"])
         context.check(first.is_on, "`login_success`", "the login failed")
@@ -273,6 +273,10 @@ def taken_over(context: ServerContext) -> None:
         context.check(second.is_on, "`login_success`", "the login failed")
     event(context, first, "taken_over")
     first.wire.wait_closed()
+    event(context, watcher, "user_online", chatid=first.chatid)
+    watcher.fence()
+    told = [each for each in events_of(watcher) if each["data"].get("chatid") == first.chatid]
+    context.check(not told, "no event of a take-over", f"this came: {shown(told)}", "R-EVT-9")
 
 
 @case(
@@ -324,10 +328,10 @@ def typing_not_granted(context: ServerContext) -> None:
 def who_is_there(context: ServerContext) -> None:
     user, other = context.users(2)
     offline = context.account()
-    names, online = _everybody(context, user)
+    names, online = everybody(context, user)
     until = time.monotonic() + context.target.timeout
     while offline.chatid in online and time.monotonic() < until:
-        names, online = _everybody(context, user)
+        names, online = everybody(context, user)
     context.check(
         {user.chatid, other.chatid, offline.chatid} <= set(names),
         "every account",
@@ -340,7 +344,8 @@ def who_is_there(context: ServerContext) -> None:
     )
 
 
-def _everybody(context: ServerContext, user: User) -> tuple[list[str], set[str]]:
+def everybody(context: ServerContext, user: User) -> tuple[list[str], set[str]]:
+    """Return the names of all accounts, and of those who are on (an assertion)."""
     names: list[str] = []
     online: set[str] = set()
     asked: Packet = {}

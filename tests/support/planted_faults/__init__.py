@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from support.planted_faults import (
     clients,
+    details,
     errors,
     files,
     frames,
@@ -38,6 +39,7 @@ CHAPTERS = (
     texts,
     privacy,
     further,
+    details,
     limits,
     clients,
 )

@@ -70,6 +70,7 @@ class Connection:
                     raise Gone from None
                 continue
             if not some:
+                self.server.let_go(self)
                 self.write_the_rest()
                 raise Gone
             return some

@@ -195,9 +195,4 @@ def is_chatid(name: str) -> bool:
         or unicodedata.category(name[0])[0] == "M"
     ):
         return False
-    return all(
-        letter in "_-."
-        or unicodedata.category(letter)[0] in "LM"
-        or unicodedata.category(letter) == "Nd"
-        for letter in name
-    )
+    return all(letter in "_-." or unicodedata.category(letter)[0] in "LMN" for letter in name)

@@ -38,6 +38,7 @@ class Files(State):
                 or upload.result is not None
                 or (upload.size, upload.total) != same
                 or (key and upload.key != key)
+                or (data.get("chunk_size") or upload.chunk_size) != upload.chunk_size
             ):
                 self.check_share(account, data["file_size"], place)
                 upload = Upload(
@@ -207,7 +208,7 @@ class Files(State):
     def free_name(self, room: Room, account: Account, name: str) -> str:
         """R-FILE-18: the name itself, or `stem (2).ext` and so on where it is another user's."""
         stem, dot, extension = name.rpartition(".")
-        if not stem:
+        if not stem or len(extension.encode()) > 32:
             stem, dot, extension = name, "", ""
         candidate, number = name, 1
         while candidate in room.files and room.files[candidate].sender != account.name:
@@ -264,8 +265,9 @@ class Files(State):
     def do_file_list_req(self, connection: Connection, data: Packet) -> None:
         room = self.room(connection, data["room_id"])
         names = list(room.files)
-        if data.get("after") in names:
-            names = names[names.index(data["after"]) + 1 :]
+        if "after" in data:
+            known = data["after"] in names
+            names = names[names.index(data["after"]) + 1 :] if known else []
         page = self.what_fits(
             [self.file_entry(room.files[name]) for name in names[: data.get("limit", 1000)]]
         )

@@ -147,6 +147,16 @@ class Sessions(State):
         if is_told:
             self.tell_presence(account)
 
+    def let_go(self, connection: Connection) -> None:
+        """A client that sends no more is offline for the others; it gets the rest of what it asked
+        for (R-FRAME-9)."""
+        with self.lock:
+            account = connection.account
+            if account is not None:
+                connection.account = account.connection = None
+                connection.transactions.clear()
+                self.tell_presence(account)
+
     def do_logout(self, connection: Connection, data: Packet) -> None:
         account = self.me(connection)
         account.key_hashes.clear()

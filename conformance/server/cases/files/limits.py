@@ -201,7 +201,7 @@ def list_of_files(context: ServerContext) -> None:
 
 
 @case(
-    rules=["R-FILE-25"],
+    rules=["R-FILE-25", "R-FILE-24"],
     level="full",
     offers="files",
     title="the list of files pages by `after` and `limit`",
@@ -216,6 +216,7 @@ def pages_of_files(context: ServerContext) -> None:
         ({"limit": 2}, names[:2], True),
         ({"after": "a.txt", "limit": 2}, names[2:], False),
         ({"limit": 3}, names, False),
+        ({"after": "nothing.txt"}, [], False),
     ):
         reply = user.ask("file_list_req", {"room_id": room, **asked})
         page = [
@@ -225,6 +226,14 @@ def pages_of_files(context: ServerContext) -> None:
         context.equal(
             context.get(reply, "data.has_more", bool), more, f"`has_more` for {shown(asked)}"
         )
+    uploaded(context, user, room, "c.txt", b"the newest version")
+    listed = context.get(user.ask("file_list_req", {"room_id": room}), "data.file_list", str)
+    context.equal(
+        listed,
+        "a.txt, b.txt, c.txt",
+        "`file_list`, in the order of the newest versions",
+        "R-FILE-24",
+    )
 
 
 @case(

@@ -51,6 +51,8 @@ def names_that_are_none(context: ServerContext) -> None:
         "a\\..",
         "a\nb.txt",
         "a\x1b[2J.txt",
+        "a\x7fb.txt",
+        "a\x85b.txt",
         "nul\0.txt",
         "CON",
         "nul.txt",
@@ -107,6 +109,29 @@ def second_name(context: ServerContext) -> None:
     context.equal(told, names[1:], "`file_path` of the `receive_file` that the first user got")
     for content, name in zip(contents, names, strict=True):
         fetch(context, users[0], room, name, content, "R-FILE-18")
+
+
+@case(
+    rules=["R-FILE-18"],
+    level="full",
+    title="of a second name the ending is what stands behind the last dot; a name that begins with "
+    "its only dot has none, nor has one with over 32 bytes behind it",
+)
+def second_names_and_endings(context: ServerContext) -> None:
+    users, room, long = context.users(2), context.room_id(), "a." + "é" * 17
+    seconds = {
+        "a.tar.gz": "a.tar (2).gz",
+        ".profile": ".profile (2)",
+        "README": "README (2)",
+        long: f"{long} (2)",
+    }
+    for name in seconds:
+        for user in users:
+            Upload(context, user, room, name, user.chatid.encode()).run()
+    listed = context.get(users[0].ask("file_list_req", {"room_id": room}), "data.file_list", str)
+    context.equal(
+        listed, ", ".join(name for pair in seconds.items() for name in pair), "`file_list`"
+    )
 
 
 @case(

@@ -39,6 +39,24 @@ def replaced(context: ServerContext) -> None:
 
 
 @case(
+    rules=["R-FILE-9"],
+    level="full",
+    offers="chunk_size",
+    title="`file_send_init` with another `chunk_size` replaces the upload that is open",
+)
+def replaced_by_other_chunks(context: ServerContext) -> None:
+    sender, room, content = context.user(), context.room_id(), context.random.randbytes(2500)
+    for chunk in (1000, 900):
+        upload = Upload(context, sender, room, "again.bin", content, chunk)
+        upload.begin(chunk_size=chunk)
+        reply = sender.request("file_send_fin", upload.fin())
+        context.refused(reply, "incomplete_file", original="file_send_fin")
+        upload.send()
+    upload.finish()
+    fetch(context, sender, room, "again.bin", content, "R-FILE-9")
+
+
+@case(
     rules=["R-FILE-9"], level="full", title="users and rooms keep their uploads of one name apart"
 )
 def uploads_side_by_side(context: ServerContext) -> None:
@@ -167,24 +185,33 @@ def everybody_is_told(context: ServerContext) -> None:
 
 
 @case(
-    rules=["R-FILE-14"],
+    rules=["R-FILE-14", "R-FILE-11"],
     level="full",
     offers="sha256",
-    title="the same `file_send_fin` again answers the same",
+    title="the same `file_send_fin` again answers the same, in the next session, too",
 )
 def end_again(context: ServerContext) -> None:
-    sender = context.user()
+    sender = context.user(own=True)
     room = context.room_id()
     upload = Upload(context, sender, room, "twice.bin", context.random.randbytes(1500))
     first = upload.run()
-    again = upload.finish()
-    for key in ("sha256", "stored_as"):
-        context.equal(
-            context.get(again, f"data.{key}", str),
-            context.get(first, f"data.{key}", str),
-            f"`{key}` of the second answer",
+    for when in ("at once", "in the next session"):
+        again = upload.finish()
+        for key in ("sha256", "stored_as"):
+            context.equal(
+                context.get(again, f"data.{key}", str),
+                context.get(first, f"data.{key}", str),
+                f"`{key}` of the answer {when}",
+            )
+        context.refused(
+            upload.user.request("file_send_data", upload.piece(0)),
+            "file_not_found",
+            original="file_send_data",
+            rule="R-FILE-11",
         )
-    context.equal(len(files_of(context, sender, room)), 1, "how many files the room has")
+        if when == "at once":
+            upload.user = another_session(context, sender)
+    context.equal(len(files_of(context, upload.user, room)), 1, "how many files the room has")
 
 
 @case(
@@ -192,25 +219,32 @@ def end_again(context: ServerContext) -> None:
     level="full",
     offers="received",
     title="an upload is taken up again after a lost connection: `received` tells the chunks "
-    "that are there",
+    "that are there, as they are counted",
 )
 def taken_up_again(context: ServerContext) -> None:
     sender = context.user(own=True)
     room, content = context.room_id(), context.random.randbytes(5500)
-    upload = Upload(context, sender, room, "resume.bin", content)
-    upload.begin()
-    upload.send(0, 1, 4)
-    upload.user = another_session(context, sender)
-    there = ranges(context, upload.begin())
-    context.check(
-        there in ([[1, 2], [5, 5]], [[1, 2]], [[1, 1], [5, 5]], [[1, 1]], [[5, 5]], []),
-        "`received` with ranges of the chunks 1, 2 and 5",
-        f"it was {shown(there)}",
-    )
-    have = {number for pair in there for number in range(pair[0], pair[1] + 1)}
-    upload.send(*(place for place in range(upload.total) if place + 1 not in have))
-    upload.finish()
-    fetch(context, upload.user, room, "resume.bin", content, "R-FILE-15")
+    uploads = [
+        Upload(context, sender, room, f"resume{first}.bin", content, first=first)
+        for first in (1, 0)
+    ]
+    for upload in uploads:
+        upload.begin()
+        upload.send(0, 1, 4)
+    again = another_session(context, sender)
+    for upload in uploads:
+        upload.user, first = again, upload.first
+        there = ranges(context, upload.begin())
+        have = {number - first for pair in there for number in range(pair[0], pair[1] + 1)}
+        context.check(
+            have <= {0, 1, 4},
+            f"`received` with ranges of the chunks {first}, {first + 1} and {first + 4}",
+            f"it was {shown(there)}",
+        )
+        upload.send(*(place for place in range(upload.total) if place not in have))
+        digest = upload.finish()["data"].get("sha256", hashlib.sha256(content).hexdigest())
+        context.equal(digest, hashlib.sha256(content).hexdigest(), "`sha256`", "R-FILE-12")
+        fetch(context, again, room, upload.file_path, content, "R-FILE-15")
 
 
 @case(

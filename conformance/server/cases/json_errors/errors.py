@@ -139,8 +139,15 @@ def order_of_the_checks(context: ServerContext) -> None:
         (asked("send_message", {**mine, **message}), "room_not_found", "an unknown private room"),
         (asked("get_messages", {**wrong, **history}), "forbidden", both),
         (asked("file_down_req", missing), "room_not_found", "an unknown room and an unknown file"),
+        (asked("file_cancel", missing), "room_not_found", "an unknown room and an unknown upload"),
+        (
+            asked("add_user_to_room", {**mine, "room_id": room, "user_to_add": other}),
+            "room_not_found",
+            "an unknown room and an unknown user",
+        ),
     ):
-        first_answer(context, user.wire, packet, code, about)
+        if context.offers(str(packet["action"])):
+            first_answer(context, user.wire, packet, code, about)
     user.fence()
     strange = [packet for packet in user.wire.aside() if packet.get("action") == "error"]
     context.check(not strange, "one answer to each request", f"this came besides: {shown(strange)}")

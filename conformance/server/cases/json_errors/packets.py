@@ -96,9 +96,10 @@ def wrong_fields(context: ServerContext) -> None:
 def data_that_is_no_object(context: ServerContext) -> None:
     user = context.user()
     wrong: list[object] = [[], "text", 17, None, True]
-    for data in wrong:
-        user.wire.send({"action": "get_messages", "data": data})
-        context.refused(user.wire.expect("error"), "bad_packet", original="get_messages")
+    for action in ("get_messages", "ping") if context.offers("ping") else ("get_messages",):
+        for data in wrong:
+            user.wire.send({"action": action, "data": data})
+            context.refused(user.reply(action), "bad_packet", original=action)
 
 
 @case(
@@ -165,7 +166,7 @@ def unknown_keys(context: ServerContext) -> None:
 def request_ids(context: ServerContext) -> None:
     user = context.user()
     room = context.room_id()
-    for request_id in (context.key(), "x", "y" * 64, "é 👍"):
+    for request_id in (context.key(), "x", "y" * 64, "é" * 64, "é 👍"):
         reply = user.ask(
             "send_message",
             {"room_id": room, "content": "a text"},
@@ -197,6 +198,10 @@ def request_ids(context: ServerContext) -> None:
                 reply.get("action"), "error", f"the reply to a wrong `{action}`", "R-JSON-11"
             )
             context.equal(reply.get("request_id"), request_id, "`request_id` of an error")
+    guest, login = context.guest(user.account), {"password": user.account.password}
+    for action in ("login", "register") if context.offers("register") else ("login",):
+        reply = guest.request(action, login, request_id=action)
+        context.equal(reply.get("request_id"), action, f"`request_id` of `{reply.get('action')}`")
     user.send("no_such_action", request_id="unknown-1")
     context.equal(
         user.wire.expect("error").get("request_id"), "unknown-1", "`request_id` of `unknown_action`"

@@ -36,7 +36,12 @@ def not_json(context: ServerContext) -> None:
             "a key without quotes": b'{action: "get_messages"}',
             "a comment": good[:-1] + b"/* */}",
             "blanks only": b"   ",
+            "a zero before a number": text_with("01"),
+            "a plus before a number": text_with("+1"),
+            "a point without digits": text_with("[1.]"),
+            "a NUL behind it": good + b"\0",
             "a raw line feed in a string": good.replace(b"lobby", b"lob\nby"),
+            "a raw tab in a string": good.replace(b"lobby", b"lob\tby"),
             "a byte that is no UTF-8": good.replace(b"lobby", b"lob\xffby"),
             "half a character": good.replace(b"lobby", b"lob\xc3"),
             "Latin-1": good.replace(b"lobby", "löbby".encode("latin-1")),
@@ -71,7 +76,8 @@ def depth(context: ServerContext) -> None:
             ),
         }
 
-    are_read(context, nested(32))
+    inside = {"40 brackets in a text": "[{" * 20, "40 behind a quotation mark": '\\"' + "[{" * 20}
+    are_read(context, nested(32) | {what: text_with(f'"{one}"') for what, one in inside.items()})
     are_bad_json(context, {**nested(33), "20,000 levels": text_with("[" * 20_000 + "]" * 20_000)})
 
 
@@ -92,7 +98,7 @@ def many_elements(context: ServerContext) -> None:
             f"{count} keys and elements": text_with(f"[{{{keys}}},[{rest}]]"),
         }
 
-    are_read(context, of(10_000))
+    are_read(context, of(10_000) | {"10,000 commas in a text": text_with(f'"{"," * 10_000}"')})
     are_bad_json(context, of(10_001))
 
 

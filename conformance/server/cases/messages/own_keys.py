@@ -51,6 +51,14 @@ def same_key_again(context: ServerContext) -> None:
     sender.ask(
         "send_message", {"room_id": room, "content": content, "transaction_id": key}, want="ack"
     )
+    if context.offers("request_id"):
+        again = sender.ask(
+            "send_message",
+            {"room_id": room, "content": content, "transaction_id": key},
+            want="ack",
+            request_id="again",
+        )
+        context.equal(again.get("request_id"), "again", "`request_id` of the ack", "R-JSON-14")
     with context.rule("R-MSG-8"):
         sender.say(room, later)
         hearer.hear_this(room, content)

@@ -65,6 +65,11 @@ def right_counts(context: ServerContext) -> None:
         "`data.transaction_id`",
     )
     context.equal(context.get(reply, "data.confirm", bool), True, "`data.confirm`")
+    counted = dict(reversed(letters("plainletters").items()))
+    reply = hearer.count_back(heard, counted)
+    context.equal(
+        context.get(reply, "data.confirm", bool), True, "`data.confirm`, the letters in other order"
+    )
 
 
 @case(rules=["R-MSG-16"], title="wrong counts of a receiver are answered by confirm_count false")
@@ -176,6 +181,51 @@ def comes_again(context: ServerContext) -> None:
 
 @case(
     rules=["R-MSG-18"],
+    level="full",
+    title="an ack with status error brings the message again, also where no counts came or they "
+    "were right",
+)
+def comes_again_without_counts(context: ServerContext) -> None:
+    sender, hearer = context.users(2)
+    room = context.room_id()
+    for is_counted in (False, True):
+        said = sender.say(room, context.text())
+        heard = heard_message(context, hearer, said)
+        if is_counted:
+            with context.given("`confirm_count` for a receiver"):
+                context.equal(hearer.count_back(heard).get("action"), "confirm_count", "`action`")
+        hearer.acknowledge(heard, "error")
+        hearer.hear_this(room, said.content)
+
+
+@case(
+    rules=["R-MSG-18"],
+    level="full",
+    title="the 3 copies of a message are all of them, also in the user's next session",
+)
+def no_more_copies_later(context: ServerContext) -> None:
+    sender, hearer = context.user(), context.user(own=True)
+    room, last = context.room_id(), context.text()
+    heard = heard_message(context, hearer, sender.say(room, context.text()))
+    for _ in range(3):
+        hearer.count_back(heard, {"q": 99})
+        hearer.acknowledge(heard, "error")
+        with context.given("a message that comes again"):
+            hearer.hear_this(room, heard["data"]["content"])
+    with context.given("a new session of the receiver"):
+        hearer.close()
+        hearer = comes_free(context, hearer.account)
+        context.equal(
+            hearer.count_back(heard, {"q": 99}).get("action"), "confirm_count", "`action`"
+        )
+    hearer.acknowledge(heard, "error")
+    hearer.fence()
+    sender.say(room, last)
+    hearer.hear_this(room, last)
+
+
+@case(
+    rules=["R-MSG-18"],
     title="a message is sent again at most 3 times, and only to who asked for it",
 )
 def at_most_three_times(context: ServerContext) -> None:
@@ -259,8 +309,15 @@ def unread(context: ServerContext) -> None:
     heard = [heard_message(context, hearer, sender.say(room, context.text())) for _ in range(3)]
     context.equal(unread_of(context, hearer, room), 3, "`unread` after three messages")
     context.equal(unread_of(context, sender, room), 0, "`unread` of who sent them")
+    if context.offers("limit"):
+        first = {"room_id": room, "from_time": PAST, "limit": 1}
+        with context.given("the room's first message"):
+            hearer.ask("get_messages", first, want="messages_list")
+        context.equal(unread_of(context, hearer, room), 2, "`unread` after a page of the first")
     hearer.acknowledge(heard[1])
     context.equal(unread_of(context, hearer, room), 1, "`unread` after an ack of the second")
+    hearer.acknowledge(heard[0])
+    context.equal(unread_of(context, hearer, room), 1, "`unread` after an ack of the first")
     with context.given("the room's history"):
         hearer.ask("get_messages", {"room_id": room, "from_time": PAST}, want="messages_list")
     context.equal(unread_of(context, hearer, room), 0, "`unread` after get_messages")

@@ -13,6 +13,7 @@ from conformance.server.cases.messages.steps import (
     opened,
 )
 from conformance.server.cases.sessions import comes_free
+from conformance.server.cases.steps import Upload, private_room
 from conformance.server.context import ServerContext
 from conformance.server.registry import case
 
@@ -158,6 +159,9 @@ def not_confirmed(context: ServerContext) -> None:
     context.equal(
         context.get(reply, "data.transaction_id", str), tid, "`data.transaction_id` of the ack"
     )
+    with context.rule("R-MSG-12"):
+        reply = sender.request("confirm_count", {"transaction_id": tid, "confirm": True})
+        context.refused(reply, "transaction_not_found", original="confirm_count")
     sender.say(room, kept)
     with context.given("`receive_message`"):
         heard = hearer.hear(room)
@@ -201,6 +205,29 @@ def room_deleted_meanwhile(context: ServerContext) -> None:
 
 
 @case(
+    rules=["R-MSG-6", "R-ROOM-22"],
+    level="full",
+    offers=["create_room", "remove_user_from_room"],
+    title="what somebody has begun to send before being taken out of the room is not stored",
+)
+def taken_out_meanwhile(context: ServerContext) -> None:
+    owner, member = context.users(2)
+    room = private_room(context, owner, member)
+    tid = opened(context, member, room, context.text())
+    upload = Upload(context, member, room, "late.bin", b"0123456789")
+    with context.given("an upload that waits for its end, and `user_removed`"):
+        upload.begin()
+        upload.send()
+        owner.ask("remove_user_from_room", {"room_id": room, "user_to_remove": member.chatid})
+    reply = member.request("confirm_count", {"transaction_id": tid, "confirm": True})
+    context.refused(reply, "room_not_found", original="confirm_count")
+    with context.rule("R-ROOM-22"):
+        reply = member.request("file_send_fin", upload.fin())
+        context.refused(reply, "room_not_found", original="file_send_fin")
+    context.equal(contents(context, owner, room), [], "the room's history")
+
+
+@case(
     rules=["R-MSG-7"],
     level="full",
     offers="limits",
@@ -218,6 +245,15 @@ def too_many_open(context: ServerContext) -> None:
             f"`action` of the answer to message {place} of 65 that stay open",
         )
     context.refused(replies[64], "too_many_pending", original="send_message")
+    for reply, confirm in ((replies[0], False), (replies[1], True)):
+        tid = context.get(reply, "data.transaction_id", str)
+        sender.ask("confirm_count", {"transaction_id": tid, "confirm": confirm})
+        reply = sender.request("send_message", packet["data"])
+        context.equal(
+            reply.get("action"),
+            "character_count",
+            f"`action` of the answer once one of the 64 has ended by `confirm` {shown(confirm)}",
+        )
 
 
 @case(

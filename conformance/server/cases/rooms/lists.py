@@ -74,6 +74,7 @@ def a_listed_room(context: ServerContext) -> None:
     look(member)
     ids = [owner.say(room, context.text()).message_id for _ in range(2)]
     context.check(ids[1] is not None, "`message_id` in the ack", "it is missing", rule="R-MSG-4")
+    owner.say(context.room_id(), context.text())
     look(owner, last_message_id=ids[1])
     look(member, last_message_id=ids[1], unread=2)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from conformance.packets import PAST, shown
 from conformance.server.cases.steps import (
+    Upload,
     another_session,
     rooms_of,
     uploaded,
@@ -137,6 +138,25 @@ def no_room_without_a_message(context: ServerContext) -> None:
     )
 
 
+@case(
+    rules=["R-ROOM-3"],
+    level="full",
+    offers="get_rooms",
+    title="an upload that is begun makes no room",
+)
+def no_room_before_the_file(context: ServerContext) -> None:
+    sender, room = context.user(), context.room_id()
+    with context.given("an upload that waits for its end"):
+        upload = Upload(context, sender, room, "first.txt", b"the first thing in this room")
+        upload.begin()
+        upload.send()
+    context.check(
+        room not in rooms_of(context, sender),
+        "no such room before `file_send_fin`",
+        f"{room} is listed already",
+    )
+
+
 @case(rules=["R-ROOM-3"], title="a file sent to an id that no room has makes the room")
 def a_file_makes_a_room(context: ServerContext) -> None:
     sender, other = context.users(2)
@@ -201,8 +221,8 @@ def leave_and_join(context: ServerContext) -> None:
     rules=["R-ROOM-5"],
     level="full",
     offers=["leave_room"],
-    title="who left an open room hears nothing of it in later sessions; a message to it "
-    "brings it back",
+    title="who left an open room hears nothing of it in later sessions; a message or a file to "
+    "it brings it back",
 )
 def leaving_outlives_the_session(context: ServerContext) -> None:
     sender, hearer = context.user(), context.user(own=True)
@@ -213,5 +233,10 @@ def leaving_outlives_the_session(context: ServerContext) -> None:
     later = another_session(context, hearer)
     sender.say(room, context.text())
     later.say(room, context.text())
+    sender.say(room, heard)
+    later.hear_this(room, heard)
+    later.ask("leave_room", {"room_id": room})
+    uploaded(context, later, room, "back.txt", b"a file brings one back, too")
+    heard = context.text()
     sender.say(room, heard)
     later.hear_this(room, heard)

@@ -22,6 +22,8 @@ UNPRINTABLE = {
     "a line feed": "ro\nom",
     "NUL": "ro\0om",
     "an escape": "ro\x1bom",
+    "a no-break space": "ro\u00a0om",
+    "a zero-width space": "ro\u200bom",
 }
 
 
@@ -38,6 +40,7 @@ def tries(room: str) -> list[tuple[str, Packet]]:
         ("send_message", {"room_id": room, "content": "let me in"}),
         ("get_messages", {"room_id": room, "from_time": PAST}),
         ("file_send_init", upload),
+        ("file_send_fin", {"room_id": room, "file_path": "a.txt", "total_packets": 1}),
         ("file_list_req", {"room_id": room}),
         ("file_down_req", {"room_id": room, "file_path": "a.txt"}),
     ]
@@ -53,6 +56,7 @@ def extension_tries(room: str, name: str) -> list[tuple[str, Packet]]:
         ("rename_room", {"room_id": room, "new_room_name": "mine now"}),
         ("delete_room", {"room_id": room}),
         ("get_room_users", {"room_id": room}),
+        ("file_cancel", {"room_id": room, "file_path": "a.txt"}),
     ]
 
 
@@ -127,7 +131,8 @@ def shape_of_an_id(context: ServerContext) -> None:
             user.request("get_messages", {"room_id": room, "from_time": PAST}), "bad_packet"
         )
     stem = context.room_id()
-    for room in (stem + "x" * (64 - len(stem)), f"{stem} two words", f"{stem} é漢👍"):
+    longest = [stem + letter * (64 - len(stem)) for letter in "xé"]
+    for room in (*longest, f"{stem} two words", f"{stem} é漢👍"):
         said = context.text()
         opened = user.ask(
             "send_message", {"room_id": room, "content": said}, want="character_count"
@@ -168,7 +173,7 @@ def a_private_room(context: ServerContext) -> None:
     owner, member = context.users(2)
     name = context.room_id("team")
     ids = []
-    for participants in ([member.chatid], []):
+    for participants in ([member.chatid.upper()], []):
         reply = owner.ask("create_room", {"participants": participants, "room_name": name})
         ids.append(context.get(reply, "data.room_id", str))
     for room in ids:
