@@ -14,7 +14,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from storage import portable, schema
@@ -189,18 +189,17 @@ class Database:
 
     def changed_elsewhere(self) -> bool:
         """Return whether another process has committed a change since the last call, or since
-        opening."""
-        with self._holding_writer(), self._translated():
+        opening. Within a transaction too, by its thread."""
+        is_within = self._owner == threading.get_ident()
+        with nullcontext() if is_within else self._holding_writer(), self._translated():
             before, self._data_version = self._data_version, self._read_data_version()
             return before != self._data_version
 
     def checkpoint(self, truncate: bool) -> bool:
         """Move the write-ahead log into the database file; True where all of it was moved.
 
-        Never waits for a reader or another process: what those hold back is left in the log.
-
-        With `truncate` the log is emptied, which waits up to 5 s for readers and keeps writers out
-        meanwhile; without it only what no reader needs is moved, and nobody waits.
+        Never waits for a reader or another process: what those hold back is left in the log. With
+        `truncate` the log is emptied, where nobody holds anything back.
         """
         mode = "TRUNCATE" if truncate else "PASSIVE"
         with self._holding_writer() as connection, self._translated():

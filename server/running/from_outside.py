@@ -1,8 +1,8 @@
 """What the command line did beside the running server: its acts are told and come into force here,
 and its errands are done.
 
-Owns the number of the act up to which the clients were told. Runs on the writer's thread, between
-two transactions, whenever another process has written.
+Owns the number of the act up to which the clients were told. Runs on the writer's thread, whenever
+another process has written: `heed` at the begin of a transaction, `look` between two.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from storage import accounts, acts, errands
 from storage.messages import Message
 
 log: Final = logging.getLogger("server.acts")
+ENDING: Final = ("ban_user", "kick_user")
+"""The acts that end the sessions of their user."""
 FORGOTTEN_SECONDS: Final = 60
 """Nobody waits any more for an errand that was asked for longer ago: the command was killed."""
 Told = tuple[RoomState, Message]
@@ -39,6 +41,15 @@ class FromOutside:
         self._transaction_ended = transaction_ended
         with context.database.reading() as reader:
             self._last = acts.last_id(reader)
+
+    def heed(self, connection: sqlite3.Connection) -> None:
+        """Let what the open transaction stores heed what another process has done (R-TEACH-5); it
+        is told by `look`."""
+        self._context.restrictions.load(acts.restrictions(connection))
+        for act in acts.since(connection, self._last):
+            if act.act in ENDING and act.user_id is not None:
+                for session in self._context.registry.all_of(act.user_id):
+                    session.was_ended = True
 
     def look(self) -> None:
         """Put in force what another process has done, tell of it, and do its errands."""

@@ -65,6 +65,8 @@ class Housekeeping:
         self._recent = recent
         self.on_change_elsewhere: Callable[[], None] = lambda: None
         """Called when another process has written."""
+        self.on_change_within: Callable[[sqlite3.Connection], None] = lambda connection: None
+        """Called when that is found at the begin of a transaction."""
         self._journal, self._clock, self._wall_clock = journal, clock, wall_clock
         self._marking: list[Mark] = []
         """The marks that the open transaction stores."""
@@ -75,7 +77,7 @@ class Housekeeping:
         it. Any thread may set it."""
         self._is_busy_told = False
         self._owes_a_look = False
-        """Whether another process has written what could not be read yet."""
+        """Whether another process has written what was not looked at, or could not be read."""
         self._marks_saved_at = self._keys_kept_at = self._looked_at = clock()
 
     def check_external_changes(self) -> None:
@@ -110,6 +112,11 @@ class Housekeeping:
     def periodic_work(self, connection: sqlite3.Connection | None) -> bool:
         """Store progress whose time has come: inside the open transaction, or in one of its own
         where there was nothing to write (None). Return whether more is to be done at once."""
+        if connection is not None and self._database.changed_elsewhere():
+            # What is stored from here on heeds it; it is told at the next look.
+            self._owes_a_look = True
+            self._rooms.forget_all()
+            self.on_change_within(connection)
         now = self._clock()
         is_more = False
         if now >= self._marks_saved_at + MARKS_EVERY_SECONDS:

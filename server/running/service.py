@@ -100,6 +100,7 @@ class Service:
                 self.context, self._delivery, self._housekeeping.transaction_ended
             )
             self._housekeeping.on_change_elsewhere = from_outside.look
+            self._housekeeping.on_change_within = from_outside.heed
             self._drain = Drain(settings.stall_timeout, clock)
             self._clients = Clients(
                 self.context, self._drain, certificate, force_fallback=force_fallback

@@ -442,3 +442,38 @@ def test_what_was_done_is_in_force_though_the_first_look_at_it_failed(
     ended = {"type": "session_ended", "reason": "account_deleted"}
     told = [packet["data"] for packet in ann.expect_closed()]
     assert told.count(ended) == 1 and looked == ["credentials", "restrictions"]
+
+
+def test_what_was_done_holds_for_all_that_is_stored_after_it(
+    folder: Folder, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "LOOK_EVERY_SECONDS", 3600.0)  # no look comes before
+    service = serve()
+    acts_of: list[tuple[str, tuple[str, ...], str]] = [
+        ("bob", ("mute", "bob", "0"), "muted"),
+        ("cat", ("ban", "cat", "0"), "not_logged_in"),
+        ("dan", ("kick", "dan"), "not_logged_in"),
+        ("eve", ("room", "lobby", "--read-only", "on"), "read_only"),
+        ("fay", ("pause", "0"), "read_only"),
+    ]
+    students = {name: member(service, name) for name, _, _ in acts_of}
+    for name, words, code in acts_of:
+        opened = students[name].propose("lobby", "too late")["data"]["transaction_id"]
+        folder.run(*words)
+        assert error_code(students[name].confirm(opened)) == code, words
+        if words[0] == "room":
+            folder.run("room", "lobby", "--read-only", "off")
+    service.writer.run(lambda _: None)
+    monkeypatch.setattr(housekeeping, "LOOK_EVERY_SECONDS", 0.0)
+    for name in ("cat", "dan"):
+        students[name].expect_closed()
+
+
+def test_a_packet_leaves_alone_what_a_command_has_set_a_moment_before(
+    folder: Folder, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "LOOK_EVERY_SECONDS", 3600.0)
+    lee = logged_in(serve(), "ms_lee")
+    lee.say("lobby", "the server remembers the room")
+    folder.run("room", "lobby", "--read-only", "on")
+    assert lee.ask("set_room", room_id="lobby", uploads=False)["data"]["read_only"] is True
