@@ -9,7 +9,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Final
@@ -43,6 +43,11 @@ EPILOG: Final = own_name.named("""examples:
 In OUT: grades.csv, index.html for the teacher, and for each hand-in a folder with its reports.
 
 exit status: 0 all were graded, 1 some could not be, 2 misuse, 130 stopped (--resume goes on)""")
+OWN_SOURCES: Final = {
+    "a starter": ("examples/starter",),
+    "this project's server": ("server", "storage"),
+}
+"""What hand-ins are compared with besides each other: folders of the project by name."""
 RESULT: Final = "result.json"
 STOPPED: Final = 130
 
@@ -125,7 +130,9 @@ def run(args: argparse.Namespace) -> int:
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     ordered = [results[folder.name] for folder in folders]
-    tables.write(args.out, ordered, _alike(folders))
+    known = _known_sources()
+    alike = _alike(folders, known)
+    tables.write(args.out, ordered, alike, [name for name in OWN_SOURCES if name not in known])
     print(_summary(ordered, args.out, time.monotonic() - began))
     return EXIT_FAILS if any(result.is_kit_fault for result in ordered) else EXIT_HOLDS
 
@@ -219,24 +226,21 @@ def _outcome(future: Future[Result], name: str) -> Result:
         return Result(name, "", why=why, is_kit_fault=True)
 
 
-def _alike(folders: Sequence[Path]) -> list[likeness.Alike]:
+def _alike(folders: Sequence[Path], known: Mapping[str, frozenset[int]]) -> list[likeness.Alike]:
     pieces = {}
     for folder in folders:
         try:
             pieces[folder.name] = likeness.pieces_of(folder)
         except (BadHandIn, OSError):
             continue
-    return likeness.compare(pieces, _known_sources())
+    return likeness.compare(pieces, known)
 
 
 def _known_sources() -> dict[str, frozenset[int]]:
     """Return the pieces of the starters and of this project's server, where they lie beside the
     kit."""
     known = {}
-    for name, places in {
-        "a starter": ("examples/starter",),
-        "this project's server": ("server", "storage"),
-    }.items():
+    for name, places in OWN_SOURCES.items():
         pieces: frozenset[int] = frozenset()
         for place in places:
             if (ROOT / place).is_dir():

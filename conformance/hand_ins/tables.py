@@ -101,17 +101,25 @@ def csv_text(results: Sequence[Result]) -> str:
     return text.getvalue()
 
 
-def write(out: Path, results: Sequence[Result], alike: Sequence[Alike]) -> None:
-    """Write grades.csv and index.html into the folder."""
+def write(
+    out: Path, results: Sequence[Result], alike: Sequence[Alike], not_here: Sequence[str] = ()
+) -> None:
+    """Write grades.csv and index.html into the folder. `not_here` names what the hand-ins could not
+    be compared with."""
     # the mark at the front tells Excel that this is UTF-8
     _replace(out / "grades.csv", "\ufeff" + csv_text(results))
-    _replace(out / "index.html", page(results, alike))
+    _replace(out / "index.html", page(results, alike, not_here))
 
 
-def page(results: Sequence[Result], alike: Sequence[Alike]) -> str:
-    """Return the teacher's page."""
+def page(results: Sequence[Result], alike: Sequence[Alike], not_here: Sequence[str] = ()) -> str:
+    """Return the teacher's page; for `not_here` see `write`."""
     policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-    body = [*_grades(results), *_groups(results), *_likeness(alike), *_rules(results)]
+    body = [
+        *_grades(results),
+        *_groups(results),
+        *_likeness(alike, not_here),
+        *_rules(results),
+    ]
     return "\n".join(
         [
             "<!DOCTYPE html>",
@@ -157,9 +165,14 @@ def _groups(results: Sequence[Result]) -> list[str]:
     return ["<h2>Fail alike</h2>", "<ul>", *lines, "</ul>"] if lines else []
 
 
-def _likeness(alike: Sequence[Alike]) -> list[str]:
+def _likeness(alike: Sequence[Alike], not_here: Sequence[str]) -> list[str]:
+    missing = [
+        f"<p>Nobody's source was compared with {_text(name)}: it does not lie beside the kit. "
+        "Start the kit in the project's folder for that.</p>"
+        for name in not_here
+    ]
     if not alike:
-        return []
+        return ["<h2>Look alike</h2>", *missing] if missing else []
     lines = [
         f'<tr><th scope="row">{_text(pair.one)}</th><td>{_text(pair.other)}</td>'
         f'<td class="number">{100 * pair.share:.0f} %</td></tr>'
@@ -171,6 +184,7 @@ def _likeness(alike: Sequence[Alike]) -> list[str]:
         "<table><tbody>",
         *lines,
         "</tbody></table>",
+        *missing,
     ]
 
 

@@ -237,7 +237,13 @@ def test_hand_ins_that_fail_alike_are_told_and_hostile_names_stay_text() -> None
     assert tables.alike_failures(results) == [(("R-FRAME-1",), ["a", hostile])]
     page = tables.page(results, [Alike("a", hostile, 0.9)])
     assert "<script>" not in page and "<b>" not in page and "<build>" not in page
-    assert "90 %" in page
+    assert "90 %" in page and "compared with" not in page
+
+
+def test_the_page_says_what_hand_ins_could_not_be_compared_with() -> None:
+    for alike in ([], [Alike("a", "b", 0.9)]):
+        page = tables.page([Result("a", "", (), a_run())], alike, ["a <starter>"])
+        assert "Nobody's source was compared with a &lt;starter&gt;" in page
 
 
 def test_a_result_is_read_back_as_it_was_written() -> None:
@@ -264,6 +270,8 @@ def test_the_packed_kit_grades_a_class(tmp_path: Path) -> None:
     command = [sys.executable, str(archive), "class", "in", "-o", "out", *START, *ONE_RULE]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     assert float(rows(tmp_path / "out")["anna"]["percent"]) > 0
+    page = (tmp_path / "out" / "index.html").read_text("utf-8")
+    assert page.count("Nobody's source was compared with") == 2
 
 
 def test_sixty_hand_ins_of_a_class_are_made(tmp_path: Path) -> None:
