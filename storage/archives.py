@@ -23,6 +23,7 @@ __all__ = [
     "disk_files",
     "files",
     "files_of_day",
+    "files_up_to",
     "messages",
     "newest_message",
 ]
@@ -121,6 +122,15 @@ def files_of_day(
     yield from connection.execute(
         "SELECT stored_as, sent_at FROM files WHERE room_pk = ? AND sent_at >= ? AND sent_at < ?",
         (room_pk, begin, begin + 86_400),
+    )
+
+
+def files_up_to(connection: sqlite3.Connection, highest: int) -> Iterator[tuple[str, str, int]]:
+    """Yield room, name and time of each version of a file up to this id, removed ones too."""
+    yield from connection.execute(
+        """SELECT r.room_id, f.stored_as, f.sent_at FROM files f JOIN rooms r ON r.pk = f.room_pk
+           WHERE f.id <= ?""",
+        (highest,),
     )
 
 

@@ -16,7 +16,7 @@ import json
 import os
 import re
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from typing import BinaryIO
 from storage import portable
 from storage.errors import StorageError, StorageFull, means_no_room
 
-__all__ = ["Journal"]
+__all__ = ["FileFrame", "Journal"]
 
 MAX_OPEN_FILES = 32
 SLICE_BYTES = 16 * 1024 * 1024
@@ -38,6 +38,8 @@ _PREFIX_BYTES = 4
 _SENDER = re.compile(rb'"sender_chatid":"((?:[^"\\]|\\.)*)"')
 _MESSAGE_ID = re.compile(rb'"message_id":([0-9]{1,15})')
 _FORGOTTEN = b'{"action":"forgotten"}'
+FileFrame = tuple[str, str, str]
+"""What tells a `receive_file` from others: room, name and time."""
 
 
 @dataclass(slots=True)
@@ -180,16 +182,16 @@ class Journal:
         """
         return self._write_over(lambda payload: _without_sender(payload, chatid, keep), cut=cut)
 
-    def forget_up_to(self, message_id: int, *, cut: bool) -> int:
-        """Do the same with every message up to this id, and with the files before it."""
-        files_too = True
+    def forget_up_to(self, message_id: int, files: Collection[FileFrame], *, cut: bool) -> int:
+        """Do the same with every message up to this id, and with these files."""
 
         def other(payload: bytes) -> bytes | None:
-            nonlocal files_too
             number = _MESSAGE_ID.search(payload)
             if number is not None:
-                files_too = int(number[1]) <= message_id
-            return _FORGOTTEN.ljust(len(payload))[: len(payload)] if files_too else None
+                is_over = int(number[1]) <= message_id
+            else:
+                is_over = _file_frame(payload) in files
+            return _FORGOTTEN.ljust(len(payload))[: len(payload)] if is_over else None
 
         return self._write_over(other, cut=cut)
 
@@ -263,6 +265,17 @@ def _without_sender(payload: bytes, chatid: str, keep: bool) -> bytes | None:
         nobody = b'"?"'.ljust(len(found[1]) + 2)
         return payload[: found.start(1) - 1] + nobody + payload[found.end(1) + 1 :]
     return _FORGOTTEN.ljust(len(payload))[: len(payload)]
+
+
+def _file_frame(payload: bytes) -> FileFrame | None:
+    """Return what a `receive_file` is about; None for any other payload."""
+    try:
+        packet = json.loads(payload)
+        data = packet["data"]
+        found = str(data["room_id"]), str(data["file_path"]), str(data["timestamp"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return found if packet["action"] == "receive_file" else None
 
 
 @contextmanager

@@ -54,6 +54,10 @@ def forget(folder: DataFolder, database: Database, account: Account, *, keep: bo
             served.wait_until_noticed(
                 folder, token, lambda status: account.chatid not in status["online"]
             )
+        journal = Journal(folder.journal_path)
+        # Before the messages: a start that finds this half done would take for lost what the
+        # journal has more, and offer to bring it back.
+        records = journal.forget_sender(account.chatid, keep=keep, cut=is_alone)
         files = erase_files(folder, database, lambda reader: erasing.files_of(reader, account.id))
         numbering = Numbering()
         in_steps(
@@ -62,8 +66,8 @@ def forget(folder: DataFolder, database: Database, account: Account, *, keep: bo
                 connection, account.id, numbering, keep_texts=keep
             ),
         )
-        journal = Journal(folder.journal_path)
-        records = journal.forget_sender(account.chatid, keep=keep, cut=is_alone)
+        # What a running server has made up for meanwhile, where it could not write before.
+        records += journal.forget_sender(account.chatid, keep=keep, cut=is_alone)
         with database.transaction() as connection:
             erasing.erase_details(connection, account.id, account.chatid)
             name = erasing.rename(connection, account.id)

@@ -17,10 +17,10 @@ from server.archive import served
 from server.archive.backup import Backup, make_backup
 from server.archive.forget import PAUSE_SECONDS, erase_files, in_steps
 from server.archive.rewriting import remove_traces
-from storage import erasing
+from storage import archives, erasing
 from storage.database import Database
 from storage.folder import DataFolder
-from storage.journal import Journal
+from storage.journal import FileFrame, Journal
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,14 @@ def begin_new_term(
         copy = make_backup(folder, target)
         highest = 0 if keep_accounts else _end_accounts(folder, database, is_alone=is_alone)
         counts = copy.counts
+        # Before the messages and once more behind them, as `forget` does it.
+        sent = _files_up_to(database, counts.newest_file)
+        _empty_journal(folder, counts.newest_message, sent, is_alone=is_alone)
         messages = _erase_messages(database, counts.newest_message)
         files = erase_files(
             folder, database, lambda reader: erasing.files_up_to(reader, counts.newest_file)
         )
-        _empty_journal(folder, counts.newest_message, is_alone=is_alone)
+        _empty_journal(folder, counts.newest_message, sent, is_alone=is_alone)
         with database.transaction() as connection:
             # A running server forgets what it holds of messages in memory.
             erasing.leave_token(connection, secrets.token_hex(8))
@@ -81,7 +84,18 @@ def _erase_messages(database: Database, highest: int) -> int:
     return count
 
 
-def _empty_journal(folder: DataFolder, newest_message: int, *, is_alone: bool) -> None:
+def _files_up_to(database: Database, highest: int) -> set[FileFrame]:
+    """Return what the journal says of the files up to this id."""
+    with database.reading() as reader:
+        return {
+            (room_id, name, protocol.format_time(sent_at))
+            for room_id, name, sent_at in archives.files_up_to(reader, highest)
+        }
+
+
+def _empty_journal(
+    folder: DataFolder, newest_message: int, sent: set[FileFrame], *, is_alone: bool
+) -> None:
     """Remove the journal of earlier days. That of today a running server may have open: there its
     frames are written over."""
     journal = Journal(folder.journal_path)
@@ -90,4 +104,4 @@ def _empty_journal(folder: DataFolder, newest_message: int, *, is_alone: bool) -
     for path in journal.old_files(day):
         journal.remove(path)
         time.sleep(0.0 if is_alone else PAUSE_SECONDS)
-    journal.forget_up_to(newest_message, cut=is_alone)
+    journal.forget_up_to(newest_message, sent, cut=is_alone)

@@ -371,3 +371,22 @@ def test_steps_are_short_and_the_temporary_folder_of_sqlite_is_put_back(
     monkeypatch.setenv("SQLITE_TMPDIR", "/elsewhere")
     assert "450 messages erased" in folder.done("forget", NAME).err
     assert os.environ["SQLITE_TMPDIR"] == "/elsewhere"
+
+
+def test_a_start_finds_nothing_lost_where_it_was_ended_midway(
+    folder: Folder, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = serve()
+    member(service, NAME).say("lobby", SECRET)
+    assert service.stop() == []
+
+    real = forgetting.in_steps
+
+    def erase_and_end(*given: Any) -> None:
+        real(*given)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(forgetting, "in_steps", erase_and_end)  # behind the messages
+        assert folder.run("forget", NAME).status == 130
+    assert serve().notices == []

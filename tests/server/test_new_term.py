@@ -175,3 +175,40 @@ def test_a_running_server_sends_nothing_again_of_the_term_that_is_over(
     bob.acknowledge(transaction, "error")
     (told,) = bob.nothing_before_pong()
     assert error_code(told) == "transaction_not_found"
+
+
+def test_the_journal_of_today_loses_the_files_that_are_in_the_copy_and_no_others(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Folder(tmp_path / "data")
+    ada = member(serve(), "ada")
+    ada.say("lobby", "before")
+    Upload(ada, "zoo", f"{SECRET}.txt", b"x").run()  # the first of its room
+    real = new_term.make_backup
+
+    def copy_and_talk(*given: Any) -> Any:
+        copy = real(*given)
+        ada.say("lobby", "after")
+        Upload(ada, "zoo", "newer.txt", b"y").run()
+        return copy
+
+    monkeypatch.setattr(new_term, "make_backup", copy_and_talk)
+    folder.done("new-term", "--keep-accounts", "-o", str(tmp_path / "autumn.zip"))
+    assert left(folder) == []
+    frames = [path.read_bytes() for path in (folder.path / "journal").rglob("*.frames")]
+    assert b"newer.txt" in b"".join(frames) and b'"after"' in b"".join(frames)
+
+
+def test_a_start_finds_nothing_lost_where_it_was_ended_midway(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, service = Folder(tmp_path / "data"), serve()
+    member(service, "ada").say("lobby", SECRET)
+    assert service.stop() == []
+
+    def stop(*given: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(new_term, "erase_files", stop)  # behind the messages
+    assert folder.run("new-term", "-o", str(tmp_path / "autumn.zip")).status == 130
+    assert serve().notices == []
