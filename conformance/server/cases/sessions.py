@@ -288,13 +288,19 @@ def foreign_key(context: ServerContext) -> None:
     rules=["R-SESS-8"],
     level="full",
     offers="session_key",
-    title="a login with the key takes the place of the other connection, which is closed",
+    title="a login with the key takes the place of the other connection, which is closed; its end "
+    "does not take the place of the new one",
 )
 def key_takes_over(context: ServerContext) -> None:
-    first = context.user(own=True)
+    first, other = context.user(own=True), context.user()
     second = log_in(context, first.account, session_key=first.session_key)
     first.wire.wait_closed()
     answers(context, second, "that the new session goes on")
+    first.close()
+    room = context.room_id()
+    for pause in (0.0, 0.05, 0.15):  # news of the end may take a moment
+        time.sleep(pause)
+        second.hear_this(room, other.say(room, context.text()).content)
 
 
 @case(

@@ -10,7 +10,7 @@ from datetime import datetime
 from support.planted_faults.plant import plant
 from support.reference_server import ReferenceServer
 from support.reference_server.connection import Connection
-from support.reference_server.records import Account, File, Message, Room, Upload
+from support.reference_server.records import Account, File, Message, Room, Transaction, Upload
 from support.reference_server.words import Packet, Refusal
 
 
@@ -325,3 +325,34 @@ class DropsDownloads(ReferenceServer):
         with connection.wake:
             connection.downloads.clear()
         super().let_go(connection)
+
+
+@plant("R-SESS-8", around="R-SESS-8")
+class TheOldTakesTheNewAlong(ReferenceServer):
+    """The end of a connection whose place was taken takes the new session off the list."""
+
+    def begin_session(
+        self, connection: Connection, account: Account, features: list[str] | None
+    ) -> None:
+        other = account.connection
+        super().begin_session(connection, account, features)
+        if other is not None:
+            vars(other)["was"] = account
+
+    def drop(self, connection: Connection) -> None:
+        super().drop(connection)
+        account: Account | None = vars(connection).get("was")
+        if account is not None:
+            account.connection = None
+
+
+@plant("R-MSG-9", around="R-MSG-9")
+class KeysKnowNoRooms(ReferenceServer):
+    """The same key and content in another room is taken for the same message."""
+
+    def check_same(self, before: Message | Transaction, room_id: str, content: str) -> None:
+        if isinstance(before, Transaction) or room_id not in self.rooms:
+            room_id_of_then = room_id
+        else:
+            room_id_of_then = before.room_id
+        super().check_same(before, room_id_of_then, content)

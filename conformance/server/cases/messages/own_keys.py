@@ -76,7 +76,8 @@ def key_of_another_message(context: ServerContext) -> None:
     sender, key = context.user(), context.key()
     room, content = context.room_id(), context.text()
     sender.say(room, content, transaction_id=key)
-    for where, what in ((room, context.text()), (context.room_id(), content)):
+    elsewhere = sender.say(context.room_id(), context.text()).room_id
+    for where, what in ((room, context.text()), (elsewhere, content)):
         reply = sender.request(
             "send_message", {"room_id": where, "content": what, "transaction_id": key}
         )

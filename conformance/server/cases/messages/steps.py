@@ -18,6 +18,7 @@ PLAIN = [
     " leading and trailing ",
     '{}[]"\\/:,',
     "AaAaA",
+    "two\tblanks\r\n\nand lines\n",
 ]
 
 UNICODE = [

@@ -326,7 +326,14 @@ def add_a_member(context: ServerContext) -> None:
 )
 def remove_a_member(context: ServerContext) -> None:
     owner, removed = context.users(2)
-    room, elsewhere = private_room(context, owner, removed), context.room_id()
+    room, elsewhere, before = (
+        private_room(context, owner, removed),
+        context.room_id(),
+        context.text(),
+    )
+    owner.say(room, before)
+    with context.given("`receive_message` for a member"):
+        removed.hear_this(room, before)
     reply = owner.ask("remove_user_from_room", {"room_id": room, "user_to_remove": removed.chatid})
     context.equal(context.get(reply, "data.user_removed", str), removed.chatid, "`user_removed`")
     owner.say(room, context.text())
