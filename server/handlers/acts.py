@@ -122,7 +122,7 @@ def _row(kind: str, account_id: int, seconds: int, reason: str, now: int) -> Row
 
 
 def _end_sessions(context: Context, account_id: int) -> None:
-    for session in context.registry.all_of(account_id):
+    for session in context.registry.served([account_id]):
         context.restrictions.end(session)
 
 

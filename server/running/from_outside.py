@@ -48,7 +48,7 @@ class FromOutside:
         self._context.restrictions.load(acts.restrictions(connection))
         for act in acts.since(connection, self._last):
             if act.act in ENDING and act.user_id is not None:
-                for session in self._context.registry.all_of(act.user_id):
+                for session in self._context.registry.served([act.user_id]):
                     session.was_ended = True
 
     def look(self) -> None:

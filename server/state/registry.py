@@ -82,17 +82,10 @@ class Registry:
         with self._lock:
             return self._sessions.get(account_id)
 
-    def all_of(self, account_id: int) -> list[Session]:
-        """Return the session that holds the account's place, and those that have lost or left it
-        and may still have something on the way to the writer."""
-        with self._lock:
-            holder = self._sessions.get(account_id)
-            return [*self._leaving.get(account_id, ()), *([] if holder is None else [holder])]
-
     def served(self, account_ids: Iterable[int] | None = None) -> list[Session]:
-        """Return the sessions to which something may still be sent, of `account_ids` only, where
-        given: also those that have ended, while a client that has closed its own direction gets the
-        rest of its downloads (R-FRAME-9)."""
+        """Return the sessions whose connections are served, of `account_ids` only, where given:
+        also those that have lost or left their place and still have something on the way to the
+        writer, or get the rest of their downloads (R-FRAME-9)."""
         wanted = None if account_ids is None else set(account_ids)
         with self._lock:
             sessions = [connection.session for connection in self._connections]

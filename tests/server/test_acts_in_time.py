@@ -229,3 +229,24 @@ def test_a_message_that_is_shown_and_hidden_at_once_agrees_with_the_counts_of_ei
     assert answer(kim, shown)["action"] == "message_shown"
     assert answer(lee, hidden)["action"] == "message_hidden"
     assert bob.answer(came)["data"]["confirm"] is True
+
+
+def test_a_download_that_waits_does_not_begin_for_a_banned_one_who_only_reads_on(
+    serve: Serve,
+) -> None:
+    service = serve()
+    lee, ann = teacher(service), stranger(service, receive_buffer=4096)
+    ann.register("ann")
+    ann.login("ann")
+    large = bytes(2 * 1024 * 1024)
+    Upload(ann, "lobby", "large", large, chunk=262_144).run()
+    Upload(ann, "lobby", "small", b"x").run()
+    ask_later(ann, "file_down_req", room_id="lobby", file_path="large")
+    waiting = ask_later(ann, "file_down_req", room_id="lobby", file_path="small")
+    ann.request({"action": "ping"})  # both are asked for, the first runs
+    (session,) = (one for one in service.registry.sessions() if one.chatid == "ann")
+    ann.end_sending()
+    until(lambda: session.has_ended, "its session goes on")
+    assert lee.ask("ban_user", user="ann", seconds=0)["action"] == "user_banned"
+    (refused,) = (one for one in ann.expect_closed() if one.get("request_id") == waiting)
+    assert error_code(refused) == "not_logged_in"
