@@ -148,9 +148,9 @@ def test_a_look_that_fails_keeps_no_change_back(
     service = serve()
     ada = member(service, "ada")
 
-    def fail() -> bool:
+    def fail() -> None:
         raise StorageError("busy")
 
-    monkeypatch.setattr(service.database, "changed_elsewhere", fail)
+    monkeypatch.setattr(service.writer, "_check_external_changes", fail)
     for number in range(3):
         assert ada.say("lobby", f"{number}")["action"] == "ack"
