@@ -313,9 +313,12 @@ def private_without(connection: sqlite3.Connection, account_id: int) -> list[Roo
     return [_room(row) for row in rows]
 
 
-def overview(connection: sqlite3.Connection, pk: int, account_id: int) -> Overview:
+def overview(
+    connection: sqlite3.Connection, pk: int, account_id: int, read_to: int = 0
+) -> Overview:
     """Return the room's newest message and what this account has not read, as a difference of two
-    room_numbers: nothing is scanned."""
+    room_numbers: nothing is scanned. `read_to`: up to where it has read, as far as that may not be
+    stored yet."""
     newest = connection.execute(
         "SELECT id, room_number FROM messages WHERE room_pk = ? ORDER BY id DESC LIMIT 1", (pk,)
     ).fetchone()
@@ -323,10 +326,10 @@ def overview(connection: sqlite3.Connection, pk: int, account_id: int) -> Overvi
         return Overview(0, 0)
     read = connection.execute(
         """SELECT room_number FROM messages
-           WHERE room_pk = ? AND id <= (
-               SELECT message_id FROM marks WHERE room_pk = ? AND account_id = ?)
+           WHERE room_pk = ? AND id <= MAX(?, COALESCE((
+               SELECT message_id FROM marks WHERE room_pk = ? AND account_id = ?), 0))
            ORDER BY id DESC LIMIT 1""",
-        (pk, pk, account_id),
+        (pk, read_to, pk, account_id),
     ).fetchone()
     if read is None:  # what is older than the room's first message was removed, and is not unread
         read = connection.execute(

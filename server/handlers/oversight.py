@@ -110,7 +110,7 @@ def get_all_rooms(context: Context, session: Session, request: GetAllRooms) -> b
         names = Names(reader, members_named(context.settings))
         page = Page(context.settings, request.limit)
         for room in rooms.every(reader, request.after, protocol.MAX_ELEMENTS):
-            entry = described(reader, session.account_id, room, names)
+            entry = described(reader, session, room, names)
             if not page.add({**entry, "deleted": room.deleted}):
                 break
         return protocol.build_list(

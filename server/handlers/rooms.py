@@ -28,7 +28,7 @@ from server.base.refusals import no_such_room
 from server.handlers.context import Context
 from server.handlers.pages import Page, answer_page, readable_room
 from server.handlers.room_access import check_may_speak, check_room_share, check_share
-from server.handlers.sessions import check_current, save_marks, wait_for_predecessors
+from server.handlers.sessions import check_current, wait_for_predecessors
 from server.handlers.table import handles_for_session
 from server.state.room_directory import RoomState
 from server.state.session import Session
@@ -106,13 +106,12 @@ def _account(connection: sqlite3.Connection, chatid: str, path: str) -> Account:
 def get_rooms(context: Context, session: Session, request: GetRooms) -> bytes:
     """Answer every room that exists for the user, with what is unread in it."""
     wait_for_predecessors(session, context.clock)  # what was read there counts
-    save_marks(context.writer, session)
 
     def make(reader: sqlite3.Connection) -> bytes:
         names = Names(reader, members_named(context.settings))
         page = Page(context.settings, request.limit)
         for room in rooms.visible(reader, session.account_id, request.after, protocol.MAX_ELEMENTS):
-            if not page.add(described(reader, session.account_id, room, names)):
+            if not page.add(described(reader, session, room, names)):
                 break
         return protocol.build_list(
             "rooms_list",
@@ -144,11 +143,14 @@ class Names:
 
 
 def described(
-    reader: sqlite3.Connection, account_id: int, room: rooms.Room, names: Names
+    reader: sqlite3.Connection, session: Session, room: rooms.Room, names: Names
 ) -> dict[str, Any]:
-    """Return the entry of a room in a list of rooms, as the account sees it."""
+    """Return the entry of a room in a list of rooms, as the session's user sees it. How far that
+    has read is in the session before it is stored."""
     owner = None if room.owner is None else accounts.by_id(reader, room.owner)
-    overview, members = rooms.overview(reader, room.pk, account_id), names.of(room)
+    read_to = session.marks.get(room.pk, 0)
+    overview = rooms.overview(reader, room.pk, session.account_id, read_to)
+    members = names.of(room)
     return {
         "id": room.room_id,
         "name": room.name,

@@ -231,18 +231,6 @@ def reading_for(context: Context, session: Session) -> Iterator[sqlite3.Connecti
 # How far the user has read
 
 
-def save_marks(writer: Writer, session: Session) -> None:
-    """Store how far the user has read, and wait for it. Any thread but the writer's."""
-    while session.unsaved_marks:
-        taken = take_marks([session])
-        try:
-            writer.run(lambda connection, marks=taken: write_marks(connection, marks))  # type: ignore[misc]
-        except Refusal:
-            # The disk is full. Reading goes on, with what was unread at the last success.
-            put_marks_back(taken)
-            return
-
-
 def take_marks(sessions: Iterable[Session]) -> list[Mark]:
     """Take out of these sessions what is not stored yet, `MARKS_AT_ONCE` at most."""
     taken: list[Mark] = []

@@ -6,10 +6,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from support.gates import HeldWriter
 from support.in_process import Clock, Serve, member, stranger
 from support.raw_client import error_code
 
 import protocol
+from server.running.housekeeping import MARKS_EVERY_SECONDS
 from server.running.service import Service
 from server.state.recent_messages import Resends
 from storage import messages
@@ -122,3 +124,17 @@ def test_who_asks_for_many_messages_in_turn_gets_no_more_copies_of_one() -> None
             copies += resends.count(1, number) and number == 1
     assert 1 <= copies <= Resends.MOST_TIMES
     assert resends.count(2, 1), "another account has its own"
+
+
+def test_what_was_read_is_not_unread_while_that_is_being_stored(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = serve()
+    ada, bob = member(service, "ada"), member(service, "bob")
+    ada.say("lobby", "x")
+    bob.answer(bob.receive_message("x"))
+    bob.nothing_before_pong()
+    service._housekeeping._marks_saved_at -= 2 * MARKS_EVERY_SECONDS
+    with HeldWriter(service, monkeypatch):  # in the transaction that stores it
+        (room,) = bob.ask("get_rooms")["data"]["rooms"]
+    assert room["unread"] == 0
