@@ -205,7 +205,7 @@ def room_deleted_meanwhile(context: ServerContext) -> None:
 
 
 @case(
-    rules=["R-MSG-6", "R-ROOM-22"],
+    rules=["R-MSG-6", "R-ROOM-22", "R-ROOM-6"],
     level="full",
     offers=["create_room", "remove_user_from_room"],
     title="what somebody has begun to send before being taken out of the room is not stored",
@@ -219,12 +219,15 @@ def taken_out_meanwhile(context: ServerContext) -> None:
         upload.begin()
         upload.send()
         owner.ask("remove_user_from_room", {"room_id": room, "user_to_remove": member.chatid})
-    reply = member.request("confirm_count", {"transaction_id": tid, "confirm": True})
-    context.refused(reply, "room_not_found", original="confirm_count")
-    with context.rule("R-ROOM-22"):
-        reply = member.request("file_send_fin", upload.fin())
-        context.refused(reply, "room_not_found", original="file_send_fin")
+    sent = member.request("confirm_count", {"transaction_id": tid, "confirm": True})
+    stored = member.request("file_send_fin", upload.fin())
     context.equal(contents(context, owner, room), [], "the room's history")
+    context.check(sent.get("action") == "error", "an `error`", f"this came: {shown(sent)}")
+    with context.rule("R-ROOM-22"):
+        context.check(stored.get("action") == "error", "an `error`", f"this came: {shown(stored)}")
+    with context.rule("R-ROOM-6"):
+        context.refused(sent, "room_not_found", original="confirm_count")
+        context.refused(stored, "room_not_found", original="file_send_fin")
 
 
 @case(
