@@ -93,10 +93,13 @@ class Listener(http.server.HTTPServer):
                     daemon=True,
                 )
                 self._open[request] = (address, thread)
-        if is_full:
-            self.shutdown_request(request)
-        else:
-            thread.start()
+        if not is_full:
+            with contextlib.suppress(RuntimeError):  # no thread is left
+                thread.start()
+                return
+            with self._lock:
+                self._open.pop(request, None)
+        self.shutdown_request(request)
 
     def _converse(self, request: socket.socket, client_address: Any) -> None:
         try:

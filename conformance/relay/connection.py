@@ -86,7 +86,7 @@ class Connection:
     def start(self) -> None:
         """Begin to carry."""
         self._traffic.note(Opened(self._traffic.now(), self.number, self._address))
-        self._thread.start()
+        self._run(self._thread)
 
     def end(self, how: str, *, reset: bool = False) -> None:
         """End both sides; what ended it first is what is told."""
@@ -132,10 +132,17 @@ class Connection:
         self._ways = {True: there, False: back}
         with self._lock:
             self._running += 1
-        threading.Thread(
-            target=self._carry, args=(back,), name=f"relay-{self.number}-to-client", daemon=True
-        ).start()
+        name = f"relay-{self.number}-to-client"
+        self._run(threading.Thread(target=self._carry, args=(back,), name=name, daemon=True))
         self._carry(there)
+
+    def _run(self, thread: threading.Thread) -> None:
+        """Start one of both threads; where the system has none left, end the connection."""
+        try:
+            thread.start()
+        except RuntimeError:
+            self.end("ended: no thread is left for it", reset=True)
+            self._leave()
 
     def _name(self, user: str) -> None:
         self.user = user

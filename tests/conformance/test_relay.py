@@ -225,6 +225,32 @@ def test_a_target_that_is_away_is_told_and_the_client_is_reset() -> None:
         assert how.startswith(f"no connection to 127.0.0.1:{port}: nobody listens there")
 
 
+@pytest.mark.parametrize("way", ["to-server", "to-client"])
+def test_a_thread_that_can_not_start_costs_one_connection(
+    relay: RelayUnderTest, listener: Listener, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    real, failed = threading.Thread.start, list[str]()
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name.endswith(way) and not failed:
+            failed.append(thread.name)
+            raise RuntimeError("can't start new thread")
+        real(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with socket.create_connection(("127.0.0.1", relay.port), patience(10)) as client:
+        with contextlib.suppress(ConnectionError):
+            assert client.recv(1) == b""
+        how = relay.events.wait_kind("close")["how"]
+        assert how == "ended: no thread is left for it"
+        if way == "to-client":
+            listener.accept().close()
+    both = Ends(relay, listener)
+    both.client.sendall(encode(LOGIN))
+    assert read_exactly(both.server, len(encode(LOGIN))) == encode(LOGIN)
+    both.close()
+
+
 @contextlib.contextmanager
 def closed_port() -> Iterator[int]:
     """A port that nobody listens on, and that nobody else gets meanwhile."""

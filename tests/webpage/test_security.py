@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -453,6 +454,28 @@ def test_many_requests_take_no_memory_and_no_threads(control: PageClient) -> Non
     most = 64 if sysconfig.get_config_var("Py_GIL_DISABLED") else 16
     assert min(grown) < most * 1024, f"{grown} bytes: with the GIL less than 140 each"
     assert threading.active_count() <= threads + 1
+
+
+def test_a_thread_that_can_not_start_takes_no_place_for_good(
+    make_page: Callable[..., Page], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = make_page()
+    real, failed = threading.Thread.start, list[str]()
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name.startswith("page-") and len(failed) < listening.MAX_OF_ADDRESS:
+            failed.append(thread.name)
+            raise RuntimeError("can't start new thread")
+        real(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    for _ in range(listening.MAX_OF_ADDRESS):
+        with (
+            contextlib.suppress(ConnectionError),
+            socket.create_connection(("127.0.0.1", page.port), patience(10)) as refused,
+        ):
+            assert refused.recv(1) == b""
+    assert PageClient(page.wall_link).ask("GET", "/").status == 200
 
 
 def test_a_flood_of_strangers_has_a_pace_and_control_has_none(
