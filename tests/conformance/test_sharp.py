@@ -35,7 +35,12 @@ from conformance.verdicts import Outcome, Verdict
 from conformance.wire import Silence, Wire
 
 SEED = 5
-DURABILITY = ("durability.rooms_change", "durability.accounts_change", "durability.read_marks")
+DURABILITY = (
+    "durability.rooms_change",
+    "durability.accounts_change",
+    "durability.read_marks",
+    "durability.rooms_grow",
+)
 
 
 def outcomes(server: Any, *ids: str, wait: float = 5.0) -> list[Outcome]:
@@ -89,6 +94,8 @@ class LateServer(KeepingServer):
                     each.salt, each.password_hash = salt, password_hash
                     each.key_hashes = key_hashes
             else:
+                for key in [each for each in server.rooms if each not in rooms]:
+                    server.rooms[key].deleted |= self.late == "create_room"
                 for key, (name, members, left, deleted) in rooms.items():
                     room = server.rooms[key]
                     room.name, room.members, room.left = name, members, left
@@ -113,6 +120,9 @@ LATE = (
     "remove_user_from_room",
     "delete_room",
     "rename_room",
+    "join_room",
+    "add_user_to_room",
+    "create_room",
     "register",
     "change_password",
     "logout",
@@ -121,10 +131,11 @@ LATE = (
 
 @pytest.mark.parametrize("action", LATE)
 def test_a_promise_that_a_kill_breaks_is_found(action: str) -> None:
+    grows = action in ("join_room", "add_user_to_room", "create_room")
     is_account = action in ("register", "change_password", "logout")
     process = InProcess(late(action))
     try:
-        (outcome,) = outcomes(process, DURABILITY[1 if is_account else 0])
+        (outcome,) = outcomes(process, DURABILITY[3 if grows else 1 if is_account else 0])
     finally:
         process.kill()
     assert (outcome.verdict, outcome.rule_id) == (Verdict.FAIL, "R-ORDER-1"), outcome.actual
@@ -145,7 +156,7 @@ def test_a_server_that_keeps_its_promises_passes_every_kill() -> None:
         done = outcomes(process, *DURABILITY, "clock.utc")
     finally:
         process.kill()
-    assert [one.verdict for one in done] == [Verdict.PASS] * 4, [one.actual for one in done]
+    assert [one.verdict for one in done] == [Verdict.PASS] * 5, [one.actual for one in done]
 
 
 # --- A session that says nothing ------------------------------------------------------------------

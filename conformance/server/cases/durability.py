@@ -88,6 +88,36 @@ def rooms_change(context: ServerContext) -> None:
 @case(
     rules=["R-ORDER-1"],
     level="robust",
+    offers=["create_room", "add_user_to_room", "leave_room", "join_room", "get_rooms"],
+    early=last,
+    title="a room that was made, who was added and who joined again are there after a kill",
+)
+def rooms_grow(context: ServerContext) -> None:
+    owner, member = context.users(2, own=True)
+    added, again, name = private_room(context, owner), context.room_id(), context.room_id("made")
+    owner.say(again, context.text())
+    with context.given("`room_left`"):
+        member.ask("leave_room", {"room_id": again})
+    promised(
+        context,
+        [
+            (member, "join_room", {"room_id": again}),
+            (owner, "add_user_to_room", {"room_id": added, "user_to_add": member.chatid}),
+            (owner, "create_room", {"participants": [member.chatid], "room_name": name}),
+        ],
+    )
+    owner, member, said = back(context, owner), back(context, member), context.text()
+    rooms = rooms_of(context, member)
+    context.check(added in rooms, "the room that the member was added to", "it is not listed")
+    names = [room.get("name") for room in rooms.values()]
+    context.check(name in names, f"the room {name!r} that was made", "it is not listed")
+    owner.say(again, said)
+    member.hear_this(again, said)
+
+
+@case(
+    rules=["R-ORDER-1"],
+    level="robust",
     offers=["register", "logout", "change_password"],
     early=last,
     title="an account, a new password and a logout hold after a kill",

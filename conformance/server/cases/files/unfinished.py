@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 from conformance.packets import shown
 from conformance.server.cases.files.steps import fetch, files_told, ranges
@@ -138,6 +139,16 @@ def incomplete(context: ServerContext) -> None:
         context.check(
             "3" in context.get(reply, "message", str),
             "a message that names the first missing number, 3",
+            f"this came: {shown(reply)}",
+        )
+        from_zero = Upload(context, sender, room, "zero.bin", bytes(14), chunk=1, first=0)
+        from_zero.begin()
+        from_zero.send(*range(12), 13)
+        reply = sender.request("file_send_fin", from_zero.fin())
+        context.refused(reply, "incomplete_file", original="file_send_fin")
+        context.check(
+            re.search(r"(?<!\d)12(?!\d)", context.get(reply, "message", str)) is not None,
+            "a message that names the first missing number, 12, counted from 0 as by the sender",
             f"this came: {shown(reply)}",
         )
     got = in_room(reader.wire.aside(), room)

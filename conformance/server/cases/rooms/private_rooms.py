@@ -40,6 +40,10 @@ def tries(room: str) -> list[tuple[str, Packet]]:
         ("send_message", {"room_id": room, "content": "let me in"}),
         ("get_messages", {"room_id": room, "from_time": PAST}),
         ("file_send_init", upload),
+        (
+            "file_send_data",
+            {"room_id": room, "file_path": "a.txt", "sequence_number": 1, "file_data": "eA=="},
+        ),
         ("file_send_fin", {"room_id": room, "file_path": "a.txt", "total_packets": 1}),
         ("file_list_req", {"room_id": room}),
         ("file_down_req", {"room_id": room, "file_path": "a.txt"}),
