@@ -33,11 +33,12 @@ def of_report(report: Report, *, is_whole: bool) -> dict[str, Any]:
 
 def stages_held(outcomes: Sequence[Outcome]) -> tuple[int, list[str]]:
     """Return how many stages hold in a row from the first, by the cases that ran, and the cases of
-    the next."""
+    the next. A stage of which no case passed, as where the kit can't kill the server, does not."""
     bad = {outcome.case_id for outcome in outcomes if outcome.verdict in BAD}
+    passed = {outcome.case_id for outcome in outcomes if outcome.verdict is Verdict.PASS}
     stages = by_stage([outcome.case_id for outcome in outcomes])
     for held, ran in enumerate(stages):
-        if not ran or not bad.isdisjoint(ran):
+        if passed.isdisjoint(ran) or not bad.isdisjoint(ran):
             return held, ran
     return len(stages), []
 

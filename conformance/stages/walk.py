@@ -117,6 +117,10 @@ def walk(
         if failed:
             _tell_failure(tell, number, last, failed, report, hints)
             return EXIT_FAILS
+        why = _why_not_looked_at(report)
+        if why:
+            tell(*_not_looked_at(number, why))
+            return EXIT_FAILS
         tell(f"stage {number:2} {STAGES[number - 1].word:<9} holds")
     tell("", *_after(last))
     return EXIT_HOLDS
@@ -130,15 +134,18 @@ def overview(
 ) -> int:
     """Run the stages up to the first that fails, and print all as a row of words."""
     tell = _teller(stream or sys.stdout)
-    here = 0
+    here, why = 0, ""
     for number, report, failed in _up_to_a_failure(options, cases, len(STAGES), teller):
         if report.no_server:
             tell(*map(harmless, report.notes))
             return EXIT_NO_SERVER
-        if failed:
+        why = _why_not_looked_at(report)
+        if failed or why:
             here = number
     tell(*_wrapped([_in_the_row(number, here) for number in range(1, len(STAGES) + 1)]))
-    if here:
+    if why:
+        tell("", *_not_looked_at(here, why))
+    elif here:
         tell("", f"next: --stage {here}: {STAGES[here - 1].goal}")
     return EXIT_FAILS if here else EXIT_HOLDS
 
@@ -172,8 +179,9 @@ def _teller(stream: TextIO) -> Callable[..., None]:
 def _up_to_a_failure(
     options: runner.Options, cases: Sequence[Case], last: int, teller: Teller
 ) -> Iterator[tuple[int, Report, list[Outcome]]]:
-    """Run the stages in order; yield each with its report and what failed, up to the first where
-    something did. How far it came is told."""
+    """Run the stages in order; yield each with its report and what failed, up to the first that
+    does not hold: where something failed, or nothing could be looked at. How far it came is
+    told."""
     seen: list[Outcome] = []
     ids = [case.id for case in chosen(cases, "robust", (), ())]
     for number in range(1, last + 1):
@@ -181,12 +189,28 @@ def _up_to_a_failure(
         report = runner.run(own, cases, teller.case)
         failed = [outcome for outcome in report.outcomes if outcome.verdict in BAD]
         seen += report.outcomes
-        if failed or (number == last and not report.no_server):
-            held = number - 1 if failed else number
+        is_over = bool(failed or _why_not_looked_at(report))
+        if is_over or (number == last and not report.no_server):
+            held = number - 1 if is_over else number
             teller.result(told.of_stages(held, [_first(failed)] if failed else [], seen))
         yield number, report, failed
-        if failed:
+        if is_over:
             return
+
+
+def _why_not_looked_at(report: Report) -> str:
+    """Return why no case of a stage could be looked at, "" where one could: such a stage does not
+    hold."""
+    if any(outcome.verdict is not Verdict.NOT_OFFERED for outcome in report.outcomes):
+        return ""
+    why = [f"this needs {each.expected}: {each.actual}" for each in report.outcomes]
+    return why[0] if why else "it has no cases"
+
+
+def _not_looked_at(number: int, why: str) -> list[str]:
+    """Return lines that say that a stage was not looked at, and why."""
+    text = f"stage {number:2} {STAGES[number - 1].word:<9} not looked at: {harmless(why)}"
+    return textwrap.wrap(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _tell_failure(

@@ -270,6 +270,8 @@ def test_all_stages_hold_where_a_case_of_each_passed() -> None:
     passed = [outcome(each, Verdict.PASS) for each in ids]
     assert told.stages_held(passed) == (len(STAGES), [])
     assert told.stages_held(passed[:-1]) == (len(STAGES) - 1, [])
+    not_looked_at = outcome(ids[-1], Verdict.NOT_OFFERED)
+    assert told.stages_held([*passed[:-1], not_looked_at]) == (len(STAGES) - 1, ids[-1:])
 
 
 # --- Who tells ------------------------------------------------------------------------------------

@@ -115,6 +115,24 @@ def test_a_stage_that_holds_names_the_next(capsys: pytest.CaptureFixture[str]) -
     assert "next: --stage 4 (store" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("words", [["--stage", "keep"], ["--stages"]])
+def test_a_stage_that_was_not_looked_at_does_not_hold(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(walk, "cases_of", lambda number, ids: ["restart.three_kills"])
+    board: list[Mapping[str, Any]] = []
+    monkeypatch.setattr(walk.Teller, "result", lambda self, what: board.append(what))
+    server = ReferenceServer().start()
+    try:
+        assert main(["server", f"localhost:{server.port}", *words]) == 1
+    finally:
+        server.stop()
+    shown = capsys.readouterr().out
+    assert "stage  1 frame     not looked at: this needs a server that the kit may kill" in shown
+    assert '--start-cmd "' in shown and "hold" not in shown.replace("not looked", "")
+    assert [each["stage"] for each in board] == [0]
+
+
 def test_the_row_of_stages_shows_where_one_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*WITH_STARTER, "--stages", "--timeout", "1"]) == 1
     shown = capsys.readouterr().out

@@ -298,7 +298,8 @@ def own_process(context: ServerContext) -> ServerCommand:
     by the kit."""
     if context.target.process is None:
         raise NotOffered(
-            "a server that the kit may kill and start again", "give its command with --start-cmd"
+            "a server that the kit may kill and start again",
+            'give its command: localhost:0 --start-cmd "COMMAND {port}"',
         )
     return context.target.process
 
