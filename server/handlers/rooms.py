@@ -341,8 +341,9 @@ def delete_room(context: Context, session: Session, request: DeleteRoom) -> byte
         return state
 
     def tell(state: RoomState, delivery: Delivery) -> None:
-        audience: Iterable[int] | None = state.members if state.room.private else None
-        _break_off_downloads(context, request.room_id, audience)
+        audience = state.members if state.room.private else None
+        # everybody: a teacher may have looked in who is none of the members
+        _break_off_downloads(context, request.room_id, None)
         delivery.event("room_deleted", audience, room_id=request.room_id, name=state.room.name)
         words = room_words(request.room_id, state.room.name)
         log.info("room deleted: %s by %s", words, printable(session.chatid))

@@ -250,3 +250,22 @@ def test_a_download_that_waits_does_not_begin_for_a_banned_one_who_only_reads_on
     assert lee.ask("ban_user", user="ann", seconds=0)["action"] == "user_banned"
     (refused,) = (one for one in ann.expect_closed() if one.get("request_id") == waiting)
     assert error_code(refused) == "not_logged_in"
+
+
+def test_a_teacher_who_looks_in_gets_nothing_more_of_a_room_that_is_deleted(serve: Serve) -> None:
+    service = serve()
+    teacher(service).ask("logout")
+    ann, slow = member(service, "ann"), stranger(service, receive_buffer=4096)
+    slow.login("lee")
+    room = ann.ask("create_room", participants=[], room_name="r")["data"]["room_id"]
+    large = bytes(4 * 1024 * 1024)
+    Upload(ann, room, "secret", large, chunk=262_144).run()
+    ask_later(slow, "file_down_req", room_id=room, file_path="secret")
+    slow.receive_action("file_down_meta")
+    assert ann.ask("delete_room", room_id=room)["action"] == "room_deleted"
+    came = 0
+    while (packet := slow.receive_action("file_down_data", "file_down_fin", "error"))[
+        "action"
+    ] == "file_down_data":
+        came += 1
+    assert error_code(packet) == "room_not_found" and came * 65536 < len(large)
