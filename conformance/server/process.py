@@ -33,6 +33,9 @@ PORTS = 12_000, 32_000
 PORT_TRIES = 20
 KEPT_LINES = 100
 ENDING_SECONDS = 0.1
+QUIET_SECONDS = 0.1
+PRINTING_SECONDS = 0.5
+"""The most that `let_it_print` waits."""
 _ZONE = "Asia/Kolkata"
 SURROUNDINGS = {
     "PYTHONUNBUFFERED": "1",
@@ -207,6 +210,15 @@ class ServerCommand:
         if self._reader is not None:
             self._reader.join(1.0)  # its last words
         return last_words(self._process.returncode, self.output())
+
+    def let_it_print(self) -> None:
+        """Wait, for a moment, until it prints nothing more: the thread of a handler that crashed
+        closes its connection before it has printed the traceback."""
+        deadline = time.monotonic() + PRINTING_SECONDS
+        with self._changed:
+            while (left := deadline - time.monotonic()) > 0:
+                if not self._changed.wait(min(left, QUIET_SECONDS)):
+                    return
 
     def kill(self) -> None:
         """End it the hard way (SIGKILL), with all that it started; nothing happens where

@@ -324,13 +324,15 @@ class _Run:
         keep = self.options.keep_transcripts or not passed
         return replace(
             outcome,
-            transcript=self._transcript(context) if keep else (),
+            transcript=self._transcript(context, passed=passed) if keep else (),
             again=self._again(this),
             seconds=round(time.monotonic() - began, 3),
         )
 
-    def _transcript(self, context: ServerContext) -> tuple[Line, ...]:
+    def _transcript(self, context: ServerContext, *, passed: bool) -> tuple[Line, ...]:
         process, transcript = self.target.process, context.transcript
+        if process is not None and not passed and transcript.has_note(CLOSED):
+            process.let_it_print()
         printed = process.printed_since(transcript.began) if process is not None else ()
         return transcript.lines(printed)
 

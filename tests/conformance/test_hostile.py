@@ -10,12 +10,15 @@ import re
 import signal
 import socket
 import sys
+import threading
 import time
+from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.kit_parts import HOST, LONG_ENOUGH, a_case, options, peer
+from support.kit_parts import HOST, LONG_ENOUGH, a_case, closes, options, peer
 
 from conformance import command_words, wire
 from conformance.client import runner as client_runner
@@ -274,6 +277,45 @@ def test_how_a_server_died_stands_in_the_failure(tmp_path: Path, then: str, told
     assert one.verdict is Verdict.FAIL
     assert told in one.actual
     assert "line one / boom" in one.actual
+
+
+class PrintsLate(threading.Condition):
+    """Of a server that prints a traceback only while somebody waits for what it prints."""
+
+    def __init__(self, lines: Iterable[str], kept: deque[tuple[float, str]]) -> None:
+        super().__init__()
+        self.left, self.kept = list(lines), kept
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None and timeout < 1
+        if self.left:
+            self.kept.append((time.monotonic(), self.left.pop(0)))
+            return True
+        return False
+
+
+def test_the_traceback_behind_the_end_of_a_connection_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with peer(closes) as port:
+        process = ServerCommand("unused", HOST, port)
+        monkeypatch.setattr(process, "is_running", lambda: True)
+        lines = ["Traceback (most recent call last):", "KeyError: 'room_id'"]
+        monkeypatch.setattr(process, "_changed", PrintsLate(lines, process._lines))
+        one_run = runner._Run(options(port), [a_case(waits_for_an_answer)], lambda one: None)
+        one_run.target.process = process
+        (one,) = one_run.go().outcomes
+    notes = [line.note for line in one.transcript]
+    assert notes[-2:] == [f"it printed: {line}" for line in lines]
+
+
+def test_a_server_that_prints_without_end_is_not_waited_for_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    process = ServerCommand("unused", HOST, 1)
+    monkeypatch.setattr(process._changed, "wait", lambda seconds: True)
+    monkeypatch.setattr("conformance.server.process.PRINTING_SECONDS", 0.01)
+    process.let_it_print()
 
 
 def test_how_a_client_died_stands_in_the_failure() -> None:
