@@ -256,7 +256,8 @@ def before_an_id(context: ServerContext) -> None:
     context.equal(actual, [], "the newest page of a time to come", "R-HIST-2")
     if context.offers("after_id"):
         actual, _ = page(context, reader, room, before_id=ids[4], after_id=ids[1])
-        context.equal(actual, ids[2:4], f"the ids after {ids[1]} and before {ids[4]}")
+        between = f"the ids after {ids[1]} and before {ids[4]}"
+        context.equal(actual, ids[2:4], between, "R-HIST-4")
 
 
 @case(
