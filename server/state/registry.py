@@ -97,8 +97,11 @@ class Registry:
 
     def promise(self, session: Session, may_displace: Callable[[Session], bool]) -> bool:
         """Promise the account's place to a login that the open transaction stores; False where
-        somebody has it, or was promised it, whom `may_displace` spares. The writer's thread."""
+        the login was given up, or somebody has the place, or was promised it, whom `may_displace`
+        spares. The writer's thread."""
         with self._lock:
+            if session.has_left:
+                return False
             holder = self._promised.get(session.account_id) or self._sessions.get(
                 session.account_id
             )

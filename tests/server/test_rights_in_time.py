@@ -231,6 +231,21 @@ def test_a_take_over_that_can_not_be_stored_leaves_the_place_alone(
     assert late.login("bob", take_over=True)["action"] == "login_success", "and can try again"
 
 
+def test_a_login_that_was_given_up_ends_no_key_later(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = serve()
+    ada, late = member(service, "ada"), stranger(service)
+    run = service.writer.run
+    with HeldWriter(service, monkeypatch), monkeypatch.context() as patched:
+        patched.setattr(service.writer, "run", lambda *given: run(*given, patience=0.1))
+        reply = late.login("ada", take_over=True)
+        assert error_code(reply) == "internal_error"
+    service.writer.run(lambda _: None)  # what the login had handed in is done by now
+    again = stranger(service)
+    assert again.login("ada", None, session_key=ada.session_key)["action"] == "login_success"
+
+
 def test_a_logout_that_can_not_be_stored_changes_nothing(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
