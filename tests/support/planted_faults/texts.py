@@ -33,6 +33,14 @@ class CountsSigned(ReferenceServer):
         return {letter: (count + 128) % 256 - 128 for letter, count in counts}
 
 
+@plant("R-MSG-1", around="R-MSG-1")
+class CountsTenThousand(ReferenceServer):
+    """Of a text the first ten thousand letters are counted."""
+
+    def count_letters(self, content: str) -> dict[str, int]:
+        return super().count_letters(content[:10_000])
+
+
 @plant("R-FRAME-1", around="R-FRAME-1")
 class FewEscapes(ReferenceServer):
     """The JSON reader, written by hand, knows no \\b and \\f."""
@@ -201,6 +209,16 @@ class LocalTime(ReferenceServer):
     def store(self, sender: Account, transaction: Transaction) -> Message:
         message = super().store(sender, transaction)
         message.timestamp += 19_800
+        return message
+
+
+@plant("R-ORDER-4", around="R-ORDER-4")
+class TwelveHours(ReferenceServer):
+    """The hours go from 1 to 12 (`hh` for `HH`); here it is afternoon."""
+
+    def store(self, sender: Account, transaction: Transaction) -> Message:
+        message = super().store(sender, transaction)
+        message.timestamp -= 43_200
         return message
 
 
