@@ -3,6 +3,7 @@ answer that comes later, a session that follows."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 from datetime import datetime
@@ -356,3 +357,14 @@ class KeysKnowNoRooms(ReferenceServer):
         else:
             room_id_of_then = before.room_id
         super().check_same(before, room_id_of_then, content)
+
+
+@plant("R-FILE-12", around="R-FILE-12 R-FILE-6")
+class HashesAsTheyCome(ReferenceServer):
+    """`sha256` is that of the chunks in the order in which they came."""
+
+    def store_file(self, account: Account, upload: Upload) -> File:
+        arrived = b"".join(upload.chunks.values())
+        stored = super().store_file(account, upload)
+        stored.told_sha256 = hashlib.sha256(arrived).hexdigest()
+        return stored

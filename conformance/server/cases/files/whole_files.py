@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 
 from conformance.server.cases.files.steps import CHUNK_LIMIT, fetch, same_bytes
 from conformance.server.cases.steps import (
@@ -198,7 +199,7 @@ def base64_as_it_should_be(context: ServerContext) -> None:
 
 
 @case(
-    rules=["R-FILE-6"],
+    rules=["R-FILE-6", "R-FILE-12"],
     title="after the first, chunks may come in any order and more than once; the later counts",
 )
 def any_order(context: ServerContext) -> None:
@@ -212,8 +213,19 @@ def any_order(context: ServerContext) -> None:
     upload.send(0)
     spoiled.send(3)
     upload.send(*order, 0)
-    upload.finish()
+    ends = [(upload.finish(), content)]
     fetch(context, reader, room, "shuffled.bin", content, "R-FILE-6")
+    upload = Upload(context, sender, room, "begun anew.bin", content[:2500])
+    spoiled = Upload(context, sender, room, "begun anew.bin", b"?" * 2500)
+    upload.begin()
+    spoiled.send(0)
+    upload.send()
+    ends.append((upload.finish(), upload.content))
+    fetch(context, reader, room, "begun anew.bin", upload.content, "R-FILE-6")
+    for reply, sent in ends:
+        digest = hashlib.sha256(sent).hexdigest()
+        actual = str(reply["data"].get("sha256", digest)).lower()
+        context.equal(actual, digest, "`sha256` of what was stored", "R-FILE-12")
 
 
 @case(rules=["R-FILE-7"], title="an empty file has no data packet, neither up nor down")
