@@ -11,7 +11,15 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from conformance.reports.words import WORDS, harmless, in_short, number, story
+from conformance.reports.words import (
+    WORDS,
+    first_line,
+    harmless,
+    harmless_lines,
+    in_short,
+    number,
+    story,
+)
 from conformance.verdicts import Report, RuleResult, Verdict, verdict_on
 
 MAX_OUTPUT_CHARACTERS: Final = 20_000
@@ -56,7 +64,7 @@ def _head(report: Report) -> str:
     lines = [
         in_short(report),
         f"level {report.level}, seed {report.seed}",
-        *map(harmless, report.notes),
+        *(line for note in report.notes for line in harmless_lines(note)),
     ]
     return "\n".join(lines)
 
@@ -97,7 +105,7 @@ def _output(result: RuleResult, report: Report) -> str:
         elif verdict is Verdict.NOT_REACHED and outcome.verdict is Verdict.FAIL:
             lines.append(f"    it had failed over {outcome.rule_id} before")
         elif verdict is not Verdict.PASS and outcome.actual:
-            lines.append(f"    {harmless(outcome.actual)}")
+            lines.append(f"    {first_line(outcome.actual)}")
     text = "\n".join(lines)
     return (
         text

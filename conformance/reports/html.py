@@ -98,6 +98,11 @@ def _text(text: str) -> str:
     return html.escape(harmless(text), quote=True)
 
 
+def _lines(text: str) -> str:
+    """Return a text of several lines; the style keeps them."""
+    return "\n".join(_text(line) for line in text.split("\n"))
+
+
 def _id(text: str) -> str:
     """Return a text as an id that needs no escaping, different for different texts."""
     plain = re.sub(r"[^A-Za-z0-9_-]", "-", text)
@@ -143,7 +148,7 @@ def _head(report: Report) -> list[str]:
     if report.notes:
         lines.append(
             '<ul class="notes">'
-            + "".join(f"<li>{_text(note)}</li>" for note in report.notes)
+            + "".join(f"<li>{_lines(note)}</li>" for note in report.notes)
             + "</ul>"
         )
     return [*lines, "</header>"]
@@ -365,7 +370,7 @@ def _case(outcome: Outcome, report: Report) -> list[str]:
         ),
     ]
     pairs = [("expected", outcome.expected), ("came", outcome.came)]
-    told = "".join(f"<dt>{name}</dt><dd>{_text(value)}</dd>" for name, value in pairs if value)
+    told = "".join(f"<dt>{name}</dt><dd>{_lines(value)}</dd>" for name, value in pairs if value)
     if told:
         lines.append(f'<dl class="told">{told}</dl>')
     if outcome.verdict is not Verdict.PASS and outcome.again:

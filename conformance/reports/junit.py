@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from conformance.reports.words import harmless, peer_of, story
+from conformance.reports.words import first_line, harmless, harmless_lines, peer_of, story
 from conformance.rules import RULES
 from conformance.verdicts import Outcome, Report, Verdict
 
@@ -86,7 +86,7 @@ def _case(suite: ElementTree.Element, group: str, outcome: Outcome, report: Repo
     tag = {Verdict.FAIL: "failure", Verdict.KIT_ERROR: "error"}.get(outcome.verdict, "skipped")
     rule = RULES.get(outcome.rule_id)
     message = f"{outcome.verdict.value}: " + (
-        f"{rule.id} {rule.sentence}" if rule is not None else harmless(outcome.actual)
+        f"{rule.id} {rule.sentence}" if rule is not None else first_line(outcome.actual)
     )
     told = ElementTree.SubElement(case, tag, message=message)
     if tag != "skipped":
@@ -118,6 +118,6 @@ def _nobody(root: ElementTree.Element, report: Report) -> None:
     told = ElementTree.SubElement(
         case, "error", message=f"no {who} at {harmless(report.target)}", type="no server"
     )
-    told.text = "\n".join(map(harmless, report.notes))
+    told.text = "\n".join(line for note in report.notes for line in harmless_lines(note))
     for name in ("tests", "errors"):
         root.set(name, str(int(root.get(name, "0")) + 1))

@@ -5,7 +5,15 @@ from __future__ import annotations
 
 import json
 
-from conformance.reports.words import harmless, in_short, peer_of, told_before, transcript_lines
+from conformance.reports.words import (
+    first_line,
+    harmless,
+    harmless_lines,
+    in_short,
+    peer_of,
+    told_before,
+    transcript_lines,
+)
 from conformance.rules import RULES
 from conformance.verdicts import Outcome, Report, Verdict
 
@@ -28,7 +36,7 @@ def render(report: Report) -> str:
         lines.append(f"1..{len(report.outcomes)}")
     for place, outcome in enumerate(report.outcomes, 1):
         lines += _point(place, outcome, report)
-    lines += [f"# {harmless(note)}" for note in report.notes]
+    lines += [f"#  {line}" for note in report.notes for line in harmless_lines(note)]
     lines.append(f"# {in_short(report)}")
     if report.no_server:
         lines.append(f"Bail out! no {peer_of(report)} at {harmless(report.target)}")
@@ -42,7 +50,7 @@ def _point(place: int, outcome: Outcome, report: Report) -> list[str]:
         f"{'not ok' if bad else 'ok'} {place} - {_described(f'{outcome.case_id}: {outcome.title}')}"
     )
     if skipped:
-        reason = f": {outcome.actual}" if outcome.actual else ""
+        reason = f": {first_line(outcome.actual)}" if outcome.actual else ""
         line += f" # SKIP {_described(outcome.verdict.value + reason)}"
     return [line, *(_diagnostics(outcome, report) if bad else [])]
 
@@ -59,8 +67,8 @@ def _diagnostics(outcome: Outcome, report: Report) -> list[str]:
         "verdict": outcome.verdict.value,
         "rule": outcome.rule_id,
         "sentence": rule.sentence if rule is not None else "",
-        "expected": harmless(outcome.expected),
-        "came": harmless(outcome.came),
+        "expected": "\n".join(harmless_lines(outcome.expected)),
+        "came": "\n".join(harmless_lines(outcome.came)),
         "again": harmless(outcome.again),
     }
     lines = ["  ---", *(f"  {key}: {_quoted(value)}" for key, value in entries.items() if value)]

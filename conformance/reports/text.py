@@ -9,7 +9,16 @@ from collections.abc import Callable
 from typing import Final, TextIO
 
 from conformance.reports import pairs
-from conformance.reports.words import WORDS, harmless, in_short, number, story, waiting_for
+from conformance.reports.words import (
+    WORDS,
+    first_line,
+    harmless,
+    harmless_lines,
+    in_short,
+    number,
+    story,
+    waiting_for,
+)
 from conformance.rules import RULES
 from conformance.verdicts import Outcome, Report, RuleResult, Verdict
 
@@ -56,7 +65,9 @@ def render(report: Report, colour: bool = False) -> str:
     lines += _not_reached(report)
     if report.mode == "matrix":
         lines += ["", *pairs.table(report.outcomes), ""]
-    lines += [f"Note: {harmless(note)}" for note in report.notes]
+    for note in report.notes:
+        first, *more = harmless_lines(note)
+        lines += [f"Note: {first}", *(f"      {line}" for line in more)]
     if report.rules_without_case:
         lines.append(
             f"{len(report.rules_without_case)} rules have no case here; --list names them."
@@ -116,7 +127,7 @@ def _not_reached(report: Report) -> list[str]:
     reasons: dict[str, int] = {}
     for outcome in report.outcomes:
         if outcome.verdict is Verdict.NOT_REACHED:
-            reason = harmless(outcome.actual or outcome.expected or "something before it failed")
+            reason = first_line(outcome.actual or outcome.expected or "something before it failed")
             reasons[reason] = reasons.get(reason, 0) + 1
     return [
         f"Not reached, {count} case{'' if count == 1 else 's'}: {reason}"

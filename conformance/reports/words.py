@@ -44,6 +44,16 @@ def harmless(text: str) -> str:
     return "".join(_escape(character) if _acts(character) else character for character in text)
 
 
+def harmless_lines(text: str) -> list[str]:
+    """Return the lines of `text`, each harmless."""
+    return [harmless(line) for line in text.split("\n")]
+
+
+def first_line(text: str) -> str:
+    """Return the first line of `text`, harmless: of what a program printed, this says why."""
+    return harmless(text.partition("\n")[0])
+
+
 def _acts(character: str) -> bool:
     return character not in _ALLOWED and unicodedata.category(character) in _HIDDEN
 
@@ -142,10 +152,10 @@ def story(outcome: Outcome, report: Report) -> list[str]:
     """Return what a case that did not pass has to say: expected, came, transcript and the command
     that runs it again."""
     lines = []
-    if outcome.expected:
-        lines.append(f"expected: {harmless(outcome.expected)}")
-    if outcome.actual:
-        lines.append(f"came:     {harmless(outcome.came)}")
+    for name, told in (("expected:", outcome.expected), ("came:", outcome.came)):
+        if told:
+            first, *more = harmless_lines(told)
+            lines += [f"{name:<9} {first}", *(" " * 10 + line for line in more)]
     before = told_before(outcome, report)
     if before:
         lines.append(f"transcript: the same packets as in {before}")

@@ -204,6 +204,20 @@ def test_nothing_that_a_peer_sent_can_drive_a_terminal_or_begin_a_line() -> None
         assert not any(line.startswith("# SKIP ok") for line in whole.splitlines())
 
 
+@pytest.mark.parametrize("kind", ["text", "tap", "junit", "html", "gradescope"])
+def test_what_a_program_printed_keeps_its_lines(kind: str) -> None:
+    printed = "the server did not start: exit status 1\n  File x.py\nSyntaxError: \x1b[31m"
+    broken = dataclasses.replace(outcome(1, Verdict.KIT_ERROR, ("R-MSG-5",)), actual=printed)
+    waits = dataclasses.replace(outcome(3, Verdict.NOT_REACHED, ("R-MSG-6",)), actual=printed)
+    whole = reports.render(make_report(outcomes=(broken, waits), notes=(printed,)), kind)
+    if kind == "gradescope":
+        result = json.loads(whole)
+        whole = "\n".join([result["output"], *(each["output"] for each in result["tests"])])
+    lines = [line.strip(' #"') for line in whole.splitlines()]
+    assert r"SyntaxError: \x1b[31m" in [re.sub("<.*", "", line) for line in lines]
+    assert r"1\n  File" not in whole or kind == "tap"  # whose values are JSON
+
+
 def test_json_can_be_read_back_as_the_same_report(any_report: Report) -> None:
     whole = json.loads(reports.render(any_report, "json"))
     assert Report.from_json(whole) == any_report
