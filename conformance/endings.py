@@ -50,3 +50,9 @@ class NotOffered(Ending):
     def __init__(self, expected: str, actual: str, *, is_asked: bool = False) -> None:
         super().__init__(expected, actual)
         self.is_asked = is_asked
+
+
+def needed_first(what: str, expected: str) -> str:
+    """Return what is expected where a case needs something before it looks at its rule: `what` it
+    needs, and what was `expected` for that."""
+    return f"{expected} (this case first needs {what})"

@@ -28,7 +28,7 @@ from conformance.client.delivering import deliver_whole
 from conformance.client.faulty_network import FaultyNetwork
 from conformance.client.process import ClientProgram, Driver, fill
 from conformance.client.scripted_server import MAX_FRAME, Arrival, Peer, ScriptedServer
-from conformance.endings import Failed, Flood, NotOffered, NotReached
+from conformance.endings import Failed, Flood, NotOffered, NotReached, needed_first
 from conformance.packets import Packet, key_of, letters, shown, value
 from conformance.random_words import WORDS
 from conformance.relay.faults import Fault
@@ -425,9 +425,7 @@ class ClientContext:
             troubles[what] = troubles.get(what, 0) + 1
             if isinstance(problem, NotReached):
                 raise
-            raise NotReached(
-                f"{what} (needed first): {problem.expected}", problem.actual
-            ) from problem
+            raise NotReached(needed_first(what, problem.expected), problem.actual) from problem
         troubles[what] = 0
 
     @contextlib.contextmanager

@@ -15,8 +15,8 @@ from conformance.reports.words import (
     WORDS,
     first_line,
     harmless,
-    harmless_lines,
     in_short,
+    note_lines,
     number,
     story,
 )
@@ -64,7 +64,7 @@ def _head(report: Report) -> str:
     lines = [
         in_short(report),
         f"level {report.level}, seed {report.seed}",
-        *(line for note in report.notes for line in harmless_lines(note)),
+        *note_lines(report),
     ]
     return "\n".join(lines)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from conformance.reports.words import first_line, harmless, harmless_lines, peer_of, story
+from conformance.reports.words import first_line, harmless, note_lines, peer_of, story
 from conformance.rules import RULES
 from conformance.verdicts import Outcome, Report, Verdict
 
@@ -118,6 +118,6 @@ def _nobody(root: ElementTree.Element, report: Report) -> None:
     told = ElementTree.SubElement(
         case, "error", message=f"no {who} at {harmless(report.target)}", type="no server"
     )
-    told.text = "\n".join(line for note in report.notes for line in harmless_lines(note))
+    told.text = "\n".join(note_lines(report))
     for name in ("tests", "errors"):
         root.set(name, str(int(root.get(name, "0")) + 1))

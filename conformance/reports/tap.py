@@ -10,6 +10,7 @@ from conformance.reports.words import (
     harmless,
     harmless_lines,
     in_short,
+    note_lines,
     peer_of,
     told_before,
     transcript_lines,
@@ -36,7 +37,7 @@ def render(report: Report) -> str:
         lines.append(f"1..{len(report.outcomes)}")
     for place, outcome in enumerate(report.outcomes, 1):
         lines += _point(place, outcome, report)
-    lines += [f"#  {line}" for note in report.notes for line in harmless_lines(note)]
+    lines += [f"#  {line}" for line in note_lines(report)]
     lines.append(f"# {in_short(report)}")
     if report.no_server:
         lines.append(f"Bail out! no {peer_of(report)} at {harmless(report.target)}")

@@ -49,6 +49,11 @@ def harmless_lines(text: str) -> list[str]:
     return [harmless(line) for line in text.split("\n")]
 
 
+def note_lines(report: Report) -> list[str]:
+    """Return the lines of all remarks about the run."""
+    return [line for note in report.notes for line in harmless_lines(note)]
+
+
 def first_line(text: str) -> str:
     """Return the first line of `text`, harmless: of what a program printed, this says why."""
     return harmless(text.partition("\n")[0])

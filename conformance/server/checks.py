@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn, TypeVar, final
 
-from conformance.endings import Failed, Flood, NotReached
+from conformance.endings import Failed, Flood, NotReached, needed_first
 from conformance.packets import RULE_OF_REQUEST, Packet, look_alike, shown
 from conformance.server.target import Target
 from conformance.wire import BrokenFrame, Refused, WireProblem
@@ -76,7 +76,7 @@ class Checks:
             expected = (
                 problem.expected
                 if isinstance(problem, NotReached)
-                else f"{what} (needed first): {problem.expected}"
+                else needed_first(what, problem.expected)
             )
             waits_for = (
                 problem.waits_for

@@ -16,7 +16,7 @@ from typing import Final, TextIO
 from conformance.board import told
 from conformance.board.telling import NOBODY, Teller, of_arguments
 from conformance.registry import chosen
-from conformance.reports.words import harmless, story
+from conformance.reports.words import harmless, note_lines, story
 from conformance.rules import RULES, Rule
 from conformance.server import runner
 from conformance.server.registry import Case
@@ -112,7 +112,7 @@ def walk(
     tell = _teller(stream or sys.stdout)
     for number, report, failed in _up_to_a_failure(options, cases, last, teller):
         if report.no_server:
-            tell(*map(harmless, report.notes))
+            tell(*note_lines(report))
             return EXIT_NO_SERVER
         if failed:
             _tell_failure(tell, number, last, failed, report, hints)
@@ -137,7 +137,7 @@ def overview(
     here, why = 0, ""
     for number, report, failed in _up_to_a_failure(options, cases, len(STAGES), teller):
         if report.no_server:
-            tell(*map(harmless, report.notes))
+            tell(*note_lines(report))
             return EXIT_NO_SERVER
         why = _why_not_looked_at(report)
         if failed or why:

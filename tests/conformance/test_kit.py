@@ -435,6 +435,7 @@ def test_what_is_given_waits_for_the_rule_of_the_packet_that_failed() -> None:
     with pytest.raises(NotReached) as told, context.given("outer"), context.given("a history"):
         context.fail("`messages_list`", "an error")
     assert told.value.waits_for == "R-HIST-1"
+    assert told.value.expected == "`messages_list` (this case first needs a history)"
 
 
 def test_the_rule_around_a_failure_is_the_one_that_fails() -> None:

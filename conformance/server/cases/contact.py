@@ -29,6 +29,6 @@ def answers_with_a_frame(context: ServerContext) -> None:
 def lives_after_an_error(context: ServerContext) -> None:
     user = context.user()
     reply = user.request("get_messages", {"room_id": context.room_id(), "from_time": "no time"})
-    with context.given("an `error` for a `from_time` that is no time, R-HIST-3"):
+    with context.given("an `error` for a `from_time` that is no time (R-HIST-3)"):
         context.refused(reply)
     user.fence()
