@@ -13,11 +13,12 @@ import contextlib
 import os
 import random
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TextIO, final
 
-from conformance import VERSION, free_choices, left_running, own_name, points, reports
+from conformance import VERSION, free_choices, left_running, own_name, points, reports, starters
 from conformance.argument_types import account, address, seconds
 from conformance.board import command as board_command
 from conformance.board import telling, told
@@ -46,6 +47,11 @@ KIND_OF_NAME = {
     ".htm": "html",
     ".txt": "text",
 }
+DESCRIPTION = """Grade a chat server or client of docs/PROTOCOL.md, or watch one at work.
+
+You write a server? Begin with `starter python`, then
+`server localhost:0 --start-cmd "python server.py {port}" --stage next`
+(`starter` writes the files and says the whole command)."""
 EXAMPLES = own_name.named("""examples:
   python -m conformance server localhost:9876
   python -m conformance server localhost:9876 --level seed --account anna:secret \
@@ -63,11 +69,12 @@ EXAMPLES = own_name.named("""examples:
 
 exit status: 0 all rules that were looked at hold, 1 some do not, 2 misuse, 3 no server there""")
 
-OTHER_MODES = {
-    "board": board_command.run,
-    "class": class_command.run,
-    "relay": relay_command.run,
-    "recording": recording_command.run,
+OTHER_MODES: Mapping[str, ModuleType] = {
+    "class": class_command,
+    "board": board_command,
+    "relay": relay_command,
+    "recording": recording_command,
+    "starter": starters,
 }
 """What has options of its own, by name."""
 
@@ -181,14 +188,16 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
     parser = argparse.ArgumentParser(
         prog=own_name.NAME,
-        description="Grade a chat server or client of docs/PROTOCOL.md, or watch one at work.",
+        description=DESCRIPTION,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"conformance {VERSION}")
     modes = parser.add_subparsers(
-        dest="mode", required=True, metavar="server|client|matrix|class|board|relay|recording"
+        dest="mode",
+        required=True,
+        metavar="|".join(("server", "client", "matrix", *OTHER_MODES)),
     )
     shared, choosing = _shared(), _choosing()
     raw = argparse.RawDescriptionHelpFormatter
@@ -215,14 +224,8 @@ def make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     matrix_runner.add_arguments(both)
-    hand_ins = modes.add_parser("class", help=class_command.HELP, allow_abbrev=False)
-    class_command.add_arguments(hand_ins)
-    board = modes.add_parser("board", help=board_command.HELP, allow_abbrev=False)
-    board_command.add_arguments(board)
-    relay = modes.add_parser("relay", help=relay_command.HELP, allow_abbrev=False)
-    relay_command.add_arguments(relay)
-    recording = modes.add_parser("recording", help=recording_command.HELP, allow_abbrev=False)
-    recording_command.add_arguments(recording)
+    for name, module in OTHER_MODES.items():
+        module.add_arguments(modes.add_parser(name, help=module.HELP, allow_abbrev=False))
     return parser
 
 
@@ -373,7 +376,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as end:
         return int(end.code or 0)
     if args.mode in OTHER_MODES:
-        return _other(OTHER_MODES[args.mode], args)
+        return _other(OTHER_MODES[args.mode].run, args)
     args.seed = random.SystemRandom().randrange(10**6) if args.seed is None else args.seed
     try:
         args.points = points.read(args.points) if args.points else {}
