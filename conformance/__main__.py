@@ -419,10 +419,14 @@ def _places(
     wanted: list[list[str | None]] = getattr(args, "outputs", None) or [["text", None]]
     found: list[tuple[str, str | TextIO | None]] = []
     for kind, file in wanted:
+        folder = Path(file or "").expanduser().parent
+        is_new = not folder.exists()
         try:
             place = reports.place(kind or "text", file)
         except OSError as error:
             raise Misuse(_unwritable(error)) from None
+        if is_new:
+            print(f"conformance: the folder {folder} is new, for the report", file=sys.stderr)
         if place is not None and not isinstance(place, str):
             stack.enter_context(place)
         found.append((kind or "text", place))
@@ -471,6 +475,9 @@ def _write(
             print(f"conformance: {_unwritable(error)}", file=sys.stderr)
     if not failed:
         progress.done(keep=False)
+        files = [file for _, file in outputs if isinstance(file, str) and file != "-"]
+        if len(files) == len(outputs):  # else the text, or what reads stdout, has the points
+            print(f"conformance: {reports.where_they_are(report, files)}", file=sys.stderr)
     return EXIT_MISUSE if failed else report.exit_status
 
 

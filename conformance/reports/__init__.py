@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, TextIO
 
-from conformance.reports import gradescope, html, json_report, junit, tap, text
+from conformance.reports import gradescope, html, json_report, junit, tap, text, words
 from conformance.verdicts import Report
 
 _RENDERERS: Final[dict[str, Callable[[Report], str]]] = {
@@ -90,6 +90,13 @@ def place(kind: str, where: str | None) -> str | TextIO | None:
     elif target.is_fifo() and not _is_stdout(target):
         return open(target, "w", encoding="utf-8")
     return str(target)
+
+
+def where_they_are(report: Report, places: Sequence[str]) -> str:
+    """Return a line for who wrote all reports to files: the points, and the files."""
+    are = "report is" if len(places) == 1 else "reports are"
+    told = words.in_short(report) if report.no_server else words.points_in_short(report)
+    return f"{told}. The {are} in {' and '.join(places)}."
 
 
 def is_plain(path: Path) -> bool:

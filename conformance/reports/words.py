@@ -191,10 +191,14 @@ def in_short(report: Report) -> str:
         for verdict in Verdict
         if report.count(verdict)
     )
+    return f"{points_in_short(report)}; cases: {counts or 'none'}"
+
+
+def points_in_short(report: Report) -> str:
+    """Return the points of a run, and how many are missing because the peer does not offer them."""
     missing = report.points_missing
     told = f", {number(missing)} of them not offered" if missing else ""
     return (
         f"{number(report.points_got)} of {number(report.points_possible)} points "
-        f"({report.percent:.1f} %{told}); "
-        f"cases: {counts or 'none'}"
+        f"({report.percent:.1f} %{told})"
     )

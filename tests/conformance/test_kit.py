@@ -525,16 +525,25 @@ def test_reports_go_where_they_should_and_partial_results_are_cleared_away(
         "report.json",
         "report.xml",
     ]
-    assert "no server" in capsys.readouterr().out
+    captured = capsys.readouterr()
+    assert "no server" in captured.out
+    assert captured.err == f"conformance: the folder {first.parent} is new, for the report\n"
 
 
-def test_a_folder_gets_the_report_under_its_usual_name(tmp_path: Path) -> None:
+def test_a_folder_gets_the_report_under_its_usual_name_and_the_terminal_says_where(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     target = f"{HOST}:{free_port(HOST)}"
     words = [word for kind in reports.KINDS for word in ("--report", kind, "-o", str(tmp_path))]
     assert main("server", target, "--level", "seed", *words) == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         *("report.html", "report.json", "report.tap", "report.txt", "report.xml", "results.json"),
     ]
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.startswith(
+        "conformance: no server there: 0 points. The reports are in "
+    )
+    assert captured.err.endswith(f" and {tmp_path / 'results.json'}.\n")
 
 
 def test_a_report_that_can_not_be_written_ends_before_the_run(

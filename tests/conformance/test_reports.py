@@ -130,6 +130,13 @@ def test_the_text_says_above_the_sum_which_rules_to_mend_first() -> None:
     assert "Not reached, 1 case: " in alone and "1 case waits for R-MSG-1 (1): " in alone
 
 
+def test_who_wrote_a_file_is_told_the_points_in_a_line() -> None:
+    told = reports.where_they_are(make_report(), ["report.html"])
+    assert re.fullmatch(
+        r"[\d.]+ of [\d.]+ points \([\d.]+ %.*\)\. The report is in report.html\.", told
+    )
+
+
 def failed_after(number: int, rule: str, code: str, room: str) -> Outcome:
     packets = (
         Line(
