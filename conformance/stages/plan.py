@@ -14,7 +14,7 @@ from typing import Final
 @dataclass(frozen=True)
 class Stage:
     """One stage: `goal` in one sentence, `minutes` that it takes a beginner, `cases` as globs of
-    ids. `packets` are the actions that are new in it."""
+    ids. `packets` are the actions that it shows by example: those that are new in it."""
 
     word: str
     goal: str
@@ -44,7 +44,7 @@ STAGES: Final[Sequence[Stage]] = (
             "sessions.second_login",
             "sessions.place_comes_free*",
         ),
-        ("login",),
+        ("login", "register"),
     ),
     Stage(
         "count",
@@ -60,10 +60,8 @@ STAGES: Final[Sequence[Stage]] = (
         (
             "messages.ack",
             "messages.stored_once",
-            "messages.not_confirmed",
             "history.messages_of_a_room",
             "history.from_a_time_on",
-            "framing.length_in_bytes",
             "texts.many_equal_letters",
         ),
         ("confirm_count", "get_messages"),
@@ -75,6 +73,8 @@ STAGES: Final[Sequence[Stage]] = (
         (
             "messages.nothing_before_confirm",
             "messages.reaches_the_others",
+            "messages.not_confirmed",
+            "framing.length_in_bytes",
             "messages.blanks_arrive",
             "messages.not_to_its_sender",
             "rooms.open_room_reaches_everybody",
@@ -119,6 +119,7 @@ STAGES: Final[Sequence[Stage]] = (
             "messages.no_answer_to_oneself",
             "messages.empty_message",
         ),
+        ("error",),
     ),
     Stage(
         "pieces",

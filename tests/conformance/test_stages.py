@@ -14,6 +14,7 @@ import pytest
 from support.planted_faults import FAULTS
 from support.reference_server import ReferenceServer
 from support.reference_server.connection import Connection
+from support.reference_server.records import Account
 from support.reference_server.requests import Refusal, Request
 from support.seed import SEED
 
@@ -60,6 +61,10 @@ def test_no_stage_needs_a_packet_of_a_later_one(number: int) -> None:
             if packet.get("action") not in known:
                 raise Refusal("unknown_action", "not yet")
             return super().request_of(connection, packet)
+
+        def forward(self, account: Account, packet: dict[str, object]) -> None:
+            if packet["action"] in known:
+                super().forward(account, packet)
 
     server = Partial().start()
     try:
@@ -204,6 +209,8 @@ def test_a_stage_shows_its_packets_by_example() -> None:
     assert json.loads(data.read_text("utf-8")) == EXAMPLES
     shown = "\n".join(examples_of(["get_messages"]))
     assert '"messages_list"' in shown and '"from_time"' in shown and "login" not in shown
+    assert '"register_success"' in "\n".join(examples_of(["login", "register"]))
+    assert '"code": "bad_packet"' in "\n".join(examples_of(STAGES[6].packets))
     assert all(examples_of(stage.packets) for stage in STAGES if stage.packets)
 
 
