@@ -18,6 +18,7 @@ __all__ = [
     "FORGOTTEN",
     "Numbering",
     "begin",
+    "begun_uploads",
     "empty_tables",
     "end_accounts",
     "erase_accounts",
@@ -242,6 +243,14 @@ def files_up_to(connection: sqlite3.Connection, highest: int) -> list[str]:
     """Return the names on the disk of some files up to this id, as `files_of` does."""
     rows = connection.execute(
         "SELECT disk_name FROM files WHERE id <= ? LIMIT ?", (highest, ROWS_AT_ONCE)
+    )
+    return [row[0] for row in rows]
+
+
+def begun_uploads(connection: sqlite3.Connection, highest: int) -> list[str]:
+    """Return the same of some open uploads of the accounts up to this id."""
+    rows = connection.execute(
+        "SELECT disk_name FROM open_uploads WHERE account_id <= ? LIMIT ?", (highest, ROWS_AT_ONCE)
     )
     return [row[0] for row in rows]
 

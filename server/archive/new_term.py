@@ -48,6 +48,7 @@ def begin_new_term(
         files = erase_files(
             folder, database, lambda reader: erasing.files_up_to(reader, counts.newest_file)
         )
+        erase_files(folder, database, lambda reader: erasing.begun_uploads(reader, highest))
         _empty_journal(folder, counts.newest_message, sent, is_alone=is_alone)
         with database.transaction() as connection:
             # A running server forgets what it holds of messages in memory.

@@ -212,3 +212,15 @@ def test_a_start_finds_nothing_lost_where_it_was_ended_midway(
     monkeypatch.setattr(new_term, "erase_files", stop)  # behind the messages
     assert folder.run("new-term", "-o", str(tmp_path / "autumn.zip")).status == 130
     assert serve().notices == []
+
+
+def test_uploads_that_were_begun_go_with_their_accounts(serve: Serve, tmp_path: Path) -> None:
+    folder, service = Folder(tmp_path / "data"), serve()
+    begun = Upload(member(service, "ada"), "lobby", f"{SECRET}.txt", SECRET.encode() * 2, chunk=6)
+    begun.init()
+    begun.send(1)
+    assert service.stop() == []
+    assert len(left(folder)) == 2
+    folder.done("new-term", "-o", str(tmp_path / "autumn.zip"))
+    assert left(folder) == [] and os.listdir(folder.path / "uploads") == []
+    assert counts(folder)["accounts"] == 0
