@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from server.archive import served
+from server.archive import questions, served
 from server.archive.rewriting import Traces, remove_traces
 from storage import erasing
 from storage.accounts import Account
@@ -54,6 +54,7 @@ def forget(folder: DataFolder, database: Database, account: Account, *, keep: bo
             served.wait_until_noticed(
                 folder, token, lambda status: account.chatid not in status["online"]
             )
+        questions.remove_left(folder.path)  # they name who was on
         journal = Journal(folder.journal_path)
         # Before the messages: a start that finds this half done would take for lost what the
         # journal has more, and offer to bring it back.

@@ -22,6 +22,8 @@ from storage import portable
 PAUSE_SECONDS: Final = 0.05
 FORGOTTEN_SECONDS: Final = 60.0
 """An answer that nobody has fetched for so long is removed."""
+LEFT_SECONDS: Final = 2.0
+"""Whoever waits for an answer has fetched it by then."""
 _QUESTION: Final = re.compile(r"status-([0-9a-f]{16})\.ask")
 _ANSWER: Final = re.compile(r"status-[0-9a-f]{16}\.json")
 
@@ -80,13 +82,13 @@ def answer_all(folder: Path, status: Callable[[], Mapping[str, Any]]) -> int:
             file.write(text)
         portable.replace(path.with_suffix(".new"), path.with_suffix(".json"))
         _remove(path.with_suffix(".ask"))
-    _remove_forgotten(folder, entries)
+    remove_left(folder, FORGOTTEN_SECONDS)
     return len(asked)
 
 
-def _remove_forgotten(folder: Path, entries: list[str]) -> None:
-    """Remove what somebody has asked for and not waited for."""
-    for entry in filter(_ANSWER.fullmatch, entries):
+def remove_left(folder: Path, seconds: float = LEFT_SECONDS) -> None:
+    """Remove the answers that nobody has fetched for so long: who asked was ended meanwhile."""
+    for entry in filter(_ANSWER.fullmatch, os.listdir(folder)):
         with suppress(FileNotFoundError):
-            if time.time() - (folder / entry).stat().st_mtime > FORGOTTEN_SECONDS:
+            if time.time() - (folder / entry).stat().st_mtime > seconds:
                 _remove(folder / entry)

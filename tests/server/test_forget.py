@@ -390,3 +390,13 @@ def test_a_start_finds_nothing_lost_where_it_was_ended_midway(
         patch.setattr(forgetting, "in_steps", erase_and_end)  # behind the messages
         assert folder.run("forget", NAME).status == 130
     assert serve().notices == []
+
+
+def test_an_answer_of_status_that_nobody_has_fetched_goes_too(folder: Folder) -> None:
+    folder.make()
+    fill(folder)
+    left = folder.path / "status-0123456789abcdef.json"
+    left.write_text(json.dumps({"online": [NAME]}))
+    os.utime(left, (1, 1))
+    folder.done("forget", NAME)
+    assert found(folder) == []
