@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any, TextIO, final
 
 from conformance import VERSION, free_choices, left_running, own_name, points, reports, starters
-from conformance.argument_types import account, address, seconds
+from conformance.argument_types import ModeParser, account, address, seconds
 from conformance.board import command as board_command
 from conformance.board import telling, told
 from conformance.client import cases as client_cases
@@ -198,6 +198,7 @@ def make_parser() -> argparse.ArgumentParser:
         dest="mode",
         required=True,
         metavar="|".join(("server", "client", "matrix", *OTHER_MODES)),
+        parser_class=ModeParser,
     )
     shared, choosing = _shared(), _choosing()
     raw = argparse.RawDescriptionHelpFormatter
@@ -326,6 +327,8 @@ def _server_options(args: argparse.Namespace) -> server_runner.Options:
     host, port = args.target
     if port == 0 and not args.start_cmd:
         raise Misuse("port 0 needs --start-cmd, which is told a free port by {port}")
+    if port == 0 and "{port}" not in args.start_cmd:
+        raise Misuse("{port} is missing in --start-cmd: a free port takes its place")
     again = [] if args.timeout is None else ["--timeout", f"{args.timeout:g}"]
     return server_runner.Options(
         host,

@@ -158,7 +158,7 @@ class _Run:
                 self.target.host, self.target.port, Transcript(), "first", self.options.timeout
             ).close()
         except Refused as problem:
-            return self.nobody_there(f"no server is there: {problem.actual}")
+            return self.nobody_there(f"no server is there: {self._unreachable(problem)}")
         try:
             self._run_all()
         finally:
@@ -167,6 +167,16 @@ class _Run:
         if not self.stopped:
             self.at_end(self.target)
         return self._report()
+
+    def _unreachable(self, problem: Refused) -> str:
+        """Return why nobody is there, and what to do."""
+        target, cause = f"{self.options.host}:{self.target.port}", problem.__cause__
+        if not isinstance(cause, ConnectionRefusedError):
+            return f"{target} can't be reached: {getattr(cause, 'strerror', None) or cause}"
+        return (
+            f"nobody listens on {target}. Start your server first, or let the kit start it: "
+            'localhost:0 --start-cmd "python my_server.py {port}"'
+        )
 
     def _run_all(self) -> None:
         gates = [this for this in self.cases if this.gate]

@@ -467,7 +467,6 @@ def main(*words: str) -> int:
         [],
         ["server"],
         ["server", "nowhere"],
-        ["server", "localhost:99999"],
         ["server", "localhost:0"],
         ["server", "localhost:1", "--level", "easy"],
         ["server", "localhost:1", "--rules", "X-NONE-*"],
@@ -494,6 +493,21 @@ def test_misuse_is_status_2_and_one_clear_line(
     captured = capsys.readouterr()
     assert "Traceback" not in captured.err
     assert captured.err.strip()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["server", "localhost:99999"], "'localhost:99999': a port is a number from 1 to 65535"),
+        (["server", "localhost:1", "--lvel", "seed"], "conformance server: error: unrecognized"),
+        (["server", "localhost:0", "--start-cmd", "server {prt}"], "{port} is missing in --start"),
+    ],
+)
+def test_a_mistyped_word_is_named(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(*words) == 2
+    assert told in capsys.readouterr().err
 
 
 def test_reports_go_where_they_should_and_partial_results_are_cleared_away(

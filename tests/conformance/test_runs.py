@@ -4,6 +4,7 @@ absent."""
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import random
 import re
@@ -69,7 +70,13 @@ def test_an_absent_server_gives_a_complete_report_and_status_3() -> None:
     assert_complete_and_worthless(done, seconds)
     assert {each.verdict for each in done.outcomes} == {Verdict.NOT_REACHED}
     assert done.exit_status == 3
-    assert "no server is there" in done.notes[0]
+    assert "no server is there: nobody listens on 127.0.0.1:" in done.notes[0]
+    assert "Start your server first" in done.notes[0]
+
+
+def test_a_host_that_has_no_address_is_named() -> None:
+    done = runner.run(dataclasses.replace(options(9), host="no.such.host.invalid"), [])
+    assert "no.such.host.invalid:9 can't be reached: " in done.notes[0]
 
 
 def test_who_gave_accounts_is_not_told_to_give_some(monkeypatch: pytest.MonkeyPatch) -> None:
