@@ -20,6 +20,10 @@ KEPT_LINES = 400
 
 OUT, IN, NOTE = ">", "<", "*"
 """The directions of a line."""
+CONNECTED, FROM_BEFORE = "connected", "logged in since an earlier case"
+CLOSED_BY_KIT = "closed by the kit"
+IN_VAIN = "waited in vain for"
+"""Notes about a connection; what was waited for stands behind the last."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import final
 
 from conformance.endings import Ending, Flood
 from conformance.packets import Packet, encode, frame, hex_of, is_too_deep, shown, text_of
-from conformance.transcript import IN, OUT, Transcript
+from conformance.transcript import CLOSED_BY_KIT, CONNECTED, IN, IN_VAIN, OUT, Transcript
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 """Above this a length can only be a mistake (text or the wrong byte order): a server's frames have
@@ -111,7 +111,7 @@ class Wire:
                 f"a server at {host}:{port}", f"the connection failed: {error}"
             ) from error
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        transcript.note("connected", who)
+        transcript.note(CONNECTED, who)
         return cls(sock, transcript, who, timeout, until)
 
     # --- sending
@@ -273,7 +273,7 @@ class Wire:
                     else ""
                 )
                 rest += _guess(bytes(self._buffer[:4]), len(self._buffer))
-                self.transcript.note(f"waited in vain for {what}", self.who)
+                self.transcript.note(f"{IN_VAIN} {what}", self.who)
                 raise Silence(what, f"nothing came in time{rest}")
             try:
                 self._socket.settimeout(left)
@@ -329,7 +329,7 @@ class Wire:
     def close(self) -> None:
         """Close it politely; closing twice does no harm."""
         if self._socket.fileno() != -1:
-            self.transcript.note("closed by the kit", self.who)
+            self.transcript.note(CLOSED_BY_KIT, self.who)
             self._socket.close()
         self.is_closed = True
 

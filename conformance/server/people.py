@@ -17,7 +17,7 @@ from conformance.server.checks import Checks
 from conformance.server.names import Names
 from conformance.server.target import Account, Target
 from conformance.server.user import User
-from conformance.transcript import Transcript
+from conformance.transcript import FROM_BEFORE, Transcript
 from conformance.wire import Closed, Silence, Wire, WireProblem
 
 
@@ -147,7 +147,7 @@ class People:
                 continue
             user.wire.take_aside()
             user.wire.transcript = self.transcript
-            self.transcript.note("logged in since an earlier case", user.chatid)
+            self.transcript.note(FROM_BEFORE, user.chatid)
             self._users.append(user)
             return user
         return None

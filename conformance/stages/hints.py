@@ -1,17 +1,20 @@
 """Hints: for a rule that fails, what to look at, where the mistake usually is, and the rule itself.
 
 Owns the reading of `hints.json` (by rule: `look` and `usually`) and of `case_hints.json`, the same
-by case, where a rule can be broken in several ways and the case tells which it is. Pure.
+by case, where a rule can be broken in several ways and the case tells which it is. What came may
+tell more than both: a server that serves one connection at a time is known by it. Pure.
 """
 
 from __future__ import annotations
 
 import json
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from conformance.rules import RULES
+from conformance.transcript import CLOSED_BY_KIT, CONNECTED, FROM_BEFORE, IN, IN_VAIN, Line
+from conformance.wire import CLOSED
 
 
 def _read(name: str) -> Mapping[str, Mapping[str, str]]:
@@ -24,6 +27,28 @@ def _read(name: str) -> Mapping[str, Mapping[str, str]]:
 
 HINTS: Final = _read("hints.json")
 CASE_HINTS: Final = _read("case_hints.json")
+ONE_AT_A_TIME: Final = (
+    "A second connection gets no answer while the first is open: does your server serve one at a "
+    "time? Each connection needs a thread of its own (or one loop that waits for all of them)."
+)
+
+
+def is_served_alone(lines: Sequence[Line]) -> bool:
+    """Return whether a connection never got an answer and was waited for in vain while another one,
+    which had got answers, was open."""
+    answered: dict[str, list[bool]] = {}  # by name: of each connection that is open
+    is_alone = False
+    for line in lines:
+        own = answered.setdefault(line.who, [])
+        if line.note in (CONNECTED, FROM_BEFORE):
+            own.append(line.note == FROM_BEFORE)
+        elif line.note in (CLOSED_BY_KIT, CLOSED):
+            del own[-1:]
+        elif own and line.direction == IN:
+            own[-1] = True
+        elif own and line.note.startswith(IN_VAIN):
+            is_alone = not own[-1] and any(map(any, answered.values()))
+    return is_alone
 
 
 def hint(rule_id: str, case_id: str = "") -> list[str]:

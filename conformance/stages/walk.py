@@ -20,7 +20,7 @@ from conformance.reports.words import harmless, note_lines, story
 from conformance.rules import RULES, Rule
 from conformance.server import runner
 from conformance.server.registry import Case
-from conformance.stages.hints import hint
+from conformance.stages.hints import ONE_AT_A_TIME, hint, is_served_alone
 from conformance.stages.packets import examples_of
 from conformance.stages.plan import STAGES, cases_of
 from conformance.verdicts import EXIT_FAILS, EXIT_HOLDS, EXIT_NO_SERVER, Outcome, Report, Verdict
@@ -241,6 +241,8 @@ def _tell_failure(
         tell(*textwrap.wrap(f"Not looked at before this holds: {others}", WIDTH), "")
     its_own = first.rule_id == first.rules[0]
     steps = hint(first.rule_id, first.case_id if its_own else "")
+    if is_served_alone(first.transcript):
+        steps.insert(0, ONE_AT_A_TIME)
     for place, step in enumerate(steps[:hints], 1):
         head = f"hint {place} of {len(steps)}: "
         tell(*textwrap.wrap(step, WIDTH, initial_indent=head, subsequent_indent="  "))

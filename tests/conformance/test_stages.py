@@ -7,6 +7,7 @@ import io
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ from conformance.registry import chosen
 from conformance.rules import RULES
 from conformance.server import cases, runner
 from conformance.stages import walk
-from conformance.stages.hints import CASE_HINTS, HINTS, hint
+from conformance.stages.hints import CASE_HINTS, HINTS, hint, is_served_alone
 from conformance.stages.packets import EXAMPLES, examples_of
 from conformance.stages.plan import STAGES, cases_of
+from conformance.transcript import CLOSED_BY_KIT, CONNECTED, FROM_BEFORE, IN, IN_VAIN, NOTE, Line
 
 ROOT = Path(__file__).resolve().parents[2]
 STARTER = ROOT / "examples" / "starter" / "python" / "server.py"
@@ -196,6 +198,42 @@ def test_where_the_case_tells_more_than_the_rule_it_has_a_hint_of_its_own() -> N
     counts = hint("R-MSG-1", "texts.many_equal_letters")
     assert counts[:2] != hint("R-MSG-1")[:2] and counts[2] == hint("R-MSG-1")[2]
     assert all(len({*one.values()}) == 2 for one in CASE_HINTS.values())
+
+
+class OneAtATime(ReferenceServer):
+    """Answers nobody else while its first connection that got an answer is open."""
+
+    served: Connection | None = None
+
+    def take(self, connection: Connection, payload: bytes) -> None:
+        if self.served is None or self.served.over:
+            self.served = connection
+        if connection is self.served:
+            super().take(connection, payload)
+
+
+def test_a_server_that_serves_one_at_a_time_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walk, "cases_of", lambda number, ids: ["sessions.keys_differ"])
+    server, told = OneAtATime().start(), io.StringIO()
+    try:
+        assert walk.walk(replace(options(server), timeout=0.1), cases.load(), 1, 1, told) == 1
+    finally:
+        server.stop()
+    assert "hint 1 of 4: A second connection gets no answer while" in told.getvalue()
+
+
+def test_what_was_closed_or_answered_is_not_taken_for_one_at_a_time() -> None:
+    def served_alone(*lines: tuple[str, str, str]) -> bool:
+        return is_served_alone([Line(way, 0.0, "", "", note, who) for way, note, who in lines])
+
+    first, answer = (NOTE, CONNECTED, "anna"), (IN, "", "anna")
+    second, in_vain = (NOTE, CONNECTED, "ben"), (NOTE, f"{IN_VAIN} a reply", "ben")
+    assert served_alone(first, answer, second, in_vain)
+    assert served_alone((NOTE, FROM_BEFORE, "anna"), second, in_vain)
+    assert served_alone(first, answer, first, (NOTE, IN_VAIN, "anna")), "the same name twice"
+    assert not served_alone(first, second, in_vain), "nobody gets an answer"
+    assert not served_alone(first, answer, second, (IN, "", "ben"), in_vain)
+    assert not served_alone(first, answer, (NOTE, CLOSED_BY_KIT, "anna"), second, in_vain)
 
 
 def test_a_rule_is_told_with_the_rules_and_words_that_it_uses() -> None:
