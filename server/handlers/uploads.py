@@ -99,9 +99,9 @@ def _begin(
         ranges = [[1, request.total_packets]] if request.total_packets else []
         return _init_reply(request, {"received": ranges, "done": True})
     check_may_speak(context, session, room, writing=False, is_file=True)
-    if known.of_key is not None and not is_same_open(known.of_key, request):
+    of_key, of_name = (_as_it_is(session, row) for row in (known.of_key, known.of_name))
+    if of_key is not None and not is_same_open(of_key, request):
         raise other_file()
-    of_name = known.of_name
     if (
         of_name is not None
         and is_same_open(of_name, request)
@@ -109,6 +109,15 @@ def _begin(
     ):
         return _take_up(context, session, of_name, request)
     return _open(context, session, request, known)
+
+
+def _as_it_is(session: Session, row: OpenUpload | None) -> OpenUpload | None:
+    """Return the row with the chunk size that the first chunk has told, also where that is not
+    stored yet."""
+    upload = None if row is None else session.uploads.get((row.room_id, row.file_name))
+    if row is None or upload is None or upload.row.id != row.id:
+        return row
+    return replace(row, chunk_size=upload.chunk_size)
 
 
 def _remember(
