@@ -108,9 +108,9 @@ class _Output(argparse.Action):
         namespace.outputs = pairs
 
 
-def _choosing() -> argparse.ArgumentParser:
+def _choosing() -> ModeParser:
     """Return the options that choose among cases."""
-    choosing = argparse.ArgumentParser(add_help=False)
+    choosing = ModeParser(add_help=False)
     choosing.add_argument(
         "--level",
         choices=LEVELS,
@@ -138,8 +138,8 @@ def _choosing() -> argparse.ArgumentParser:
     return choosing
 
 
-def _shared() -> argparse.ArgumentParser:
-    shared = argparse.ArgumentParser(add_help=False)
+def _shared() -> ModeParser:
+    shared = ModeParser(add_help=False)
     shared.add_argument(
         "--seed",
         type=int,

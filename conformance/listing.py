@@ -63,5 +63,5 @@ def _sums(wanted: Sequence[Case[Context]], points: dict[str, float]) -> list[str
             groups[rule.group] = groups.get(rule.group, 0.0) + worth
     whole = sum(groups.values())
     return [f"{worth:>7g} points  {group}" for group, worth in groups.items()] + [
-        f"{whole:>7g} points  in all"
+        f"{whole:>7g} points  in all; the report names the rules that a run does not count"
     ]

@@ -83,6 +83,11 @@ class RuleResult:
     cases: tuple[str, ...]
     is_asked: bool = True
 
+    @property
+    def holds_in_part(self) -> bool:
+        """Whether no case fails over it, but some did not get as far as this rule."""
+        return self.verdict is Verdict.PASS and self.got < self.points - 1e-9
+
 
 @dataclass(frozen=True)
 class Report:
@@ -211,6 +216,7 @@ class Report:
                     "id": result.rule.id,
                     "verdict": result.verdict.value,
                     "points": result.points,
+                    "is_counted": result.is_asked,
                     "got": result.got,
                     "cases": list(result.cases),
                 }

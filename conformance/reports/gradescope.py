@@ -19,6 +19,7 @@ from conformance.reports.words import (
     note_lines,
     number,
     story,
+    word_of,
 )
 from conformance.verdicts import Report, RuleResult, Verdict, verdict_on
 
@@ -94,7 +95,12 @@ def _visibility(result: RuleResult, report: Report) -> str:
 
 
 def _output(result: RuleResult, report: Report) -> str:
-    lines = [f"{WORDS[result.verdict]}: {number(result.got)} of {number(result.points)} points"]
+    points = (
+        f"{number(result.got)} of {number(result.points)} points"
+        if result.is_asked
+        else "not counted"
+    )
+    lines = [f"{word_of(result)}: {points}"]
     for outcome in report.outcomes:
         if outcome.case_id not in result.cases:
             continue

@@ -21,12 +21,15 @@ from typing import Final
 from conformance.reports.page import SCRIPT, STYLE
 from conformance.reports.words import (
     SIGNS,
+    explained,
     harmless,
     in_short,
     number,
     peer_of,
+    points_of,
     told_before,
     waiting_for,
+    word_of,
 )
 from conformance.rules import RULES
 from conformance.transcript import Line
@@ -79,7 +82,7 @@ def render(report: Report) -> str:
             *_head(report),
             *_mend_first(report),
             *_pairs(report),
-            *_matrix(results),
+            *_matrix(results, report),
             *_filters(results),
             "<main>",
             *_rules(results, report),
@@ -113,8 +116,8 @@ def _id(text: str) -> str:
     )
 
 
-def _badge(verdict: Verdict) -> str:
-    return f'<span class="badge {_KINDS[verdict]}">{SIGNS[verdict]} {_LABELS[verdict]}</span>'
+def _badge(verdict: Verdict, more: str = "") -> str:
+    return f'<span class="badge {_KINDS[verdict]}">{SIGNS[verdict]} {_LABELS[verdict]}{more}</span>'
 
 
 # --- Head and matrix ------------------------------------------------------------------------------
@@ -214,7 +217,7 @@ def _pairs(report: Report) -> list[str]:
     return [*lines, "</table></section>"]
 
 
-def _matrix(results: list[RuleResult]) -> list[str]:
+def _matrix(results: list[RuleResult], report: Report) -> list[str]:
     groups: dict[str, list[RuleResult]] = {}
     for result in results:
         groups.setdefault(result.rule.group, []).append(result)
@@ -233,11 +236,12 @@ def _matrix(results: list[RuleResult]) -> list[str]:
             f'<td class="cells">{cells}</td></tr>'
         )
     legend = " ".join(_badge(verdict) for verdict in Verdict)
-    return [*lines, "</table>", f'<p class="legend">{legend}</p>', "</section>"]
+    words = "<br>".join(map(_text, explained(report)))
+    return [*lines, "</table>", f'<p class="legend">{legend}<br>{words}</p>', "</section>"]
 
 
 def _hint(result: RuleResult) -> str:
-    return f"{result.rule.id}: {_LABELS[result.verdict]}. {result.rule.sentence}"
+    return f"{result.rule.id}: {word_of(result).lower()}. {result.rule.sentence}"
 
 
 def _possible(results: Iterable[RuleResult]) -> float:
@@ -307,9 +311,10 @@ def _rule(result: RuleResult, outcomes: list[Outcome], report: Report) -> list[s
             f"{' open' if bad else ''}>"
         ),
         (
-            f"<summary>{_badge(result.verdict)} <b>{_text(rule.id)}</b> "
+            f"<summary>{_badge(result.verdict, ' in part' if result.holds_in_part else '')} "
+            f"<b>{_text(rule.id)}</b> "
             f'<span class="level">{_text(rule.level)}</span> '
-            f'<span class="points">{number(result.got)}/{number(result.points)}</span> '
+            f'<span class="points">{points_of(result)}</span> '
             f'<span class="sentence">{_sentence(rule.sentence)}</span></summary>'
         ),
     ]

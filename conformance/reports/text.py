@@ -11,13 +11,15 @@ from typing import Final, TextIO
 from conformance.reports import pairs
 from conformance.reports.words import (
     WORDS,
+    explained,
     first_line,
     harmless,
     harmless_lines,
     in_short,
-    number,
+    points_of,
     story,
     waiting_for,
+    word_of,
 )
 from conformance.rules import RULES
 from conformance.verdicts import Outcome, Report, RuleResult, Verdict
@@ -53,6 +55,7 @@ def render(report: Report, colour: bool = False) -> str:
             group = result.rule.group
             lines.append(group)
         lines.append(_rule(result, paint))
+    lines += ["", *explained(report)]
     told = [
         outcome
         for outcome in report.outcomes
@@ -87,10 +90,9 @@ def _plain(text: str, verdict: Verdict) -> str:
 
 
 def _rule(result: RuleResult, paint: Paint) -> str:
-    points = f"{number(result.got)}/{number(result.points)}"
     head = (
-        f"  {paint(f'{WORDS[result.verdict]:<11}', result.verdict)}  {result.rule.id:<11} "
-        f"{points:>7}  "
+        f"  {paint(f'{word_of(result):<11}', result.verdict)}  {result.rule.id:<11} "
+        f"{points_of(result):>7}  "
     )
     return head + textwrap.shorten(result.rule.sentence, WIDTH - 36, placeholder=" …")
 

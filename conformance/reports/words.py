@@ -13,7 +13,7 @@ from collections import Counter
 from typing import Final
 
 from conformance.transcript import NOTE, Line
-from conformance.verdicts import Outcome, Report, Verdict
+from conformance.verdicts import Outcome, Report, RuleResult, Verdict
 
 WORDS: Final = {
     Verdict.PASS: "PASS",
@@ -84,6 +84,37 @@ def spreadsheet_cell(text: str) -> str:
 def number(points: float) -> str:
     """Return points without needless zeros."""
     return f"{points:.2f}".rstrip("0").rstrip(".")
+
+
+def points_of(result: RuleResult) -> str:
+    """Return the points of a rule as `got/possible`, "-" where they are not counted."""
+    return f"{number(result.got)}/{number(result.points)}" if result.is_asked else "-"
+
+
+def word_of(result: RuleResult) -> str:
+    """Return the verdict on a rule in a word."""
+    return "part" if result.holds_in_part else WORDS[result.verdict]
+
+
+def explained(report: Report) -> list[str]:
+    """Return a line for each word of this report that does not say by itself what it means."""
+    results, peer = report.rule_results(), peer_of(report)
+    lines = []
+    if any(result.holds_in_part for result in results):
+        lines.append("part: no case fails over this rule, but some did not get as far as it.")
+    if any(result.verdict is Verdict.NOT_OFFERED for result in results):
+        lines.append(
+            f"not offered: the {peer} does not know it (an extension), or this run can't look at "
+            "it. Points in the list are missing in the sum, those with - are not counted."
+        )
+    uncounted = [result for result in results if not result.is_asked]
+    if uncounted:
+        points = number(sum(result.points for result in uncounted))
+        lines.append(
+            f"not counted: {', '.join(result.rule.id for result in uncounted)} ({points} "
+            f"point{'' if points == '1' else 's'} of those that --list shows)."
+        )
+    return lines
 
 
 def peer_of(report: Report) -> str:

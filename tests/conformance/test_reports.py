@@ -404,6 +404,24 @@ def test_a_rule_that_holds_in_part_gives_its_share_and_one_not_offered_costs_not
 # --- HTML -----------------------------------------------------------------------------------------
 
 
+def test_words_that_do_not_say_what_they_mean_are_explained() -> None:
+    part = outcome(1, Verdict.PASS, ("R-MSG-5",)), outcome(2, Verdict.FAIL, ("R-MSG-6", "R-MSG-5"))
+    report = make_report(outcomes=(*part, outcome(3, Verdict.NOT_OFFERED, ("R-ACC-3",))))
+    told = reports.render(report, "text").splitlines()
+    assert any(re.match(r"  part +R-MSG-5 +1\.5/3 ", line) for line in told)
+    assert any(re.match(r"  not offered +R-ACC-3 +- ", line) for line in told)
+    for start in (
+        "part: no case fails",
+        "not offered: the server does",
+        "not counted: R-ACC-3 (1 ",
+    ):
+        assert sum(line.startswith(start) for line in told) == 1
+        assert start in reports.render(report, "html")
+    assert "pass in part" in reports.render(report, "html")
+    whole = make_report(outcomes=(part[0],))
+    assert not words.explained(whole)
+
+
 class Page(html.parser.HTMLParser):
     """Reads a page, and fails where it is not well formed."""
 
