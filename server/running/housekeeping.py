@@ -26,6 +26,7 @@ from server.state.recent_messages import RecentMessages
 from server.state.registry import Registry
 from server.state.restrictions import Restrictions
 from server.state.room_directory import RoomDirectory
+from server.state.session import Session
 from server.writing.delivery import Delivery
 from server.writing.journaling import JournalKeeper
 from storage import accounts, acts, attendance, erasing
@@ -120,7 +121,7 @@ class Housekeeping:
         now = self._clock()
         is_more = False
         if now >= self._marks_saved_at + MARKS_EVERY_SECONDS:
-            self._marking = take_marks(self._registry.sessions())
+            self._marking = take_marks(self._going_on())
             is_more = len(self._marking) == MARKS_AT_ONCE
             if not is_more:
                 self._marks_saved_at = now
@@ -171,9 +172,14 @@ class Housekeeping:
             self._restrictions.lift(row.kind, row.account_id)
         if keeps_keys:
             now = self._wall_clock.seconds()
-            for session in self._registry.sessions():
+            for session in self._going_on():
                 accounts.touch_key(connection, session.account_id, now)
                 attendance.note(connection, session.account_id, session.since, now)
+
+    def _going_on(self) -> list[Session]:
+        """Return the sessions that were not ended. Of the others each thread stores what it has
+        itself, in a part of a transaction that may fail alone: the account may be erased."""
+        return [session for session in self._registry.sessions() if not session.was_ended]
 
     def _end_sessions(self) -> None:
         """End the sessions of accounts that were deleted, or have a new password or role."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.gates import account_id, another_process
 from support.in_process import Clock, Serve, member
 from support.raw_client import error_code
 
@@ -195,3 +196,18 @@ def test_names_are_looked_up_before_the_writer_has_the_room_to_make(serve: Serve
     assert "writer" not in turns
     made = ada.ask("create_room", room_name="x", participants=["ADA"])
     assert made["action"] == "room_created"
+
+
+def test_marks_of_an_account_that_was_erased_keep_nobody_from_talking(serve: Serve) -> None:
+    service = serve()
+    ada, bob = member(service, "ada"), member(service, "bob")
+    number = account_id(service, "bob")
+    (late,) = (one for one in service.registry.sessions() if one.chatid == bob.chatid)
+    late.was_ended = True  # by `new-term`, and its thread is busy
+    late.mark(1, 1)
+    with another_process(service) as connection:
+        for table in ("session_keys", "marks", "shares", "sessions"):
+            connection.execute(f"DELETE FROM {table} WHERE account_id = ?", (number,))
+        connection.execute("DELETE FROM accounts WHERE id = ?", (number,))
+    service._housekeeping._marks_saved_at -= 2 * MARKS_EVERY_SECONDS
+    assert ada.say("lobby", "on it goes")["status"] == "success"
