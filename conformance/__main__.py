@@ -375,13 +375,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     first, *commands = split_commands(sys.argv[1:] if arguments is None else arguments)
     parser = make_parser()
     try:
-        args = parser.parse_args(first, argparse.Namespace(commands=commands))
+        args = parser.parse_args(first, argparse.Namespace(commands=commands, words=first))
     except SystemExit as end:
         return int(end.code or 0)
     if args.mode in OTHER_MODES:
         return _other(OTHER_MODES[args.mode].run, args)
     args.seed = random.SystemRandom().randrange(10**6) if args.seed is None else args.seed
     try:
+        if args.mode == "server":
+            walk.check(args)
         args.points = points.read(args.points) if args.points else {}
         if args.list or (args.mode == "server" and args.stages and args.target is None):
             return _show(_listed(args))

@@ -229,6 +229,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "conformance.stages.plan": set(),
     "conformance.stages": {
         KIT + "stages",
+        KIT + "own_name",
+        KIT + "command_words",
         KIT + "board.told",
         KIT + "board.telling",
         KIT + "server",

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final, TextIO
 
+from conformance import command_words, own_name
 from conformance.board import told
 from conformance.board.telling import NOBODY, Teller, of_arguments
 from conformance.registry import chosen
@@ -32,6 +33,18 @@ WORDS: Final = {
     "T": "(T is the `transaction_id` between the sender of a message and the server.)",
     "T2": "(T2 is the `transaction_id` of `receive_message`, between a receiver and the server.)",
 }
+NOT_WITH_STAGES: Final = (
+    "--level",
+    "--rules",
+    "--case",
+    "--report",
+    "-o",
+    "--points",
+    "--transcripts",
+    "--likeness",
+    "--with",
+)
+"""Options that have no meaning for the stages, which choose their cases and print as they go."""
 BAD: Final = (Verdict.FAIL, Verdict.NOT_REACHED, Verdict.KIT_ERROR)
 
 
@@ -60,13 +73,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def check(args: argparse.Namespace) -> None:
+    """Raise ValueError where options don't go together with those of the stages."""
+    if args.hint and not args.stage:
+        raise ValueError("--hint needs --stage, as in --stage next --hint")
+    if not (args.stage or args.stages):
+        return
+    given = {"-o" if word.startswith("-o") else word.partition("=")[0] for word in args.words}
+    wrong = [name for name in NOT_WITH_STAGES if name in given]
+    wrong += ["--list"] if args.stage and args.list else []
+    wrong += ["--stages"] if args.stage and args.stages else []
+    if wrong:
+        own = "--stage" if args.stage else "--stages"
+        raise ValueError(
+            f"{wrong[0]} does not go with {own}, which chooses the cases and prints what it finds: "
+            "leave one of the two out"
+        )
+
+
 def run(options: runner.Options, cases: Sequence[Case], args: argparse.Namespace) -> int:
     """Do what --stage and --stages say; return the exit status."""
     try:
         with of_arguments(args) as teller:
             if args.stages:
                 return overview(options, cases, teller=teller)
-            return walk(options, cases, args.stage, args.hint, teller=teller)
+            return walk(options, cases, args.stage, args.hint, teller=teller, words=args.words)
     except KeyboardInterrupt:
         print("conformance: stopped", file=sys.stderr)
         return STOPPED
@@ -104,10 +135,12 @@ def walk(
     hints: int = 0,
     stream: TextIO | None = None,
     teller: Teller = NOBODY,
+    words: Sequence[str] = (),
 ) -> int:
     """Run stages 1 to `last` and print how far they hold; return the exit status.
 
-    `hints` is how many steps of the hint are shown for what failed first.
+    `hints` is how many steps of the hint are shown for what failed first; `words` are those of
+    the command line, which is shown again with the next hint.
     """
     tell = _teller(stream or sys.stdout)
     for number, report, failed in _up_to_a_failure(options, cases, last, teller):
@@ -115,7 +148,7 @@ def walk(
             tell(*note_lines(report))
             return EXIT_NO_SERVER
         if failed:
-            _tell_failure(tell, number, last, failed, report, hints)
+            _tell_failure(tell, number, last, failed, report, hints, words)
             return EXIT_FAILS
         why = _why_not_looked_at(report)
         if why:
@@ -220,6 +253,7 @@ def _tell_failure(
     failed: Sequence[Outcome],
     report: Report,
     hints: int,
+    words: Sequence[str],
 ) -> None:
     stage, first = STAGES[number - 1], _first(failed)
     was_before = number < last and last < len(STAGES)
@@ -247,8 +281,20 @@ def _tell_failure(
         head = f"hint {place} of {len(steps)}: "
         tell(*textwrap.wrap(step, WIDTH, initial_indent=head, subsequent_indent="  "))
     if hints < len(steps):
-        tell(f"stuck? --hint {hints + 1}" if hints else "stuck? --hint")
+        tell(f"stuck? {_with_hint(words, hints + 1)}")
     tell("again: the same command, or --stage next")
+
+
+def _with_hint(words: Sequence[str], number: int) -> str:
+    """Return the command line, of which `words` are all but the program, with that hint; the
+    option alone where there are no words."""
+    kept: list[str] = []
+    for before, word in zip(("", *words), words, strict=False):
+        is_number = before == "--hint" and word.isdecimal()
+        if not is_number and word.partition("=")[0] != "--hint":
+            kept.append(word)
+    whole = [*(own_name.WORDS if kept else ()), *kept, "--hint"]
+    return command_words.join(whole if number == 1 else [*whole, str(number)])
 
 
 def _explained(rule: Rule) -> list[str]:
@@ -269,8 +315,9 @@ def _first(failed: Sequence[Outcome]) -> Outcome:
 def _after(last: int) -> list[str]:
     if last == len(STAGES):
         return [
-            "All stages hold. What is left: --level full for the extensions,",
-            "--level robust for bad input and rude peers.",
+            "All stages hold: you have level seed. Try chat_client.py (or chat.pyz) with your",
+            "server. Level full (--level full, without --stage) asks for more, the extensions:",
+            "30 to 40 % there is normal at first. --level robust adds bad input and rude peers.",
         ]
     stage = STAGES[last]
     return textwrap.wrap(

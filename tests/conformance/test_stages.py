@@ -19,6 +19,7 @@ from support.reference_server.records import Account
 from support.reference_server.requests import Refusal, Request
 from support.seed import SEED
 
+from conformance import command_words, own_name
 from conformance.__main__ import main
 from conformance.registry import chosen
 from conformance.rules import RULES
@@ -158,6 +159,38 @@ def test_without_a_server_the_stages_are_listed(capsys: pytest.CaptureFixture[st
 def test_no_such_stage_is_misuse(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["server", "localhost:1", f"--stage={word}"]) == 2
     assert "expected 1 to 12" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--hint"], "--hint needs --stage"),
+        (["--stages", "--hint", "2"], "--hint needs --stage"),
+        (["--stage", "3", "--stages"], "--stages does not go with --stage,"),
+        (["--stage", "3", "--list"], "--list does not go with --stage,"),
+        (["--stages", "--case=sessions.login"], "--case does not go with --stages,"),
+        (["--stage", "next", "--level", "full"], "--level does not go with --stage,"),
+        (["--stages", "-oreport.html"], "-o does not go with --stages,"),
+    ],
+)
+def test_what_does_not_go_with_stages_is_misuse(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["server", "localhost:1", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("hint", [["--hint", "1"], ["--hint=1"], ["--hint"]])
+def test_who_is_stuck_gets_the_whole_command(hint: list[str]) -> None:
+    words = ["server", "localhost:1", *hint, "--start-cmd", "python a.py {port}", "--stage", "1"]
+    whole = [*own_name.WORDS, *words[:2], *words[2 + len(hint) :], "--hint", "2"]
+    assert command_words.split(walk._with_hint(words, 2)) == whole
+    assert walk._with_hint([], 1) == "--hint"
+
+
+def test_after_the_last_stage_it_is_said_what_to_try() -> None:
+    after = " ".join(walk._after(len(STAGES)))
+    assert "you have level seed" in after and "40 %" in after
 
 
 def test_nobody_there_is_said(capsys: pytest.CaptureFixture[str]) -> None:
