@@ -20,15 +20,17 @@ from typing import Final
 
 from conformance.reports.page import SCRIPT, STYLE
 from conformance.reports.words import (
+    MENDED_FIRST,
     SIGNS,
     explained,
     harmless,
     in_short,
     number,
+    others_wait,
     peer_of,
     points_of,
+    to_mend_first,
     told_before,
-    waiting_for,
     word_of,
 )
 from conformance.rules import RULES
@@ -38,9 +40,8 @@ from conformance.verdicts import Outcome, Report, RuleResult, Verdict, verdict_o
 SHOWN_LINES: Final = 400
 OPEN_LINES: Final = 40
 """A longer transcript is folded."""
-MENDED_FIRST: Final = 4
 SHOWN_WORDS: Final = 140
-"""So many rules, and characters of each text, fit the first screen."""
+"""So many characters of each text fit the first screen."""
 _KINDS: Final = {
     Verdict.PASS: "pass",
     Verdict.FAIL: "fail",
@@ -160,30 +161,22 @@ def _head(report: Report) -> list[str]:
 def _mend_first(report: Report) -> list[str]:
     """Return what the first screen says: which failures to mend, those that most cases wait for
     first, then in the order of docs/PROTOCOL.md."""
-    waiting = waiting_for(report)
-    places = {rule_id: place for place, rule_id in enumerate(RULES)}
-    failed = {one.rule_id: one for one in reversed(report.outcomes) if one.verdict is Verdict.FAIL}
-    rules = sorted(failed, key=lambda each: (-waiting.get(each, 0), places.get(each, 0)))
-    if not rules:
+    failures = to_mend_first(report)
+    if not failures:
         return []
     items = []
-    for rule_id in rules[:MENDED_FIRST]:
-        one, count = failed[rule_id], waiting.get(rule_id, 0)
-        cases = (
-            f" <em>{count} other case{' waits' if count == 1 else 's wait'} for it.</em>"
-            if count
-            else ""
-        )
+    for one, count in failures[:MENDED_FIRST]:
+        cases = f" <em>{others_wait(count)}</em>" if count else ""
         told = "".join(
             f"<br><small>{word}</small> {_text(shorten(text, SHOWN_WORDS, placeholder=' …'))}"
             for word, text in (("expected", one.expected), ("came", one.came))
             if text
         )
         items.append(
-            f'<li><a href="#case-{_id(one.case_id)}"><b>{_text(rule_id or one.case_id)}</b> '
+            f'<li><a href="#case-{_id(one.case_id)}"><b>{_text(one.rule_id or one.case_id)}</b> '
             f"{_text(one.title)}</a>.{cases}{told}</li>"
         )
-    left = len(rules) - MENDED_FIRST
+    left = len(failures) - MENDED_FIRST
     more = f"<p>Then {left} more rules that fail: below, open.</p>" if left > 0 else ""
     return [f'<section class="first"><h2>Mend first</h2><ol>{"".join(items)}</ol>{more}</section>']
 

@@ -10,14 +10,17 @@ from typing import Final, TextIO
 
 from conformance.reports import pairs
 from conformance.reports.words import (
+    MENDED_FIRST,
     WORDS,
     explained,
     first_line,
     harmless,
     harmless_lines,
     in_short,
+    others_wait,
     points_of,
     story,
+    to_mend_first,
     waiting_for,
     word_of,
 )
@@ -48,6 +51,7 @@ def render(report: Report, colour: bool = False) -> str:
         f"Conformance of {report.mode} {harmless(report.target)}",
         f"level {report.level}, seed {report.seed}, {report.started}, {report.seconds:.1f} s",
         "",
+        *_begin_with(report),
     ]
     group = ""
     for result in report.rule_results():
@@ -113,6 +117,24 @@ def _case(outcome: Outcome, report: Report, paint: Paint) -> list[str]:
             subsequent_indent="    ",
         )
     return lines + ["  " + line for line in story(outcome, report)]
+
+
+def _begin_with(report: Report) -> list[str]:
+    """Return what to mend first: a few failures, each with what most of all has to be known."""
+    failures = to_mend_first(report)
+    if not failures:
+        return []
+    lines = ["Mend first"]
+    for one, count in failures[:MENDED_FIRST]:
+        cases = f"; {others_wait(count)}" if count else ""
+        lines.append(f"  {harmless(one.rule_id or one.case_id)}  {harmless(one.title)}{cases}")
+        for name, told in (("expected:", one.expected), ("came:", one.came)):
+            if told:
+                cut = textwrap.shorten(first_line(told), WIDTH - 16, placeholder=" …")
+                lines.append(f"      {name:<9} {cut}")
+    left = len(failures) - MENDED_FIRST
+    more = [f"  then {left} more that {'fails' if left == 1 else 'fail'}: see below"]
+    return [*lines, *(more if left > 0 else []), ""]
 
 
 def _mend_first(report: Report) -> list[str]:

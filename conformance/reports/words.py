@@ -12,6 +12,7 @@ import unicodedata
 from collections import Counter
 from typing import Final
 
+from conformance.rules import RULES
 from conformance.transcript import NOTE, Line
 from conformance.verdicts import Outcome, Report, RuleResult, Verdict
 
@@ -32,6 +33,10 @@ SIGNS: Final = {
 _HIDDEN: Final = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp", "Co", "Cn"))
 _ALLOWED: Final = frozenset("\u200d\ufe0f")
 _KEYS: Final = {key: re.compile(rf'"{key}"\s*:\s*"([^"]*)"') for key in ("action", "code")}
+MENDED_FIRST: Final = 4
+"""So many rules stand at the beginning of a report."""
+ENDS_LINES: Final = 15
+"""So many lines of a transcript are shown of its beginning, and of its end."""
 SHOWN_OF_NO_PACKET: Final = 40
 """So much of what is no packet tells one from another."""
 
@@ -196,10 +201,37 @@ def story(outcome: Outcome, report: Report) -> list[str]:
     if before:
         lines.append(f"transcript: the same packets as in {before}")
     elif outcome.transcript:
-        lines += ["transcript:", *("  " + line for line in transcript_lines(outcome, report))]
+        lines += [
+            "transcript:",
+            *("  " + line for line in _ends(transcript_lines(outcome, report))),
+        ]
     if outcome.again:
         lines.append(f"again:    {harmless(outcome.again)}")
     return lines
+
+
+def _ends(lines: list[str]) -> list[str]:
+    """Return the beginning and the end of a long transcript."""
+    left = len(lines) - 2 * ENDS_LINES
+    if left <= 1:
+        return lines
+    told = f"… {left} lines left out (--report html has them) …"
+    return [*lines[:ENDS_LINES], told, *lines[-ENDS_LINES:]]
+
+
+def to_mend_first(report: Report) -> list[tuple[Outcome, int]]:
+    """Return the first failure over each rule, and how many cases wait for that rule: those that
+    most wait for first, then in the order of docs/PROTOCOL.md."""
+    waiting = waiting_for(report)
+    places = {rule_id: place for place, rule_id in enumerate(RULES)}
+    failed = {one.rule_id: one for one in reversed(report.outcomes) if one.verdict is Verdict.FAIL}
+    rules = sorted(failed, key=lambda each: (-waiting.get(each, 0), places.get(each, 0)))
+    return [(failed[rule_id], waiting.get(rule_id, 0)) for rule_id in rules]
+
+
+def others_wait(count: int) -> str:
+    """Return how many cases wait for a rule, as a sentence."""
+    return f"{count} other case{' waits' if count == 1 else 's wait'} for it."
 
 
 def waiting_for(report: Report) -> dict[str, int]:

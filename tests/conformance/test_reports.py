@@ -130,6 +130,21 @@ def test_the_text_says_above_the_sum_which_rules_to_mend_first() -> None:
     assert "Not reached, 1 case: " in alone and "1 case waits for R-MSG-1 (1): " in alone
 
 
+def test_the_text_begins_with_what_to_mend_first_and_cuts_long_transcripts() -> None:
+    lines = tuple(Line(">", float(at), "", f"line {at}", "") for at in range(50))
+    long = dataclasses.replace(failed_after(0, "R-HIST-1", "forbidden", "blue"), transcript=lines)
+    waits = Outcome("a.b", ("R-MSG-7",), "seed", Verdict.NOT_REACHED, "t", waits_for="R-HIST-1")
+    others = [failed_after(at, f"R-MSG-{at}", "forbidden", "blue") for at in range(1, 6)]
+    told = reports.render(make_report(outcomes=(*others, long, waits)), "text").splitlines()
+    at = told.index("Mend first")
+    assert told[at + 1].endswith("; 1 other case waits for it.") and "R-HIST-1" in told[at + 1]
+    assert "  then 2 more that fail: see below" in told
+    assert at < min(index for index, line in enumerate(told) if line.startswith("  FAIL"))
+    shown = [match[0] for line in told if (match := re.search(r"line \d+$", line))]
+    assert shown == [f"line {at}" for at in (*range(15), *range(35, 50))]
+    assert any("… 20 lines left out (--report html has them) …" in line for line in told)
+
+
 def test_who_wrote_a_file_is_told_the_points_in_a_line() -> None:
     told = reports.where_they_are(make_report(), ["report.html"])
     assert re.fullmatch(
