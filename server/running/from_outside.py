@@ -17,6 +17,7 @@ import protocol
 from server.base.frame_sizes import max_content
 from server.handlers.act_news import tell_act
 from server.handlers.context import Context
+from server.handlers.sessions import hand_down
 from server.state.recent_messages import delivered
 from server.state.room_directory import RoomState
 from server.writing.delivery import Delivery
@@ -63,6 +64,10 @@ class FromOutside:
                 tell_act(context, self._delivery, act, state)
                 self._last = act.id
             self._last = acts.last_id(reader)
+            for account_id, (_, hand) in context.hands.by_account().items():
+                account = accounts.by_id(reader, account_id)
+                if account is None or account.deleted:  # whose connection was lost before
+                    hand_down(context, self._delivery, account_id, hand.chatid)
             asked = errands.waiting(reader, context.wall_clock.seconds() - FORGOTTEN_SECONDS)
         if asked:
             self._do(asked)

@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 from support.files import Upload
-from support.gates import Gate, HeldWriter, answer, ask_later, login_later
+from support.gates import (
+    Gate,
+    HeldWriter,
+    account_id,
+    another_process,
+    answer,
+    ask_later,
+    login_later,
+)
 from support.in_process import Clock, Serve, member, stranger
 from support.patience import until
 from support.raw_client import RawClient, error_code
@@ -269,3 +277,17 @@ def test_a_teacher_who_looks_in_gets_nothing_more_of_a_room_that_is_deleted(serv
     ] == "file_down_data":
         came += 1
     assert error_code(packet) == "room_not_found" and came * 65536 < len(large)
+
+
+def test_the_hand_of_a_deleted_account_keeps_no_place(serve: Serve) -> None:
+    service = serve()
+    lee, ann, bob = teacher(service), member(service, "ann"), member(service, "bob")
+    assert ann.ask("raise_hand")["data"]["place"] == 1
+    assert bob.ask("raise_hand")["data"]["place"] == 2
+    number = account_id(service, "ann")
+    ann.close()
+    until(lambda: number not in service.registry.online_ids(), "she stays online")
+    with another_process(service) as connection:
+        accounts.mark_deleted(connection, number, 1)
+    lee.receive_event("hand_lowered", chatid="ann")
+    assert bob.ask("raise_hand")["data"]["place"] == 1
