@@ -22,7 +22,7 @@ from conformance.server.registry import case
 def there_and_back(context: ServerContext) -> None:
     sender, reader = context.users(2)
     room, content = (
-        context.room_id(),
+        context.room_id("Room"),
         context.random.randbytes(context.random.randrange(3500, 4500)),
     )
     upload = Upload(context, sender, room, "data.bin", content)
@@ -104,19 +104,23 @@ def largest_chunk(context: ServerContext) -> None:
 @case(
     rules=["R-FILE-3"],
     level="full",
-    title="the first data packet says the chunk size, so it can't be the shorter last one",
+    title="the first data packet says the chunk size, so it can't be the last one, shorter or not",
 )
 def first_packet_says_the_size(context: ServerContext) -> None:
     sender = context.user()
-    room, content = context.room_id(), context.random.randbytes(2500)
-    upload = Upload(context, sender, room, "order.bin", content)
-    upload.begin()
-    context.refused(
-        sender.request("file_send_data", upload.piece(2)), "bad_packet", original="file_send_data"
-    )
-    upload.send(1, 0, 2)
-    upload.finish()
-    fetch(context, sender, room, "order.bin", content)
+    room = context.room_id()
+    for size in (2500, 3000):
+        content, name = context.random.randbytes(size), f"order of {size}.bin"
+        upload = Upload(context, sender, room, name, content)
+        upload.begin()
+        context.refused(
+            sender.request("file_send_data", upload.piece(2)),
+            "bad_packet",
+            original="file_send_data",
+        )
+        upload.send(1, 0, 2)
+        upload.finish()
+        fetch(context, sender, room, name, content)
 
 
 @case(
@@ -215,6 +219,10 @@ def any_order(context: ServerContext) -> None:
     upload.send(*order, 0)
     ends = [(upload.finish(), content)]
     fetch(context, reader, room, "shuffled.bin", content, "R-FILE-6")
+    upload = Upload(context, sender, room, "other order.bin", content[:2500])
+    upload.begin()
+    upload.send(0, 2, 1)
+    ends.append((upload.finish(), upload.content))
     upload = Upload(context, sender, room, "begun anew.bin", content[:2500])
     spoiled = Upload(context, sender, room, "begun anew.bin", b"?" * 2500)
     upload.begin()

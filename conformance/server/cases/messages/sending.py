@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conformance.packets import shown
+from conformance.packets import Packet, shown
 from conformance.server.cases.messages.steps import (
     PLAIN,
     UNICODE,
@@ -200,8 +200,12 @@ def room_deleted_meanwhile(context: ServerContext) -> None:
     tid = opened(context, member, room, context.text())
     with context.given("`room_deleted`"):
         owner.ask("delete_room", {"room_id": room})
-    reply = member.request("confirm_count", {"transaction_id": tid, "confirm": True})
+    beside: Packet = {"request_id": "late"} if context.offers("request_id") else {}
+    reply = member.request("confirm_count", {"transaction_id": tid, "confirm": True}, **beside)
     context.refused(reply, "room_not_found", original="confirm_count")
+    context.equal(
+        reply.get("request_id"), beside.get("request_id"), "`request_id` of the error", "R-JSON-14"
+    )
 
 
 @case(
