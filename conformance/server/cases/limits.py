@@ -15,6 +15,7 @@ from conformance.server.target import Account
 from conformance.server.user import User
 
 BURST = 130
+MORE = 20
 PINGS = 500
 FAILURES = 6
 CHUNKS = 300
@@ -54,6 +55,30 @@ def burst(context: ServerContext) -> None:
         not refused,
         f"an answer to each of {BURST} requests",
         f"{len(refused)} were refused, as {shown(refused[:1])}",
+    )
+
+
+@case(
+    rules=["R-LIM-3"],
+    level="robust",
+    offers=["limits", "session_key"],
+    title="after a burst of 100 requests an account is heard more slowly, also on a new connection",
+)
+def no_new_burst(context: ServerContext) -> None:
+    user = context.user(own=True)
+    ask = user.packet("get_messages", {"room_id": "lobby", "from_time": FUTURE})
+    user.wire.send_together([ask] * 100)
+    collected(context, user, 100, "messages_list")
+    user.close()
+    began = time.monotonic()
+    again = log_in(context, user.account, session_key=user.session_key)
+    again.wire.send_together([ask] * MORE)
+    collected(context, again, MORE, "messages_list")
+    took = time.monotonic() - began
+    context.check(
+        took > MORE / 20 / 2,
+        f"the next {MORE} requests read at 20 a second, on another connection of the account",
+        f"they were all answered within {took:.2f} s",
     )
 
 

@@ -368,3 +368,11 @@ class HashesAsTheyCome(ReferenceServer):
         stored = super().store_file(account, upload)
         stored.told_sha256 = hashlib.sha256(arrived).hexdigest()
         return stored
+
+
+@plant("R-LIM-3", around="R-LIM-3")
+class NewBurstForEachConnection(ReferenceServer):
+    """Each connection of an account has a burst of its own."""
+
+    def owed(self, connection: Connection, account: Account, now: float) -> float:
+        return super().owed(connection, Account(str(id(connection))), now)

@@ -32,7 +32,6 @@ class Connection:
         self.downloads: deque[tuple[tuple[str, str], Iterator[Packet]]] = deque()
         self.request_id: str | None = None
         self.bad_json = 0
-        self.tokens, self.tokens_at = float(server.BURST), time.monotonic()
         self.login_deadline = time.monotonic() + server.LOGIN_SECONDS
         self.waiting: deque[tuple[bytes, bool]] = deque()
         self.waiting_bytes = {True: 0, False: 0}

@@ -62,12 +62,7 @@ class Requests(State):
         now = time.monotonic()
         action, data = packet.get("action"), packet.get("data")
         if connection.account is not None and action not in self.FREE:
-            connection.tokens = (
-                min(self.BURST, connection.tokens + (now - connection.tokens_at) * self.RATE) - 1
-            )
-            connection.tokens_at = now
-            if connection.tokens < 0:
-                self.stopping.wait(-connection.tokens / self.RATE)
+            self.stopping.wait(self.owed(connection, connection.account, now))
         if (
             action == "login"
             and isinstance(data, dict)
@@ -80,6 +75,13 @@ class Requests(State):
             recent = sum(1 for at in failures if at > now - 60)
             if recent >= 5:
                 self.stopping.wait(min(10.0, 2.0 ** (recent - 5)))
+
+    def owed(self, connection: Connection, account: Account, now: float) -> float:
+        """Count a request of an account; return the seconds for which it is heard later."""
+        left, at = self.tokens.get(account.name, (self.BURST, now))
+        left = min(self.BURST, left + (now - at) * self.RATE) - 1
+        self.tokens[account.name] = left, now
+        return max(0.0, -left / self.RATE)
 
     def handle(self, connection: Connection, packet: Packet) -> None:
         """The checks in the order of R-ERR-3, then the request's own method."""

@@ -36,5 +36,7 @@ class State:
         self.told_presence: dict[str, tuple[bool, float]] = {}
         """By name: whether it was told to be on, and when."""
         self.timers: list[threading.Timer] = []
+        self.tokens: dict[str, tuple[float, float]] = {}
+        """By name: how many requests are left, and since when."""
         self.failures: dict[tuple[str, str], list[float]] = {}
         self.last_message_id = 0
