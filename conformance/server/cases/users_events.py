@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from conformance.packets import FUTURE, Packet, shown
-from conformance.server.cases.steps import SEED_PACKETS, in_room, pages, private_room
+from conformance.server.cases.steps import SEED_PACKETS, in_room, pages, private_room, uploaded
 from conformance.server.context import ServerContext
 from conformance.server.registry import case
 from conformance.server.user import User
@@ -212,6 +212,9 @@ def a_new_open_room(context: ServerContext) -> None:
     room = context.room_id()
     sender.say(room, context.text())
     event(context, watcher, "room_created", room_id=room, name=room)
+    other = context.room_id()
+    uploaded(context, sender, other, "first.txt", b"a file makes a room, too")
+    event(context, watcher, "room_created", room_id=other, name=other)
 
 
 @case(
@@ -302,6 +305,16 @@ def typing(context: ServerContext) -> None:
     context.check(
         not own, "no `typing` event for the typist", f"this came: {shown(own)}", "R-EVT-3"
     )
+    if context.offers("leave_room"):
+        watcher.ask("leave_room", {"room_id": room})
+        typist.send("typing", {"room_id": room})
+        elsewhere, said = context.room_id(), context.text()
+        typist.say(elsewhere, said)
+        watcher.hear_this(elsewhere, said)
+        told = [each for each in events_of(watcher) if each["data"].get("type") == "typing"]
+        context.check(
+            not told, "no `typing` event for who left", f"this came: {shown(told)}", "R-EVT-3"
+        )
 
 
 @case(

@@ -376,3 +376,27 @@ class NewBurstForEachConnection(ReferenceServer):
 
     def owed(self, connection: Connection, account: Account, now: float) -> float:
         return super().owed(connection, Account(str(id(connection))), now)
+
+
+@plant("R-EVT-3", around="R-EVT-3")
+class FilesMakeRoomsInSilence(ReferenceServer):
+    """Nobody is told of an open room that a file has made."""
+
+    def store_file(self, account: Account, upload: Upload) -> File:
+        self.rooms.setdefault(
+            upload.room_id, Room(upload.room_id, upload.room_id, None, account.name)
+        )
+        return super().store_file(account, upload)
+
+
+@plant("R-EVT-3", around="R-EVT-[34]", may_break="R-EVT-4 R-ROOM-6")
+class TypingReachesWhoLeft(ReferenceServer):
+    """Who left an open room is told who types there."""
+
+    def do_typing(self, connection: Connection, data: Packet) -> None:
+        room = self.room(connection, data["room_id"])
+        kept, room.left = room.left, set()
+        try:
+            super().do_typing(connection, data)
+        finally:
+            room.left = kept
