@@ -15,10 +15,12 @@ def last_words(status: int, output: str) -> str:
     """Return the exit status or signal of a program, and its last lines, each shortened."""
     lines = [line[:SHOWN_CHARACTERS] for line in output.splitlines() if line.strip()]
     printed = " / ".join(lines[-SHOWN_LINES:])
-    return f"{_ended(status)}; {f'it printed last: {printed}' if printed else 'it printed nothing'}"
+    told = f"it printed last: {printed}" if printed else "it printed nothing"
+    return f"{how_it_ended(status)}; {told}"
 
 
-def _ended(status: int) -> str:
+def how_it_ended(status: int) -> str:
+    """Return the exit status or signal of a program, behind "it" or its name."""
     if status >= 0:
         return f"ended with exit status {status}"
     try:

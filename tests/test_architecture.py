@@ -171,6 +171,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         KIT + "own_name",
         KIT + "server",
         KIT + "command_words",
+        KIT + "last_words",
         KIT + "rule_dependencies",
         *KIT_SHARED,
     },

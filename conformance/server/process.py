@@ -37,6 +37,8 @@ QUIET_SECONDS = 0.1
 PRINTING_SECONDS = 0.5
 """The most that `let_it_print` waits."""
 _ZONE = "Asia/Kolkata"
+ZONE_SECONDS = 5.5 * 3600
+"""Of that zone, before UTC."""
 SURROUNDINGS = {
     "PYTHONUNBUFFERED": "1",
     "TZ": _ZONE if os.path.exists(f"/usr/share/zoneinfo/{_ZONE}") else "IST-5:30",

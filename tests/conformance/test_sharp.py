@@ -21,10 +21,12 @@ from support.reference_server.records import Account
 from support.reference_server.words import Packet
 from support.restarting_server import InProcess, KeepingServer
 
+from conformance.endings import Failed
 from conformance.packets import encode
 from conformance.server import cases, runner
-from conformance.server.cases import clock, framing, resources, silence, texts
+from conformance.server.cases import clock, framing, resources, silence, steps, texts
 from conformance.server.checks import Checks
+from conformance.server.context import ServerContext
 from conformance.server.names import Names
 from conformance.server.process import SURROUNDINGS, ServerCommand
 from conformance.server.target import Account as TargetAccount
@@ -261,6 +263,28 @@ def test_what_a_server_takes_and_keeps_is_found(
     (outcome,) = runner.run(options, cases.load()).outcomes
     expected = (Verdict.FAIL, rule) if rule else (Verdict.PASS, "")
     assert (outcome.verdict, outcome.rule_id) == expected, outcome.actual
+
+
+def test_local_time_is_told_from_a_clock_that_is_wrong() -> None:
+    assert "use UTC, not local time" in clock.zone_of(5.5 * 3600 - 1)
+    assert clock.zone_of(3600) == clock.zone_of(-5.5 * 3600) == ""
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (-15, "it was ended by the signal SIGTERM: it has no handler for SIGTERM"),
+        (3, "it ended with exit status 3"),
+        (None, "it did not end, and was killed"),
+    ],
+)
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
+def test_how_a_server_ended_at_sigterm_is_a_sentence(status: int | None, told: str) -> None:
+    context = ServerContext(Target(HOST, 1), "a.case", "R-CLI-1", seed=1, until=0.0)
+    steps.ended_well(context, 0)
+    with pytest.raises(Failed) as problem:
+        steps.ended_well(context, status)
+    assert problem.value.actual == told
 
 
 def test_a_server_runs_in_another_zone_and_without_utf_8(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from conformance.endings import NotOffered
 from conformance.packets import Packet, data_of
 from conformance.server.cases.messages.steps import opened
 from conformance.server.context import ServerContext
+from conformance.server.process import ZONE_SECONDS
 from conformance.server.registry import case
 
 WRONG_SECONDS = 600.0
@@ -37,10 +38,22 @@ def utc(context: ServerContext) -> None:
     except ValueError:
         context.fail("a time as 2024-01-01T12:00:00Z", f"it was {stamp!r}")
     now = datetime.now(timezone.utc)
+    wrong = (told - now).total_seconds()
     context.check(
-        abs((told - now).total_seconds()) < WRONG_SECONDS,
+        abs(wrong) < WRONG_SECONDS,
         f"about {now:%Y-%m-%dT%H:%M:%SZ}, which is now in UTC",
-        f"it was {stamp}",
+        f"it was {stamp}{zone_of(wrong) if context.target.process is not None else ''}",
+    )
+
+
+def zone_of(wrong: float) -> str:
+    """Return the reason why the clock of a server that the kit started is wrong by so many seconds,
+    "" where it is not the zone."""
+    if abs(wrong - ZONE_SECONDS) >= WRONG_SECONDS:
+        return ""
+    return (
+        ": the kit started your server in another time zone, 5:30 hours before UTC; use UTC, not "
+        "local time"
     )
 
 

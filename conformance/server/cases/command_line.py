@@ -7,6 +7,7 @@ import os
 import re
 
 from conformance.endings import NotOffered
+from conformance.server.cases.steps import ended_well
 from conformance.server.context import ServerContext
 from conformance.server.process import ServerCommand
 from conformance.server.registry import case
@@ -53,8 +54,4 @@ def ends_at_sigterm(context: ServerContext) -> None:
         raise NotOffered("SIGTERM", "Windows has none")
     status = process.terminate()
     process.start()
-    context.check(
-        status == 0,
-        "exit status 0 after SIGTERM",
-        "it had to be killed" if status is None else f"it was {status}",
-    )
+    ended_well(context, status)

@@ -15,6 +15,7 @@ from conformance.server.cases.steps import (
     Upload,
     download,
     ended_politely,
+    ended_well,
     everybody_in,
     killed_and_started,
     own_process,
@@ -314,7 +315,7 @@ def server_closing(context: ServerContext) -> None:
         context.fail("`event` of type server_closing before the end", problem.actual)
     finally:
         started(context)
-    context.equal(status, 0, "the exit status after SIGTERM", "R-CLI-1")
+    ended_well(context, status, "R-CLI-1")
 
 
 @case(

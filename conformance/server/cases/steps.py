@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 from conformance.endings import NotOffered
+from conformance.last_words import how_it_ended
 from conformance.packets import Packet, shown
 from conformance.server.context import ServerContext
 from conformance.server.process import NotStarted, ServerCommand
@@ -317,6 +318,14 @@ def ended_politely(context: ServerContext) -> int | None:
     """Ask the server to end (SIGTERM); its exit status, None where it did not end."""
     context.transcript.note("the server is asked to end (SIGTERM)")
     return own_process(context).terminate()
+
+
+def ended_well(context: ServerContext, status: int | None, rule: str = "") -> None:
+    """Fail unless the server ended with exit status 0 when it was asked to end."""
+    actual = "it did not end, and was killed" if status is None else f"it {how_it_ended(status)}"
+    if status is not None and status < 0:
+        actual += ": it has no handler for SIGTERM"
+    context.check(status == 0, "exit status 0 after SIGTERM", actual, rule)
 
 
 def started(context: ServerContext) -> None:
