@@ -17,6 +17,7 @@ from typing import final
 
 from conformance import command_words, own_name, rule_dependencies
 from conformance.endings import Ending, Failed, NotOffered, NotReached
+from conformance.last_words import SHOWN_CHARACTERS
 from conformance.registry import chosen, without_case
 from conformance.rules import Rule
 from conformance.server.context import ServerContext
@@ -251,7 +252,7 @@ class _Run:
         else:
             context.people.extend(min(self.until, time.monotonic() + self.options.case_seconds))
         if outcome is None:
-            outcome = self._with_last_words(self._judged(this, context, this.body))
+            outcome = self._with_last_words(self._judged(this, context, this.body), context)
         context.people.release(keep=outcome.verdict in (Verdict.PASS, Verdict.NOT_OFFERED))
         if self.target.process is not None and context.transcript.has_note(CLOSED):
             self.target.process.how_it_ended()  # where it ends, a connection is closed before
@@ -346,15 +347,20 @@ class _Run:
         printed = process.printed_since(transcript.began) if process is not None else ()
         return transcript.lines(printed)
 
-    def _with_last_words(self, outcome: Outcome) -> Outcome:
-        """Say in a failure how the server's process ended, where it did meanwhile."""
-        process = self.target.process
+    def _with_last_words(self, outcome: Outcome, context: ServerContext) -> Outcome:
+        """Say in a failure how the server's process ended, or where it runs on and a connection was
+        closed, what it printed last: where a handler crashed, that names the mistake."""
+        process, told = self.target.process, ""
         if process is None or outcome.verdict not in (Verdict.FAIL, Verdict.NOT_REACHED):
             return outcome
         ended = process.how_it_ended()
-        if not ended:
-            return outcome
-        return replace(outcome, actual=f"{outcome.actual}; the server's process {ended}")
+        if ended:
+            told = f"; the server's process {ended}"
+        elif context.transcript.has_note(CLOSED):
+            lines = [line for _, line in process.printed_since(context.transcript.began)]
+            last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+            told = f"; the server printed: {last[:SHOWN_CHARACTERS]}" if last else ""
+        return replace(outcome, actual=outcome.actual + told) if told else outcome
 
     def _how_it_ended(
         self, context: ServerContext, body: Callable[[ServerContext], None], this: Case

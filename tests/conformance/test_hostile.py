@@ -307,6 +307,7 @@ def test_the_traceback_behind_the_end_of_a_connection_is_waited_for(
         (one,) = one_run.go().outcomes
     notes = [line.note for line in one.transcript]
     assert notes[-2:] == [f"it printed: {line}" for line in lines]
+    assert one.actual == "the connection was closed; the server printed: KeyError: 'room_id'"
 
 
 def test_a_server_that_prints_without_end_is_not_waited_for_without_end(
