@@ -80,12 +80,13 @@ def forbidden_to_students(context: ServerContext) -> None:
 )
 def hands(context: ServerContext) -> None:
     first, second = context.user(), context.user()
+    places = []
     for user in (first, second):
-        context.equal(
-            context.get(user.ask("raise_hand", {"text": "me"}), "data.user", str),
-            user.chatid,
-            "`user` of hand_raised",
-        )
+        reply = user.ask("raise_hand", {"text": "me"})
+        context.equal(context.get(reply, "data.user", str), user.chatid, "`user` of hand_raised")
+        places.append(context.get(reply, "data.place", int))
+    place = context.get(first.ask("raise_hand", {"text": "me, too"}), "data.place", int)
+    context.check(place <= places[0], f"the place {places[0]} as before", f"place {place}")
     if second.login_success.get("data", {}).get("role") == "student":
         reply = second.request("lower_hand", {"user": first.chatid})
         context.refused(reply, "forbidden", original="lower_hand")

@@ -9,6 +9,7 @@ from typing import Any
 
 from conformance.endings import NotOffered
 from conformance.packets import Packet, shown
+from conformance.server.cases.steps import Upload
 from conformance.server.context import ServerContext
 from conformance.server.registry import case
 from conformance.server.user import User
@@ -69,6 +70,10 @@ def mute(context: ServerContext) -> None:
     open_text = context.text()
     opened = student.ask("send_message", {"room_id": room, "content": open_text})
     transaction = context.get(opened, "data.transaction_id", str)
+    late = Upload(context, student, room, "late.bin", b"not stored either")
+    with context.given("an upload that waits for its end"):
+        late.begin()
+        late.send()
     about = {"user": student.chatid}
     with afterwards(teacher, "unmute_user", about):
         reply = teacher.ask("mute_user", {**about, "seconds": 0, "reason": REASON})
@@ -84,6 +89,7 @@ def mute(context: ServerContext) -> None:
         context.refused(confirmed, "muted", original="confirm_count", rule="R-TEACH-5")
         for action, data in (
             ("file_send_init", upload(room)),
+            ("file_send_fin", late.fin()),
             ("create_room", {"participants": [], "room_name": context.room_id()}),
         ):
             if context.offers(action):
@@ -142,7 +148,13 @@ def ban(context: ServerContext) -> None:
         refused_with_reason(context, guest.login(), "banned", "login")
         wrong = guest.login(password=context.password())
         context.equal(wrong.get("action"), "login_fail", "the reply to a wrong password")
-    context.equal(guest.login().get("action"), "login_success", "the reply after the ban")
+    if context.offers("session_key"):
+        reply = context.guest(student.account).login(session_key=student.session_key)
+        context.equal(reply.get("action"), "login_success", "the reply to the key after the ban")
+        guest.login(take_over=True)
+    else:
+        guest.login()
+    context.check(guest.is_on, "`login_success` after the ban", "the password was refused")
 
 
 @case(
@@ -154,6 +166,8 @@ def ban(context: ServerContext) -> None:
 def read_only(context: ServerContext) -> None:
     teacher, student, room = the_teacher(context), context.user(), context.room_id()
     student.say(room, context.text())
+    opened = student.ask("send_message", {"room_id": room, "content": context.text()})
+    about = {"transaction_id": context.get(opened, "data.transaction_id", str), "confirm": True}
     reply = teacher.ask("set_room", {"room_id": room, "read_only": True})
     context.check(
         (reply["data"].get("read_only"), reply["data"].get("uploads")) == (True, True),
@@ -162,6 +176,8 @@ def read_only(context: ServerContext) -> None:
     )
     said = student.request("send_message", {"room_id": room, "content": context.text()})
     context.refused(said, "read_only", original="send_message")
+    late = student.request("confirm_count", about)
+    context.refused(late, "read_only", original="confirm_count")
     begun = student.request("file_send_init", upload(room))
     context.refused(begun, "read_only", original="file_send_init")
     teacher.say(room, context.text())
@@ -169,6 +185,8 @@ def read_only(context: ServerContext) -> None:
     student.say(room, context.text())
     begun = student.request("file_send_init", upload(room))
     context.refused(begun, "read_only", original="file_send_init")
+    reply = teacher.ask("set_room", {"room_id": room, "read_only": True})
+    context.equal(reply["data"].get("uploads"), False, "`uploads`, which was left out")
 
 
 @case(
@@ -229,14 +247,19 @@ def announce(context: ServerContext) -> None:
     title="a hidden message keeps its place and shows who removed it, until it is shown again",
 )
 def hide(context: ServerContext) -> None:
-    teacher, student, room = the_teacher(context), context.user(), context.room_id()
+    teacher, room = the_teacher(context), context.room_id()
+    student, hearer = context.users(2)
     said = [student.say(room, context.text()) for _ in range(3)]
+    with context.given("`receive_message` for a receiver"):
+        heard = [hearer.hear_this(room, each.content) for each in said]
     about = {"message_id": said[1].message_id}
     teacher.ask("hide_message", about)
     removed = f"[removed by {teacher.chatid}]"
     shown_now = [message["content"] for message in student.history(room)]
     wanted = [said[0].content, removed, said[2].content]
     context.equal(shown_now, wanted, "the history with a hidden message")
+    hearer.acknowledge(heard[1], "error")
+    hearer.hear_this(room, removed)
     teacher.ask("show_message", about)
     texts = [message["content"] for message in student.history(room)]
     context.equal(texts, [each.content for each in said], "the history after show_message")
@@ -347,10 +370,11 @@ def _all_acts(context: ServerContext, teacher: User) -> list[Packet]:
 def remove_file(context: ServerContext) -> None:
     teacher, student, room = the_teacher(context), context.user(), context.room_id()
     about = {"room_id": room, "file_path": "a.txt"}
-    with context.given("a file in the room"):
-        student.ask("file_send_init", upload(room))
-        student.ask("file_send_data", {**about, "sequence_number": 1, "file_data": "YWJj"})
-        student.ask("file_send_fin", {**about, "total_packets": 1})
+    for _ in range(2):
+        with context.given("a file in the room, in two versions"):
+            student.ask("file_send_init", upload(room))
+            student.ask("file_send_data", {**about, "sequence_number": 1, "file_data": "YWJj"})
+            student.ask("file_send_fin", {**about, "total_packets": 1})
     teacher.ask("remove_file", about)
     listed = student.ask("file_list_req", {"room_id": room})
     context.equal(context.get(listed, "data.file_list", str), "", "`file_list`")
