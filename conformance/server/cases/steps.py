@@ -171,9 +171,9 @@ class Upload:
         )
         for place in order:
             reply = self.user.reply("file_send_data")
-            self.context.equal(
-                reply.get("action"), "file_send_data", f"the answer to chunk {place + self.first}"
-            )
+            number = place + self.first
+            action, what = reply.get("action"), f"the answer to chunk {number}"
+            self.context.equal(action, "file_send_data", what, "" if number else "R-FILE-2")
             self.context.equal(
                 self.context.get(reply, "data.sequence_number", int),
                 place + self.first,

@@ -254,8 +254,8 @@ def taken_up_again(context: ServerContext) -> None:
         )
         upload.send(*(place for place in range(upload.total) if place not in have))
         digest = upload.finish()["data"].get("sha256", hashlib.sha256(content).hexdigest())
-        context.equal(digest, hashlib.sha256(content).hexdigest(), "`sha256`", "R-FILE-12")
         fetch(context, again, room, upload.file_path, content, "R-FILE-15")
+        context.equal(digest, hashlib.sha256(content).hexdigest(), "`sha256`", "R-FILE-12")
 
 
 @case(

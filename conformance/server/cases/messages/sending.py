@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conformance.packets import Packet, shown
+from conformance.packets import FUTURE, Packet, shown
 from conformance.server.cases.messages.steps import (
     PLAIN,
     UNICODE,
@@ -223,6 +223,8 @@ def taken_out_meanwhile(context: ServerContext) -> None:
         upload.begin()
         upload.send()
         owner.ask("remove_user_from_room", {"room_id": room, "user_to_remove": member.chatid})
+        reply = member.request("get_messages", {"room_id": room, "from_time": FUTURE})
+        context.check(reply.get("action") == "error", "an `error`", f"this came: {shown(reply)}")
     sent = member.request("confirm_count", {"transaction_id": tid, "confirm": True})
     stored = member.request("file_send_fin", upload.fin())
     context.equal(contents(context, owner, room), [], "the room's history")
