@@ -114,8 +114,9 @@ def a_reader_that_stops(context: ServerContext) -> None:
     if len(heard) < len(said):
         with context.rule("R-LIM-11"):
             missed = _all_of(context, another_session(context, stopped), room)
+            gone = len(set(said) - set(missed))  # how the pages fit together is R-HIST-4's
             context.check(
-                missed == said, f"all {len(said)} messages in the history", f"it had {len(missed)}"
+                not gone, f"all {len(said)} messages in the history", f"{gone} of them are missing"
             )
 
 
