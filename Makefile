@@ -47,7 +47,7 @@ kit: ## pack the conformance kit into build/conformance.pyz
 	rm -rf build/kit && mkdir -p build/kit && cp -R conformance webpage build/kit
 	mkdir -p build/kit/examples build/kit/docs && cp -R examples/starter build/kit/examples && cp docs/PROTOCOL.md build/kit/docs
 	find build/kit \( -name __pycache__ -o -name '.*_cache' \) -type d -prune -exec rm -rf {} +
-	printf 'import sys\n\nfrom conformance.__main__ import program\n\nsys.exit(program())\n' > build/kit/__main__.py
+	printf 'import sys\n\nfrom conformance import foreground\n\nforeground.end_quietly()\n\nfrom conformance.__main__ import program\n\nsys.exit(program())\n' > build/kit/__main__.py
 	$(PYTHON) -m zipapp -p '/usr/bin/env python3' -c -o build/conformance.pyz build/kit
 
 grade: ## grade our server and client, or TARGET=host:port

@@ -1,6 +1,6 @@
-"""The command line of the kit: what is asked for, where reports go, and the exit status.
+"""The command line of the kit: what is asked for, and the exit status.
 
-Owns the options and the writing of partial results. Decides no verdict. One thread.
+Owns the options. Decides no verdict. One thread.
 
 Exit status: 0 all rules that were looked at hold, 1 some do not, 2 the command line is wrong, 3 no
 server is there.
@@ -16,7 +16,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TextIO, final
+
+from conformance import foreground
+
+if __name__ == "__main__":
+    foreground.end_quietly()
 
 from conformance import VERSION, free_choices, left_running, own_name, points, reports, starters
 from conformance.argument_types import ModeParser, account, address, seconds
@@ -25,10 +29,11 @@ from conformance.board import telling, told
 from conformance.client import cases as client_cases
 from conformance.client import runner as client_runner
 from conformance.client.process import BadDriver
-from conformance.foreground import hear_sigterm
+from conformance.foreground import Misuse
 from conformance.hand_ins import command as class_command
 from conformance.listing import listing
 from conformance.matrix import runner as matrix_runner
+from conformance.output_files import OutputPair, places, unwritable, write
 from conformance.progress import Progress
 from conformance.relay import command as relay_command
 from conformance.relay import recording_command
@@ -39,14 +44,6 @@ from conformance.stages import walk
 from conformance.verdicts import EXIT_MISUSE, LEVELS, Outcome, Report
 
 TIMEOUT_SECONDS = 5.0
-KIND_OF_NAME = {
-    ".json": "json",
-    ".xml": "junit",
-    ".tap": "tap",
-    ".html": "html",
-    ".htm": "html",
-    ".txt": "text",
-}
 DESCRIPTION = """Grade a chat server or client of docs/PROTOCOL.md, or watch one at work.
 
 You write a server? Begin with `starter python`, then
@@ -77,35 +74,6 @@ OTHER_MODES: Mapping[str, ModuleType] = {
     "starter": starters,
 }
 """What has options of its own, by name."""
-
-
-class Misuse(Exception):
-    """The command line can't be followed; the text says why."""
-
-
-@final
-class _Output(argparse.Action):
-    """Collects `--report KIND` and `-o FILE` as pairs, in their order."""
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
-        pairs: list[list[str | None]] = getattr(namespace, "outputs", None) or []
-        if option == "--report":
-            pairs.append([values, None])
-        elif pairs and pairs[-1][1] is None:
-            pairs[-1][1] = values
-        else:
-            name = Path(values).name
-            kind = (
-                "gradescope"
-                if name == "results.json"
-                else KIND_OF_NAME.get(Path(values).suffix.lower())
-            )
-            if kind is None:
-                parser.error(
-                    f"-o {values}: put --report KIND before it, so that it is clear what to write"
-                )
-            pairs.append([kind, values])
-        namespace.outputs = pairs
 
 
 def _choosing() -> ModeParser:
@@ -164,14 +132,14 @@ def _shared() -> ModeParser:
     shared.add_argument(
         "--report",
         metavar="KIND",
-        action=_Output,
+        action=OutputPair,
         choices=reports.KINDS,
         help=f"{', '.join(reports.KINDS)} (may be repeated, each with its -o)",
     )
     shared.add_argument(
         "-o",
         metavar="FILE",
-        action=_Output,
+        action=OutputPair,
         dest="output",
         help="where the report before it goes (default: standard output)",
     )
@@ -315,7 +283,7 @@ def _tell_teacher(place: str, remark: str) -> None:
         with reports.new_file(Path(place)) as file:
             file.write(remark + "\n")
     except OSError as error:
-        raise Misuse(_unwritable(error)) from None
+        raise Misuse(unwritable(error)) from None
 
 
 def _server_options(args: argparse.Namespace) -> server_runner.Options:
@@ -390,7 +358,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if args.mode == "server" and (args.stages or args.stage):
             return walk.run(_server_options(args), _server_cases(args), args)
         return _graded(args)
-    except (Misuse, BadDriver, ValueError) as error:
+    except (BadDriver, ValueError) as error:
         print(f"conformance: {error}", file=sys.stderr)
         return EXIT_MISUSE
 
@@ -398,7 +366,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _graded(args: argparse.Namespace) -> int:
     """Run the cases and write the reports; return the exit status."""
     with contextlib.ExitStack() as stack:
-        outputs = _places(args, stack)
+        outputs = places(args, stack)
         files = (file for _, file in outputs if isinstance(file, str) and file != "-")
         progress = Progress(next(files, None))
         teller = stack.enter_context(telling.of_arguments(args))
@@ -409,33 +377,11 @@ def _graded(args: argparse.Namespace) -> int:
             progress.done(keep=True)
             print("conformance: stopped", file=sys.stderr)
             return 130
-        status = _write(report, outputs, progress)
+        status = write(report, outputs, progress)
         if args.mode != "matrix":
             is_whole = not (args.rules or args.case or getattr(args, "own", None))
             teller.result(told.of_report(report, is_whole=is_whole))
         return status
-
-
-def _places(
-    args: argparse.Namespace, stack: contextlib.ExitStack
-) -> list[tuple[str, str | TextIO | None]]:
-    """Return each report that is wanted and where it goes; an open pipe is closed with `stack`.
-    Raise `Misuse` where one can't be written."""
-    wanted: list[list[str | None]] = getattr(args, "outputs", None) or [["text", None]]
-    found: list[tuple[str, str | TextIO | None]] = []
-    for kind, file in wanted:
-        folder = Path(file or "").expanduser().parent
-        is_new = not folder.exists()
-        try:
-            place = reports.place(kind or "text", file)
-        except OSError as error:
-            raise Misuse(_unwritable(error)) from None
-        if is_new:
-            print(f"conformance: the folder {folder} is new, for the report", file=sys.stderr)
-        if place is not None and not isinstance(place, str):
-            stack.enter_context(place)
-        found.append((kind or "text", place))
-    return found
 
 
 def _other(run: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
@@ -462,35 +408,16 @@ def _show(text: str) -> int:
     return 0
 
 
-def _unwritable(error: OSError) -> str:
-    name = f" to {error.filename}" if error.filename else ""
-    return f"the report can't be written{name}: {error.strerror or error}"
-
-
-def _write(
-    report: Report, outputs: Sequence[tuple[str, str | TextIO | None]], progress: Progress
-) -> int:
-    failed = False
-    progress.done(keep=True)
-    for kind, file in outputs:
-        try:
-            reports.write(report, kind, file)
-        except OSError as error:
-            failed = True
-            print(f"conformance: {_unwritable(error)}", file=sys.stderr)
-    if not failed:
-        progress.done(keep=False)
-        files = [file for _, file in outputs if isinstance(file, str) and file != "-"]
-        if len(files) == len(outputs):  # else the text, or what reads stdout, has the points
-            print(f"conformance: {reports.where_they_are(report, files)}", file=sys.stderr)
-    return EXIT_MISUSE if failed else report.exit_status
-
-
 def program() -> int:
     """Be the program of the command line, which starts nothing but programs under test."""
     left_running.adopt()
-    hear_sigterm()
-    return main()
+    foreground.hear_ctrl_c()
+    foreground.hear_sigterm()
+    try:
+        return main()
+    except KeyboardInterrupt:
+        print("conformance: stopped", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -41,6 +41,18 @@ def refuse(host: str, port: int, error: OSError, instead: str) -> NoReturn:
     raise Misuse(f"can't listen on {host}:{port}: {why}") from error
 
 
+def end_quietly() -> None:
+    """Let Ctrl-C end this program at once and without a traceback, while it is still loaded."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def hear_ctrl_c() -> None:
+    """Let Ctrl-C be KeyboardInterrupt again, now that there is something to end in order."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def hear_sigterm() -> None:
     """Let SIGTERM end this program as Ctrl-C does, with all that it has started."""
     with contextlib.suppress(ValueError):  # not in the main thread: only tests do that

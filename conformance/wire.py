@@ -28,6 +28,8 @@ MAX_ASIDE_PACKETS = 20_000
 """So much may wait on one connection while nobody asks for it: several times what a case needs."""
 CLOSED = "the peer closed the connection"
 """What a transcript notes then."""
+WAS_CLOSED = "the connection was closed"
+"""How what came begins then."""
 TAKE_IN_BYTES = 4 * 1024 * 1024
 """The most that one call of `take_in` takes."""
 
@@ -291,7 +293,7 @@ class Wire:
                     if self._buffer
                     else ""
                 )
-                raise Closed(what, f"the connection was closed{rest}")
+                raise Closed(what, f"{WAS_CLOSED}{rest}")
             self._buffer += data
 
     def _read(self, deadline: float, what: str) -> Packet:

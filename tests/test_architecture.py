@@ -150,6 +150,12 @@ MAY_IMPORT: dict[str, set[str]] = {
         KIT + "wire",
     },
     "conformance.listing": {KIT + "registry", KIT + "rules"},
+    "conformance.output_files": {
+        KIT + "foreground",
+        KIT + "progress",
+        KIT + "reports",
+        KIT + "verdicts",
+    },
     "conformance.points": {KIT + "rules", KIT + "text_files"},
     "conformance.registry": {KIT + "rules", KIT + "verdicts"},
     "conformance.rule_dependencies": {KIT + "packets", KIT + "verdicts"},

@@ -27,7 +27,7 @@ from conformance.server.target import Account, Target, tag_of
 from conformance.server.user import User
 from conformance.transcript import Line, Transcript
 from conformance.verdicts import Outcome, Report, Verdict
-from conformance.wire import CLOSED, Refused, Silence, Wire, WireProblem
+from conformance.wire import CLOSED, WAS_CLOSED, Refused, Silence, Wire, WireProblem
 
 RUN_SECONDS = {"seed": 120.0, "full": 240.0, "robust": 480.0}
 """The limit of a whole run, by level."""
@@ -356,7 +356,7 @@ class _Run:
         ended = process.how_it_ended()
         if ended:
             told = f"; the server's process {ended}"
-        elif context.transcript.has_note(CLOSED):
+        elif outcome.actual.startswith(WAS_CLOSED):
             lines = [line for _, line in process.printed_since(context.transcript.began)]
             last = next((line.strip() for line in reversed(lines) if line.strip()), "")
             told = f"; the server printed: {last[:SHOWN_CHARACTERS]}" if last else ""

@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import shlex
+import signal
 import socket
 import struct
 import sys
@@ -28,7 +29,7 @@ from support.kit_parts import (
 )
 
 from conformance import __main__ as command_line
-from conformance import points, reports
+from conformance import foreground, points, reports
 from conformance.endings import Failed, NotReached
 from conformance.packets import encode
 from conformance.rules import RULES
@@ -508,6 +509,25 @@ def test_a_mistyped_word_is_named(
 ) -> None:
     assert main(*words) == 2
     assert told in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_the_kit_without_a_traceback_while_it_loads_and_later(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handlers: dict[int, Any] = {signal.SIGINT: signal.default_int_handler}
+    monkeypatch.setattr(signal, "signal", handlers.__setitem__)
+    monkeypatch.setattr(signal, "getsignal", handlers.__getitem__)
+    foreground.end_quietly()
+    assert handlers[signal.SIGINT] is signal.SIG_DFL
+
+    def interrupted() -> int:
+        assert handlers[signal.SIGINT] is signal.default_int_handler
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command_line, "main", interrupted)
+    monkeypatch.setattr(command_line.left_running, "adopt", lambda: None)
+    assert command_line.program() == 130
+    assert capsys.readouterr().err == "conformance: stopped\n"
 
 
 def test_reports_go_where_they_should_and_partial_results_are_cleared_away(
