@@ -58,6 +58,14 @@ class ServerError(ChatError):
         self.message = message
 
 
+class NotOffered(ServerError):
+    """The server does not know `action`: as those of the 24 packets do with every extension."""
+
+    def __init__(self, action: str, code: str, message: str) -> None:
+        super().__init__(code, message)
+        self.action = action
+
+
 class LoginRefused(ServerError):
     """Name, password or session key were not taken, or the account could not be made. Never tried
     again by itself."""

@@ -15,13 +15,13 @@ from client.errors import (
     CountsDiffer,
     HashDiffers,
     LoginRefused,
+    NotOffered,
     ProtocolBroken,
     ServerError,
     SessionEnded,
     TransferFailed,
     ended_by_teacher,
 )
-from protocol import ErrorCode
 
 OK: Final = 0
 FAILED: Final = 1
@@ -52,9 +52,9 @@ def explain(error: ChatError, broken: str = "") -> tuple[int, str]:
         return LOGIN_REFUSED, f"The server refused: {visible(str(error).rstrip('.'))}."
     if isinstance(error, (CountsDiffer, HashDiffers)):
         return DISAGREE, f"Not done: {visible(str(error))}."
-    if isinstance(error, (BadAnswer, ProtocolBroken)) or (
-        isinstance(error, ServerError) and error.code == ErrorCode.UNKNOWN_ACTION
-    ):
+    if isinstance(error, NotOffered):
+        return PROTOCOL_BROKEN, f"This server does not offer `{error.action}` (an extension)."
+    if isinstance(error, (BadAnswer, ProtocolBroken)):
         return PROTOCOL_BROKEN, f"The server does not keep to the protocol: {visible(str(error))}."
     if isinstance(error, ServerError):
         return FAILED, f"The server refused: {visible(str(error).rstrip('.'))}."

@@ -13,7 +13,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import protocol
-from client.errors import BadAnswer, ChatError, ConnectionLost, LoginRefused, ServerError
+from client.errors import (
+    BadAnswer,
+    ChatError,
+    ConnectionLost,
+    LoginRefused,
+    NotOffered,
+    ServerError,
+)
 from client.network.link import Link
 from client.records import as_object, code_and_message
 
@@ -38,8 +45,11 @@ class PendingRequest:
             self.error = LoginRefused(*code_and_message(packet, str(action)))
         elif action == "error":
             code, message = code_and_message(packet, "error")
-            is_login = self.action == "login" and code == protocol.ErrorCode.BANNED
-            self.error = (LoginRefused if is_login else ServerError)(code, message)
+            if code == protocol.ErrorCode.UNKNOWN_ACTION:
+                self.error = NotOffered(self.action, code, message)
+            else:
+                is_login = self.action == "login" and code == protocol.ErrorCode.BANNED
+                self.error = (LoginRefused if is_login else ServerError)(code, message)
         self.done.set()
 
     def fail(self, error: ChatError) -> None:

@@ -594,7 +594,9 @@ def test_a_server_that_knows_no_such_packet_is_told() -> None:
         fake.handlers["get_users"] = lambda peer, packet: peer.refuse(
             packet, "unknown_action", "no packet is called get_users"
         )
-        assert User(fake.port, "ada").does("who").status == 6
+        result = User(fake.port, "ada").does("who")
+    assert (result.status, result.out) == (6, "")
+    assert result.err == "This server does not offer `get_users` (an extension).\n"
 
 
 def test_silence_ends_after_the_time_that_was_named() -> None:
