@@ -95,7 +95,9 @@ def place(kind: str, where: str | None) -> str | TextIO | None:
 def where_they_are(report: Report, places: Sequence[str]) -> str:
     """Return a line for who wrote all reports to files: the points, and the files."""
     are = "report is" if len(places) == 1 else "reports are"
-    told = words.in_short(report) if report.no_server else words.points_in_short(report)
+    told = words.points_in_short(report)
+    if report.no_server:
+        told = "; ".join((words.in_short(report), *map(words.first_line, report.notes[:1])))
     return f"{told}. The {are} in {' and '.join(places)}."
 
 

@@ -575,7 +575,7 @@ def test_a_folder_gets_the_report_under_its_usual_name_and_the_terminal_says_whe
     ]
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.startswith(
-        "conformance: no server there: 0 points. The reports are in "
+        "conformance: no server there: 0 points; no server is there: nobody listens on "
     )
     assert captured.err.endswith(f" and {tmp_path / 'results.json'}.\n")
 
