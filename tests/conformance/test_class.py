@@ -72,6 +72,7 @@ def test_each_hand_in_gets_its_grade_and_its_page_whatever_the_others_do(
     )
     make(folder / "=crashing", server__py="raise SystemExit('not ready')")
     make(folder / "unbuilt", chat__ini="[chat]\nbuild = exit 3\nstart = x\n")
+    make(folder / "portless", chat__ini="[chat]\nstart = python server.py {prt}\n")
     make(folder / "odd", chat__ini="start = x")
     grader = make(folder / "self-grading", server__py="raise SystemExit(1)") / "conformance"
     make(grader, __init____py="", __main____py="raise SystemExit(0)")
@@ -81,10 +82,11 @@ def test_each_hand_in_gets_its_grade_and_its_page_whatever_the_others_do(
     assert found["'=crashing"]["percent"] == "0.0", "a name is no formula"
     assert found["self-grading"]["percent"] == "0.0"
     assert "status 3" in found["unbuilt"]["remarks"]
+    assert "{port} is missing in the start command" in found["portless"]["remarks"]
     assert "section" in found["odd"]["remarks"]
     assert (out / "anna" / "report-1.html").exists() and (out / "index.html").exists()
     assert not (folder / "by-ini" / "built").exists(), "the hand-in itself is never changed"
-    assert "6 of 6" not in capsys.readouterr().out, "two could not be run"
+    assert "7 of 7" not in capsys.readouterr().out, "three could not be run"
     assert set(board) == {"anna", "by-ini", "=crashing", "self-grading"}
     assert board["anna"]["holds"] == ["R-FRAME-1"] and not board["anna"]["whole"]
     assert board["=crashing"] == {}, "where no server is, there is no result"
