@@ -82,6 +82,9 @@ class ServerContext:
         self.meanwhile: Callable[[], None] = lambda: None
         """What the case's `early` wants done again and again while other cases run: at once, and
         without waiting."""
+        self.let_others_read: Callable[[], None] = lambda: None
+        """To be called where much is said in an open room: users of no or of other cases hear it,
+        too, and who does not read is disconnected (R-LIM-11)."""
         self.random = _source(f"{seed}/{case_id}")
 
         self.names = Names(_source(f"names/{seed}/{case_id}"), self.random, lambda: target.tag)

@@ -227,7 +227,7 @@ class _Run:
 
     def _context(self, this: Case) -> ServerContext:
         until = min(self.until, time.monotonic() + self.options.case_seconds)
-        return ServerContext(
+        context = ServerContext(
             self.target,
             this.id,
             this.rules[0],
@@ -236,6 +236,8 @@ class _Run:
             level=self.options.level,
             idle=self.idle,
         )
+        context.let_others_read = self._let_others_read
+        return context
 
     def _one(
         self, this: Case, context: ServerContext | None = None, outcome: Outcome | None = None
@@ -257,12 +259,17 @@ class _Run:
         if self.target.process is not None and context.transcript.has_note(CLOSED):
             self.target.process.how_it_ended()  # where it ends, a connection is closed before
         self._add(outcome)
+        self._let_others_read()
+        for each in self.waiting:
+            each.meanwhile()
+        self._consider(this, outcome, context.transcript.received)
+
+    def _let_others_read(self) -> None:
+        """Take in what came to those who wait for a case, and to cases that began early."""
         for user in self.idle:
             user.wire.take_in()
         for each in self.waiting:
             each.people.keep_reading()
-            each.meanwhile()
-        self._consider(this, outcome, context.transcript.received)
 
     def _look_at_clock_and_process(self) -> None:
         if not self.stopped and time.monotonic() >= self.until:

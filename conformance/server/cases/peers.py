@@ -99,6 +99,7 @@ def a_reader_that_stops(context: ServerContext) -> None:
             hearer.hear_this(room, content)
             sender.wire.take_aside()
             said.append(content)
+        context.let_others_read()
     heard = _read_what_is_left(context, stopped, room, len(said))
     context.check(
         heard == said[: len(heard)],
@@ -128,6 +129,7 @@ def _fill_its_buffers(context: ServerContext, senders: list[User], stopped: User
         for sender in senders:
             for _ in range(FILLING // len(senders)):
                 sender.say(room, "y" * LARGE)
+                context.let_others_read()
     stopped.wire.send_together(
         [stopped.packet("get_messages", {"room_id": room, "from_time": PAST})] * FILLING_REQUESTS
     )
