@@ -26,7 +26,7 @@ class Keeping:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(folder / FILE, os.O_RDWR | os.O_CREAT, 0o600))  # names are in it
         self._database = sqlite3.connect(
-            folder / FILE, WAIT_SECONDS, isolation_level=None, check_same_thread=False
+            folder / FILE, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False
         )
         try:
             self._begin()
