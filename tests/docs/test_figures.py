@@ -20,7 +20,7 @@ CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 @pytest.fixture(scope="module")
 def figures() -> ModuleType:
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "tools")
+        patch.setattr(sys, "path", [str(ROOT / "tools"), *sys.path])
         return importlib.import_module("figures")
 
 

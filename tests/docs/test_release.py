@@ -104,7 +104,8 @@ def test_a_check_that_fails_is_named_and_the_others_run(
 
 @pytest.fixture
 def windows_python(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(ROOT / "tools")
+    # not syspath_prepend: what it asks of importlib fails in some releases of 3.12
+    monkeypatch.setattr(sys, "path", [str(ROOT / "tools"), *sys.path])
     spec = importlib.util.spec_from_file_location(
         "windows_python", ROOT / "tools" / "windows_python.py"
     )

@@ -9,7 +9,7 @@ import re
 import shlex
 import shutil
 import subprocess
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from support.patience import patience
@@ -41,7 +41,9 @@ def test_the_unit_of_systemd_starts_the_server_in_a_folder_of_its_own() -> None:
     service = unit["Service"]
     words = shlex.split(service["ExecStart"])
     known(words)
-    assert Path(words[0]).is_absolute() and words[1].startswith(service["WorkingDirectory"])
+    assert PurePosixPath(words[0]).is_absolute() and words[1].startswith(
+        service["WorkingDirectory"]
+    )
     data = words[words.index("--data") + 1]
     assert data.startswith(f"/var/lib/{service['StateDirectory']}/")
     assert service["StateDirectoryMode"] == "0700"
@@ -67,7 +69,7 @@ def test_the_file_of_launchd_is_a_property_list() -> None:
     document = plistlib.loads(PLIST.encode())
     known(document["ProgramArguments"])
     assert document["Label"] == "chat" and document["RunAtLoad"] is True
-    assert all(Path(word).is_absolute() for word in document["ProgramArguments"][:2])
+    assert all(PurePosixPath(word).is_absolute() for word in document["ProgramArguments"][:2])
 
 
 def test_the_task_of_windows_starts_the_server() -> None:
