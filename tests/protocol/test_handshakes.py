@@ -230,17 +230,16 @@ def test_the_client_walks_the_senders_handshake(path: str) -> None:
         return sum(packet["action"] in own for packet in fake.heard)
 
     expected = sum(step.sender == "client" for step in steps)
-    with FakeServer(script) as fake:
-        with Connection("127.0.0.1", fake.port, timeout=5.0) as chat:
-            chat.login("ada", "secret")
-            message = chat.post("lobby", CONTENT)
-            if path.endswith("stored"):
+    with FakeServer(script) as fake, Connection("127.0.0.1", fake.port, timeout=5.0) as chat:
+        chat.login("ada", "secret")
+        message = chat.post("lobby", CONTENT)
+        if path.endswith("stored"):
+            message.wait(8.0)
+        else:
+            with pytest.raises(ChatError):
                 message.wait(8.0)
-            else:
-                with pytest.raises(ChatError):
-                    message.wait(8.0)
-            # it reads the last answer a moment after it was sent
-            until(lambda: heard() == expected, "the server did not hear it all")
+        # it reads the last answer a moment after it was sent
+        until(lambda: heard() == expected, "the server did not hear it all")
     assert heard() == expected
 
 
