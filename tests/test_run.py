@@ -122,6 +122,7 @@ def is_gone(pid: int) -> bool:
         return True
 
 
+@pytest.mark.long
 def test_what_passes_under_full_coverage_ends_with_one_line_and_0(project: Project) -> None:
     status, printed = project.run(good=GOOD, other=OTHER, skipped=SKIPPED)
     assert status == 0, printed
@@ -129,6 +130,7 @@ def test_what_passes_under_full_coverage_ends_with_one_line_and_0(project: Proje
     assert printed.count("\n") == 6, "a line that says what is run, and one for each group"
 
 
+@pytest.mark.long
 def test_under_the_floor_the_report_precedes_the_closing_line(project: Project) -> None:
     status, printed = project.run(good=GOOD)
     assert status == 2, printed

@@ -27,7 +27,7 @@ from support.patience import patience
 POLL_SECONDS = 0.05
 ENDING_SECONDS = patience(15.0)
 NOTHING_COLLECTED = 5  # pytest's exit status
-SMALLEST_SECONDS = 15.0
+SMALLEST_SECONDS = 25.0
 """A process costs half a second of its own."""
 SECONDS_A_PART = 50.0
 """A file that takes longer is run in parts, by several processes."""

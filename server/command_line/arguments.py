@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import configparser
 import difflib
+import functools
 import platform
 import sqlite3
 import sys
@@ -251,8 +252,9 @@ Bytes may be written as 65536, 64K, 1M or 1G. Without a command the server serve
 """
 
 
+@functools.cache
 def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line."""
+    """Return the parser of the whole command line, which is built once."""
     parser = _Parser(
         prog=PROGRAM,
         usage=f"{PROGRAM} [OPTIONS] [COMMAND ...]",
