@@ -17,6 +17,7 @@ from support.patience import until
 from server.archive.attendance import collect
 from server.command_line import keeping
 from server.running.housekeeping import KEYS_EVERY_SECONDS
+from server.running.watch import Watch
 from storage import attendance
 
 BEGIN = 1_700_000_000
@@ -113,10 +114,11 @@ def test_deleted_accounts_stand_there_if_they_did_something_and_forgotten_ones_n
 
 
 def test_sessions_are_stored_when_they_end_and_known_while_they_last(
-    serve: Serve, folder: Folder
+    serve: Serve, folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wall = Clock(BEGIN)
-    service = serve(login_timeout=0.2, wall=wall)
+    monkeypatch.setattr(Watch, "LONGEST_TICK_SECONDS", 0.05)
+    service = serve(wall=wall)
     ada, bob = member(service, "ada"), member(service, "bob")
     ada.say("lobby", "one")
     Upload(ada, "lobby", "file", b"data").run()

@@ -19,6 +19,7 @@ from support.raw_client import ClosedByServer, error_code
 
 from server.archive import forget as forgetting
 from server.archive import rewriting, served
+from server.running.watch import Watch
 from server.state.recent_messages import delivered
 from storage import database as database_module
 from storage import erasing, rooms, uploads
@@ -236,7 +237,8 @@ def test_what_is_unread_counts_no_message_that_was_erased(folder: Folder) -> Non
 def test_one_who_is_on_is_sent_away_first_and_the_server_goes_on(
     serve: Serve, folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service = serve(login_timeout=0.2)
+    monkeypatch.setattr(Watch, "LONGEST_TICK_SECONDS", 0.05)
+    service = serve()
     ada, zebulon = member(service, "ada"), member(service, NAME)
     for number in range(20):
         zebulon.say("lobby", f"{SECRET} {number}")

@@ -21,6 +21,7 @@ import protocol
 from server.archive import questions
 from server.command_line import status as status_command
 from server.running import status
+from server.running.watch import Watch
 from storage import portable
 from storage.errors import StorageError
 
@@ -30,8 +31,11 @@ def folder(tmp_path: Path) -> Folder:
     return Folder(tmp_path / "data")
 
 
-def test_status_says_how_the_running_server_is(serve: Serve, folder: Folder) -> None:
-    service = serve(login_timeout=0.2)  # the watch looks four times within the shortest limit
+def test_status_says_how_the_running_server_is(
+    serve: Serve, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Watch, "LONGEST_TICK_SECONDS", 0.05)  # it answers
+    service = serve()
     ada = member(service, "ada")
     member(service, "Bob")
     ada.say("lobby", "one")

@@ -58,7 +58,8 @@ def test_a_thread_outlives_a_defect_and_says_so(
     owner, function = BROKEN[name]
     calls: list[str] = []
     monkeypatch.setattr(owner, function, once_broken(getattr(owner, function), calls))
-    service = serve(max_connections=2, login_timeout=0.2)
+    monkeypatch.setattr(Watch, "LONGEST_TICK_SECONDS", 0.05)
+    service = serve(max_connections=2)
     ada, bob = member(service, "ada"), member(service, "bob")
     assert ada.say("lobby", "Hello")["action"] == "ack"
     bob.receive_message("Hello")
