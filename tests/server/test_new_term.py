@@ -15,6 +15,7 @@ from support.patience import until
 from support.raw_client import ClosedByServer, error_code
 
 from server.archive import new_term
+from server.running.watch import Watch
 from server.state.recent_messages import delivered
 from storage import acts, attendance, rooms
 from storage.errors import StorageError, StorageFull
@@ -95,7 +96,8 @@ def test_a_class_goes_on_meanwhile_and_nothing_of_it_is_in_neither(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: bool
 ) -> None:
     folder = Folder(tmp_path / "data")
-    service = serve(login_timeout=0.2)
+    monkeypatch.setattr(Watch, "LONGEST_TICK_SECONDS", 0.05)
+    service = serve()
     ada = member(service, "ada")
     for number in range(5):
         ada.say("lobby", f"{SECRET} {number}")
@@ -195,8 +197,12 @@ def test_the_journal_of_today_loses_the_files_that_are_in_the_copy_and_no_others
     monkeypatch.setattr(new_term, "make_backup", copy_and_talk)
     folder.done("new-term", "--keep-accounts", "-o", str(tmp_path / "autumn.zip"))
     assert left(folder) == []
-    frames = [path.read_bytes() for path in (folder.path / "journal").rglob("*.frames")]
-    assert b"newer.txt" in b"".join(frames) and b'"after"' in b"".join(frames)
+
+    def frames() -> bytes:
+        return b"".join(path.read_bytes() for path in (folder.path / "journal").rglob("*.frames"))
+
+    until(lambda: b"newer.txt" in frames(), "it lacks the file that was sent last")
+    assert b'"after"' in frames()
 
 
 def test_a_start_finds_nothing_lost_where_it_was_ended_midway(
