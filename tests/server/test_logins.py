@@ -1,5 +1,5 @@
 """Logins beside a crowd: whoever is known at an address waits for one of the crowd (R-LIM-15), and
-a server that stops sends away who waits, at once."""
+a server that stops sends away who waits, at once. Logins of those who were on just now."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import logging
 import os
 
 import pytest
-from support.in_process import Serve, member, stranger
+from support.in_process import Clock, Serve, member, stranger
 from support.patience import until
 from support.raw_client import RawClient
 
@@ -78,3 +78,18 @@ def test_stopping_sends_away_at_once_who_waits_for_a_password_check(
         packets = client.expect_closed()
         assert [packet["code"] for packet in packets] in (["internal_error"], [])
     assert [record for record in caplog.records if record.exc_info] == [], "no tracebacks"
+
+
+def test_a_quick_return_never_meets_the_old_session(serve: Serve) -> None:
+    """What a user who leaves has sent last is given time; this clock lets none of it pass."""
+    service = serve(clock=Clock(1_000.0))
+    watcher, client = member(service, "watcher"), member(service, "quick")
+    for number in range(60):
+        watcher.say("lobby", f"{number}")  # unread by who leaves
+        client.send({"action": "ping"})
+        client.close()
+        client = stranger(service)
+        assert client.login("quick")["action"] == "login_success", f"refused at return {number}"
+    watcher.say("lobby", "last")
+    client.receive_message("last")
+    assert "quick" in watcher.ask("get_users")["data"]["online"]

