@@ -246,7 +246,7 @@ def test_a_download_that_waits_does_not_begin_for_a_banned_one_who_only_reads_on
     lee, ann = teacher(service), stranger(service, receive_buffer=4096)
     ann.register("ann")
     ann.login("ann")
-    large = bytes(2 * 1024 * 1024)
+    large = bytes(8 * 1024 * 1024)
     Upload(ann, "lobby", "large", large, chunk=262_144).run()
     Upload(ann, "lobby", "small", b"x").run()
     ask_later(ann, "file_down_req", room_id="lobby", file_path="large")

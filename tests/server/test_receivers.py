@@ -14,6 +14,7 @@ import protocol
 from server.running.housekeeping import MARKS_EVERY_SECONDS
 from server.running.service import Service
 from server.state.recent_messages import Resends
+from server.writing.writer import Writer
 from storage import messages
 
 HERE = 1_700_000_000.0
@@ -129,12 +130,15 @@ def test_who_asks_for_many_messages_in_turn_gets_no_more_copies_of_one() -> None
 def test_what_was_read_is_not_unread_while_that_is_being_stored(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service = serve()
+    monkeypatch.setattr(Writer, "TICK_SECONDS", 3600.0)
+    service = serve(upload_lifetime=0)  # nobody else has the writer store anything
     ada, bob = member(service, "ada"), member(service, "bob")
     ada.say("lobby", "x")
     bob.answer(bob.receive_message("x"))
     bob.nothing_before_pong()
     service._housekeeping._marks_saved_at -= 2 * MARKS_EVERY_SECONDS
     with HeldWriter(service, monkeypatch):  # in the transaction that stores it
+        marking = [session.chatid for session, _, _ in service._housekeeping._marking]
+        assert "bob" in marking
         (room,) = bob.ask("get_rooms")["data"]["rooms"]
     assert room["unread"] == 0
