@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from support.in_process import Clock, Serve, member, stranger
+from support.patience import patience
 from support.raw_client import RawClient, error_code
 
 from client.terminal.teacher_commands import seconds_in
@@ -65,7 +66,7 @@ def logged_in(service: Service, name: str, **data: object) -> RawClient:
 
 def refusal_of(client: RawClient, action: str, **data: object) -> str:
     """What a student's request is refused with, waiting for the server to hear of an act."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + patience(10)
     while time.monotonic() < deadline:
         reply = client.ask(action, **data)
         if reply["action"] == "error":
@@ -149,7 +150,7 @@ def test_a_running_server_tells_what_the_commands_do(folder: Folder, serve: Serv
     refused = stranger(service).login("ann")
     assert error_code(refused) == "banned" and "enough" in refused["message"]
     folder.run("unban", "ann")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + patience(10)
     while (again := stranger(service).login("ann"))["action"] != "login_success":
         assert time.monotonic() < deadline, again
 
