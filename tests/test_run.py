@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import pytest
 from run import TIMES
 from support.patience import patience
-from workers import SECONDS_A_PART, groups_of
+from workers import SECONDS_A_PART, Group, _Worker, groups_of
 
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = (
@@ -174,6 +174,32 @@ def test_ctrl_c_ends_all_that_was_started(project: Project) -> None:
     assert process.returncode == 130, printed
     assert "\ninterrupted\n" in printed
     assert is_gone(int(child.read_text("utf-8")))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Popen has no lock there")
+def test_ctrl_c_while_a_process_is_looked_at_leaves_no_lock_held(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "", ""]
+    worker = _Worker(Group(("",), 1.0, ""), command, dict(os.environ), tmp_path / "1", tmp_path)
+    lock = worker._process._waitpid_lock
+
+    class Interrupted:
+        release = lock.release
+
+        def acquire(self, blocking: bool) -> bool:
+            is_ours = lock.acquire(blocking)
+            os.kill(os.getpid(), signal.SIGINT)
+            return is_ours
+
+    worker._process._waitpid_lock = Interrupted()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            worker.poll()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not lock.locked()
+    worker._process._waitpid_lock = lock
+    worker.kill()
 
 
 @pytest.mark.long

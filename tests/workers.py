@@ -17,7 +17,7 @@ import time
 import xml.etree.ElementTree as ElementTree
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -106,6 +106,21 @@ def _parts(file: str, seconds: float, measures: str) -> list[Group]:
     ]
 
 
+@contextmanager
+def _no_signals() -> Iterator[None]:
+    """Keep what ends a run waiting for the time of a few calls; Windows' Popen has no lock."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(
+        signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    )
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 if sys.platform == "win32":
     import ctypes
 
@@ -165,8 +180,13 @@ class _Worker:
         self._family = _Family(self._process)
 
     def poll(self) -> int | None:
-        """Return the exit status, or None while it runs."""
-        return self._process.poll()
+        """Return the exit status, or None while it runs.
+
+        A signal that raised within `Popen.poll` could leave its lock held (CPython's subprocess.py,
+        `_internal_poll`): the process would seem to run for ever.
+        """
+        with _no_signals():
+            return self._process.poll()
 
     def seconds(self) -> float:
         """Return how long it has been running."""
