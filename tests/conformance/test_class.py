@@ -24,7 +24,7 @@ from conformance.hand_ins.likeness import Alike
 ROOT = Path(__file__).resolve().parents[2]
 STARTER = ROOT / "examples" / "starter" / "python" / "server.py"
 ACCOUNTS = [f"--account={name}:pw-{name}" for name in ("anna", "ben", "carla", "dora")]
-ONE_RULE = ["--rules", "R-FRAME-1", "--runs", "1", "--limit", "30", "--timeout", "1", *ACCOUNTS]
+ONE_RULE = ["--rules", "R-FRAME-1", "--runs", "1", "--limit", "30", "--timeout", "5", *ACCOUNTS]
 START = "--start-cmd", f'"{sys.executable}" server.py {{port}}'
 FORKING = """
 import os, subprocess, sys

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from support.kit_parts import HOST, LONG_ENOUGH, a_case, closes, options, peer
+from support.patience import patience
 
 from conformance import command_words, wire
 from conformance.client import runner as client_runner
@@ -302,7 +303,9 @@ def test_the_traceback_behind_the_end_of_a_connection_is_waited_for(
         monkeypatch.setattr(process, "is_running", lambda: True)
         lines = ["Traceback (most recent call last):", "KeyError: 'room_id'"]
         monkeypatch.setattr(process, "_changed", PrintsLate(lines, process._lines))
-        one_run = runner._Run(options(port), [a_case(waits_for_an_answer)], lambda one: None)
+        monkeypatch.setattr("conformance.server.process.PRINTING_SECONDS", 30.0)
+        given = options(port, timeout=patience(10.0))
+        one_run = runner._Run(given, [a_case(waits_for_an_answer)], lambda one: None)
         one_run.target.process = process
         (one,) = one_run.go().outcomes
     notes = [line.note for line in one.transcript]
@@ -316,7 +319,10 @@ def test_a_server_that_prints_without_end_is_not_waited_for_without_end(
     process = ServerCommand("unused", HOST, 1)
     monkeypatch.setattr(process._changed, "wait", lambda seconds: True)
     monkeypatch.setattr("conformance.server.process.PRINTING_SECONDS", 0.01)
-    process.let_it_print()
+    waiting = threading.Thread(target=process.let_it_print, daemon=True)
+    waiting.start()
+    waiting.join(patience(10))
+    assert not waiting.is_alive()
 
 
 def test_how_a_client_died_stands_in_the_failure() -> None:

@@ -182,7 +182,7 @@ class ClosesTheSilent(ReferenceServer):
 def test_a_session_that_is_closed_for_its_silence_is_found(
     kind: type[ReferenceServer], verdict: Verdict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(silence, "SILENT_SECONDS", 0.5)
+    monkeypatch.setattr(silence, "SILENT_SECONDS", 1.0)
     server = kind().start()
     try:
         (outcome,) = outcomes(server, "silence.silent_session")
@@ -376,7 +376,7 @@ class HangsInTheHistory(ReferenceServer):
 def test_a_hang_is_a_failure_of_the_rule_under_test_also_in_what_is_needed_first() -> None:
     server = HangsInTheHistory().start()
     try:
-        _, hung = outcomes(server, "contact.answers_with_a_frame", "messages.stored_once", wait=0.5)
+        _, hung = outcomes(server, "contact.answers_with_a_frame", "messages.stored_once", wait=1.0)
     finally:
         server.stop()
     assert (hung.verdict, hung.rule_id) == (Verdict.FAIL, "R-MSG-4")
@@ -448,18 +448,19 @@ class TimeForEachByte(ReferenceServer):
         return bytes(payload)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "verdict"), [(TimeForEachByte, Verdict.FAIL), (ReferenceServer, Verdict.PASS)]
 )
 def test_a_frame_that_gets_time_for_each_byte_is_found(
     kind: type[ReferenceServer], verdict: Verdict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, seconds in (("IDLE_SECONDS", 0.6), ("LATE_SECONDS", 0.6), ("BYTE_SECONDS", 0.1)):
+    for name, seconds in (("IDLE_SECONDS", 1.8), ("LATE_SECONDS", 1.8), ("BYTE_SECONDS", 0.1)):
         monkeypatch.setattr(framing, name, seconds)
-    monkeypatch.setattr(kind, "FRAME_SECONDS", 0.6)
+    monkeypatch.setattr(kind, "FRAME_SECONDS", 1.8)
     server = kind().start()
     try:
-        (outcome,) = outcomes(server, "framing.frame_without_end", wait=0.3)
+        (outcome,) = outcomes(server, "framing.frame_without_end", wait=0.9)
     finally:
         server.stop()
     assert outcome.verdict is verdict, outcome.actual

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.patience import patience
 from support.planted_faults import FAULTS
 from support.reference_server import ReferenceServer
 from support.reference_server.connection import Connection
@@ -142,7 +143,7 @@ def test_a_stage_that_was_not_looked_at_does_not_hold(
 
 
 def test_the_row_of_stages_shows_where_one_is(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*WITH_STARTER, "--stages", "--timeout", "1"]) == 1
+    assert main([*WITH_STARTER, "--stages", "--timeout", "5"]) == 1
     shown = capsys.readouterr().out
     assert "frame ok   login ok   count ok   store <- here" in shown
     assert "next: --stage 4" in shown
@@ -249,7 +250,8 @@ def test_a_server_that_serves_one_at_a_time_is_told_so(monkeypatch: pytest.Monke
     monkeypatch.setattr(walk, "cases_of", lambda number, ids: ["sessions.keys_differ"])
     server, told = OneAtATime().start(), io.StringIO()
     try:
-        assert walk.walk(replace(options(server), timeout=0.1), cases.load(), 1, 1, told) == 1
+        given = replace(options(server), timeout=patience(1.0))
+        assert walk.walk(given, cases.load(), 1, 1, told) == 1
     finally:
         server.stop()
     assert "hint 1 of 4: A second connection gets no answer while" in told.getvalue()

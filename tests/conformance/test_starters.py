@@ -316,7 +316,7 @@ def stored(starter: tuple[int, BinaryIO], fault: str, text: str) -> list[str]:
             Connection("127.0.0.1", relay.port, pauses=(0.01, 0.02)) as anna,
         ):
             anna.login("anna", "pw-anna")
-            anna.send("lobby", text, timeout=2.0)
+            anna.send("lobby", text, timeout=patience(5))
     finally:
         with Connection("127.0.0.1", port, pauses=(0.01, 0.02)) as ben:
             ben.login("ben", "pw-ben")
