@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 import zipfile
 import zipimport
@@ -15,6 +16,8 @@ from conformance.__main__ import main
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples" / "starter"
+BUILT = {"chat", "chat.exe", "build", "__pycache__"}
+"""What building and starting leaves in the folder of a starter (.gitignore)."""
 
 
 def test_a_starter_is_written_and_the_next_command_is_said(
@@ -59,7 +62,7 @@ def test_where_nothing_can_be_written_that_is_said(
 @pytest.mark.parametrize("language", starters.STARTERS)
 def test_each_starter_is_there_as_its_page_says(language: str) -> None:
     starter = starters.STARTERS[language]
-    assert set(starter.files) == {path.name for path in (EXAMPLES / language).iterdir()}
+    assert set(starter.files) == {path.name for path in (EXAMPLES / language).iterdir()} - BUILT
     rows = (EXAMPLES / "README.md").read_text("utf-8").splitlines()
     row = next(row for row in rows if f"({language}/" in row and row.startswith("|"))
     start = " ".join(starter.start).format(here="", chat="./chat")
@@ -69,7 +72,8 @@ def test_each_starter_is_there_as_its_page_says(language: str) -> None:
 
 
 def test_the_languages_are_those_of_the_examples() -> None:
-    assert set(starters.STARTERS) == {path.name for path in EXAMPLES.iterdir() if path.is_dir()}
+    page = (EXAMPLES / "README.md").read_text("utf-8")
+    assert set(starters.STARTERS) == set(re.findall(r"^\| \[`(\w+)/", page, re.MULTILINE))
 
 
 def test_a_packed_kit_has_them_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
