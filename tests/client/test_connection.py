@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from support.client_fakes import FakeServer, Packet, Peer, good
+from support.patience import patience
 
 from client.base.deadline import Deadline
 from client.connection import Connection
@@ -50,7 +51,7 @@ def connection(server: FakeServer, **options: Any) -> Connection:
     return Connection("127.0.0.1", server.port, pauses=QUICK, timeout=5.0, **options)
 
 
-def until(chat: Connection, kind: type[Event], seconds: float = 8.0) -> list[Event]:
+def until(chat: Connection, kind: type[Event], seconds: float = patience(8.0)) -> list[Event]:
     """Events up to and including the first of a kind."""
     seen: list[Event] = []
     for event in chat.events(seconds):
@@ -119,7 +120,11 @@ def test_each_failure_to_connect_has_its_words(error: Exception, words: str) -> 
     assert words in in_plain_words(error, "lab", 9876, 10).what
 
 
-def test_a_name_that_nobody_has_is_said() -> None:
+def test_a_name_that_nobody_has_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*arguments: Any, **options: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
     with pytest.raises(CannotConnect, match="No machine called"):
         Connection("no such host.invalid", 9876).connect()
 
@@ -420,7 +425,7 @@ def test_a_server_without_keys_is_never_sent_a_confirmed_message_again(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("client.session.reader.READ_SECONDS", 0.02)
-    monkeypatch.setattr("client.session.outgoing.RESEND_SECONDS", 0.05)
+    monkeypatch.setattr("client.session.outgoing.RESEND_SECONDS", patience(0.5))
     monkeypatch.setattr("client.session.outgoing.GIVE_UP_SECONDS", 0.05)
     server.seed_only = True
     server.handlers["confirm_count"] = lambda peer, packet: None
@@ -796,10 +801,14 @@ def test_losing_the_connection_before_the_rooms_are_known_fetches_nothing_old() 
 
 def test_a_silent_server_is_pinged_and_then_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Reader, "_pump", _impatient(Reader._pump))
-    with FakeServer(
-        lambda peer: (peer.serve(until="ping", count=3), time.sleep(1.0)), good
-    ) as fake:
-        chat = connection(fake, idle_seconds=0.15)
+
+    def falls_silent(peer: Peer) -> None:
+        peer.serve(until="ping", count=3)
+        while True:  # until the client hangs up
+            peer.get()
+
+    with FakeServer(falls_silent, good) as fake:
+        chat = connection(fake, idle_seconds=0.4)
         chat.login("ada", "secret")
         lost = until(chat, Disconnected)[-1]
         assert isinstance(lost, Disconnected) and "no sign of life" in lost.reason

@@ -161,8 +161,9 @@ def test_the_looks_at_a_silent_server_are_within_the_time(monkeypatch: pytest.Mo
     monkeypatch.setattr("client.connection.identify_service", look)
     monkeypatch.setattr("client.connection.speaks_tls", look)
     with FakeServer(lambda peer: peer.get("ping") and peer.get("login") and peer.get()) as fake:
-        result = call(f"127.0.0.1:{fake.port}", *LOGIN, "rooms", "--timeout", "0.4")
-    assert result.status == 3 and looks and all(left <= 0.2 for left in looks)
+        named = f"{patience(1.0):g}"
+        result = call(f"127.0.0.1:{fake.port}", *LOGIN, "rooms", "--timeout", named)
+    assert result.status == 3 and looks and all(left <= patience(1.0) / 2 for left in looks)
 
 
 # --- The whole of a command -----------------------------------------------------------------------

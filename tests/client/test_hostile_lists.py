@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from support.client_fakes import FakeServer, Packet, Peer, good
+from support.patience import patience
 from support.scripts_in_process import alone, call
 
 from client.connection import Connection
@@ -110,7 +111,7 @@ def test_no_list_fails_a_login(server: FakeServer, answer: Callable[[Peer, Packe
 def test_a_list_that_does_not_come_fails_no_login(server: FakeServer) -> None:
     server.handlers["get_rooms"] = lambda peer, packet: None
     with connection(server) as chat:
-        chat.request = functools.partial(chat.request, timeout=0.2)  # type: ignore[method-assign]
+        chat.request = functools.partial(chat.request, timeout=patience(1.0))  # type: ignore[method-assign]
         chat.login("ada", "secret")
         assert "did not answer get_rooms" in str(until(chat, CatchUpFailed)[-1])
 

@@ -23,6 +23,7 @@ import pytest
 from support import fresh_name
 from support.client_fakes import FakeServer, Packet, Peer
 from support.ending import OWN_CONSOLE, press_ctrl_c
+from support.patience import patience
 from support.raw_client import RawClient
 from support.scripts_in_process import Result, alone, call
 from support.seed import some_bytes
@@ -39,7 +40,7 @@ __all__ = [
 ]
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 20.0
+SECONDS = patience(20.0)
 SERVER_OPTIONS = ("--rate-limit", "0", "--login-failures", "0")
 
 
@@ -344,14 +345,15 @@ def test_tail_goes_on_after_a_lost_connection() -> None:
 
 def test_tail_gives_up_where_a_time_is_named() -> None:
     fake = FakeServer(lambda peer: peer.answer(peer.serve(until="join_room")), lambda peer: None)
+    named = f"{patience(2.0):g}"  # connecting and the login take of it, too
     with (
         fake,
         ending(
-            start(*User(fake.port, "ada").words("tail", "lobby", "--timeout", "0.8"))
+            start(*User(fake.port, "ada").words("tail", "lobby", "--timeout", named))
         ) as process,
     ):
         line_of(process, "stderr", "Listening")
-        line_of(process, "stderr", "did not come back within 0.8 seconds")
+        line_of(process, "stderr", f"did not come back within {named} seconds")
         assert process.wait(SECONDS) == 3
 
 
@@ -473,7 +475,7 @@ def test_a_transfer_that_breaks_off_is_incomplete() -> None:
         fake.handlers.update(file_send_data=silent, file_down_req=silent)
         ada = User(fake.port, "ada")
         for words in (("put", "lobby", "secret"), ("get", "lobby", "x")):
-            result = ada.does(*words, "--timeout", "0.4")
+            result = ada.does(*words, "--timeout", f"{patience(2.0):g}")
             assert (result.status, result.out) == (7, ""), result.err
             assert "nothing moved for" in result.err
 
@@ -584,7 +586,7 @@ def test_a_server_that_breaks_the_protocol_is_a_status_of_its_own(answer: bytes)
 
     with FakeServer() as fake:
         fake.handlers["get_users"] = broken
-        result = User(fake.port, "ada").does("who", "--timeout", "1")
+        result = User(fake.port, "ada").does("who", "--timeout", f"{patience(2.0):g}")
     assert (result.status, result.out) == (6, ""), result.err
     assert "does not keep to the protocol" in result.err
 
@@ -602,11 +604,11 @@ def test_a_server_that_knows_no_such_packet_is_told() -> None:
 def test_silence_ends_after_the_time_that_was_named() -> None:
     with FakeServer() as fake:
         fake.handlers["get_users"] = lambda peer, packet: None
-        begun = time.monotonic()
-        result = User(fake.port, "ada").does("who", "--timeout", "0.5")
+        named, begun = f"{patience(2.0):g}", time.monotonic()
+        result = User(fake.port, "ada").does("who", "--timeout", named)
         assert time.monotonic() - begun < SECONDS / 2
     assert (result.status, result.out) == (3, "")
-    assert "did not answer get_users before the 0.5 s of --timeout were over" in result.err
+    assert f"did not answer get_users before the {named} s of --timeout were over" in result.err
 
 
 def test_a_deadline_that_the_first_question_used_up_is_named(
@@ -614,10 +616,11 @@ def test_a_deadline_that_the_first_question_used_up_is_named(
 ) -> None:
     monkeypatch.setattr("client.connection.PROBE_SECONDS", 0.2)
     with FakeServer(lambda peer: peer.get("ping") and peer.get("login") and peer.get()) as fake:
-        result = User(fake.port, "ada").does("rooms", "--timeout", "0.3")
+        named = f"{patience(1.0):g}"
+        result = User(fake.port, "ada").does("rooms", "--timeout", named)
     assert (result.status, result.out) == (3, "")
     assert (
-        "did not answer login before the 0.3 s of --timeout were over" in result.err
+        f"did not answer login before the {named} s of --timeout were over" in result.err
         and "is no chat server" not in result.err
     )
 

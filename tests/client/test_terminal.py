@@ -269,7 +269,7 @@ def test_a_login_that_is_not_answered_for_long_is_told(
     monkeypatch.setattr("client.connection.SILENT_SECONDS", 0.02)
 
     def late(peer: Peer, packet: Packet) -> None:
-        time.sleep(0.2)
+        time.sleep(patience(0.6))
         peer.refuse(packet, "internal_error", "It broke.")
 
     server.handlers["login"] = late

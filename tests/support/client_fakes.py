@@ -19,7 +19,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-SECONDS = 8.0
+from support.patience import patience
+
+SECONDS = patience(8.0)
 
 Packet = dict[str, Any]
 

@@ -23,8 +23,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from support.patience import patience
+
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 15.0
+SECONDS = patience(15.0)
 # Ctrl-C reaches a program only from its controlling terminal; the program makes it so itself,
 # before it becomes the client.
 _TAKE_TERMINAL = (
