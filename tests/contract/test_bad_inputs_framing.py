@@ -34,8 +34,8 @@ def ping_of(size: int) -> bytes:
 
 
 def impatient(place: Place) -> Watched:
-    """A server that waits a second where others wait 30."""
-    return place.server("--login-timeout", "0.5", "--frame-timeout", "0.5")
+    """A server that waits 2 s for a login and half a second for the rest of a frame, not 30 s."""
+    return place.server("--login-timeout", "2", "--frame-timeout", "0.5")
 
 
 # --- Late or never --------------------------------------------------------------------------------
@@ -230,7 +230,7 @@ def ends(sock: socket.socket) -> bool:
 @TABLE.row(17, "a plain packet to the TLS port")
 @tls.needs_openssl
 def _(place: Place) -> None:
-    watched, certificate = over_tls(place, "--login-timeout", "0.5")
+    watched, certificate = over_tls(place, "--login-timeout", "2")
     with plain_socket(watched) as plain:
         plain.sendall(PING)
         served = RawClient(watched.process.port, certificate=certificate)
@@ -242,7 +242,7 @@ def _(place: Place) -> None:
 @TABLE.row(18, "silence at the TLS port")
 @tls.needs_openssl
 def _(place: Place) -> None:
-    watched, _ = over_tls(place, "--login-timeout", "0.5")
+    watched, _ = over_tls(place, "--login-timeout", "2")
     silent = [plain_socket(watched) for _ in range(20)]
     speaker, listener = watched.speaker, watched.listener
     assert speaker.nothing_before_pong() == listener.nothing_before_pong() == []
@@ -256,7 +256,7 @@ def _(place: Place) -> None:
 @TABLE.row(19, "data in the clear, then the end, before the TLS handshake")
 @tls.needs_openssl
 def _(place: Place) -> None:
-    watched, _ = over_tls(place, "--login-timeout", "0.5")
+    watched, _ = over_tls(place, "--login-timeout", "2")
     name = fresh_name("clear")
     with plain_socket(watched) as plain:
         plain.sendall(
