@@ -68,11 +68,11 @@ def copy_under_load(
         for name, run in runs
     ]
     observed = talkers[0].observed
-    enough = len(observed.acks) + 5 * TALKERS, len(sender.sent) + 2
+    acks, files = len(observed.acks) + 5 * TALKERS, len(sender.sent) + 2
     for thread in threads:
         thread.start()
     deadline = time.monotonic() + ROUND_SECONDS
-    while (len(observed.acks), len(sender.sent)) < enough and time.monotonic() < deadline:
+    while (len(observed.acks) < acks or len(sender.sent) < files) and time.monotonic() < deadline:
         time.sleep(0.01)
     before = len(observed.acks), len(sender.sent)
     command("backup", str(target), "--data", str(process.data_dir))
