@@ -97,7 +97,7 @@ def test_what_a_viewer_has_missed_is_counted(make_page: Callable[..., Page]) -> 
 def test_a_slow_viewer_is_dropped_and_nobody_waits_for_it(
     page: Page, client: PageClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(requests, "SEND_SECONDS", 0.3)
+    monkeypatch.setattr(requests, "SEND_SECONDS", patience(1.0))
     monkeypatch.setattr(requests, "SEND_BUFFER_BYTES", 4096)
     slow = client.watch(buffer=4096)
     with slow, client.watch() as quick:
@@ -108,7 +108,7 @@ def test_a_slow_viewer_is_dropped_and_nobody_waits_for_it(
             started = time.perf_counter()
             page.publish({"n": number, "text": text})
             longest = max(longest, time.perf_counter() - started)
-        assert longest < patience(0.5)
+        assert longest < patience(1.0)
         assert [quick.next()["n"] for _ in range(60)] == list(range(60))
         deadline = time.monotonic() + patience(10)
         while sum(each.name.startswith("page-") for each in threading.enumerate()) > 2:
