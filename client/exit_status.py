@@ -34,8 +34,8 @@ INCOMPLETE: Final = 7
 INTERRUPTED: Final = 130
 STATUSES: Final = (
     "0 ok, 1 something else failed, 2 wrong options, 3 cannot connect or the connection was lost, "
-    "4 login refused, 5 letter counts or SHA-256 disagree, 6 the server breaks the protocol, "
-    "7 a file was not sent or fetched whole, 130 ended by Ctrl-C"
+    "4 login refused, 5 letter counts or SHA-256 disagree, 6 the server breaks the protocol or "
+    "does not offer this, 7 a file was not sent or fetched whole, 130 ended by Ctrl-C"
 )
 
 

@@ -2,8 +2,8 @@
 
 Owns the options. Decides no verdict. One thread.
 
-Exit status: 0 all rules that were looked at hold, 1 some do not, 2 the command line is wrong, 3 no
-server is there.
+Exit status: 0 all rules that were looked at hold, 1 some do not, or none was looked at, 2 the
+command line is wrong, 3 no server is there.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ EXAMPLES = own_name.named("""examples:
   python -m conformance board 0.0.0.0:8080
   python -m conformance relay 9875 localhost:9876
 
-exit status: 0 all rules that were looked at hold, 1 some do not, 2 misuse, 3 no server there""")
+exit status: 0 all rules that were looked at hold, 1 some do not or none was, 2 misuse,
+3 no server there""")
 
 OTHER_MODES: Mapping[str, ModuleType] = {
     "class": class_command,

@@ -183,21 +183,19 @@ class Report:
 
     @property
     def exit_status(self) -> int:
-        """0 where every "must" that was looked at holds, 1 where one fails or was not reached, 3
-        where no server was there."""
+        """0 where every "must" that was looked at holds, 1 where one fails or was not reached, or
+        nothing was looked at, 3 where no server was there."""
         if self.no_server:
             return EXIT_NO_SERVER
         bad = (Verdict.FAIL, Verdict.NOT_REACHED, Verdict.KIT_ERROR)  # and not what is not offered
         results = self.rule_results()
-        if not results or any(
-            result.verdict in bad and result.rule.level == "must" for result in results
+        if (
+            all(outcome.verdict is Verdict.NOT_OFFERED for outcome in self.outcomes)
+            or any(result.verdict in bad and result.rule.level == "must" for result in results)
+            or self.count(Verdict.KIT_ERROR)
         ):
             return EXIT_FAILS
-        return (
-            EXIT_FAILS
-            if any(outcome.verdict is Verdict.KIT_ERROR for outcome in self.outcomes)
-            else EXIT_HOLDS
-        )
+        return EXIT_HOLDS
 
     def to_json(self) -> dict[str, Any]:
         """Return this report as JSON objects, which `from_json` reads back; the derived values are

@@ -282,7 +282,8 @@ def _tell_failure(
         tell(*textwrap.wrap(step, WIDTH, initial_indent=head, subsequent_indent="  "))
     if hints < len(steps):
         tell(f"stuck? {_with_hint(words, hints + 1)}")
-    tell("again: the same command, or --stage next")
+    is_next = any(word in ("next", "--stage=next") for word in words)
+    tell("again: the same command" + ", or --stage next" * (not is_next))
 
 
 def _with_hint(words: Sequence[str], number: int) -> str:

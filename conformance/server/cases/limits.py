@@ -8,7 +8,7 @@ from typing import Any
 from conformance.packets import FUTURE, Packet, shown
 from conformance.server.cases.messages.steps import heard_message
 from conformance.server.cases.sessions import log_in
-from conformance.server.cases.steps import Upload
+from conformance.server.cases.steps import Upload, another_session
 from conformance.server.context import ServerContext
 from conformance.server.registry import case
 from conformance.server.target import Account
@@ -304,21 +304,47 @@ def failed_changes(context: ServerContext) -> None:
     for _ in range(FAILURES - 1):
         reply = user.request("change_password", passwords)
         context.refused(reply, "forbidden", original="change_password")
-    began = time.monotonic()
-    wrong(context, user.account)
-    took = time.monotonic() - began
+    took = wrong(context, user.account)
     context.check(
         took >= 0.9,
         "the next wrong password answered after a delay of 1 s",
         f"it was answered within {took:.2f} s",
     )
+    took = wrong(context, user.account)
+    context.check(
+        took >= 1.8,
+        "the wrong password after that answered after twice the delay, 2 s",
+        f"it was answered within {took:.2f} s",
+        "R-LIM-9",
+    )
 
 
-def wrong(context: ServerContext, account: Account) -> None:
-    """Fail one login; a precondition."""
+@case(
+    rules=["R-LIM-9"],
+    level="robust",
+    offers="limits",
+    title="a login that succeeds ends the count of wrong passwords",
+)
+def success_ends_the_count(context: ServerContext) -> None:
+    user = context.user(own=True)
+    for _ in range(FAILURES - 2):
+        wrong(context, user.account)
+    another_session(context, user).close()
+    _, second, third = (wrong(context, user.account) for _ in range(3))
+    context.check(  # a busy machine is slow once, and not in this measure
+        second < 0.9 or third < 1.8,
+        "wrong passwords after a login that succeeded answered without a delay",
+        f"the second took {second:.1f} s, the third {third:.1f} s",
+    )
+
+
+def wrong(context: ServerContext, account: Account) -> float:
+    """Fail one login; return how many seconds the answer took. A precondition."""
+    began = time.monotonic()
     with context.given("`login_fail` for a wrong password"):
         guest = context.guest(account)
         context.equal(
             guest.login(password=context.password()).get("action"), "login_fail", "`action`"
         )
         guest.close()
+    return time.monotonic() - began

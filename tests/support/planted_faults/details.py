@@ -291,6 +291,22 @@ class SlowsOnlyTheWrong(ReferenceServer):
             super().slow_down(connection, packet)
 
 
+@plant("R-LIM-9", around="R-LIM-9")
+class FailuresStayCounted(ReferenceServer):
+    """A login that succeeds does not end the count of failed ones."""
+
+    def end_count(self, connection: Connection, name: str) -> None:
+        pass
+
+
+@plant("R-LIM-9", around="R-LIM-9 R-ACC-9")
+class DelayStaysTheSame(ReferenceServer):
+    """Each password behind five wrong ones is answered after one second."""
+
+    def delay_after(self, failures: int) -> float:
+        return 1.0
+
+
 @plant("R-ACC-9", around="R-ACC-9")
 class ChangesAreNoLogins(ReferenceServer):
     """A wrong old password does not count as a failed login."""

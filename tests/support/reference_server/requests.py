@@ -74,7 +74,11 @@ class Requests(State):
             )
             recent = sum(1 for at in failures if at > now - 60)
             if recent >= 5:
-                self.stopping.wait(min(10.0, 2.0 ** (recent - 5)))
+                self.stopping.wait(self.delay_after(recent))
+
+    def delay_after(self, failures: int) -> float:
+        """Return for how many seconds the next password waits (R-LIM-9)."""
+        return min(10.0, 2.0 ** (failures - 5))
 
     def owed(self, connection: Connection, account: Account, now: float) -> float:
         """Count a request of an account; return the seconds for which it is heard later."""

@@ -58,6 +58,10 @@ class Sessions(State):
             time.monotonic()
         )
 
+    def end_count(self, connection: Connection, name: str) -> None:
+        """A login that succeeds ends the count of failed ones (R-LIM-9)."""
+        self.failures.pop((folded(name), connection.sock.getpeername()[0]), None)
+
     def do_login(self, connection: Connection, data: Packet) -> None:
         if "password" not in data and "session_key" not in data:
             raise Refusal("bad_packet", "data: expected password or session_key")
@@ -71,6 +75,7 @@ class Sessions(State):
                 self.note_failure(connection, data["chatid"])
                 raise LoginRefusal
             self.check_place(account, data.get("take_over", False))
+            self.end_count(connection, account.name)
             account.key_hashes.clear()
             key = self.new_session_key(account)
             account.key_hashes.add(hashlib.sha256(key.encode()).digest())
