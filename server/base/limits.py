@@ -151,7 +151,7 @@ class LoginThrottle:
         return delay
 
     def end(self, address: str, account: str) -> None:
-        """End an attempt. `failed` or `succeeded` was called before, unless it came to neither."""
+        """End an attempt. `failed` was called before, where the password was wrong."""
         with self._lock:
             self._under_way[address, account] -= 1
             if not self._under_way[address, account]:
@@ -168,7 +168,7 @@ class LoginThrottle:
                 self._failures.popitem(last=False)
 
     def succeeded(self, address: str, account: str) -> None:
-        """Forget the failures of this pair, and know it from now on."""
+        """Forget the failures of this pair, which has logged in, and know it from now on."""
         with self._lock:
             self._failures.pop((address, account), None)
             self._known[address, account] = None

@@ -224,6 +224,7 @@ def _go_online(context: Context, session: Session, key: str, request: Login) -> 
         displaced = context.registry.go_online(session)
         if not session.is_online:
             return
+        context.throttle.succeeded(connection.address, session.folded)
         delivery.reply(connection.outbox, success)
         tell_restrictions(context, delivery, session)
         if displaced is None:
@@ -302,16 +303,16 @@ def _by_password(context: Context, connection: Connection, request: Login) -> Ac
 def _attempt(
     context: Context, connection: Connection, folded: str, password: str
 ) -> tuple[Account | None, bool]:
-    """Check a password as soon as the throttle allows, and count a failure; return what `_check`
-    finds."""
+    """Check a password as soon as the throttle allows, and count a wrong one; return what `_check`
+    finds. A right one ends the count only once it has logged in (R-LIM-9): a refusal must not tell
+    that it was right (R-SESS-4)."""
     delay = context.throttle.begin(connection.address, folded)
     try:
         context.shutdown.pause(delay, lambda: connection.ended)
         who = context.throttle.who(connection.address, folded)
         account, is_right = context.hash_gate.run(who, _check, context, folded, password)
-        if is_right:
-            context.throttle.succeeded(connection.address, folded)
-        elif account is not None or context.settings.registration != "first-login":
+        is_new = account is None and context.settings.registration == "first-login"
+        if not is_right and not is_new:
             context.throttle.failed(connection.address, folded)
     finally:
         context.throttle.end(connection.address, folded)

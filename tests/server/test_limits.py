@@ -284,6 +284,16 @@ def test_attempts_that_begin_together_each_count_those_before() -> None:
     assert sorted(delays) == [0.0] * 5 + [1.0, 2.0, 4.0, 8.0] + [10.0] * 11
 
 
+def test_only_a_login_that_succeeds_ends_the_count_of_failed_ones(serve: Serve) -> None:
+    service = serve(login_failures=3)
+    ada, late, pair = member(service, "ada"), stranger(service), ("127.0.0.1", "ada")
+    for password in ("wrong", "wrong", "password", "wrong"):  # the right one while she is on
+        assert late.login("ada", password)["action"] == "login_fail"
+    assert service.context.throttle.delay(*pair) == 1.0
+    by_key = late.login("ada", None, session_key=ada.session_key)
+    assert by_key["action"] == "login_success" and service.context.throttle.delay(*pair) == 0.0
+
+
 @limit("max_connections", 3)
 def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
     service = serve(**chosen)
