@@ -242,6 +242,11 @@ class Wire:
                     break
                 self._buffer += data
 
+    def has_come(self) -> bool:
+        """Return whether something has come that nobody has read, without waiting."""
+        self.take_in()
+        return bool(self._buffer or self._aside)
+
     def aside(self) -> list[Packet]:
         """Return what was kept aside so far."""
         return [packet for packet, _ in self._aside]

@@ -75,10 +75,10 @@ class Sessions(State):
                 self.note_failure(connection, data["chatid"])
                 raise LoginRefusal
             self.check_place(account, data.get("take_over", False))
-            self.end_count(connection, account.name)
             account.key_hashes.clear()
             key = self.new_session_key(account)
             account.key_hashes.add(hashlib.sha256(key.encode()).digest())
+        self.end_count(connection, account.name)
         self.begin_session(connection, account, data.get("features"))
         answer: Packet = {"chatid": account.name, "session_key": key, "limits": self.limits()}
         if "features" in data:
