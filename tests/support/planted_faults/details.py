@@ -327,11 +327,13 @@ class CountsEveryChunk(ReferenceServer):
 
 
 @plant("R-FRAME-9", around="R-FRAME-9")
-class OnlineToTheEnd(ReferenceServer):
-    """Who has closed their own direction is online until the last download has ended."""
+class OnlineAfterTheEnd(ReferenceServer):
+    """Who closes their own direction while a download runs is online for ever."""
 
     def let_go(self, connection: Connection) -> None:
-        pass
+        if connection.downloads:
+            connection.account = None
+        super().let_go(connection)
 
 
 @plant("R-FRAME-9", around="R-FRAME-9")
