@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from conformance.packets import data_of
 from conformance.server.cases.files.steps import _after_fence, fetch
 from conformance.server.cases.steps import (
     Upload,
@@ -80,7 +81,7 @@ def newest_version(context: ServerContext) -> None:
     uploaded(context, sender, room, "draft.txt", old)
     reply = Upload(context, sender, room, "draft.txt", new).run()
     context.equal(
-        reply["data"].get("stored_as", "draft.txt"),
+        data_of(reply).get("stored_as", "draft.txt"),
         "draft.txt",
         "`stored_as` of the second version",
     )

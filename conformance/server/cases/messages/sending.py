@@ -232,7 +232,9 @@ def taken_out_meanwhile(context: ServerContext) -> None:
     with context.rule("R-ROOM-22"):
         context.check(stored.get("action") == "error", "an `error`", f"this came: {shown(stored)}")
     with context.rule("R-ROOM-6"):
-        context.refused(sent, "room_not_found", original="confirm_count")
+        # Whether the transaction is open still is for the server to say (Who may do what).
+        codes = ("room_not_found", "transaction_not_found")
+        context.refused(sent, codes, original="confirm_count")
         context.refused(stored, "room_not_found", original="file_send_fin")
 
 
