@@ -38,13 +38,13 @@ PRINTING_SECONDS = 0.5
 """The most that `let_it_print` waits."""
 _ZONE = "Asia/Kolkata"
 ZONE_SECONDS = 5.5 * 3600
-"""Of that zone, before UTC."""
+"""Of that zone, ahead of UTC."""
 SURROUNDINGS = {
     "PYTHONUNBUFFERED": "1",
     "TZ": _ZONE if os.path.exists(f"/usr/share/zoneinfo/{_ZONE}") else "IST-5:30",
     "LC_ALL": "C",
 }
-"""Of every server: its output comes at once, its clock is not in UTC (5:30 h before it: Node and Go
+"""Of every server: its output comes at once, its clock is not in UTC (5:30 h ahead: Node and Go
 know zones by name only, a system without a table of zones as POSIX writes them), and UTF-8 is not
 its system's encoding. A server that says what it means does not notice."""
 LINE_CHARACTERS = 2_000

@@ -253,6 +253,7 @@ def test_what_a_server_takes_and_keeps_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, case: str, rule: str
 ) -> None:
     monkeypatch.setattr(resources, "SETTLE_SECONDS", 0.5 if rule else 30.0)
+    monkeypatch.setattr(resources, "REST_SECONDS", 0.5 if rule else 30.0)
     script = tmp_path / "server.py"
     script.write_text(SERVER, "utf-8")
     tests = Path(__file__).parent.parent
@@ -274,6 +275,8 @@ def test_local_time_is_told_from_a_clock_that_is_wrong() -> None:
     ("status", "told"),
     [
         (-15, "it was ended by the signal SIGTERM: it has no handler for SIGTERM"),
+        (143, "it ended with exit status 143: it has no handler for SIGTERM"),
+        (-9, "it was ended by the signal SIGKILL"),
         (3, "it ended with exit status 3"),
         (None, "it did not end, and was killed"),
     ],

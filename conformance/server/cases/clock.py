@@ -52,7 +52,7 @@ def zone_of(wrong: float) -> str:
     if abs(wrong - ZONE_SECONDS) >= WRONG_SECONDS:
         return ""
     return (
-        ": the kit started your server in another time zone, 5:30 hours before UTC; use UTC, not "
+        ": the kit started your server in another time zone, 5:30 hours ahead of UTC; use UTC, not "
         "local time"
     )
 

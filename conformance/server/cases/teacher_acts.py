@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from conformance.endings import NotOffered
-from conformance.packets import Packet, shown
+from conformance.packets import Packet, data_of, shown
+from conformance.server.cases.sessions import comes_free
 from conformance.server.cases.steps import Upload
 from conformance.server.context import ServerContext
 from conformance.server.registry import case
@@ -149,12 +150,11 @@ def ban(context: ServerContext) -> None:
         wrong = guest.login(password=context.password())
         context.equal(wrong.get("action"), "login_fail", "the reply to a wrong password")
     if context.offers("session_key"):
-        reply = context.guest(student.account).login(session_key=student.session_key)
+        with_key = context.guest(student.account)
+        reply = with_key.login(session_key=student.session_key)
         context.equal(reply.get("action"), "login_success", "the reply to the key after the ban")
-        guest.login(take_over=True)
-    else:
-        guest.login()
-    context.check(guest.is_on, "`login_success` after the ban", "the password was refused")
+        with_key.close()
+    comes_free(context, student.account)
 
 
 @case(
@@ -170,7 +170,7 @@ def read_only(context: ServerContext) -> None:
     about = {"transaction_id": context.get(opened, "data.transaction_id", str), "confirm": True}
     reply = teacher.ask("set_room", {"room_id": room, "read_only": True})
     context.check(
-        (reply["data"].get("read_only"), reply["data"].get("uploads")) == (True, True),
+        (data_of(reply).get("read_only"), data_of(reply).get("uploads")) == (True, True),
         "`read_only` true and `uploads` true",
         f"this came: {shown(reply)}",
     )
@@ -186,7 +186,7 @@ def read_only(context: ServerContext) -> None:
     begun = student.request("file_send_init", upload(room))
     context.refused(begun, "read_only", original="file_send_init")
     reply = teacher.ask("set_room", {"room_id": room, "read_only": True})
-    context.equal(reply["data"].get("uploads"), False, "`uploads`, which was left out")
+    context.equal(data_of(reply).get("uploads"), False, "`uploads`, which was left out")
 
 
 @case(
@@ -307,8 +307,7 @@ def reads_private_rooms(context: ServerContext) -> None:
     context.get_list(listed, "data.files", dict)
     owner.wire.receive_where(
         lambda packet: (
-            packet.get("action") == "event"
-            and packet.get("data", {}).get("type") == "teacher_reads"
+            packet.get("action") == "event" and data_of(packet).get("type") == "teacher_reads"
         ),
         "the event `teacher_reads`",
     )
