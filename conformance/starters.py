@@ -25,7 +25,7 @@ ACCOUNTS: Final = ("anna", "ben", "carla", "dora", "emil", "fay")
 @dataclass(frozen=True)
 class Starter:
     """One language: its files, and the words that build and start it. {here} stands for the folder,
-    {chat} for the program that is built."""
+    {chat} for the program that is built, {python} for how Python is called here."""
 
     files: tuple[str, ...]
     build: tuple[str, ...]
@@ -33,7 +33,7 @@ class Starter:
 
 
 STARTERS: Final = {
-    "python": Starter(("server.py",), (), ("python", "{here}server.py")),
+    "python": Starter(("server.py",), (), ("{python}", "{here}server.py")),
     "javascript": Starter(("server.js",), (), ("node", "{here}server.js")),
     "go": Starter(("server.go",), ("go", "build", "-o", "{chat}", "{here}server.go"), ("{chat}",)),
     "java": Starter(
@@ -91,7 +91,8 @@ def run(args: argparse.Namespace) -> int:
         for name, data in content.items():
             print(_written(folder / name, data))
     except OSError as error:
-        raise ValueError(f"{error.filename} can't be written: {error.strerror}") from None
+        place = error.filename or folder  # of a full disk no name is told
+        raise ValueError(f"{place} can't be written: {error.strerror}") from None
     print(*_next(starter, folder), sep="\n")
     return EXIT_HOLDS
 
@@ -116,6 +117,7 @@ def _written(path: Path, data: bytes) -> str:
 def _next(starter: Starter, folder: Path) -> list[str]:
     """Return lines with the commands that build, start and try the server."""
     names = {
+        "python": own_name.PYTHON,
         "here": "" if folder == Path() else f"{folder}{os.sep}",
         "chat": os.path.join(folder, "chat.exe" if os.name == "nt" else "chat"),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shutil
 import sys
 from pathlib import Path
 
@@ -87,9 +88,11 @@ def test_the_way_of_this_system_is_taken() -> None:
 def test_the_kit_calls_itself_as_it_was_started(tmp_path: Path) -> None:
     packed = tmp_path / "conformance.pyz"
     packed.write_bytes(b"")
-    assert own_name.words(tmp_path, "-c") == ("python", "-m", "conformance")
-    assert own_name.words(packed, "build/conformance.pyz") == ("python", "build/conformance.pyz")
-    assert own_name.words(packed, "-c") == ("python", "conformance.pyz")
+    python = own_name.PYTHON
+    assert shutil.which(python)
+    assert own_name.words(tmp_path, "-c") == (python, "-m", "conformance")
+    assert own_name.words(packed, "build/conformance.pyz") == (python, "build/conformance.pyz")
+    assert own_name.words(packed, "-c") == (python, "conformance.pyz")
     assert own_name.named("python -m conformance board") == f"{own_name.NAME} board"
 
 

@@ -36,6 +36,7 @@ from support.reference_server import ReferenceServer
 from support.seed import SEED
 from support.server_process import ServerProcess
 
+from conformance import own_name
 from conformance.endings import NotReached
 from conformance.packets import encode
 from conformance.registry import chosen
@@ -273,7 +274,7 @@ def test_silence_is_a_failure_with_a_transcript_and_the_command_to_see_it_again(
     one = run_one(silent_port, waits, "R-SESS-1")
     assert (one.verdict, one.rule_id, one.expected) == (Verdict.FAIL, "R-SESS-1", "`login_success`")
     assert [line.direction for line in one.transcript][:3] == ["*", ">", "*"]
-    assert one.again.startswith(f"python -m conformance server {HOST}:{silent_port}")
+    assert one.again.startswith(f"{own_name.NAME} server {HOST}:{silent_port}")
     assert "--seed 7" in one.again
     assert one.again.endswith("--case test.waits")
 

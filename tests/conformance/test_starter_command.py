@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import re
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance import starters
+from conformance import own_name, starters
 from conformance.__main__ import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,8 +30,8 @@ def test_a_starter_is_written_and_the_next_command_is_said(
     server = tmp_path / "server.py"
     assert server.read_bytes() == (EXAMPLES / "python" / "server.py").read_bytes()
     shown = capsys.readouterr().out
-    assert "python server.py 9876" in shown and "Build" not in shown
-    assert "python server.py {port}" in shown and "--account anna:pw-anna" in shown
+    assert f"{own_name.PYTHON} server.py 9876" in shown and "Build" not in shown
+    assert f"{own_name.PYTHON} server.py {{port}}" in shown and "--account anna:pw-anna" in shown
     assert shown.endswith("--stage next\n")
 
 
@@ -53,6 +54,14 @@ def test_where_nothing_can_be_written_that_is_said(
     (tmp_path / "file").write_bytes(b"")
     assert main(["starter", "go", str(tmp_path / "file")]) == 2
     assert "can't be written" in capsys.readouterr().err
+
+    def full_disk(path: Path, data: bytes) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(starters, "_written", full_disk)
+        assert main(["starter", "go", str(tmp_path)]) == 2
+    assert f"{tmp_path} can't be written: No space left" in capsys.readouterr().err
     assert main(["starter", "go", "--", "x"]) == 2
     monkeypatch.setattr(starters, "ROOT", str(tmp_path))
     assert main(["starter", "go", str(tmp_path / "new")]) == 2
@@ -65,7 +74,7 @@ def test_each_starter_is_there_as_its_page_says(language: str) -> None:
     assert set(starter.files) == {path.name for path in (EXAMPLES / language).iterdir()} - BUILT
     rows = (EXAMPLES / "README.md").read_text("utf-8").splitlines()
     row = next(row for row in rows if f"({language}/" in row and row.startswith("|"))
-    start = " ".join(starter.start).format(here="", chat="./chat")
+    start = " ".join(starter.start).format(here="", chat="./chat", python="python")
     assert f"`{start} 9876`" in row
     build = " ".join(starter.build).format(here="", chat="chat").replace("Server.java Json", "*")
     assert build in row

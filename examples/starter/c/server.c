@@ -3,7 +3,7 @@
  *     cc -pthread -o chat server.c
  *     ./chat [PORT]
  *
- * The protocol is in docs/PROTOCOL.md. Each client has a thread; one lock guards what they share.
+ * The protocol is in PROTOCOL.md. Each client has a thread; one lock guards what they share.
  * What is missing is marked with TODO. */
 #include "wire.h"
 #include <signal.h>
@@ -137,7 +137,10 @@ int main(int count, char **arguments) {
     for (;;) {
         struct client *client = calloc(1, sizeof *client);
         pthread_t thread;
-        if ((client->socket = accept(listener, NULL, NULL)) < 0) { free(client); continue; }
+        if ((client->socket = accept(listener, NULL, NULL)) < 0) { /* too many are open: try again a moment later */
+            perror("cannot accept"), free(client), usleep(100000);
+            continue;
+        }
         pthread_mutex_init(&client->sending, NULL);
         if (pthread_create(&thread, NULL, serve, client) == 0) pthread_detach(thread);
         else close(client->socket), free(client);

@@ -1,5 +1,5 @@
 // A chat server to begin with: it knows login and send_message, and nothing else yet.
-// Build it with "go build -o chat server.go", start it with "./chat [PORT]". The protocol is in docs/PROTOCOL.md.
+// Build it with "go build -o chat server.go", start it with "./chat [PORT]". The protocol is in PROTOCOL.md.
 // Each client has a goroutine; one lock guards what they share. What is missing is marked with TODO.
 package main
 
@@ -27,8 +27,7 @@ type client struct { // one connection
 	transactions map[string]object // transaction_id -> the message that waits for confirm_count
 }
 
-// send sends one packet as one frame: 4 bytes of length, big-endian, then the JSON. It is one Write, so that two
-// goroutines don't mix their bytes.
+// send sends one packet as one frame: 4 bytes of length, big-endian, then the JSON; in one Write, so that no bytes are mixed.
 func (c *client) send(packet object) {
 	payload, _ := json.Marshal(packet)
 	c.conn.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(payload))), payload...)) // who is gone misses it
@@ -61,8 +60,8 @@ func (c *client) handle(packet object) {
 		c.sendMessage(roomID, content)
 	case action == "confirm_count" && isKey && isConfirm:
 		c.confirmCount(key, confirm)
-	default: // TODO: say which, and the other limits of R-JSON-11
-		c.fail(action, "bad_packet", "a key of data is missing, or of another type")
+	default: // TODO: say which of them is wrong, and the other limits of R-JSON-11
+		c.fail(action, "bad_packet", "data needs "+map[string]string{"login": "chatid and password", "send_message": "room_id and content", "confirm_count": "transaction_id and confirm"}[action])
 	}
 }
 
@@ -86,8 +85,7 @@ func (c *client) sendMessage(roomID, content string) {
 	for _, letter := range content { // range gives whole code points; content[i] would be a byte
 		counts[string(letter)]++
 	}
-	data := object{"transaction_id": key, "letter_frequencies": counts, "original_action": "send_message"}
-	c.send(object{"action": "character_count", "data": data})
+	c.send(object{"action": "character_count", "data": object{"transaction_id": key, "letter_frequencies": counts, "original_action": "send_message"}})
 }
 
 // confirmCount ends it: the sender says whether the letters are right. Store and hand on, or drop.
@@ -103,8 +101,7 @@ func (c *client) confirmCount(key string, confirm bool) {
 		id, now := len(messages)+1, time.Now().UTC().Format("2006-01-02T15:04:05Z")
 		message["message_id"], message["timestamp"], message["transaction_id"] = id, now, fmt.Sprintf("r-%x", randomKey())
 		messages = append(messages, message) // TODO: get_messages (R-HIST-1)
-		data := object{"transaction_id": key, "message_id": id, "timestamp": now}
-		c.send(object{"action": "ack", "status": "success", "message": "Action processed successfully.", "data": data})
+		c.send(object{"action": "ack", "status": "success", "message": "Action processed successfully.", "data": object{"transaction_id": key, "message_id": id, "timestamp": now}})
 		for name, other := range clients { // TODO: who does not read makes all wait: a goroutine for each
 			if name != c.name { // TODO: the second handshake: each receiver counts too (R-MSG-16 to R-MSG-18)
 				other.send(object{"action": "receive_message", "status": "success", "message": "New message received.", "data": message})
@@ -145,6 +142,9 @@ func main() {
 	for {
 		if conn, err := listener.Accept(); err == nil {
 			go (&client{conn: conn, transactions: map[string]object{}}).serve()
+		} else { // too many are open: a moment later it is tried again
+			fmt.Fprintln(os.Stderr, "cannot accept:", err)
+			time.Sleep(100 * time.Millisecond)
 		}
 	}
 }

@@ -3,7 +3,7 @@
 //     javac -d build *.java
 //     java -cp build Server [PORT]
 //
-// The protocol is in docs/PROTOCOL.md. Each client has a thread; one lock guards what they share.
+// The protocol is in PROTOCOL.md. Each client has a thread; one lock guards what they share.
 // What is missing is marked with TODO.
 import java.io.*;
 import java.net.*;
@@ -22,13 +22,13 @@ public class Server {
     static final Map<String, List<Object>> rooms = new HashMap<>(); // room_id -> its messages
     static long nextMessageId = 1;
 
-    public static void main(String[] args) {
+    public static void main(String[] args) throws InterruptedException {
         String port = args.length > 0 ? args[0] : "9876";
         try (var listener = new ServerSocket(Integer.parseInt(port), 50, InetAddress.getByName("127.0.0.1"))) {
             System.out.println("listening on 127.0.0.1:" + listener.getLocalPort());
             while (true) try {
                 new Thread(new Client(listener.accept())::serve).start();
-            } catch (SocketException error) {} // Windows: it was reset before it was taken
+            } catch (SocketException error) { System.err.println("cannot accept: " + error.getMessage()); Thread.sleep(100); } // try again
         } catch (IOException | IllegalArgumentException error) {
             System.err.println("cannot listen: " + error.getMessage());
             System.exit(1);

@@ -1,4 +1,4 @@
-// A chat server to begin with: it knows login and send_message, and nothing else yet. The protocol is in docs/PROTOCOL.md.
+// A chat server to begin with: it knows login and send_message, and nothing else yet. The protocol is in PROTOCOL.md.
 //
 //     node server.js [PORT]
 //

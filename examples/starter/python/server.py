@@ -2,7 +2,7 @@
 
     python server.py [PORT]
 
-The protocol is in docs/PROTOCOL.md. Each client has a thread; one lock guards what they share.
+The protocol is in PROTOCOL.md. Each client has a thread; one lock guards what they share.
 What is missing is marked with TODO.
 """
 

@@ -3,7 +3,7 @@
 //     rustc --edition 2021 -o chat server.rs
 //     ./chat [PORT]
 //
-// The protocol is in docs/PROTOCOL.md. Each client has a thread; one lock guards what they share.
+// The protocol is in PROTOCOL.md. Each client has a thread; one lock guards what they share.
 // What is missing is marked with TODO.
 mod json;
 mod wire;
@@ -127,8 +127,14 @@ fn main() {
     let listener = TcpListener::bind(("127.0.0.1", port)).unwrap_or_else(|error| stop(error.to_string()));
     println!("listening on {}", listener.local_addr().unwrap());
     let shared = Arc::new(Mutex::new(Shared::default()));
-    for socket in listener.incoming().flatten() {
+    for socket in listener.incoming() {
         let shared = shared.clone();
-        std::thread::spawn(move || serve(socket, shared));
+        match socket {
+            Ok(socket) => drop(std::thread::spawn(move || serve(socket, shared))),
+            Err(why) => { // too many are open: a moment later it is tried again
+                eprintln!("cannot accept: {why}");
+                std::thread::sleep(std::time::Duration::from_millis(100));
+            }
+        }
     }
 }
