@@ -36,7 +36,7 @@ def address(text: str) -> tuple[str, int]:
     if not colon or not port.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r}: expected HOST:PORT, as localhost:9876")
     if int(port) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r}: a port is a number from 1 to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r}: a port is a number from 0 to 65535")
     return host.strip("[]") or "127.0.0.1", int(port)
 
 

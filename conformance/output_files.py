@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,7 +61,7 @@ def places(
     wanted: list[list[str | None]] = getattr(args, "outputs", None) or [["text", None]]
     found: list[tuple[str, str | TextIO | None]] = []
     for kind, file in wanted:
-        folder = Path(file or "").expanduser().parent
+        folder = Path(os.path.expanduser(file or "")).parent
         is_new = not folder.exists()
         try:
             place = reports.place(kind or "text", file)

@@ -183,9 +183,9 @@ class Grader:
             start = [*command_words.split(hand_in.start)]
         except ValueError as error:
             raise BadHandIn(f"the start command can't be read ({error}): {hand_in.start}") from None
-        if "{port}" not in hand_in.start:
-            raise BadHandIn(f"{{port}} is missing in the start command: {hand_in.start}")
         wrap = [word.replace("{folder}", str(copy)) for word in self.how.wrap]
+        if not any("{port}" in word for word in (*wrap, *start)):
+            raise BadHandIn(f"{{port}} is missing in the start command: {hand_in.start}")
         limits = [sys.executable, str(_limits_file(work)), *self.how.limits, "--"]
         words = [
             *(sys.executable, "-c", KIT.format(str(ROOT)), "server", "localhost:0"),

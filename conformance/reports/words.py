@@ -110,7 +110,7 @@ def explained(report: Report) -> list[str]:
     if any(result.verdict is Verdict.NOT_OFFERED for result in results):
         lines.append(
             f"not offered: the {peer} does not know it (an extension), or this run can't look at "
-            "it. Points in the list are missing in the sum, those with - are not counted."
+            "it. Where the list shows 0/1 the points are lost; where it shows - they do not count."
         )
     uncounted = [result for result in results if not result.is_asked]
     if uncounted:
@@ -189,9 +189,11 @@ def _action_and_code(payload: str) -> tuple[str, str]:
     return action or payload[:SHOWN_OF_NO_PACKET], code
 
 
-def story(outcome: Outcome, report: Report) -> list[str]:
+def story(
+    outcome: Outcome, report: Report, *, whole: str = " (--report html has them)"
+) -> list[str]:
     """Return what a case that did not pass has to say: expected, came, transcript and the command
-    that runs it again."""
+    that runs it again. `whole` says where all lines of a long transcript are."""
     lines = []
     for name, told in (("expected:", outcome.expected), ("came:", outcome.came)):
         if told:
@@ -203,19 +205,19 @@ def story(outcome: Outcome, report: Report) -> list[str]:
     elif outcome.transcript:
         lines += [
             "transcript:",
-            *("  " + line for line in _ends(transcript_lines(outcome, report))),
+            *("  " + line for line in _ends(transcript_lines(outcome, report), whole)),
         ]
     if outcome.again:
         lines.append(f"again:    {harmless(outcome.again)}")
     return lines
 
 
-def _ends(lines: list[str]) -> list[str]:
+def _ends(lines: list[str], whole: str) -> list[str]:
     """Return the beginning and the end of a long transcript."""
     left = len(lines) - 2 * ENDS_LINES
     if left <= 1:
         return lines
-    told = f"… {left} lines left out (--report html has them) …"
+    told = f"… {left} lines left out{whole} …"
     return [*lines[:ENDS_LINES], told, *lines[-ENDS_LINES:]]
 
 

@@ -356,14 +356,15 @@ class _Run:
 
     def _with_last_words(self, outcome: Outcome, context: ServerContext) -> Outcome:
         """Say in a failure how the server's process ended, or where it runs on and a connection was
-        closed, what it printed last: where a handler crashed, that names the mistake."""
+        closed, what it printed last: where a handler crashed, that names the mistake. What was not
+        reached is told by its reason alone, as the report counts those of one reason together."""
         process, told = self.target.process, ""
         if process is None or outcome.verdict not in (Verdict.FAIL, Verdict.NOT_REACHED):
             return outcome
         ended = process.how_it_ended()
         if ended:
             told = f"; the server's process {ended}"
-        elif outcome.actual.startswith(WAS_CLOSED):
+        elif outcome.verdict is Verdict.FAIL and outcome.actual.startswith(WAS_CLOSED):
             lines = [line for _, line in process.printed_since(context.transcript.began)]
             last = next((line.strip() for line in reversed(lines) if line.strip()), "")
             told = f"; the server printed: {last[:SHOWN_CHARACTERS]}" if last else ""

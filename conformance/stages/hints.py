@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import json
 import pkgutil
+import re
 from collections.abc import Mapping, Sequence
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, final
 
 from conformance.rules import RULES
-from conformance.transcript import CLOSED_BY_KIT, CONNECTED, FROM_BEFORE, IN, IN_VAIN, Line
+from conformance.transcript import CLOSED_BY_KIT, CONNECTED, FROM_BEFORE, IN, IN_VAIN, OUT, Line
 from conformance.wire import CLOSED
+
+_ACTION: Final = re.compile(r'"action"\s*:\s*"([^"]*)"')
 
 
 def _read(name: str) -> Mapping[str, Mapping[str, str]]:
@@ -33,21 +37,35 @@ ONE_AT_A_TIME: Final = (
 )
 
 
+@final
+@dataclass
+class _Open:
+    """A connection that is open: the actions of what was asked on it, and of what was asked before
+    the last answer."""
+
+    asked: set[str]
+    answered: set[str]
+
+
 def is_served_alone(lines: Sequence[Line]) -> bool:
-    """Return whether a connection never got an answer and was waited for in vain while another one,
-    which had got answers, was open."""
-    answered: dict[str, list[bool]] = {}  # by name: of each connection that is open
+    """Return whether a connection never got an answer and was waited for in vain while another one
+    was open, which had got an answer to the same request."""
+    opened: dict[str, list[_Open]] = {}  # by name
     is_alone = False
     for line in lines:
-        own = answered.setdefault(line.who, [])
+        own = opened.setdefault(line.who, [])
         if line.note in (CONNECTED, FROM_BEFORE):
-            own.append(line.note == FROM_BEFORE)
+            known = {"login"} if line.note == FROM_BEFORE else set[str]()
+            own.append(_Open(known, set(known)))
         elif line.note in (CLOSED_BY_KIT, CLOSED):
             del own[-1:]
+        elif own and line.direction == OUT:
+            own[-1].asked |= set(_ACTION.findall(line.payload)[:1])
         elif own and line.direction == IN:
-            own[-1] = True
+            own[-1].answered = set(own[-1].asked)
         elif own and line.note.startswith(IN_VAIN):
-            is_alone = not own[-1] and any(map(any, answered.values()))
+            elsewhere = [each.answered for some in opened.values() for each in some]
+            is_alone = not own[-1].answered and any(own[-1].asked & each for each in elsewhere)
     return is_alone
 
 

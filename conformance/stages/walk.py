@@ -269,7 +269,7 @@ def _tell_failure(
     rule = RULES.get(first.rule_id)
     if rule is not None:
         tell(*_explained(rule))
-    tell("", *story(replace(first, again=""), report), "")
+    tell("", *story(replace(first, again=""), report, whole=""), "")
     if len(failed) > 1:
         others = ", ".join(outcome.case_id for outcome in failed if outcome is not first)
         tell(*textwrap.wrap(f"Not looked at before this holds: {others}", WIDTH), "")
@@ -317,8 +317,8 @@ def _after(last: int) -> list[str]:
     if last == len(STAGES):
         return [
             "All stages hold: you have level seed. Try chat_client.py (or chat.pyz) with your",
-            "server. Level full (--level full, without --stage) asks for more, the extensions:",
-            "30 to 40 % there is normal at first. --level robust adds bad input and rude peers.",
+            "server. Level full (--level full, without --stage) asks for more: the extensions.",
+            "--level robust adds bad input and rude peers.",
         ]
     stage = STAGES[last]
     return textwrap.wrap(

@@ -18,7 +18,7 @@ from support.patience import patience
 from conformance.__main__ import main
 from conformance.board import telling
 from conformance.hand_ins import hand_in, likeness, limits, tables
-from conformance.hand_ins.grading import Result, Run
+from conformance.hand_ins.grading import Grader, How, Result, Run
 from conformance.hand_ins.likeness import Alike
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -198,6 +198,16 @@ def test_a_program_is_held_to_its_limits(
         command, cwd=tmp_path, capture_output=True, text=True, timeout=patience(30), check=False
     )
     assert done.returncode != 0 and came in done.stderr
+
+
+def test_the_port_may_stand_in_the_words_of_wrap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrap = ["run", "-p", "{port}:9876"]
+    how = How([1], takes_best=False, kit=(), limit_seconds=1.0, limits=(), wrap=wrap)
+    monkeypatch.setattr(Grader, "_wait", lambda *values: 0)
+    anna = hand_in.HandIn("anna", tmp_path, "server 9876", "")
+    assert "left no report" in str(Grader(how, tmp_path)._run(anna, tmp_path, 1, tmp_path))
 
 
 def test_what_cannot_be_started_is_said(tmp_path: Path) -> None:

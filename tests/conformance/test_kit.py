@@ -3,6 +3,7 @@ line."""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import itertools
 import json
@@ -29,14 +30,15 @@ from support.kit_parts import (
 )
 
 from conformance import __main__ as command_line
-from conformance import foreground, points, reports
-from conformance.endings import Failed, NotReached
+from conformance import foreground, output_files, points, reports
+from conformance.endings import Failed, NotOffered, NotReached
 from conformance.packets import encode
 from conformance.rules import RULES
 from conformance.server import cases
+from conformance.server.cases.limits import unless_turned_off
 from conformance.server.checks import GIVE_UP_AFTER
 from conformance.server.context import ServerContext
-from conformance.server.process import free_port
+from conformance.server.process import ServerCommand, free_port
 from conformance.server.registry import Case, case
 from conformance.server.target import Target, tag_of
 from conformance.transcript import Line, Transcript
@@ -130,6 +132,7 @@ def test_a_defect_of_the_kit_never_looks_like_success() -> None:
 
 def test_nothing_looked_at_is_no_success_and_no_division_by_zero() -> None:
     assert (report().percent, report().exit_status) == (0, 1)
+    assert report(outcome(Verdict.NOT_OFFERED, "R-MSG-7")).exit_status == 1
 
 
 def test_no_server_is_a_status_of_its_own() -> None:
@@ -334,6 +337,17 @@ def a_context(seed: int = 1, this: Case | None = None, **target: Any) -> ServerC
     )
 
 
+@pytest.mark.parametrize(
+    ("words", "is_off"),
+    [("--rate-limit 0", True), ("--rate-limit=0", True), ("--rate-limit 20 0", False)],
+)
+def test_a_limit_that_its_option_turns_off_is_not_looked_at(words: str, is_off: bool) -> None:
+    context = a_context(process=ServerCommand(f"server {words}", HOST, 1))
+    unless_turned_off(context, "--login-failures")
+    with pytest.raises(NotOffered) if is_off else contextlib.nullcontext():
+        unless_turned_off(context, "--rate-limit")
+
+
 def test_all_that_is_random_comes_from_the_seed_and_the_case() -> None:
     def drawn(seed: int, case_id: str) -> list[str]:
         context = a_context(seed, a_case(lambda context: None, id=case_id))
@@ -499,7 +513,7 @@ def test_misuse_is_status_2_and_one_clear_line(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["server", "localhost:99999"], "'localhost:99999': a port is a number from 1 to 65535"),
+        (["server", "localhost:99999"], "'localhost:99999': a port is a number from 0 to 65535"),
         (["server", "localhost:1", "--lvel", "seed"], "conformance server: error: unrecognized"),
         (["server", "localhost:0", "--start-cmd", "server {prt}"], "{port} is missing in --start"),
     ],
@@ -592,6 +606,16 @@ def test_a_report_that_can_not_be_written_ends_before_the_run(
     assert captured.out == "" and captured.err.count("\n") == 1
     assert captured.err.startswith("conformance: the report can't be written to ")
     assert not started.exists()
+
+
+def test_a_report_may_be_named_by_a_home_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    wanted = argparse.Namespace(outputs=[["json", "~no_such_user/report.json"]])
+    with contextlib.ExitStack() as stack:
+        ((kind, place),) = output_files.places(wanted, stack)
+    assert (kind, place) == ("json", os.path.join("~no_such_user", "report.json"))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")

@@ -29,7 +29,16 @@ from conformance.stages import walk
 from conformance.stages.hints import CASE_HINTS, HINTS, hint, is_served_alone
 from conformance.stages.packets import EXAMPLES, examples_of
 from conformance.stages.plan import STAGES, cases_of
-from conformance.transcript import CLOSED_BY_KIT, CONNECTED, FROM_BEFORE, IN, IN_VAIN, NOTE, Line
+from conformance.transcript import (
+    CLOSED_BY_KIT,
+    CONNECTED,
+    FROM_BEFORE,
+    IN,
+    IN_VAIN,
+    NOTE,
+    OUT,
+    Line,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 STARTER = ROOT / "examples" / "starter" / "python" / "server.py"
@@ -191,7 +200,7 @@ def test_who_is_stuck_gets_the_whole_command(hint: list[str]) -> None:
 
 def test_after_the_last_stage_it_is_said_what_to_try() -> None:
     after = " ".join(walk._after(len(STAGES)))
-    assert "you have level seed" in after and "40 %" in after
+    assert "you have level seed" in after and "--level full" in after
 
 
 def test_nobody_there_is_said(capsys: pytest.CaptureFixture[str]) -> None:
@@ -259,16 +268,27 @@ def test_a_server_that_serves_one_at_a_time_is_told_so(monkeypatch: pytest.Monke
 
 def test_what_was_closed_or_answered_is_not_taken_for_one_at_a_time() -> None:
     def served_alone(*lines: tuple[str, str, str]) -> bool:
-        return is_served_alone([Line(way, 0.0, "", "", note, who) for way, note, who in lines])
+        return is_served_alone(
+            [
+                Line(way, 0.0, "", text if way == OUT else "", "" if way == OUT else text, who)
+                for way, text, who in lines
+            ]
+        )
 
-    first, answer = (NOTE, CONNECTED, "anna"), (IN, "", "anna")
-    second, in_vain = (NOTE, CONNECTED, "ben"), (NOTE, f"{IN_VAIN} a reply", "ben")
-    assert served_alone(first, answer, second, in_vain)
-    assert served_alone((NOTE, FROM_BEFORE, "anna"), second, in_vain)
-    assert served_alone(first, answer, first, (NOTE, IN_VAIN, "anna")), "the same name twice"
-    assert not served_alone(first, second, in_vain), "nobody gets an answer"
-    assert not served_alone(first, answer, second, (IN, "", "ben"), in_vain)
-    assert not served_alone(first, answer, (NOTE, CLOSED_BY_KIT, "anna"), second, in_vain)
+    def asks(who: str, action: str = "login") -> tuple[tuple[str, str, str], ...]:
+        return (NOTE, CONNECTED, who), (OUT, f'{{"action": "{action}"}}', who)
+
+    answer, in_vain = (IN, "", "anna"), (NOTE, f"{IN_VAIN} a reply", "ben")
+    assert served_alone(*asks("anna"), answer, *asks("ben"), in_vain)
+    assert served_alone((NOTE, FROM_BEFORE, "anna"), *asks("ben"), in_vain)
+    again = (*asks("anna"), answer, *asks("anna"), (NOTE, IN_VAIN, "anna"))
+    assert served_alone(*again), "the same name twice"
+    assert not served_alone(*asks("anna"), *asks("ben"), in_vain), "nobody gets an answer"
+    assert not served_alone(*asks("anna"), answer, *asks("ben"), (IN, "", "ben"), in_vain)
+    gone = (NOTE, CLOSED_BY_KIT, "anna")
+    assert not served_alone(*asks("anna"), answer, gone, *asks("ben"), in_vain)
+    other = asks("ben", "ping")
+    assert not served_alone(*asks("anna"), answer, *other, in_vain), "no such request is answered"
 
 
 def test_a_rule_is_told_with_the_rules_and_words_that_it_uses() -> None:
