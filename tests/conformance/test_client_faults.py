@@ -30,7 +30,7 @@ def run(faults: Path, case: str) -> Report:
         "driver": None,
         "level": "seed",
         "seed": 7,
-        "timeout": patience(1.0),
+        "timeout": patience(3.0),
         "limit": None,
         "rules": [],
         "case": [case],
