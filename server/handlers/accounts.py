@@ -233,12 +233,11 @@ def _go_online(context: Context, session: Session, key: str, request: Login) -> 
             delivery.end(displaced, "its place was taken over by a newer login", "taken_over")
 
     connection.flush()  # what was asked for earlier is answered earlier
-    connection.session = session
     try:
         context.writer.run(store, tell)
     except BaseException:
+        context.registry.release(session)  # first: no promise puts it on the connection after this
         connection.session = None
-        context.registry.release(session)
         raise
     log.info(
         "login: %s from %s (%s)", printable(session.chatid), connection.address, connection.name

@@ -70,26 +70,28 @@ def _unmuted(context: Context, delivery: Delivery, act: Act, state: RoomState | 
 
 def _kicked(context: Context, delivery: Delivery, act: Act, state: RoomState | None) -> None:
     assert act.user_id is not None and act.user is not None
-    holder = context.registry.holder(act.user_id)
     hand_down(context, delivery, act.user_id, act.user)
-    if holder is not None:
+    if _end_marked(context, delivery, act):
         _about_user(context, delivery, act, "user_kicked", besides=act.user_id)
-        _end(delivery, holder, act)
 
 
 def _banned(context: Context, delivery: Delivery, act: Act, state: RoomState | None) -> None:
     assert act.user_id is not None and act.user is not None
     hand_down(context, delivery, act.user_id, act.user)
     _about_user(context, delivery, act, "user_banned", until=time_or_null(act.ends_at))
-    holder = context.registry.holder(act.user_id)
-    if holder is not None:
-        _end(delivery, holder, act)
+    _end_marked(context, delivery, act)
 
 
-def _end(delivery: Delivery, session: Session, act: Act) -> None:
-    session.was_ended = True
+def _end_marked(context: Context, delivery: Delivery, act: Act) -> bool:
+    """End the session that was marked as ended when the act came into force; False where there is
+    none. A login that came behind the act goes on."""
+    assert act.user_id is not None
+    session = context.registry.online(act.user_id)
+    if session is None or not session.was_ended:
+        return False
     why = f"{act.act} by {printable(act.by or 'the command line')}"
     delivery.end(session, why, "user_kicked", chatid=session.chatid, reason=act.reason)
+    return True
 
 
 def _about_user(

@@ -1,8 +1,9 @@
 """What the command line did beside the running server: its acts are told and come into force here,
 and its errands are done.
 
-Owns the number of the act up to which the clients were told. Runs on the writer's thread, whenever
-another process has written: `heed` at the begin of a transaction, `look` between two.
+Owns the numbers of the acts up to which they are in force, and up to which the clients were told.
+Runs on the writer's thread, whenever another process has written: `heed` at the begin of a
+transaction, `look` between two.
 """
 
 from __future__ import annotations
@@ -41,29 +42,30 @@ class FromOutside:
         self._context, self._delivery = context, delivery
         self._transaction_ended = transaction_ended
         with context.database.reading() as reader:
-            self._last = acts.last_id(reader)
+            self._last = self._heeded = acts.last_id(reader)
 
     def heed(self, connection: sqlite3.Connection) -> None:
-        """Let what the open transaction stores heed what another process has done (R-TEACH-5); it
-        is told by `look`."""
+        """Let what is stored from here on heed what another process has done (R-TEACH-5); it is
+        told by `look`. Each act ends the sessions of its moment: a later login goes on."""
         self._context.restrictions.load(acts.restrictions(connection))
-        for act in acts.since(connection, self._last):
+        for act in acts.since(connection, self._heeded):
             if act.act in ENDING and act.user_id is not None:
                 for session in self._context.registry.served([act.user_id]):
                     session.was_ended = True
+            self._heeded = act.id
 
     def look(self) -> None:
         """Put in force what another process has done, tell of it, and do its errands."""
         context = self._context
         with context.database.reading() as reader:
-            context.restrictions.load(acts.restrictions(reader))
+            self.heed(reader)
             for act in acts.since(reader, self._last):
                 state = None
                 if act.room_id is not None:
                     state = context.rooms.find(act.room_id, reader)
                 tell_act(context, self._delivery, act, state)
                 self._last = act.id
-            self._last = acts.last_id(reader)
+            self._last = self._heeded = acts.last_id(reader)
             for account_id, (_, hand) in context.hands.by_account().items():
                 account = accounts.by_id(reader, account_id)
                 if account is None or account.deleted:  # whose connection was lost before

@@ -85,7 +85,8 @@ class Registry:
     def served(self, account_ids: Iterable[int] | None = None) -> list[Session]:
         """Return the sessions whose connections are served, of `account_ids` only, where given:
         also those that have lost or left their place and still have something on the way to the
-        writer, or get the rest of their downloads (R-FRAME-9)."""
+        writer, or get the rest of their downloads (R-FRAME-9). A login that waits to be stored has
+        none yet."""
         wanted = None if account_ids is None else set(account_ids)
         with self._lock:
             sessions = [connection.session for connection in self._connections]
@@ -96,19 +97,20 @@ class Registry:
         ]
 
     def promise(self, session: Session, may_displace: Callable[[Session], bool]) -> bool:
-        """Promise the account's place to a login that the open transaction stores; False where
-        the login was given up, or somebody has the place, or was promised it, whom `may_displace`
-        spares. The writer's thread."""
+        """Promise the account's place to a login that the open transaction stores, and serve its
+        session from here on; False where the login was given up, or somebody has the place, or was
+        promised it, whom `may_displace` spares. The writer's thread."""
         with self._lock:
-            if session.has_left:
-                return False
             holder = self._promised.get(session.account_id) or self._sessions.get(
                 session.account_id
             )
         if holder is not None and not may_displace(holder):
             return False
         with self._lock:
+            if session.has_left:
+                return False
             self._promised[session.account_id] = session
+            session.connection.session = session
         return True
 
     def forget_promises(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any
 
@@ -20,10 +21,10 @@ from support.in_process import Clock, Serve, member, stranger
 from support.patience import until
 from support.raw_client import RawClient, error_code
 
-from server.running import retention
+from server.running import housekeeping, retention
 from server.running.retention import DAY_SECONDS
 from server.running.service import Service
-from storage import accounts
+from storage import accounts, acts
 
 NOW = 1_700_000_000
 
@@ -116,6 +117,38 @@ def test_a_session_whose_place_was_just_taken_stores_nothing_behind_a_ban(
     service.writer.run(lambda _: None)
     said = lee.ask("get_messages", room_id="lobby", after_id=0)["data"]["messages"]
     assert said == []
+
+
+def test_a_login_behind_a_kick_goes_on(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = serve()
+    lee, ann, again = teacher(service), member(service, "ann"), stranger(service)
+    again.chatid = "ann"
+    with HeldWriter(service, monkeypatch) as writer:
+        ask_later(lee, "kick_user", user="ann")
+        writer.wait_for_change()
+        login_later(again, "ann", password="password", take_over=True)
+        writer.wait_for_change()
+    assert again.receive()["action"] == "login_success"
+    assert again.ask("get_users")["action"] == "users_list"
+    assert ann.expect_closed() == []
+
+
+def test_a_login_behind_a_kick_of_the_command_line_goes_on(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = serve()
+    ann, again = member(service, "ann"), stranger(service)
+    number = account_id(service, "ann")
+    monkeypatch.setattr(housekeeping, "LOOK_EVERY_SECONDS", math.inf)
+    with another_process(service) as connection:
+        accounts.drop_key(connection, number)
+        acts.note(connection, "kick_user", 1, None, user_id=number)
+    assert again.login("ann", take_over=True)["action"] == "login_success"
+    assert ann.expect_closed() == []
+    monkeypatch.setattr(housekeeping, "LOOK_EVERY_SECONDS", 0.0)
+    for _ in range(2):
+        service.writer.run(lambda _: None)  # the look is before the second
+    assert again.ask("get_users")["action"] == "users_list"
 
 
 def test_a_teacher_who_loses_a_private_room_reads_nothing_unnoticed(
