@@ -91,9 +91,11 @@ class Restrictions:
         return [known.row for known in self._table.values() if known.deadline <= now]
 
     def end(self, session: Session) -> None:
-        """End the session, with the open transaction: nothing is stored for it behind this."""
-        session.was_ended = True
-        self._ending.append(session)
+        """End the session, with the open transaction: nothing is stored for it behind this. One
+        that was ended before stays ended, also where the transaction fails."""
+        if not session.was_ended:
+            session.was_ended = True
+            self._ending.append(session)
 
     def end_changes(self, committed: bool) -> None:
         """Let everybody see what the transaction has changed, or forget it. The writer's thread."""

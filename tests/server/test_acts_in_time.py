@@ -20,10 +20,13 @@ from support.gates import (
 from support.in_process import Clock, Serve, member, stranger
 from support.patience import until
 from support.raw_client import RawClient, error_code
+from support.server_parts import session
 
+from server.base.wall_clock import WallClock
 from server.running import housekeeping, retention
 from server.running.retention import DAY_SECONDS
 from server.running.service import Service
+from server.state.restrictions import Restrictions
 from storage import accounts, acts
 
 NOW = 1_700_000_000
@@ -149,6 +152,16 @@ def test_a_login_behind_a_kick_of_the_command_line_goes_on(
     for _ in range(2):
         service.writer.run(lambda _: None)  # the look is before the second
     assert again.ask("get_users")["action"] == "users_list"
+
+
+def test_an_act_that_fails_revives_no_session_that_was_ended_before() -> None:
+    restrictions = Restrictions(Clock(0.0), WallClock(lambda: 1, 0))
+    kicked, other = session(1), session(2)
+    kicked.was_ended = True  # by the command line
+    for one in (kicked, other):
+        restrictions.end(one)
+    restrictions.end_changes(committed=False)
+    assert (kicked.was_ended, other.was_ended) == (True, False)
 
 
 def test_a_teacher_who_loses_a_private_room_reads_nothing_unnoticed(
