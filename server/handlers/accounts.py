@@ -372,9 +372,9 @@ def change_password(context: Context, session: Session, request: ChangePassword)
 
     def tell(credential_version: int, delivery: Delivery) -> None:
         session.credential_version = credential_version
-        holder = context.registry.holder(session.account_id)
-        if holder is not None and holder is not session:
-            end_for(delivery, holder, SessionEnd.PASSWORD_CHANGED)
+        for other in context.registry.served([session.account_id]):
+            if other is not session:
+                end_for(context.registry, delivery, other, SessionEnd.PASSWORD_CHANGED)
 
     context.writer.run(change, tell)
     log.info("password changed: %s", printable(session.chatid))

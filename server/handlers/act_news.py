@@ -15,7 +15,7 @@ import protocol
 from server.base.logs import printable, room_words
 from server.base.refusals import no_such_file
 from server.handlers.context import Context
-from server.handlers.sessions import hand_down
+from server.handlers.sessions import end_from_outside, hand_down
 from server.state.recent_messages import delivered
 from server.state.room_directory import RoomState
 from server.state.session import Session
@@ -83,15 +83,17 @@ def _banned(context: Context, delivery: Delivery, act: Act, state: RoomState | N
 
 
 def _end_marked(context: Context, delivery: Delivery, act: Act) -> bool:
-    """End the session that was marked as ended when the act came into force; False where there is
-    none. A login that came behind the act goes on."""
+    """End the sessions that were marked as ended when the act came into force; return whether one
+    of them was online. A login that came behind the act goes on."""
     assert act.user_id is not None
-    session = context.registry.online(act.user_id)
-    if session is None or not session.was_ended:
-        return False
     why = f"{act.act} by {printable(act.by or 'the command line')}"
-    delivery.end(session, why, "user_kicked", chatid=session.chatid, reason=act.reason)
-    return True
+    data = {"chatid": act.user, "reason": act.reason}
+    were_online = [
+        end_from_outside(context.registry, delivery, session, why, "user_kicked", **data)
+        for session in context.registry.served([act.user_id])
+        if session.was_ended
+    ]
+    return any(were_online)
 
 
 def _about_user(

@@ -20,6 +20,7 @@ from server.base.limits import Clock
 from server.base.logs import printable
 from server.base.wall_clock import WallClock
 from server.handlers.context import Context
+from server.state.registry import Registry
 from server.state.session import Session
 from server.state.uploads import Ranges, Upload
 from server.writing.delivery import Delivery
@@ -38,6 +39,9 @@ Mark = tuple[Session, int, int]
 """A session, a room's `pk`, and the message up to which the session's user has read it."""
 PREDECESSOR_SECONDS: Final = 5.0
 """How long a session waits at most for the user's earlier ones."""
+SESSION_ENDED: Final = Refusal(
+    ErrorCode.NOT_LOGGED_IN, "your session was ended: the rest of this file is not sent"
+)
 
 
 class SessionEnd:
@@ -48,11 +52,27 @@ class SessionEnd:
     ROLE_CHANGED: Final = "role_changed"
 
 
-def end_for(delivery: Delivery, session: Session, reason: str) -> None:
+def end_for(registry: Registry, delivery: Delivery, session: Session, reason: str) -> None:
     """End a session from outside, and tell its client why. The writer's thread only."""
     log.info("ending the session of %s: %s", printable(session.chatid), reason)
+    end_from_outside(
+        registry, delivery, session, f"ended: {reason}", "session_ended", reason=reason
+    )
+
+
+def end_from_outside(
+    registry: Registry, delivery: Delivery, session: Session, why: str, kind: str, **data: Any
+) -> bool:
+    """End a session, and tell its client by the event `kind`; `why` is for the log. Who only reads
+    on hears nothing new (R-FRAME-9), and gets nothing more of files. Return whether it was online.
+    The writer's thread only."""
     session.was_ended = True
-    delivery.end(session, f"ended: {reason}", "session_ended", reason=reason)
+    is_online = registry.online(session.account_id) is session
+    if is_online:
+        delivery.end(session, why, kind, **data)
+    else:
+        session.downloads.break_off(None, SESSION_ENDED)
+    return is_online
 
 
 def end_session(context: Context, session: Session) -> None:

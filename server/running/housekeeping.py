@@ -187,16 +187,16 @@ class Housekeeping:
         with self._database.reading() as reader:
             token = erasing.noticed(reader)
             credentials = accounts.credentials(reader)
-        for session in self._registry.sessions():
+        for session in self._registry.served():
             version, role = credentials.get(session.account_id, (0, ""))
             if session.was_ended:
                 continue  # by an earlier look, or an act
             if not version:
-                end_for(self._delivery, session, SessionEnd.ACCOUNT_DELETED)
+                end_for(self._registry, self._delivery, session, SessionEnd.ACCOUNT_DELETED)
             elif role != session.role:
-                end_for(self._delivery, session, SessionEnd.ROLE_CHANGED)
+                end_for(self._registry, self._delivery, session, SessionEnd.ROLE_CHANGED)
             elif version != session.credential_version:
-                end_for(self._delivery, session, SessionEnd.PASSWORD_CHANGED)
+                end_for(self._registry, self._delivery, session, SessionEnd.PASSWORD_CHANGED)
         self.on_change_elsewhere()
         self._delivery.flush()
         if token != self.noticed:

@@ -140,15 +140,19 @@ class Downloads:
             )
         return True
 
-    def break_off(self, room_id: str, refusal: Refusal, stored_as: str | None = None) -> None:
-        """Break off what is sent of this room's files, or of the one called `stored_as`, and say
-        why; once this has returned, no more of them is handed on. What waits its turn is checked
-        when that comes. Never waits."""
+    def break_off(
+        self, room_id: str | None, refusal: Refusal, stored_as: str | None = None
+    ) -> None:
+        """Break off what is sent of this room's files (None: of any room's), or of the one called
+        `stored_as`, and say why; once this has returned, no more of them is handed on. What waits
+        its turn is checked when that comes. Never waits."""
         with self._lock:
             running = self._running
-            if running is None or running.room_id != room_id or running.is_cancelled:
+            if running is None or running.is_cancelled:
                 return
-            if stored_as is not None and running.file.stored_as != stored_as:
+            if room_id not in (None, running.room_id):
+                return
+            if stored_as not in (None, running.file.stored_as):
                 return
             running.is_cancelled, running.refusal = True, refusal
         self._outbox.nudge()

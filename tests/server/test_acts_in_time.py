@@ -20,7 +20,7 @@ from support.gates import (
 from support.in_process import Clock, Serve, member, stranger
 from support.patience import until
 from support.raw_client import RawClient, error_code
-from support.server_parts import session
+from support.server_parts import session as session_of
 
 from server.base.wall_clock import WallClock
 from server.running import housekeeping, retention
@@ -156,7 +156,7 @@ def test_a_login_behind_a_kick_of_the_command_line_goes_on(
 
 def test_an_act_that_fails_revives_no_session_that_was_ended_before() -> None:
     restrictions = Restrictions(Clock(0.0), WallClock(lambda: 1, 0))
-    kicked, other = session(1), session(2)
+    kicked, other = session_of(1), session_of(2)
     kicked.was_ended = True  # by the command line
     for one in (kicked, other):
         restrictions.end(one)
@@ -304,6 +304,37 @@ def test_a_download_that_waits_does_not_begin_for_a_banned_one_who_only_reads_on
     assert lee.ask("ban_user", user="ann", seconds=0)["action"] == "user_banned"
     (refused,) = (one for one in ann.expect_closed() if one.get("request_id") == waiting)
     assert error_code(refused) == "not_logged_in"
+
+
+@pytest.mark.parametrize("ended_by", ["kick_user", "change_password", "deluser"])
+def test_a_download_of_who_only_reads_on_ends_with_the_session(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, ended_by: str
+) -> None:
+    service = serve()
+    lee, ann = teacher(service), member(service, "ann")
+    number = account_id(service, "ann")
+    Upload(ann, "lobby", "work", b"x").run()
+    gate = Gate(monkeypatch, service.files, "read", threads="download-")
+    asked = ask_later(ann, "file_down_req", room_id="lobby", file_path="work")
+    gate.wait_for_arrival()
+    session = service.registry.holder(number)
+    assert session is not None
+    ann.end_sending()
+    until(lambda: session.has_ended, "its session goes on")
+    if ended_by == "kick_user":
+        lee.ask("kick_user", user="ann")
+    elif ended_by == "change_password":
+        again = stranger(service)
+        again.login("ann")
+        again.ask("change_password", password="password", new_password="new")
+    else:
+        with another_process(service) as connection:
+            accounts.mark_deleted(connection, number, 1)
+        until(lambda: session.was_ended, "nobody looks")
+        service.writer.run(lambda _: None)  # behind the look
+    gate.open()
+    came = [packet for packet in ann.expect_closed() if packet.get("request_id") == asked]
+    assert [error_code(packet) for packet in came] == ["not_logged_in"]
 
 
 def test_a_teacher_who_looks_in_gets_nothing_more_of_a_room_that_is_deleted(serve: Serve) -> None:
