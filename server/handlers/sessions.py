@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
@@ -84,7 +84,6 @@ def end_session(context: Context, session: Session) -> None:
     """
 
     def change(connection: sqlite3.Connection) -> None:
-        write_marks(connection, take_marks([session]))
         now = context.wall_clock.seconds()
         attendance.note(connection, session.account_id, session.since, now)
         if held_place:
@@ -105,7 +104,7 @@ def end_session(context: Context, session: Session) -> None:
     held_place = context.registry.release(session)
     session.transactions.drop_all()
     try:
-        context.writer.run(change, tell)
+        _store_end(context, session, change, tell)
     except (StorageError, Refusal) as error:
         name = printable(session.chatid)
         log.error("the end of %s's session was not stored: %s", name, error)
@@ -120,7 +119,6 @@ def log_out(context: Context, session: Session) -> None:
     where that can't be stored: the session goes on then (R-ERR-7)."""
 
     def change(connection: sqlite3.Connection) -> None:
-        write_marks(connection, take_marks([session]))
         if context.registry.holder(session.account_id) is session:
             now = context.wall_clock.seconds()
             accounts.end_key(connection, session.account_id, session.key_hash)
@@ -134,7 +132,7 @@ def log_out(context: Context, session: Session) -> None:
             hand_down(context, delivery, session.account_id, session.chatid)
 
     _keep_uploads(context, session)
-    context.writer.run(change, tell)
+    _store_end(context, session, change, tell)
     session.transactions.drop_all()
     context.registry.has_ended(session)
 
@@ -274,6 +272,40 @@ def write_marks(connection: sqlite3.Connection, marks: Iterable[Mark]) -> None:
     rooms.advance_marks(
         connection, [(session.account_id, pk, message_id) for session, pk, message_id in marks]
     )
+
+
+def _store_end(
+    context: Context,
+    session: Session,
+    change: Callable[[sqlite3.Connection], None],
+    tell: Callable[[None, Delivery], None],
+) -> None:
+    """Store the end of a session with how far its user has read, `MARKS_AT_ONCE` in a transaction.
+    Where it raises Refusal or StorageError, that waits for the next time."""
+    while len(session.unsaved_marks) > MARKS_AT_ONCE:
+        _store_with_marks(context, session, lambda connection: None, None)
+    _store_with_marks(context, session, change, tell)
+
+
+def _store_with_marks(
+    context: Context,
+    session: Session,
+    change: Callable[[sqlite3.Connection], None],
+    tell: Callable[[None, Delivery], None] | None,
+) -> None:
+    marks: list[Mark] = []
+
+    def both(connection: sqlite3.Connection) -> None:
+        # Taken here: a transaction of the housekeeping that failed before has put its own back.
+        marks.extend(take_marks([session]))
+        write_marks(connection, marks)
+        change(connection)
+
+    try:
+        context.writer.run(both, tell)
+    except BaseException:
+        put_marks_back(marks)
+        raise
 
 
 # What has arrived of uploads

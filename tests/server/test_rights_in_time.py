@@ -3,6 +3,7 @@ of the server behind its check, changes what it relied on, and lets it go on."""
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -267,6 +268,29 @@ def test_a_logout_that_can_not_be_stored_changes_nothing(
     assert ada.ask("logout")["action"] == "logout_ack"
     late = stranger(service)
     assert late.login("ada", None, session_key=ada.session_key)["action"] == "login_fail"
+
+
+def test_what_was_read_is_kept_where_a_logout_can_not_be_stored(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = serve()
+    ada, bob = member(service, "ada"), member(service, "bob")
+    monkeypatch.setattr(service._housekeeping, "_marks_saved_at", math.inf)
+    monkeypatch.setattr(sessions, "MARKS_AT_ONCE", 1)
+    for room in ("lobby", "zoo", "maths"):
+        bob.say(room, "read me")
+        ada.answer(ada.receive_message("read me", room))
+
+    def refuse(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(accounts, "end_key", refuse)
+        assert error_code(ada.ask("logout")) == "storage_full"
+    assert ada.ask("logout")["action"] == "logout_ack"
+    assert ada.login("ada")["action"] == "login_success"
+    listed = ada.ask("get_rooms")["data"]["rooms"]
+    assert {entry["id"]: entry["unread"] for entry in listed} == {"lobby": 0, "zoo": 0, "maths": 0}
 
 
 def _fill_the_disk(service: Service, patch: pytest.MonkeyPatch) -> None:
