@@ -271,6 +271,10 @@ MAY_CATCH_EVERYTHING = {
     "conformance.hand_ins.command": {"_outcome"},  # one hand-in never ends the others
     "server.base.threads": {"repeat"},  # a thread begins here
     "server.running.clients": {"_converse"},  # a thread begins here
+    "server.running.from_outside": {
+        "_tell",
+        "_answer_or_say",
+    },  # a defect of one act or errand of the command line is not the others'
     "server.state.downloads": {"_run"},  # a thread begins here
     "server.writing.writer": {
         "_write",

@@ -23,6 +23,8 @@ from server.state.recent_messages import delivered
 from server.state.room_directory import RoomState
 from server.writing.delivery import Delivery
 from storage import accounts, acts, errands
+from storage.acts import Act
+from storage.errors import StorageError
 from storage.messages import Message
 
 log: Final = logging.getLogger("server.acts")
@@ -60,10 +62,7 @@ class FromOutside:
         with context.database.reading() as reader:
             self.heed(reader)
             for act in acts.since(reader, self._last):
-                state = None
-                if act.room_id is not None:
-                    state = context.rooms.find(act.room_id, reader)
-                tell_act(context, self._delivery, act, state)
+                self._tell(reader, act)
                 self._last = act.id
             self._last = self._heeded = acts.last_id(reader)
             for account_id, (_, hand) in context.hands.by_account().items():
@@ -74,6 +73,18 @@ class FromOutside:
         if asked:
             self._do(asked)
 
+    def _tell(self, reader: sqlite3.Connection, act: Act) -> None:
+        context = self._context
+        try:
+            state = None
+            if act.room_id is not None:
+                state = context.rooms.find(act.room_id, reader)
+            tell_act(context, self._delivery, act, state)
+        except (StorageError, sqlite3.Error):
+            raise
+        except Exception:  # a defect in one act must not keep back those behind it
+            log.exception("an act of the command line is in force, but telling of it met a defect")
+
     def _do(self, asked: list[tuple[int, str, str]]) -> None:
         told: list[Told] = []
         committed = False
@@ -81,7 +92,7 @@ class FromOutside:
             with self._context.database.transaction() as connection:
                 for number, kind, question in asked:
                     if errands.answer_of(connection, number) is None:
-                        answer = self._answer(connection, kind, question, told)
+                        answer = self._answer_or_say(connection, kind, question, told)
                         errands.answer(connection, number, json.dumps(answer))
             committed = True
         finally:
@@ -92,6 +103,18 @@ class FromOutside:
             self._context.recent.add(sent)
             row = ("message", message.id)
             self._delivery.to_room(state, message.sender_id, sent.frame, message.sent_at, row)
+
+    def _answer_or_say(
+        self, connection: sqlite3.Connection, kind: str, question: str, told: list[Told]
+    ) -> dict[str, Any]:
+        try:
+            with self._context.database.savepoint(connection):
+                return self._answer(connection, kind, question, told)
+        except (StorageError, sqlite3.Error):
+            raise
+        except Exception:  # as in `_tell`
+            log.exception("an errand of the command line met a defect")
+            return {"error": "the server met a defect; its log says more"}
 
     def _answer(
         self, connection: sqlite3.Connection, kind: str, question: str, told: list[Told]

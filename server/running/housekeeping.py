@@ -87,19 +87,19 @@ class Housekeeping:
         now = self._clock()
         if now >= self._looked_at + LOOK_EVERY_SECONDS:
             self._looked_at = now
-            if self._database.changed_elsewhere() or self._owes_a_look:
+            self._owes_a_look = self._database.changed_elsewhere() or self._owes_a_look
+            if self._owes_a_look:
                 self._look_elsewhere()
 
     def _look_elsewhere(self) -> None:
-        """Put in force what another process has done; where the database can't be read now, at the
-        next look."""
-        self._owes_a_look = False
+        """Put in force what another process has done; where that fails, as where the database can't
+        be read now, at the next look."""
         try:
             self._end_sessions()
-        except StorageError:
-            self._owes_a_look = True
+        except BaseException:
             self._delivery.flush()  # what was told so far is told once
             raise
+        self._owes_a_look = False
 
     def database_is_busy(self) -> None:
         """Say once that another process keeps the database locked. Called each second of it."""
@@ -113,8 +113,8 @@ class Housekeeping:
     def periodic_work(self, connection: sqlite3.Connection | None) -> bool:
         """Store progress whose time has come: inside the open transaction, or in one of its own
         where there was nothing to write (None). Return whether more is to be done at once."""
-        if connection is not None and self._database.changed_elsewhere():
-            # What is stored from here on heeds it; it is told at the next look.
+        if connection is not None and (self._database.changed_elsewhere() or self._owes_a_look):
+            # What is stored from here on heeds it, until a look has told it.
             self._owes_a_look = True
             self._rooms.forget_all()
             self.on_change_within(connection)

@@ -6,6 +6,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from support.raw_client import error_code
 from server.base.limits import MemoryBudget
 from server.base.wall_clock import WallClock
 from server.handlers.sessions import MARKS_AT_ONCE
-from server.running.housekeeping import MARKS_EVERY_SECONDS, Housekeeping
+from server.running.housekeeping import LOOK_EVERY_SECONDS, MARKS_EVERY_SECONDS, Housekeeping
 from server.state.recent_messages import RecentMessages
 from server.state.registry import Registry
 from server.state.restrictions import Restrictions
@@ -211,3 +212,28 @@ def test_marks_of_an_account_that_was_erased_keep_nobody_from_talking(serve: Ser
         connection.execute("DELETE FROM accounts WHERE id = ?", (number,))
     service._housekeeping._marks_saved_at -= 2 * MARKS_EVERY_SECONDS
     assert ada.say("lobby", "on it goes")["status"] == "success"
+
+
+def test_a_look_that_fails_is_made_again_and_heeded_until_then(house: House) -> None:
+    looks: list[str] = []
+    heeded: list[sqlite3.Connection] = []
+
+    def fail_once() -> None:
+        looks.append("look")
+        if len(looks) == 1:
+            raise RuntimeError("a defect")
+
+    house.keeping.on_change_elsewhere = fail_once
+    house.keeping.on_change_within = heeded.append
+    with closing(sqlite3.connect(house.database.path)) as other, other:
+        other.execute("UPDATE accounts SET last_seen = 1")
+    house.clock.now += LOOK_EVERY_SECONDS
+    with pytest.raises(RuntimeError):
+        house.keeping.check_external_changes()
+    with house.database.transaction() as connection:
+        house.keeping.periodic_work(connection)
+        assert heeded == [connection]
+    for _ in range(2):
+        house.clock.now += LOOK_EVERY_SECONDS
+        house.keeping.check_external_changes()
+    assert len(looks) == 2

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.in_process import Clock, Serve, member, stranger
@@ -21,7 +22,7 @@ from client.terminal.teacher_commands import seconds_in
 from server.archive import questions
 from server.command_line import admin, steering
 from server.command_line.arguments import parse, typed
-from server.running import housekeeping
+from server.running import from_outside, housekeeping
 from server.running.from_outside import FORGOTTEN_SECONDS
 from server.running.service import Service
 from server.writing.writer import Writer
@@ -377,6 +378,7 @@ def test_an_errand_that_no_server_does_is_taken_back(
         ("announce", {"room_id": "nowhere", "account_id": 1, "text": "x"}, "no room 'nowhere'"),
         ("announce", {"room_id": "lobby", "account_id": 99, "text": "x"}, "deleted"),
         ("announce", {"room_id": "lobby", "account_id": 1, "text": "x" * 20_000}, "more than"),
+        ("announce", {"of": "another version"}, "met a defect"),
     ],
 )
 def test_an_errand_that_cannot_be_done_is_answered_with_why(
@@ -478,3 +480,22 @@ def test_a_packet_leaves_alone_what_a_command_has_set_a_moment_before(
     lee.say("lobby", "the server remembers the room")
     folder.run("room", "lobby", "--read-only", "on")
     assert lee.ask("set_room", room_id="lobby", uploads=False)["data"]["read_only"] is True
+
+
+def test_a_defect_in_telling_of_one_act_keeps_back_no_other(
+    folder: Folder, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = serve()
+    ann = logged_in(service, "ann", features=["events"])
+    real = from_outside.tell_act
+
+    def tell_act(context: Any, delivery: Any, act: acts.Act, state: Any) -> None:
+        if act.act == "mute_user":
+            raise RuntimeError("a defect")
+        real(context, delivery, act, state)
+
+    monkeypatch.setattr(from_outside, "tell_act", tell_act)
+    folder.run("mute", "ann", "1h")
+    folder.run("pause", "5m")
+    ann.receive_event("class_paused")
+    assert refusal_of(ann, "send_message", room_id="lobby", content="x") == "muted"
