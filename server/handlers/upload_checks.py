@@ -60,14 +60,19 @@ def is_same_stored(stored: StoredFile, room: RoomState, request: FileSendInit) -
     )
 
 
-def is_same_open(row: OpenUpload, request: FileSendInit) -> bool:
-    is_same_size = request.chunk_size is None or row.chunk_size in (None, request.chunk_size)
-    return is_same_size and (row.room_id, row.file_name, row.file_size, row.total_packets) == (
+def is_same_file(row: OpenUpload, request: FileSendInit) -> bool:
+    return (row.room_id, row.file_name, row.file_size, row.total_packets) == (
         request.room_id,
         request.file_path,
         request.file_size,
         request.total_packets,
     )
+
+
+def is_same_open(row: OpenUpload, request: FileSendInit) -> bool:
+    """Return whether the request takes the upload up again (R-FILE-9), as far as its key allows."""
+    is_same_size = request.chunk_size is None or row.chunk_size in (None, request.chunk_size)
+    return is_same_size and is_same_file(row, request)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from server.handlers.upload_checks import (
     check_numbers,
     check_size,
     check_upload,
+    is_same_file,
     is_same_open,
     is_same_stored,
     measure,
@@ -99,9 +100,9 @@ def _begin(
         ranges = [[1, request.total_packets]] if request.total_packets else []
         return _init_reply(request, {"received": ranges, "done": True})
     check_may_speak(context, session, room, writing=False, is_file=True)
-    of_key, of_name = (_as_it_is(session, row) for row in (known.of_key, known.of_name))
-    if of_key is not None and not is_same_open(of_key, request):
+    if known.of_key is not None and not is_same_file(known.of_key, request):
         raise other_file()
+    of_name = _as_it_is(session, known.of_name)
     if (
         of_name is not None
         and is_same_open(of_name, request)

@@ -489,13 +489,16 @@ def test_another_size_or_number_of_packets_begins_anew(user: User, room: str, ch
     assert download(alice, room, "file")[0][:1] == b"n"
 
 
-def test_another_chunk_size_than_that_of_the_first_chunk_begins_anew(user: User, room: str) -> None:
+@pytest.mark.parametrize("key", [{}, {"transaction_id": "file-key"}], ids=["no key", "a key"])
+def test_another_chunk_size_than_that_of_the_first_chunk_begins_anew(
+    user: User, room: str, key: dict[str, str]
+) -> None:
     ada = user()
     begun = Upload(ada, room, "work", bytes(400), chunk=100)
-    begun.init()
+    begun.init(**key)
     assert begun.send(1)["status"] == "success"
     anew = Upload(ada, room, "work", bytes(400), chunk=120)
-    assert not anew.init(chunk_size=120)["data"].get("received")
+    assert not anew.init(chunk_size=120, **key)["data"].get("received")
     anew.send_all()
     assert anew.fin()["status"] == "success"
 
