@@ -23,7 +23,7 @@ from server.handlers.act_news import time_or_null
 from server.handlers.context import Context
 from server.handlers.pages import Page, answer_page
 from server.handlers.rooms import Names, described
-from server.handlers.sessions import check_current, hand_down, tell_hand
+from server.handlers.sessions import check_current, hand_down, tell_hand, wait_for_predecessors
 from server.handlers.table import handles_for_session
 from server.state.hands import Hand
 from server.state.session import Session
@@ -105,6 +105,7 @@ def _shown_hand(place: int, hand: Hand) -> dict[str, Any]:
 @handles_for_session(GetAllRooms)
 def get_all_rooms(context: Context, session: Session, request: GetAllRooms) -> bytes:
     """Answer every room of the server, private and deleted ones too."""
+    wait_for_predecessors(session, context.clock)  # what was read there counts
 
     def make(reader: sqlite3.Connection) -> bytes:
         names = Names(reader, members_named(context.settings))

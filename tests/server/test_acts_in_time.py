@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,7 +24,8 @@ from support.raw_client import RawClient, error_code
 from support.server_parts import session as session_of
 
 from server.base.wall_clock import WallClock
-from server.running import housekeeping, retention
+from server.handlers import sessions
+from server.running import conversation, housekeeping, retention
 from server.running.retention import DAY_SECONDS
 from server.running.service import Service
 from server.state.restrictions import Restrictions
@@ -368,3 +370,21 @@ def test_the_hand_of_a_deleted_account_keeps_no_place(serve: Serve) -> None:
         accounts.mark_deleted(connection, number, 1)
     lee.receive_event("hand_lowered", chatid="ann")
     assert bob.ask("raise_hand")["data"]["place"] == 1
+
+
+def test_what_the_earlier_session_has_read_counts_in_the_list_of_all_rooms(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = serve()
+    lee, ann, again = teacher(service), member(service, "ann"), stranger(service)
+    monkeypatch.setattr(service._housekeeping, "_marks_saved_at", math.inf)
+    ann.say("lobby", "read me")
+    lee.answer(lee.receive_message("read me"))
+    lee.ask("get_users")  # the answer is read
+    gate = Gate(monkeypatch, conversation, "end_session")
+    wait = SimpleNamespace(sleep=lambda seconds: gate.open())
+    monkeypatch.setattr(sessions, "time", wait)
+    assert again.login("lee", take_over=True)["action"] == "login_success"
+    (lobby,) = again.ask("get_all_rooms")["data"]["rooms"]
+    gate.open()
+    assert lobby["unread"] == 0
