@@ -141,20 +141,23 @@ def tell_presence(
     context: Context, delivery: Delivery, session: Session, *, is_online: bool
 ) -> None:
     """Tell who asked for events that the session's user came or went: now, or, where that was told
-    of this name lately, by `tell_due_presence`. The writer's thread only."""
+    of this name lately, by `tell_due`. The writer's thread only."""
     if context.presence.change(session.account_id, session.chatid, is_online):
         _tell_presence(delivery, session.account_id, session.chatid, is_online)
 
 
-def tell_due_presence(context: Context) -> None:
-    """Let the writer tell what `tell_presence` has put off, where its time has come."""
-
-    def tell(_: None, delivery: Delivery) -> None:
+def tell_due(context: Context, delivery: Delivery) -> None:
+    """Where their time has come, tell what `tell_presence` has put off, and take down the hands of
+    those whose connection was lost, and who have not come back. The writer's thread only, between
+    two transactions."""
+    now, registry = context.clock(), context.registry
+    if now >= context.presence.due_at:
         for news in context.presence.take_due():
             _tell_presence(delivery, news.account_id, news.chatid, news.is_online)
-
-    if context.clock() >= context.presence.due_at:
-        context.writer.later(lambda connection: None, tell)
+    if now >= context.hands.due_at:
+        for hand in context.hands.overdue(now, lambda pk: registry.online(pk) is not None):
+            hand_down(context, delivery, hand.account_id, hand.chatid)
+    delivery.flush()
 
 
 def _tell_presence(delivery: Delivery, account_id: int, chatid: str, is_online: bool) -> None:
@@ -167,21 +170,6 @@ def hand_down(context: Context, delivery: Delivery, account_id: int, chatid: str
     only."""
     if context.hands.take_down(account_id):
         tell_hand(context, delivery, "hand_lowered", account_id, chatid)
-
-
-def lower_due_hands(context: Context) -> None:
-    """Let the writer take down the hands of those whose connection was lost, and who have not come
-    back in time."""
-
-    def tell(_: None, delivery: Delivery) -> None:
-        registry = context.registry
-        for hand in context.hands.overdue(
-            context.clock(), lambda account_id: registry.online(account_id) is not None
-        ):
-            hand_down(context, delivery, hand.account_id, hand.chatid)
-
-    if context.clock() >= context.hands.due_at:
-        context.writer.later(lambda connection: None, tell)
 
 
 def tell_hand(

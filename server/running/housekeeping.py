@@ -68,6 +68,8 @@ class Housekeeping:
         """Called when another process has written."""
         self.on_change_within: Callable[[sqlite3.Connection], None] = lambda connection: None
         """Called when that is found at the begin of a transaction."""
+        self.tell_due: Callable[[], None] = lambda: None
+        """Called between two transactions, to tell what was put off."""
         self._journal, self._clock, self._wall_clock = journal, clock, wall_clock
         self._marking: list[Mark] = []
         """The marks that the open transaction stores."""
@@ -83,13 +85,14 @@ class Housekeeping:
 
     def check_external_changes(self) -> None:
         """Look, between two transactions, whether another process has written, as
-        `chat_server.py passwd` does."""
+        `chat_server.py passwd` does; tell what was put off until now."""
         now = self._clock()
         if now >= self._looked_at + LOOK_EVERY_SECONDS:
             self._looked_at = now
             self._owes_a_look = self._database.changed_elsewhere() or self._owes_a_look
             if self._owes_a_look:
                 self._look_elsewhere()
+            self.tell_due()
 
     def _look_elsewhere(self) -> None:
         """Put in force what another process has done; where that fails, as where the database can't

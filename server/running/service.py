@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from protocol import Refusal
@@ -28,6 +29,7 @@ from server.base.settings import Settings
 from server.base.shutdown import Shutdown
 from server.base.wall_clock import WallClock
 from server.handlers.context import Context
+from server.handlers.sessions import tell_due
 from server.net import tls
 from server.net.outbox import Drain
 from server.net.sockets import most_connections
@@ -101,6 +103,7 @@ class Service:
             )
             self._housekeeping.on_change_elsewhere = from_outside.look
             self._housekeeping.on_change_within = from_outside.heed
+            self._housekeeping.tell_due = partial(tell_due, self.context, self._delivery)
             self._drain = Drain(settings.stall_timeout, clock)
             self._clients = Clients(
                 self.context, self._drain, certificate, force_fallback=force_fallback

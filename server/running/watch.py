@@ -18,7 +18,6 @@ from typing import Final
 from protocol import Refusal
 from server.base.threads import repeat
 from server.handlers.context import Context
-from server.handlers.sessions import lower_due_hands, tell_due_presence
 from storage import uploads
 from storage.errors import StorageError
 
@@ -87,7 +86,8 @@ class Watch:
             self.look()
 
     def look(self) -> None:
-        """Close the connections that are late; drop what was not confirmed or gone on with."""
+        """Close the connections that are late, drop what was not confirmed or gone on with, and set
+        the switch interval; `also` follows."""
         context = self._context
         now, frame_timeout = context.clock(), context.settings.frame_timeout
         connections = context.registry.connections()
@@ -109,8 +109,6 @@ class Watch:
                 connection.close("a frame was not finished in time")
             elif session is not None and session.transactions.held:
                 session.transactions.expire(now)
-        tell_due_presence(context)
-        lower_due_hands(context)
         self._also()
         if (
             self._uploads_seen_at is None

@@ -20,6 +20,7 @@ from protocol import Refusal
 from server.running import housekeeping
 from server.running.watch import SWITCH_SECONDS, WAKES_A_SECOND
 from server.state.session import Connection
+from storage.errors import StorageError
 
 
 @pytest.mark.parametrize("force_fallback", [False, True], ids=["MSG_DONTWAIT", "the fallback"])
@@ -241,6 +242,22 @@ def test_a_full_disk_keeps_nobody_from_stopping_in_order(
     bob.answer(bob.receive_message("x"))
     assert service.stop() == []
     assert bob.expect_closed() == []
+
+
+def test_the_watch_goes_on_while_nothing_can_be_stored(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(1_000.0)
+    service = serve(clock=clock)
+    assert member(service, "guest").ask("logout")["action"] == "logout_ack"
+
+    def refuse(_: object) -> None:
+        raise StorageError("nothing is stored any more")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(service.writer, "submit", refuse)
+        clock.now += 5.0  # now guest's leaving is to be told
+        service.watch.look()
 
 
 @pytest.mark.parametrize(
