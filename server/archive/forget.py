@@ -54,7 +54,6 @@ def forget(folder: DataFolder, database: Database, account: Account, *, keep: bo
             served.wait_until_noticed(
                 folder, token, lambda status: account.chatid not in status["online"]
             )
-        questions.remove_left(folder.path)  # they name who was on
         journal = Journal(folder.journal_path)
         # Before the messages: a start that finds this half done would take for lost what the
         # journal has more, and offer to bring it back.
@@ -69,6 +68,8 @@ def forget(folder: DataFolder, database: Database, account: Account, *, keep: bo
         )
         # What a running server has made up for meanwhile, where it could not write before.
         records += journal.forget_sender(account.chatid, keep=keep, cut=is_alone)
+        # They name who was on. Before the name is gone: what fails here can be done again.
+        questions.remove_left(folder.path)
         with database.transaction() as connection:
             erasing.erase_details(connection, account.id, account.chatid)
             name = erasing.rename(connection, account.id)

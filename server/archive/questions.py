@@ -18,14 +18,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from storage import portable
+from storage.errors import StorageError
 
 PAUSE_SECONDS: Final = 0.05
 FORGOTTEN_SECONDS: Final = 60.0
 """An answer that nobody has fetched for so long is removed."""
 LEFT_SECONDS: Final = 2.0
-"""Whoever waits for an answer has fetched it by then."""
+"""Whoever waits for an answer has fetched it by then: that is forty looks, `PAUSE_SECONDS` each."""
 _QUESTION: Final = re.compile(r"status-([0-9a-f]{16})\.ask")
-_ANSWER: Final = re.compile(r"status-[0-9a-f]{16}\.json")
+_ANSWER: Final = re.compile(r"status-[0-9a-f]{16}\.(json|new)")
 
 
 def ask(folder: Path, seconds: float) -> dict[str, Any] | None:
@@ -82,13 +83,37 @@ def answer_all(folder: Path, status: Callable[[], Mapping[str, Any]]) -> int:
             file.write(text)
         portable.replace(path.with_suffix(".new"), path.with_suffix(".json"))
         _remove(path.with_suffix(".ask"))
-    remove_left(folder, FORGOTTEN_SECONDS)
+    for path in _answers(folder):
+        if _is_older(path, FORGOTTEN_SECONDS):
+            _remove(path)
     return len(asked)
 
 
-def remove_left(folder: Path, seconds: float = LEFT_SECONDS) -> None:
-    """Remove the answers that nobody has fetched for so long: who asked was ended meanwhile."""
-    for entry in filter(_ANSWER.fullmatch, os.listdir(folder)):
-        with suppress(FileNotFoundError):
-            if time.time() - (folder / entry).stat().st_mtime > seconds:
-                _remove(folder / entry)
+def remove_left(folder: Path) -> None:
+    """Remove the answers that lie in the folder now, also half written ones: whoever asked, or the
+    server, was ended meanwhile. Waits `LEFT_SECONDS` at most for those who still fetch theirs.
+    Raises StorageError."""
+    deadline = time.monotonic() + LEFT_SECONDS
+    try:
+        left = _answers(folder)
+        while time.monotonic() < deadline and not all(
+            _is_older(path, LEFT_SECONDS) for path in left
+        ):
+            time.sleep(PAUSE_SECONDS)
+        for path in left:
+            _remove(path)
+    except OSError as error:
+        text = f"an answer to 'status' can't be removed: {error.strerror or error}"
+        raise StorageError(text) from error
+
+
+def _answers(folder: Path) -> list[Path]:
+    return [folder / entry for entry in filter(_ANSWER.fullmatch, os.listdir(folder))]
+
+
+def _is_older(path: Path, seconds: float) -> bool:
+    """Return whether the file was written longer ago, or is gone."""
+    try:
+        return time.time() - path.stat().st_mtime > seconds
+    except FileNotFoundError:
+        return True

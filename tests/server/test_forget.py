@@ -18,7 +18,7 @@ from support.in_process import Serve, member
 from support.raw_client import ClosedByServer, error_code
 
 from server.archive import forget as forgetting
-from server.archive import rewriting, served
+from server.archive import questions, rewriting, served
 from server.running.watch import Watch
 from server.state.recent_messages import delivered
 from storage import database as database_module
@@ -394,11 +394,21 @@ def test_a_start_finds_nothing_lost_where_it_was_ended_midway(
     assert serve().notices == []
 
 
-def test_an_answer_of_status_that_nobody_has_fetched_goes_too(folder: Folder) -> None:
+def test_an_answer_of_status_that_nobody_has_fetched_goes_too(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder.make()
     fill(folder)
-    left = folder.path / "status-0123456789abcdef.json"
-    left.write_text(json.dumps({"online": [NAME]}))
-    os.utime(left, (1, 1))
+    monkeypatch.setattr(questions, "LEFT_SECONDS", 0.1)
+    for ending in ("json", "new"):  # the server was killed before it gave it its name
+        left = folder.path / f"status-0123456789abcdef.{ending}"
+        left.write_text(json.dumps({"online": [NAME]}))
+
+    def held(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(questions, "_remove", held)
+        assert "an answer to 'status' can't be removed" in folder.refused("forget", NAME)
     folder.done("forget", NAME)
     assert found(folder) == []
