@@ -11,9 +11,10 @@ import sqlite3
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import protocol
-from server.archive import served
+from server.archive import questions, served
 from server.archive.backup import Backup, make_backup
 from server.archive.forget import PAUSE_SECONDS, erase_files, in_steps
 from server.archive.rewriting import remove_traces
@@ -21,6 +22,8 @@ from storage import archives, erasing
 from storage.database import Database
 from storage.folder import DataFolder
 from storage.journal import FileFrame, Journal
+
+DAY_SECONDS: Final = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +41,23 @@ def begin_new_term(
     """Copy the folder into `target`, then empty it. Raises StorageError or FileExistsError: without
     a copy nothing is erased."""
     with served.kept_out(folder) as is_alone:
+        # The days before this one leave the journal. Before the copy: nothing that is said after it
+        # belongs to them. Alone, tomorrow's goes too: a clock that was set back has written it.
+        now = int(time.time())
+        day = protocol.format_time(now + 2 * DAY_SECONDS * is_alone)[:10]
         copy = make_backup(folder, target)
         highest = 0 if keep_accounts else _end_accounts(folder, database, is_alone=is_alone)
         counts = copy.counts
         # Before the messages and once more behind them, as `forget` does it.
         sent = _files_up_to(database, counts.newest_file)
-        _empty_journal(folder, counts.newest_message, sent, is_alone=is_alone)
+        _empty_journal(folder, day, counts.newest_message, sent, is_alone=is_alone)
         messages = _erase_messages(database, counts.newest_message)
         files = erase_files(
             folder, database, lambda reader: erasing.files_up_to(reader, counts.newest_file)
         )
         erase_files(folder, database, lambda reader: erasing.begun_uploads(reader, highest))
-        _empty_journal(folder, counts.newest_message, sent, is_alone=is_alone)
+        _empty_journal(folder, day, counts.newest_message, sent, is_alone=is_alone)
+        questions.remove_left(folder.path)  # they name who was on
         with database.transaction() as connection:
             # A running server forgets what it holds of messages in memory.
             erasing.leave_token(connection, secrets.token_hex(8))
@@ -61,12 +69,14 @@ def begin_new_term(
 
 
 def _end_accounts(folder: DataFolder, database: Database, *, is_alone: bool) -> int:
-    """End every account and session, so that nothing more comes of them; return the highest id."""
+    """End every account and session, so that nothing more comes of them; return the highest id.
+    Their names are not free yet: who is on by one of them is a session that ends."""
     token = secrets.token_hex(8)
     with database.transaction() as connection:
+        names = {account.chatid for account in archives.accounts(connection)}
         highest = erasing.end_accounts(connection, token, int(time.time()))
     if not is_alone:
-        served.wait_until_noticed(folder, token, lambda status: True)
+        served.wait_until_noticed(folder, token, lambda status: names.isdisjoint(status["online"]))
     return highest
 
 
@@ -95,13 +105,11 @@ def _files_up_to(database: Database, highest: int) -> set[FileFrame]:
 
 
 def _empty_journal(
-    folder: DataFolder, newest_message: int, sent: set[FileFrame], *, is_alone: bool
+    folder: DataFolder, day: str, newest_message: int, sent: set[FileFrame], *, is_alone: bool
 ) -> None:
-    """Remove the journal of earlier days. That of today a running server may have open: there its
-    frames are written over."""
+    """Remove the journal of the days before `day`. What is left a running server may have open:
+    there its frames are written over."""
     journal = Journal(folder.journal_path)
-    # Tomorrow's: a clock that was set back has written it.
-    day = protocol.format_time(int(time.time()) + 2 * 86_400 * is_alone)[:10]
     for path in journal.old_files(day):
         journal.remove(path)
         time.sleep(0.0 if is_alone else PAUSE_SECONDS)

@@ -3,22 +3,27 @@ without."""
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from support.data_folder import Folder
 from support.files import Upload
+from support.gates import Gate
 from support.in_process import Serve, member
 from support.patience import until
 from support.raw_client import ClosedByServer, error_code
 
-from server.archive import new_term
+from server.archive import new_term, questions
+from server.running import conversation
 from server.running.watch import Watch
 from server.state.recent_messages import delivered
 from storage import acts, attendance, rooms
 from storage.errors import StorageError, StorageFull
+from storage.journal import Journal
 from storage.messages import Message
 
 SECRET = "quagga"
@@ -33,6 +38,9 @@ def folder(tmp_path: Path) -> Folder:
     made.send_file("ada", f"{SECRET}.txt", SECRET.encode())
     frame = delivered("lobby", Message(1, 1, 1, "ada", SECRET, 1), {}).frame
     made.write_journal(1, "2023-11-14", frame)
+    answer = made.path / "status-0123456789abcdef.json"  # nobody has fetched it
+    answer.write_text(SECRET)
+    os.utime(answer, (1, 1))
     database = made.database()
     with database.transaction() as connection:
         room = rooms.create_private(connection, "p-1", "ours", ada, [bob], 1)
@@ -230,3 +238,43 @@ def test_uploads_that_were_begun_go_with_their_accounts(serve: Serve, tmp_path: 
     folder.done("new-term", "-o", str(tmp_path / "autumn.zip"))
     assert left(folder) == [] and os.listdir(folder.path / "uploads") == []
     assert counts(folder)["accounts"] == 0
+
+
+def test_nothing_is_erased_before_the_sessions_have_left(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Watch, "LONGEST_TICK_SECONDS", 0.05)
+    folder, service = Folder(tmp_path / "data"), serve()
+    member(service, "ada").say("lobby", SECRET)
+    gate = Gate(monkeypatch, conversation, "end_session")
+    online: list[list[str]] = []
+    real = questions.ask
+
+    def ask(*given: Any) -> dict[str, Any] | None:
+        answer = real(*given)
+        if answer is not None and answer["noticed"]:
+            online.append(answer["online"])
+            gate.open()
+        return answer
+
+    monkeypatch.setattr(questions, "ask", ask)
+    folder.done("new-term", "-o", str(tmp_path / "autumn.zip"))
+    assert online[0] == ["ada"] and online[-1] == []
+
+
+def test_the_journal_is_cut_at_one_day_also_over_midnight(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days: set[str] = set()
+    real = Journal.old_files
+
+    def old_files(journal: Journal, before: str) -> list[Path]:
+        days.add(before)
+        return real(journal, before)
+
+    monkeypatch.setattr(Journal, "old_files", old_files)
+    midnights = itertools.count(1_800_000_000, 86_400)
+    clock = SimpleNamespace(time=lambda: next(midnights), sleep=lambda seconds: None)
+    monkeypatch.setattr(new_term, "time", clock)
+    folder.done("new-term", "-o", str(tmp_path / "autumn.zip"))
+    assert len(days) == 1
