@@ -4,9 +4,8 @@ wire.
     journal/room-000001/2026-11-23.frames     frames: 4-byte big-endian length, then that many bytes
 
 Owns the folder `journal`. The database is the truth, this is a copy to replay, grep and show; so
-nothing here syncs, and no failure here is fatal. Looks into a payload only to forget
-its sender. One thread at a time
-may call it.
+nothing here syncs, and no failure here is fatal. Looks into a payload only to forget it: by its
+sender, its message's id or its file. One thread at a time may call it.
 """
 
 from __future__ import annotations
@@ -273,9 +272,9 @@ def _file_frame(payload: bytes) -> FileFrame | None:
         packet = json.loads(payload)
         data = packet["data"]
         found = str(data["room_id"]), str(data["file_path"]), str(data["timestamp"])
+        return found if packet["action"] == "receive_file" else None
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    return found if packet["action"] == "receive_file" else None
 
 
 @contextmanager

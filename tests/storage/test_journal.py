@@ -206,3 +206,13 @@ def test_a_large_file_is_made_short_in_slices_before_it_is_removed(
     journal.remove(path)
     assert not path.parent.exists()
     journal.empty(path)  # gone already: nothing to do
+
+
+def test_frames_that_are_none_of_ours_are_left_alone(journal: Journal) -> None:
+    data = b'"data":{"room_id":"lobby","file_path":"a","timestamp":"now"}'
+    texts = [b"{%s}" % data, b'{"action":"receive_file",%s}' % data, b"[1]", b"no JSON"]
+    journal.append(1, DAY, b"".join(map(frame, texts)))
+    journal.close()
+    assert journal.forget_up_to(0, {("lobby", "a", "now")}, cut=False) == 1
+    left = list(journal.read(journal.path(1, DAY)))
+    assert [left[0], *left[2:]] == [texts[0], *texts[2:]] and b"lobby" not in left[1]
