@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 
-__all__ = ["answer", "answer_of", "ask", "take_back", "waiting"]
+__all__ = ["answer", "answer_of", "ask", "erase_forgotten", "forgotten", "take_back", "waiting"]
 
 
 def ask(connection: sqlite3.Connection, kind: str, question: str, now: int) -> int:
@@ -27,6 +27,17 @@ def waiting(connection: sqlite3.Connection, since: int) -> list[tuple[int, str, 
         "SELECT id, kind, question FROM errands WHERE answer IS NULL AND asked_at >= ? ORDER BY id",
         (since,),
     ).fetchall()
+
+
+def forgotten(connection: sqlite3.Connection, before: int) -> bool:
+    """Return whether there is an errand that was asked for before this time."""
+    row = connection.execute("SELECT 1 FROM errands WHERE asked_at < ? LIMIT 1", (before,))
+    return row.fetchone() is not None
+
+
+def erase_forgotten(connection: sqlite3.Connection, before: int) -> None:
+    """Erase the errands that were asked for before this time, answered or not."""
+    connection.execute("DELETE FROM errands WHERE asked_at < ?", (before,))
 
 
 def answer(connection: sqlite3.Connection, number: int, text: str) -> None:

@@ -31,7 +31,8 @@ log: Final = logging.getLogger("server.acts")
 ENDING: Final = ("ban_user", "kick_user")
 """The acts that end the sessions of their user."""
 FORGOTTEN_SECONDS: Final = 60
-"""Nobody waits any more for an errand that was asked for longer ago: the command was killed."""
+"""Nobody waits any more for an errand that was asked for longer ago: the command, which waits 5 s,
+was killed."""
 Told = tuple[RoomState, Message]
 
 
@@ -69,9 +70,11 @@ class FromOutside:
                 account = accounts.by_id(reader, account_id)
                 if account is None or account.deleted:  # whose connection was lost before
                     hand_down(context, self._delivery, account_id, hand.chatid)
-            asked = errands.waiting(reader, context.wall_clock.seconds() - FORGOTTEN_SECONDS)
-        if asked:
-            self._do(asked)
+            since = context.wall_clock.seconds() - FORGOTTEN_SECONDS
+            asked = errands.waiting(reader, since)
+            has_work = asked or errands.forgotten(reader, since)
+        if has_work:
+            self._do(asked, since)
 
     def _tell(self, reader: sqlite3.Connection, act: Act) -> None:
         context = self._context
@@ -85,11 +88,12 @@ class FromOutside:
         except Exception:  # a defect in one act must not keep back those behind it
             log.exception("an act of the command line is in force, but telling of it met a defect")
 
-    def _do(self, asked: list[tuple[int, str, str]]) -> None:
+    def _do(self, asked: list[tuple[int, str, str]], since: int) -> None:
         told: list[Told] = []
         committed = False
         try:
             with self._context.database.transaction() as connection:
+                errands.erase_forgotten(connection, since)
                 for number, kind, question in asked:
                     if errands.answer_of(connection, number) is None:
                         answer = self._answer_or_say(connection, kind, question, told)

@@ -413,6 +413,7 @@ def test_an_errand_of_a_command_that_was_killed_is_not_done_later(
     service._housekeeping.on_change_elsewhere()
     with service.database.reading() as reader:
         assert messages.get(reader, 1) is None
+        assert errands.waiting(reader, 0) == [], "its text is not kept"
 
 
 def test_what_was_done_is_in_force_though_the_first_look_at_it_failed(
