@@ -144,7 +144,8 @@ def files_of(connection: sqlite3.Connection, account_id: int) -> list[str]:
 
 
 def old_files(connection: sqlite3.Connection, before: int) -> list[str]:
-    """Return the same of some files that were sent before this time."""
+    """Return the names on the disk of some files that were sent before this time, as `files_of`
+    does."""
     rows = connection.execute(
         "SELECT disk_name FROM files WHERE sent_at < ? LIMIT ?", (before, FILES_AT_ONCE)
     )
@@ -248,7 +249,8 @@ def files_up_to(connection: sqlite3.Connection, highest: int) -> list[str]:
 
 
 def begun_uploads(connection: sqlite3.Connection, highest: int) -> list[str]:
-    """Return the same of some open uploads of the accounts up to this id."""
+    """Return the names on the disk of some open uploads of the accounts up to this id, as
+    `files_of` does."""
     rows = connection.execute(
         "SELECT disk_name FROM open_uploads WHERE account_id <= ? LIMIT ?", (highest, ROWS_AT_ONCE)
     )

@@ -2,8 +2,8 @@
 once, bytes held for clients.
 
 Owns the counting, not the consequences: each tells its caller how long to wait, or that a bound is
-passed. Imports nothing of ours but the locks; every clock is handed in, so that a test drives the
-time.
+passed. Imports nothing of ours but the locks and the line; every clock is handed in, so that a test
+drives the time.
 """
 
 from __future__ import annotations

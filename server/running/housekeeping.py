@@ -114,8 +114,12 @@ class Housekeeping:
             )
 
     def periodic_work(self, connection: sqlite3.Connection | None) -> bool:
-        """Store progress whose time has come: inside the open transaction, or in one of its own
-        where there was nothing to write (None). Return whether more is to be done at once."""
+        """Inside the open transaction, heed what another process has written. Store there, or in a
+        transaction of its own where there was nothing to write (None), what is due: marks, the
+        journal's position and what it lacks, the end of restrictions, the use of keys, the times of
+        sessions. An idle writer with nothing to store cuts a large write-ahead log back.
+
+        Return whether more is to be done at once."""
         if connection is not None and (self._database.changed_elsewhere() or self._owes_a_look):
             # What is stored from here on heeds it, until a look has told it.
             self._owes_a_look = True
