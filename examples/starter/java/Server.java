@@ -28,7 +28,7 @@ public class Server {
             System.out.println("listening on 127.0.0.1:" + listener.getLocalPort());
             while (true) try {
                 new Thread(new Client(listener.accept())::serve).start();
-            } catch (SocketException error) { System.err.println("cannot accept: " + error.getMessage()); Thread.sleep(100); } // try again
+            } catch (IOException error) { System.err.println("cannot accept: " + error.getMessage()); Thread.sleep(100); } // try again
         } catch (IOException | IllegalArgumentException error) {
             System.err.println("cannot listen: " + error.getMessage());
             System.exit(1);
