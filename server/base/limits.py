@@ -1,4 +1,4 @@
-"""The limits that count over time: request rate, long messages, failed logins, password hashes at
+"""The limits that count over time: requests, bytes said, failed logins, password hashes at
 once, bytes held for clients.
 
 Owns the counting, not the consequences: each tells its caller how long to wait, or that a bound is
@@ -23,8 +23,8 @@ T = TypeVar("T")
 
 
 class RateLimit:
-    """A token bucket: `rate` requests/s after a burst (docs/PROTOCOL.md R-LIM-3). Not safe for
-    several threads."""
+    """A token bucket: `rate` requests, or bytes, a second after a burst (docs/PROTOCOL.md R-LIM-3,
+    R-LIM-17). Not safe for several threads."""
 
     __slots__ = ("_burst", "_clock", "_rate", "_since", "_tokens")
 
@@ -32,14 +32,14 @@ class RateLimit:
         self._rate, self._burst, self._clock = rate, max(burst, 1.0), clock
         self._tokens, self._since = self._burst, clock()
 
-    def charge(self, requests: int = 1) -> float:
-        """Count so many requests; return the seconds for which the next is to be left unread. A
-        rate of 0 never limits."""
+    def charge(self, count: int = 1) -> float:
+        """Count so many; return the seconds for which the next is to be left unread. A rate of 0
+        never limits."""
         if not self._rate:
             return 0.0
         now = self._clock()
         earned = (now - self._since) * self._rate
-        self._tokens = min(self._burst, self._tokens + earned) - requests
+        self._tokens = min(self._burst, self._tokens + earned) - count
         self._since = now
         return max(0.0, -self._tokens / self._rate)
 
@@ -68,11 +68,11 @@ class RateLimits:
         self._buckets: dict[int | str, RateLimit] = {}
         self._most = self.MORE
 
-    def charge_account(self, account_id: int, requests: int = 1) -> float:
-        """Count so many requests of an account; return the seconds for which its next is to be left
-        unread, with 0 requests as well."""
+    def charge_account(self, account_id: int, count: int = 1) -> float:
+        """Count so many requests, or bytes, of an account; return the seconds for which its next
+        request is to be left unread, with a count of 0 as well."""
         with self._lock:
-            return self._find(account_id, 1).charge(requests)
+            return self._find(account_id, 1).charge(count)
 
     def charge_address(self, address: str) -> float:
         """Count a request of somebody at the address who is not logged in, as `charge_account`
@@ -91,15 +91,13 @@ class RateLimits:
         return bucket
 
 
-LONG_CHARACTERS: Final = 1024
-"""Of a message with no more only the request counts: as JSON it has 6 KiB at most."""
 SAID_PART: Final = 2
-"""An account's long messages take one of so many parts of `--max-waiting` at once, and as much
-again in each second: so nobody is closed for what one other user says."""
+"""An account says as much as half of `--max-waiting` at once, and as much again in each second: no
+burst of one user closes anybody."""
 
 
 def said_limits(rate_limit: int, max_waiting: int, clock: Clock) -> RateLimits:
-    """Return the buckets for the bytes of each account's long messages (R-LIM-17)."""
+    """Return the buckets for the bytes that each account says (R-LIM-17)."""
     most = max_waiting // SAID_PART if rate_limit else 0
     return RateLimits(most, most, clock)
 

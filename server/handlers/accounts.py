@@ -114,7 +114,7 @@ def login(context: Context, connection: Connection, request: Login) -> bytes | N
         return fail
     check_not_banned(context, account.id, writing=False)
     # A client that logs in again and again waits here: logins count for the account's rate, too.
-    owed = context.rates.charge_account(account.id, 0)
+    owed = max(rates.charge_account(account.id, 0) for rates in (context.rates, context.said))
     context.shutdown.pause(owed, lambda: connection.ended)
     holder = context.registry.holder(account.id)
     if holder is not None and not _may_displace(holder, request) and not _leaves(context, holder):

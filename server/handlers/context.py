@@ -37,7 +37,7 @@ class Context:
     budget: MemoryBudget
     rates: RateLimits
     said: RateLimits
-    """For the bytes of long messages."""
+    """For the bytes of messages."""
     throttle: LoginThrottle
     hash_gate: HashGate
     page_line: FairLine

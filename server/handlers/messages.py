@@ -7,7 +7,6 @@ from typing import Final
 
 import protocol
 from protocol import Ack, CharacterCount, ConfirmCount, ErrorCode, Refusal, SendMessage
-from server.base.limits import LONG_CHARACTERS
 from server.base.refusals import as_refusal
 from server.handlers.context import Context
 from server.handlers.room_access import (
@@ -115,10 +114,8 @@ def confirm_count(context: Context, session: Session, request: ConfirmCount) -> 
 
 
 def _slow_down(context: Context, session: Session, transaction: Transaction) -> None:
-    """Read nothing more from a sender for a while, where its long messages are more than what may
-    wait for a receiver who takes all that comes (R-LIM-17)."""
-    if len(transaction.content) <= LONG_CHARACTERS:
-        return
+    """Read nothing more from a sender for a while, where it says more than what may wait for a
+    receiver (R-LIM-17)."""
     size = len(protocol.encode_text(transaction.content))
     wait = context.said.charge_account(session.account_id, size)
     if wait > 0:

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 from support.files import Upload
+from support.gates import account_id
 from support.in_process import Clock, Serve, idle_drain, member, stranger
 from support.patience import until
 from support.raw_client import RawClient, encode, error_code
@@ -221,7 +222,7 @@ def _(serve: Serve, chosen: dict[str, Any], most: int) -> None:
 
 
 @pytest.mark.parametrize("is_off", [False, True])
-def test_long_messages_of_one_account_come_at_a_pace(
+def test_the_messages_of_one_account_come_at_a_pace(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, is_off: bool
 ) -> None:
     clock, pauses = Clock(1.0), list[float]()
@@ -243,12 +244,22 @@ def test_long_messages_of_one_account_come_at_a_pace(
             ada.send({"action": "confirm_count", "data": packet})
         return [ada.receive_action("ack", "error")["action"] for _ in opened]
 
-    assert say(*["x" * 1_024] * 60) == ["ack"] * 60 and pauses == []
+    assert say(*["x" * 1_024] * 48) == ["ack"] * 48 and pauses == []  # 1,026 bytes each
+    assert say(*["x" * 1_024] * 12) == ["ack"] * 12
+    assert ada.ask("ping")["action"] == "pong"
+    assert len(pauses) == (0 if is_off else 12), "short ones count, too"
+    clock.now += 1.0
     assert say(*["\x01" * 5_000] * 4) == ["ack"] * 4  # 30,002 bytes each; 50,000 at once
     assert ada.ask("ping")["action"] == "pong"
     assert [round(seconds, 1) for seconds in pauses] == ([] if is_off else [0.2, 0.6, 0.6])
     assert say("x" * 5_000) == ["ack"] and ada.ask("ping")["action"] == "pong"
     assert [round(seconds, 1) for seconds in pauses] == ([] if is_off else [0.1])
+    service.context.said.charge_account(account_id(service, "ada"), 50_000)
+    del pauses[:]
+    again = stranger(service)
+    assert again.login("ada", take_over=True)["action"] == "login_success"
+    owed = [round(seconds, 1) for seconds in pauses if seconds]
+    assert owed == ([] if is_off else [1.0]), "a new session owes what the account owes"
 
 
 @limit("login_failures", 5)
