@@ -31,7 +31,11 @@ class ReferenceServer(Frames, Requests, Sessions, Rooms, Messages, History, File
                 continue
             except OSError:
                 return
-            connection = Connection(self, sock)
+            try:
+                connection = Connection(self, sock)
+            except OSError:  # Windows and macOS: it was reset meanwhile, and takes no option
+                sock.close()
+                continue
             with self.lock:
                 if self.stopping.is_set():  # `stop` has taken those that it closes
                     sock.close()
