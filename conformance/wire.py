@@ -112,7 +112,8 @@ class Wire:
             raise Refused(
                 f"a server at {host}:{port}", f"the connection failed: {error}"
             ) from error
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(OSError):  # one that has reset already (macOS, Windows)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         transcript.note(CONNECTED, who)
         return cls(sock, transcript, who, timeout, until)
 

@@ -129,7 +129,8 @@ class Peer:
         self._arrivals = arrivals
         self._transcript = transcript
         self._pause = threading.Event()  # never set: only waited for
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(OSError):  # one that has reset already (macOS, Windows)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._thread = threading.Thread(target=self._read, name=f"peer-{number}", daemon=True)
 
     def start(self) -> None:
