@@ -250,11 +250,12 @@ def test_the_rights_table_names_every_request_and_only_replies_and_codes_that_ex
 
 def sources() -> Iterator[tuple[str, str]]:
     """Every text of the project that may name a rule or a code."""
-    for pattern in ("*.py", "*.md"):
-        for path in sorted(ROOT.rglob(pattern)):
-            name = path.relative_to(ROOT).as_posix()
-            if not name.startswith((".", "build/", "chat-data/")):
-                yield name, path.read_text("utf-8")
+    tops = [
+        path for path in ROOT.iterdir() if not path.name.startswith((".", "build", "chat-data"))
+    ]
+    for path in sorted([*tops, *(path for top in tops for path in top.rglob("*.*"))]):
+        if path.suffix in (".py", ".md"):
+            yield path.relative_to(ROOT).as_posix(), path.read_text("utf-8")
 
 
 def test_rules_are_numbered_once_and_without_gaps() -> None:
