@@ -8,7 +8,7 @@ the cost of a delivery (one send of 1,250 bytes costs hardly more than one of 25
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from protocol import build_event
@@ -104,20 +104,17 @@ class Delivery:
         self._rooms.clear()
 
     def flush(self) -> None:
-        """Send everything, one send a client; then write the journal."""
+        """Send everything, one send a client; then write the journal. Sessions end first: from the
+        moment of any answer nothing more is heard from them (R-SESS-8, R-SESS-16, R-TEACH-8)."""
         self.settle()
         clients, self._clients = self._clients, {}
-        for outbox, (forwarded, replies) in clients.items():
-            if not replies:
-                data = forwarded[0] if len(forwarded) == 1 else b"".join(forwarded)
-                outbox.put(data, len(data))
-            else:
-                told = b"".join(replies)
-                data = b"".join((told, *forwarded))
-                outbox.put(data, len(data) - len(told))
         parting, self._parting = self._parting, []
-        for connection, why in parting:
-            connection.part(why)
+        if parting:
+            outboxes = {connection.outbox for connection, _ in parting}
+            _send({outbox: clients.pop(outbox) for outbox in outboxes & clients.keys()})
+            for connection, why in parting:
+                connection.part(why)
+        _send(clients)
         records, self._records = self._records, {}
         for (room_pk, day), frames in records.items():
             self._journal.append(room_pk, day, b"".join(frames))
@@ -127,3 +124,14 @@ class Delivery:
         if found is None:
             found = self._clients[outbox] = ([], [])
         return found
+
+
+def _send(clients: Mapping[Outbox, tuple[list[bytes], list[bytes]]]) -> None:
+    for outbox, (forwarded, replies) in clients.items():
+        if not replies:
+            data = forwarded[0] if len(forwarded) == 1 else b"".join(forwarded)
+            outbox.put(data, len(data))
+        else:
+            told = b"".join(replies)
+            data = b"".join((told, *forwarded))
+            outbox.put(data, len(data) - len(told))

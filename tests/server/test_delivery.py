@@ -242,6 +242,22 @@ def test_a_session_without_events_is_parted_in_silence(
     assert sent(ended) == [] and ended.connection.ended
 
 
+def test_a_session_has_ended_before_anybody_else_is_answered(
+    registry: Registry, delivery: Delivery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has the answer to a kick, or the place that was taken over, may count on the end."""
+    ended, answered = session(1, "events"), session(2)
+    online(registry, ended, answered)
+    seen: list[bool] = []
+    outbox = outbox_of(answered)
+    monkeypatch.setattr(outbox, "put", lambda *sent: seen.append(ended.connection.ended))
+    delivery.reply(answered.connection.outbox, b"<kicked>")
+    delivery.end(ended, "for the log", "server_closing")
+    delivery.flush()
+    assert seen == [True]
+    assert len(sent(ended)) == 1
+
+
 # The journal
 
 
