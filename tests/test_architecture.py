@@ -277,6 +277,7 @@ MAY_CATCH_EVERYTHING = {
     },  # a defect of one act or errand of the command line is not the others'
     "server.state.downloads": {"_run"},  # a thread begins here
     "server.writing.writer": {
+        "_look_after",
         "_write",
         "_tell",
         "_apply",

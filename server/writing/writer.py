@@ -104,6 +104,8 @@ class Writer:
     that sent the change."""
     TICK_SECONDS: Final = 0.5
     """How long an idle writer sleeps at most, before it does its periodic work."""
+    DEFECT_SECONDS: Final = 60.0
+    """How often a defect that stays is logged: what it is in is tried up to four times a second."""
     PATIENCE_SECONDS: Final = 60.0
     """How long a caller waits for the writer at most."""
 
@@ -132,6 +134,8 @@ class Writer:
         self._is_behind = False
         """Whether the periodic work has more to do at once."""
         self._last_said = ""
+        self._next_told_at: dict[str, float] = {}
+        """Until when the next defect in what the writer looks after is not logged."""
         self.longest_turn_seconds = 0.0
         """The longest time from taking changes to having told of them: no message waits longer for
         the writer, but for those in front of it."""
@@ -232,7 +236,8 @@ class Writer:
         repeat(self._turn, lambda: self._has_ended)
 
     def _turn(self) -> None:
-        self._look_after(self._check_external_changes)  # first: a batch that is taken is answered
+        # First: a batch that is taken is answered.
+        self._look_after("what others have written", self._check_external_changes)
         batch = self._take()
         if batch:
             begun, cpu = time.monotonic(), time.thread_time()
@@ -244,16 +249,24 @@ class Writer:
         elif self._stopping:
             self._has_ended = True
         else:
-            self._is_behind = self._look_after(lambda: self._periodic_work(None)) or False
+            self._is_behind = (
+                self._look_after("the periodic work", lambda: self._periodic_work(None)) or False
+            )
 
-    def _look_after(self, work: Callable[[], T]) -> T | None:
-        """Return what `work` gives; None where the disk refuses it."""
+    def _look_after(self, what: str, work: Callable[[], T]) -> T | None:
+        """Return what `work` gives; None where the disk refuses it, or it meets a defect, which
+        keeps no change from being stored, however long it lasts."""
         try:
             return work()
         except StorageFailed as error:
             self.disk_failed(error)
         except StorageError as error:
             self._say(f"the writer could not look after the database: {error}")
+        except Exception:
+            now = time.monotonic()
+            if now >= self._next_told_at.get(what, now):
+                self._next_told_at[what] = now + self.DEFECT_SECONDS
+                log.exception("a defect in %s; the writer goes on", what)
         return None
 
     def _take(self) -> list[Change]:

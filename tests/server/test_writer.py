@@ -97,11 +97,12 @@ class Bench:
         self.gave_up: list[str] = []
         self.real = Database(folder / "chat.db")
         self.database = FailingDatabase(self.real)
+        self.look: Callable[[], None] = lambda: self.events.append("check")
         self.periodic: Callable[[sqlite3.Connection | None], bool] = lambda connection: False
         self.writer = Writer(
             cast(Database, self.database),
             cast(Delivery, FakeDelivery(self.events)),
-            check_external_changes=lambda: self.events.append("check"),
+            check_external_changes=lambda: self.look(),
             periodic_work=lambda connection: self.periodic(connection),
             transaction_ended=lambda committed: self.events.append(
                 "commit" if committed else "rollback"
@@ -371,6 +372,22 @@ def test_a_defect_after_the_commit_keeps_back_nobody_elses_answer(bench: Bench) 
     wait_for(broken, well)
     assert bench.of("committed") == ["committed b"]
     assert bench.stored() == ["a", "b"]
+
+
+def test_a_look_that_always_fails_keeps_no_change_from_being_stored(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError("planted")
+
+    bench.look = fail
+    monkeypatch.setattr(Writer, "BATCH", 1)
+    steps = bench.submit("a", "b", "c")
+    bench.start()
+    wait_for(*steps)
+    assert bench.stored() == ["a", "b", "c"]
+    said = [record.getMessage() for record in caplog.records if record.exc_info]
+    assert said == ["a defect in what others have written; the writer goes on"], "not each time"
 
 
 # A disk that is full, busy or broken
