@@ -89,10 +89,12 @@ class Housekeeping:
         now = self._clock()
         if now >= self._looked_at + LOOK_EVERY_SECONDS:
             self._looked_at = now
-            self._owes_a_look = self._database.changed_elsewhere() or self._owes_a_look
-            if self._owes_a_look:
-                self._look_elsewhere()
-            self.tell_due()
+            try:
+                self._owes_a_look = self._database.changed_elsewhere() or self._owes_a_look
+                if self._owes_a_look:
+                    self._look_elsewhere()
+            finally:
+                self.tell_due()
 
     def _look_elsewhere(self) -> None:
         """Put in force what another process has done; where that fails, as where the database can't

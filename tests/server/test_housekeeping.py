@@ -217,6 +217,7 @@ def test_marks_of_an_account_that_was_erased_keep_nobody_from_talking(serve: Ser
 def test_a_look_that_fails_is_made_again_and_heeded_until_then(house: House) -> None:
     looks: list[str] = []
     heeded: list[sqlite3.Connection] = []
+    told: list[int] = []
 
     def fail_once() -> None:
         looks.append("look")
@@ -225,11 +226,13 @@ def test_a_look_that_fails_is_made_again_and_heeded_until_then(house: House) -> 
 
     house.keeping.on_change_elsewhere = fail_once
     house.keeping.on_change_within = heeded.append
+    house.keeping.tell_due = lambda: told.append(len(looks))
     with closing(sqlite3.connect(house.database.path)) as other, other:
         other.execute("UPDATE accounts SET last_seen = 1")
     house.clock.now += LOOK_EVERY_SECONDS
     with pytest.raises(RuntimeError):
         house.keeping.check_external_changes()
+    assert told == [1], "what was put off is told all the same"
     with house.database.transaction() as connection:
         house.keeping.periodic_work(connection)
         assert heeded == [connection]
