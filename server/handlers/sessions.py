@@ -63,15 +63,14 @@ def end_for(registry: Registry, delivery: Delivery, session: Session, reason: st
 def end_from_outside(
     registry: Registry, delivery: Delivery, session: Session, why: str, kind: str, **data: Any
 ) -> bool:
-    """End a session, and tell its client by the event `kind`; `why` is for the log. Who only reads
-    on hears nothing new (R-FRAME-9), and gets nothing more of files. Return whether it was online.
-    The writer's thread only."""
+    """End a session, and tell its client by the event `kind`; `why` is for the log. It gets nothing
+    more of files (R-SESS-16); who only reads on hears nothing new (R-FRAME-9). Return whether it
+    was online. The writer's thread only."""
     session.was_ended = True
     is_online = registry.online(session.account_id) is session
     if is_online:
         delivery.end(session, why, kind, **data)
-    else:
-        session.downloads.break_off(None, SESSION_ENDED)
+    session.downloads.break_off(None, SESSION_ENDED)  # now: its own thread may stand in a line
     return is_online
 
 

@@ -340,6 +340,32 @@ def test_a_download_of_who_only_reads_on_ends_with_the_session(
     assert [error_code(packet) for packet in came] == ["not_logged_in"]
 
 
+def test_a_download_ends_with_the_session_whose_own_thread_stands_in_a_line(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = serve()
+    lee, ann = teacher(service), member(service, "ann", features=["events"])
+    Upload(ann, "lobby", "work", b"x").run()
+    session = service.registry.holder(account_id(service, "ann"))
+    assert session is not None
+    reading = Gate(monkeypatch, service.files, "read", threads="download-")
+    line = Gate(monkeypatch, service.context.page_line, "place")
+    asked = ask_later(ann, "file_down_req", room_id="lobby", file_path="work")
+    reading.wait_for_arrival()
+    ask_later(ann, "get_messages", room_id="lobby", after_id=0)
+    line.wait_for_arrival()
+    lee.ask("kick_user", user="ann")
+    reading.open()
+    until(lambda: session.downloads.wait_idle(0), "the download goes on")
+    line.open()
+    came = ann.expect_closed()
+    answers = [packet for packet in came if packet.get("request_id") == asked]
+    assert [error_code(packet) for packet in answers] == ["not_logged_in"]
+    assert [packet["data"]["type"] for packet in came if packet["action"] == "event"] == [
+        "user_kicked"
+    ]
+
+
 def test_a_teacher_who_looks_in_gets_nothing_more_of_a_room_that_is_deleted(serve: Serve) -> None:
     service = serve()
     teacher(service).ask("logout")
