@@ -221,6 +221,7 @@ def _go_online(context: Context, session: Session, key: str, request: Login) -> 
 
     def tell(_: None, delivery: Delivery) -> None:
         delivery.settle()
+        heard = context.registry.online(account_id)
         displaced = context.registry.go_online(session)
         if not session.is_online:
             return
@@ -229,7 +230,7 @@ def _go_online(context: Context, session: Session, key: str, request: Login) -> 
         tell_restrictions(context, delivery, session)
         if displaced is None:
             tell_presence(context, delivery, session, is_online=True)
-        else:
+        elif displaced is heard:  # else it was ended in this commit, and told why
             delivery.end(displaced, "its place was taken over by a newer login", "taken_over")
 
     connection.flush()  # what was asked for earlier is answered earlier

@@ -126,7 +126,8 @@ def test_a_session_whose_place_was_just_taken_stores_nothing_behind_a_ban(
 
 def test_a_login_behind_a_kick_goes_on(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     service = serve()
-    lee, ann, again = teacher(service), member(service, "ann"), stranger(service)
+    lee, again = teacher(service), stranger(service)
+    ann = member(service, "ann", features=["events"])
     again.chatid = "ann"
     with HeldWriter(service, monkeypatch) as writer:
         ask_later(lee, "kick_user", user="ann")
@@ -135,7 +136,7 @@ def test_a_login_behind_a_kick_goes_on(serve: Serve, monkeypatch: pytest.MonkeyP
         writer.wait_for_change()
     assert again.receive()["action"] == "login_success"
     assert again.ask("get_users")["action"] == "users_list"
-    assert ann.expect_closed() == []
+    assert [packet["data"]["type"] for packet in ann.expect_closed()] == ["user_kicked"]
 
 
 def test_a_login_behind_a_kick_of_the_command_line_goes_on(
