@@ -156,7 +156,7 @@ class LoginThrottle:
                 del self._under_way[address, account]
 
     def failed(self, address: str, account: str) -> None:
-        """Count a wrong password."""
+        """Count a failed login."""
         with self._lock:
             recent = self._recent(address, account)
             recent.append(self._clock())

@@ -123,6 +123,7 @@ def login(context: Context, connection: Connection, request: Login) -> bytes | N
             printable(account.chatid),
             connection.address,
         )
+        _count_refused(context, connection, account, request)
         return fail
     key = request.session_key or secrets.token_urlsafe(KEY_BYTES)
     session = _new_session(context, connection, account, key, request.features)
@@ -132,8 +133,18 @@ def login(context: Context, connection: Connection, request: Login) -> bytes | N
         log.info(
             "login refused: %s from %s: %s", printable(account.chatid), connection.address, why
         )
+        _count_refused(context, connection, account, request)
         return fail
     return None
+
+
+def _count_refused(
+    context: Context, connection: Connection, account: Account, request: Login
+) -> None:
+    """Count a login that is refused behind the right password as a failed one, too (R-LIM-9): how
+    soon the next is answered must not tell that it was right (R-SESS-4)."""
+    if request.session_key is None:
+        context.throttle.failed(connection.address, account.folded)
 
 
 def _new_session(
@@ -304,8 +315,8 @@ def _attempt(
     context: Context, connection: Connection, folded: str, password: str
 ) -> tuple[Account | None, bool]:
     """Check a password as soon as the throttle allows, and count a wrong one; return what `_check`
-    finds. A right one ends the count only once it has logged in (R-LIM-9): a refusal must not tell
-    that it was right (R-SESS-4)."""
+    finds. A right one ends the count only once it has logged in (R-LIM-9); where that is refused,
+    `login` counts it."""
     delay = context.throttle.begin(connection.address, folded)
     try:
         context.shutdown.pause(delay, lambda: connection.ended)

@@ -296,7 +296,7 @@ def test_attempts_that_begin_together_each_count_those_before() -> None:
 
 
 def test_only_a_login_that_succeeds_ends_the_count_of_failed_ones(serve: Serve) -> None:
-    service = serve(login_failures=3)
+    service = serve(login_failures=4)
     ada, late, pair = member(service, "ada"), stranger(service), ("127.0.0.1", "ada")
     for password in ("wrong", "wrong", "password", "wrong"):  # the right one while she is on
         assert late.login("ada", password)["action"] == "login_fail"
