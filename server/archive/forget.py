@@ -52,7 +52,10 @@ def forget(folder: DataFolder, database: Database, account: Account, *, keep: bo
             erasing.begin(connection, account.id, token, int(time.time()))
         if not is_alone:
             served.wait_until_noticed(
-                folder, token, lambda status: account.chatid not in status["online"]
+                folder,
+                token,
+                lambda status: account.chatid not in status["online"],
+                "the account is deleted",
             )
         journal = Journal(folder.journal_path)
         # Before the messages: a start that finds this half done would take for lost what the

@@ -76,7 +76,12 @@ def _end_accounts(folder: DataFolder, database: Database, *, is_alone: bool) -> 
         names = {account.chatid for account in archives.accounts(connection)}
         highest = erasing.end_accounts(connection, token, int(time.time()))
     if not is_alone:
-        served.wait_until_noticed(folder, token, lambda status: names.isdisjoint(status["online"]))
+        served.wait_until_noticed(
+            folder,
+            token,
+            lambda status: names.isdisjoint(status["online"]),
+            "every account is deleted",
+        )
     return highest
 
 

@@ -37,19 +37,22 @@ def kept_out(folder: DataFolder) -> Iterator[bool]:
 
 
 def wait_until_noticed(
-    folder: DataFolder, token: str, has_left: Callable[[dict[str, Any]], bool]
+    folder: DataFolder, token: str, has_left: Callable[[dict[str, Any]], bool], done: str
 ) -> None:
     """Wait until the running server has noticed `token`, and `has_left` says of its status that the
-    sessions are gone: everything of them is written then. Raises CannotErase."""
+    sessions are gone: everything of them is written then. Raises CannotErase, which says that
+    nothing but `done` is done."""
+    then = f"{done}, nothing else is; try again, or stop the server first"
     deadline = time.monotonic() + NOTICE_SECONDS
     while (left := deadline - time.monotonic()) > 0:
         try:
             answer = questions.ask(folder.path, left) or {}
         except OSError as error:
-            raise CannotErase(f"the server can't be asked: {error.strerror or error}") from error
+            raise CannotErase(
+                f"the server can't be asked: {error.strerror or error}: {then}"
+            ) from error
         if answer.get("noticed") == token and has_left(answer):
             return
     raise CannotErase(
-        f"the server has not ended the session within {NOTICE_SECONDS:.0f} s: the account is "
-        "deleted, nothing else is; try again, or stop the server first"
+        f"the server has not ended the sessions within {NOTICE_SECONDS:.0f} s: {then}"
     )

@@ -181,7 +181,12 @@ def _new_term(invocation: Invocation, terminal: Terminal) -> None:
         except FileExistsError:
             raise AdminError(is_there(name)) from None
         except StorageError as problem:
-            made = "the copy is made, so it can be done again" if target.exists() else "no copy"
+            made = "no copy"
+            if target.exists():
+                made = (
+                    f"the copy is made, so it can be done again; keep '{name}', as a new one lacks "
+                    "what is gone by now"
+                )
             raise AdminError(f"the term was not ended: {problem} ({made})") from None
     counts = done.copy.counts
     terminal.tell(f"'{name}' holds {_in_words(counts)}")

@@ -17,12 +17,13 @@ from support.in_process import Serve, member
 from support.patience import until
 from support.raw_client import ClosedByServer, error_code
 
-from server.archive import new_term, questions
+from server.archive import new_term, questions, served
 from server.running import conversation
 from server.running.watch import Watch
 from server.state.recent_messages import delivered
 from storage import acts, attendance, rooms
 from storage.errors import StorageError, StorageFull
+from storage.folder import DataFolder
 from storage.journal import Journal
 from storage.messages import Message
 
@@ -278,3 +279,20 @@ def test_the_journal_is_cut_at_one_day_also_over_midnight(
     monkeypatch.setattr(new_term, "time", clock)
     folder.done("new-term", "-o", str(tmp_path / "autumn.zip"))
     assert len(days) == 1
+
+
+def test_where_the_server_does_not_answer_it_is_said_what_is_deleted_and_which_copy_has_it(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(served, "NOTICE_SECONDS", 0.05)
+    running, first = DataFolder(folder.path), tmp_path / "autumn.zip"
+    running.lock()
+    try:
+        told = folder.refused("new-term", "-o", str(first))
+    finally:
+        running.unlock()
+    assert "every account is deleted, nothing else is" in told and f"keep '{first}'" in told
+    folder.done("new-term", "-o", str(tmp_path / "second.zip"))
+    old = Folder(tmp_path / "old")
+    old.done("restore", str(first))
+    assert old.done("users").out == "ada\nbob\n"
