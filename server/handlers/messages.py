@@ -29,6 +29,10 @@ from storage.messages import Message
 FREE_SECONDS: Final = 60
 """So long receivers' packets about a message are free of the rate limit in any case (R-LIM-4)."""
 
+LONGEST_PAUSE_SECONDS: Final = 2.0
+"""So long at most a sender is left unread at a time: meanwhile it is not noticed that its client
+has left."""
+
 
 @handles_for_session(SendMessage)
 def send_message(context: Context, session: Session, request: SendMessage) -> bytes:
@@ -116,11 +120,14 @@ def confirm_count(context: Context, session: Session, request: ConfirmCount) -> 
 def _slow_down(context: Context, session: Session, transaction: Transaction) -> None:
     """Read nothing more from a sender for a while, where it says more than what may wait for a
     receiver (R-LIM-17)."""
+    if not context.settings.rate_limit:
+        return
     size = len(protocol.encode_text(transaction.content))
     wait = context.said.charge_account(session.account_id, size)
     if wait > 0:
         session.connection.flush()
-        context.shutdown.pause(wait, lambda: session.connection.ended)
+        longest = min(wait, LONGEST_PAUSE_SECONDS)  # the rest is owed by the next message
+        context.shutdown.pause(longest, lambda: session.connection.ended)
 
 
 def _wait_for_acks(writer: Writer, session: Session) -> None:

@@ -254,6 +254,13 @@ def test_the_messages_of_one_account_come_at_a_pace(
     assert [round(seconds, 1) for seconds in pauses] == ([] if is_off else [0.2, 0.6, 0.6])
     assert say("x" * 5_000) == ["ack"] and ada.ask("ping")["action"] == "pong"
     assert [round(seconds, 1) for seconds in pauses] == ([] if is_off else [0.1])
+    service.context.said.charge_account(account_id(service, "ada"), 500_000)  # owed for 10 s
+    with monkeypatch.context() as patch:
+        if is_off:
+            patch.setattr(service.context.said, "charge_account", None)  # nothing is even counted
+        assert say("y") == ["ack"] and ada.ask("ping")["action"] == "pong"
+    assert pauses == ([] if is_off else [2.0]), "for so long a client's end may go unnoticed"
+    clock.now += 8.0
     service.context.said.charge_account(account_id(service, "ada"), 50_000)
     del pauses[:]
     again = stranger(service)
