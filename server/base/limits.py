@@ -93,7 +93,7 @@ class RateLimits:
 
 SAID_PART: Final = 2
 """An account says as much as half of `--max-waiting` at once, and as much again in each second: no
-burst of one user closes anybody."""
+burst of messages of one user closes anybody."""
 
 
 def said_limits(rate_limit: int, max_waiting: int, clock: Clock) -> RateLimits:
