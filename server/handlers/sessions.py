@@ -268,7 +268,8 @@ def _store_end(
     tell: Callable[[None, Delivery], None],
 ) -> None:
     """Store the end of a session with how far its user has read, `MARKS_AT_ONCE` in a transaction.
-    Where it raises Refusal or StorageError, that waits for the next time."""
+    Where it raises Refusal or StorageError, the session keeps what is not stored: one that goes on
+    (`log_out`) has it stored later, of one that is over (`end_session`) it is lost."""
     while len(session.unsaved_marks) > MARKS_AT_ONCE:
         _store_with_marks(context, session, lambda connection: None, None)
     _store_with_marks(context, session, change, tell)
