@@ -15,6 +15,7 @@ import json
 import socket
 import struct
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -366,14 +367,13 @@ class ScriptedServer:
         while True:
             try:
                 sock, _ = self._sock.accept()
-            except TimeoutError:
+            except OSError as error:
                 if self._ended:
                     return
+                if not isinstance(error, TimeoutError):
+                    # Windows: the client has reset it before it was taken (WSAENOTCONN, too).
+                    time.sleep(0.01)
                 continue
-            except ConnectionError:  # Windows: the client has reset it before it was taken
-                continue
-            except OSError:
-                return
             sock.settimeout(SEND_SECONDS)
             with self._lock:
                 if self._ended:

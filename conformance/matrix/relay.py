@@ -63,10 +63,11 @@ class Relay:
         while not self._ended.is_set():
             try:
                 inner, _ = self._listener.accept()
-            except (TimeoutError, ConnectionError):  # Windows: a client that has reset already
+            except TimeoutError:
                 continue
-            except OSError:
-                return
+            except OSError:  # Windows: a client that has reset already (WSAENOTCONN, too)
+                self._ended.wait(0.01)
+                continue
             try:
                 outer = socket.create_connection((HOST, self._target), timeout=CONNECT_SECONDS)
             except OSError:

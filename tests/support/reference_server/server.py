@@ -27,10 +27,11 @@ class ReferenceServer(Frames, Requests, Sessions, Rooms, Messages, History, File
         while not self.stopping.is_set():
             try:
                 sock, _ = self.listener.accept()
-            except (TimeoutError, ConnectionError):  # Windows: it was reset before it was taken
+            except TimeoutError:
                 continue
-            except OSError:
-                return
+            except OSError:  # Windows: it was reset before it was taken (WSAENOTCONN, too)
+                self.stopping.wait(0.01)
+                continue
             try:
                 connection = Connection(self, sock)
             except OSError:  # Windows and macOS: it was reset meanwhile, and takes no option
