@@ -358,6 +358,7 @@ def failed_changes(context: ServerContext) -> None:
     title="a login that succeeds ends the count of wrong passwords",
 )
 def success_ends_the_count(context: ServerContext) -> None:
+    unless_turned_off(context, "--login-failures")
     user = context.user(own=True)
     for _ in range(FAILURES - 2):
         wrong(context, user.account)
