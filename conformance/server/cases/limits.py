@@ -270,14 +270,16 @@ def open_uploads(context: ServerContext) -> None:
 )
 def failed_logins(context: ServerContext) -> None:
     unless_turned_off(context, "--login-failures")
-    right, user, other = context.account(), context.user(own=True), context.account()
+    right, guessed, other = context.account(), context.account(), context.account()
+    user = context.user(own=True)
     seconds: list[float] = []
     for _ in range(TRIES):  # what holds others up does so each time; a busy machine does not
-        seconds.append(_others_beside_late_answers(context, right, user, other))
+        seconds.append(_others_beside_late_answers(context, right, guessed, user, other))
         if seconds[-1] < LATE_SECONDS:
             return
         user.close()
-        user = log_in(context, user.account, take_over=True)  # which ends the count
+        log_in(context, guessed, take_over=True).close()  # which ends the count
+        user = log_in(context, user.account, take_over=True)
     context.fail(
         "others to log in without waiting, while passwords are answered late",
         f"they took {min(seconds):.1f} s or more, {TRIES} times",
@@ -285,17 +287,17 @@ def failed_logins(context: ServerContext) -> None:
 
 
 def _others_beside_late_answers(
-    context: ServerContext, right: Account, user: User, other: Account
+    context: ServerContext, right: Account, guessed: Account, user: User, other: Account
 ) -> float:
     """Look whether a right and a wrong password behind 5 wrong ones are answered late; return how
     many seconds two logins take beside them that nothing may slow.
 
-    The two are of two accounts, `right` and that of `user`, as a login that succeeds ends the count
-    of its own. Of the two logins one is of `other`, one with the key of `user`.
+    The two are of two accounts, `right` and `guessed`, as a login that succeeds ends the count of
+    its own. Of the two logins one is of `other`, one with the key of `user`, behind 5 wrong ones.
     """
     for _ in range(FAILURES - 1):
-        wrong(context, right, user.account)
-    guests = {"right": context.guest(right), "wrong": context.guest(user.account)}
+        wrong(context, right, guessed, user.account)
+    guests = {"right": context.guest(right), "wrong": context.guest(guessed)}
     began = time.monotonic()
     for kind, guest in guests.items():
         password = right.password if kind == "right" else context.password()
