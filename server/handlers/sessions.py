@@ -249,9 +249,11 @@ def take_marks(sessions: Iterable[Session]) -> list[Mark]:
 
 
 def put_marks_back(marks: Iterable[Mark]) -> None:
-    """Have these stored the next time, where nothing newer is there by now."""
-    for session, room_pk, message_id in marks:
-        session.unsaved_marks.setdefault(room_pk, message_id)
+    """Have the newest marks of these sessions and rooms stored the next time."""
+    for session, room_pk, _ in marks:
+        # The session goes on and makes newer ones: look again until none of them was overwritten.
+        while session.unsaved_marks.get(room_pk, 0) < (newest := session.marks[room_pk]):
+            session.unsaved_marks[room_pk] = newest
 
 
 def write_marks(connection: sqlite3.Connection, marks: Iterable[Mark]) -> None:

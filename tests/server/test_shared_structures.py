@@ -252,3 +252,13 @@ def test_lines_that_many_threads_log_are_written_or_counted() -> None:
 
     at_once(*[say] * THREADS)
     assert handler.lines.qsize() + handler.take_dropped() == THREADS * TIMES
+
+
+def test_of_two_marks_of_a_room_that_come_back_the_newer_stays() -> None:
+    reader = session(1)
+    reader.mark(7, 1)
+    taken = take_marks([reader])
+    reader.mark(7, 2)
+    taken += take_marks([reader])
+    put_marks_back(taken)
+    assert take_marks([reader]) == [(reader, 7, 2)]
