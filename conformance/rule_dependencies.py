@@ -41,7 +41,7 @@ DEPENDS_ON: tuple[tuple[str, str], ...] = (
     ("R-ROOM-5 R-FILE-20", "R-ORDER-2"),
     ("R-HIST-3", "R-HIST-2"),
     ("R-HIST-6", "R-HIST-5"),
-    ("R-FILE-15 R-FILE-19", "R-FILE-6"),
+    ("R-FILE-12 R-FILE-15 R-FILE-19", "R-FILE-6"),
     ("R-FILE-20 R-FILE-21 R-FILE-23 R-ORDER-7 R-LIM-12 R-ROOM-10 R-ROOM-22", "R-FILE-19"),
     ("R-FILE-9", "R-FILE-13 R-FILE-18"),
     ("R-FILE-7 R-FILE-18 R-FILE-26 R-JSON-16 R-ROOM-6", "R-FILE-14"),

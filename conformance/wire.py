@@ -30,6 +30,8 @@ CLOSED = "the peer closed the connection"
 """What a transcript notes then."""
 WAS_CLOSED = "the connection was closed"
 """How what came begins then."""
+PIECE_SECONDS = 0.02
+"""Pieces that come at once a busy peer reads as one."""
 TAKE_IN_BYTES = 4 * 1024 * 1024
 """The most that one call of `take_in` takes."""
 
@@ -148,13 +150,15 @@ class Wire:
         self, packet: Packet, sizes: Iterable[int] = (), note: str = "sent in pieces"
     ) -> None:
         """Send one packet in pieces of these sizes, what is left over last; without sizes byte by
-        byte."""
+        byte. Behind a piece of a given size the peer has `PIECE_SECONDS` to read it alone."""
         data = encode(packet)
         self.transcript.add(OUT, text_of(data[4:]), note, self.who, data[:4].hex(" "))
         place = 0
         for size in sizes or [1] * len(data):
             self._push(data[place : place + size])
             place += size
+            if sizes:
+                time.sleep(PIECE_SECONDS)
         if place < len(data):
             self._push(data[place:])
 
