@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from client.base.deadline import Deadline
+
 PATIENCE_SECONDS: Final = 5.0
 """So long a file that another program holds open is tried again."""
 PAUSE_SECONDS: Final = 0.05
@@ -37,11 +39,11 @@ def replace(source: Path, target: Path) -> None:
 def _patiently(act: Callable[[], None]) -> None:
     """Try again for `PATIENCE_SECONDS` where another program holds the file, which Windows alone
     refuses (ERROR_SHARING_VIOLATION and ERROR_ACCESS_DENIED, both PermissionError)."""
-    last = time.monotonic() + PATIENCE_SECONDS
+    deadline = Deadline(PATIENCE_SECONDS)
     while True:
         try:
             return act()
         except PermissionError:
-            if not _is_windows or time.monotonic() > last:
+            if not _is_windows or deadline.is_over():
                 raise
         time.sleep(PAUSE_SECONDS)

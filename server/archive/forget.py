@@ -19,6 +19,7 @@ from typing import Final
 
 from server.archive import questions, served
 from server.archive.rewriting import Traces, remove_traces
+from server.base.deadline import Deadline
 from storage import erasing
 from storage.accounts import Account
 from storage.database import Database
@@ -85,9 +86,9 @@ def in_steps(database: Database, step: Callable[..., bool]) -> None:
     is_more = True
     while is_more:
         with database.transaction() as connection:
-            end = time.monotonic() + STEP_SECONDS
+            deadline = Deadline(STEP_SECONDS)
             is_more = step(connection)
-            while is_more and time.monotonic() < end:
+            while is_more and not deadline.has_passed:
                 is_more = step(connection)
         time.sleep(PAUSE_SECONDS)
 

@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from server.base.deadline import Deadline
 from storage import portable
 from storage.errors import StorageError
 
@@ -35,9 +36,9 @@ def ask(folder: Path, seconds: float) -> dict[str, Any] | None:
     name = folder / f"status-{secrets.token_hex(8)}"
     question, answer = name.with_suffix(".ask"), name.with_suffix(".json")
     os.close(portable.open_own(question, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
-    deadline = time.monotonic() + seconds
+    deadline = Deadline(seconds)
     try:
-        while time.monotonic() < deadline:
+        while not deadline.has_passed:
             found = _read(answer)
             if found is not None:
                 return found
@@ -93,12 +94,10 @@ def remove_left(folder: Path) -> None:
     """Remove the answers that lie in the folder now, also half written ones: whoever asked, or the
     server, was ended meanwhile. Waits `LEFT_SECONDS` at most for those who still fetch theirs.
     Raises StorageError."""
-    deadline = time.monotonic() + LEFT_SECONDS
+    deadline = Deadline(LEFT_SECONDS)
     try:
         left = _answers(folder)
-        while time.monotonic() < deadline and not all(
-            _is_older(path, LEFT_SECONDS) for path in left
-        ):
+        while not deadline.has_passed and not all(_is_older(path, LEFT_SECONDS) for path in left):
             time.sleep(PAUSE_SECONDS)
         for path in left:
             _remove(path)

@@ -5,12 +5,12 @@ Owns nothing but these two questions. Called by the thread of a command.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
 from server.archive import questions
+from server.base.deadline import Deadline
 from storage.errors import FolderInUse, StorageError
 from storage.folder import DataFolder
 
@@ -43,8 +43,8 @@ def wait_until_noticed(
     sessions are gone: everything of them is written then. Raises CannotErase, which says that
     nothing but `done` is done."""
     then = f"{done}, nothing else is; try again, or stop the server first"
-    deadline = time.monotonic() + NOTICE_SECONDS
-    while (left := deadline - time.monotonic()) > 0:
+    deadline = Deadline(NOTICE_SECONDS)
+    while left := deadline.left():
         try:
             answer = questions.ask(folder.path, left) or {}
         except OSError as error:

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import protocol
 from server.archive import questions
+from server.base.deadline import Deadline
 from server.base.logs import printable
 from server.command_line.arguments import Invocation, typed, write_data
 from server.command_line.console import (
@@ -210,10 +211,10 @@ def _ask_server(database: Database, teacher: Account, room_id: str, text: str) -
     question = json.dumps({"account_id": teacher.id, "room_id": room_id, "text": text})
     with database.transaction() as connection:
         number = errands.ask(connection, "announce", question, int(time.time()))
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = Deadline(PATIENCE_SECONDS)
     found = None
     try:
-        while found is None and time.monotonic() < deadline:
+        while found is None and not deadline.has_passed:
             time.sleep(PAUSE_SECONDS)
             with database.reading() as connection:
                 found = errands.answer_of(connection, number)

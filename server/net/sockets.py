@@ -15,6 +15,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+from server.base.deadline import Deadline
+
 SEND_BUFFER_BYTES: Final = 256 * 1024
 """Left alone the kernel takes 3.9 MB for a client that never reads, before the first byte waits
 with us (measured on Linux)."""
@@ -168,12 +170,12 @@ def bind_patiently(bind: Callable[[], None], say: Callable[[str], None]) -> None
     """Take a port. On Windows exclusive use is refused while connections of a server that has just
     ended still close (WSAEADDRINUSE, WSAEACCES): it is tried for `BIND_SECONDS`, after saying
     so."""
-    last, has_said = time.monotonic() + BIND_SECONDS, False
+    deadline, has_said = Deadline(BIND_SECONDS), False
     while True:
         try:
             return bind()
         except OSError as error:
-            if not _EXCLUSIVE or error.errno not in _TAKEN or time.monotonic() > last:
+            if not _EXCLUSIVE or error.errno not in _TAKEN or deadline.has_passed:
                 raise
         if not has_said:
             say(f"the port is not free: trying for {BIND_SECONDS:g} s, as after a restart")

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 from protocol import Refusal, format_time
+from server.base.deadline import Deadline
 from server.base.threads import repeat
 from server.handlers.context import Context
 from server.running.housekeeping import Housekeeping
@@ -133,11 +134,11 @@ class Retention:
         while not self._stopped.is_set():
 
             def change(connection: sqlite3.Connection) -> tuple[int, bool]:
-                done, end = 0, time.monotonic() + STEP_SECONDS
+                done, deadline = 0, Deadline(STEP_SECONDS)
                 while True:
                     count = step(connection)
                     done += count
-                    if not count or done >= self._rows or time.monotonic() >= end:
+                    if not count or done >= self._rows or deadline.has_passed:
                         return done, bool(count)
 
             # What is erased is not sent again.
