@@ -20,7 +20,7 @@ import hmac
 import secrets
 import threading
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Protocol, final
 
@@ -62,8 +62,8 @@ class Headers(Protocol):
 class Pass:
     """What a token opens: a role, and the cookie that is given for it."""
 
-    token: str
-    cookie: str
+    token: str = field(repr=False)
+    cookie: str = field(repr=False)
     role: str
 
 

@@ -23,7 +23,7 @@ import os
 import secrets
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -68,7 +68,7 @@ class KeptSession:
     server: str
     user: str
     tls: bool
-    key: str
+    key: str = field(repr=False)
 
 
 def own_folder(

@@ -27,7 +27,7 @@ class Account:
     `--account`."""
 
     chatid: str
-    password: str
+    password: str = field(repr=False)
     is_given: bool = False
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import html
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -65,7 +65,7 @@ class Slip:
     """What one student gets; `password` is None for one that the student has already."""
 
     name: str
-    password: str | None
+    password: str | None = field(repr=False)
 
 
 def make_slips(invocation: Invocation, terminal: Terminal) -> None:
