@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.patience import patience
 
 from server.base.locks import LockOrderError, Rank, RankedLock
 
@@ -456,6 +457,28 @@ def test_nobody_is_given_the_whole_service() -> None:
             assert "server.running.service" not in modules_imported_by(name), name
 
 
+def test_who_needs_one_part_of_the_server_is_not_given_its_context() -> None:
+    """Functions that stand in a table (handlers, those that tell of acts) all take the same."""
+    for name in PRODUCT:
+        for function in TREES[name].body if name.startswith("server.handlers.") else ():
+            if not isinstance(function, ast.FunctionDef):
+                continue
+            named = [argument.arg for argument in function.args.args]
+            if "context" not in named or named == ["context", "delivery", "act", "state"]:
+                continue
+            if any(_called(each).startswith("handles") for each in function.decorator_list):
+                continue
+            nodes = list(ast.walk(function))
+            parts = [
+                node.attr
+                for node in nodes
+                if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "context"
+            ]
+            mentions = sum(isinstance(node, ast.Name) and node.id == "context" for node in nodes)
+            is_passed_on = mentions > len(parts)
+            assert is_passed_on or len(set(parts)) > 1, f"{name}.{function.name} needs only {parts}"
+
+
 # --- Threads, broad excepts -----------------------------------------------------------------------
 
 
@@ -527,6 +550,29 @@ def test_who_catches_even_the_end_of_the_program_raises_it_again() -> None:
                 assert raises, f"{name}, line {handler.lineno}: expected a raise"
 
 
+# --- Secrets --------------------------------------------------------------------------------------
+
+SECRETS = {"password", "new_password", "session_key", "token", "cookie"}
+
+
+def test_no_record_shows_a_secret_in_its_repr() -> None:
+    found = [
+        (f"{name}, line {line.lineno}", line.value)
+        for name in PRODUCT
+        for record in TREES[name].body
+        if isinstance(record, ast.ClassDef) and "dataclass" in map(_called, record.decorator_list)
+        for line in record.body
+        if isinstance(line, ast.AnnAssign) and ast.unparse(line.target) in SECRETS
+    ]
+    assert len(found) > 10
+    for place, value in found:
+        assert value is not None and "repr=False" in ast.unparse(value), place
+
+
+def _called(decorator: ast.expr) -> str:
+    return ast.unparse(decorator.func if isinstance(decorator, ast.Call) else decorator)
+
+
 # --- Locks ----------------------------------------------------------------------------------------
 
 
@@ -585,7 +631,7 @@ def test_what_one_thread_holds_does_not_bind_another() -> None:
     with held:
         thread = threading.Thread(target=take, name="taker")
         thread.start()
-        thread.join(10)
+        thread.join(patience(10))
     assert seen == [False, False, False]
 
 
@@ -603,7 +649,7 @@ def test_waiting_too_long_for_a_lock_raises(monkeypatch: pytest.MonkeyPatch) -> 
     with lock:
         thread = threading.Thread(target=take, name="taker")
         thread.start()
-        thread.join(10)
+        thread.join(patience(10))
     assert len(failures) == 1 and failures[0].startswith("rooms could not be had")
 
 
@@ -616,14 +662,14 @@ def test_a_condition_can_stand_on_a_ranked_lock() -> None:
         with changed:
             seen.append("waits")
             changed.notify_all()
-            changed.wait_for(lambda: "go" in seen, 10)
+            changed.wait_for(lambda: "go" in seen, patience(10))
             seen.append("done")
 
     thread = threading.Thread(target=wait, name="waiter")
     thread.start()
     with changed:
-        assert changed.wait_for(lambda: "waits" in seen, 10)
+        assert changed.wait_for(lambda: "waits" in seen, patience(10))
         seen.append("go")
         changed.notify_all()
-    thread.join(10)
+    thread.join(patience(10))
     assert seen == ["waits", "go", "done"]

@@ -16,7 +16,9 @@ from protocol import ChangePassword, ErrorCode, Login, Logout, Refusal, Register
 from server.base import lookalikes
 from server.base.deadline import Deadline
 from server.base.frame_sizes import max_chunk, max_content
+from server.base.limits import LoginThrottle
 from server.base.logs import printable
+from server.base.settings import Settings
 from server.handlers.act_news import tell_restrictions
 from server.handlers.context import Context
 from server.handlers.sessions import (
@@ -112,7 +114,7 @@ def login(context: Context, connection: Connection, request: Login) -> bytes | N
     if account is None:
         log.info("login refused: %s from %s", printable(request.chatid), connection.address)
         return fail
-    check_not_banned(context, account.id, writing=False)
+    check_not_banned(context.restrictions, account.id, writing=False)
     # A client that logs in again and again waits here: logins count for the account's rate, too.
     owed = max(rates.charge_account(account.id, 0) for rates in (context.rates, context.said))
     context.shutdown.pause(owed, lambda: connection.ended)
@@ -123,7 +125,7 @@ def login(context: Context, connection: Connection, request: Login) -> bytes | N
             printable(account.chatid),
             connection.address,
         )
-        _count_refused(context, connection, account, request)
+        _count_refused(context.throttle, connection, account, request)
         return fail
     key = request.session_key or secrets.token_urlsafe(KEY_BYTES)
     session = _new_session(context, connection, account, key, request.features)
@@ -133,18 +135,18 @@ def login(context: Context, connection: Connection, request: Login) -> bytes | N
         log.info(
             "login refused: %s from %s: %s", printable(account.chatid), connection.address, why
         )
-        _count_refused(context, connection, account, request)
+        _count_refused(context.throttle, connection, account, request)
         return fail
     return None
 
 
 def _count_refused(
-    context: Context, connection: Connection, account: Account, request: Login
+    throttle: LoginThrottle, connection: Connection, account: Account, request: Login
 ) -> None:
     """Count a login that is refused behind the right password as a failed one, too (R-LIM-9): how
     soon the next is answered must not tell that it was right (R-SESS-4)."""
     if request.session_key is None:
-        context.throttle.failed(connection.address, account.folded)
+        throttle.failed(connection.address, account.folded)
 
 
 def _new_session(
@@ -209,13 +211,13 @@ def _go_online(context: Context, session: Session, key: str, request: Login) -> 
     """Take the account's place, once that is stored; raises `_Overtaken`. What the login relies on
     was checked by other threads, earlier, so it is checked again in the transaction (R-SESS-15),
     and until that is committed nobody loses a place (R-SESS-17)."""
-    success = _login_success(context, session, key, request)
+    success = _login_success(context.settings, session, key, request)
     account_id, connection = session.account_id, session.connection
 
     def store(database: sqlite3.Connection) -> None:
         if not accounts.is_current(database, account_id, session.credential_version):
             raise _Overtaken("the account was deleted, or its password or role changed,")
-        check_not_banned(context, account_id, writing=True)
+        check_not_banned(context.restrictions, account_id, writing=True)
         if session.is_teacher and context.settings.private_rooms == "with-teacher":
             for room in rooms.private_without(database, account_id):
                 context.rooms.begin_change(room.room_id)
@@ -238,9 +240,9 @@ def _go_online(context: Context, session: Session, key: str, request: Login) -> 
             return
         context.throttle.succeeded(connection.address, session.folded)
         delivery.reply(connection.outbox, success)
-        tell_restrictions(context, delivery, session)
+        tell_restrictions(context.restrictions, delivery, session)
         if displaced is None:
-            tell_presence(context, delivery, session, is_online=True)
+            tell_presence(context.presence, delivery, session, is_online=True)
         elif displaced is heard:  # else it was ended in this commit, and told why
             delivery.end(displaced, "its place was taken over by a newer login", "taken_over")
 
@@ -256,17 +258,16 @@ def _go_online(context: Context, session: Session, key: str, request: Login) -> 
     )
 
 
-def _login_success(context: Context, session: Session, key: str, request: Login) -> bytes:
-    settings = context.settings
+def _login_success(settings: Settings, session: Session, key: str, request: Login) -> bytes:
     data: dict[str, Any] = {
         "chatid": session.chatid,
         "session_key": key,
         "role": session.role,
         "limits": {
             "max_frame": settings.max_frame,
-            "max_content": max_content(context.settings),
+            "max_content": max_content(settings),
             "max_file": settings.max_file,
-            "max_chunk": max_chunk(context.settings),
+            "max_chunk": max_chunk(settings),
         },
     }
     if request.features is not None:

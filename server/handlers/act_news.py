@@ -17,6 +17,8 @@ from server.base.refusals import no_such_file
 from server.handlers.context import Context
 from server.handlers.sessions import end_from_outside, hand_down
 from server.state.recent_messages import delivered
+from server.state.registry import Registry
+from server.state.restrictions import Restrictions
 from server.state.room_directory import RoomState
 from server.state.session import Session
 from server.writing.delivery import Delivery
@@ -43,13 +45,13 @@ def tell_act(context: Context, delivery: Delivery, act: Act, state: RoomState | 
         teller(context, delivery, act, state)
 
 
-def tell_restrictions(context: Context, delivery: Delivery, session: Session) -> None:
+def tell_restrictions(restrictions: Restrictions, delivery: Delivery, session: Session) -> None:
     """Tell somebody who has just logged in, and asked for events, of the mute and the pause that
     hit them."""
     if "events" not in session.features:
         return
-    mute = context.restrictions.find(MUTE, session.account_id, writing=True)
-    pause = context.restrictions.find(PAUSE, CLASS, writing=True)
+    mute = restrictions.find(MUTE, session.account_id, writing=True)
+    pause = restrictions.find(PAUSE, CLASS, writing=True)
     if mute is not None:
         data = {"until": mute.until, "reason": mute.row.reason}
         delivery.to_session(
@@ -61,7 +63,7 @@ def tell_restrictions(context: Context, delivery: Delivery, session: Session) ->
 
 
 def _muted(context: Context, delivery: Delivery, act: Act, state: RoomState | None) -> None:
-    _about_user(context, delivery, act, "user_muted", until=time_or_null(act.ends_at))
+    _about_user(context.registry, delivery, act, "user_muted", until=time_or_null(act.ends_at))
 
 
 def _unmuted(context: Context, delivery: Delivery, act: Act, state: RoomState | None) -> None:
@@ -71,41 +73,41 @@ def _unmuted(context: Context, delivery: Delivery, act: Act, state: RoomState | 
 def _kicked(context: Context, delivery: Delivery, act: Act, state: RoomState | None) -> None:
     assert act.user_id is not None and act.user is not None
     hand_down(context, delivery, act.user_id, act.user)
-    if _end_marked(context, delivery, act):
-        _about_user(context, delivery, act, "user_kicked", besides=act.user_id)
+    if _end_marked(context.registry, delivery, act):
+        _about_user(context.registry, delivery, act, "user_kicked", besides=act.user_id)
 
 
 def _banned(context: Context, delivery: Delivery, act: Act, state: RoomState | None) -> None:
     assert act.user_id is not None and act.user is not None
     hand_down(context, delivery, act.user_id, act.user)
-    _about_user(context, delivery, act, "user_banned", until=time_or_null(act.ends_at))
-    _end_marked(context, delivery, act)
+    _about_user(context.registry, delivery, act, "user_banned", until=time_or_null(act.ends_at))
+    _end_marked(context.registry, delivery, act)
 
 
-def _end_marked(context: Context, delivery: Delivery, act: Act) -> bool:
+def _end_marked(registry: Registry, delivery: Delivery, act: Act) -> bool:
     """End the sessions that were marked as ended when the act came into force; return whether one
     of them was online. A login that came behind the act goes on."""
     assert act.user_id is not None
     why = f"{act.act} by {printable(act.by or 'the command line')}"
     data = {"chatid": act.user, "reason": act.reason}
     were_online = [
-        end_from_outside(context.registry, delivery, session, why, "user_kicked", **data)
-        for session in context.registry.served([act.user_id])
+        end_from_outside(registry, delivery, session, why, "user_kicked", **data)
+        for session in registry.served([act.user_id])
         if session.was_ended
     ]
     return any(were_online)
 
 
 def _about_user(
-    context: Context,
+    registry: Registry,
     delivery: Delivery,
     act: Act,
     kind: str,
     besides: int | None = None,
     **more: Any,
 ) -> None:
-    concerned = {act.user_id, *context.registry.teachers()}
-    hearers = {session.account_id for session in context.registry.listeners()} - {besides}
+    concerned = {act.user_id, *registry.teachers()}
+    hearers = {session.account_id for session in registry.listeners()} - {besides}
     for audience, reason in ((hearers & concerned, act.reason), (hearers - concerned, "")):
         ids = [account_id for account_id in audience if account_id is not None]
         delivery.event(kind, ids, chatid=act.user, reason=reason, **more)
@@ -114,14 +116,14 @@ def _about_user(
 def _room_set(context: Context, delivery: Delivery, act: Act, state: RoomState | None) -> None:
     assert state is not None
     room = state.room
-    audience = _who_sees(context, state)
+    audience = _who_sees(context.registry, state)
     values = {"read_only": room.read_only, "uploads": room.uploads}
     delivery.event("room_set", audience, room_id=room.room_id, **values)
 
 
-def _who_sees(context: Context, state: RoomState) -> set[int] | None:
+def _who_sees(registry: Registry, state: RoomState) -> set[int] | None:
     """Return who may hear of the room: its members and the teachers; None for everybody."""
-    return {*state.members, *context.registry.teachers()} if state.room.private else None
+    return {*state.members, *registry.teachers()} if state.room.private else None
 
 
 def _paused(context: Context, delivery: Delivery, act: Act, state: RoomState | None) -> None:
@@ -165,7 +167,7 @@ def _file_removed(context: Context, delivery: Delivery, act: Act, state: RoomSta
     room_id = state.room.room_id
     for session in context.registry.served():
         session.downloads.break_off(room_id, no_such_file(act.file_path), act.file_path)
-    audience = _who_sees(context, state)
+    audience = _who_sees(context.registry, state)
     delivery.event("file_removed", audience, room_id=room_id, file_path=act.file_path)
 
 

@@ -32,10 +32,12 @@ from protocol import (
 from server.base.refusals import no_such_file, no_such_room
 from server.handlers.act_news import tell_act, time_or_null
 from server.handlers.context import Context
+from server.handlers.named_users import user_named
 from server.handlers.pages import Page, answer_page
 from server.handlers.sessions import check_current
 from server.handlers.table import handles_for_session
-from server.state.room_directory import RoomState
+from server.state.restrictions import Restrictions
+from server.state.room_directory import RoomDirectory, RoomState
 from server.state.session import Session
 from server.writing.delivery import Delivery
 from storage import accounts, acts, messages, rooms, uploads
@@ -66,15 +68,21 @@ def do(
 
 def _student(connection: sqlite3.Connection, name: str) -> Account:
     """Return the account that an act may be about: no teacher's (R-TEACH-12)."""
-    account = accounts.find(connection, protocol.fold_chatid(name))
-    if account is None or account.deleted:
-        raise Refusal(ErrorCode.USER_NOT_FOUND, f"data.user: there is no user {name!r}")
+    account = user_named(connection, name, "data.user")
     if account.role == protocol.TEACHER:
         raise Refusal(
             ErrorCode.FORBIDDEN,
             f"data.user: {account.chatid!r} is a teacher; only the command line can do this",
         )
     return account
+
+
+def _room(directory: RoomDirectory, connection: sqlite3.Connection, room_id: str) -> RoomState:
+    """Return a room, also a private one of others; raises `room_not_found`."""
+    state = directory.find(room_id, connection)
+    if state is None or state.room.deleted:
+        raise no_such_room(room_id)
+    return state
 
 
 @handles_for_session(MuteUser)
@@ -147,7 +155,7 @@ def _lift(
         account = _student(connection, request.user)
         data.update(user=account.chatid)
         in_force = context.restrictions.find(kind, account.id, writing=True)
-        if not lift(context, connection, kind, account.id) or in_force is None:
+        if not lift(context.restrictions, connection, kind, account.id) or in_force is None:
             return None
         by = session.account_id
         return acts.note(connection, request.ACTION, now, by, user_id=account.id), None
@@ -156,9 +164,11 @@ def _lift(
     return protocol.build(reply, data, request_id=request.request_id)
 
 
-def lift(context: Context, connection: sqlite3.Connection, kind: str, account_id: int) -> bool:
+def lift(
+    restrictions: Restrictions, connection: sqlite3.Connection, kind: str, account_id: int
+) -> bool:
     """End a restriction, in storage and in memory; False where there was none."""
-    context.restrictions.lift(kind, account_id)
+    restrictions.lift(kind, account_id)
     return acts.lift(connection, kind, account_id)
 
 
@@ -210,7 +220,7 @@ def resume_class(context: Context, session: Session, request: ResumeClass) -> by
 
     def change(connection: sqlite3.Connection, now: int) -> Done | None:
         in_force = context.restrictions.find(PAUSE, CLASS, writing=True)
-        if not lift(context, connection, PAUSE, CLASS) or in_force is None:
+        if not lift(context.restrictions, connection, PAUSE, CLASS) or in_force is None:
             return None
         return acts.note(connection, request.ACTION, now, session.account_id), None
 
@@ -225,9 +235,7 @@ def set_room(context: Context, session: Session, request: SetRoom) -> bytes:
     data: dict[str, Any] = {}
 
     def change(connection: sqlite3.Connection, now: int) -> Done | None:
-        state = context.rooms.find(request.room_id, connection)
-        if state is None or state.room.deleted:
-            raise no_such_room(request.room_id)
+        state = _room(context.rooms, connection, request.room_id)
         room = state.room
         read_only = room.read_only if request.read_only is None else request.read_only
         uploads = room.uploads if request.uploads is None else request.uploads
@@ -301,9 +309,7 @@ def remove_file(context: Context, session: Session, request: RemoveFile) -> byte
     disk_names: list[str] = []
 
     def change(connection: sqlite3.Connection, now: int) -> Done:
-        state = context.rooms.find(request.room_id, connection)
-        if state is None or state.room.deleted:
-            raise no_such_room(request.room_id)
+        state = _room(context.rooms, connection, request.room_id)
         file = uploads.newest(connection, state.room.pk, request.file_path)
         if file is None:
             raise no_such_file(request.file_path)

@@ -62,7 +62,7 @@ def _listed(file: StoredFile) -> dict[str, Any]:
 def file_down_req(context: Context, session: Session, request: FileDownReq) -> None:
     """Send a file when its turn comes; its packets come from a thread of their own."""
     readable = readable_for(context, session, request.room_id, request.ACTION)
-    with reading_for(context, session) as reader:
+    with reading_for(context.database, session) as reader:
         room, _ = readable(reader)
         file = uploads.newest(reader, room.pk, request.file_path)
     if file is None:
@@ -75,7 +75,7 @@ def file_down_req(context: Context, session: Session, request: FileDownReq) -> N
         )
 
     def may_read() -> None:
-        with reading_for(context, session) as reader:
+        with reading_for(context.database, session) as reader:
             readable(reader)
             if uploads.is_removed(reader, file.id):
                 raise no_such_file(request.file_path)

@@ -59,7 +59,7 @@ def send_message(context: Context, session: Session, request: SendMessage) -> by
                 check_same_message(known, room, request.content)
                 _wait_for_acks(context.writer, session)
                 return acknowledgement(key, known, request.request_id)
-    check_may_speak(context, session, room, writing=False)
+    check_may_speak(context.restrictions, session, room, writing=False)
     session.transactions.expire(context.clock())
     reserved = session.transactions.reserve(request.content, lambda: session.connection.ended)
     transaction = Transaction(

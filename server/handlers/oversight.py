@@ -21,11 +21,13 @@ from protocol import (
 from server.base.frame_sizes import members_named
 from server.handlers.act_news import time_or_null
 from server.handlers.context import Context
+from server.handlers.named_users import user_named
 from server.handlers.pages import Page, answer_page
 from server.handlers.rooms import Names, described
 from server.handlers.sessions import check_current, hand_down, tell_hand, wait_for_predecessors
 from server.handlers.table import handles_for_session
 from server.state.hands import Hand
+from server.state.restrictions import Restrictions
 from server.state.session import Session
 from server.writing.delivery import Delivery
 from storage import accounts, rooms
@@ -45,7 +47,8 @@ def get_sessions(context: Context, session: Session, request: GetSessions) -> by
             here = online.get(account.id)
             if here is None and not request.offline:
                 continue
-            entry = _restrictions_of(context, account) | _presence(context, reader, account, here)
+            entry = _restrictions_of(context.restrictions, account)
+            entry |= _presence(reader, account, here, context.clock())
             place, hand = hands.get(account.id, (0, None))
             entry["hand"] = None if hand is None else _shown_hand(place, hand)
             if request.offline:
@@ -65,7 +68,7 @@ def get_sessions(context: Context, session: Session, request: GetSessions) -> by
 
 
 def _presence(
-    context: Context, reader: sqlite3.Connection, account: Account, here: Session | None
+    reader: sqlite3.Connection, account: Account, here: Session | None, now: float
 ) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "chatid": account.chatid,
@@ -80,16 +83,16 @@ def _presence(
         entry |= {
             "address": here.connection.address,
             "since": protocol.format_time(here.since),
-            "idle_seconds": max(0, int(context.clock() - here.active_at)),
+            "idle_seconds": max(0, int(now - here.active_at)),
             "rooms": rooms.count_heard(reader, account.id),
             "messages": here.messages_sent,
         }
     return entry
 
 
-def _restrictions_of(context: Context, account: Account) -> dict[str, Any]:
-    mute = context.restrictions.find(MUTE, account.id)
-    ban = context.restrictions.find(BAN, account.id)
+def _restrictions_of(restrictions: Restrictions, account: Account) -> dict[str, Any]:
+    mute = restrictions.find(MUTE, account.id)
+    ban = restrictions.find(BAN, account.id)
     return {
         "muted": mute is not None,
         "muted_until": None if mute is None else mute.until,
@@ -144,7 +147,12 @@ def raise_hand(context: Context, session: Session, request: RaiseHand) -> bytes:
             context.hands.leave(session.account_id, context.clock())
         if is_new:
             tell_hand(
-                context, delivery, "hand_raised", hand.account_id, hand.chatid, text=hand.text
+                context.registry,
+                delivery,
+                "hand_raised",
+                hand.account_id,
+                hand.chatid,
+                text=hand.text,
             )
 
     context.writer.run(check, tell)
@@ -162,9 +170,7 @@ def lower_hand(context: Context, session: Session, request: LowerHand) -> bytes:
 
     def find(connection: sqlite3.Connection) -> Account:
         check_current(connection, session)
-        account = accounts.find(connection, protocol.fold_chatid(name))
-        if account is None or account.deleted:
-            raise Refusal(ErrorCode.USER_NOT_FOUND, f"data.user: there is no user {name!r}")
+        account = user_named(connection, name, "data.user")
         data["user"] = account.chatid
         return account
 

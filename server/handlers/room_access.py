@@ -15,6 +15,7 @@ from protocol import ErrorCode, Refusal
 from server.base.refusals import no_such_room
 from server.base.settings import Settings
 from server.handlers.context import Context
+from server.state.restrictions import Restrictions
 from server.state.room_directory import RoomDirectory, RoomState
 from server.state.session import Session
 from storage import rooms, shares
@@ -39,7 +40,7 @@ def check_may_write(
 
 
 def check_may_speak(
-    context: Context,
+    restrictions: Restrictions,
     session: Session,
     state: RoomState | None,
     *,
@@ -49,7 +50,6 @@ def check_may_speak(
     """Raise `muted` or `read_only` where a user is to say nothing now, in this room or
     anywhere. `state` is None for a room that is to be made. `writing` is for the writer's
     transaction, in which it is decided; before it only the answer is quicker."""
-    restrictions = context.restrictions
     mute = restrictions.find(MUTE, session.account_id, writing=writing)
     if mute is not None:  # a teacher's account only by the command line
         raise Refusal(ErrorCode.MUTED, mute.sentence("a teacher has muted you"))
@@ -89,7 +89,7 @@ def room_to_write(
     state = directory.find(room_id, connection)
     if state is not None and not state.admits(account_id):
         raise no_such_room(room_id)
-    check_may_speak(context, session, state, writing=True, is_file=is_file)
+    check_may_speak(context.restrictions, session, state, writing=True, is_file=is_file)
     if state is None:
         check_new_room(connection, settings, account_id, room_id)
         check_share(connection, settings, account_id, size + shares.ROOM_BYTES)

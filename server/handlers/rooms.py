@@ -26,10 +26,12 @@ from server.base.frame_sizes import members_named
 from server.base.logs import printable, room_words
 from server.base.refusals import no_such_room
 from server.handlers.context import Context
+from server.handlers.named_users import no_such_user, user_named
 from server.handlers.pages import Page, answer_page, readable_room
 from server.handlers.room_access import check_may_speak, check_room_share, check_share
 from server.handlers.sessions import check_current, wait_for_predecessors
 from server.handlers.table import handles_for_session
+from server.state.registry import Registry
 from server.state.room_directory import RoomState
 from server.state.session import Session
 from server.writing.delivery import Delivery
@@ -55,7 +57,7 @@ def create_room(context: Context, session: Session, request: CreateRoom) -> byte
 
     def change(connection: sqlite3.Connection) -> frozenset[int]:
         check_current(connection, session)
-        check_may_speak(context, session, None, writing=True)
+        check_may_speak(context.restrictions, session, None, writing=True)
         watchers = accounts.teachers(connection) if policy == "with-teacher" else ()
         members = frozenset({session.account_id, *invited, *watchers})
         context.disk_space.check()
@@ -89,17 +91,8 @@ def _account_ids(reader: sqlite3.Connection, chatids: Iterable[str]) -> list[int
     found = accounts.active_ids(reader, folded)
     for name, chatid in folded.items():
         if name not in found:
-            raise Refusal(
-                ErrorCode.USER_NOT_FOUND, f"data.participants: there is no user {chatid!r}"
-            )
+            raise no_such_user(chatid, "data.participants")
     return list(found.values())
-
-
-def _account(connection: sqlite3.Connection, chatid: str, path: str) -> Account:
-    account = accounts.find(connection, protocol.fold_chatid(chatid))
-    if account is None or account.deleted:
-        raise Refusal(ErrorCode.USER_NOT_FOUND, f"{path}: there is no user {chatid!r}")
-    return account
 
 
 @handles_for_session(GetRooms)
@@ -226,7 +219,7 @@ def leave_room(context: Context, session: Session, request: LeaveRoom) -> bytes:
 
     def tell(state: RoomState, delivery: Delivery) -> None:
         if state.room.private:
-            _break_off_downloads(context, request.room_id, [session.account_id])
+            _break_off_downloads(context.registry, request.room_id, [session.account_id])
             delivery.event(
                 "user_removed", state.members, room_id=request.room_id, chatid=session.chatid
             )
@@ -243,7 +236,7 @@ def add_user_to_room(context: Context, session: Session, request: AddUserToRoom)
     def change(connection: sqlite3.Connection, state: RoomState) -> set[int] | None:
         nonlocal added
         _check_owner(session, state)
-        added = _account(connection, request.user_to_add, "data.user_to_add")
+        added = user_named(connection, request.user_to_add, "data.user_to_add")
         if added.id in state.members:
             return None
         check_share(connection, context.settings, session.account_id, shares.MEMBER_BYTES)
@@ -270,7 +263,7 @@ def remove_user_from_room(context: Context, session: Session, request: RemoveUse
     def change(connection: sqlite3.Connection, state: RoomState) -> Iterable[int]:
         nonlocal removed
         _check_owner(session, state)
-        removed = _account(connection, request.user_to_remove, "data.user_to_remove")
+        removed = user_named(connection, request.user_to_remove, "data.user_to_remove")
         if removed.id == session.account_id:
             raise Refusal(
                 ErrorCode.FORBIDDEN,
@@ -291,7 +284,7 @@ def remove_user_from_room(context: Context, session: Session, request: RemoveUse
         return state.members
 
     def tell(members: Iterable[int], delivery: Delivery) -> None:
-        _break_off_downloads(context, request.room_id, [removed.id])
+        _break_off_downloads(context.registry, request.room_id, [removed.id])
         delivery.event("user_removed", members, room_id=request.room_id, chatid=removed.chatid)
 
     _change_room(context, session, request.room_id, change, tell)
@@ -309,7 +302,7 @@ def rename_room(context: Context, session: Session, request: RenameRoom) -> byte
 
     def change(connection: sqlite3.Connection, state: RoomState) -> Iterable[int] | None:
         _check_owner(session, state)
-        check_may_speak(context, session, state, writing=True)
+        check_may_speak(context.restrictions, session, state, writing=True)
         if state.room.name == name:
             return None
         rooms.rename(connection, state.room.pk, name)
@@ -343,7 +336,7 @@ def delete_room(context: Context, session: Session, request: DeleteRoom) -> byte
     def tell(state: RoomState, delivery: Delivery) -> None:
         audience = state.members if state.room.private else None
         # everybody: a teacher may have looked in who is none of the members
-        _break_off_downloads(context, request.room_id, None)
+        _break_off_downloads(context.registry, request.room_id, None)
         delivery.event("room_deleted", audience, room_id=request.room_id, name=state.room.name)
         words = room_words(request.room_id, state.room.name)
         log.info("room deleted: %s by %s", words, printable(session.chatid))
@@ -354,10 +347,12 @@ def delete_room(context: Context, session: Session, request: DeleteRoom) -> byte
     )
 
 
-def _break_off_downloads(context: Context, room_id: str, account_ids: Iterable[int] | None) -> None:
+def _break_off_downloads(
+    registry: Registry, room_id: str, account_ids: Iterable[int] | None
+) -> None:
     """Let nothing more of the room's files go to those who have lost the room (R-ROOM-22), None
     for everybody. The writer's thread only: whoever asked for the change is answered after this."""
-    for session in context.registry.served(account_ids):
+    for session in registry.served(account_ids):
         session.downloads.break_off(room_id, no_such_room(room_id))
 
 

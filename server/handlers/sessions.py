@@ -20,13 +20,16 @@ from server.base.limits import Clock
 from server.base.logs import printable
 from server.base.wall_clock import WallClock
 from server.handlers.context import Context
+from server.state.presence import Presence
 from server.state.registry import Registry
+from server.state.restrictions import Restrictions
 from server.state.session import Session
 from server.state.uploads import Ranges, Upload
 from server.writing.delivery import Delivery
 from server.writing.writer import Writer
 from storage import accounts, attendance, rooms, uploads
 from storage.acts import BAN
+from storage.database import Database
 from storage.errors import FileMissing, StorageError, StorageFailed
 from storage.received import KEPT_RANGES, as_text, from_text
 
@@ -92,7 +95,7 @@ def end_session(context: Context, session: Session) -> None:
     def tell(_: None, delivery: Delivery) -> None:
         # (who has come back meanwhile was told of as online, and is)
         if held_place and context.registry.online(session.account_id) is None:
-            tell_presence(context, delivery, session, is_online=False)
+            tell_presence(context.presence, delivery, session, is_online=False)
             if session.was_ended:
                 hand_down(context, delivery, session.account_id, session.chatid)
             else:
@@ -103,7 +106,7 @@ def end_session(context: Context, session: Session) -> None:
     held_place = context.registry.release(session)
     session.transactions.drop_all()
     try:
-        _store_end(context, session, change, tell)
+        _store_end(context.writer, session, change, tell)
     except (StorageError, Refusal) as error:
         name = printable(session.chatid)
         log.error("the end of %s's session was not stored: %s", name, error)
@@ -127,21 +130,21 @@ def log_out(context: Context, session: Session) -> None:
     def tell(_: None, delivery: Delivery) -> None:
         delivery.settle()
         if context.registry.release(session):
-            tell_presence(context, delivery, session, is_online=False)
+            tell_presence(context.presence, delivery, session, is_online=False)
             hand_down(context, delivery, session.account_id, session.chatid)
 
     _keep_uploads(context, session)
-    _store_end(context, session, change, tell)
+    _store_end(context.writer, session, change, tell)
     session.transactions.drop_all()
     context.registry.has_ended(session)
 
 
 def tell_presence(
-    context: Context, delivery: Delivery, session: Session, *, is_online: bool
+    presence: Presence, delivery: Delivery, session: Session, *, is_online: bool
 ) -> None:
     """Tell who asked for events that the session's user came or went: now, or, where that was told
     of this name lately, by `tell_due`. The writer's thread only."""
-    if context.presence.change(session.account_id, session.chatid, is_online):
+    if presence.change(session.account_id, session.chatid, is_online):
         _tell_presence(delivery, session.account_id, session.chatid, is_online)
 
 
@@ -168,14 +171,14 @@ def hand_down(context: Context, delivery: Delivery, account_id: int, chatid: str
     """Take down the hand of an account, and tell of it where it was up. The writer's thread
     only."""
     if context.hands.take_down(account_id):
-        tell_hand(context, delivery, "hand_lowered", account_id, chatid)
+        tell_hand(context.registry, delivery, "hand_lowered", account_id, chatid)
 
 
 def tell_hand(
-    context: Context, delivery: Delivery, kind: str, account_id: int, chatid: str, **more: Any
+    registry: Registry, delivery: Delivery, kind: str, account_id: int, chatid: str, **more: Any
 ) -> None:
     """Tell teachers and that user of a hand. The writer's thread only."""
-    delivery.event(kind, {account_id, *context.registry.teachers()}, chatid=chatid, **more)
+    delivery.event(kind, {account_id, *registry.teachers()}, chatid=chatid, **more)
 
 
 def _keep_uploads(context: Context, session: Session) -> None:
@@ -215,20 +218,20 @@ def check_current(connection: sqlite3.Connection, session: Session) -> None:
         )
 
 
-def check_not_banned(context: Context, account_id: int, *, writing: bool) -> None:
+def check_not_banned(restrictions: Restrictions, account_id: int, *, writing: bool) -> None:
     """Raise `banned` where the account may not log in now (R-TEACH-9). `writing` is for the
     writer's transaction, in which it is decided."""
-    ban = context.restrictions.find(BAN, account_id, writing=writing)
+    ban = restrictions.find(BAN, account_id, writing=writing)
     if ban is not None:
         raise Refusal(ErrorCode.BANNED, ban.sentence("a teacher has banned you"))
 
 
 @contextmanager
-def reading_for(context: Context, session: Session) -> Iterator[sqlite3.Connection]:
+def reading_for(database: Database, session: Session) -> Iterator[sqlite3.Connection]:
     """Give a snapshot in which the session is current, to read for it. What its user may read is
     to be asked in this snapshot, not before: a free connection may be long in coming (R-ROOM-22).
     Raises `not_logged_in` and StorageError."""
-    with context.database.reading() as reader:
+    with database.reading() as reader:
         check_current(reader, session)
         yield reader
 
@@ -264,7 +267,7 @@ def write_marks(connection: sqlite3.Connection, marks: Iterable[Mark]) -> None:
 
 
 def _store_end(
-    context: Context,
+    writer: Writer,
     session: Session,
     change: Callable[[sqlite3.Connection], None],
     tell: Callable[[None, Delivery], None],
@@ -273,12 +276,12 @@ def _store_end(
     Where it raises Refusal or StorageError, the session keeps what is not stored: one that goes on
     (`log_out`) has it stored later, of one that is over (`end_session`) it is lost."""
     while len(session.unsaved_marks) > MARKS_AT_ONCE:
-        _store_with_marks(context, session, lambda connection: None, None)
-    _store_with_marks(context, session, change, tell)
+        _store_with_marks(writer, session, lambda connection: None, None)
+    _store_with_marks(writer, session, change, tell)
 
 
 def _store_with_marks(
-    context: Context,
+    writer: Writer,
     session: Session,
     change: Callable[[sqlite3.Connection], None],
     tell: Callable[[None, Delivery], None] | None,
@@ -292,7 +295,7 @@ def _store_with_marks(
         change(connection)
 
     try:
-        context.writer.run(both, tell)
+        writer.run(both, tell)
     except BaseException:
         put_marks_back(marks)
         raise

@@ -34,11 +34,12 @@ from server.handlers.upload_checks import (
     measure,
     other_file,
 )
-from server.state.room_directory import RoomState
+from server.state.room_directory import RoomDirectory, RoomState
 from server.state.session import Session
 from server.state.uploads import SAVE_EVERY_BYTES, Upload, file_frame
 from server.writing.delivery import Delivery
 from storage import shares, uploads
+from storage.database import Database
 from storage.errors import FileMissing, StorageError
 from storage.uploads import OpenUpload, StoredFile
 
@@ -91,7 +92,7 @@ def _begin(
     """Open an upload, or take one up again; None where storage knows something else of it in the
     end than it did at first, so that it is to be tried again."""
     key = request.transaction_id
-    with reading_for(context, session) as reader:
+    with reading_for(context.database, session) as reader:
         known = _look_up(reader, session, request)
     if known.stored is not None:
         if room is None or not is_same_stored(known.stored, room, request):
@@ -99,7 +100,7 @@ def _begin(
         _remember(session, request, known.stored)
         ranges = [[1, request.total_packets]] if request.total_packets else []
         return _init_reply(request, {"received": ranges, "done": True})
-    check_may_speak(context, session, room, writing=False, is_file=True)
+    check_may_speak(context.restrictions, session, room, writing=False, is_file=True)
     if known.of_key is not None and not is_same_file(known.of_key, request):
         raise other_file()
     of_name = _as_it_is(session, known.of_name)
@@ -142,7 +143,7 @@ def _open(context: Context, session: Session, request: FileSendInit, known: _Kno
     def change(connection: sqlite3.Connection) -> OpenUpload | None:
         check_current(connection, session)
         state = check_may_write(context, session.account_id, request.room_id, connection)
-        check_may_speak(context, session, state, writing=True, is_file=True)
+        check_may_speak(context.restrictions, session, state, writing=True, is_file=True)
         if _look_up(connection, session, request) != known:
             return None
         if replaced is not None:
@@ -210,7 +211,7 @@ def _state(context: Context, session: Session, row: OpenUpload) -> Upload | None
             if row.received:
                 context.files.take_back(row.disk_name)
         except FileMissing:
-            if _is_open(context, row):
+            if _is_open(context.database, row):
                 raise
             return None
         _drop_state(session, row)
@@ -225,8 +226,8 @@ def _drop_state(session: Session, row: OpenUpload) -> None:
         upload.close()
 
 
-def _is_open(context: Context, row: OpenUpload) -> bool:
-    with context.database.reading() as reader:
+def _is_open(database: Database, row: OpenUpload) -> bool:
+    with database.reading() as reader:
         return uploads.is_open(reader, row.id)
 
 
@@ -248,18 +249,18 @@ def _open_row(
         return uploads.find_open(reader, session.account_id, room_id, file_path)
 
 
-def _check_room(context: Context, session: Session, room_id: str) -> None:
+def _check_room(directory: RoomDirectory, session: Session, room_id: str) -> None:
     """Check the room, as the order of checks wants it; an upload may be open in a room that its end
     will make."""
-    room = context.rooms.find(room_id)
+    room = directory.find(room_id)
     if room is not None or room_id.startswith(protocol.PRIVATE_ROOM_PREFIX):
-        context.rooms.visible(room_id, session.account_id)
+        directory.visible(room_id, session.account_id)
 
 
 @handles_for_session(FileSendData)
 def file_send_data(context: Context, session: Session, request: FileSendData) -> bytes:
     """Take a chunk. The answer promises receipt, no more."""
-    _check_room(context, session, request.room_id)
+    _check_room(context.rooms, session, request.room_id)
     upload = _open_upload(context, session, request.room_id, request.file_path)
     if upload is None:
         raise _no_upload(request.file_path)
@@ -280,10 +281,10 @@ def _write(context: Context, upload: Upload, request: FileSendData) -> bool:
     try:
         upload.write(request.sequence_number, request.file_data)
     except FileMissing:
-        if _is_open(context, upload.row):
+        if _is_open(context.database, upload.row):
             raise
         return False
-    if is_first and not _is_open(context, upload.row):
+    if is_first and not _is_open(context.database, upload.row):
         context.files.remove(upload.row.disk_name)  # made after its owner had looked for it
         return False
     return not upload.is_closed
@@ -301,7 +302,7 @@ def _no_upload(file_path: str) -> Refusal:
 def file_send_fin(context: Context, session: Session, request: FileSendFin) -> bytes:
     """Finish an upload: first the bytes are on disk, then the file is the room's, then everybody
     hears of it."""
-    _check_room(context, session, request.room_id)
+    _check_room(context.rooms, session, request.room_id)
     upload = _open_upload(context, session, request.room_id, request.file_path)
     if upload is None:
         return _fin_again(context, session, request)
@@ -363,7 +364,7 @@ def _finish(context: Context, session: Session, upload: Upload) -> StoredFile | 
         digest = upload.finish()
         return _store(context, session, row, digest)
     except FileMissing:
-        if _is_open(context, row):
+        if _is_open(context.database, row):
             raise
         return None
     except Refusal as refusal:
@@ -420,7 +421,7 @@ def _store(context: Context, session: Session, row: OpenUpload, digest: str) -> 
 @handles_for_session(FileCancel)
 def file_cancel(context: Context, session: Session, request: FileCancel) -> bytes:
     """Give an unfinished upload up, or stop a download."""
-    _check_room(context, session, request.room_id)
+    _check_room(context.rooms, session, request.room_id)
     # Without its bytes: they need not be there.
     row = _open_row(context, session, request.room_id, request.file_path)
     if row is not None and _give_up(context, session, row):
