@@ -14,6 +14,7 @@ from conformance import packets, rules
 from conformance.client import cases as client_cases
 from conformance.registry import without_case
 from conformance.server import cases, runner
+from conformance.server.cases import teacher
 from conformance.verdicts import LEVELS
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "PROTOCOL.md"
@@ -109,3 +110,15 @@ def test_every_module_with_cases_has_its_place_in_the_run(every: ModuleType) -> 
         if "\n@case(" in path.read_text("utf-8")
     }
     assert {Path(module.__file__) for module in every.MODULES} == with_cases
+
+
+def test_what_is_for_teachers_only_is_tried_by_a_student() -> None:
+    students = ("stranger", "member", "owner", "open room")
+    for_teachers = {
+        action
+        for action, row in document.RIGHTS.items()
+        if {row[who] for who in students} == {"forbidden"} and row["teacher"] != "forbidden"
+    }
+    assert {action for action, _ in teacher.FOR_TEACHERS} == for_teachers, (
+        "FOR_TEACHERS in conformance/server/cases/teacher.py"
+    )

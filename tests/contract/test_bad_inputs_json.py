@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support import fresh_name
 from support.bad_inputs import House, Place, Row, Table, house, play, refused
-from support.document import REQUESTS
+from support.document import REQUESTS, example_data
 from support.raw_client import Packet, RawClient, error_code, frame
 from support.seed import drawn
 
@@ -325,6 +325,7 @@ def _(place: Place) -> None:
 
 
 VALUES = {
+    **example_data(),
     "password": "wrong",
     "new_password": "password",
     "room_id": "mutated",
