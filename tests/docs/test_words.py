@@ -27,8 +27,11 @@ HERE = Path(__file__).resolve()
 def texts() -> list[Path]:
     """Return every page and every source file of the project."""
     tops = ("*.md", "*.py", "Makefile", "pyproject.toml")
-    folders = ("benchmarks", "client", "conformance", "docs", "examples", "server", "storage")
-    inside = [path for top in (*folders, "tests", "tools") for path in (ROOT / top).rglob("*.*")]
+    folders = (
+        *("benchmarks", "client", "conformance", "docs", "examples", "server", "storage"),
+        *("tests", "tools", "webpage"),
+    )
+    inside = [path for top in folders for path in (ROOT / top).rglob("*.*")]
     found = [*inside, *(path for top in tops for path in ROOT.glob(top))]
     return [path for path in found if path.suffix in {".py", ".md", ".toml", ""} and path != HERE]
 

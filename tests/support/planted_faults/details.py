@@ -323,7 +323,9 @@ class ChangesAreNoLogins(ReferenceServer):
 class CountsEveryChunk(ReferenceServer):
     """Chunks of an upload count as requests."""
 
-    FREE = tuple(action for action in ReferenceServer.FREE if action != "file_send_data")
+    NOT_RATE_LIMITED = tuple(
+        action for action in ReferenceServer.NOT_RATE_LIMITED if action != "file_send_data"
+    )
 
 
 @plant("R-FRAME-9", around="R-FRAME-9")

@@ -61,7 +61,7 @@ class Requests(State):
         """R-LIM-3 and R-LIM-9: who asks too much is heard later."""
         now = time.monotonic()
         action, data = packet.get("action"), packet.get("data")
-        if connection.account is not None and action not in self.FREE:
+        if connection.account is not None and action not in self.NOT_RATE_LIMITED:
             self.stopping.wait(self.owed(connection, connection.account, now))
         if (
             action == "login"

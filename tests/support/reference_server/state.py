@@ -18,7 +18,7 @@ class State:
     PRESENCE_SECONDS = 5.0
     MAX_WAITING = 1_048_576
     MOST_OPEN, MOST_DOWNLOADS = 64, 16
-    FREE = ("character_count", "confirm_count", "ack", "file_send_data", "ping")
+    NOT_RATE_LIMITED = ("character_count", "confirm_count", "ack", "file_send_data", "ping")
 
     def __init__(self, port: int = 0) -> None:
         self.listener = socket.create_server(("127.0.0.1", port), backlog=128)
