@@ -261,6 +261,23 @@ def test_starter_reads_escapes_and_counts_code_points(
     assert letters(commands[name], content) == Counter(json.loads(f'"{content}"'))
 
 
+def test_starter_names_the_key_that_is_missing(name: str, commands: dict[str, list[str]]) -> None:
+    packets = (
+        ("chatid", "login", {"password": "pw-anna"}),
+        ("password", "login", {"chatid": "anna"}),
+        ("", "login", {"chatid": "anna", "password": "pw-anna"}),
+        ("room_id", "send_message", {"chatid": "anna", "content": "Hello"}),
+        ("content", "send_message", {"chatid": "anna", "room_id": "lobby"}),
+        ("transaction_id", "confirm_count", {"confirm": True}),
+        ("confirm", "confirm_count", {"transaction_id": "t"}),
+    )
+    with running(commands[name]) as (port, _), socket.create_connection(("127.0.0.1", port)) as sock:
+        for key, action, data in packets:
+            answer = ask(sock, json.dumps({"action": action, "data": data}))
+            told = answer["message"] if answer.get("code") == "bad_packet" else ""
+            assert key in told and bool(key) == bool(told), (key, answer)
+
+
 # --- Our client and a starter, with faults between them -------------------------------------------
 
 STORED = (

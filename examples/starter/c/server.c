@@ -96,11 +96,13 @@ static void confirm_count(struct client *client, const char *key, int confirm) {
 /* Answer one packet: its text, which value() passed. */
 static void handle(struct client *client, const char *packet) {
     const char *data = member(packet, "data"), *flag = member(data, "confirm");
-    char *action = text_of(member(packet, "action")), *text[5];
-    const char *keys[5] = {"chatid", "password", "room_id", "content", "transaction_id"};
+    char *action = text_of(member(packet, "action")), *text[5], why[60];
+    const char *keys[6] = {"chatid", "password", "room_id", "content", "transaction_id", "confirm"};
     for (int i = 0; i < 5; i++) text[i] = text_of(member(data, keys[i]));
     if (action == NULL) action = strdup("null"); /* it is missing, or no string */
     int is_login = strcmp(action, "login") == 0, is_send = strcmp(action, "send_message") == 0;
+    int first = is_login ? 0 : is_send ? 2 : 4, wrong = first + (text[first] != NULL); /* of its two keys */
+    snprintf(why, sizeof why, "data.%s: expected %s", keys[wrong], wrong == 5 ? "true or false" : "a text");
     if (!is_login && !is_send && strcmp(action, "confirm_count") != 0) {
         const char *end = action;
         for (int i = 0; i < 64 && *end; i++) take_letter(&end);
@@ -110,7 +112,7 @@ static void handle(struct client *client, const char *packet) {
     else if (is_login && text[0] && text[1]) login(client, text[0], text[1]);
     else if (is_send && text[2] && text[3]) send_message(client, text[2], text[3]);
     else if (!is_login && !is_send && text[4] && flag && (*flag == 't' || *flag == 'f')) confirm_count(client, text[4], *flag == 't');
-    else error(client, action, "bad_packet", "a key of data is missing, or of another type"); /* TODO: say which (R-JSON-11) */
+    else error(client, action, "bad_packet", why);
     for (int i = 0; i < 5; i++) free(text[i]);
     free(action);
 }

@@ -48,7 +48,12 @@ impl Client {
             ("login", Some(chatid), Some(password), ..) => self.login(chatid, password),
             ("send_message", _, _, Some(room_id), Some(content), ..) => self.send_message(room_id, content),
             ("confirm_count", .., Some(key), Json::Bool(confirm)) => self.confirm_count(key, *confirm),
-            _ => self.wire.error(&action, "bad_packet", "a key of data is missing, or of another type"), // TODO: say which (R-JSON-11)
+            _ => {
+                let keys = match action.as_str() { "login" => ["chatid", "password"], "send_message" => ["room_id", "content"], _ => ["transaction_id", "confirm"] };
+                let wrong = keys[usize::from(get(keys[0]).is_some())];
+                let kind = if wrong == "confirm" { "true or false" } else { "a text" };
+                self.wire.error(&action, "bad_packet", &format!("data.{wrong}: expected {kind}"));
+            }
         }
     }
 
