@@ -194,19 +194,38 @@ def test_a_session_that_is_closed_for_its_silence_is_found(
 # --- Memory, threads, open files ------------------------------------------------------------------
 
 SERVER = """
-import sys, threading
+import mmap, sys, threading
 sys.path.insert(0, sys.argv[2])
 from support.reference_server import ReferenceServer
 class Server(ReferenceServer):
     kept = []
+    def note_failure(self, connection, name):
+        if sys.argv[3] in ("leaks with failed logins", "keeps a few files"):
+            self.kept.append(open(__file__, "rb"))
+        if sys.argv[3] == "keeps a few files":
+            del self.kept[:-15]
+        super().note_failure(connection, name)
+    def begin_session(self, *given):
+        super().begin_session(*given)
+        if sys.argv[3] == "leaks threads with sessions":
+            threading.Thread(target=threading.Event().wait, daemon=True).start()
+    def do_get_messages(self, connection, data):
+        if sys.argv[3] == "leaks with pages":
+            self.kept.append(open(__file__, "rb"))
+        super().do_get_messages(connection, data)
+    def store(self, *given):
+        if sys.argv[3] == "leaks with messages":
+            self.kept.append(open(__file__, "rb"))
+        return super().store(*given)
     def read_payload(self, connection, length, deadline):
         if sys.argv[3] == "eager":
             self.kept.append(b"x" * length * 40)
         return super().read_payload(connection, length, deadline)
     def lost_the_place(self, connection, header, length):
         if sys.argv[3] == "reserves":
-            import mmap
             self.kept.append(mmap.mmap(-1, length))
+        if sys.argv[3] == "fills what it has reserved":
+            heap.write(b"x" * (80 << 20))
         super().lost_the_place(connection, header, length)
     def keep_chunk(self, upload, index, chunk):
         if sys.argv[3] == "keeps uploads open":
@@ -226,6 +245,10 @@ class Server(ReferenceServer):
             self.kept.clear()
         if sys.argv[3] == "leaks threads":
             threading.Event().wait()
+        if sys.argv[3] == "fills a pool" and len(self.kept) < 200:
+            self.kept.append(threading.Thread(target=threading.Event().wait, daemon=True))
+            self.kept[-1].start()
+heap = mmap.mmap(-1, 400 << 20)
 Server(int(sys.argv[1])).start()
 threading.Event().wait()
 """
@@ -239,6 +262,19 @@ threading.Event().wait()
         ("reserves", "announced_bytes", "R-FRAME-4"),
         ("leaks files", "nothing_stays", "R-SESS-9"),
         ("leaks threads", "nothing_stays", "R-SESS-9"),
+        pytest.param(
+            "leaks with failed logins", "nothing_stays", "R-SESS-9", marks=pytest.mark.long
+        ),
+        pytest.param(
+            "leaks threads with sessions", "nothing_stays", "R-SESS-9", marks=pytest.mark.long
+        ),
+        pytest.param("leaks with pages", "nothing_stays", "R-SESS-9", marks=pytest.mark.long),
+        pytest.param("leaks with messages", "nothing_stays", "R-SESS-9", marks=pytest.mark.long),
+        pytest.param("keeps a few files", "nothing_stays", "", marks=pytest.mark.long),
+        pytest.param("fills a pool", "nothing_stays", "", marks=pytest.mark.long),
+        pytest.param(
+            "fills what it has reserved", "announced_bytes", "R-FRAME-4", marks=pytest.mark.long
+        ),
         pytest.param("queues downloads", "downloads_wait", "R-LIM-12", marks=pytest.mark.long),
         pytest.param("", "downloads_wait", "", marks=pytest.mark.long),
         pytest.param(
@@ -252,7 +288,10 @@ threading.Event().wait()
 def test_what_a_server_takes_and_keeps_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, case: str, rule: str
 ) -> None:
-    monkeypatch.setattr(resources, "SETTLE_SECONDS", 0.5 if rule else 30.0)
+    monkeypatch.setattr(
+        resources, "SETTLE_SECONDS", 0.5 if rule or fault == "fills a pool" else 30.0
+    )
+    monkeypatch.setattr(resources, "TRIES", 1 if rule else 3)
     monkeypatch.setattr(resources, "REST_SECONDS", 0.5 if rule else 30.0)
     script = tmp_path / "server.py"
     script.write_text(SERVER, "utf-8")
