@@ -113,6 +113,17 @@ class ForgetsMarks(KeepingServer):
             account.marks = {}
 
 
+class SameSeed(KeepingServer):
+    """Keys are random numbers, of a source that has the same seed at each start."""
+
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(port)
+        self.numbers = random.Random(1)
+
+    def new_session_key(self, account: Account) -> str:
+        return f"{self.numbers.getrandbits(128):032x}"
+
+
 def late(action: str) -> type[KeepingServer]:
     return type(f"Late_{action}", (LateServer,), {"late": action})
 
@@ -152,13 +163,22 @@ def test_read_marks_that_a_kill_takes_are_found() -> None:
     assert (outcome.verdict, outcome.rule_id) == (Verdict.FAIL, "R-MSG-14"), outcome.actual
 
 
+def test_session_keys_that_come_again_after_each_start_are_found() -> None:
+    process = InProcess(SameSeed)
+    try:
+        (outcome,) = outcomes(process, "restart.three_kills")
+    finally:
+        process.kill()
+    assert (outcome.verdict, outcome.rule_id) == (Verdict.FAIL, "R-SESS-2"), outcome.actual
+
+
 def test_a_server_that_keeps_its_promises_passes_every_kill() -> None:
     process = InProcess(KeepingServer)
     try:
-        done = outcomes(process, *DURABILITY, "clock.utc")
+        done = outcomes(process, *DURABILITY, "clock.utc", "restart.three_kills")
     finally:
         process.kill()
-    assert [one.verdict for one in done] == [Verdict.PASS] * 5, [one.actual for one in done]
+    assert [one.verdict for one in done] == [Verdict.PASS] * 6, [one.actual for one in done]
 
 
 # --- A session that says nothing ------------------------------------------------------------------

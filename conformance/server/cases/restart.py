@@ -326,15 +326,22 @@ def server_closing(context: ServerContext) -> None:
 )
 def three_kills(context: ServerContext) -> None:
     sender = context.user(own=True)
-    room, said = context.room_id(), []
+    room, said, keys = context.room_id(), [], [sender.session_key]
     for _ in range(3):
         for _ in range(3):
             said.append(context.text())
             sender.say(room, said[-1])
         killed_and_started(context)
         sender = back(context, sender)
+        keys.append(sender.session_key)
     context.equal(
         [each["content"] for each in sender.history(room, from_time=PAST)],
         said,
         "the messages after three kills",
+    )
+    context.check(  # as where a source of random numbers has the same seed at each start
+        len(set(keys)) == len(keys) or not all(keys),
+        "another `session_key` after each start of the server",
+        f"these came: {keys}",
+        "R-SESS-2",
     )
