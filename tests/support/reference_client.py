@@ -25,8 +25,6 @@ from typing import Any
 
 Packet = dict[str, Any]
 
-CHUNK = 4096
-
 
 @dataclass
 class Upload:
@@ -50,6 +48,8 @@ class Download:
 
 class PlainClient:
     """One user on one connection. `handle` and the `on_` methods run in the reading thread."""
+
+    chunk_bytes = 4096
 
     def __init__(
         self, host: str, port: int, user: str, password: str, folder: str, room: str = "lobby"
@@ -144,7 +144,7 @@ class PlainClient:
         return {"chat_id": self.user, "room_id": self.room, "file_path": name}
 
     def total(self, upload: Upload) -> int:
-        return -(-len(upload.content) // CHUNK)
+        return -(-len(upload.content) // self.chunk_bytes)
 
     # ---- what comes
 
@@ -232,7 +232,8 @@ class PlainClient:
         upload = self.uploads[data["file_path"]]
         upload.waiting_for = set(range(1, self.total(upload) + 1))
         for number in self.numbers(upload):
-            chunk = base64.b64encode(upload.content[(number - 1) * CHUNK : number * CHUNK]).decode()
+            part = upload.content[(number - 1) * self.chunk_bytes : number * self.chunk_bytes]
+            chunk = base64.b64encode(part).decode()
             self.send(
                 "file_send_data",
                 {**self.of_file(upload.name), "sequence_number": number, "file_data": chunk},

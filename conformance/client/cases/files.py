@@ -151,11 +151,14 @@ def fetches_a_file(context: ClientContext) -> None:
 @case(
     rules=["R-FILE-4"],
     level="seed",
-    title="a file that is a multiple of every usual chunk size has no empty chunk at its end",
+    title="a file that is a multiple of the chunk size has no empty chunk at its end",
 )
 def sends_a_multiple_of_its_chunk(context: ClientContext) -> None:
     context.log_in()
     done, content, chunks = upload(context, MULTIPLE)
+    size = max(map(len, done.chunks.values()), default=0)
+    if size and MULTIPLE % size:
+        done, content, chunks = upload(context, 2 * size)
     context.check(
         done.total == len(chunks) and all(done.chunks.values()),
         f"`total_packets` as many as the chunks of {len(content)} bytes, none of them empty",
@@ -166,23 +169,29 @@ def sends_a_multiple_of_its_chunk(context: ClientContext) -> None:
 @case(
     rules=["R-FILE-17"],
     level="seed",
-    title="a file whose name has `../` in it is not written outside of the folder for files",
+    title="a file whose name has `../` in it, or is a whole path, is not written outside of the "
+    "folder for files",
 )
 def stays_in_its_folder(context: ClientContext) -> None:
     context.log_in()
     with context.given("a fetched file"):
         download(context, context.content(100))
-    outside = "outside.bin"
-    context.default_server.files[outside] = context.content(100)
-    context.type_line(context.setting.driver.get, name=outside)
-    packet = context.expect("file_down_req", where=lambda each: value(each, "file_path") == outside)
+    _fetched_as(context, "outside.bin", "../outside.bin")
+    _fetched_as(context, "whole.bin", str(context.folder / "whole.bin"))
+
+
+def _fetched_as(context: ClientContext, name: str, path: str) -> None:
+    """Give a file, in the answers, the name that leads out of the folder."""
+    context.default_server.files[name] = context.content(100)
+    context.type_line(context.setting.driver.get, name=name)
+    packet = context.expect("file_down_req", where=lambda each: value(each, "file_path") == name)
     for answer in context.default_server.answer(packet):
         if value(answer, "file_path") is not None:
-            answer = {**answer, "data": {**answer["data"], "file_path": f"../{outside}"}}
+            answer = {**answer, "data": {**answer["data"], "file_path": path}}
         context.send(answer)
     context.fence()
     context.check(
-        not (context.folder / outside).exists(),
-        f"nothing outside of the folder for a file called ../{outside}",
+        not (context.folder / name).exists(),
+        f"nothing outside of the folder for a file called {path}",
         "the file lies beside that folder",
     )

@@ -93,7 +93,7 @@ def upload(context: ClientContext, size: int) -> tuple[Upload, bytes, list[Packe
         chunks.append(packet)
     uploads = list(context.default_server.uploads.values())
     context.check(bool(uploads), "an upload that is not cancelled", "it was cancelled")
-    return uploads[0], path.read_bytes(), chunks
+    return uploads[-1], path.read_bytes(), chunks
 
 
 def download(context: ClientContext, content: bytes) -> None:

@@ -7,7 +7,7 @@ import os
 import threading
 
 from support.planted_faults.plant import plant
-from support.reference_client import CHUNK, Download, PlainClient
+from support.reference_client import Download, PlainClient
 from support.reference_client import Upload as ClientUpload
 from support.reference_server.words import Packet
 
@@ -190,7 +190,14 @@ class OneChunkMore(PlainClient):
     """The number of chunks is `size // chunk + 1`."""
 
     def total(self, upload: ClientUpload) -> int:
-        return len(upload.content) // CHUNK + 1 if upload.content else 0
+        return len(upload.content) // self.chunk_bytes + 1 if upload.content else 0
+
+
+@plant("R-FILE-4")
+class OneChunkMoreOfTenThousand(OneChunkMore):
+    """The number of chunks is `size // chunk + 1`, and a chunk has ten thousand bytes."""
+
+    chunk_bytes = 10_000
 
 
 @plant("R-FILE-17")
@@ -200,6 +207,20 @@ class WritesAnywhere(PlainClient):
     def on_file_down_meta(self, packet: Packet, data: Packet) -> None:
         super().on_file_down_meta(packet, data)
         self.path = data["file_path"]
+
+    def on_file_down_fin(self, packet: Packet, data: Packet) -> None:
+        content = self.assemble(self.downloads[data["file_path"]])
+        super().on_file_down_fin(packet, data)
+        (self.folder / self.path).write_bytes(content)
+
+
+@plant("R-FILE-17")
+class WritesToWholePaths(PlainClient):
+    """`../` in the name of a fetched file is taken out, and a whole path is kept."""
+
+    def on_file_down_meta(self, packet: Packet, data: Packet) -> None:
+        super().on_file_down_meta(packet, data)
+        self.path = data["file_path"].replace("../", "")
 
     def on_file_down_fin(self, packet: Packet, data: Packet) -> None:
         content = self.assemble(self.downloads[data["file_path"]])
