@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from conformance.packets import data_of
-from conformance.server.cases.files.steps import _after_fence, fetch
+from conformance.server.cases.files.steps import fetch, file_told
 from conformance.server.cases.steps import (
     Upload,
     uploaded,
@@ -106,7 +106,9 @@ def second_name(context: ServerContext) -> None:
         reply = Upload(context, user, room, "essay.txt", content).run()
         if context.offers("sha256"):
             context.equal(context.get(reply, "data.stored_as", str), name, "`stored_as`")
-    told = [context.get(packet, "data.file_path", str) for packet in _after_fence(users[0], room)]
+    with context.rule("R-FILE-14"):
+        packets = [file_told(users[0], room) for _ in names[1:]]
+    told = [context.get(packet, "data.file_path", str) for packet in packets]
     context.equal(told, names[1:], "`file_path` of the `receive_file` that the first user got")
     for content, name in zip(contents, names, strict=True):
         fetch(context, users[0], room, name, content, "R-FILE-18")

@@ -76,9 +76,13 @@ def files_told(user: User, room: str) -> list[Packet]:
     ]
 
 
-def _after_fence(user: User, room: str) -> list[Packet]:
-    user.fence()
-    return files_told(user, room)
+def file_told(user: User, room: str) -> Packet:
+    """Wait for the next `receive_file` of a room, which may come after the reply to anything else
+    (R-ORDER-8)."""
+    return user.wire.receive_where(
+        lambda packet: packet.get("action") == "receive_file" and bool(in_room([packet], room)),
+        "`receive_file`",
+    )
 
 
 def narrow_reader(context: ServerContext) -> User:
