@@ -219,6 +219,7 @@ sys.path.insert(0, sys.argv[2])
 from support.reference_server import ReferenceServer
 class Server(ReferenceServer):
     kept = []
+    PRESENCE_SECONDS = 0  # no timer, which is a thread, waits for the next news
     def note_failure(self, connection, name):
         if sys.argv[3] in ("leaks with failed logins", "keeps a few files"):
             self.kept.append(open(__file__, "rb"))

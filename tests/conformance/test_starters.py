@@ -271,7 +271,10 @@ def test_starter_names_the_key_that_is_missing(name: str, commands: dict[str, li
         ("transaction_id", "confirm_count", {"confirm": True}),
         ("confirm", "confirm_count", {"transaction_id": "t"}),
     )
-    with running(commands[name]) as (port, _), socket.create_connection(("127.0.0.1", port)) as sock:
+    with (
+        running(commands[name]) as (port, _),
+        socket.create_connection(("127.0.0.1", port)) as sock,
+    ):
         for key, action, data in packets:
             answer = ask(sock, json.dumps({"action": action, "data": data}))
             told = answer["message"] if answer.get("code") == "bad_packet" else ""

@@ -264,14 +264,14 @@ def change_password_wrongly(context: ServerContext) -> None:
     title="a password counts whole: every letter, its case and accent, and blanks around it",
 )
 def whole_passwords(context: ServerContext) -> None:
-    right = f" {'Ab' * 40} éà {context.password()} "
+    right = f" {'Ab' * 48} {context.password()} éà "
     account = Account(context.name(), right)
     with context.given("an account"):
         reply = register(context, account.chatid, right)
         context.equal(reply.get("action"), "register_success", "the reply to `register`")
     for wrong, what in (
         (right[:8] + "x" * (len(right) - 8), "other characters behind the eighth"),
-        (right.replace("éà", "üö"), "two other letters with accents, behind the 73rd character"),
+        (right.replace("éà", "üö"), "two other letters with accents, behind the 98th character"),
         (right.swapcase(), "capitals and small letters changed"),
         (right.strip(), "no blanks around it"),
     ):

@@ -7,6 +7,8 @@ import struct
 from conformance.endings import Failed
 from conformance.packets import FUTURE, PAST, Packet, encode, shown
 from conformance.server.cases.files.steps import narrow_reader
+from conformance.server.cases.limits import is_turned_off
+from conformance.server.cases.races import all_open
 from conformance.server.cases.steps import another_session, in_room
 from conformance.server.context import ServerContext
 from conformance.server.registry import case
@@ -20,6 +22,8 @@ LARGE = 16_000
 """Bytes of a large message."""
 FILLING, FILLING_REQUESTS = 48, 16
 """So many large messages, asked for so often, are 12 MB: more than the buffers of any system."""
+PINGS = 1_100
+"""Their answers fill a queue that is bounded by a number of packets, too."""
 
 
 def talk(context: ServerContext, sender: User, hearer: User, room: str, count: int = 1) -> None:
@@ -100,13 +104,21 @@ def a_reader_that_stops(context: ServerContext) -> None:
             sender.wire.take_aside()
             said.append(content)
         context.let_others_read()
+    for sender in senders:  # small ones, which a queue of a few hundred does not hold either
+        packets = all_open(context, sender, room)
+        sender.wire.send_together(packets, "many confirmations at once")
+        for _ in packets:
+            sender.reply("confirm_count")
+            said.append(hearer.hear(room)["data"]["content"])
+        context.let_others_read()
     heard = _read_what_is_left(context, stopped, room, len(said))
     context.check(
         heard == said[: len(heard)],
         "what the slow reader heard to be the beginning, in order",
         f"it heard {[text[:20] for text in heard][:5]}…",
     )
-    if len(heard) == len(said) and context.offers("limits"):
+    is_limited = context.offers("limits") and not is_turned_off(context, "--max-waiting")
+    if len(heard) == len(said) and is_limited:
         context.fail(
             "a reader to be disconnected for which more than 1 MiB of messages waits",
             f"{sum(map(len, said))} bytes waited for it",
@@ -130,9 +142,8 @@ def _fill_its_buffers(context: ServerContext, senders: list[User], stopped: User
             for _ in range(FILLING // len(senders)):
                 sender.say(room, "y" * LARGE)
                 context.let_others_read()
-    stopped.wire.send_together(
-        [stopped.packet("get_messages", {"room_id": room, "from_time": PAST})] * FILLING_REQUESTS
-    )
+    pages = [stopped.packet("get_messages", {"room_id": room, "from_time": PAST})]
+    stopped.wire.send_together(pages * FILLING_REQUESTS + [{"action": "ping"}] * PINGS)
 
 
 def _read_what_is_left(context: ServerContext, user: User, room: str, count: int) -> list[str]:

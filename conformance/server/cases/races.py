@@ -86,7 +86,7 @@ def one_order_of_many(context: ServerContext) -> None:
     senders, hearers = context.users(2 if few else RACERS, own=True), context.users(2 if few else 3)
     room = context.room_id()
     with context.given("messages of several at once"):
-        confirmed = [_all_open(context, sender, room) for sender in senders]
+        confirmed = [all_open(context, sender, room) for sender in senders]
         for sender, packets in zip(senders, confirmed, strict=True):
             sender.wire.send_together(packets, "many confirmations at once")
         for sender, packets in zip(senders, confirmed, strict=True):
@@ -107,8 +107,8 @@ def one_order_of_many(context: ServerContext) -> None:
     context.equal(heard[0], told, "what was heard, compared with the history")
 
 
-def _all_open(context: ServerContext, sender: User, room: str) -> list[Packet]:
-    """Open many transactions at once; return the packets that confirm them."""
+def all_open(context: ServerContext, sender: User, room: str) -> list[Packet]:
+    """Open `MESSAGES` transactions at once; return the packets that confirm them."""
     texts = [f"{number} of {sender.chatid}" for number in range(MESSAGES)]
     sender.wire.send_together(
         [sender.packet("send_message", {"room_id": room, "content": text}) for text in texts]

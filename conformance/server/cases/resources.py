@@ -42,7 +42,8 @@ OF_EACH = 11
 """Logins, failed logins, messages, pages and files of a round."""
 TRIES = 3
 """A pool of threads, or of files, that is filled little by little, is full after a few rounds."""
-SETTLE_SECONDS = 5.0
+SETTLE_SECONDS = 10.0
+"""Longer than news of who is on may wait (R-EVT-9), which a timer may be for."""
 REST_SECONDS = 30.0
 """So long a server may keep files open for which no bytes move: R-LIM-16 names no time."""
 LOOKS, LOOK_SECONDS = 5, 0.1

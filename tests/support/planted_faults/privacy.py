@@ -8,7 +8,7 @@ from support.planted_faults.plant import plant
 from support.reference_server import ReferenceServer
 from support.reference_server.connection import Connection
 from support.reference_server.fields import Request
-from support.reference_server.records import Account, File, Message, Room, Upload
+from support.reference_server.records import Account, Message, Room, Upload
 from support.reference_server.words import Packet, Refusal
 
 
@@ -102,21 +102,26 @@ class NumbersInAByte(ReferenceServer):
 class OneChunkTooMany(ReferenceServer):
     """A download has `size // chunk + 1` chunks: the last is empty where that comes out even."""
 
-    def chunk(self, stored: File, number: int) -> Packet:
-        return super().chunk(stored, number)
-
     def do_file_down_req(self, connection: Connection, data: Packet) -> None:
         stored = self.room(connection, data["room_id"]).files.get(data["file_path"])
-        if stored is not None and stored.content and len(stored.content) % 65_536 == 0:
-            size = len(stored.content)
+        size, chunk = 0 if stored is None else len(stored.content), self.chunk_size_of_downloads()
+        if stored is not None and size and size % chunk == 0:
             packets = self.download(
-                data["room_id"], stored, size // 65_536 + 1, 1, connection.request_id
+                data["room_id"], stored, size // chunk + 1, 1, connection.request_id
             )
             with connection.wake:
                 connection.downloads.append(((data["room_id"], stored.name), packets))
                 connection.wake.notify_all()
             return
         super().do_file_down_req(connection, data)
+
+
+@plant("R-FILE-19", around="R-FILE-19")
+class OneChunkTooManyOfThousands(OneChunkTooMany):
+    """A download has `size // 50,000 + 1` chunks."""
+
+    def chunk_size_of_downloads(self) -> int:
+        return 50_000
 
 
 @plant("R-FILE-22", around="R-FILE-22")
@@ -145,4 +150,15 @@ class RoomsAreFolders(ReferenceServer):
             data["room_id"] = posixpath.normpath(data["room_id"])
             if data["room_id"].startswith(".."):
                 raise Refusal("internal_error", "no such folder")
+        return data
+
+
+@plant("R-ACC-8", around="R-ACC-8")
+class RoomsAreFileNames(ReferenceServer):
+    """The files of a room lie in a folder that is called like it, with `_` for each slash."""
+
+    def fields_of(self, packet: Packet, request: Request) -> Packet:
+        data = super().fields_of(packet, request)
+        if request.file_packet and "room_id" in data:
+            data["room_id"] = data["room_id"].replace("/", "_")
         return data

@@ -95,6 +95,38 @@ class DropsInSilence(ReferenceServer):
             super().forward(account, packet)
 
 
+@plant("R-MSG-21", around="R-MSG-21", waits=True, whole=False)
+class OutboxOfAThousand(ReferenceServer):
+    """A client has an outbox of a thousand packets; what comes while it is full is dropped."""
+
+    MAX_WAITING = 1 << 40
+    MOST = 1000
+
+    def take(self, connection: Connection, payload: bytes) -> None:
+        connection.wait_until_written = self.read_on  # type: ignore[method-assign]
+        super().take(connection, payload)
+
+    def read_on(self) -> None:
+        """Wait for nothing: the next request is read while replies wait."""
+
+    def waiting(self, connection: Connection) -> int:
+        return len(connection.waiting)
+
+    def forward(self, account: Account, packet: Packet) -> None:
+        if account.connection is None or self.waiting(account.connection) < self.MOST:
+            super().forward(account, packet)
+
+
+@plant("R-MSG-21", around="R-MSG-21", waits=True, whole=False)
+class ChannelOf256(OutboxOfAThousand):
+    """Messages go to a client by a channel for 256; what comes while it is full is dropped."""
+
+    MOST = 256
+
+    def waiting(self, connection: Connection) -> int:
+        return sum(is_forwarded for _, is_forwarded in connection.waiting)
+
+
 @plant("R-LIM-10", around="R-LIM-10", waits=True, whole=False)
 class PoolOfThreads(ReferenceServer):
     """Sixty-four threads serve the clients, each one client until it goes."""

@@ -150,6 +150,14 @@ class SeventyTwoBytes(EightCharacters):
 
 
 @plant("R-SESS-4", around="R-SESS-4")
+class HundredBytes(EightCharacters):
+    """A password is kept in an array of a hundred bytes."""
+
+    def what_counts(self, password: str) -> str:
+        return password.encode()[:99].decode("utf-8", "ignore")
+
+
+@plant("R-SESS-4", around="R-SESS-4")
 class AnyCase(EightCharacters):
     """Passwords are the same in capitals and small letters, as some databases compare."""
 
