@@ -207,17 +207,18 @@ def save_progress(
     first_number: int | None,
     received: str,
     now: int,
+    transaction_id: str | None = None,
 ) -> bool:
-    """Store what has come so far, as `as_text` writes it; False where the upload is not open any
-    more.
+    """Store what has come so far, as `as_text` writes it, and the account's own key where there is
+    none yet; False where the upload is not open any more, or another one has that key.
 
     To be called only when the chunks in `received` are synced to disk: a resumed upload relies on
     it.
     """
     cursor = connection.execute(
-        "UPDATE open_uploads SET chunk_size = ?, first_number = ?, received = ?, touched_at "
-        "= ? WHERE id = ?",
-        (chunk_size, first_number, received, now, upload_id),
+        "UPDATE OR IGNORE open_uploads SET chunk_size = ?, first_number = ?, received = ?, "
+        "touched_at = ?, transaction_id = COALESCE(transaction_id, ?) WHERE id = ?",
+        (chunk_size, first_number, received, now, transaction_id, upload_id),
     )
     return cursor.rowcount == 1
 
@@ -483,10 +484,8 @@ def disk_names(connection: sqlite3.Connection) -> set[str]:
 
 def is_stored(connection: sqlite3.Connection, disk_name: str) -> bool:
     """Return whether a complete file has this flat file."""
-    return (
-        connection.execute("SELECT 1 FROM files WHERE disk_name = ?", (disk_name,)).fetchone()
-        is not None
-    )
+    row = connection.execute("SELECT 1 FROM files WHERE disk_name = ?", (disk_name,)).fetchone()
+    return row is not None
 
 
 def since(

@@ -347,7 +347,9 @@ def save_progress(
                 both = Ranges(from_text(known)).union(Ranges(from_text(text)))
                 text = as_text(both.pairs())
         now = wall_clock.seconds()
-        return uploads.save_progress(connection, row.id, chunk_size, first_number, text, now)
+        return uploads.save_progress(
+            connection, row.id, chunk_size, first_number, text, now, row.transaction_id
+        )
 
     def note(is_open: bool, _: Delivery) -> None:
         upload.is_closed = upload.is_closed or not is_open

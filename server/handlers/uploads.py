@@ -184,6 +184,8 @@ def _take_up(
         return None
     if upload.chunk_size is None:
         upload.chunk_size = request.chunk_size
+    if row.transaction_id is None:  # from here on it has the key, also behind its end (R-FILE-16)
+        upload.row = replace(upload.row, transaction_id=request.transaction_id)
     save_progress(context.writer, context.wall_clock, upload, wait=True)
     if upload.is_closed:
         _drop_state(session, row)

@@ -522,6 +522,23 @@ def test_a_key_used_again_after_fin_makes_no_second_version(
     assert names_of(bob, room) == ["keyed"]
 
 
+def test_a_key_that_comes_when_an_upload_is_taken_up_is_its_key_behind_its_end(
+    user: User, client_factory: User, room: str
+) -> None:
+    alice = user()
+    upload = Upload(alice, room, "late", b"x" * 2500)
+    upload.init()
+    upload.send(1)
+    alice.close()
+    upload.client = client_factory()
+    upload.client.login(alice.chatid, take_over=True)
+    assert upload.init(transaction_id="late-key")["data"]["received"] == [[1, 1]]
+    upload.send_all()
+    first = upload.fin()["data"]
+    assert upload.init(transaction_id="late-key")["data"]["done"] is True
+    assert upload.fin()["data"] == first
+
+
 def test_a_key_used_again_after_a_newer_version_answers_for_its_own_file(
     user: User, room: str
 ) -> None:

@@ -108,6 +108,17 @@ def test_one_upload_is_open_for_each_name_and_for_each_key(
         assert uploads.count_open(connection, ANN) == 1
 
 
+def test_an_upload_takes_one_key_and_none_of_another(database: Database) -> None:
+    with database.transaction() as connection:
+        made = begin(connection)
+        begin(connection, file_name="b.txt", transaction_id="k")
+        assert not uploads.save_progress(connection, made.id, 5, 1, "[]", 9, "k")
+        for key in ("own", "later"):
+            assert uploads.save_progress(connection, made.id, 5, 1, "[]", 9, key)
+        found = uploads.find_open_by_transaction(connection, ANN, "own")
+        assert found is not None and found.id == made.id
+
+
 def test_what_is_begun_counts_at_its_declared_size(database: Database) -> None:
     with database.transaction() as connection:
         assert (
