@@ -217,7 +217,8 @@ class Database:
         """Write the whole database anew, so that no byte of what was deleted is left in it, and
         empty its log; False where a reader of another process held the log back.
 
-        Writers wait meanwhile, readers don't. It takes as much room again on the disk.
+        Writers wait while it is written, and readers don't; for the log nobody waits. It takes as
+        much room again on the disk.
         """
         with self._holding_writer() as connection, self._translated():
             # Not in memory: the copy may be as large as the disk allows. SQLite removes it itself.
@@ -232,12 +233,12 @@ class Database:
                     del os.environ["SQLITE_TMPDIR"]
                 else:
                     os.environ["SQLITE_TMPDIR"] = before
-            deadline = time.monotonic() + BUSY_SECONDS
-            while True:
-                row = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-                if not row[0] or time.monotonic() > deadline:
-                    return not row[0]
-                time.sleep(0.02)
+        deadline = time.monotonic() + BUSY_SECONDS
+        while not self.checkpoint(truncate=True):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        return True
 
     def live_bytes(self) -> int:
         """Return how many bytes `compact` would write: those of the pages that are in use."""

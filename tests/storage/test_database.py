@@ -499,6 +499,23 @@ def test_a_checkpoint_never_waits_for_another_programs_reader(
     database.close()
 
 
+def test_a_rewriting_waits_for_another_programs_reader_and_keeps_no_writer_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("BUSY_SECONDS", "BUSY_NOTICE_SECONDS"):
+        monkeypatch.setattr(database_module, name, 600.0)
+    database = Database(tmp_path / "chat.db")
+    foreign = sqlite3.connect(database.path, isolation_level=None)
+    put(database, "key")
+    foreign.execute("BEGIN")
+    foreign.execute("SELECT * FROM meta").fetchall()
+    monkeypatch.setattr(database_module, "BUSY_SECONDS", 0.0)
+    assert not database.compact()  # as a writer it would wait for ten minutes
+    foreign.close()
+    assert database.compact()
+    database.close()
+
+
 def test_who_waits_for_another_process_is_told_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
