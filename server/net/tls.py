@@ -20,6 +20,8 @@ from server.net.sockets import Stream
 RECORD_BYTES: Final = 16 * 1024
 """The most plaintext in one TLS record (RFC 8446, section 5.1)."""
 RAW_READ_BYTES: Final = 64 * 1024
+MOST_UNSENT_BYTES: Final = 64 * 1024
+"""A client that takes nothing may still ask for so much that TLS itself answers, as new keys."""
 _MOST_BYTES: Final = 1024 * 1024
 """Of a file of PEM, so much is looked at to say what is wrong with it."""
 
@@ -119,9 +121,11 @@ class TlsStream(Stream):
 
     def receive(self, size: int) -> bytes:
         """Wait for decrypted bytes; return b"" at the end of the stream. Raises OSError where the
-        peer doesn't speak TLS rightly."""
+        peer doesn't speak TLS rightly, or asks for answers of TLS and takes none."""
         while True:
             with self._lock:
+                if len(self._unsent) > MOST_UNSENT_BYTES:
+                    raise ConnectionError("it takes none of the answers of TLS")
                 try:
                     if not self._is_shaken:
                         self._tls.do_handshake()

@@ -34,7 +34,8 @@ from client.connection import Connection
 from client.errors import CannotConnect, ConnectionLost
 from client.events import Message, Reconnected
 from client.network import tls
-from server.net.tls import BadCertificate, context_for
+from server.net.sockets import Stream
+from server.net.tls import BadCertificate, TlsStream, context_for
 
 PYTHON = "py" if os.name == "nt" else "python3"
 
@@ -251,6 +252,36 @@ def test_silent_connects_hold_nobody_up(serve: Serve, certificate: Certificate) 
             while sock.recv(4096):
                 pass
         exchange(*clients)
+
+
+class AskedForKeys:
+    """Stands for the TLS of a connection whose client asks for new keys again and again."""
+
+    def __init__(self, outgoing: ssl.MemoryBIO) -> None:
+        self.outgoing, self.times = outgoing, 0
+
+    def do_handshake(self) -> None:
+        pass
+
+    def read(self, size: int) -> bytes:
+        self.times += 1
+        assert self.times < 1_000, "it answers without end"
+        self.outgoing.write(bytes(4_096))
+        raise ssl.SSLWantReadError
+
+
+def test_a_client_that_takes_no_answers_of_tls_fills_no_memory(
+    certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Stream, "receive", lambda stream, size: b"asked")
+    context = context_for(certificate.certfile, certificate.keyfile)
+    assert context is not None
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        stream = TlsStream(ours, context)
+        stream._tls = AskedForKeys(stream._outgoing)  # type: ignore[assignment]
+        with pytest.raises(ConnectionError, match="answers of TLS"):
+            stream.receive(448)
 
 
 def client_hello() -> bytes:
