@@ -41,14 +41,19 @@ _SAME_SHAPE: Final = {
 """Latin letters, and what has the shape of one of them, capital or small."""
 _TO_LATIN: Final = {ord(other): latin for latin, others in _SAME_SHAPE.items() for other in others}
 _ACCENTS: Final = {number: None for number in range(0x0300, 0x0370)}
-"""The block Combining Diacritical Marks. (Marks of other scripts are vowels.)"""
+"""The block Combining Diacritical Marks. (Marks of other blocks may be vowels of other scripts.)"""
 
 
 def skeleton(chatid: str) -> str:
     """Return the same text for names that look alike: without accents, and with Latin letters for
     what has their shape."""
     plain = unicodedata.normalize("NFKD", chatid).translate(_ACCENTS)
-    return plain.translate(_TO_LATIN).casefold()
+    kept: list[str] = []
+    for character in plain.translate(_TO_LATIN).casefold():
+        # behind a Latin letter a mark of any block is an accent
+        if not (kept and kept[-1].isascii() and unicodedata.category(character)[0] == "M"):
+            kept.append(character)
+    return "".join(kept)
 
 
 RESERVED: Final = frozenset(skeleton(name) for name in protocol.RESERVED_NAMES)

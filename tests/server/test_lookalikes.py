@@ -16,6 +16,8 @@ from server.base import lookalikes
         ("\u0422\u0415\u0410\u0421\u041d\u0415R", "teacher"),
         ("adm\u0131n", "ADMIN"),
         ("syst\u00e9m", "system"),
+        ("teacher\u1dc4", "teacher"),
+        ("ad\u1abfm\u20d0\u05b4in", "admin"),
         ("ms_Iee", "ms_lee"),
         ("b0b", "BOB"),
         ("\u0391nna", "Anna"),
@@ -35,7 +37,7 @@ def test_names_that_look_different_have_two() -> None:
 def test_a_name_that_looks_like_a_teachers_is_taken(serve: Serve, registration: str) -> None:
     service = serve(registration=registration)
     Folder(service.folder.path).done("adduser", "ms_lee", "--teacher")
-    for name in ("ms_l\u0435e", "MS_IEE", "m\u0455_lee", "te\u0430cher"):
+    for name in ("ms_l\u0435e", "MS_IEE", "m\u0455_lee", "te\u0430cher", "teacher\u1dc4"):
         client = stranger(service)
         reply = client.register(name)
         assert (reply["action"], reply["code"]) == ("register_fail", "name_taken")
