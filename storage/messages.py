@@ -252,9 +252,17 @@ def put_back(connection: sqlite3.Connection, message: Message) -> bool:
     `renumber` must follow in the same transaction.
     """
     cursor = connection.execute(
-        """INSERT INTO messages(id, room_pk, room_number, sender_id, content, sent_at, clock_high)
-           VALUES (?, ?, 0, ?, ?, ?, 0) ON CONFLICT DO NOTHING""",
-        (message.id, message.room_pk, message.sender_id, message.content, message.sent_at),
+        """INSERT INTO messages(
+               id, room_pk, room_number, sender_id, content, sent_at, clock_high, announce)
+           VALUES (?, ?, 0, ?, ?, ?, 0, ?) ON CONFLICT DO NOTHING""",
+        (
+            message.id,
+            message.room_pk,
+            message.sender_id,
+            message.content,
+            message.sent_at,
+            message.announce,
+        ),
     )
     if cursor.rowcount != 1:
         return False

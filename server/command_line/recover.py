@@ -50,7 +50,10 @@ def recover_messages(connection: sqlite3.Connection, journal: Journal) -> Recove
         room = _room(connection, said["room_id"], sender, recovered)
         sent_at = protocol.parse_time(said["timestamp"])
         content = said["content"]
-        message = messages.Message(message_id, room.pk, sender.id, sender.chatid, content, sent_at)
+        is_announced = said.get("announce") is True
+        message = messages.Message(
+            message_id, room.pk, sender.id, sender.chatid, content, sent_at, is_announced
+        )
         messages.put_back(connection, message)
         recovered.ids.append(message_id)
     if recovered.ids:

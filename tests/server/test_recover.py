@@ -18,6 +18,7 @@ from support.server_process import REPOSITORY, ServerProcess, server_environment
 
 import protocol
 from server.command_line.recover import recover_messages
+from storage import messages
 from storage.database import Database
 from storage.journal import Journal
 
@@ -121,6 +122,7 @@ def test_one_bad_frame_keeps_no_message_back(serve: Serve, wrong: dict[str, obje
         "content": "lost",
         "timestamp": "2026-11-23T12:00:00Z",
         "message_id": 50,
+        "announce": True,
     }
     journal = Journal(service.folder.journal_path)
     for data in (lost | wrong, lost):
@@ -132,5 +134,7 @@ def test_one_bad_frame_keeps_no_message_back(serve: Serve, wrong: dict[str, obje
     try:
         with database.transaction() as connection:
             assert recover_messages(connection, journal).ids == [50]
+            found = messages.get(connection, 50)
+            assert found is not None and found.content == "lost" and found.announce
     finally:
         database.close()

@@ -160,6 +160,7 @@ def test_lost_messages_are_put_back_under_their_ids_and_counted_anew(database: D
     with database.transaction() as connection:
         for sent_at, room in ((5, 1), (9, 2), (6, 1), (7, 2), (8, 1)):
             say(connection, sent_at, room)
+        connection.execute("UPDATE messages SET announce = 1 WHERE id = 3")
         whole = connection.execute("SELECT * FROM messages ORDER BY id").fetchall()
         lost = [messages.get(connection, number) for number in (2, 3)]
         connection.execute("DELETE FROM messages WHERE id IN (2, 3)")
