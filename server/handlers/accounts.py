@@ -8,7 +8,7 @@ import logging
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import protocol
@@ -32,6 +32,7 @@ from server.handlers.sessions import (
 from server.handlers.table import handles, handles_for_session
 from server.state.downloads import Downloads
 from server.state.open_transactions import Transactions
+from server.state.room_directory import RoomDirectory
 from server.state.session import Connection, Session
 from server.writing.delivery import Delivery
 from storage import accounts, rooms
@@ -213,15 +214,14 @@ def _go_online(context: Context, session: Session, key: str, request: Login) -> 
     and until that is committed nobody loses a place (R-SESS-17)."""
     success = _login_success(context.settings, session, key, request)
     account_id, connection = session.account_id, session.connection
+    joined: list[tuple[str, frozenset[int]]] = []
 
     def store(database: sqlite3.Connection) -> None:
         if not accounts.is_current(database, account_id, session.credential_version):
             raise _Overtaken("the account was deleted, or its password or role changed,")
         check_not_banned(context.restrictions, account_id, writing=True)
         if session.is_teacher and context.settings.private_rooms == "with-teacher":
-            for room in rooms.private_without(database, account_id):
-                context.rooms.begin_change(room.room_id)
-                rooms.add_member(database, room.pk, account_id)
+            joined.extend(_join_private_rooms(context.rooms, database, account_id))
         if request.session_key is None:
             now = context.wall_clock.seconds()
             accounts.store_key(database, account_id, session.key_hash, now)
@@ -241,6 +241,8 @@ def _go_online(context: Context, session: Session, key: str, request: Login) -> 
         context.throttle.succeeded(connection.address, session.folded)
         delivery.reply(connection.outbox, success)
         tell_restrictions(context.restrictions, delivery, session)
+        for room_id, members in joined:
+            delivery.event("user_added", members, room_id=room_id, chatid=session.chatid)
         if displaced is None:
             tell_presence(context.presence, delivery, session, is_online=True)
         elif displaced is heard:  # else it was ended in this commit, and told why
@@ -256,6 +258,17 @@ def _go_online(context: Context, session: Session, key: str, request: Login) -> 
     log.info(
         "login: %s from %s (%s)", printable(session.chatid), connection.address, connection.name
     )
+
+
+def _join_private_rooms(
+    directory: RoomDirectory, database: sqlite3.Connection, account_id: int
+) -> Iterator[tuple[str, frozenset[int]]]:
+    """Make a teacher a member of each private room (R-TEACH-21); yield the id of each that is new,
+    and its members now. In the writer's transaction."""
+    for room in rooms.private_without(database, account_id):
+        directory.begin_change(room.room_id)
+        rooms.add_member(database, room.pk, account_id)
+        yield room.room_id, rooms.member_ids(database, room.pk)
 
 
 def _login_success(settings: Settings, session: Session, key: str, request: Login) -> bytes:

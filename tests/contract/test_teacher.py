@@ -589,9 +589,11 @@ def test_with_teacher_every_teacher_is_a_member_of_every_private_room(
 ) -> None:
     server = start_server("--private-rooms", "with-teacher")
     teacher = teacher_of(server)
-    student = Class(server, teacher, teacher, teacher).student()
+    student = Class(server, teacher, teacher, teacher).student(features=["events"])
     room = student.ask("create_room", participants=[], room_name="mine")["data"]["room_id"]
     later = teacher_of(server)
+    added = {"type": "user_added", "room_id": room, "chatid": later.chatid}
+    student.receive_where(lambda packet: packet.get("data") == added, what="the event")
     users = student.ask("get_room_users", room_id=room)["data"]
     assert users["teachers"] == sorted([teacher.chatid, later.chatid])
     assert set(users["users"]) == {teacher.chatid, later.chatid, student.chatid}
