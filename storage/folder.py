@@ -176,6 +176,8 @@ class DataFolder:
             with suppress(FileNotFoundError):
                 portable.keep_private(self.path / name, 0o600)
         portable.sync_folder(self.path)
+        if is_new:
+            portable.sync_above(self.path)
 
 
 def _shown(path: str | Path) -> str:

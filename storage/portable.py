@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -29,6 +30,7 @@ __all__ = [
     "owned_by_us",
     "remove",
     "replace",
+    "sync_above",
     "sync_file",
     "sync_folder",
     "unlock",
@@ -91,6 +93,14 @@ def sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_above(path: Path) -> None:
+    """Make the name of a folder that was just made survive a power cut, with those of the folders
+    that were made for it. What is above may belong to somebody who lets nobody open it."""
+    for folder in path.resolve().parents:
+        with suppress(OSError):
+            sync_folder(folder)
 
 
 def lock(descriptor: int) -> bool:

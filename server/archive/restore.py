@@ -48,6 +48,8 @@ def restore_backup(source: Path, folder: Path) -> dict[str, Entry]:
                 os.mkdir(folder, 0o700)
             try:
                 _unpack(archive, entries, folder)
+                if is_new:
+                    portable.sync_above(folder)
             except BaseException:
                 shutil.rmtree(folder if is_new else folder / WORK, ignore_errors=True)
                 raise

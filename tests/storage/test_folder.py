@@ -57,6 +57,18 @@ def folder(tmp_path: Path) -> Iterator[DataFolder]:
     prepared.unlock()
 
 
+def test_the_name_of_a_new_folder_survives_a_power_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(portable, "sync_folder", synced.append)
+    place = tmp_path.resolve() / "of a term" / "data"
+    DataFolder(place).prepare()
+    assert synced[:3] == [place, place.parent, tmp_path.resolve()]
+    DataFolder(place).prepare()
+    assert synced[-1] == place, "it has its name already"
+
+
 # -- which folder ----------------------------------------------------------------------------------
 
 
