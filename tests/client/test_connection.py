@@ -48,7 +48,7 @@ QUICK = (0.01, 0.02)
 
 
 def connection(server: FakeServer, **options: Any) -> Connection:
-    return Connection("127.0.0.1", server.port, pauses=QUICK, timeout=5.0, **options)
+    return Connection("127.0.0.1", server.port, pauses=QUICK, timeout=patience(5.0), **options)
 
 
 def until(chat: Connection, kind: type[Event], seconds: float = patience(8.0)) -> list[Event]:
@@ -440,7 +440,7 @@ def test_many_messages_keep_their_order_and_few_are_open_at_once(server: FakeSer
     with connection(server) as chat:
         chat.login("ada", "secret")
         posted = [chat.post("lobby", f"{number}") for number in range(100)]
-        assert [message.wait(5).message_id for message in posted] == list(range(1, 101))
+        assert [message.wait(patience(5)).message_id for message in posted] == list(range(1, 101))
     assert [content for _, _, _, content in server.history] == [
         str(number) for number in range(100)
     ]
@@ -629,8 +629,8 @@ def test_a_server_of_the_24_packets_is_enough() -> None:
         with connection(fake) as chat:
             assert chat.login("ada", "secret").extended is False
             first, second = chat.post("lobby", "one"), chat.post("lobby", "two")
-            assert first.wait(5).message_id is None
-            second.wait(5)
+            assert first.wait(patience(5)).message_id is None
+            second.wait(patience(5))
             assert [
                 message.content
                 for message in chat.history("lobby", before_id=None, limit=1).messages
@@ -855,7 +855,7 @@ def test_another_user_inherits_nothing(server: FakeServer) -> None:
         chat.logout()
         chat.login("bob", "secret")
         with pytest.raises(ConnectionLost, match="somebody else"):
-            pending.wait(5)
+            pending.wait(patience(5))
 
 
 def test_a_bug_in_the_reading_thread_reaches_who_waits(

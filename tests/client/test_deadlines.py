@@ -35,7 +35,7 @@ def silent_name_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     def wait(host: str, *arguments: Any, flags: int = 0, **options: Any) -> Any:
         if host == NAME and not flags & socket.AI_NUMERICHOST:
-            over.wait(60)
+            over.wait(patience(60))
             raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
         return REAL_LOOK_UP(host, *arguments, flags=flags, **options)
 
@@ -44,7 +44,7 @@ def silent_name_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     over.set()
     for thread in threading.enumerate():
         if thread.name == "chat-lookup":
-            thread.join(10)
+            thread.join(patience(10))
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_a_dead_address_leaves_time_for_the_next(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(dialing, "connect_to", first_is_dead)
     with FakeServer() as fake:
-        chat = Connection(NAME, fake.port, timeout=5)
+        chat = Connection(NAME, fake.port, timeout=patience(5))
         chat.connect()
         chat.close()
 

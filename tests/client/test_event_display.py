@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from support.client_fakes import FakeServer, Packet, Peer, good
 from support.line_client import ScriptedScreen, client, talk
+from support.patience import patience
 
 from client import events
 from client.base.times import SleepWatch, day
@@ -250,7 +251,7 @@ def test_a_sleep_between_two_attempts_ends_the_pause(monkeypatch: pytest.MonkeyP
         chat.login("ada", "secret")
         chat.push("get_users", {})
         assert isinstance(chat.next_event(8.0), events.Disconnected)
-        deadline = time.monotonic() + 8.0
+        deadline = time.monotonic() + patience(8.0)
         while not chat.online:
             assert time.monotonic() < deadline
             watch.slept = True

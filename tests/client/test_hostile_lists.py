@@ -38,7 +38,7 @@ def server() -> Iterator[FakeServer]:
 
 
 def connection(server: FakeServer, **options: Any) -> Connection:
-    return Connection("127.0.0.1", server.port, pauses=(0.01,), timeout=5.0, **options)
+    return Connection("127.0.0.1", server.port, pauses=(0.01,), timeout=patience(5.0), **options)
 
 
 def room(room_id: str, **more: Any) -> Packet:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.patience import patience
 
 if sys.platform == "win32":
     pytest.skip("Windows stops no programs", allow_module_level=True)
@@ -230,7 +231,7 @@ def test_where_there_is_no_terminal_nothing_is_watched() -> None:
 
     thread = threading.Thread(target=elsewhere, name="elsewhere")
     thread.start()
-    thread.join(5)
+    thread.join(patience(5))
     assert seen == [before], "only the main thread may set handlers"
 
 

@@ -94,8 +94,8 @@ def account(server: ServerProcess, name: str) -> None:
 
 
 def through(network: BreakingNetwork, name: str) -> Connection:
-    chat = Connection("127.0.0.1", network.port, pauses=(0.01, 0.02), timeout=5.0)
-    deadline = time.monotonic() + 10
+    chat = Connection("127.0.0.1", network.port, pauses=(0.01, 0.02), timeout=patience(5.0))
+    deadline = time.monotonic() + patience(10)
     while True:
         try:
             chat.login(name, "secret", take_over=True)
@@ -120,7 +120,7 @@ def test_no_message_is_lost_or_doubled_or_out_of_order_over_a_network_that_keeps
             sender.post("storm" if number % 3 else "lobby", f"message {number}")
             for number in range(400)
         ]
-        identities = [message.wait(30).message_id for message in posted]
+        identities = [message.wait(patience(30)).message_id for message in posted]
         breaks = network.breaks
         network.stable = True
         assert None not in identities and len(set(identities)) == 400
@@ -256,7 +256,7 @@ def test_the_ten_lines_talk(real: ServerProcess, tmp_path: Path) -> None:
             assert next(arrivals).content == "pong"
         finally:
             robot.terminate()
-            output = robot.communicate(timeout=10)[0]
+            output = robot.communicate(timeout=patience(10))[0]
     assert "lobby human: 'ping'" in output
 
 
@@ -280,7 +280,7 @@ class Killer:
 
     def kill(self, server: ServerProcess, data: Path) -> ServerProcess:
         """Kill the server when it is time; the one that takes its port over."""
-        assert self.reached.wait(15)
+        assert self.reached.wait(patience(15))
         server.kill()
         return ServerProcess(data, "--rate-limit", "0", "--port", str(server.port))
 
@@ -314,7 +314,7 @@ def test_a_server_killed_in_mid_message_loses_and_doubles_nothing(
     posted = [chat.post("lobby", f"message {number}") for number in range(60)]
     mortal.append(killer.kill(mortal[0], tmp_path / "data"))
     mortal[-1].start()
-    identities = [message.wait(30).message_id for message in posted]
+    identities = [message.wait(patience(30)).message_id for message in posted]
     assert len(set(identities)) == 60 and None not in identities
     stored = chat.history("lobby", after_id=0).messages
     assert sorted(message.content for message in stored) == sorted(
@@ -337,7 +337,7 @@ def test_a_server_killed_in_mid_transfer_gets_and_gives_the_file_whole(
     sending.start()
     mortal.append(killer.kill(mortal[0], tmp_path / "data"))
     mortal[-1].start()
-    sending.join(60)
+    sending.join(patience(60))
     assert [file.file_size for file in chat.files("lobby")] == [len(content)]
 
     killer = Killer("received", "file_down_data", 20)
@@ -351,7 +351,7 @@ def test_a_server_killed_in_mid_transfer_gets_and_gives_the_file_whole(
     fetching.start()
     mortal.append(killer.kill(mortal[-1], tmp_path / "data"))
     mortal[-1].start()
-    fetching.join(60)
+    fetching.join(patience(60))
     assert done and done[0].read_bytes() == content
     assert [file.name for file in (tmp_path / "down").iterdir()] == ["big.bin"], (
         "nothing half is left"
@@ -380,7 +380,7 @@ def test_messages_and_files_that_came_while_away_are_told(
         stayer.send("trip", "two")
         upload(stayer, "trip", tmp_path / "b.txt")
         told: list[object] = []
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + patience(15)
         while [type(one) for one in told].count(Message) < 2 or not any(
             isinstance(one, FileShared) for one in told
         ):

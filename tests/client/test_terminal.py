@@ -1030,7 +1030,7 @@ def test_the_door_can_be_interrupted_and_never_crashes_on_a_character(
 
 def test_no_thread_of_the_client_stays_behind(server: FakeServer) -> None:
     talk(server, "hello", ["* sent 1"])
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + patience(5)
     while any(
         thread.name in ("chat-reader", "chat-sender", "chat-screen")
         for thread in threading.enumerate()

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from support.client_fakes import FakeServer, Packet, Peer, good
+from support.patience import patience
 
 from client import source_files, transfers
 from client.base.text import local_file_name, numbered, size_in_words, visible, wrap
@@ -193,7 +194,7 @@ def test_what_comes_out_of_a_pipe_is_sent_whole(server: FakeServer, tmp_path: Pa
     with logged_in(server) as chat:
         writer.start()
         assert upload(chat, "lobby", tmp_path / "pipe").size == len(CONTENT)
-    writer.join(5)
+    writer.join(patience(5))
     assert server.files["pipe"] == CONTENT
 
 

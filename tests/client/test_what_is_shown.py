@@ -14,6 +14,7 @@ import pytest
 from support import fresh_name
 from support.client_fakes import FakeServer
 from support.files import Upload
+from support.patience import patience
 from support.raw_client import RawClient, error_code
 from support.server_process import ServerProcess
 
@@ -93,7 +94,7 @@ def log_lines(server: ServerProcess, client: RawClient) -> list[str]:
     """The log, after a last line of our own has come out of it."""
     name = fresh_name("last")
     client.register(name)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + patience(10)
     while name not in server.log():
         assert time.monotonic() < deadline, "the log does not come"
         time.sleep(0.005)
@@ -497,7 +498,7 @@ def test_no_thread_of_a_client_is_left(
 ) -> None:
     client, _screen = window
     client.chat.close()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + patience(10)
     while left := [
         thread.name
         for thread in set(threading.enumerate()) - threads_before

@@ -400,7 +400,9 @@ def test_the_matrix_lets_each_server_talk_with_each_client() -> None:
 
 @pytest.mark.long
 def test_a_client_that_forgets_the_ack_fails_with_both_servers_and_ours_with_none() -> None:
-    report = matrix_runner.run(options([OUR_SERVER, [*REFERENCE, "forgets the ack"]], timeout=2.0))
+    report = matrix_runner.run(
+        options([OUR_SERVER, [*REFERENCE, "forgets the ack"]], timeout=patience(2.0))
+    )
     bad = {outcome.case_id for outcome in report.outcomes if outcome.verdict is not Verdict.PASS}
     assert {case for case in bad if case.endswith("/receipt")} == {
         f"{server}-server+their-client/receipt" for server in ("their", "our")
@@ -566,8 +568,8 @@ def test_the_scripted_server_goes_on_after_a_client_that_was_reset() -> None:
     with ScriptedServer(Transcript()) as server:
         listener = ResetFirst(server._sock)
         server._sock = listener  # type: ignore[assignment]
-        assert listener.failed.wait(10.0)
-        with socket.create_connection((server.host, server.port), timeout=10.0):
+        assert listener.failed.wait(patience(10.0))
+        with socket.create_connection((server.host, server.port), timeout=patience(10.0)):
             arrival = server.next(10.0)
     assert arrival is not None and arrival.kind == "connected"
 
@@ -578,8 +580,8 @@ def test_the_relay_of_the_matrix_goes_on_after_a_client_that_was_reset() -> None
         try:
             listener = ResetFirst(relay._listener)
             relay._listener = listener  # type: ignore[assignment]
-            assert listener.failed.wait(10.0)
-            with socket.create_connection(("127.0.0.1", relay.port), timeout=10.0):
+            assert listener.failed.wait(patience(10.0))
+            with socket.create_connection(("127.0.0.1", relay.port), timeout=patience(10.0)):
                 arrival = server.next(10.0)
         finally:
             relay.close()

@@ -111,7 +111,7 @@ def test_payloads_that_no_parser_likes_are_broken_frames(body: bytes) -> None:
     with contextlib.closing(theirs):
         theirs.sendall(len(body).to_bytes(4, "big") + body)
         with pytest.raises(BrokenFrame):
-            Wire(ours, Transcript(), timeout=5.0).receive()
+            Wire(ours, Transcript(), timeout=patience(5.0)).receive()
         ours.close()
 
 
@@ -150,7 +150,7 @@ def test_what_is_asked_for_later_is_taken_off_the_bound(monkeypatch: pytest.Monk
     monkeypatch.setattr(wire, "MAX_ASIDE_BYTES", 3 * len(encode(EVENT)))
     ours, theirs = socket.socketpair()
     with contextlib.closing(theirs):
-        connection = Wire(ours, Transcript(), timeout=5.0)
+        connection = Wire(ours, Transcript(), timeout=patience(5.0))
         for _ in range(10):
             theirs.sendall(encode(EVENT) * 2 + encode({"action": "pong"}))
             connection.expect("pong")
@@ -271,7 +271,7 @@ def waits_for_an_answer(context: ServerContext) -> None:
 def test_how_a_server_died_stands_in_the_failure(tmp_path: Path, then: str, told: str) -> None:
     command = server_program(tmp_path, then=then)
     done = runner.run(
-        options(0, timeout=10.0, start_command=command),
+        options(0, timeout=patience(10.0), start_command=command),
         [a_case(waits_for_an_answer, "R-SESS-13")],
     )
     (one,) = done.outcomes

@@ -429,7 +429,8 @@ def test_a_server_that_crashes_is_started_again_and_the_run_goes_on() -> None:
         context.target.process.kill()
 
     done = runner.run(
-        options(0, start_command=reference_command(), timeout=5.0), [a_case(crash), a_case(passes)]
+        options(0, start_command=reference_command(), timeout=patience(5.0)),
+        [a_case(crash), a_case(passes)],
     )
     assert [each.verdict for each in done.outcomes] == [Verdict.PASS, Verdict.PASS]
     assert any("started again" in note for note in done.notes)
@@ -451,7 +452,7 @@ def assert_all_holds(done: Report) -> None:
 def test_our_server_holds_the_seed_level(tmp_path: Path) -> None:
     with ServerProcess(tmp_path / "data") as server:
         done = runner.run(
-            options(server.port, level="seed", timeout=20.0, seed=SEED),
+            options(server.port, level="seed", timeout=patience(20.0), seed=SEED),
             cases.load(),
         )
     assert_all_holds(done)
@@ -461,14 +462,15 @@ def test_given_accounts_are_enough_where_registration_is_closed(tmp_path: Path) 
     with ServerProcess(tmp_path / "data") as server:
         accounts = [(f"pupil{number}", "pass word") for number in range(4)]
         for name, password in accounts:
-            wire = Wire.connect(HOST, server.port, Transcript(), timeout=20.0)
+            wire = Wire.connect(HOST, server.port, Transcript(), timeout=patience(20.0))
             wire.send({"action": "register", "data": {"chatid": name, "password": password}})
             wire.expect("register_success")
             wire.close()
         server.options = ("--registration", "closed")
         server.restart()
         done = runner.run(
-            options(server.port, level="seed", timeout=20.0, accounts=accounts), cases.load()
+            options(server.port, level="seed", timeout=patience(20.0), accounts=accounts),
+            cases.load(),
         )
     assert_all_holds(done)
 
@@ -490,7 +492,7 @@ def test_our_server_holds_every_level(registration: str) -> None:
     ]
     command = " ".join(f'"{word}"' for word in words)
     done = runner.run(
-        options(0, level="robust", timeout=20.0, start_command=command, seed=SEED),
+        options(0, level="robust", timeout=patience(20.0), start_command=command, seed=SEED),
         cases.load(),
     )
     assert_all_holds(done)

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from support.kit_parts import HOST, peer
+from support.patience import patience
 from support.reference_server import ReferenceServer
 from support.reference_server.connection import Connection
 from support.reference_server.records import Account
@@ -421,7 +422,7 @@ def leaves_an_error_over(sock: socket.socket) -> None:
 
 def test_an_error_that_a_case_left_over_is_no_reply_in_the_next() -> None:
     with peer(leaves_an_error_over) as port:
-        wire = Wire.connect(HOST, port, Transcript(), timeout=5.0)
+        wire = Wire.connect(HOST, port, Transcript(), timeout=patience(5.0))
         User(Checks(Target(HOST, port), "R-MSG-1"), wire, TargetAccount("anna", "pw")).fence()
         with pytest.raises(Silence):
             wire.receive(0.05)

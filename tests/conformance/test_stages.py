@@ -55,7 +55,7 @@ TO_KEEP = len(STAGES)
 
 
 def options(server: ReferenceServer) -> runner.Options:
-    return runner.Options("127.0.0.1", server.port, "robust", SEED, timeout=5.0)
+    return runner.Options("127.0.0.1", server.port, "robust", SEED, timeout=patience(5.0))
 
 
 def test_each_case_of_the_seed_stands_in_one_stage() -> None:
@@ -83,7 +83,9 @@ def test_no_stage_needs_a_packet_of_a_later_one(number: int) -> None:
     try:
         ids = cases_of(number, IDS)
         report = runner.run(
-            runner.Options("127.0.0.1", server.port, "robust", SEED, cases=ids, timeout=5.0),
+            runner.Options(
+                "127.0.0.1", server.port, "robust", SEED, cases=ids, timeout=patience(5.0)
+            ),
             cases.load(),
         )
     finally:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.kit_parts import HOST
+from support.patience import patience
 from support.starter_faults import FAULTS, StarterFault, starter
 
 from conformance import command_words
@@ -36,7 +37,7 @@ def fails(tmp_path_factory: pytest.TempPathFactory) -> Fails:
         script.write_text(source, "utf-8")
         start = command_words.join([node, str(script), "{port}"])
         options = runner.Options(
-            HOST, 0, "robust", 5, rules=[rule], timeout=3.0, start_command=start
+            HOST, 0, "robust", 5, rules=[rule], timeout=patience(3.0), start_command=start
         )
         report = runner.run(options, cases.load())
         return {

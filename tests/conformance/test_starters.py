@@ -108,7 +108,9 @@ def commands(
         places = {"here": str((STARTERS / language.file).parent), "out": str(out)}
         if language.build:
             words = [word.format(**places) for word in language.build]
-            done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+            done = subprocess.run(
+                words, capture_output=True, text=True, timeout=patience(120), check=False
+            )
             assert done.returncode == 0, done.stderr
         program, *words = [word.format(**places) for word in language.start]
         found[language.name] = [shutil.which(program) or program, *words]
@@ -216,7 +218,7 @@ def test_starter_says_in_a_line_why_it_can_not_listen(
                 [*commands[name], port],
                 capture_output=True,
                 text=True,
-                timeout=30,
+                timeout=patience(30),
                 check=False,
             )
             assert (
@@ -396,7 +398,9 @@ def test_over_every_kind_of_fault_the_client_of_a_starter_says_what_is_true(
 
 def test_the_bot_of_ten_lines_says_how_it_is_called() -> None:
     program = [sys.executable, str(ROOT / "examples" / "ten_lines.py")]
-    done = subprocess.run(program, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        program, capture_output=True, text=True, timeout=patience(30), check=False
+    )
     assert (
         done.returncode == 1
         and done.stderr == "usage: python examples/ten_lines.py NAME PASSWORD_FILE\n"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 from support import fresh_name
 from support.files import Upload, download
-from support.patience import until
+from support.patience import patience, until
 from support.raw_client import Packet, RawClient, error_code, letter_frequencies
 from support.server_process import ServerProcess
 from support.teachers import teacher_of
@@ -348,10 +348,10 @@ def test_no_message_is_stored_behind_the_mute_of_its_sender(school: Class) -> No
 
     thread = threading.Thread(target=talk, name="talker")
     thread.start()
-    assert started.wait(10)
+    assert started.wait(patience(10))
     school.teacher.ask("mute_user", user=bob.chatid, seconds=60)
     after = school.teacher.say(room, "quiet")["data"]["message_id"]
-    thread.join(10)
+    thread.join(patience(10))
     assert not thread.is_alive()
     assert max(stored) < after
     page = school.ann.ask("get_messages", room_id=room, after_id=0)["data"]["messages"]

@@ -47,7 +47,7 @@ class Crossing:
         # with events, so that a place that was taken over would be told: a session that is told
         # nothing does not come back from every cut
         self.chat = Connection(
-            "127.0.0.1", self.proxy.port, pauses=PAUSES, timeout=5.0, features=("events",)
+            "127.0.0.1", self.proxy.port, pauses=PAUSES, timeout=patience(5.0), features=("events",)
         )
         self.chat.register(name, "password")
         self.chat.login(name, "password")

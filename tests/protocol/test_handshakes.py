@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from support import fresh_name
 from support.client_fakes import FakeServer, Peer
-from support.patience import until
+from support.patience import patience, until
 from support.raw_client import RawClient, letter_frequencies
 
 from client.connection import Connection
@@ -230,14 +230,17 @@ def test_the_client_walks_the_senders_handshake(path: str) -> None:
         return sum(packet["action"] in own for packet in fake.heard)
 
     expected = sum(step.sender == "client" for step in steps)
-    with FakeServer(script) as fake, Connection("127.0.0.1", fake.port, timeout=5.0) as chat:
+    with (
+        FakeServer(script) as fake,
+        Connection("127.0.0.1", fake.port, timeout=patience(5.0)) as chat,
+    ):
         chat.login("ada", "secret")
         message = chat.post("lobby", CONTENT)
         if path.endswith("stored"):
-            message.wait(8.0)
+            message.wait(patience(8.0))
         else:
             with pytest.raises(ChatError):
-                message.wait(8.0)
+                message.wait(patience(8.0))
         # it reads the last answer a moment after it was sent
         until(lambda: heard() == expected, "the server did not hear it all")
     assert heard() == expected
@@ -281,7 +284,10 @@ def test_the_client_walks_the_receivers_handshake(path: str) -> None:
         peer.serve(until="logout")
 
     done: list[str] = []
-    with FakeServer(script) as fake, Connection("127.0.0.1", fake.port, timeout=5.0) as chat:
+    with (
+        FakeServer(script) as fake,
+        Connection("127.0.0.1", fake.port, timeout=patience(5.0)) as chat,
+    ):
         chat.login("ada", "secret")
         fake.wait_for(lambda: done)
         heard = [packet["action"] for packet in fake.heard]

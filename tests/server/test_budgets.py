@@ -6,7 +6,7 @@ import threading
 
 import pytest
 from support.in_process import Clock
-from support.patience import until
+from support.patience import patience, until
 
 from server.base.limits import LoginThrottle, MemoryBudget, RateLimits
 
@@ -62,10 +62,10 @@ def test_who_reserves_waits_for_room_and_asks_for_it() -> None:
     budget, gone = MemoryBudget(1_000), threading.Event()
     budget.reserve(700, gone.is_set)
     waiting = in_thread(budget, 500, gone)
-    assert budget.over.wait(10), "nobody is asked to make room"
+    assert budget.over.wait(patience(10)), "nobody is asked to make room"
     assert (budget.held, budget.excess) == (700, 200)
     budget.add(-300)
-    waiting.join(10)
+    waiting.join(patience(10))
     assert (budget.held, budget.excess, budget.over.is_set()) == (900, -100, False)
 
 
@@ -75,7 +75,7 @@ def test_who_is_gone_waits_for_no_room() -> None:
     waiting = in_thread(budget, 500, gone)
     until(budget.over.is_set, "nobody is asked to make room")
     gone.set()
-    waiting.join(10)
+    waiting.join(patience(10))
     assert not waiting.is_alive() and budget.held == 1_400
     budget.add(-500)
     assert not budget.over.is_set()

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.patience import patience
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -18,7 +19,9 @@ if sys.platform == "win32":
 def ended(*words: str, streams: str) -> subprocess.CompletedProcess[str]:
     """A command of this project that ran with these streams."""
     line = ["sh", "-c", f'exec "$0" "$@" {streams}', sys.executable, *words]
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        line, cwd=ROOT, capture_output=True, text=True, timeout=patience(60), check=False
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from support.patience import until
+from support.patience import patience, until
 
 from server.base.fair_line import FairLine, LineClosed, Turns
 
@@ -75,7 +75,7 @@ class Line:
     def finish(self) -> list[str]:
         self.go.set()
         for thread in self.threads:
-            thread.join(10)
+            thread.join(patience(10))
         return self.served[1:]
 
 
@@ -101,7 +101,7 @@ def test_a_closed_line_sends_away_who_waits_at_once() -> None:
     line.wait("b", "b")
     line.line.close()
     for thread in line.threads[1:]:
-        thread.join(10)
+        thread.join(patience(10))
     assert sorted(line.served) == ["a sent away", "b sent away", "first"]
     with pytest.raises(LineClosed), line.line.place("c", "c"):
         pass

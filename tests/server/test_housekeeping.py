@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from support.gates import account_id, another_process
 from support.in_process import Clock, Serve, member
+from support.patience import patience
 from support.raw_client import error_code
 
 from server.base.limits import MemoryBudget
@@ -159,7 +160,7 @@ def test_marks_set_while_others_are_taken_are_not_lost(house: House) -> None:
     reader.start()
     while not done.is_set():
         house.work()
-    reader.join(10)
+    reader.join(patience(10))
     house.work()
     assert house.marks() == dict.fromkeys(pks, rounds)
 

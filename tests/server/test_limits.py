@@ -14,7 +14,7 @@ import pytest
 from support.files import Upload
 from support.gates import account_id
 from support.in_process import Clock, Serve, idle_drain, member, stranger
-from support.patience import until
+from support.patience import patience, until
 from support.raw_client import RawClient, encode, error_code
 
 import protocol
@@ -291,14 +291,14 @@ def test_attempts_that_begin_together_each_count_those_before() -> None:
     together, delays = threading.Barrier(20), []
 
     def attempt() -> None:
-        together.wait(10)
+        together.wait(patience(10))
         delays.append(throttle.begin("192.0.2.1", "ada"))
 
     threads = [threading.Thread(target=attempt, name=f"attempt-{n}") for n in range(20)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(patience(10))
     assert sorted(delays) == [0.0] * 5 + [1.0, 2.0, 4.0, 8.0] + [10.0] * 11
 
 

@@ -235,7 +235,7 @@ def test_a_full_pipe_that_nobody_reads_does_not_keep_the_process_from_ending_wel
     )
     child = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.PIPE)
     try:
-        assert child.wait(20) == 0
+        assert child.wait(patience(20)) == 0
     finally:
         child.kill()
         child.communicate()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.in_process import Serve, member
-from support.patience import until
+from support.patience import patience, until
 from support.raw_client import RawClient
 from support.server_process import REPOSITORY, ServerProcess, server_environment
 
@@ -30,7 +30,7 @@ def recover(data: Path) -> subprocess.CompletedProcess[str]:
         env=server_environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patience(60),
         check=False,
     )
 

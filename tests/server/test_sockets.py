@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from support.patience import patience
 
 from server import program
 from server.base.settings import Settings
@@ -21,7 +22,7 @@ Pair = tuple[Stream, socket.socket]
 def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
     """The server's end and the client's, over TCP."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        client = socket.create_connection(listener.getsockname(), timeout=10.0)
+        client = socket.create_connection(listener.getsockname(), timeout=patience(10.0))
         stream = Stream(listener.accept()[0], force_fallback=request.param)
         with client, stream.socket:
             yield stream, client
@@ -41,7 +42,7 @@ def test_who_waits_for_bytes_sees_that_reading_stops(pair: Pair) -> None:
     waiting = threading.Thread(target=lambda: seen.append(stream.receive(100)))
     waiting.start()
     stream.stop_reading()
-    waiting.join(10.0)
+    waiting.join(patience(10.0))
     assert seen == [b""]
 
 

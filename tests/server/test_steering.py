@@ -247,12 +247,12 @@ def test_a_ban_that_comes_while_the_banned_one_logs_in(
     def slow(change: Callable[..., object], after: object = None, **more: object) -> object:
         if "_go_online" in getattr(change, "__qualname__", ""):
             held.set()
-            assert go_on.wait(10)
+            assert go_on.wait(patience(10))
         return run(change, after, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(service.writer, "run", slow)
     ann.send({"action": "login", "data": {"chatid": "ann", "password": "password"}})
-    assert held.wait(10)
+    assert held.wait(patience(10))
     assert teacher.ask("ban_user", user="ann", seconds=60)["action"] == "user_banned"
     go_on.set()
     assert error_code(ann.receive()) == "banned"

@@ -520,7 +520,7 @@ def test_files_that_cannot_be_used_give_one_line(
     }
     for name, process in started.items():
         try:
-            output, errors = process.communicate(timeout=20)
+            output, errors = process.communicate(timeout=patience(20))
         finally:
             process.kill()
         assert (process.returncode, output) == (1, ""), name
@@ -812,7 +812,7 @@ def client(*arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]
         capture_output=True,
         encoding="utf-8",
         env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-        timeout=30,
+        timeout=patience(30),
         check=False,
     )
 

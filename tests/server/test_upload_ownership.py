@@ -8,7 +8,7 @@ import pytest
 from support.files import Upload, read_download
 from support.gates import Gate, HeldWriter, answer, ask_later, login_later
 from support.in_process import Clock, Serve, member, stranger
-from support.patience import until
+from support.patience import patience, until
 from support.raw_client import NothingCame, RawClient, error_code
 
 from server.running.service import Service
@@ -112,7 +112,7 @@ def test_an_upload_taken_up_again_just_now_is_not_old(
         writer.wait_for_change()
         removal.start()
         writer.wait_for_change()
-    removal.join(10)
+    removal.join(patience(10))
     assert answer(ada, asked)["data"]["received"] == [[1, upload.total]]
     assert upload.fin()["action"] == "file_send_fin"
     assert listed(witness) == ["work"] and download_is_whole(witness)

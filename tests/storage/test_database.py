@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.patience import patience
 
 import storage.database as database_module
 from storage import accounts, messages, meta, rooms, schema
@@ -119,7 +120,8 @@ def test_two_processes_may_make_the_file_at_once(tmp_path: Path) -> None:
     ]
     try:
         assert [
-            (process.communicate(timeout=30)[1], process.returncode) for process in started
+            (process.communicate(timeout=patience(30))[1], process.returncode)
+            for process in started
         ] == [("", 0)] * 3
     finally:
         for process in started:
@@ -285,7 +287,7 @@ def test_transactions_of_many_threads_are_serialised(database: Database) -> None
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(patience(20))
     assert read(database, "sum") == "80"
 
 
@@ -304,7 +306,7 @@ def test_the_wait_for_another_transaction_is_bounded(
     with database.transaction():
         thread = threading.Thread(target=other)
         thread.start()
-        thread.join(10)
+        thread.join(patience(10))
     assert "has lasted over 0.01 s" in heard[0]
 
 

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from support.patience import patience
 
 from storage import portable
 from storage.database import Database
@@ -240,7 +241,7 @@ def test_the_lock_ends_with_the_process(folder: DataFolder) -> None:
             folder.lock()
     finally:
         process.kill()
-        process.communicate(timeout=10)
+        process.communicate(timeout=patience(10))
     folder.lock()
 
 

@@ -199,7 +199,7 @@ class Browser:
 
     def _end(self) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(5)
+            self._process.wait(patience(5))
         self._process.kill()
         self._process.wait()
         for _ in range(20):  # its helpers may still write for a moment

@@ -83,7 +83,11 @@ def client(
     **options: Any,
 ) -> LineClient:
     chat = Connection(
-        "127.0.0.1", server.port, pauses=(0.01, 0.02, 0.03), timeout=5.0, features=features
+        "127.0.0.1",
+        server.port,
+        pauses=(0.01, 0.02, 0.03),
+        timeout=patience(5.0),
+        features=features,
     )
     return LineClient(chat, screen, Options(**{"user": "ada", "password": "secret", **options}))
 
