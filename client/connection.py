@@ -356,7 +356,7 @@ class Connection(Requests):
         self._arrivals.put(event)
 
     def trace_packets(self, trace: Trace | None) -> None:
-        """From now on call `trace` with "sent" or "received" and the payload of each frame, in the
+        """Call `trace` from now on with "sent" or "received" and the payload of each frame, in the
         threads that send and read: it must be quick. None ends it."""
         self._reader.trace_packets(trace)
 

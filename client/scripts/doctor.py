@@ -184,7 +184,7 @@ def _named(options: DoctorOptions, addresses: list[Address]) -> Finding:
 
 
 def _way(address: Address) -> Iterator[Finding]:
-    """From which of this machine's addresses the way to the server begins. Sends nothing:
+    """Find from which of this machine's addresses the way to the server begins. Sends nothing:
     connecting a UDP socket only asks the system."""
     family, target = address
     try:

@@ -79,7 +79,7 @@ class DeadlineConnection(Connection):
         self._deadline = Deadline(self._seconds)
 
     def lift_deadline(self) -> None:
-        """From now on each question has the usual time of its own."""
+        """Give each question the usual time of its own from now on."""
         self._deadline = None
 
     def request(

@@ -130,7 +130,7 @@ class CatchUp:
     # --- Coming back ---
 
     def hold(self) -> None:
-        """From now on keep back what comes in, until `release`."""
+        """Keep back what comes in from now on, until `release`."""
         self._held = []
 
     def release(self) -> None:

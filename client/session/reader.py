@@ -251,7 +251,7 @@ class Reader:
             self._own.add(message)
 
     def stop_sending(self) -> tuple[int, int]:
-        """As `client.connection.Connection.stop_sending`."""
+        """Do what `client.connection.Connection.stop_sending` says."""
         with self.changed:
             return self._own.stop()
 
@@ -265,7 +265,7 @@ class Reader:
         return filled
 
     def trace_packets(self, trace: Trace | None) -> None:
-        """From now on call `trace` with each frame; None ends it."""
+        """Call `trace` with each frame from now on; None ends it."""
         with self.changed:
             self._trace = trace
             if self._link is not None:

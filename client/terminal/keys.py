@@ -77,7 +77,7 @@ class Keys(Protocol):
     """Where keys come from, one by one."""
 
     def begin(self) -> None:
-        """From now on keys are taken, and the terminal does not show them by itself."""
+        """Take keys from now on; the terminal does not show them by itself."""
 
     def next_key(self) -> str:
         """Wait for a key: a character, a key's name as `left`, `TICK`, `Pasted` or `Position`; ""

@@ -37,7 +37,7 @@ class LineEditor:
         self._sought: str | None = None  # what Ctrl-R looks for in the history
 
     def begin(self) -> None:
-        """A new, empty line."""
+        """Begin a new, empty line."""
         self._sought = None
         self._set("")
         self._at = len(self._history)

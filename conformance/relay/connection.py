@@ -175,7 +175,7 @@ class Connection:
         self._leave()
 
     def _free_the_other(self) -> None:
-        """A thread that waits to send is not woken by a reset: end its wait."""
+        """End the wait of a thread that waits to send: a reset does not wake it."""
         with self._lock:
             self._lock.wait_for(lambda: self._running == 1, LEAVE_SECONDS)
             streams = list(self._streams) if self._running > 1 else []

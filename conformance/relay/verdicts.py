@@ -92,7 +92,7 @@ class Counting:
         self._keep(False, key, found[1])
 
     def _forget(self, key: str) -> None:
-        """An `ack` without counts: the key was stored before."""
+        """Forget a message that was acknowledged without counts: its key was stored before."""
         found = next((each for each in self._sent if each[0] and each[0] == key), None)
         if found is not None:
             self._sent.remove(found)

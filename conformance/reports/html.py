@@ -392,8 +392,8 @@ def _case(outcome: Outcome, report: Report) -> list[str]:
 
 
 def _diagram(transcript: tuple[Line, ...], report: Report) -> list[str]:
-    """A row for each line: time, who sends to whom as an arrow between lifelines, the length bytes,
-    and the JSON."""
+    """Return a row for each line: time, who sends to whom as an arrow between lifelines, the length
+    bytes, and the JSON."""
     names = list(dict.fromkeys(line.who for line in transcript if line.who)) or [
         "kit" if report.mode != "client" else "client"
     ]

@@ -44,9 +44,9 @@ def readable_for(
 
 
 def _look_in(context: Context, session: Session, room_id: str, action: str) -> bool:
-    """Where a teacher is about to read a private room without being a member, write that into the
-    audit and tell the members, before anything is read. Return whether they were told: nothing is
-    read as a stranger otherwise, also where the teacher is taken out of the room meanwhile."""
+    """Write into the audit, and tell the members, that a teacher is about to read a private room
+    without being a member; before anything is read. Return whether they were told: nothing is read
+    as a stranger otherwise, also where the teacher is taken out of the room meanwhile."""
     now, noted = context.clock(), False
 
     def change(connection: sqlite3.Connection, wall: int) -> Done | None:

@@ -149,8 +149,8 @@ def tell_presence(
 
 
 def tell_due(context: Context, delivery: Delivery) -> None:
-    """Where their time has come, tell what `tell_presence` has put off, and take down the hands of
-    those whose connection was lost, and who have not come back. The writer's thread only, between
+    """Tell what `tell_presence` has put off, and take down the hands of those whose connection was
+    lost, and who have not come back: each when its time has come. The writer's thread only, between
     two transactions."""
     now, registry = context.clock(), context.registry
     if now >= context.presence.due_at:
