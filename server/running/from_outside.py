@@ -68,7 +68,10 @@ class FromOutside:
             self._last = self._heeded = acts.last_id(reader)
             for account_id, (_, hand) in context.hands.by_account().items():
                 account = accounts.by_id(reader, account_id)
-                if account is None or account.deleted:  # whose connection was lost before
+                holder = context.registry.holder(account_id)
+                # a connection was lost before; a session's own thread may be long in ending it
+                is_ended = holder is not None and holder.was_ended
+                if account is None or account.deleted or is_ended:
                     hand_down(context, self._delivery, account_id, hand.chatid)
             since = context.wall_clock.seconds() - FORGOTTEN_SECONDS
             asked = errands.waiting(reader, since)

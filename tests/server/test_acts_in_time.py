@@ -400,6 +400,19 @@ def test_the_hand_of_a_deleted_account_keeps_no_place(serve: Serve) -> None:
     assert bob.ask("raise_hand")["data"]["place"] == 1
 
 
+def test_a_hand_goes_down_with_its_session_whatever_that_ones_thread_does(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = serve()
+    lee, ann = teacher(service), member(service, "ann")
+    assert ann.ask("raise_hand")["data"]["place"] == 1
+    gate = Gate(monkeypatch, conversation, "end_session")
+    with another_process(service) as connection:
+        accounts.set_password(connection, account_id(service, "ann"), "a new record")
+    lee.receive_event("hand_lowered", chatid="ann")
+    gate.open()
+
+
 def test_what_the_earlier_session_has_read_counts_in_the_list_of_all_rooms(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
