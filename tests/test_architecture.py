@@ -55,6 +55,7 @@ KIT_SHARED = {
     KIT + name
     for name in (
         "endings",
+        "foreground",
         "packets",
         "transcript",
         "rules",
@@ -143,7 +144,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "conformance.text_files": set(),
     "conformance.transcript": set(),
     "conformance.rules": {KIT + "own_name"},
-    "conformance.wire": {KIT + "endings", KIT + "packets", KIT + "transcript"},
+    "conformance.wire": {
+        KIT + "endings",
+        KIT + "foreground",
+        KIT + "packets",
+        KIT + "transcript",
+    },
     "conformance.verdicts": {KIT + "rules", KIT + "transcript"},
     "conformance.free_choices": {
         KIT + "packets",
@@ -163,6 +169,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "conformance.reports": {KIT + "reports", KIT + "rules", KIT + "transcript", KIT + "verdicts"},
     "conformance.server.process": {
         KIT + "command_words",
+        KIT + "foreground",
         KIT + "last_words",
         KIT + "left_running",
     },
@@ -189,7 +196,11 @@ MAY_IMPORT: dict[str, set[str]] = {
         KIT + "left_running",
     },
     "conformance.client.default_server": {KIT + "packets"},
-    "conformance.client.scripted_server": {KIT + "packets", KIT + "transcript"},
+    "conformance.client.scripted_server": {
+        KIT + "foreground",
+        KIT + "packets",
+        KIT + "transcript",
+    },
     "conformance.client.delivering": {KIT + "client.scripted_server", KIT + "packets"},
     "conformance.client.faulty_network": {KIT + "relay", KIT + "transcript"},
     "conformance.client.context": {
@@ -286,6 +297,9 @@ MAY_CATCH_EVERYTHING = {
     "server.running.conversation": {"_handle"},  # where foreign input meets all of our code
     "server.base.logs": {"emit", "_write"},  # logging must never end the caller's work
     "client.session.reader": {"_read"},  # a thread begins here
+    "client.network.link": {"_send_all"},  # the same
+    "client.terminal.transfer_queue": {"_work"},  # the same
+    "client.terminal.event_display": {"_show"},  # the same: one event is not the others'
     "conformance.server.runner": {
         "_how_it_ended"
     },  # a case's defect is the kit's verdict "kit error", and the next case runs

@@ -314,3 +314,6 @@ class Link:
             except OSError as error:
                 self.close(f"the connection broke while sending: {error}")
                 return
+            except Exception as error:  # a thread begins here: who waits must hear that it ends
+                self.close(f"the client failed: {error!r}")
+                return

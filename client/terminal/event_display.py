@@ -143,13 +143,22 @@ class EventDisplay:
                 while not self._chat.closed:
                     event = self._chat.next_event(TICK_SECONDS)
                     if event is not None:
-                        self._SHOW[type(event)](self, event)
+                        self._show(event)
                     self._tick(time.monotonic())
                 return
             except ChatError:  # the session has ended; `/login` may begin another
                 while self._chat.session is None:
                     if self._quitting.wait(0.1):
                         return
+
+    def _show(self, event: events.Event) -> None:
+        """Show an event. A defect in it is said, and keeps back none of those behind it."""
+        try:
+            self._SHOW[type(event)](self, event)
+        except ChatError:
+            raise
+        except Exception as error:  # a thread begins here
+            self.say(f"A defect of this client: {visible(repr(error))}.", self._palette.bad)
 
     def stop(self) -> None:
         """Let `run` end; for any thread."""

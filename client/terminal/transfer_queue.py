@@ -104,10 +104,12 @@ class Transfers:
             except FileTooLarge as error:
                 self.failed += 1
                 self._say(f"{error}.", self._palette.bad)
-            except (ChatError, OSError) as error:
+            except Exception as error:  # a thread begins here: the jobs behind this one go on
                 self.failed += 1
+                is_known = isinstance(error, (ChatError, OSError))
+                why = str(error) if is_known else f"a defect of this client, {error!r}"
                 self._say(
-                    f"{visible(job.name)} was not {_done_word(job)}: {visible(str(error))}.",
+                    f"{visible(job.name)} was not {_done_word(job)}: {visible(why)}.",
                     self._palette.bad,
                 )
             finally:

@@ -894,6 +894,18 @@ def test_frames_are_traced_in_both_directions(server: FakeServer) -> None:
     assert seen[:2] == ['sent {"action":"ping"', 'received {"action": "pong']
 
 
+def test_a_defect_while_sending_ends_the_link_and_is_told(server: FakeServer) -> None:
+    def fail(direction: str, payload: bytes) -> None:
+        raise ZeroDivisionError("planted")
+
+    link = link_module.open_link("127.0.0.1", server.port, Deadline(5), trace=fail)
+    link.send(b"\0\0\0\1x")
+    assert not link.silent_for(patience(5.0))
+    with pytest.raises(ConnectionLost, match="the client failed: ZeroDivisionError"):
+        link.send(b"\0\0\0\1x")
+    link.dispose()
+
+
 def test_the_queue_drops_the_oldest_and_says_how_many() -> None:
     queue = Arrivals(most=2)
     for number in range(4):

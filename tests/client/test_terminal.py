@@ -742,6 +742,16 @@ def test_gaps_and_troubles_have_words() -> None:
     )
 
 
+def test_a_defect_in_one_event_keeps_back_none_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = ScriptedScreen()
+    line_client = LineClient(Connection(), screen, Options())
+    arrived = [object(), Message("lobby", "bob", "hi", "?")]
+    monkeypatch.setattr(Connection, "closed", property(lambda self: not arrived))
+    monkeypatch.setattr(Connection, "next_event", lambda self, seconds: arrived.pop(0))
+    line_client.display.run()
+    assert "A defect of this client: KeyError" in screen.text() and "bob: hi" in screen.text()
+
+
 def test_progress_is_a_line_each_tenth_in_a_pipe_and_tells_rate_and_time_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -770,7 +780,7 @@ def test_a_failing_job_does_not_end_the_worker(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     said: list[str] = []
-    errors = [TransferFailed("no luck"), OSError("no disk")]
+    errors = [TransferFailed("no luck"), OSError("no disk"), KeyError("planted")]
 
     def fail(*_: object, **__: object) -> None:
         raise errors.pop()
@@ -779,12 +789,15 @@ def test_a_failing_job_does_not_end_the_worker(
     transfers = Transfers(
         Connection(), ScriptedScreen(), lambda text, tone: said.append(text), tmp_path, Palette()
     )
-    for _ in range(2):
+    for _ in range(3):
         transfers.add(Job("send", "lobby", "a", "a"))
         transfers.finish()
-    assert (
-        said == ["a was not sent: no disk.", "a was not sent: no luck."] and transfers.failed == 2
-    )
+    assert said == [
+        "a was not sent: a defect of this client, KeyError('planted').",
+        "a was not sent: no disk.",
+        "a was not sent: no luck.",
+    ]
+    assert transfers.failed == 3
 
 
 # --- screens ---
