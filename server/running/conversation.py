@@ -95,6 +95,8 @@ class DecodedPackets:
         """Remember it, if it is one of those that come again."""
         if type(request) not in CACHEABLE or len(payload) > CACHEABLE_BYTES:
             return
+        if request.request_id is not None:  # each is another one: it would only fill the memory
+            return
         size = CACHED_PACKET_BYTES + len(payload)
         if isinstance(request, protocol.CharacterCount):
             size += LETTER_BYTES * len(request.letter_frequencies)

@@ -55,10 +55,10 @@ class RoomDirectory:
     def find(self, room_id: str, connection: sqlite3.Connection | None = None) -> RoomState | None:
         """Return the room, a deleted one too; None where there never was one. Reads by `connection`
         where given."""
+        known = self._states.get(room_id)  # without the lock, as `RecentMessages.get`
+        if known is not None:
+            return known
         with self._lock:
-            known = self._states.get(room_id)
-            if known is not None:
-                return known
             changes = self._changes
         if connection is not None:
             # May see what is not yet committed: not to be remembered.

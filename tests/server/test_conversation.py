@@ -404,3 +404,11 @@ def test_who_closed_only_its_own_direction_still_gets_its_answers(
     monkeypatch.setattr(FakeOutbox, "wait_below", wait_below)
     talk.serve(numbered("ping", "1"), logged_in=False)
     assert waited == [0, 0, 0], "until nothing waits, looking again and again"
+
+
+def test_a_packet_with_a_number_of_its_own_is_not_kept_decoded() -> None:
+    """It never comes again, and would only fill the memory."""
+    decoded = DecodedPackets(MemoryBudget(0))
+    for request_id in (None, "r1"):
+        decoded.add(b"%r" % request_id, protocol.Ack(request_id, "m1", "success"))
+    assert decoded.get(b"None") is not None and decoded.get(b"'r1'") is None

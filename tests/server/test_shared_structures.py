@@ -11,6 +11,9 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from support.in_process import Clock
@@ -24,6 +27,8 @@ from server.handlers.sessions import put_marks_back, take_marks
 from server.state.open_transactions import Transaction, Transactions
 from server.state.recent_messages import RecentMessages, Resends, delivered, receiver_transaction
 from server.state.registry import Registry
+from server.state.room_directory import RoomDirectory
+from storage.database import Database
 from storage.messages import Message
 
 THREADS = 4
@@ -262,3 +267,34 @@ def test_of_two_marks_of_a_room_that_come_back_the_newer_stays() -> None:
     taken += take_marks([reader])
     put_marks_back(taken)
     assert take_marks([reader]) == [(reader, 7, 2)]
+
+
+@pytest.fixture
+def rooms(monkeypatch: pytest.MonkeyPatch) -> RoomDirectory:
+    """The rooms "1", "2" and so on, as storage would say of them."""
+    monkeypatch.setattr(RoomDirectory, "_read", lambda self, room_id, _: open_room(int(room_id)))
+    return RoomDirectory(cast(Database, SimpleNamespace(reading=nullcontext)))
+
+
+def test_rooms_are_found_while_the_writer_changes_them(rooms: RoomDirectory) -> None:
+    over = threading.Event()
+
+    def change() -> None:
+        for number in range(TIMES):
+            rooms.begin_change(str(number % 4))
+            rooms.end_changes()
+        over.set()
+
+    def find() -> None:
+        while not over.is_set():
+            for number in range(4):
+                found = rooms.find(str(number))
+                assert found is not None and found.room.pk == number
+
+    at_once(change, find, find)
+
+
+def test_a_room_that_is_known_is_found_without_the_lock(rooms: RoomDirectory) -> None:
+    first = rooms.find("1")
+    with rooms._lock:
+        assert rooms.find("1") is first is not None
