@@ -324,7 +324,7 @@ def talk(context: ServerContext, users: list[User], room: str, each: int) -> set
             )
         for user in users:
             for _ in range(each):
-                opened = user.reply("send_message")
+                opened = user.wire.expect("character_count")
                 user.send(
                     "confirm_count",
                     {
