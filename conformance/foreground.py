@@ -11,7 +11,15 @@ import errno
 import signal
 import sys
 import threading
-from typing import NoReturn
+import time
+from collections.abc import Callable
+from typing import Final, NoReturn
+
+SLICE_SECONDS: Final = 0.25
+"""So long the main thread waits at most at a time: on Windows no signal interrupts a wait, and
+Ctrl-C is heard behind it."""
+_WSAEACCES: Final = 10013
+"""Winsock: the port is taken exclusively, or reserved. Its errno is EACCES."""
 
 
 class Misuse(ValueError):
@@ -30,7 +38,13 @@ def listening_address(text: str) -> tuple[str, int]:
 
 def refuse(host: str, port: int, error: OSError, instead: str) -> NoReturn:
     """Say why nobody can listen there, and what to do. Raises `Misuse`."""
-    if error.errno == errno.EADDRINUSE:
+    if getattr(error, "winerror", None) == _WSAEACCES:
+        why = (
+            "Windows keeps the port, for another program or for itself (Hyper-V and WSL reserve "
+            "some: netsh interface ipv4 show excludedportrange tcp lists them); take another one "
+            f"({instead})"
+        )
+    elif error.errno == errno.EADDRINUSE:
         why = f"the port is in use; take another one ({instead}), or end the program that has it"
     elif error.errno in (errno.EACCES, errno.EPERM):
         why = "ports below 1024 are for administrators; take a higher one"
@@ -62,8 +76,18 @@ def hear_sigterm() -> None:
 def wait(done: threading.Event) -> None:
     """Wait until it is done, for Ctrl-C or SIGTERM: these raise KeyboardInterrupt."""
     hear_sigterm()
-    while not done.wait(0.5 if sys.platform == "win32" else 3600.0):
+    while not done.wait(SLICE_SECONDS if sys.platform == "win32" else 3600.0):
         pass
+
+
+def wait_for(changed: threading.Condition, is_so: Callable[[], object], seconds: float) -> bool:
+    """Wait, with the condition held, until `is_so`; return False where it is not within `seconds`.
+    Ctrl-C is heard within `SLICE_SECONDS`."""
+    deadline = time.monotonic() + seconds
+    while not changed.wait_for(is_so, min(SLICE_SECONDS, max(0.0, deadline - time.monotonic()))):
+        if time.monotonic() >= deadline:
+            return False
+    return True
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from typing import final
 
 from conformance.endings import Ending, Flood
+from conformance.foreground import SLICE_SECONDS
 from conformance.packets import Packet, encode, frame, hex_of, is_too_deep, shown, text_of
 from conformance.transcript import CLOSED_BY_KIT, CONNECTED, IN, IN_VAIN, OUT, Transcript
 
@@ -288,7 +289,7 @@ class Wire:
                 self.transcript.note(f"{IN_VAIN} {what}", self.who)
                 raise Silence(what, f"nothing came in time{rest}")
             try:
-                self._socket.settimeout(left)
+                self._socket.settimeout(min(left, SLICE_SECONDS))
                 data = self._socket.recv(262144)
             except TimeoutError:
                 continue

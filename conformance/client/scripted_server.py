@@ -21,6 +21,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from conformance.foreground import wait_for
 from conformance.packets import Packet, encode, is_too_deep, text_of
 from conformance.transcript import IN, OUT, Transcript
 
@@ -97,7 +98,7 @@ class Arrivals:
     def next(self, timeout: float) -> Arrival | None:
         """Wait for the next one; None after `timeout` seconds."""
         with self._changed:
-            if not self._changed.wait_for(lambda: self._waiting, max(0.0, timeout)):
+            if not wait_for(self._changed, lambda: self._waiting, timeout):
                 return None
             arrival = self._waiting.popleft()
             self._bytes -= arrival.size

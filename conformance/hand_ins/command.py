@@ -9,13 +9,14 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Final
 
 from conformance import command_words, own_name, points, reports
 from conformance.board import telling
+from conformance.foreground import SLICE_SECONDS
 from conformance.hand_ins import likeness, tables
 from conformance.hand_ins.grading import ROOT, Grader, How, Result
 from conformance.hand_ins.hand_in import BadHandIn, HandIn, digest, read
@@ -116,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         with telling.of_arguments(args) as teller:
             futures = {pool.submit(_one, grader, folder, args): folder.name for folder in folders}
-            for future in as_completed(futures):
+            for future in _finished(futures):
                 result = _outcome(future, futures[future])
                 results[result.name] = result
                 print(_line(result, len(results), len(folders)), flush=True)
@@ -132,9 +133,24 @@ def run(args: argparse.Namespace) -> int:
     ordered = [results[folder.name] for folder in folders]
     known = _known_sources()
     alike = _alike(folders, known)
-    tables.write(args.out, ordered, alike, [name for name in OWN_SOURCES if name not in known])
+    not_here = [name for name in OWN_SOURCES if name not in known]
+    try:
+        tables.write(args.out, ordered, alike, not_here)
+    except OSError as error:  # as where Excel on Windows has grades.csv open
+        raise ValueError(
+            f"the table can't be written: {error}; all results are kept: close what has it open, "
+            "and type the same with --resume"
+        ) from None
     print(_summary(ordered, args.out, time.monotonic() - began))
     return EXIT_FAILS if any(result.is_kit_fault for result in ordered) else EXIT_HOLDS
+
+
+def _finished(futures: Iterable[Future[Result]]) -> Iterator[Future[Result]]:
+    """Yield each when it is done. (`as_completed` hears no Ctrl-C on Windows while it waits.)"""
+    left = set(futures)
+    while left:
+        done, left = wait(left, SLICE_SECONDS, FIRST_COMPLETED)
+        yield from done
 
 
 def _folders(folder: Path) -> list[Path]:

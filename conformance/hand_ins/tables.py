@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from conformance import reports
 from conformance.hand_ins.grading import Result
 from conformance.hand_ins.likeness import Alike
 from conformance.reports.words import spreadsheet_cell
@@ -242,4 +243,4 @@ def _text(text: str) -> str:
 def _replace(path: Path, text: str) -> None:
     beside = path.with_name(path.name + ".part")
     beside.write_text(text, "utf-8", errors="backslashreplace", newline="")
-    beside.replace(path)
+    reports.replace(beside, path)

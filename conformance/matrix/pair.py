@@ -30,6 +30,7 @@ from conformance.client.process import (
     start,
 )
 from conformance.endings import Failed, NotReached
+from conformance.foreground import SLICE_SECONDS
 from conformance.matrix.relay import HOST, Relay, Seen
 from conformance.packets import Packet, key_of, letters, shown, value
 from conformance.random_words import WORDS
@@ -388,9 +389,12 @@ class Pair:
                     self._taken.add(place)
                     return self._passed[place].packet
             done = len(self._passed)
+            left = max(0.0, deadline - time.monotonic())
             try:
-                self._passed.append(self._seen.get(timeout=max(0.0, deadline - time.monotonic())))
+                self._passed.append(self._seen.get(timeout=min(left, SLICE_SECONDS)))
             except queue.Empty:
+                if left:
+                    continue
                 side = "from" if from_client else "to"
                 raise Failed(
                     f"`{action}` {side} the client of {who}",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, TextIO
@@ -35,6 +36,10 @@ USUAL_NAMES: Final = {
     "gradescope": "results.json",
 }
 """The names of files in a folder that `-o` names."""
+HELD_SECONDS: Final = 5.0
+PAUSE_SECONDS: Final = 0.05
+
+_is_windows = os.name == "nt"  # the tests replace it
 
 
 def render(report: Report, kind: str) -> str:
@@ -60,7 +65,7 @@ def write(report: Report, kind: str, where: str | os.PathLike[str] | TextIO | No
         beside = target.with_name(target.name + ".part")
         with new_file(beside) as file:
             file.write(render(report, kind))
-        os.replace(beside, target)
+        replace(beside, target)
     elif _is_stdout(target):
         write_to(report, kind, sys.stdout)
     elif target.is_char_device():
@@ -68,6 +73,20 @@ def write(report: Report, kind: str, where: str | os.PathLike[str] | TextIO | No
             file.write(render(report, kind))
     else:
         raise OSError(f"{target} is neither a file nor a device")
+
+
+def replace(source: Path, target: Path) -> None:
+    """Put the file `source` in the place of `target`. Raise `OSError`. On Windows another program,
+    as a virus scanner, may hold either open: it is tried again for `HELD_SECONDS`."""
+    last = time.monotonic() + HELD_SECONDS
+    while True:
+        try:
+            os.replace(source, target)
+            return
+        except PermissionError:
+            if not _is_windows or time.monotonic() > last:
+                raise
+        time.sleep(PAUSE_SECONDS)
 
 
 def place(kind: str, where: str | None) -> str | TextIO | None:

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from typing import IO, final
 
 from conformance import command_words
+from conformance.foreground import wait_for
 from conformance.last_words import last_words
 from conformance.left_running import Marked
 
@@ -279,11 +280,10 @@ class ServerCommand:
     def wait_for_line(self, pattern: re.Pattern[str], seconds: float) -> str:
         """Wait for the first of these lines in which the pattern is found; "" where none comes in
         time."""
-        deadline = time.monotonic() + seconds
+
+        def found() -> str:
+            return next((line for _, line in self._lines if pattern.search(line)), "")
+
         with self._changed:
-            while True:
-                found = next((line for _, line in self._lines if pattern.search(line)), "")
-                left = deadline - time.monotonic()
-                if found or left <= 0:
-                    return found
-                self._changed.wait(left)
+            wait_for(self._changed, found, seconds)
+            return found()

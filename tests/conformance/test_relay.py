@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import random
 import socket
 import ssl
@@ -19,7 +20,7 @@ from support.relays import Listener, RelayUnderTest, read_exactly, read_to_end, 
 from support.tls import make_certificate, needs_openssl
 
 from conformance.__main__ import main
-from conformance.foreground import Misuse, listening_address
+from conformance.foreground import Misuse, listening_address, refuse
 from conformance.packets import encode
 from conformance.relay import command, reading, showing
 from conformance.relay.acts import Acts
@@ -411,6 +412,18 @@ def test_a_port_in_use_is_named_with_what_to_do(
 ) -> None:
     assert main(["relay", str(listener.port), "127.0.0.1:1"]) == 2
     assert "the port is in use; take another one" in capsys.readouterr().err
+
+
+class ReservedPort(OSError):
+    """WSAEACCES as Python for Windows shows it: its errno is EACCES."""
+
+    winerror = 10013  # type: ignore[assignment]  # a number on Windows alone
+
+
+def test_a_port_that_windows_reserves_has_a_sentence_of_its_own() -> None:
+    with pytest.raises(Misuse, match="excludedportrange") as found:
+        refuse("127.0.0.1", 9875, ReservedPort(errno.EACCES, "forbidden"), "relay 9876 …")
+    assert "administrators" not in str(found.value)
 
 
 @pytest.mark.parametrize("text", ["", "x", "70000", ":5", "host:"])

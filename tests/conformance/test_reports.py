@@ -9,6 +9,7 @@ import hashlib
 import html.parser
 import io
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -585,3 +586,26 @@ def test_what_came_does_not_say_again_that_it_came(kind: str) -> None:
     whole = reports.render(dataclasses.replace(made, outcomes=outcomes), kind)
     assert re.search(r"\bcame\W+((small|dt|dd)\W+)*\{\}", whole)
     assert not re.search(r"\bcame\W+((small|dt|dd)\W+)*this came", whole)
+
+
+def test_a_report_that_a_scanner_of_windows_holds_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace, calls = os.replace, list[Path]()
+
+    def held_twice(source: Path, target: Path) -> None:
+        calls.append(target)
+        if len(calls) < 3:
+            raise PermissionError(13, "The process cannot access the file")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", held_twice)
+    monkeypatch.setattr(reports, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(reports, "_is_windows", True)
+    reports.write(make_report(), "json", tmp_path / "report.json")
+    assert len(calls) == 3 and json.loads((tmp_path / "report.json").read_text("utf-8"))
+    monkeypatch.setattr(reports, "_is_windows", False)
+    calls.clear()
+    with pytest.raises(PermissionError):
+        reports.write(make_report(), "json", tmp_path / "report.json")
+    assert len(calls) == 1, "elsewhere a refusal is final"
