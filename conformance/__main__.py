@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import os
 import random
 import sys
@@ -341,6 +342,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ):  # closed (`>&-`), Python has none of them
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a code page of Windows lacks most letters
+            stream.reconfigure(errors="backslashreplace")
     first, *commands = split_commands(sys.argv[1:] if arguments is None else arguments)
     parser = make_parser()
     try:

@@ -164,9 +164,9 @@ class Grader:
         if not hand_in.build:
             return
         limits = _limits_file(copy.parent)
-        shell = ["cmd", "/c"] if os.name == "nt" else ["sh", "-c"]
         with open(copy.parent / "build.txt", "wb+") as output:
-            words = [sys.executable, str(limits), *self.how.limits, "--", *shell, hand_in.build]
+            limited = [sys.executable, str(limits), *self.how.limits]
+            words = [*limited, "--shell", "--", hand_in.build]
             status = self._wait(words, copy, BUILD_SECONDS, output, marked)
             output.seek(0)
             said = output.read(SHOWN).decode("utf-8", "replace").strip()

@@ -31,16 +31,21 @@ def main() -> int:
         ("cpu", "seconds of processor time of one process"),
     ):
         parser.add_argument(f"--{name}", type=int, default=0, metavar="N", help=f"most {what}")
+    parser.add_argument("--shell", action="store_true", help="the command is a text for the shell")
     parser.add_argument("command", nargs="+")
     args = parser.parse_args()
+    words: list[str] = args.command
     try:
         if sys.platform == "win32":
             _enter_job(args)
-            return subprocess.run(args.command, check=False).returncode
+            # As it stands: `cmd` knows no quotation marks that are marked within others.
+            command = words[0] if args.shell else words
+            return subprocess.run(command, shell=args.shell, check=False).returncode
         _limit(args)
-        os.execvp(args.command[0], args.command)
+        command = ["sh", "-c", words[0]] if args.shell else words
+        os.execvp(command[0], command)
     except OSError as error:
-        print(f"{args.command[0]} can't be started: {error.strerror or error}", file=sys.stderr)
+        print(f"{words[0]} can't be started: {error.strerror or error}", file=sys.stderr)
     return CANNOT_START
 
 

@@ -65,8 +65,6 @@ class Terminal:
             print(line, file=self._out, flush=True)
         except (OSError, ValueError):
             self._is_broken = True
-        except UnicodeEncodeError:
-            print(line.encode("ascii", "backslashreplace").decode(), file=self._out, flush=True)
 
     def end(self) -> None:
         """Print what was seen."""

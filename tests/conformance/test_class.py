@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from conformance.board import telling
 from conformance.hand_ins import hand_in, likeness, limits, tables
 from conformance.hand_ins.grading import Grader, How, Result, Run
 from conformance.hand_ins.likeness import Alike
+from conformance.left_running import Marked
 
 ROOT = Path(__file__).resolve().parents[2]
 STARTER = ROOT / "examples" / "starter" / "python" / "server.py"
@@ -90,6 +92,34 @@ def test_each_hand_in_gets_its_grade_and_its_page_whatever_the_others_do(
     assert set(board) == {"anna", "by-ini", "=crashing", "self-grading"}
     assert board["anna"]["holds"] == ["R-FRAME-1"] and not board["anna"]["whole"]
     assert board["=crashing"] == {}, "where no server is, there is no result"
+
+
+def test_a_name_that_the_code_page_lacks_ends_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path / "in" / "\u0141ukasz", chat__ini="start = x")
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, "cp1252"))
+    assert grade(tmp_path / "in", tmp_path / "out") == 0
+    assert b"\\u0141ukasz" in shown.getvalue()
+    assert "\u0141ukasz" in rows(tmp_path / "out")
+
+
+def test_where_the_table_is_open_elsewhere_all_results_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(tmp_path / "in" / "odd", chat__ini="start = x")
+
+    def held(*_: object) -> None:
+        raise PermissionError(13, "The process cannot access the file", "grades.csv")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tables, "write", held)
+        assert grade(tmp_path / "in", tmp_path / "out") == 2
+    told = capsys.readouterr().err
+    assert "grades.csv" in told and "type the same with --resume" in told
+    assert grade(tmp_path / "in", tmp_path / "out", "--resume") == 0
+    assert "section" in rows(tmp_path / "out")["odd"]["remarks"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
@@ -208,6 +238,17 @@ def test_the_port_may_stand_in_the_words_of_wrap(
     monkeypatch.setattr(Grader, "_wait", lambda *values: 0)
     anna = hand_in.HandIn("anna", tmp_path, "server 9876", "")
     assert "left no report" in str(Grader(how, tmp_path)._run(anna, tmp_path, 1, tmp_path))
+
+
+def test_a_build_command_may_hold_blanks_in_quotation_marks(tmp_path: Path) -> None:
+    make(tmp_path / "in", server__py=starter()).joinpath("my build.py").write_text(
+        "import sys; open('built', 'w').write(sys.argv[1])", "utf-8"
+    )
+    build = f'"{sys.executable}" "my build.py" "a b" && echo built'
+    how = How([], takes_best=False, kit=(), limit_seconds=1.0, limits=())
+    anna = hand_in.HandIn("anna", tmp_path / "in", "server {port}", build)
+    Grader(how, tmp_path)._build(anna, tmp_path / "in", Marked(""))
+    assert (tmp_path / "in" / "built").read_text("utf-8") == "a b"
 
 
 def test_what_cannot_be_started_is_said(tmp_path: Path) -> None:
