@@ -395,7 +395,7 @@ def _download(
                 os.fsync(file.fileno())
             return _give_name(temporary, into, local_file_name(file_path))
         finally:
-            temporary.unlink(missing_ok=True)
+            files.remove(temporary)
     except OSError as error:
         raise TransferFailed(f"{into} can't take the file: {error.strerror or error}") from error
 

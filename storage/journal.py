@@ -165,8 +165,7 @@ class Journal:
         if file is not None:
             os.close(file.descriptor)
         with _translated(f"removing the journal {path.name}"):
-            with suppress(FileNotFoundError):
-                portable.remove(path)
+            portable.remove(path)
             with suppress(OSError):
                 os.rmdir(path.parent)
 

@@ -34,6 +34,7 @@ __all__ = [
     "sync_file",
     "sync_folder",
     "unlock",
+    "while_held",
 ]
 
 
@@ -135,15 +136,18 @@ def unlock(descriptor: int) -> None:
 def replace(source: str | Path, target: str | Path) -> None:
     """Put `source` in place of `target`. On Windows another program, such as a virus scanner, may
     hold either open: it is tried again for `HELD_SECONDS`. Raises PermissionError after that."""
-    _while_held(lambda: os.replace(source, target))
+    while_held(lambda: os.replace(source, target))
 
 
 def remove(path: str | Path) -> None:
-    """Remove a file, with the patience of `replace`."""
-    _while_held(lambda: os.unlink(path))
+    """Remove a file, which may be gone already, with the patience of `replace`."""
+    with suppress(FileNotFoundError):
+        while_held(lambda: os.unlink(path))
 
 
-def _while_held(act: Callable[[], None]) -> None:
+def while_held(act: Callable[[], None]) -> None:
+    """Rename or remove something by `act`, with the patience of `replace`: Windows refuses it for a
+    folder, too, while another program has a file in it open."""
     last = time.monotonic() + HELD_SECONDS
     while True:
         try:

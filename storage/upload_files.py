@@ -15,7 +15,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from storage import portable
@@ -175,11 +175,12 @@ class UploadFiles:
 
     # -- housekeeping ------------------------------------------------------------------------------
 
-    def remove(self, disk_name: str) -> None:
-        """Remove the growing and the complete file; there may be none."""
+    def remove(self, disk_name: str, *, leave_held: bool = False) -> None:
+        """Remove the growing and the complete file; there may be none. With `leave_held` one that
+        another program holds open is left."""
         with _translated("removing an upload"):
             for path in (self._part(disk_name), self._whole(disk_name)):
-                with suppress(FileNotFoundError):
+                with _left_where_held() if leave_held else nullcontext():
                     portable.remove(path)
 
     def part_names(self) -> list[str]:

@@ -1,4 +1,5 @@
-"""Giving a finished file its name, also while a virus scanner of Windows holds it open.
+"""Giving a finished file its name, and removing one, also while a virus scanner of Windows holds it
+open.
 
 Owns that difference between systems. Never opens a file for its content. Any thread may call it;
 it blocks on the disk.
@@ -6,6 +7,7 @@ it blocks on the disk.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -34,6 +36,13 @@ def name_new(source: Path, target: Path) -> None:
 def replace(source: Path, target: Path) -> None:
     """Put the file `source` in place of `target`, which may be there."""
     _patiently(lambda: os.replace(source, target))
+
+
+def remove(path: Path) -> None:
+    """Remove a file of ours, which may be gone already. One that stays held is left: what was done
+    with it counts more."""
+    with contextlib.suppress(OSError):
+        _patiently(lambda: os.unlink(path))
 
 
 def _patiently(act: Callable[[], None]) -> None:

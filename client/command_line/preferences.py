@@ -16,7 +16,6 @@ since others read there.
 from __future__ import annotations
 
 import configparser
-import contextlib
 import difflib
 import io
 import os
@@ -220,9 +219,7 @@ class Store:
         """Remove the key."""
         if self._session_path is None:
             return
-        # a key that could not be removed has ended on the server
-        with contextlib.suppress(OSError):
-            self._session_path.unlink(missing_ok=True)
+        files.remove(self._session_path)  # one that could not be removed has ended on the server
 
     def _write(self, path: Path, file: configparser.ConfigParser) -> None:
         """Replace a file as a whole; it is readable for this account alone from its first
@@ -242,7 +239,7 @@ class Store:
                 handle.write(text.getvalue())
             files.replace(temporary, path)
         finally:
-            temporary.unlink(missing_ok=True)
+            files.remove(temporary)
 
 
 def _text_of(path: Path) -> str | None:

@@ -296,7 +296,10 @@ def _get(work: Work) -> None:
         return
     place = None if is_stream else folder.parent
     try:
-        with tempfile.TemporaryDirectory(prefix=".chat-", dir=place) as temporary:
+        # A scanner of Windows may hold what is left in it, which is no failure of the fetching.
+        with tempfile.TemporaryDirectory(
+            prefix=".chat-", dir=place, ignore_cleanup_errors=True
+        ) as temporary:
             path = download(
                 work.chat, room_id, name, temporary, progress=progress, patience=patience
             )

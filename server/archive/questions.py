@@ -13,7 +13,6 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,7 +45,7 @@ def ask(folder: Path, seconds: float) -> dict[str, Any] | None:
         return None
     finally:
         for path in (question, answer):
-            _remove(path)
+            portable.remove(path)
 
 
 def _read(answer: Path) -> dict[str, Any] | None:
@@ -60,12 +59,6 @@ def _read(answer: Path) -> dict[str, Any] | None:
             raise
         return None
     return found
-
-
-def _remove(path: Path) -> None:
-    """Remove a file that the other side may hold open, or remove itself at the same time."""
-    with suppress(FileNotFoundError):
-        portable.remove(path)
 
 
 def answer_all(folder: Path, status: Callable[[], Mapping[str, Any]]) -> int:
@@ -83,10 +76,10 @@ def answer_all(folder: Path, status: Callable[[], Mapping[str, Any]]) -> int:
         ) as file:
             file.write(text)
         portable.replace(path.with_suffix(".new"), path.with_suffix(".json"))
-        _remove(path.with_suffix(".ask"))
+        portable.remove(path.with_suffix(".ask"))
     for path in _answers(folder):
         if _is_older(path, FORGOTTEN_SECONDS):
-            _remove(path)
+            portable.remove(path)
     return len(asked)
 
 
@@ -100,7 +93,7 @@ def remove_left(folder: Path) -> None:
         while not deadline.has_passed and not all(_is_older(path, LEFT_SECONDS) for path in left):
             time.sleep(PAUSE_SECONDS)
         for path in left:
-            _remove(path)
+            portable.remove(path)
     except OSError as error:
         text = f"an answer to 'status' can't be removed: {error.strerror or error}"
         raise StorageError(text) from error

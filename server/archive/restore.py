@@ -16,6 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Final
 
@@ -133,8 +134,8 @@ def _unpack(archive: zipfile.ZipFile, entries: Mapping[str, Entry], folder: Path
     # The database last: without it a server refuses the folder.
     for part in ("uploads", "journal", manifest.DATABASE):
         portable.sync_folder(work)
-        os.rename(work / part, folder / part)
-    os.rmdir(work)
+        portable.while_held(partial(os.rename, work / part, folder / part))
+    portable.while_held(partial(os.rmdir, work))
     portable.sync_folder(folder)
 
 

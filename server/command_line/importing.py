@@ -27,7 +27,7 @@ from server.command_line.rosters import (
     read_roster,
     refuse_taken_rows,
 )
-from storage import accounts, passwords
+from storage import accounts, passwords, portable
 from storage.database import Database
 from storage.errors import NameTaken, StorageError
 
@@ -156,7 +156,7 @@ def _place_of_passwords(
         ) from None
     finally:
         if is_new and not is_done:
-            target.unlink(missing_ok=True)
+            portable.remove(target)
 
 
 def _open(target: Path) -> int:

@@ -40,9 +40,20 @@ def moment(option: str, text: str, now: datetime | None = None) -> int:
             )
         else:
             found = datetime.fromisoformat(text[:-1] + "+00:00" if text[-1:] in "zZ" else text)
-        return int(found.timestamp())
-    except (ValueError, OverflowError, OSError):
+        return int(_with_zone(found, present).timestamp())
+    except (ValueError, OverflowError):
         raise AdminError(
             f"{option}: '{text}' is no time; expected one like 2026-11-23, '2026-11-23 10:15', "
             "10:15, 90m, 2h or 3d"
         ) from None
+
+
+def _with_zone(found: datetime, present: datetime) -> datetime:
+    """Return a time with a zone: its own, else this machine's at that time; where the system knows
+    none for it (Windows: before 1970-01-02, after 3000), that of today."""
+    if found.tzinfo is not None:
+        return found
+    try:
+        return found.astimezone()
+    except OSError:
+        return found.replace(tzinfo=present.tzinfo)

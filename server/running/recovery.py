@@ -37,7 +37,8 @@ def recover(
                 files.finish(disk_name)
         known = uploads.disk_names(connection)
         for disk_name in uploads.removed_disk_names(connection):
-            files.remove(disk_name)  # a crash may have come between its row and its bytes
+            # A crash may have come between its row and its bytes.
+            files.remove(disk_name, leave_held=True)
     set_aside = files.set_orphans_aside(known, now)
     files.remove_old_orphans(now)
     if brought_back:

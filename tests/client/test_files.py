@@ -92,3 +92,25 @@ def test_elsewhere_a_refusal_is_final(source: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(PermissionError):
         files.replace(source, source.with_name("new"))
     assert system.calls == 1
+
+
+def test_what_stays_held_is_left_and_what_is_gone_is_no_error(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    WindowsRename(monkeypatch, 0)
+    unlink, calls = os.unlink, list[Path]()
+
+    def held_twice(path: Path) -> None:
+        calls.append(path)
+        if len(calls) < 3:
+            raise PermissionError(13, "The process cannot access the file")
+        unlink(path)
+
+    monkeypatch.setattr(os, "unlink", held_twice)
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "PATIENCE_SECONDS", -1)
+        files.remove(source)
+    assert source.exists() and len(calls) == 1
+    files.remove(source)
+    assert not source.exists() and len(calls) == 3
+    files.remove(source)

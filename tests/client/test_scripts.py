@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -413,6 +414,20 @@ def test_a_file_goes_into_a_folder_a_device_or_a_pipe(
         assert ada.does("get", room, "tides.bin", "-o", "pipe").status == 0
         assert pipe.read() == b"tides"
     assert Path("pipe").is_fifo()
+
+
+def test_a_folder_that_a_scanner_holds_is_no_failure_of_the_fetching(
+    ada: User, room: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def held(cls: type, name: str, ignore_errors: bool = False, *more: object) -> None:
+        if not ignore_errors:
+            raise PermissionError(13, "The process cannot access the file", name)
+
+    Path("tides.bin").write_bytes(b"tides")
+    assert ada.does("put", room, "tides.bin", "--new-room").status == 0
+    monkeypatch.setattr(tempfile.TemporaryDirectory, "_rmtree", classmethod(held))
+    assert ada.does("get", room, "tides.bin", "-o", "other.bin").status == 0
+    assert Path("other.bin").read_bytes() == b"tides"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="streams have no paths there")

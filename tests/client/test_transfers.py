@@ -422,6 +422,19 @@ def test_what_is_not_whole_never_gets_its_name(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_was_wrong_is_said_also_where_a_scanner_holds_what_came(
+    server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def held(path: Path) -> None:
+        raise PermissionError(13, "The process cannot access the file")
+
+    server.files["a.txt"] = b"0123456789"
+    server.handlers["file_down_req"] = _broken("hash")
+    monkeypatch.setattr(os, "unlink", held)
+    with logged_in(server) as chat, pytest.raises(TransferFailed, match="SHA-256"):
+        download(chat, "lobby", "a.txt", tmp_path, patience=0.3)
+
+
 def test_a_cancelled_download_leaves_nothing(server: FakeServer, tmp_path: Path) -> None:
     cancel = threading.Event()
     server.files["a.txt"] = CONTENT

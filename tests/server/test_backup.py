@@ -91,6 +91,28 @@ def test_a_copy_says_what_it_holds_and_is_for_its_owner_alone(
     assert sorted(os.listdir(tmp_path)) == ["copy.zip", "data"]
 
 
+def test_a_copy_restores_also_where_a_scanner_of_windows_looks_into_what_is_new(
+    folder: Folder, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: set[Any] = set()
+
+    def held_once(act: Callable[..., None]) -> Callable[..., None]:
+        def acted(*paths: Path) -> None:
+            if paths not in refused:
+                refused.add(paths)
+                raise PermissionError(13, "Access is denied")
+            act(*paths)
+
+        return acted
+
+    monkeypatch.setattr(portable, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(portable, "_platform", "win32")
+    monkeypatch.setattr(os, "rename", held_once(os.rename))
+    monkeypatch.setattr(os, "rmdir", held_once(os.rmdir))
+    folder.done("restore", str(copy), "--data", str(tmp_path / "new"))
+    assert len(refused) == 4 and contents(tmp_path / "new") == contents(folder.path)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
 def test_a_restored_folder_is_for_its_owner_alone(
     folder: Folder, copy: Path, tmp_path: Path

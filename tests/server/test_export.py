@@ -9,7 +9,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import datetime, timezone, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ from support.data_folder import Folder
 from server.archive.export import folder as export_folder
 from server.archive.export.folder import safe_name
 from server.archive.export.writers import harmless_cell
+from server.command_line import moments
 from server.command_line.console import AdminError
 from server.command_line.moments import moment
-from storage import rooms
+from storage import portable, rooms
 
 BEGIN = 1_700_000_000
 HOSTILE = "<script>alert(1)</script>\u202e\x1b[31m\x00"
@@ -263,6 +264,24 @@ def test_an_export_that_fails_leaves_nothing(
     assert os.listdir(tmp_path) == ["data"]
 
 
+def test_an_export_is_named_also_where_a_scanner_of_windows_looks_into_it(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename, calls = os.rename, list[Any]()
+
+    def held_once(source: Path, target: Path) -> None:
+        calls.append(target)
+        if len(calls) == 1:
+            raise PermissionError(13, "Access is denied")
+        rename(source, target)
+
+    monkeypatch.setattr(portable, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(portable, "_platform", "win32")
+    monkeypatch.setattr(os, "rename", held_once)
+    folder.done("export", "-o", str(tmp_path / "out"))
+    assert len(calls) == 2 and (tmp_path / "out" / "index.html").is_file()
+
+
 # --- Times ----------------------------------------------------------------------------------------
 
 
@@ -287,6 +306,32 @@ def test_times_are_taken_as_people_type_them(text: str, seconds: int) -> None:
 def test_a_time_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(AdminError, match="is no time"):
         moment("--since", text)
+
+
+class WindowsTime(datetime):
+    """A time on Windows, which knows no zone of the machine for some years."""
+
+    def astimezone(self, tz: tzinfo | None = None) -> WindowsTime:  # type: ignore[override]
+        if self.tzinfo is None and not 1970 < self.year <= 3000:
+            raise OSError(22, "Invalid argument")
+        return super().astimezone(tz)  # type: ignore[return-value]
+
+    def timestamp(self) -> float:
+        if self.tzinfo is None:
+            self.astimezone()  # both are refused for the same years
+        return super().timestamp()
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("1969-12-31", -86_400), ("1970-01-01", 0), ("3002-01-01", 32_566_752_000)],
+)
+def test_times_of_any_year_are_taken_where_the_system_knows_no_zone_for_them(
+    text: str, seconds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moments, "datetime", WindowsTime)
+    now = datetime.fromtimestamp(BEGIN, timezone.utc)
+    assert moment("--since", text, now) == seconds
 
 
 def test_a_period_that_ends_before_it_begins_is_refused(folder: Folder, tmp_path: Path) -> None:

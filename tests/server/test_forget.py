@@ -22,7 +22,7 @@ from server.archive import questions, rewriting, served
 from server.running.watch import Watch
 from server.state.recent_messages import delivered
 from storage import database as database_module
-from storage import erasing, rooms, uploads
+from storage import erasing, portable, rooms, uploads
 from storage.database import Database
 from storage.errors import StorageFull
 from storage.folder import DataFolder
@@ -404,11 +404,15 @@ def test_an_answer_of_status_that_nobody_has_fetched_goes_too(
         left = folder.path / f"status-0123456789abcdef.{ending}"
         left.write_text(json.dumps({"online": [NAME]}))
 
-    def held(_: Path) -> None:
-        raise PermissionError(13, "Permission denied")
+    remove = portable.remove
+
+    def held(path: str | Path) -> None:
+        if Path(path).name.startswith("status-"):
+            raise PermissionError(13, "Permission denied")
+        remove(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(questions, "_remove", held)
+        patch.setattr(portable, "remove", held)
         assert "an answer to 'status' can't be removed" in folder.refused("forget", NAME)
     folder.done("forget", NAME)
     assert found(folder) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from support.raw_client import RawClient
 
 import protocol
 from server.running.service import Service
+from storage import portable, uploads
 from storage.journal import Journal
 from storage.upload_files import ORPHAN_DAYS
 
@@ -145,3 +147,18 @@ def test_a_journal_that_nobody_wrote_neither_stops_the_start_nor_uses_up_the_ids
     service = serve()
     assert again(service, "ada").say("lobby", "two")["data"]["message_id"] == 2
     assert service.notices == []
+
+
+def test_a_removed_file_that_a_scanner_of_windows_holds_keeps_no_server_from_starting(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def held(path: object) -> None:
+        raise PermissionError(13, "The process cannot access the file", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(uploads, "removed_disk_names", lambda _: ["0" * 32])
+        patch.setattr(portable, "_platform", "win32")
+        patch.setattr(portable, "HELD_SECONDS", -1)
+        patch.setattr(os, "unlink", held)
+        service = serve()
+    assert member(service, "ada").say("lobby", "Hello")["action"] == "ack"

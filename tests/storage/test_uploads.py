@@ -549,6 +549,21 @@ def test_an_orphan_that_is_held_open_is_left_for_the_next_start(
     assert files.bring_back({busy}) == 1 and names(tmp_path) == {busy, "orphans"}
 
 
+def test_a_removed_file_that_is_held_open_keeps_no_server_from_starting(
+    files: UploadFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: dict[str, int]
+) -> None:
+    monkeypatch.setattr(portable, "HELD_SECONDS", -1)
+    name = new_name()
+    files.create(name)
+    held[f"{name}.part"] = 2
+    with pytest.raises(StorageError):
+        files.remove(name)
+    files.remove(name, leave_held=True)
+    assert names(tmp_path) == {f"{name}.part"}
+    files.remove(name, leave_held=True)
+    assert names(tmp_path) == set()
+
+
 def test_elsewhere_a_refusal_is_heard_at_once(
     files: UploadFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: dict[str, int]
 ) -> None:

@@ -75,10 +75,10 @@ def export(
             done = _Export(connection, uploads, wish, work, now).write(rooms)
             if key is not None:
                 _write_key(key, archives.accounts(connection))
-            os.rename(work, target)
+            portable.while_held(lambda: os.rename(work, target))
         except BaseException:
             if key is not None:
-                key.unlink(missing_ok=True)
+                portable.remove(key)
             raise
         finally:
             shutil.rmtree(work, ignore_errors=True)
