@@ -19,7 +19,7 @@ from typing import Final
 import incoming_text
 import protocol
 from client.base.refusals import plain
-from client.base.text import visible
+from client.base.text import quoted, visible
 from client.command_line import preferences
 from client.command_line.client_settings import (
     ClientSettings,
@@ -91,7 +91,7 @@ def talk(
         store.keep_session(kept)  # it was not taken up, or is as good as before
     if status == CANNOT_CONNECT:
         encrypted = (" --tls" if settings.tls else "") + (
-            f" --cafile {settings.cafile}" if settings.cafile is not None else ""
+            f" --cafile {quoted(settings.cafile)}" if settings.cafile is not None else ""
         )
         print(
             f"To look closer: {'py' if os.name == 'nt' else 'python3'} {PROGRAM} doctor "

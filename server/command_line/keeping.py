@@ -23,7 +23,7 @@ from server.archive.forget import forget
 from server.archive.new_term import begin_new_term
 from server.archive.restore import BadCopy, restore_backup
 from server.archive.rewriting import Traces
-from server.command_line.arguments import Invocation, typed
+from server.command_line.arguments import Invocation, quoted, typed
 from server.command_line.console import (
     AdminError,
     Terminal,
@@ -97,7 +97,8 @@ def _restore(invocation: Invocation, terminal: Terminal) -> None:
         raise AdminError(f"nothing was restored: {problem}") from None
     terminal.tell(
         f"'{shown(folder)}' is as it was copied, each byte of it ({counted(len(entries), 'file')} "
-        f"restored, the database among them); start with: {typed()} --data {shown(folder)}"
+        f"restored, the database among them); start with: {typed()} --data "
+        f"{quoted(shown(folder))}"
     )
 
 
@@ -150,7 +151,7 @@ def _attendance(invocation: Invocation, terminal: Terminal) -> None:
         with open(descriptor, "w", encoding="utf-8-sig", newline="") as file:
             count = attendance.write_table(file, presences)
     except OSError as problem:
-        target.unlink(missing_ok=True)
+        portable.remove(target)
         raise AdminError(
             f"cannot write '{shown(str(target))}': {problem.strerror or problem}"
         ) from None

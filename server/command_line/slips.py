@@ -15,7 +15,7 @@ from typing import Final
 
 from server.base.settings import Settings
 from server.command_line import welcome
-from server.command_line.arguments import Invocation
+from server.command_line.arguments import Invocation, quoted
 from server.command_line.console import AdminError, Terminal, counted, open_database, shown
 from server.command_line.importing import create_accounts, hash_all, new_rows
 from server.command_line.new_password import looks_made_up
@@ -83,10 +83,10 @@ def make_slips(invocation: Invocation, terminal: Terminal) -> None:
         try:
             create_accounts(database, rows, records)
         except (NameTaken, StorageError) as problem:
-            target.unlink()
+            portable.remove(target)
             raise AdminError(f"{problem}; no account was made: try again") from None
         except BaseException:
-            target.unlink(missing_ok=True)
+            portable.remove(target)
             raise
     told = sum(slip.password is not None for slip in slips)
     terminal.tell(
@@ -123,7 +123,7 @@ def page(slips: list[Slip], address: str, settings: Settings) -> str:
     """Return the page of these slips."""
     options = address
     if settings.certfile:
-        options += f" --tls --cafile {Path(settings.certfile).name}"
+        options += f" --tls --cafile {quoted(Path(settings.certfile).name)}"
     parts = []
     for slip in slips:
         password = _KNOWN if slip.password is None else f"<code>{html.escape(slip.password)}</code>"
@@ -146,7 +146,7 @@ def _write(target: Path, text: str) -> None:
             with open(descriptor, "w", encoding="utf-8") as file:
                 file.write(text)
         except BaseException:
-            target.unlink(missing_ok=True)
+            portable.remove(target)
             raise
     except OSError as error:
         raise AdminError(

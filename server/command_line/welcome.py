@@ -21,7 +21,7 @@ from typing import Final
 from server.base.logs import printable
 from server.base.settings import Settings
 from server.command_line import interfaces
-from server.command_line.arguments import typed
+from server.command_line.arguments import quoted, typed
 from server.command_line.interfaces import Place
 
 CLIENT: Final = "chat_client.py"
@@ -157,7 +157,8 @@ def _client_lines(settings: Settings, address: str, port: int) -> list[str]:
     where = joined(address, port)
     # Each student needs the certificate's file; where it will lie there, only its name can tell.
     if settings.certfile:
-        where += f" --tls --cafile {printable(Path(settings.certfile).name, MAX_PATH_CHARACTERS)}"
+        name = printable(Path(settings.certfile).name, MAX_PATH_CHARACTERS)
+        where += f" --tls --cafile {quoted(name)}"
     return [f"    python3 {CLIENT} {where}", f"    py {CLIENT} {where}      (on Windows)"]
 
 

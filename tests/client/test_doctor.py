@@ -10,6 +10,7 @@ import json
 import os
 import re
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -29,6 +30,7 @@ from support.tls import make_certificate, needs_openssl
 from client.base.deadline import Deadline
 from client.connection import Connection
 from client.errors import CannotConnect
+from client.network import tls
 from client.network.first_contact import identify_service, service_name
 from client.network.link import in_plain_words
 from client.scripts import doctor
@@ -242,6 +244,15 @@ def test_refused_where_the_usual_port_answers(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(doctor.protocol, "DEFAULT_PORT", open_port)
         _, _, last = examine(f"127.0.0.1:{bound.getsockname()[1]}")
     assert f"Something listens there on port {open_port}" in last["advice"]
+
+
+def test_the_command_of_the_doctor_can_be_typed_as_it_is_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tls, "_context", lambda _: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    for name, typed in (("our class.pem", '"our class.pem"'), ("class.pem", "class.pem")):
+        told = talk(1, "--tls", "--cafile", name).err
+        assert told.endswith(f" doctor 127.0.0.1:1 --tls --cafile {typed}\n")
 
 
 def test_refused_at_home_points_to_the_other_machine_and_to_the_doctor(

@@ -91,6 +91,9 @@ def test_the_address_is_this_machines_and_the_certificate_is_named(
     settings = slips.Settings(certfile="/etc/class.pem")
     text = slips.page([slips.Slip("<b>x", None)], "a:1", settings)
     assert "a:1 --tls --cafile class.pem" in text and "&lt;b&gt;x" in text
+    settings = slips.Settings(certfile="/etc/our class.pem")
+    text = slips.page([slips.Slip("x", None)], "a:1", settings)
+    assert "--cafile &quot;our class.pem&quot;<" in text
 
 
 def test_what_cannot_be_written_makes_no_account(

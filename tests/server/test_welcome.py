@@ -175,6 +175,15 @@ def test_lines_are_folded_and_no_command_is_broken(two_networks: None, width: in
     assert all(len(line) <= width or "chat_" in line for line in folded.splitlines()), folded
 
 
+def test_a_certificate_with_a_blank_in_its_name_can_be_typed_as_it_is_shown(
+    two_networks: None,
+) -> None:
+    lines = shown(certfile="/etc/our class.pem").splitlines()
+    command = "python3 chat_client.py 192.168.1.7:9876 --tls --cafile"
+    assert f'    {command} "our class.pem"' in lines
+    assert f"    {command} class-1.pem" in shown(certfile="class-1.pem").splitlines()
+
+
 def test_it_says_what_a_folder_that_was_there_holds(two_networks: None) -> None:
     noon = int(datetime(2026, 9, 1, 12).timestamp())
     kept = welcome.kept_words(noon, 1204, 1)
