@@ -19,7 +19,7 @@ if len(sys.argv) != 3:
 name, password_file = sys.argv[1:]
 
 with Connection("127.0.0.1", 9876) as chat, suppress(KeyboardInterrupt):
-    chat.login(name, Path(password_file).read_text().splitlines()[0])
+    chat.login(name, Path(password_file).read_text("utf-8-sig").splitlines()[0])
     chat.send("lobby", "Hello, everybody!")
     for message in chat.messages():
         print(f"{message.room_id} {message.sender}: {message.content!a}")

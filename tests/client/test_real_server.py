@@ -236,7 +236,7 @@ def test_the_ten_lines_talk(real: ServerProcess, tmp_path: Path) -> None:
         .read_text(encoding="utf-8")
         .replace("9876", str(real.port))
     )
-    (tmp_path / "password").write_text("secret\n")
+    (tmp_path / "password").write_text("secret\n", "utf-8-sig")  # as Notepad may write it
     changed = tmp_path / "ten_lines.py"
     changed.write_text(
         script.replace("Path(__file__).resolve().parent.parent", f"Path({str(ROOT)!r})"),

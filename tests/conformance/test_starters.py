@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import runpy
 import shutil
 import socket
 import subprocess
@@ -202,6 +203,33 @@ def test_starter_has_at_most_150_lines_and_imports_nothing_of_ours(path: Path) -
         line.startswith(("from protocol", "import protocol", "from server", "from client"))
         for line in lines
     )
+
+
+class NobodyCalls:
+    """A listener at which Ctrl-C is pressed in the end."""
+
+    def __init__(self) -> None:
+        self.seconds: float | None = None
+        self.came = [TimeoutError(), ConnectionResetError(), KeyboardInterrupt()]
+
+    def getsockname(self) -> tuple[str, int]:
+        return "127.0.0.1", 9
+
+    def settimeout(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def accept(self) -> None:
+        raise self.came.pop(0)
+
+
+def test_ctrl_c_ends_the_starter_in_python_also_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There it is heard when a wait is over."""
+    listener = NobodyCalls()
+    monkeypatch.setattr(socket, "create_server", lambda *_: listener)
+    monkeypatch.setattr(sys, "argv", ["server.py"])
+    with pytest.raises(KeyboardInterrupt):
+        runpy.run_path(str(STARTERS / "python" / "server.py"), run_name="__main__")
+    assert listener.came == [] and listener.seconds is not None and listener.seconds <= 1.0
 
 
 def test_readme_of_the_starters_names_them_all() -> None:

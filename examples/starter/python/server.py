@@ -2,8 +2,7 @@
 
     python server.py [PORT]
 
-The protocol is in PROTOCOL.md. Each client has a thread; one lock guards what they share.
-What is missing is marked with TODO.
+The protocol is in PROTOCOL.md. A thread for each client, one lock; TODO marks what is missing.
 """
 
 import contextlib
@@ -144,7 +143,8 @@ if __name__ == "__main__":
     except (OSError, ValueError, OverflowError) as error:
         sys.exit(f"cannot listen: {error}")
     print(f"listening on 127.0.0.1:{listener.getsockname()[1]}", flush=True)
+    listener.settimeout(1.0)  # Windows hears Ctrl-C between two waits only
     while True:
-        with contextlib.suppress(ConnectionError):  # Windows: it was reset before it was taken
+        with contextlib.suppress(TimeoutError, ConnectionError):  # Windows: reset before it's taken
             sock = listener.accept()[0]
             threading.Thread(target=serve, args=(Client(sock),), daemon=True).start()
