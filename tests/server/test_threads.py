@@ -11,6 +11,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+from support.files import Upload
 from support.in_process import Serve, member
 from support.patience import patience, until
 from support.raw_client import RawClient, error_code
@@ -19,8 +20,11 @@ from server.base import threads
 from server.net.lingering_close import LingeringCloser
 from server.net.outbox import Drain
 from server.net.selecting import SlicedSelector, make_selector
+from server.running.conversation import Conversation
 from server.running.listener import Listener
+from server.running.retention import Retention
 from server.running.watch import Watch
+from server.state.downloads import Downloads
 from server.writing.writer import Writer
 from storage.errors import StorageError
 
@@ -28,6 +32,7 @@ BROKEN: dict[str, tuple[type, str]] = {
     "accept": (Listener, "service_actions"),
     "drain": (Drain, "_close_stalled"),
     "lingering-close": (LingeringCloser, "_take_new"),
+    "retention": (Retention, "_turn"),
     "watch": (Watch, "look"),
     "writer": (Writer, "_take"),
 }
@@ -59,7 +64,7 @@ def test_a_thread_outlives_a_defect_and_says_so(
     calls: list[str] = []
     monkeypatch.setattr(owner, function, once_broken(getattr(owner, function), calls))
     monkeypatch.setattr(Watch, "LONGEST_TICK_SECONDS", 0.05)
-    service = serve(max_connections=2)
+    service = serve(max_connections=2, retain=1)
     ada, bob = member(service, "ada"), member(service, "bob")
     assert ada.say("lobby", "Hello")["action"] == "ack"
     bob.receive_message("Hello")
@@ -67,6 +72,32 @@ def test_a_thread_outlives_a_defect_and_says_so(
         assert error_code(refused.receive()) == "server_full"
     until(lambda: len(calls) > 1, f"{name} does not go on")
     assert [one for one in caplog.records if one.levelno == logging.ERROR and one.exc_info]
+
+
+@pytest.mark.parametrize(
+    ("owner", "function", "told"),
+    [
+        (Conversation, "_answer_frames", "the conversation with client-2 failed"),
+        (Downloads, "_send", "the download of tides.txt failed"),
+    ],
+)
+def test_where_the_thread_of_one_client_meets_a_defect_this_one_is_closed_and_it_is_told(
+    serve: Serve,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    owner: type,
+    function: str,
+    told: str,
+) -> None:
+    service = serve()
+    ada, bob = member(service, "ada"), member(service, "bob")
+    Upload(ada, "lobby", "tides.txt", b"high").run()
+    monkeypatch.setattr(owner, function, once_broken(getattr(owner, function), []))
+    named = {**bob.identity("file_down_req"), "room_id": "lobby", "file_path": "tides.txt"}
+    bob.send({"action": "file_down_req", "data": named})
+    bob.expect_closed()
+    assert ada.say("lobby", "Hello")["action"] == "ack"
+    until(lambda: told in [one.getMessage() for one in caplog.records if one.exc_info], told)
 
 
 def test_a_stop_right_behind_the_start_comes_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
