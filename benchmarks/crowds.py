@@ -1,20 +1,28 @@
-"""The workloads of many clients: idle ones, and a school that logs in at once."""
+"""The workloads of many clients: idle ones, a school that logs in at once, and attackers."""
 
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import json
 import os
+import sqlite3
 import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from benchmarks import machine
 from benchmarks.load import Plan
 from benchmarks.peers import FOR_LOADS, OURS, Running, serving
 from benchmarks.running import LoadFailed, beside, chat_figures, crowd, run_script
+from benchmarks.scripts import Client, client
 from benchmarks.sizes import Figures, Sizes
 
-__all__ = ["idle", "mass_login"]
+__all__ = ["attack", "idle", "mass_login"]
 
 
 def idle(sizes: Sizes) -> Figures:
@@ -122,3 +130,74 @@ def _log_in_all(
     server: Running, count: int, how: str, keys: dict[str, str] | None = None
 ) -> Figures:
     return run_script("mass_login", server.port, count, how, given=json.dumps(keys or {}))
+
+
+BUDGET_MIB: Final = 64
+ATTACKERS: Final = 60
+SAID: Final = 64
+"""Messages of each attacker."""
+SAID_TEXT: Final = "\U0001f642" + "".join(map(chr, range(0x4E00, 0x4E00 + 5_450)))
+"""16 KiB, and 5,451 letters to count."""
+BUSY_SECONDS: Final = 4.0
+AFTER_SECONDS: Final = 4.0
+
+
+def attack(sizes: Sizes) -> Figures:
+    """Measure the memory that the server takes beside its budget (`--max-memory`), at its highest:
+    each attacker says much in a room of its own, while another program keeps the database busy,
+    so that nothing can be stored, and afterwards."""
+    with (
+        tempfile.TemporaryDirectory(prefix="chat-bench-") as name,
+        serving(OURS, *FOR_LOADS, "--max-memory", f"{BUDGET_MIB}M", folder=Path(name)) as server,
+        contextlib.ExitStack() as stack,
+    ):
+        names = [f"attacker{number}" for number in range(ATTACKERS)]
+        clients = {one: stack.enter_context(client(server.port, one)) for one in names}
+        own = {"room_name": "own", "participants": []}
+        rooms = {
+            one: found.ask("create_room", {"chatid": one, **own}, "room_created")
+            for one, found in clients.items()
+        }
+        before = machine.memory_kib(server.pid)
+        database = sqlite3.connect(Path(name) / "data" / "chat.db", isolation_level=None)
+        with contextlib.closing(database):
+            database.execute("BEGIN IMMEDIATE")
+            for one, found in clients.items():
+                _start(_take_all, found)
+                _start(_say_much, found, one, rooms[one]["data"]["room_id"])
+            seen = _memory(server, BUSY_SECONDS)
+            database.execute("ROLLBACK")
+        seen += _memory(server, AFTER_SECONDS)
+    beside = None if before is None or not seen else (max(seen) - before) / 1024 - BUDGET_MIB
+    shown = "memory not measured" if beside is None else f"{beside:.0f} MiB beside the budget"
+    sizes.say(f"    {ATTACKERS} attackers: {shown} of {BUDGET_MIB}")
+    return {"clients": ATTACKERS, "budget_mib": BUDGET_MIB, "beside_mib": beside}
+
+
+def _start(act: Callable[..., None], *given: object) -> None:
+    threading.Thread(target=act, args=given, name="attacker", daemon=True).start()
+
+
+def _say_much(attacker: Client, name: str, room: str) -> None:
+    with contextlib.suppress(OSError):  # it was closed for what it holds
+        for number in range(SAID):
+            key = f"k{number}"
+            said = {"chatid": name, "room_id": room, "content": SAID_TEXT, "transaction_id": key}
+            attacker.send("send_message", said)
+            attacker.send("confirm_count", {"transaction_id": key, "confirm": True})
+
+
+def _take_all(attacker: Client) -> None:
+    with contextlib.suppress(OSError):
+        while attacker.socket.recv(1 << 18):
+            pass
+
+
+def _memory(server: Running, seconds: float) -> list[float]:
+    """Return the memory of the server in KiB, look by look; empty where the system doesn't tell."""
+    found: list[float | None] = []
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found.append(machine.memory_kib(server.pid))
+        time.sleep(0.05)
+    return [each for each in found if each is not None]

@@ -60,7 +60,7 @@ _TABLE = (
     (
         "room",
         "CPU a delivery, by asyncio streams'",
-        0.20,
+        0.15,
         "x",
         _AT_MOST,
         "room/ratios/asyncio/cpu_us/median",
@@ -68,7 +68,7 @@ _TABLE = (
     (
         "room",
         "CPU a delivery, by websockets broadcast's",
-        0.15,
+        0.12,
         "x",
         _AT_MOST,
         "room/ratios/websockets/cpu_us/median",
@@ -76,7 +76,7 @@ _TABLE = (
     (
         "room",
         "CPU a delivery, by InspIRCd's",
-        2.0,
+        1.5,
         "x",
         _AT_MOST,
         "room/ratios/inspircd/cpu_us/median",
@@ -85,7 +85,7 @@ _TABLE = (
     (
         "both",
         "deliveries a second, both handshakes",
-        25_000.0,
+        100_000.0,
         "/s",
         _AT_LEAST,
         "both/servers/ours/per_second",
@@ -175,6 +175,14 @@ _TABLE = (
         "mass_login/chat_p99_ms",
     ),
     ("mass_login", "all are back by session key", 1.0, "s", _AT_MOST, "mass_login/back_seconds"),
+    (
+        "attack",
+        "memory beside the budget of 64 MiB, under attack",
+        64.0,
+        "MiB",
+        _AT_MOST,
+        "attack/beside_mib",
+    ),
     ("past", "newest page, by a small room's", 1.5, "x", _AT_MOST, "past/pages/newest/ratio"),
     ("past", "page at a time, by a small room's", 1.5, "x", _AT_MOST, "past/pages/from_time/ratio"),
     (

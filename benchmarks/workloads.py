@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.crowds import idle, mass_login
+from benchmarks.crowds import attack, idle, mass_login
 from benchmarks.relayed import relay
 from benchmarks.rooms import (
     both,
@@ -55,6 +55,7 @@ WORKLOADS: Final = tuple(
         ("the writer's longest turn in a full room", writer),
         ("clients that are only there", idle),
         ("students log in at once", mass_login),
+        ("memory beside the budget, under attack", attack),
         ("history of a huge room, and a start on it", past),
         ("the writer's turns while --retain erases a term", retain),
         ("a file up and down while others chat", files),

@@ -111,6 +111,7 @@ def made_up() -> dict[str, Any]:
             "threads_each": 1.0,
         },
         "mass_login": {"students": 3, "of_ceiling": 0.95, "chat_p99_ms": 5.0, "back_seconds": 0.1},
+        "attack": {"clients": 60, "budget_mib": 64, "beside_mib": 20.0},
         "past": {
             "rooms": {"huge": 40, "small": 10},
             "start_seconds": 0.1,
