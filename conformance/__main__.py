@@ -406,11 +406,18 @@ def _show(text: str) -> int:
         print(text, end="", flush=True)
     except OSError as error:
         print(f"conformance: the list can't be written: {error.strerror or error}", file=sys.stderr)
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # or Python complains at its end
+        _flush()
         return EXIT_MISUSE
     return 0
+
+
+def _flush() -> None:
+    """Write out what is left; where nobody reads it, let Python not complain at its end."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def program() -> int:
@@ -423,6 +430,8 @@ def program() -> int:
     except KeyboardInterrupt:
         print("conformance: stopped", file=sys.stderr)
         return 130
+    finally:
+        _flush()
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Owns the folder of results and the threads that grade. Decides no verdict.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import time
@@ -120,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
             for future in _finished(futures):
                 result = _outcome(future, futures[future])
                 results[result.name] = result
-                print(_line(result, len(results), len(folders)), flush=True)
+                _say(_line(result, len(results), len(folders)))
                 if result.taken is not None:
                     teller.result(result.taken.told, result.name)
     except KeyboardInterrupt:
@@ -141,8 +142,14 @@ def run(args: argparse.Namespace) -> int:
             f"the table can't be written: {error}; all results are kept: close what has it open, "
             "and type the same with --resume"
         ) from None
-    print(_summary(ordered, args.out, time.monotonic() - began))
+    _say(_summary(ordered, args.out, time.monotonic() - began))
     return EXIT_FAILS if any(result.is_kit_fault for result in ordered) else EXIT_HOLDS
+
+
+def _say(text: str) -> None:
+    """Print a line. Where nobody reads any more (`| head`), the results are in OUT all the same."""
+    with contextlib.suppress(OSError):
+        print(text, flush=True)
 
 
 def _finished(futures: Iterable[Future[Result]]) -> Iterator[Future[Result]]:

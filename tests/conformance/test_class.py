@@ -105,6 +105,23 @@ def test_a_name_that_the_code_page_lacks_ends_no_run(
     assert "\u0141ukasz" in rows(tmp_path / "out")
 
 
+class NobodyReads(io.StringIO):
+    """Standard output behind `| head`, which has ended."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+
+def test_where_nobody_reads_the_lines_all_are_graded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("anna", "ben"):
+        make(tmp_path / "in" / name, chat__ini="start = x")
+    monkeypatch.setattr(sys, "stdout", NobodyReads())
+    assert grade(tmp_path / "in", tmp_path / "out") == 0
+    assert set(rows(tmp_path / "out")) == {"anna", "ben"}
+
+
 def test_where_the_table_is_open_elsewhere_all_results_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

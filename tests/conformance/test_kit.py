@@ -665,3 +665,12 @@ def test_commands_stand_between_double_dashes() -> None:
 def test_a_password_may_hold_colons_and_a_host_may_be_ipv6() -> None:
     assert command_line.account("anna:a:b") == ("anna", "a:b")
     assert command_line.address("[::1]:80") == ("::1", 80)
+
+
+def test_what_nobody_reads_is_no_complaint_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as stream:
+        stream.write("more than was read")
+        monkeypatch.setattr(sys, "stdout", stream)
+        command_line._flush()
