@@ -259,6 +259,8 @@ def test_a_full_disk_refuses_what_must_be_stored_and_lets_users_come_back(
             "who lost the connection comes back by the key, which stores nothing"
         )
         assert returning.ask("get_users")["action"] == "users_list"
+        # Between a write that fails and the look whether there is room none must come.
+        until(lambda: "end of ada's session was not stored" in server.log(), "it was not tried")
     finally:
         limit_file_size(server.pid, None)
     assert stranger.register("bob")["action"] == "register_success"
