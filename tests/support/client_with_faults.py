@@ -197,7 +197,7 @@ class Client:
             self.fetched = None
             if has("fetches without the last chunk"):
                 chunks = chunks[:-1] if len(chunks) > 1 else chunks
-            with open(os.path.join(self.folder, name), "wb") as file:
+            with open(os.path.join(self.folder, os.path.basename(name)), "wb") as file:
                 file.write(b"".join(chunks))
 
     # --- Out ---
