@@ -1,10 +1,11 @@
-"""Whether a person sits at a stream, asked in the same way by server and client.
+"""Whether a person sits at a stream, and how a path is typed there: the same in server and client.
 
-Owns that question. Never reads or writes. Any thread may use it.
+Owns these two questions. Never reads or writes. Any thread may use it.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any, TextIO
 
@@ -32,3 +33,9 @@ def has_mode(kernel32: Any, handle: int) -> bool:
 
     mode = ctypes.c_uint32()
     return bool(kernel32.GetConsoleMode(ctypes.c_void_p(handle), ctypes.byref(mode)))
+
+
+def quoted(path: str) -> str:
+    """Return a path as it is typed behind an option, in every shell: in quotation marks where it
+    needs them."""
+    return path if re.fullmatch(r"[\w./\\:~+-]+", path) else f'"{path}"'

@@ -19,7 +19,7 @@ from typing import Final
 import incoming_text
 import protocol
 from client.base.refusals import plain
-from client.base.text import quoted, visible
+from client.base.text import visible
 from client.command_line import preferences
 from client.command_line.client_settings import (
     ClientSettings,
@@ -43,7 +43,7 @@ from client.terminal import colours, line_client
 from client.terminal.job_control import watching
 from client.terminal.screens import open_screen
 from incoming_text import BadText
-from terminals import is_terminal
+from terminals import is_terminal, quoted
 
 PASSWORD_READ_CHARACTERS: Final = 1_000
 """Of a line that is no password, so much is looked at."""

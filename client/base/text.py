@@ -97,12 +97,6 @@ def _escape(character: str) -> str:
     )
 
 
-def quoted(path: str) -> str:
-    """Return a path as it is typed behind an option, in every shell: in quotation marks where it
-    needs them."""
-    return path if re.fullmatch(r"[\w./\\:~+-]+", path) else f'"{path}"'
-
-
 _SEQUENCE: Final = re.compile(r"\x1b\[[\d;]*m")  # a colour of our own; foreign ones are escaped
 _WORD: Final = re.compile(r"(?:\x1b\[[\d;]*m|\S)+|\s+")
 _EMOJI_FORM: Final = "\ufe0f"

@@ -15,7 +15,6 @@ import configparser
 import difflib
 import functools
 import platform
-import re
 import sqlite3
 import sys
 from collections.abc import Iterator, Mapping
@@ -41,12 +40,6 @@ OTHERS: Final = ("CHAT_CAFILE", "CHAT_PASSWORD")
 def typed() -> str:
     """Return what is typed before a command here: sentences that name one can be copied."""
     return f"{'py' if sys.platform == 'win32' else 'python3'} {PROGRAM}"
-
-
-def quoted(path: str) -> str:
-    """Return a path as it is typed behind an option, in every shell: in quotation marks where it
-    needs them."""
-    return path if re.fullmatch(r"[\w./\\:~+-]+", path) else f'"{path}"'
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from server.archive.forget import forget
 from server.archive.new_term import begin_new_term
 from server.archive.restore import BadCopy, restore_backup
 from server.archive.rewriting import Traces
-from server.command_line.arguments import Invocation, quoted, typed
+from server.command_line.arguments import Invocation, typed
 from server.command_line.console import (
     AdminError,
     Terminal,
@@ -42,6 +42,7 @@ from storage.archives import Counts
 from storage.errors import FolderUnusable, StorageError, StorageFull
 from storage.folder import DataFolder
 from storage.upload_files import UploadFiles
+from terminals import quoted
 
 ANSWER_SECONDS: Final = 3.0
 """How long a running server may take to say who is on."""

@@ -15,7 +15,7 @@ from typing import Final
 
 from server.base.settings import Settings
 from server.command_line import welcome
-from server.command_line.arguments import Invocation, quoted
+from server.command_line.arguments import Invocation
 from server.command_line.console import AdminError, Terminal, counted, open_database, shown
 from server.command_line.importing import create_accounts, hash_all, new_rows
 from server.command_line.new_password import looks_made_up
@@ -25,6 +25,7 @@ from storage import accounts, passwords, portable
 from storage.database import Database
 from storage.errors import NameTaken, StorageError
 from storage.folder import DataFolder
+from terminals import quoted
 
 # The same policy as that of an export: the page loads and runs nothing.
 _PAGE: Final = """<!DOCTYPE html>

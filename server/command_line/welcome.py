@@ -21,8 +21,9 @@ from typing import Final
 from server.base.logs import printable
 from server.base.settings import Settings
 from server.command_line import interfaces
-from server.command_line.arguments import quoted, typed
+from server.command_line.arguments import typed
 from server.command_line.interfaces import Place
+from terminals import quoted
 
 CLIENT: Final = "chat_client.py"
 MAX_PATH_CHARACTERS: Final = 1_000

@@ -484,38 +484,42 @@ def test_a_checkpoint_empties_the_log_unless_a_reader_is_in_the_way(
     assert database.wal_bytes() == 0
 
 
-def test_a_checkpoint_never_waits_for_another_programs_reader(
+@pytest.fixture
+def reader(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+) -> Iterator[tuple[Database, sqlite3.Connection]]:
+    """Yield a database whose writer would wait ten minutes for others, and another program's
+    connection to it, which reads."""
     for name in ("BUSY_SECONDS", "BUSY_NOTICE_SECONDS"):
         monkeypatch.setattr(database_module, name, 600.0)
     database = Database(tmp_path / "chat.db")
-    foreign = sqlite3.connect(database.path, isolation_level=None)
     put(database, "key")
+    foreign = sqlite3.connect(database.path, isolation_level=None)
     foreign.execute("BEGIN")
     foreign.execute("SELECT * FROM meta").fetchall()
+    yield database, foreign
+    foreign.close()
+    database.close()
+
+
+def test_a_checkpoint_never_waits_for_another_programs_reader(
+    reader: tuple[Database, sqlite3.Connection],
+) -> None:
+    database, foreign = reader
     put(database, "key", "y")
     assert not database.checkpoint(truncate=True)  # it would wait for ten minutes
     foreign.close()
     assert database.checkpoint(truncate=True)
-    database.close()
 
 
 def test_a_rewriting_waits_for_another_programs_reader_and_keeps_no_writer_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    reader: tuple[Database, sqlite3.Connection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("BUSY_SECONDS", "BUSY_NOTICE_SECONDS"):
-        monkeypatch.setattr(database_module, name, 600.0)
-    database = Database(tmp_path / "chat.db")
-    foreign = sqlite3.connect(database.path, isolation_level=None)
-    put(database, "key")
-    foreign.execute("BEGIN")
-    foreign.execute("SELECT * FROM meta").fetchall()
+    database, foreign = reader
     monkeypatch.setattr(database_module, "BUSY_SECONDS", 0.0)
     assert not database.compact()  # as a writer it would wait for ten minutes
     foreign.close()
     assert database.compact()
-    database.close()
 
 
 def test_who_waits_for_another_process_is_told_and_goes_on(
