@@ -2,9 +2,9 @@
 say against the references.
 
 The quick run looks at the rules that each fault breaks, and at a few of those around them, drawn by
-the seed; `-m long` looks at all around it and runs every case against every fault. The runs wait
-most of their time (a server that forgets the ack is waited for), so a few of them go on side by
-side.
+the seed; `-m long` looks at all around it, `-m hours` at every case and at every pair. The runs
+wait most of their time (a server that forgets the ack is waited for), so a few of them go on side
+by side.
 """
 
 from __future__ import annotations
@@ -379,7 +379,7 @@ def test_planted_fault_is_found_by_all_cases_around_it(fault: Fault) -> None:
         assert complaint(fault, grade(fault, cases_around(fault))) == ""
 
 
-@pytest.mark.long
+@pytest.mark.hours
 @pytest.mark.parametrize(
     "fault", [fault for fault in FAULTS.values() if fault.whole], ids=lambda fault: fault.name
 )
@@ -456,7 +456,7 @@ def alone() -> Callable[[Fault], Report]:
     return functools.cache(lambda fault: grade_server(fault.kind, quick_cases(), LONG_SECONDS))
 
 
-@pytest.mark.long
+@pytest.mark.hours
 @pytest.mark.parametrize("fault", SERVER_FAULTS, ids=lambda fault: fault.name)
 def test_every_pair_of_faults_loses_what_each_loses(
     fault: Fault, alone: Callable[[Fault], Report]
