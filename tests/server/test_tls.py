@@ -214,7 +214,7 @@ def run_contract(*files: str, seconds: float = 120) -> None:
         env={**os.environ, "CHAT_TEST_TLS": "1"},
         capture_output=True,
         text=True,
-        timeout=seconds,
+        timeout=patience(seconds),
         check=False,
     )
     assert done.returncode == 0, done.stdout[-6000:]

@@ -587,7 +587,10 @@ def test_a_database_from_a_killed_process_is_read_whole(tmp_path: Path) -> None:
     """
     root = Path(database_module.__file__).parents[1]
     subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "chat.db")], cwd=root, check=False, timeout=30
+        [sys.executable, "-c", code, str(tmp_path / "chat.db")],
+        cwd=root,
+        check=False,
+        timeout=patience(30),
     )
     database = Database(tmp_path / "chat.db")
     assert database.wal_bytes() > 0
