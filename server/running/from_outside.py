@@ -74,10 +74,9 @@ class FromOutside:
                 if account is None or account.deleted or is_ended:
                     hand_down(context, self._delivery, account_id, hand.chatid)
             since = context.wall_clock.seconds() - FORGOTTEN_SECONDS
-            asked = errands.waiting(reader, since)
-            has_work = asked or errands.forgotten(reader, since)
+            has_work = errands.waiting(reader, since) or errands.forgotten(reader, since)
         if has_work:
-            self._do(asked, since)
+            self._do(since)
 
     def _tell(self, reader: sqlite3.Connection, act: Act) -> None:
         context = self._context
@@ -91,16 +90,16 @@ class FromOutside:
         except Exception:  # a defect in one act must not keep back those behind it
             log.exception("an act of the command line is in force, but telling of it met a defect")
 
-    def _do(self, asked: list[tuple[int, str, str]], since: int) -> None:
+    def _do(self, since: int) -> None:
         told: list[Told] = []
         committed = False
         try:
             with self._context.database.transaction() as connection:
                 errands.erase_forgotten(connection, since)
-                for number, kind, question in asked:
-                    if errands.answer_of(connection, number) is None:
-                        answer = self._answer_or_say(connection, kind, question, told)
-                        errands.answer(connection, number, json.dumps(answer))
+                # Read here: a command may have taken its errand back, and said that it is not done.
+                for number, kind, question in errands.waiting(connection, since):
+                    answer = self._answer_or_say(connection, kind, question, told)
+                    errands.answer(connection, number, json.dumps(answer))
             committed = True
         finally:
             self._transaction_ended(committed)

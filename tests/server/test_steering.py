@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.gates import another_process
 from support.in_process import Clock, Serve, member, stranger
 from support.patience import patience
 from support.raw_client import RawClient, error_code
@@ -399,6 +400,28 @@ def test_an_answer_with_an_error_is_told(
 ) -> None:
     serve(max_content=10)
     assert "more than 10 bytes; nothing was announced" in folder.refused("announce", "x" * 11)
+
+
+def test_an_errand_that_was_taken_back_meanwhile_is_not_done(
+    folder: Folder, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = serve()
+    look = service._housekeeping.on_change_elsewhere
+    monkeypatch.setattr(service._housekeeping, "on_change_elsewhere", lambda: None)
+    question = {"room_id": "lobby", "account_id": 1, "text": "The bell rings."}
+    with another_process(service) as connection:
+        number = errands.ask(connection, "announce", json.dumps(question), int(time.time()))
+    transaction = service.database.transaction
+
+    def late() -> Any:  # the database was kept busy for longer than the command has waited
+        with another_process(service) as connection:
+            assert errands.take_back(connection, number) is None, "nothing was announced"
+        return transaction()
+
+    monkeypatch.setattr(service.database, "transaction", late)
+    look()
+    with service.database.reading() as reader:
+        assert messages.get(reader, 1) is None
 
 
 def test_an_errand_of_a_command_that_was_killed_is_not_done_later(
