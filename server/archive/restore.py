@@ -119,18 +119,22 @@ def _unpack(archive: zipfile.ZipFile, entries: Mapping[str, Entry], folder: Path
         raise StorageFull(f"it needs {needed:,} bytes, and the disk has {free:,} left")
     work = folder / WORK
     os.mkdir(work, 0o700)
-    for part in ("uploads", "journal"):
-        os.mkdir(work / part, 0o700)
+    made = {work / "uploads", work / "journal"}
+    for path in made:
+        os.mkdir(path, 0o700)
     for name, entry in entries.items():
         target = work.joinpath(*name.split("/"))
         with suppress(FileExistsError):
             os.mkdir(target.parent, 0o700)
+        made.add(target.parent)
         with archive.open(name) as packed:
             _write_checked(packed, target, name, entry)
     try:
         copies.check_copy(work / manifest.DATABASE)
     except FolderUnusable as problem:
         raise BadCopy(str(problem)) from None
+    for path in made:
+        portable.sync_folder(path)
     # The database last: without it a server refuses the folder.
     for part in ("uploads", "journal", manifest.DATABASE):
         portable.sync_folder(work)

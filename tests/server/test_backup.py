@@ -113,6 +113,21 @@ def test_a_copy_restores_also_where_a_scanner_of_windows_looks_into_what_is_new(
     assert len(refused) == 4 and contents(tmp_path / "new") == contents(folder.path)
 
 
+def test_the_names_of_all_that_is_restored_survive_a_power_cut(
+    folder: Folder, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: dict[Path, set[str]] = {}
+    monkeypatch.setattr(
+        portable, "sync_folder", lambda path: synced.update({Path(path): set(os.listdir(path))})
+    )
+    new = tmp_path.resolve() / "new"
+    restore.restore_backup(copy, new)
+    work = new / restore.WORK
+    for path in (new / "uploads", new / "journal", *(new / "journal").iterdir()):
+        assert synced.get(work / path.relative_to(new)) == set(os.listdir(path)), path
+    assert synced[new] >= {"uploads", "journal", "chat.db"}
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
 def test_a_restored_folder_is_for_its_owner_alone(
     folder: Folder, copy: Path, tmp_path: Path
