@@ -97,8 +97,8 @@ def sync_folder(path: Path) -> None:
 
 
 def sync_above(path: Path) -> None:
-    """Make the name of a folder that was just made survive a power cut, with those of the folders
-    that were made for it. What is above may belong to somebody who lets nobody open it."""
+    """Make the name of a file or folder that was just made survive a power cut, with those of the
+    folders that were made for it. What is above may belong to somebody who lets nobody open it."""
     for folder in path.resolve().parents:
         with suppress(OSError):
             sync_folder(folder)

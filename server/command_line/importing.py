@@ -141,6 +141,9 @@ def _place_of_passwords(
             def write(text: str) -> None:
                 file.write(text)
                 file.flush()
+                if is_new:  # else a device or a pipe
+                    portable.sync_file(file.fileno())
+                    portable.sync_above(target)
 
             yield write
         is_done = True

@@ -146,6 +146,9 @@ def _write(target: Path, text: str) -> None:
         try:
             with open(descriptor, "w", encoding="utf-8") as file:
                 file.write(text)
+                file.flush()
+                portable.sync_file(file.fileno())
+            portable.sync_above(target)
         except BaseException:
             portable.remove(target)
             raise

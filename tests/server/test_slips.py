@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from support.data_folder import Folder
 
-from server.command_line import slips, welcome
+from server.command_line import importing, slips, welcome
 from server.command_line.new_password import looks_made_up, make_up_password
-from storage import accounts, passwords
+from storage import accounts, passwords, portable
 from storage.errors import StorageError
 
 ROSTER = "chatid,password\nada,\nbob,given\n"
@@ -67,6 +67,19 @@ def test_accounts_are_made_and_each_gets_a_slip(folder: Folder) -> None:
     assert "default-src 'none'" in text and "<script" not in text
     if os.name != "nt":
         assert stat.S_IMODE((folder.path.parent / "slips.html").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(("command", "module"), [("slips", slips), ("import", importing)])
+def test_passwords_survive_a_power_cut_before_there_are_accounts(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, command: str, module: Any
+) -> None:
+    target, done = folder.path.parent / "new", []
+    make = module.create_accounts
+    monkeypatch.setattr(portable, "sync_file", lambda _: done.append("bytes"))
+    monkeypatch.setattr(portable, "sync_above", lambda path: done.append(path))
+    monkeypatch.setattr(module, "create_accounts", lambda *a: done.append("accounts") or make(*a))
+    folder.done(command, str(folder.path.parent / "class.csv"), *COST, "-o", str(target))
+    assert done == [folder.path, "bytes", target, "accounts"]
 
 
 def test_the_passwords_that_import_has_written_are_printed_while_they_fit(folder: Folder) -> None:
