@@ -32,6 +32,9 @@ class Turns(Generic[T]):
     for several threads.
     """
 
+    REMEMBERED: Final = 10_000
+    """Keys that had their turn, at most: where ever new ones come, no round ends."""
+
     def __init__(self) -> None:
         self._lines: dict[Hashable, deque[T]] = {}
         self._heads: list[tuple[int, int, Hashable]] = []
@@ -61,6 +64,8 @@ class Turns(Generic[T]):
         if turn > self._round:
             self._round = turn
             self._served = {name: last for name, last in self._served.items() if last >= turn}
+        elif len(self._served) >= self.REMEMBERED:
+            self._served.clear()
         self._served[key] = turn
         line = self._lines[key]
         item = line.popleft()

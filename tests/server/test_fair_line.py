@@ -42,6 +42,16 @@ def test_who_was_just_served_and_comes_again_at_once_stands_behind_those_who_wai
     assert order(turns, 2) == ["b1", "a2"]
 
 
+def test_ever_new_keys_fill_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Turns, "REMEMBERED", 10)
+    turns: Turns[str] = Turns()
+    turns.add("waits", "waits")
+    for number in range(100):
+        turns.add(f"2001:db8::{number:x}", "")
+        turns.next()
+        assert len(turns._served) <= 10
+
+
 class Line:
     """A line of one place that is taken, and the names of those who were served behind it."""
 
