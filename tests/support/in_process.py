@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from server.base.settings import Settings
 from server.net.outbox import Drain
 from server.running.service import Service
+from support import tls
 from support.patience import patience
 from support.raw_client import RawClient
 
@@ -56,6 +57,8 @@ class Services:
         chosen.setdefault("min_free", 0)
         if "clock" in kept:
             chosen.setdefault("rate_limit", 0)
+        if tls.EVERYWHERE:
+            chosen = {**asdict(tls.everywhere()), **chosen}
         settings = replace(
             Settings(),
             host="127.0.0.1",
