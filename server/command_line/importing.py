@@ -134,19 +134,24 @@ def _place_of_passwords(
     target = Path(output)
     if target.is_dir():
         target /= Path(invocation.arguments.roster).stem + ENDING
-    is_new, is_done = not target.exists(), False
+    is_new = not target.exists()
     try:
-        with open(_open(target), "w", encoding="utf-8-sig", newline="\n") as file:
+        descriptor = _open(target)
+        try:  # from here on a new file is ours
+            with open(descriptor, "w", encoding="utf-8-sig", newline="\n") as file:
 
-            def write(text: str) -> None:
-                file.write(text)
-                file.flush()
-                if is_new:  # else a device or a pipe
-                    portable.sync_file(file.fileno())
-                    portable.sync_above(target)
+                def write(text: str) -> None:
+                    file.write(text)
+                    file.flush()
+                    if is_new:  # else a device or a pipe
+                        portable.sync_file(file.fileno())
+                        portable.sync_above(target)
 
-            yield write
-        is_done = True
+                yield write
+        except BaseException:
+            if is_new:
+                portable.remove(target)
+            raise
     except FileExistsError:
         raise AdminError(
             f"-o: '{shown(str(target))}' exists, and may hold passwords that are in use: "
@@ -157,9 +162,6 @@ def _place_of_passwords(
             f"-o: cannot write '{shown(str(target))}': {error.strerror or error}: "
             "name another place"
         ) from None
-    finally:
-        if is_new and not is_done:
-            portable.remove(target)
 
 
 def _open(target: Path) -> int:

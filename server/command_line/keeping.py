@@ -149,10 +149,13 @@ def _attendance(invocation: Invocation, terminal: Terminal) -> None:
             presences = attendance.collect(connection, since, until, running)
     try:
         descriptor = portable.open_own(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-        with open(descriptor, "w", encoding="utf-8-sig", newline="") as file:
-            count = attendance.write_table(file, presences)
+        try:  # from here on the file is ours
+            with open(descriptor, "w", encoding="utf-8-sig", newline="") as file:
+                count = attendance.write_table(file, presences)
+        except BaseException:
+            portable.remove(target)
+            raise
     except OSError as problem:
-        portable.remove(target)
         raise AdminError(
             f"cannot write '{shown(str(target))}': {problem.strerror or problem}"
         ) from None

@@ -14,7 +14,7 @@ from typing import TextIO
 
 import pytest
 
-from server.command_line import admin, rosters
+from server.command_line import admin, importing, rosters
 from server.command_line.arguments import parse
 from storage import accounts, passwords, rooms
 from storage.database import Database
@@ -475,6 +475,20 @@ def test_a_file_of_passwords_that_do_not_count_is_removed(
     roster.write_text("chatid,password\nada,\n", encoding="utf-8")
     chat.refused("import", str(roster), "-o", str(tmp_path / "out.csv"))
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_passwords_that_another_import_has_written_meanwhile_stay(
+    chat: Chat, roster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, really_open = tmp_path / "out.csv", importing._open
+    monkeypatch.setattr(
+        importing, "_open", lambda path: target.write_text("x") and really_open(path)
+    )
+    roster.write_text("chatid,password\nada,\n", encoding="utf-8")
+    assert "exists, and may hold passwords" in chat.refused(
+        "import", str(roster), "-o", str(target)
+    )
+    assert target.read_text() == "x"
 
 
 @pytest.mark.skipif(not Path("/dev/null").exists(), reason="there is no /dev/null")

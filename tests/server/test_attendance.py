@@ -158,6 +158,15 @@ def test_a_server_that_does_not_answer_leaves_out_who_is_on(
     assert table(folder)["ada"]["sessions"] == "0"
 
 
+def test_a_table_that_another_command_has_written_meanwhile_stays(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = folder.make().path.parent / "a.csv"
+    monkeypatch.setattr(keeping, "_running_sessions", lambda _: target.write_text("x") and [])
+    assert "File exists" in folder.refused("attendance", "-o", str(target))
+    assert target.read_text() == "x"
+
+
 def test_a_table_is_written_over_nothing_and_into_no_data(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -251,6 +251,18 @@ def test_an_export_is_written_over_nothing(folder: Folder, tmp_path: Path) -> No
     assert (folder.path / "new").is_dir() and sorted(os.listdir(tmp_path)) == ["data", "out"]
 
 
+def test_a_key_of_pseudonyms_that_another_export_has_written_meanwhile_stays(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, write = tmp_path / "out-key.csv", export_folder._Export.write
+    monkeypatch.setattr(
+        export_folder._Export, "write", lambda *given: key.write_text("x") and write(*given)
+    )
+    line = folder.refused("export", "--pseudonyms", "-o", str(tmp_path / "out"))
+    assert "nothing was exported" in line
+    assert key.read_text() == "x" and sorted(os.listdir(tmp_path)) == ["data", "out-key.csv"]
+
+
 def test_an_export_that_fails_leaves_nothing(
     folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,16 +69,19 @@ def export(
     """Write the folder `target`, which is not there, and the key of the pseudonyms into the file
     `key`. Raises UnknownRoom, or StorageError with nothing left behind."""
     rooms = _wished(archives.all_rooms(connection), wish.rooms)
+    made: Path | None = None
     try:
         work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
         try:
             done = _Export(connection, uploads, wish, work, now).write(rooms)
             if key is not None:
-                _write_key(key, archives.accounts(connection))
+                with _new_file(key, "w", encoding="utf-8-sig", newline="") as file:
+                    made = key
+                    _write_key(file, archives.accounts(connection))
             portable.while_held(lambda: os.rename(work, target))
         except BaseException:
-            if key is not None:
-                portable.remove(key)
+            if made is not None:
+                portable.remove(made)
             raise
         finally:
             shutil.rmtree(work, ignore_errors=True)
@@ -166,13 +169,12 @@ def safe_name(name: str) -> str:
     return kept.strip(".") or "_"
 
 
-def _write_key(key: Path, accounts: list[Account]) -> None:
+def _write_key(file: TextIO, accounts: list[Account]) -> None:
     names = said.pseudonyms(accounts)
-    with _new_file(key, "w", encoding="utf-8-sig", newline="") as file:
-        table = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
-        table.writerow(("pseudonym", "chatid"))
-        for account in accounts:
-            table.writerow((names[account.id], harmless_cell(account.chatid)))
+    table = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
+    table.writerow(("pseudonym", "chatid"))
+    for account in accounts:
+        table.writerow((names[account.id], harmless_cell(account.chatid)))
 
 
 def _new_file(path: Path, mode: str, **options: str) -> Any:
