@@ -357,6 +357,7 @@ def _act(ada: Window, grace: Window, teacher: Window) -> None:
     ada.type("/get tides.csv\n")
     ada.sees("downloads/tides.csv")
     ada.type("Thank you, I will draw the cur")
+    grace.sees("ada is typing")
     grace.type("The gauge stood at 1.25 m at six.\n")
     grace.sees("(sent 3)")
     ada.sees("The gauge stood at 1.25 m at six.")
