@@ -236,13 +236,13 @@ def _go_online(context: Context, session: Session, key: str, request: Login) -> 
         delivery.settle()
         heard = context.registry.online(account_id)
         displaced = context.registry.go_online(session)
+        for room_id, members in joined:
+            delivery.event("user_added", members, room_id=room_id, chatid=session.chatid)
         if not session.is_online:
             return
         context.throttle.succeeded(connection.address, session.folded)
         delivery.reply(connection.outbox, success)
         tell_restrictions(context.restrictions, delivery, session)
-        for room_id, members in joined:
-            delivery.event("user_added", members, room_id=room_id, chatid=session.chatid)
         if displaced is None:
             tell_presence(context.presence, delivery, session, is_online=True)
         elif displaced is heard:  # else it was ended in this commit, and told why

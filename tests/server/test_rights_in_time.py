@@ -247,6 +247,23 @@ def test_a_login_that_was_given_up_ends_no_key_later(
     assert again.login("ada", None, session_key=ada.session_key)["action"] == "login_success"
 
 
+def test_members_are_told_of_a_teacher_whose_login_is_given_up_while_it_is_committed(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = serve(private_rooms="with-teacher")
+    ada, lee = member(service, "ada", features=["events"]), stranger(service)
+    room = ada.ask("create_room", participants=[], room_name="mine")["data"]["room_id"]
+    lee.register("lee")
+    with another_process(service) as connection:
+        accounts.set_role(connection, account_id(service, "lee"), "teacher")
+    run, gate = service.writer.run, Gate(monkeypatch, service.writer, "_tell_all", "writer")
+    with monkeypatch.context() as patched:
+        patched.setattr(service.writer, "run", lambda *given: run(*given, patience=0.1))
+        assert error_code(lee.login("lee")) == "internal_error"
+    gate.open()
+    ada.receive_event("user_added", room_id=room, chatid="lee")
+
+
 def test_a_logout_that_can_not_be_stored_changes_nothing(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
