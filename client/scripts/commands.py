@@ -283,7 +283,7 @@ def _get(work: Work) -> None:
     room_id = work.room()
     name, target = work.given.name, work.given.output
     folder = Path(".") if target in (None, "-") else Path(target)
-    is_stream = target == "-" or (folder.exists() and not folder.is_dir())
+    is_stream = target == "-" or (folder.exists() and not (folder.is_dir() or folder.is_file()))
     patience = work.timeout or PATIENCE_SECONDS
     work.chat.lift_deadline()
     progress = work.out.progress("Fetching", name)

@@ -405,6 +405,11 @@ def test_a_file_goes_into_a_folder_a_device_or_a_pipe(
     assert Path("folder", "tides.bin").read_bytes() == b"tides"
     assert ada.does("get", room, "tides.bin", "--output=~/named.bin").status == 0
     assert (tmp_path / "named.bin").read_bytes() == b"tides"
+    with monkeypatch.context() as patched:  # a file that comes after the look at the target
+        patched.setattr(script_options, "_check_target", lambda path: path.write_text("mine"))
+        late = ada.does("get", room, "tides.bin", "-o", "late.bin")
+    assert late.status == 1 and "nothing is ever overwritten" in late.err
+    assert Path("late.bin").read_text() == "mine"
     if os.name == "nt":
         return
     done = ada.does("get", room, "tides.bin", "-o", "/dev/null", "--json")
