@@ -95,9 +95,16 @@ def hash_all(chosen: list[str], cost: int) -> list[str]:
 def create_accounts(database: Database, rows: list[RosterRow], records: list[str]) -> None:
     """Make all of these accounts, or none."""
     now = int(time.time())
-    with database.transaction() as connection:
-        for row, record in zip(rows, records, strict=True):
-            accounts.create(connection, row.chatid, row.folded, record, now, row.role)
+    try:
+        with database.transaction() as connection:
+            for row, record in zip(rows, records, strict=True):
+                accounts.create(connection, row.chatid, row.folded, record, now, row.role)
+    except KeyboardInterrupt:
+        with database.reading() as connection:
+            made = accounts.find(connection, rows[0].folded) if rows else None
+        # Ctrl-C may come behind the commit: the passwords count then, and must not be removed.
+        if made is None or made.password_hash != records[0]:
+            raise
 
 
 def _tell_of(terminal: Terminal, made: int, made_up: int, skipped: int) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +19,7 @@ from support.data_folder import Folder
 from server.command_line import importing, slips, welcome
 from server.command_line.new_password import looks_made_up, make_up_password
 from storage import accounts, passwords, portable
+from storage.database import Database
 from storage.errors import StorageError
 
 ROSTER = "chatid,password\nada,\nbob,given\n"
@@ -80,6 +84,24 @@ def test_passwords_survive_a_power_cut_before_there_are_accounts(
     monkeypatch.setattr(module, "create_accounts", lambda *a: done.append("accounts") or make(*a))
     folder.done(command, str(folder.path.parent / "class.csv"), *COST, "-o", str(target))
     assert done == [folder.path, "bytes", target, "accounts"]
+
+
+@pytest.mark.parametrize("command", ["slips", "import"])
+def test_ctrl_c_behind_the_commit_takes_no_password_that_counts(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    target, transaction = folder.make().path.parent / "new", Database.transaction
+
+    @contextmanager
+    def pressed(database: Database) -> Iterator[sqlite3.Connection]:
+        with transaction(database) as connection:
+            yield connection
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Database, "transaction", pressed)
+    folder.done(command, str(folder.path.parent / "class.csv"), *COST, "-o", str(target))
+    found = re.search(r"\w{4}-\w{4}-\w{4}", target.read_text("utf-8"))
+    assert found is not None and fits(folder, "ada", found[0])
 
 
 def test_the_passwords_that_import_has_written_are_printed_while_they_fit(folder: Folder) -> None:
