@@ -17,6 +17,7 @@ import pytest
 from support.data_folder import Folder
 
 from server.command_line import importing, slips, welcome
+from server.command_line.admin import STOPPED
 from server.command_line.new_password import looks_made_up, make_up_password
 from storage import accounts, passwords, portable
 from storage.database import Database
@@ -92,14 +93,21 @@ def test_ctrl_c_behind_the_commit_takes_no_password_that_counts(
 ) -> None:
     target, transaction = folder.make().path.parent / "new", Database.transaction
 
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
     @contextmanager
     def pressed(database: Database) -> Iterator[sqlite3.Connection]:
         with transaction(database) as connection:
             yield connection
-        raise KeyboardInterrupt
+        stopped()
 
+    words = (command, str(folder.path.parent / "class.csv"), *COST, "-o", str(target))
+    with monkeypatch.context() as patched:
+        patched.setattr(accounts, "create", stopped)
+        assert folder.run(*words).status == STOPPED and not target.exists()
     monkeypatch.setattr(Database, "transaction", pressed)
-    folder.done(command, str(folder.path.parent / "class.csv"), *COST, "-o", str(target))
+    folder.done(*words)
     found = re.search(r"\w{4}-\w{4}-\w{4}", target.read_text("utf-8"))
     assert found is not None and fits(folder, "ada", found[0])
 
