@@ -99,7 +99,7 @@ def _begin(
             raise other_file()
         _remember(session, request, known.stored)
         ranges = [[1, request.total_packets]] if request.total_packets else []
-        return _init_reply(request, {"received": ranges, "done": True})
+        return _init_reply(session, request, {"received": ranges, "done": True})
     check_may_speak(context.restrictions, session, room, writing=False, is_file=True)
     if known.of_key is not None and not is_same_file(known.of_key, request):
         raise other_file()
@@ -172,7 +172,7 @@ def _open(context: Context, session: Session, request: FileSendInit, known: _Kno
         context.files.remove(replaced.disk_name)  # its row was ours to delete
     _drop_state(session, row)
     session.uploads[row.room_id, row.file_name] = Upload(row, context.files, context.budget)
-    return _init_reply(request, {})
+    return _init_reply(session, request, {})
 
 
 def _take_up(
@@ -191,17 +191,17 @@ def _take_up(
         _drop_state(session, row)
         return None
     received = upload.received_numbers(ranges_named(context.settings))
-    return _init_reply(request, {"received": received})
+    return _init_reply(session, request, {"received": received})
 
 
-def _init_reply(request: FileSendInit, more: dict[str, Any]) -> bytes:
+def _init_reply(session: Session, request: FileSendInit, more: dict[str, Any]) -> bytes:
     return protocol.build(
-        "file_send_init", {**_head(request), **more}, request_id=request.request_id
+        "file_send_init", {**_head(session, request), **more}, request_id=request.request_id
     )
 
 
-def _head(request: Any) -> dict[str, Any]:
-    return {"chat_id": request.chat_id, "room_id": request.room_id, "file_path": request.file_path}
+def _head(session: Session, request: Any) -> dict[str, Any]:
+    return {"chat_id": session.chatid, "room_id": request.room_id, "file_path": request.file_path}
 
 
 def _state(context: Context, session: Session, row: OpenUpload) -> Upload | None:
@@ -271,7 +271,7 @@ def file_send_data(context: Context, session: Session, request: FileSendData) ->
         raise _no_upload(request.file_path)
     if upload.unsaved_bytes >= SAVE_EVERY_BYTES:
         save_progress(context.writer, context.wall_clock, upload, wait=False)
-    data = {**_head(request), "sequence_number": request.sequence_number}
+    data = {**_head(session, request), "sequence_number": request.sequence_number}
     message = f"Chunk {request.sequence_number} received."
     return protocol.build("file_send_data", data, message=message, request_id=request.request_id)
 
@@ -334,7 +334,7 @@ def file_send_fin(context: Context, session: Session, request: FileSendFin) -> b
         printable(session.chatid),
         stored.file_size,
     )
-    return _fin_reply(request, stored)
+    return _fin_reply(session, request, stored)
 
 
 def _fin_again(context: Context, session: Session, request: FileSendFin) -> bytes:
@@ -350,11 +350,11 @@ def _fin_again(context: Context, session: Session, request: FileSendFin) -> byte
             stored = None  # since the session remembered it (R-TEACH-16)
     if stored is None or stored.total_packets != request.total_packets:
         raise _no_upload(request.file_path)
-    return _fin_reply(request, stored)
+    return _fin_reply(session, request, stored)
 
 
-def _fin_reply(request: FileSendFin, stored: StoredFile) -> bytes:
-    data = {**_head(request), "sha256": stored.sha256, "stored_as": stored.stored_as}
+def _fin_reply(session: Session, request: FileSendFin, stored: StoredFile) -> bytes:
+    data = {**_head(session, request), "sha256": stored.sha256, "stored_as": stored.stored_as}
     return protocol.build("file_send_fin", data, request_id=request.request_id)
 
 
@@ -434,7 +434,7 @@ def file_cancel(context: Context, session: Session, request: FileCancel) -> byte
             ErrorCode.FILE_NOT_FOUND,
             f"data.file_path: no upload or download of {path} is under way",
         )
-    return protocol.build("file_cancelled", _head(request), request_id=request.request_id)
+    return protocol.build("file_cancelled", _head(session, request), request_id=request.request_id)
 
 
 def _give_up(context: Context, session: Session, row: OpenUpload) -> bool:

@@ -674,6 +674,17 @@ def test_directories_are_cut_off(user: User, room: str, name: str, stored: str) 
     assert download(bob, room, stored)[0] == b"x" * 2500
 
 
+def test_replies_of_an_upload_show_the_user_as_registered(user: User, room: str) -> None:
+    alice = user()
+    upload = Upload(alice, room, "mine.txt", b"mine")
+    upload.named["chat_id"] = alice.chatid.upper()
+    replies = [upload.init(), upload.send(1), upload.fin()]
+    upload.named["file_path"] = "given up.txt"
+    replies += [upload.init(), alice.ask("file_cancel", **upload.named)]
+    assert upload.named["chat_id"] != alice.chatid
+    assert {reply["data"]["chat_id"] for reply in replies} == {alice.chatid}
+
+
 @pytest.mark.parametrize(
     "name",
     [
