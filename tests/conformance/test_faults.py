@@ -71,6 +71,22 @@ SLOW_FAULTS = {
     "one_chunk_too_many_of_thousands",
 }
 """Variants of others that the quick run has; those of a slow reader move 30 MB."""
+COMBINED = {
+    name
+    for name, fault in FAULTS.items()
+    if fault.kind.__module__.startswith("support.planted_faults.combined")
+}
+"""So many that the quick run has some of them only."""
+SLOW_FAULTS |= COMBINED - {
+    "acked_once",
+    "added_at_the_end",
+    "cancel_stops_the_first",
+    "copies_for_all_together",
+    "features_stay",
+    "leavers_get_files",
+    "request_ids_in_utf16",
+    "type_of_the_first",
+}
 SOME_AROUND = 3
 """So many cases that should pass are tried against each fault in the quick run."""
 SOME_PAIRS = 6

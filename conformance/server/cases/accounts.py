@@ -126,6 +126,7 @@ def bad_names(context: ServerContext) -> None:
         "an\u200bna",
         "anna\ufe0f",
         "\u0301anna",
+        "\ufb03" * 11,
         "a\nb",
         "a\u0000b",
         "\U0001f44d",
@@ -161,10 +162,18 @@ def names_fold(context: ServerContext) -> None:
             "register_fail",
             f"`action` of the answer to registering {other!r} beside {account.chatid!r}",
         )
-    user = log_in(context, Account(account.chatid.swapcase(), account.password))
+    swapped = Account(account.chatid.swapcase(), account.password)
+    user = log_in(context, swapped)
     context.equal(
         context.get(user.login_success, "data.chatid", str), account.chatid, "`data.chatid`"
     )
+    if context.offers("session_key"):
+        user = log_in(context, swapped, session_key=user.session_key)
+        context.equal(
+            context.get(user.login_success, "data.chatid", str),
+            account.chatid,
+            "`data.chatid` after a login with the key",
+        )
 
 
 @case(
@@ -220,6 +229,9 @@ def passwords(context: ServerContext) -> None:
 def change_password(context: ServerContext) -> None:
     account = context.account(fresh=True)
     user = log_in(context, account)
+    if context.offers("session_key"):  # what a login with the key has kept alive dies, too
+        with context.given("a login with the session key"):
+            user = log_in(context, account, session_key=user.session_key)
     new = Account(account.chatid, context.password())
     reply = user.ask(
         "change_password", {"password": account.password, "new_password": new.password}
@@ -233,6 +245,9 @@ def change_password(context: ServerContext) -> None:
     )
     user.close()
     guest = context.guest(account)
+    if user.session_key and context.offers("session_key"):
+        action = guest.login(session_key=user.session_key).get("action")
+        context.equal(action, "login_fail", "`action` of the answer to the old key", "R-SESS-11")
     for pause in (0.0, 0.1, 0.3):  # until the server has heard of the end, any login fails
         time.sleep(pause)
         action = guest.login().get("action")

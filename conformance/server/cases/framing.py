@@ -10,6 +10,7 @@ import time
 
 from conformance.endings import NotOffered
 from conformance.packets import FUTURE, REPLIES, Packet, encode, shown
+from conformance.server.cases.sessions import log_in
 from conformance.server.context import ServerContext
 from conformance.server.registry import case
 from conformance.server.user import User
@@ -222,14 +223,29 @@ def largest_before_login(context: ServerContext) -> None:
 @case(
     rules=["R-FRAME-3"],
     level="robust",
-    title="after login a frame of `limits.max_frame` bytes is read, and one byte more is not",
+    title="after each login, a second one and one by key too, a frame of `limits.max_frame` bytes "
+    "is read, and one byte more is not",
 )
 def largest_after_login(context: ServerContext) -> None:
     user = context.user(own=True)
     size = max_frame(user)
     packet = user.packet("get_messages", {"room_id": "lobby", "from_time": FUTURE})
-    user.wire.send_frame(filled(packet, size), f"{size} bytes")
-    is_read(context, user, "get_messages", f"the answer to a frame of {size} bytes")
+
+    def send_the_largest(login: str) -> None:
+        user.wire.send_frame(filled(packet, size), f"{size} bytes")
+        what = f"the answer to a frame of {size} bytes after {login}"
+        is_read(context, user, "get_messages", what)
+
+    send_the_largest("the login")
+    if context.offers("logout"):
+        with context.given("a second login on one connection"):
+            user.ask("logout")
+            context.equal(user.login().get("action"), "login_success", "the reply to `login`")
+        send_the_largest("a second login on the same connection")
+    if context.offers("session_key"):
+        with context.given("a login with the session key"):
+            user = log_in(context, user.account, session_key=user.session_key)
+        send_the_largest("a login with the session key")
     refused_and_closed(context, user.wire, struct.pack(">I", size + 1))
 
 

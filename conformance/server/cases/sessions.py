@@ -7,6 +7,7 @@ import time
 
 from conformance.endings import NotOffered
 from conformance.packets import FUTURE, Packet, shown
+from conformance.server.cases.steps import Upload
 from conformance.server.context import ServerContext
 from conformance.server.registry import case
 from conformance.server.target import Account
@@ -224,16 +225,22 @@ def no_name(context: ServerContext) -> None:
     rules=["R-SESS-7"],
     level="full",
     offers="limits",
-    title="chatid of a request may be written in another case",
+    title="chatid of a request may be written in another case, and is shown as it was registered",
 )
 def name_in_capitals(context: ServerContext) -> None:
-    user = context.user()
-    room = context.room_id()
-    user.ask(
+    user, hearer = context.users(2)
+    room, said, capitals = context.room_id(), context.text(), user.chatid.upper()
+    reply = user.ask(
         "send_message",
-        {"chatid": user.chatid.upper(), "room_id": room, "content": context.text()},
+        {"chatid": capitals, "room_id": room, "content": said},
         want="character_count",
     )
+    user.confirm(room, said, context.get(reply, "data.transaction_id", str))
+    heard = hearer.hear_this(room, said)
+    context.equal(heard["data"]["sender_chatid"], user.chatid, "`sender_chatid`", "R-ACC-6")
+    reply = Upload(context, user, room, "capitals.bin", b"a file").begin(chat_id=capitals)
+    name = context.get(reply, "data.chat_id", str)
+    context.equal(name, user.chatid, "`chat_id` of the reply to `file_send_init`", "R-ACC-6")
 
 
 @case(
@@ -259,7 +266,7 @@ def key_counts(context: ServerContext) -> None:
     user = context.user(own=True)
     guest = context.guest(user.account)
     context.refused(guest.request("login", {"chatid": user.chatid}), "bad_packet", original="login")
-    reply = guest.login(session_key=context.key(), password=user.account.password)
+    reply = guest.login(session_key=context.key(), password=user.account.password, take_over=True)
     context.equal(
         reply.get("action"), "login_fail", "`action` where the key is wrong and the password right"
     )

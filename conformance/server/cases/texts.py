@@ -36,6 +36,8 @@ AWKWARD = (
     '{"a": [1, 2]}',
     "C:\\new\\table",
     "=1+1",
+    "e\u0301 \u00e9 \U0001f44d",
+    "\x07\x1b[1m\x7f",
 )
 """What SQL, HTML, files of lines, formats and readers of numbers take for their own."""
 HUNDRED_AND_TWENTY = 120

@@ -60,7 +60,7 @@ def events_of(user: User) -> list[Packet]:
     title="who asked for nothing receives nothing but the 24 packets, whatever others do",
 )
 def only_the_24(context: ServerContext) -> None:
-    plain, busy = context.user(own=True), context.user()
+    plain, busy = _asks_for_nothing(context), context.user()
     room = context.room_id()
     if context.offers("create_room"):
         private = private_room(context, busy, plain)
@@ -89,6 +89,20 @@ def only_the_24(context: ServerContext) -> None:
         packet for packet in plain.wire.take_aside() if packet.get("action") not in SEED_PACKETS
     ]
     context.check(not strange, "nothing but the 24 packets", f"this came: {shown(strange)}")
+
+
+def _asks_for_nothing(context: ServerContext) -> User:
+    """Log a user in without features, behind one who asked for events on the same connection."""
+    if not (context.offers("events") and context.offers("logout")):
+        return context.user(own=True)
+    user = context.guest(context.account())
+    with context.given("a second login on one connection"):
+        user.login(features=["events"])
+        user.ask("logout")
+        user.login()
+        context.check(user.is_on, "`login_success`", "the login failed")
+    user.wire.take_aside()
+    return user
 
 
 @case(
@@ -243,6 +257,14 @@ def who_joins_a_room(context: ServerContext) -> None:
     owner.ask("remove_user_from_room", {"room_id": room, "user_to_remove": other.chatid})
     for user in (member, other):
         event(context, user, "user_removed", room_id=room, chatid=other.chatid)
+    if context.offers("rename_room"):
+        owner.ask("rename_room", {"room_id": room, "new_room_name": context.room_id("later")})
+        event(context, member, "room_renamed", room_id=room)
+        everybodys = context.room_id()
+        owner.say(everybodys, context.text())
+        other.hear(everybodys)
+        told = in_room(events_of(other), room)
+        context.check(not told, "no event for who was removed", f"this came: {shown(told)}")
 
 
 @case(
@@ -311,6 +333,12 @@ def typing(context: ServerContext) -> None:
         "the only reply to `typing` and `get_messages`",
         "R-EVT-4",
     )
+    answers = [
+        packet
+        for packet in typist.wire.aside()
+        if packet.get("action") not in ("event", "receive_message", "receive_file")
+    ]
+    context.check(not answers, "no reply to `typing`", f"this came: {shown(answers)}", "R-EVT-4")
     own = [packet for packet in events_of(typist) if packet["data"].get("type") == "typing"]
     context.check(
         not own, "no `typing` event for the typist", f"this came: {shown(own)}", "R-EVT-3"
@@ -408,10 +436,17 @@ def pages_of_accounts(context: ServerContext) -> None:
         ({"limit": 1}, names[:1]),
         ({"after": names[0], "limit": 1}, names[1:2]),
         ({"after": names[-2]}, names[-1:]),
+        ({"after": names[-2], "limit": 1}, names[-1:]),
     ):
         reply = user.ask("get_users", asked)
         context.equal(
             context.get(reply, "data.users", list), expected, f"`users` for {shown(asked)}"
+        )
+        online = context.get(reply, "data.online", list)
+        context.check(
+            all(name in expected for name in online),
+            f"`online` to be some of `users` for {shown(asked)}",
+            f"it was {shown(online)}",
         )
         context.equal(
             context.get(reply, "data.has_more", bool),

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from support.planted_faults import (
     clients,
+    combined,
+    combined_files,
     details,
     errors,
     files,
@@ -41,6 +43,8 @@ CHAPTERS = (
     further,
     details,
     limits,
+    combined,
+    combined_files,
     clients,
 )
 

@@ -71,8 +71,8 @@ def digest_of_a_download(context: ServerContext) -> None:
 @case(
     rules=["R-FILE-20", "R-LIM-12"],
     level="robust",
-    title="messages pass between the chunks of a download, and nobody waits for a reader "
-    "that is slow",
+    title="messages pass between the chunks of a download, nobody waits for a reader that is "
+    "slow, and a newer version changes nothing in it",
 )
 def chat_beside_a_download(context: ServerContext) -> None:
     sender, reader = context.user(), narrow_reader(context)
@@ -82,6 +82,7 @@ def chat_beside_a_download(context: ServerContext) -> None:
     said, own = context.text(), context.text()
     sender.say(room, said)
     reader.send("send_message", {"room_id": room, "content": own})
+    uploaded(context, sender, room, "big.bin", b"a newer version of it")
     order: list[str] = []
     parts: list[bytes] = []
     while "file_down_fin" not in order:
@@ -100,7 +101,8 @@ def chat_beside_a_download(context: ServerContext) -> None:
     context.equal(
         context.get(meta, "data.file_size", int), len(content), "`file_size`", "R-FILE-19"
     )
-    same_bytes(context, b"".join(parts), content, "R-LIM-12")
+    is_whole = len(parts) == context.get(meta, "data.total_packets", int)
+    same_bytes(context, b"".join(parts), content, "R-FILE-19" if is_whole else "R-LIM-12")
 
 
 @case(
@@ -114,12 +116,22 @@ def waiting_downloads(context: ServerContext) -> None:
     big_file(context, sender, room)
     asked = {"room_id": room, "file_path": "big.bin"}
     reader.ask("file_down_req", asked)
-    reader.wire.send_together([reader.packet("file_down_req", asked) for _ in range(17)])
+    numbered = context.offers("request_id")
+    reader.wire.send_together(
+        [
+            reader.packet(
+                "file_down_req", asked, **({"request_id": f"r{each}"} if numbered else {})
+            )
+            for each in range(17)
+        ]
+    )
     reply = reader.wire.receive_where(
         lambda packet: packet.get("action") in ("error", "file_down_fin"),
         "`error` for the 18th download",
     )
     context.refused(reply, "too_many_pending", original="file_down_req")
+    if numbered:
+        context.equal(reply.get("request_id"), "r16", "`request_id` of the first that is refused")
 
 
 @case(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from conformance.packets import data_of
 from conformance.server.cases.files.steps import fetch, file_told
 from conformance.server.cases.steps import (
@@ -26,8 +28,10 @@ def only_the_name(context: ServerContext) -> None:
         ("/a/ü 漢.txt", "ü 漢.txt"),
     ):
         content = context.random.randbytes(300)
-        Upload(context, sender, room, path, content).run()
+        reply = Upload(context, sender, room, path, content).run()
         fetch(context, sender, room, name, content, "R-FILE-17")
+        began_as = context.get(reply, "data.file_path", str)
+        context.equal(began_as, name, "`file_path` of `file_send_fin`", "R-FILE-18")
     reply = sender.ask("file_list_req", {"room_id": room})
     context.equal(
         context.get(reply, "data.file_list", str), "passwd.txt, report.pdf, ü 漢.txt", "`file_list`"
@@ -79,7 +83,7 @@ def newest_version(context: ServerContext) -> None:
     room = context.room_id()
     old, new = context.random.randbytes(2500), context.random.randbytes(1200)
     uploaded(context, sender, room, "draft.txt", old)
-    reply = Upload(context, sender, room, "draft.txt", new).run()
+    reply = Upload(context, sender, room, "draft.txt", new, file_type="text/x-new").run()
     context.equal(
         data_of(reply).get("stored_as", "draft.txt"),
         "draft.txt",
@@ -90,6 +94,15 @@ def newest_version(context: ServerContext) -> None:
     context.equal(
         context.get(reply, "data.file_list", str), "draft.txt", "`file_list`, each name once"
     )
+    if context.offers("files"):
+        entries = context.get_list(reply, "data.files", dict)
+        context.equal(len(entries), 1, "how many `files` there are", "R-FILE-24")
+        entry = entries[0]
+        wanted = {"file_size": len(new), "file_type": "text/x-new"}
+        actual = {key: entry.get(key) for key in wanted}
+        context.equal(actual, wanted, "the newest version in `files`", "R-FILE-24")
+        digest = hashlib.sha256(new).hexdigest()
+        context.equal(str(entry.get("sha256")).lower(), digest, "`sha256` in `files`", "R-FILE-24")
 
 
 @case(
@@ -104,6 +117,8 @@ def second_name(context: ServerContext) -> None:
     names = ["essay.txt", "essay (2).txt", "essay (3).txt"]
     for user, content, name in zip(users, contents, names, strict=True):
         reply = Upload(context, user, room, "essay.txt", content).run()
+        began_as = context.get(reply, "data.file_path", str)
+        context.equal(began_as, "essay.txt", "`file_path` of `file_send_fin`")
         if context.offers("sha256"):
             context.equal(context.get(reply, "data.stored_as", str), name, "`stored_as`")
     with context.rule("R-FILE-14"):

@@ -282,9 +282,10 @@ def a_key_used_again(context: ServerContext) -> None:
             f"`{name}`",
         )
     context.equal(len(files_of(context, sender, room)), 1, "how many files the room has")
-    other = Upload(context, sender, room, "other.bin", content)
-    context.refused(
-        sender.request("file_send_init", other.init(transaction_id=key)),
-        "transaction_mismatch",
-        original="file_send_init",
-    )
+    for where, name in ((room, "other.bin"), (context.room_id(), "keyed.bin")):
+        other = Upload(context, sender, where, name, content)
+        context.refused(
+            sender.request("file_send_init", other.init(transaction_id=key)),
+            "transaction_mismatch",
+            original="file_send_init",
+        )

@@ -138,6 +138,12 @@ def order_of_the_checks(context: ServerContext) -> None:
         (asked("send_message", {**wrong, **message}), "forbidden", both),
         (asked("send_message", {**mine, **message}), "room_not_found", "an unknown private room"),
         (asked("get_messages", {**wrong, **history}), "forbidden", both),
+        (
+            asked("file_down_req", {"chat_id": other, "room_id": room}),
+            "bad_packet",
+            f"a missing field, {both}",
+        ),
+        (asked("file_down_req", {**missing, "chat_id": other}), "forbidden", both),
         (asked("file_down_req", missing), "room_not_found", "an unknown room and an unknown file"),
         (asked("file_cancel", missing), "room_not_found", "an unknown room and an unknown upload"),
         (

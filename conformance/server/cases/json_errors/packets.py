@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from conformance.packets import FUTURE, Packet, shown
 from conformance.server.cases.fields import WRONG_FIELDS
-from conformance.server.cases.steps import Upload, download, private_room, uploaded
+from conformance.server.cases.steps import (
+    Upload,
+    download,
+    private_room,
+    take_download,
+    uploaded,
+)
 from conformance.server.context import ServerContext
 from conformance.server.registry import case
 
@@ -166,7 +172,7 @@ def unknown_keys(context: ServerContext) -> None:
 def request_ids(context: ServerContext) -> None:
     user = context.user()
     room = context.room_id()
-    for request_id in (context.key(), "x", "y" * 64, "é" * 64, "é 👍"):
+    for request_id in (context.key(), "x", "y" * 64, "👍" * 64, "é 👍"):
         reply = user.ask(
             "send_message",
             {"room_id": room, "content": "a text"},
@@ -190,6 +196,7 @@ def request_ids(context: ServerContext) -> None:
             )
         wrong: list[tuple[str, Packet]] = [
             ("get_messages", {"room_id": "lobby"}),
+            ("get_messages", {"room_id": "lobby", "from_time": FUTURE, "chatid": "another"}),
             ("confirm_count", {"transaction_id": "none", "confirm": True}),
         ]
         for action, data in wrong:
@@ -256,10 +263,20 @@ def request_ids_of_long_answers(context: ServerContext) -> None:
         "no `request_id` in what others are sent",
         f"this came: {shown(heard)}",
     )
-    uploaded(context, user, room, "chunks.bin", context.random.randbytes(2500))
-    actual = download(context, hearer, room, "chunks.bin", request_id="third")
-    for packet in actual.packets:
-        context.equal(packet.get("request_id"), "third", f"`request_id` of `{packet['action']}`")
+    uploaded(context, user, room, "chunks.bin", context.random.randbytes(300_000), chunk=100_000)
+    asked = hearer.packet(
+        "file_down_req", {"room_id": room, "file_path": "chunks.bin"}, request_id="third"
+    )
+    later = hearer.packet(
+        "get_messages", {"room_id": room, "from_time": FUTURE}, request_id="fourth"
+    )
+    hearer.wire.send_together([asked, later])
+    meta = hearer.reply("file_down_req")
+    context.equal(meta.get("action"), "file_down_meta", "the reply to `file_down_req`")
+    actual = take_download(context, hearer, meta)
+    for packet in (hearer.reply("get_messages"), *actual.packets):
+        wanted = "fourth" if packet["action"] == "messages_list" else "third"
+        context.equal(packet.get("request_id"), wanted, f"`request_id` of `{packet['action']}`")
 
 
 @case(

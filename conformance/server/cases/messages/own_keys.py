@@ -10,20 +10,30 @@ from conformance.server.registry import case
 
 
 @case(
-    rules=["R-MSG-8"],
+    rules=["R-MSG-8", "R-MSG-5"],
     level="full",
     offers="transaction_id",
-    title="a client's own transaction_id is taken over by character_count and ack",
+    title="a client's own transaction_id is taken over by character_count and ack; a message that "
+    "was dropped may be sent again with it",
 )
 def own_key(context: ServerContext) -> None:
-    sender, key = context.user(), context.key()
+    sender, short = context.user(), context.key()
     room, content = context.room_id(), context.text()
-    tid, _ = open_message(context, sender, room, content, transaction_id=key)
-    context.equal(tid, key, "`data.transaction_id` of character_count")
-    said = sender.confirm(room, content, key)
-    context.equal(
-        context.get(said.ack, "data.transaction_id", str), key, "`data.transaction_id` of the ack"
-    )
+    for key in (short, short + "👍" * (64 - len(short))):
+        tid, _ = open_message(context, sender, room, content, transaction_id=key)
+        context.equal(tid, key, "`data.transaction_id` of character_count")
+        said = sender.confirm(room, content, key)
+        context.equal(
+            context.get(said.ack, "data.transaction_id", str),
+            key,
+            "`data.transaction_id` of the ack",
+        )
+    dropped = context.key()
+    opened(context, sender, room, content, transaction_id=dropped)
+    with context.given("`ack` for `confirm: false`"):  # what was dropped may be sent once more
+        sender.ask("confirm_count", {"transaction_id": dropped, "confirm": False}, want="ack")
+    with context.rule("R-MSG-5"):
+        open_message(context, sender, room, content, transaction_id=dropped)
 
 
 @case(
@@ -82,6 +92,9 @@ def key_of_another_message(context: ServerContext) -> None:
             "send_message", {"room_id": where, "content": what, "transaction_id": key}
         )
         context.refused(reply, "transaction_mismatch", original="send_message")
+    unknown = {"room_id": "p-" + "0" * 32, "content": content, "transaction_id": key}
+    with context.rule("R-ERR-3"):
+        context.refused(sender.request("send_message", unknown), "room_not_found")
 
 
 @case(

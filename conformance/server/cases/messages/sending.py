@@ -249,7 +249,9 @@ def taken_out_meanwhile(context: ServerContext) -> None:
 def too_many_open(context: ServerContext) -> None:
     sender, room = context.user(own=True), context.room_id()
     packet = sender.packet("send_message", {"room_id": room, "content": "x"})
-    sender.wire.send_together([packet] * 65)
+    key = {"transaction_id": context.key()} if context.offers("transaction_id") else {}
+    first = sender.packet("send_message", {"room_id": room, "content": "x", **key})
+    sender.wire.send_together([first] + [packet] * 64)
     replies = [sender.reply("send_message") for _ in range(65)]
     for place, reply in enumerate(replies[:64], 1):
         context.equal(
@@ -258,6 +260,10 @@ def too_many_open(context: ServerContext) -> None:
             f"`action` of the answer to message {place} of 65 that stay open",
         )
     context.refused(replies[64], "too_many_pending", original="send_message")
+    if key:
+        again = sender.request("send_message", first["data"])
+        what = "`action` of the answer to a key that is open, once more"
+        context.equal(again.get("action"), "character_count", what, "R-MSG-10")
     for reply, confirm in ((replies[0], False), (replies[1], True)):
         tid = context.get(reply, "data.transaction_id", str)
         sender.ask("confirm_count", {"transaction_id": tid, "confirm": confirm})
@@ -371,7 +377,8 @@ def longest_message(context: ServerContext) -> None:
     context.check(0 <= limit <= 16384, "`limits.max_content` of at most 16384", f"it is {limit}")
     room, size = context.room_id(), limit or 16384
     content = "é" * (size // 2) + "x" * (size % 2)
-    said = sender.say(room, content)
+    tid, _ = open_message(context, sender, room, content)
+    said = sender.confirm(room, content, tid)
     heard = hearer.hear(room)
     context.check(
         heard["data"]["content"] == said.content,

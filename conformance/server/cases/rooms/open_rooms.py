@@ -6,6 +6,7 @@ from conformance.packets import PAST, shown
 from conformance.server.cases.steps import (
     Upload,
     another_session,
+    in_room,
     rooms_of,
     uploaded,
 )
@@ -210,11 +211,15 @@ def leave_and_join(context: ServerContext) -> None:
     left = hearer.ask("leave_room", {"room_id": room})
     context.equal(context.get(left, "data.room_id", str), room, "`room_id` of `room_left`")
     sender.say(room, missed)
+    uploaded(context, sender, room, "missed.txt", b"a file that is missed")
+    context.equal(len(hearer.history(room)), 2, "how many messages who left reads")
     joined = hearer.ask("join_room", {"room_id": room})
     context.equal(context.get(joined, "data.room_id", str), room, "`room_id` of `room_joined`")
     hearer.ask("join_room", {"room_id": room})
     sender.say(room, heard)
     hearer.hear_this(room, heard)
+    told = [each for each in in_room(hearer.wire.aside(), room) if "file_path" in each["data"]]
+    context.check(not told, "no `receive_file` for who left", f"this came: {shown(told)}")
 
 
 @case(
@@ -222,7 +227,7 @@ def leave_and_join(context: ServerContext) -> None:
     level="full",
     offers=["leave_room"],
     title="who left an open room hears nothing of it in later sessions; a message or a file to "
-    "it brings it back",
+    "it brings it back, as joining does",
 )
 def leaving_outlives_the_session(context: ServerContext) -> None:
     sender, hearer = context.user(), context.user(own=True)
@@ -230,7 +235,12 @@ def leaving_outlives_the_session(context: ServerContext) -> None:
     sender.say(room, context.text())
     hearer.hear(room)
     hearer.ask("leave_room", {"room_id": room})
+    joined = sender.say(context.room_id(), context.text()).room_id
+    if context.offers("join_room"):
+        hearer.ask("leave_room", {"room_id": joined})
+        hearer.ask("join_room", {"room_id": joined})
     later = another_session(context, hearer)
+    later.hear_this(joined, sender.say(joined, context.text()).content)
     sender.say(room, context.text())
     later.say(room, context.text())
     sender.say(room, heard)

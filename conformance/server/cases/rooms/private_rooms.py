@@ -163,7 +163,13 @@ def shape_of_a_name(context: ServerContext) -> None:
             user.request("create_room", {"participants": [], "room_name": name}), "bad_packet"
         )
     for name in ("n" * 64, "é", "two words 漢"):
-        user.ask("create_room", {"participants": [], "room_name": name})
+        reply = user.ask("create_room", {"participants": [], "room_name": name})
+    if context.offers("rename_room"):
+        room = context.get(reply, "data.room_id", str)
+        for name in UNPRINTABLE.values():
+            context.refused(
+                user.request("rename_room", {"room_id": room, "new_room_name": name}), "bad_packet"
+            )
 
 
 @case(
@@ -199,17 +205,24 @@ def a_private_room(context: ServerContext) -> None:
     rules=["R-ROOM-8"],
     level="full",
     offers="create_room",
-    title="`participants` is a list of at most 1,000 names",
+    title="`participants` is a list of at most 1,000 names; who is named twice is a member once",
 )
 def participants_are_a_list(context: ServerContext) -> None:
-    owner = context.user()
+    owner, member = context.users(2)
     wrong: list[object] = [owner.chatid, None, {"0": owner.chatid}, [17], [owner.chatid] * 1001]
     for participants in wrong:
         context.refused(
             owner.request("create_room", {"participants": participants, "room_name": "team"}),
             "bad_packet",
         )
-    owner.ask("create_room", {"participants": [owner.chatid], "room_name": "team"})
+    twice = [owner.chatid, member.chatid, member.chatid.upper()]
+    reply = owner.ask("create_room", {"participants": twice, "room_name": "team"})
+    if context.offers("get_room_users"):
+        context.equal(
+            everybody_in(context, owner, context.get(reply, "data.room_id", str)),
+            sorted([owner.chatid, member.chatid]),
+            "the members of a room for which one was named twice, and the owner, too",
+        )
 
 
 @case(
@@ -308,8 +321,9 @@ def what_is_the_owners(context: ServerContext) -> None:
     title="`add_user_to_room` makes a member who hears the room; adding again succeeds",
 )
 def add_a_member(context: ServerContext) -> None:
-    owner, added = context.users(2)
-    room, said = private_room(context, owner), context.text()
+    owner, *others = context.users(3)
+    before, added = sorted(others, key=lambda user: user.chatid, reverse=True)
+    room, said = private_room(context, owner, before), context.text()
     for spelling in (added.chatid, added.chatid.upper()):
         reply = owner.ask("add_user_to_room", {"room_id": room, "user_to_add": spelling})
         context.equal(
@@ -320,6 +334,10 @@ def add_a_member(context: ServerContext) -> None:
         context.equal(context.get(reply, "data.room_id", str), room, "`room_id` of `user_added`")
     owner.say(room, said)
     added.hear_this(room, said)
+    if context.offers("get_rooms"):
+        members = rooms_of(context, owner).get(room, {}).get("members")
+        everybody = sorted(user.chatid for user in (owner, before, added))
+        context.equal(members, everybody, "`members`, sorted", "R-ROOM-18")
 
 
 @case(
@@ -337,16 +355,21 @@ def remove_a_member(context: ServerContext) -> None:
     )
     owner.say(room, before)
     with context.given("`receive_message` for a member"):
-        removed.hear_this(room, before)
+        heard = removed.hear_this(room, before)
     reply = owner.ask("remove_user_from_room", {"room_id": room, "user_to_remove": removed.chatid})
     context.equal(context.get(reply, "data.user_removed", str), removed.chatid, "`user_removed`")
     owner.say(room, context.text())
+    uploaded(context, owner, room, "missed.txt", b"for members")
     owner.say(elsewhere, context.text())
     removed.hear(elsewhere)
     got = in_room(removed.wire.aside(), room)
     context.check(
         not got, "that nothing of the room reaches who was removed", f"this came: {shown(got)}"
     )
+    with context.rule("R-MSG-12"):
+        context.refused(
+            removed.count_back(heard), "transaction_not_found", original="character_count"
+        )
     context.refused(
         removed.request("get_messages", {"room_id": room, "from_time": PAST}), "room_not_found"
     )
@@ -401,6 +424,9 @@ def rename(context: ServerContext) -> None:
         room in rooms, "the room under its old id", f"the rooms are {shown(sorted(rooms))}"
     )
     context.equal(rooms[room].get("name"), name, "`name` in the member's list")
+    if context.offers("get_room_users"):
+        reply = member.ask("get_room_users", {"room_id": room})
+        context.equal(context.get(reply, "data.room_name", str), name, "`room_name`")
 
 
 @case(
