@@ -135,12 +135,20 @@ def _unpack(archive: zipfile.ZipFile, entries: Mapping[str, Entry], folder: Path
         raise BadCopy(str(problem)) from None
     for path in made:
         portable.sync_folder(path)
-    # The database last: without it a server refuses the folder.
-    for part in ("uploads", "journal", manifest.DATABASE):
-        portable.sync_folder(work)
-        portable.while_held(partial(os.rename, work / part, folder / part))
-    portable.while_held(partial(os.rmdir, work))
-    portable.sync_folder(folder)
+    placed: list[str] = []
+    try:
+        # The database last: without it a server refuses the folder.
+        for part in ("uploads", "journal", manifest.DATABASE):
+            portable.sync_folder(work)
+            portable.while_held(partial(os.rename, work / part, folder / part))
+            placed.append(part)
+        portable.sync_folder(folder)
+        portable.while_held(partial(os.rmdir, work))
+    except BaseException:
+        with suppress(OSError):  # back to what is removed, the database first
+            for part in reversed(placed):
+                os.rename(folder / part, work / part)
+        raise
 
 
 def _write_checked(packed: IO[bytes], target: Path, name: str, entry: Entry) -> None:

@@ -352,6 +352,16 @@ def test_an_empty_folder_is_restored_into_and_stays_empty_where_that_fails(
         with pytest.raises(MemoryError):
             folder.run("restore", str(copy), "--data", str(target))
     assert os.listdir(target) == []
+
+    def fail(path: Path) -> None:
+        if path == target:  # all lies in its place by then
+            raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(portable, "sync_folder", fail)
+        line = folder.refused("restore", str(copy), "--data", str(target))
+        assert "nothing was restored" in line
+    assert os.listdir(target) == []
     folder.done("restore", str(copy), "--data", str(target))
     assert contents(target) == contents(folder.path)
 
