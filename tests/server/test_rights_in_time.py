@@ -33,6 +33,7 @@ from server.handlers.sessions import check_current
 from server.running.service import Service
 from server.state.session import Session
 from storage import accounts, messages
+from storage.errors import StorageError
 from storage.passwords import hash_password
 
 SECRET = "said after the removal"
@@ -256,9 +257,15 @@ def test_members_are_told_of_a_teacher_whose_login_is_given_up_while_it_is_commi
     lee.register("lee")
     with another_process(service) as connection:
         accounts.set_role(connection, account_id(service, "lee"), "teacher")
-    run, gate = service.writer.run, Gate(monkeypatch, service.writer, "_tell_all", "writer")
+    gate = Gate(monkeypatch, service.writer, "_tell_all", "writer")
+
+    def give_up(*given: Any) -> None:
+        service.writer.later(*given)
+        gate.wait_for_arrival()
+        raise StorageError("the disk did not answer")
+
     with monkeypatch.context() as patched:
-        patched.setattr(service.writer, "run", lambda *given: run(*given, patience=0.1))
+        patched.setattr(service.writer, "run", give_up)
         assert error_code(lee.login("lee")) == "internal_error"
     gate.open()
     ada.receive_event("user_added", room_id=room, chatid="lee")
