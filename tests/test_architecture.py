@@ -203,7 +203,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "conformance.client.delivering": {KIT + "client.scripted_server", KIT + "packets"},
     "conformance.client.faulty_network": {KIT + "relay", KIT + "transcript"},
+    "conformance.client.form": {KIT + "client.default_server", KIT + "packets"},
     "conformance.client.context": {
+        KIT + "client.form",
         KIT + "client.delivering",
         KIT + "client.faulty_network",
         KIT + "relay.faults",

@@ -21,8 +21,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
+from conformance.client import form
 from conformance.client.default_server import DefaultServer
 from conformance.client.delivering import deliver_whole
 from conformance.client.faulty_network import FaultyNetwork
@@ -34,34 +35,6 @@ from conformance.random_words import WORDS
 from conformance.relay.faults import Fault
 from conformance.transcript import Transcript
 
-# By action: the keys of `data` that must be there, with their types (docs/PROTOCOL.md, "All
-# packets").
-_KEYS: Final[dict[str, dict[str, type]]] = {
-    "login": {"chatid": str},
-    "send_message": {"chatid": str, "room_id": str, "content": str},
-    "get_messages": {"chatid": str, "room_id": str},
-    "character_count": {"transaction_id": str, "letter_frequencies": dict, "original_action": str},
-    "confirm_count": {"transaction_id": str, "confirm": bool},
-    "ack": {"transaction_id": str},
-    "file_send_init": {
-        "chat_id": str,
-        "room_id": str,
-        "file_path": str,
-        "file_size": int,
-        "file_type": str,
-        "total_packets": int,
-    },
-    "file_send_data": {
-        "chat_id": str,
-        "room_id": str,
-        "file_path": str,
-        "sequence_number": int,
-        "file_data": str,
-    },
-    "file_send_fin": {"chat_id": str, "room_id": str, "file_path": str, "total_packets": int},
-    "file_list_req": {"chat_id": str, "room_id": str},
-    "file_down_req": {"chat_id": str, "room_id": str, "file_path": str},
-}
 GIVE_UP_AFTER: Final = 2
 MOST_AT_ONCE: Final = 1_000
 """So many packets are answered at once beside the wait for a file."""
@@ -71,21 +44,6 @@ busy machine."""
 GONE_SECONDS: Final = 1.0
 """So long a client whose program has ended may still have something on its way (a launcher that has
 left, for instance)."""
-_TYPES: Final[dict[type, str]] = {
-    str: "text",
-    int: "an integer",
-    bool: "true or false",
-    dict: "an object",
-}
-
-
-@dataclass(frozen=True)
-class Remark:
-    """Something that was wrong with the form of a packet."""
-
-    rule: str
-    expected: str
-    actual: str
 
 
 @dataclass(frozen=True)
@@ -113,7 +71,9 @@ class ClientContext:
         self.until = until
         self.random = random.Random(f"{setting.seed}/{case_id}")
         self.transcript = Transcript()
-        self.remarks: list[Remark] = []
+        self.remarks: list[form.Remark] = []
+        self.actions: set[str] = set()
+        """Those of the packets that came."""
         self.server = ScriptedServer(self.transcript)
         self.network = (
             FaultyNetwork(self.server.port, setting.faults, setting.seed, self.transcript)
@@ -146,8 +106,9 @@ class ClientContext:
         )
 
     def content(self, size: int) -> bytes:
-        """Return the content of a file."""
-        return self.random.randbytes(size)
+        """Return the content of a file, with bytes at both ends that a text would lose."""
+        inner = self.random.randbytes(max(0, size - 4))
+        return b" \r\n" + inner + b"\0" if size >= 4 else b"\0" * size
 
     def make_file(self, size: int) -> Path:
         """Make a fresh file on disk."""
@@ -357,53 +318,9 @@ class ClientContext:
         """Return how the client ended by itself and what it printed last, "" while it runs."""
         return "" if self.program is None else self.program.how_it_ended()
 
-    # --- The form of what comes ---
-
     def _look_at(self, packet: Packet) -> None:
-        action, data = packet.get("action"), packet.get("data")
-        if not isinstance(action, str) or not action:
-            return self._remark("R-JSON-10", "a string `action`", shown(packet))
-        request_id = packet.get("request_id")
-        if "request_id" in packet and not (
-            isinstance(request_id, str) and 1 <= len(request_id) <= 64
-        ):
-            self._remark("R-JSON-14", "`request_id` of 1 to 64 characters", shown(packet))
-        keys = _KEYS.get(action)
-        if keys is None:
-            return None
-        if not isinstance(data, dict):
-            return self._remark("R-JSON-10", f"an object `data` in `{action}`", shown(packet))
-        for key, kind in keys.items():
-            self._look_at_key(packet, data, key, kind)
-        if action == "ack" and packet.get("status") not in ("success", "error"):
-            self._remark(
-                "R-MSG-19", '`status` "success" or "error" beside `data` of an `ack`', shown(packet)
-            )
-        name = value(packet, "chatid")
-        if isinstance(name, str) and name != self.user:
-            self._remark("R-SESS-7", f"the name of the session's user, {self.user}", shown(packet))
-        return None
-
-    def _look_at_key(self, packet: Packet, data: dict[str, Any], key: str, kind: type) -> None:
-        spelled = key if key in data else {"chatid": "chat_id", "chat_id": "chatid"}.get(key, key)
-        if spelled not in data:
-            rule = "R-SESS-7" if key in ("chatid", "chat_id") else "R-JSON-10"
-            self._remark(
-                rule, f"`data.{key}` in `{packet['action']}`", f"it is missing: {shown(packet)}"
-            )
-        elif spelled != key:
-            self._remark(
-                "R-JSON-12", f"`{key}` in `{packet['action']}`", f"`{spelled}`: {shown(packet)}"
-            )
-        elif not isinstance(data[key], kind) or (kind is int and isinstance(data[key], bool)):
-            self._remark(
-                "R-JSON-10",
-                f"`data.{key}` in `{packet['action']}` to be {_TYPES[kind]}",
-                shown(packet),
-            )
-
-    def _remark(self, rule: str, expected: str, actual: str) -> None:
-        self.remarks.append(Remark(rule, expected, actual))
+        self.actions.add(str(packet.get("action")))
+        self.remarks += form.remarks(packet, self.user, self.default_server)
 
     # --- Verdicts ---
 

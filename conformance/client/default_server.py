@@ -110,6 +110,22 @@ class DefaultServer:
             "data": data,
         }
 
+    def new_file(self, name: str) -> Packet:
+        """Make `receive_file` for a new file of the other user; it can be fetched."""
+        content = self.files.setdefault(name, b"x")
+        return self._good(
+            "receive_file",
+            "New file received.",
+            {
+                "room_id": self.room,
+                "sender_chatid": self.other,
+                "file_path": name,
+                "file_size": len(content),
+                "file_type": "text/plain",
+                "timestamp": TIMESTAMP.format(0),
+            },
+        )[0]
+
     def counts(self, packet: Packet, counted: dict[str, int] | None = None, **extra: Any) -> Packet:
         """Make `character_count` for a `send_message`, and open the transaction.
 
@@ -168,6 +184,10 @@ class DefaultServer:
     def _good(self, action: str, message: str, data: dict[str, Any] | None = None) -> list[Packet]:
         reply: Packet = {"action": action, "status": "success", "message": message}
         return [reply if data is None else {**reply, "data": data}]
+
+    def skip_numbers(self, number: int) -> None:
+        """Go on with this `message_id`."""
+        self._next_id = number
 
     def _number(self) -> int:
         self._next_id += 1

@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from conformance.foreground import wait_for
 from conformance.packets import Packet, encode, is_too_deep, text_of
+from conformance.packets import frame as framed
 from conformance.transcript import IN, OUT, Transcript
 
 HEADER_BYTES: Final = 4
@@ -32,6 +33,9 @@ PIECE_PAUSE_SECONDS: Final = 0.002
 """Between two pieces of a frame. The system may join them all the same: the pause only makes it
 unlikely."""
 SEND_SECONDS: Final = 10.0
+NARROW_BYTES: Final = 4_096
+NARROW_SEGMENT: Final = 1_400
+"""Bytes; the sender's buffer grows with the segment, which has 64 KiB on loopback."""
 ACCEPT_SECONDS: Final = 0.1
 """Closing a listening socket wakes nobody on some systems, so the accepting thread looks up this
 often."""
@@ -131,6 +135,8 @@ class Peer:
         self._arrivals = arrivals
         self._transcript = transcript
         self._pause = threading.Event()  # never set: only waited for
+        self._reads = threading.Event()
+        self._reads.set()
         with contextlib.suppress(OSError):  # one that has reset already (macOS, Windows)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._thread = threading.Thread(target=self._read, name=f"peer-{number}", daemon=True)
@@ -139,7 +145,21 @@ class Peer:
         """Begin to read."""
         self._thread.start()
 
+    def pause_reading(self) -> None:
+        """Take nothing more from the network until `resume_reading`."""
+        self._reads.clear()
+
+    def resume_reading(self) -> None:
+        """Take again what comes."""
+        self._reads.set()
+
     # --- Out ---
+
+    def send_written(self, packet: Packet, text: str) -> None:
+        """Send a packet as this JSON."""
+        data = framed(text.encode())
+        self._note(data, packet, "")
+        self._send_pieces([data])
 
     def send(self, *packets: Packet, note: str = "") -> None:
         """Send packets, all in one piece."""
@@ -186,6 +206,7 @@ class Peer:
     def dispose(self) -> None:
         """End the connection without a word in the transcript, and give the socket back."""
         self.closed = True
+        self._reads.set()
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
         self._sock.close()
@@ -212,6 +233,7 @@ class Peer:
     def _read(self) -> None:
         buffer = bytearray()
         while True:
+            self._reads.wait(SEND_SECONDS)
             try:
                 data = self._sock.recv(65_536)
             except TimeoutError:
@@ -348,6 +370,13 @@ class ScriptedServer:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+    def narrow(self) -> None:
+        """Let little be on its way on later connections, so that a client that is not read soon has
+        to wait. Systems differ in how little."""
+        with contextlib.suppress(OSError, AttributeError):
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, NARROW_BYTES)
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, NARROW_SEGMENT)
 
     def next(self, timeout: float) -> Arrival | None:
         """Wait for the next thing that comes; None after `timeout` seconds."""

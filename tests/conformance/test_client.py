@@ -99,6 +99,33 @@ FAULTS: dict[str, set[str]] = {
     "base64 with line breaks": {"R-FILE-5"},
     "a chunk for an empty file": {"R-FILE-7"},
     "fetches without the last chunk": {"R-FILE-19"},
+    "writes once": {"R-FRAME-1"},
+    "knows no pairs": {"R-FRAME-1"},
+    "knows few escapes": {"R-FRAME-1"},
+    "dies of null": {"R-JSON-13"},
+    "no file type": {"R-JSON-11"},
+    "forgets nothing": {"R-ERR-7"},
+    "stuck after an error": {"R-ERR-7"},
+    "compares as text": {"R-MSG-3"},
+    "remembers the last line only": {"R-MSG-3"},
+    "normalises what is typed": {"R-MSG-1"},
+    "counts UTF-16": {"R-MSG-1"},
+    "takes commands of others": {"R-MSG-1"},
+    "no answer to blanks": {"R-MSG-1"},
+    "counts 256 letters at most": {"R-MSG-13"},
+    "acknowledges acks": {"R-MSG-12"},
+    "hears its own room only": {"R-MSG-16"},
+    "transactions of 32 characters": {"R-MSG-16"},
+    "acknowledges once": {"R-MSG-18"},
+    "numbers of 32 bits": {"R-ORDER-3"},
+    "dies of a file of others": {"R-ORDER-8"},
+    "deaf while it uploads": {"R-ORDER-8"},
+    "history without a zone": {"R-HIST-3"},
+    "history of everything": {"R-HIST-2"},
+    "pads the last chunk": {"R-FILE-1"},
+    "appends what it fetches": {"R-FILE-19"},
+    "mixes two fetches": {"R-FILE-20"},
+    "always comes back": {"R-EVT-7", "R-TEACH-8"},
 }
 """By fault: the rules that must fail, and no others may."""
 SPREADING = {"one frame per recv", "answers two of three only"}
@@ -192,6 +219,9 @@ def test_a_small_client_of_the_24_packets_passes_and_offers_no_extensions() -> N
             "comes_back",
             "repeats_with_the_same_key",
             "continues_an_upload",
+            "asks_for_history",
+            "leaves_its_place",
+            "stays_out",
         )
     }
     assert report.points_got == report.points_possible

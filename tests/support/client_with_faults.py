@@ -11,10 +11,13 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import socket
 import struct
 import sys
 import threading
+import time
+import unicodedata
 from collections import Counter, deque
 from typing import Any
 
@@ -35,6 +38,12 @@ def count(text: str) -> dict[str, Any]:
         text = "".join(filter(str.isalpha, text))
     if has("counts ASCII only"):
         text = "".join(filter(str.isascii, text))
+    if has("counts UTF-16"):
+        raw = text.encode("utf-16-le")
+        units = zip(raw[::2], raw[1::2], strict=True)
+        return dict(Counter(chr(low | high << 8) for low, high in units))
+    if has("counts 256 letters at most"):
+        return dict(Counter(text).most_common(256))
     if has("counts as text"):
         return {key: str(number) for key, number in Counter(text).items()}
     return dict(Counter(text))
@@ -42,14 +51,19 @@ def count(text: str) -> dict[str, Any]:
 
 class Client:
     def __init__(self, host: str, port: int, folder: str) -> None:
-        self.sock = socket.create_connection((host, port))
+        self.address = (host, port)
+        self.sock = socket.create_connection(self.address)
+        if has("writes once"):
+            self.sock.settimeout(60)
         self.folder = folder
         self.lock = threading.Lock()
         self.name = ""
         self.ready = threading.Event()
         self.own: deque[str] = deque()
         self.seen: set[str] = set()
-        self.busy = False
+        self.acknowledged: set[str] = set()
+        self.busy = self.stuck = False
+        self.uploading = self.asked_for = self.last = self.password = ""
         self.fetched: tuple[str, list[bytes]] | None = None
 
     # --- Frames ---
@@ -73,6 +87,9 @@ class Client:
             b"" if has("no length") else struct.pack("<I" if has("little-endian") else ">I", length)
         )
         with self.lock:
+            if has("writes once"):
+                self.sock.send(header + body)
+                return
             self.sock.sendall(header + body)
 
     def read(self, size: int) -> bytes:
@@ -104,10 +121,26 @@ class Client:
     def run(self) -> None:
         try:
             for payload in self.frames():
-                self.take(json.loads(payload))
+                self.take(json.loads(self.text_of(payload)))
         except (EOFError, OSError, ValueError, struct.error, KeyError):
             pass
-        os._exit(1)
+        if not has("always comes back"):
+            os._exit(1)
+        time.sleep(0.1)
+        try:
+            self.sock = socket.create_connection(self.address)
+        except OSError:
+            os._exit(1)
+        self.log_in(self.name, self.password)
+        self.run()
+
+    def text_of(self, payload: bytes) -> str:
+        text = payload.decode()
+        if has("knows no pairs"):
+            text = re.sub(r"\\u[dD][89abAB]..\\u[dD]...", "?", text)
+        if has("knows few escapes") and "\\/" in text:
+            raise ValueError
+        return text
 
     def take(self, packet: dict[str, Any]) -> None:
         if has("dies of unknown keys") and packet.keys() - {
@@ -119,16 +152,31 @@ class Client:
             "code",
         }:
             raise KeyError
+        data = packet.get("data", {})
+        if has("dies of null") and None in packet.values():
+            raise KeyError
+        if has("numbers of 32 bits") and data.get("message_id", 0) >= 2**31:
+            raise KeyError
+        if has("transactions of 32 characters") and "transaction_id" in data:
+            data["transaction_id"] = data["transaction_id"][:32]
         handler = getattr(self, "on_" + packet["action"], None)
         if handler is not None:
             handler(packet.get("data", {}), packet)
 
     def on_login_success(self, data: dict[str, Any], packet: dict[str, Any]) -> None:
+        here = {"chatid": self.name, "room_id": ROOM}
+        if has("history without a zone"):
+            self.send("get_messages", {**here, "from_time": "2024-01-01T12:00:00"})
+        if has("history of everything"):
+            self.send("get_messages", here)
         self.ready.set()
 
     def on_error(self, data: dict[str, Any], packet: dict[str, Any]) -> None:
         if has("dies of an error"):
             raise KeyError
+        if has("forgets nothing"):
+            return
+        self.stuck = has("stuck after an error")
         if packet["original_action"] == "send_message" and self.own:
             self.own.popleft()
             self.busy = False
@@ -136,6 +184,10 @@ class Client:
     def on_character_count(self, data: dict[str, Any], packet: dict[str, Any]) -> None:
         text = self.own.popleft() if self.own else ""
         same = data["letter_frequencies"] == count(text)
+        if has("compares as text"):
+            same = json.dumps(data["letter_frequencies"]) == json.dumps(count(text))
+        if has("remembers the last line only"):
+            same = data["letter_frequencies"] == count(self.last)
         if has("compares the keys only"):
             same = data["letter_frequencies"].keys() == count(text).keys()
         if has("compares the sums only"):
@@ -149,12 +201,26 @@ class Client:
 
     def on_ack(self, data: dict[str, Any], packet: dict[str, Any]) -> None:
         self.busy = False
+        if has("acknowledges acks"):
+            self.send("ack", {"transaction_id": data["transaction_id"]}, status="success")
+
+    def on_receive_file(self, data: dict[str, Any], packet: dict[str, Any]) -> None:
+        if has("dies of a file of others"):
+            raise KeyError
+
+    def on_file_send_fin(self, data: dict[str, Any], packet: dict[str, Any]) -> None:
+        if data["file_path"] == self.uploading:
+            self.uploading = ""
 
     def on_receive_message(self, data: dict[str, Any], packet: dict[str, Any]) -> None:
         key = data["transaction_id"]
         if (
             has("ignores messages")
             or (has("deaf while it sends") and self.busy)
+            or (has("deaf while it uploads") and self.uploading)
+            or (has("hears its own room only") and data["room_id"] != ROOM)
+            or (has("takes commands of others") and data["content"].startswith("/"))
+            or (has("no answer to blanks") and not data["content"].strip())
             or (has("ignores copies") and key in self.seen)
         ):
             return
@@ -176,6 +242,9 @@ class Client:
     def on_confirm_count(self, data: dict[str, Any], packet: dict[str, Any]) -> None:
         if has("forgets the ack"):
             return
+        if has("acknowledges once") and data["transaction_id"] in self.acknowledged:
+            return
+        self.acknowledged.add(data["transaction_id"])
         status = "success" if data["confirm"] or has("acknowledges everything") else "error"
         beside = (
             {}
@@ -186,6 +255,8 @@ class Client:
 
     def on_file_down_meta(self, data: dict[str, Any], packet: dict[str, Any]) -> None:
         self.fetched = (data["file_path"], [])
+        if has("mixes two fetches"):
+            self.fetched = (self.asked_for, [])
 
     def on_file_down_data(self, data: dict[str, Any], packet: dict[str, Any]) -> None:
         if self.fetched is not None:
@@ -197,16 +268,21 @@ class Client:
             self.fetched = None
             if has("fetches without the last chunk"):
                 chunks = chunks[:-1] if len(chunks) > 1 else chunks
-            with open(os.path.join(self.folder, os.path.basename(name)), "wb") as file:
+            mode = "ab" if has("appends what it fetches") else "wb"
+            with open(os.path.join(self.folder, os.path.basename(name)), mode) as file:
                 file.write(b"".join(chunks))
 
     # --- Out ---
 
     def log_in(self, name: str, password: str) -> None:
-        self.name = name
+        self.name, self.password = name, password
         self.send(
             "login",
-            {"chatid": name, "password": password[:-1] if has("cuts the password") else password},
+            {
+                "chatid": name,
+                "password": password[:-1] if has("cuts the password") else password,
+                **({"features": ["events"]} if has("always comes back") else {}),
+            },
         )
         self.ready.wait(60)
 
@@ -214,9 +290,15 @@ class Client:
         if line.startswith("/send "):
             self.upload(line[6:])
         elif line.startswith("/get "):
+            if self.stuck:
+                return
+            self.asked_for = line[5:]
             self.send("file_down_req", self.where(line[5:]))
         else:
+            if has("normalises what is typed"):
+                line = unicodedata.normalize("NFC", line)
             self.own.append(line)
+            self.last = line
             self.busy = True
             name = "somebody" if has("says it is somebody else") else self.name
             self.send(
@@ -236,6 +318,7 @@ class Client:
         }
 
     def upload(self, path: str) -> None:
+        self.uploading = os.path.basename(path)
         with open(path, "rb") as file:
             content = file.read()
         where, size = (
@@ -247,13 +330,15 @@ class Client:
             chunks = chunks or [b""]
         if has("chunks of many sizes") and len(chunks) > 2:
             chunks[:2] = [chunks[0][:100], chunks[0][100:] + chunks[1]]
+        if has("pads the last chunk") and chunks:
+            chunks[-1] = chunks[-1].ljust(size, b"\0")
         total = len(chunks) + (1 if has("wrong total") else 0)
         self.send(
             "file_send_init",
             {
                 **where,
                 "file_size": str(len(content)) if has("size as text") else len(content),
-                "file_type": "application/octet-stream",
+                "file_type": "" if has("no file type") else "application/octet-stream",
                 "total_packets": total,
             },
         )

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
+import threading
+from typing import Final
 
 from conformance.client.cases.steps import (
     TWO_CHUNKS,
+    ask_for_file,
+    check_fetched,
     download,
+    sound,
+    sound_upload,
     upload,
 )
 from conformance.client.context import (
     ClientContext,
 )
 from conformance.client.registry import case
+from conformance.endings import Failed
 from conformance.packets import Packet, shown, value
 
 MULTIPLE = 786_432
 """Bytes: 3 * 2**18, so a multiple of 1,024 as of 262,144."""
+TOGETHER_SECONDS: Final = 0.1
 
 
 @case(rules=["R-FILE-1"], level="seed", title="a file is sent whole: init, every chunk, fin")
@@ -41,7 +50,8 @@ def numbers_chunks(context: ClientContext) -> None:
     context.log_in()
     with context.given("an upload"):
         done, _, _ = upload(context, TWO_CHUNKS)
-    first = done.numbers[0] if done.numbers else 1
+        context.check(bool(done.numbers), "chunks that can be read", "none came")
+    first = done.numbers[0]
     expected = list(range(first, first + len(set(done.numbers))))
     context.check(
         first in (0, 1), "`sequence_number` 1 (or 0) for the first chunk", f"it is {first}"
@@ -205,4 +215,94 @@ def _fetched_as(context: ClientContext, name: str, path: str) -> None:
         not (context.folder / name).exists(),
         f"nothing outside of the folder for a file called {path}",
         "the file lies beside that folder",
+    )
+
+
+@case(
+    rules=["R-ERR-7"],
+    level="seed",
+    title="a file that can't be fetched ends nothing: the next one is fetched",
+)
+def fetches_after_an_error(context: ClientContext) -> None:
+    context.log_in()
+    with context.given("a fetched file"):
+        download(context, context.content(100))
+    name = ask_for_file(context, context.content(100))
+    with context.given("`file_down_req`"):
+        packet = context.expect(
+            "file_down_req", where=lambda each: value(each, "file_path") == name
+        )
+    del context.default_server.files[name]
+    context.send(context.default_server.error(packet, "file_not_found", "There is no such file."))
+    download(context, context.content(100))
+
+
+@case(
+    rules=["R-FILE-19"],
+    level="full",
+    title="a file that was fetched before and has changed is fetched as it is now",
+)
+def fetches_the_newest_version(context: ClientContext) -> None:
+    context.log_in()
+    old, new = context.content(9_000), context.content(4_000)
+    name = ask_for_file(context, old)
+    assert context.program is not None
+    with context.given("a fetched file"):
+        context.send(*context.default_server.answer(context.expect("file_down_req")))
+        problem = context.program.find_file(name, old, context.setting.timeout, context.answer_all)
+        context.check(not problem, "a fetched file", problem)
+    context.default_server.files[name] = new
+    context.type_line(context.setting.driver.get, name=name)
+    with contextlib.suppress(Failed):
+        context.send(*context.default_server.answer(context.expect("file_down_req")))
+        problem = context.program.find_file("*", new, context.setting.timeout, context.answer_all)
+        if not problem:
+            return
+    problem = context.program.find_file(name, old, 0.0, context.answer_all)
+    context.check(not problem, f"a file with the {len(new)} bytes of the newest version", problem)
+    context.not_offered(
+        "a second file of the same name", "the client keeps the first, which it may"
+    )
+
+
+@case(
+    rules=["R-FILE-20"],
+    level="full",
+    title="two files that are asked for at once are both fetched",
+)
+def fetches_two_at_once(context: ClientContext) -> None:
+    context.log_in()
+    with context.given("a file of several chunks that is fetched"):
+        download(context, context.content(7_000))
+    contents = [context.content(7_000), context.content(5_000)]
+    names = [ask_for_file(context, content) for content in contents]
+    threading.Event().wait(TOGETHER_SECONDS)  # so that both are mostly asked for already
+    for name, content in zip(names, contents, strict=True):
+        check_fetched(context, name, content)
+
+
+@case(
+    rules=["R-ORDER-8"],
+    level="full",
+    title="messages that come in the middle of an upload are answered",
+)
+def chats_while_sending(context: ClientContext) -> None:
+    sound(context, sends=False)
+    sound_upload(context)
+    path = context.make_file(TWO_CHUNKS)
+    context.type_line(context.setting.driver.send, file=str(path), name=path.name)
+    with context.given("an upload that begins"):
+        packet = context.expect("file_send_init")
+    messages = [context.default_server.message(context.text(1)) for _ in range(3)]
+    context.send(messages[0], *context.default_server.answer(packet), messages[1])
+    with context.given("a chunk of the upload"):
+        packet = context.expect("file_send_data")
+    context.send(messages[2], *context.default_server.answer(packet))
+    uploads, acks = context.default_server.uploads, context.default_server.acks
+    context.settle(
+        lambda: (
+            all(message["data"]["transaction_id"] in acks for message in messages)
+            and any(each.content() == path.read_bytes() for each in uploads.values())
+        ),
+        "the whole file, and an `ack` for each message",
     )

@@ -29,14 +29,14 @@ def logs_in(context: ClientContext) -> None:
 
 
 @case(
-    rules=["R-JSON-10"],
+    rules=["R-JSON-10", "R-JSON-11"],
     level="seed",
     title="every packet has a string `action` and its keys, of the right types, in an object "
-    "`data`",
+    "`data`, and no text is empty",
 )
 def packets_are_whole(context: ClientContext) -> None:
     converse(context)
-    context.no_remarks("R-JSON-10")
+    context.no_remarks("R-JSON-10", "R-JSON-11")
 
 
 @case(
@@ -59,7 +59,24 @@ def names_itself(context: ClientContext) -> None:
     context.no_remarks("R-SESS-7")
 
 
-@case(rules=["R-MSG-19"], level="seed", title="an `ack` of the client has `status` beside `data`")
+@case(
+    rules=["R-MSG-19", "R-MSG-12"],
+    level="seed",
+    title="an `ack` of the client has `status` beside `data`, and every answer is about a "
+    "transaction of the other side",
+)
 def acks_have_a_status(context: ClientContext) -> None:
     converse(context)
-    context.no_remarks("R-MSG-19")
+    context.no_remarks("R-MSG-19", "R-MSG-12")
+
+
+@case(
+    rules=["R-HIST-3", "R-HIST-2"],
+    level="seed",
+    title="a client that asks for the history says from when: date, time and zone, or an id",
+)
+def asks_for_history(context: ClientContext) -> None:
+    converse(context)
+    if "get_messages" not in context.actions:
+        context.not_offered("`get_messages`", "the client did not ask for the history")
+    context.no_remarks("R-HIST-3", "R-HIST-2")

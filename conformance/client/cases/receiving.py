@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Final
 
 from conformance.client.cases.steps import (
@@ -26,8 +27,13 @@ MANY: Final = 20
 )
 def counts_what_it_receives(context: ClientContext) -> None:
     context.log_in()
-    for content in (f"{context.text()}, Aa a!", context.text(1)):
-        message = context.default_server.message(content)
+    room = context.setting.driver.room
+    for content, room_id in (
+        (f"{context.text()}, Aa a!", room),
+        (context.text(1), room),
+        (context.text(1), f"not-{room}"[:64]),  # open rooms are everyone's
+    ):
+        message = context.default_server.message(content, room_id=room_id)
         context.send(message)
         packet = hear_counts(context, message)
         check_counts(context, packet, content)
@@ -51,7 +57,8 @@ def counts_code_points_of_others(context: ClientContext) -> None:
     ):
         message = context.default_server.message(content)
         context.send(message)
-        with context.given("`character_count` for a received message"):
+        plain = content == "Hello"
+        with context.given("an answer to a message") if plain else contextlib.nullcontext():
             packet = hear_counts(context, message)
         check_counts(context, packet, content)
         context.send(*context.default_server.answer(packet))
@@ -76,7 +83,7 @@ def acknowledges(context: ClientContext) -> None:
     rules=["R-MSG-18"],
     level="seed",
     title="counts that the server does not confirm are followed by `ack` with `status` "
-    "error, and the copy that comes is counted anew",
+    "error, and the copy that comes is counted and acknowledged anew",
 )
 def acknowledges_a_failure(context: ClientContext) -> None:
     context.log_in()
@@ -84,11 +91,15 @@ def acknowledges_a_failure(context: ClientContext) -> None:
     message = context.default_server.message(content)
     context.send(message)
     with context.given("`character_count` for a received message"):
-        hear_counts(context, message)
+        first = hear_counts(context, message)
     packet = confirm(context, message, False)
     context.check(packet.get("status") == "error", '`status` "error"', shown(packet))
     context.send(context.default_server.copy(message["data"]["transaction_id"], content))
-    hear_counts(context, message)
+    again = hear_counts(context, message)
+    counts, before = (value(each, "letter_frequencies") for each in (again, first))
+    context.check(counts == before, f"the same counts as before: {shown(before)}", shown(again))
+    packet = confirm(context, message, True)
+    context.check(packet.get("status") == "success", '`status` "success"', shown(packet))
 
 
 @case(
@@ -104,7 +115,7 @@ def answers_many_messages(context: ClientContext) -> None:
 @case(
     rules=["R-ORDER-8"],
     level="seed",
-    title="messages of others may come in the middle of one's own handshake",
+    title="messages and files of others may come in the middle of one's own handshake",
 )
 def takes_messages_between_replies(context: ClientContext) -> None:
     sound(context)
@@ -113,7 +124,9 @@ def takes_messages_between_replies(context: ClientContext) -> None:
         context.default_server.message(context.text(1)),
     )
     mine = open_message(context, context.text(1))
-    context.send(first, context.default_server.counts(mine))
+    context.send(
+        first, context.default_server.new_file(context.text(1)), context.default_server.counts(mine)
+    )
     keys = [key for key, sent in context.default_server.sent.items() if sent is mine]
     packet = context.expect(
         "confirm_count",
@@ -156,7 +169,12 @@ def ignores_unknown_keys(context: ClientContext) -> None:
 
 def with_more_keys(packet: Packet) -> Packet:
     """Return the packet with keys that nobody knows, in it and in its `data`."""
-    more: dict[str, Any] = {"x_colour": "blue", "x_list": [1, {"deep": None}], "x_flag": False}
+    more: dict[str, Any] = {
+        "x_colour": "blue",
+        "x_list": [1, {"deep": None}],
+        "x_flag": False,
+        "x_nothing": None,
+    }
     return {
         "x_first": 1,
         **packet,

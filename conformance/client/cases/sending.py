@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 
 from conformance.client.cases.steps import (
     count_message,
     open_message,
+    sound,
 )
 from conformance.client.context import (
     ClientContext,
@@ -18,6 +20,7 @@ from conformance.client.registry import case
 from conformance.packets import letters, shown, value
 
 PAUSE_SECONDS = 0.02
+TOGETHER_SECONDS = 0.1
 
 
 @case(
@@ -27,9 +30,10 @@ PAUSE_SECONDS = 0.02
 )
 def confirms_counts_that_agree(context: ClientContext) -> None:
     context.log_in()
-    for _ in range(2):
-        message = open_message(context, f"{context.text()}, Aa a!")
-        packet = count_message(context, message)
+    for backwards in (False, True):  # the keys of an object have no order
+        text = f"{context.text()}, Aa a!"
+        message = open_message(context, text)
+        packet = count_message(context, message, letters(text[::-1] if backwards else text))
         context.check(
             value(packet, "confirm") is True,
             "`confirm` true, since the counts agree",
@@ -87,12 +91,14 @@ def refuses_counts_that_differ(context: ClientContext) -> None:
 )
 def counts_code_points_of_its_own(context: ClientContext) -> None:
     context.log_in()
+    plain = context.text(1)
     for text in (
+        plain,
         f"Zoë {context.text(1)} naïve",
         f"e\u0301 and é {context.text(1)}",
         f"{context.text(1)} 👍👍🏽 日本語 Привет",
     ):
-        with context.given("a message that is sent"):
+        with context.given("a message that is sent") if text is plain else contextlib.nullcontext():
             message = open_message(context, text)
         packet = count_message(context, message)
         context.check(
@@ -106,20 +112,27 @@ def counts_code_points_of_its_own(context: ClientContext) -> None:
 @case(
     rules=["R-ERR-7"],
     level="seed",
-    title="a message that the server answers with `error` ends nothing: the next one goes out",
+    title="a message that the server answers with `error` ends nothing: the next one goes out, "
+    "and its counts are confirmed",
 )
 def lives_on_after_an_error(context: ClientContext) -> None:
-    context.log_in()
+    sound(context, hears=False)
     with context.given("a message that is sent"):
         message = open_message(context, context.text())
     context.send(context.default_server.error(message, "room_not_found", "There is no such room."))
-    context.fence()
+    packet = count_message(context, open_message(context, context.text()))
+    context.check(
+        value(packet, "confirm") is True,
+        "`confirm` true: these are the counts of the second message, the first one is over",
+        shown(packet),
+    )
 
 
 @case(
     rules=["R-MSG-3"],
     level="seed",
-    title="two lines that are typed at once are two messages, and both go out",
+    title="two lines that are typed at once are two messages: both go out, and the counts of both "
+    "are confirmed",
 )
 def sends_two_lines_at_once(context: ClientContext) -> None:
     context.log_in()
@@ -127,8 +140,9 @@ def sends_two_lines_at_once(context: ClientContext) -> None:
     say = context.setting.driver.say
     context.type_line("\n".join(fill(say, {"text": text}) for text in texts))
     deadline, pause = time.monotonic() + context.setting.timeout, threading.Event()
-    missing = texts
-    while missing and time.monotonic() < deadline:
+    missing, confirmed = texts, context.default_server.confirmed
+    pause.wait(TOGETHER_SECONDS)  # so that the second is mostly sent before the first is answered
+    while (missing or len(confirmed) < len(texts)) and time.monotonic() < deadline:
         context.answer_all()
         pause.wait(PAUSE_SECONDS)
         sent = list(context.default_server.sent.values())
@@ -137,6 +151,11 @@ def sends_two_lines_at_once(context: ClientContext) -> None:
         not missing,
         "`send_message` with both lines that were typed at once",
         f"none came with {shown(missing)}",
+    )
+    context.check(
+        len(confirmed) == len(texts) and all(confirmed.values()),
+        "`confirm_count` with `confirm` true for both: the counts agree",
+        f"`confirm` {shown(list(confirmed.values()))}",
     )
 
 

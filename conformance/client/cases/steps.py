@@ -17,8 +17,9 @@ from conformance.client.default_server import Upload
 from conformance.endings import NotReached
 from conformance.packets import Packet, key_of, letters, shown, value
 
-TWO_CHUNKS: Final = 300_000
-"""More than one chunk may hold, so that every client needs several."""
+TWO_CHUNKS: Final = 300_007
+"""More than one chunk may hold, so that every client needs several; a prime, so that the last is
+never full."""
 
 
 def open_message(context: ClientContext, text: str) -> Packet:
@@ -94,6 +95,17 @@ def upload(context: ClientContext, size: int) -> tuple[Upload, bytes, list[Packe
     uploads = list(context.default_server.uploads.values())
     context.check(bool(uploads), "an upload that is not cancelled", "it was cancelled")
     return uploads[-1], path.read_bytes(), chunks
+
+
+def sound_upload(context: ClientContext) -> None:
+    """Check first that the client sends a file as it should. A precondition."""
+    with context.given("an upload in which everything is right"):
+        done, content, _ = upload(context, TWO_CHUNKS)
+        context.check(
+            done.content() == content and done.total == len(done.chunks) and min(done.chunks) < 2,
+            "the whole file",
+            "another",
+        )
 
 
 def download(context: ClientContext, content: bytes) -> None:
