@@ -155,6 +155,68 @@ def test_a_promise_that_a_kill_breaks_is_found(action: str) -> None:
     assert (outcome.verdict, outcome.rule_id) == (Verdict.FAIL, "R-ORDER-1"), outcome.actual
 
 
+def the_keys_of_uploads(server: ReferenceServer) -> None:
+    server.upload_keys = {}
+
+
+def the_ends_of_uploads(server: ReferenceServer) -> None:
+    server.uploads = {key: one for key, one in server.uploads.items() if one.result is None}
+
+
+def that_an_upload_counts_from_zero(server: ReferenceServer) -> None:
+    for upload in server.uploads.values():
+        upload.first_number = upload.first_number or None
+
+
+def the_order_of_files(server: ReferenceServer) -> None:
+    for room in server.rooms.values():
+        room.files = dict(sorted(room.files.items()))
+
+
+def the_types_of_files(server: ReferenceServer) -> None:
+    for room in server.rooms.values():
+        for stored in room.files.values():
+            stored.file_type = "application/octet-stream"
+
+
+def the_numbers_of_deleted_rooms(server: ReferenceServer) -> None:
+    rooms = [room for room in server.rooms.values() if room.messages and not room.deleted]
+    server.last_message_id = max((room.messages[-1].message_id for room in rooms), default=0)
+
+
+def the_last_number(server: ReferenceServer) -> None:
+    server.last_message_id -= 1
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("lost", "case_id", "rule"),
+    [
+        (the_keys_of_uploads, "restart.finished_files", "R-FILE-16"),
+        (the_ends_of_uploads, "restart.finished_files", "R-FILE-14"),
+        (the_order_of_files, "restart.finished_files", "R-ORDER-1"),
+        (the_types_of_files, "restart.finished_files", "R-ORDER-1"),
+        (that_an_upload_counts_from_zero, "restart.unfinished_upload", "R-FILE-8"),
+        (the_numbers_of_deleted_rooms, "restart.three_kills", "R-ORDER-3"),
+        (the_last_number, "restart.three_kills", "R-ORDER-3"),
+    ],
+)
+def test_what_is_not_kept_over_a_restart_is_found(lost: Step, case_id: str, rule: str) -> None:
+    class Loses(KeepingServer):
+        def take_over_from(self, old: ReferenceServer) -> None:
+            super().take_over_from(old)
+            lost(self)
+
+    for kind, expected in ((KeepingServer, ""), (Loses, rule)):
+        server = InProcess(kind)
+        try:
+            (outcome,) = outcomes(server, case_id)
+        finally:
+            server.kill()
+        failed = outcome.rule_id if outcome.verdict is Verdict.FAIL else ""
+        assert failed == expected, outcome.actual
+
+
 def test_read_marks_that_a_kill_takes_are_found() -> None:
     process = InProcess(ForgetsMarks)
     try:

@@ -22,6 +22,7 @@ class KeepingServer(ReferenceServer):
         """Take what was kept of another, as if from a disk."""
         self.accounts, self.rooms, self.messages = old.accounts, old.rooms, old.messages
         self.kept_keys, self.last_message_id = old.kept_keys, old.last_message_id
+        self.uploads, self.upload_keys = old.uploads, old.upload_keys
         for account in self.accounts.values():
             account.connection = None
 

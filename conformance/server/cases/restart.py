@@ -17,11 +17,12 @@ from conformance.server.cases.steps import (
     ended_politely,
     ended_well,
     everybody_in,
+    files_of,
     killed_and_started,
     own_process,
     private_room,
+    rooms_of,
     started,
-    uploaded,
 )
 from conformance.server.cases.users_events import event
 from conformance.server.context import ServerContext
@@ -216,7 +217,8 @@ def session_key(context: ServerContext) -> None:
     rules=["R-ORDER-1", "R-FILE-12"],
     level="robust",
     early=last,
-    title="a file whose `file_send_fin` was answered is there after a kill, byte for byte",
+    title="a file whose `file_send_fin` was answered is there after a kill, byte for byte, and "
+    "what the list tells of it too; its end and its key may come again",
 )
 def finished_files(context: ServerContext) -> None:
     sender = context.user(own=True)
@@ -224,20 +226,41 @@ def finished_files(context: ServerContext) -> None:
         context.room_id(),
         [context.random.randbytes(context.random.randrange(1, 200_000)) for _ in range(3)],
     )
-    names = [
-        uploaded(context, sender, room, f"kept{number}.bin", content, chunk=50_000)
-        for number, content in enumerate(contents)
+    names = [f"kept{3 - number}.bin" for number in range(3)]  # in another order than by name
+    uploads = [
+        Upload(context, sender, room, name, content, chunk=50_000, file_type="Text/x-Kit")
+        for name, content in zip(names, contents, strict=True)
     ]
+    key = {"transaction_id": context.key()} if context.offers("transaction_id") else {}
+    with context.given("files that are uploaded"):
+        for upload in uploads:
+            upload.run(**(key if upload is uploads[0] else {}))
+        before = _entries(context, sender, room)
     killed_and_started(context)
     reader = back(context, sender)
     listed = context.get(reader.ask("file_list_req", {"room_id": room}), "data.file_list", str)
     context.equal(listed, ", ".join(names), "`file_list` after the restart")
+    context.equal(_entries(context, reader, room), before, "`files` after the restart")
     for name, content in zip(names, contents, strict=True):
         context.check(
             download(context, reader, room, name).content == content,
             f"the bytes of {name}",
             "others came after the restart",
         )
+    uploads[0].user = reader
+    with context.rule("R-FILE-14"):
+        uploads[0].finish()
+    if key:
+        with context.rule("R-FILE-16"):
+            again = uploads[0].begin(**key)
+            context.equal(context.get(again, "data.done", bool), True, "`done` for its key")
+
+
+def _entries(context: ServerContext, user: User, room: str) -> list[Packet]:
+    """Return what `files` tells of each file; nothing where the server has no `files`."""
+    keys = ("file_path", "file_size", "file_type", "sender_chatid", "timestamp", "sha256")
+    entries = files_of(context, user, room) if context.offers("files") else []
+    return [{key: entry.get(key) for key in keys} for entry in entries]
 
 
 @case(
@@ -245,32 +268,38 @@ def finished_files(context: ServerContext) -> None:
     level="robust",
     offers="received",
     early=last,
-    title="an upload is taken up again after a kill, and what `received` lists is there",
+    title="an upload is taken up again after a kill, counted from 1 or 0, and what `received` "
+    "lists is there",
 )
 def unfinished_upload(context: ServerContext) -> None:
     sender = context.user(own=True)
     room, content = context.room_id(), context.random.randbytes(9500)
-    upload = Upload(context, sender, room, "cut.bin", content)
-    upload.begin()
-    upload.send(0, 1, 2, 5)
+    uploads = [
+        Upload(context, sender, room, f"cut{first}.bin", content, first=first) for first in (1, 0)
+    ]
+    for upload in uploads:
+        upload.begin()
+        upload.send(0, 1, 2, 5)
     killed_and_started(context)
-    upload.user = back(context, sender)
-    there = ranges(context, upload.begin())
-    have = {number for pair in there for number in range(pair[0], pair[1] + 1)}
-    context.check(
-        have <= {1, 2, 3, 6},
-        "`received` with none but the chunks 1, 2, 3 and 6",
-        f"it was {shown(there)}",
-        "R-FILE-8",
-    )
-    upload.send(*(place for place in range(upload.total) if place + 1 not in have))
-    upload.finish()
-    context.check(
-        download(context, upload.user, room, "cut.bin").content == content,
-        "the bytes that were sent",
-        "others came",
-        "R-FILE-8",
-    )
+    sender = back(context, sender)
+    for upload in uploads:
+        upload.user, first = sender, upload.first
+        there = ranges(context, upload.begin())
+        have = {number - first for pair in there for number in range(pair[0], pair[1] + 1)}
+        context.check(
+            have <= {0, 1, 2, 5},
+            f"`received` with none but the chunks {first} to {first + 2} and {first + 5}",
+            f"it was {shown(there)}",
+            "R-FILE-8",
+        )
+        upload.send(*(place for place in range(upload.total) if place not in have))
+        upload.finish()
+        context.check(
+            download(context, sender, room, upload.file_path).content == content,
+            "the bytes that were sent",
+            "others came",
+            "R-FILE-8",
+        )
 
 
 @case(
@@ -294,6 +323,9 @@ def rooms_and_members(context: ServerContext) -> None:
     )
     reply = again.ask("get_room_users", {"room_id": room})
     context.equal(context.get(reply, "data.room_name", str), name, "`room_name` after the restart")
+    if context.offers("get_rooms"):
+        told = rooms_of(context, again).get(room, {}).get("owner")
+        context.equal(told, owner.chatid, "`owner` after the restart")
 
 
 @case(
@@ -319,18 +351,25 @@ def server_closing(context: ServerContext) -> None:
 
 
 @case(
-    rules=["R-ORDER-1"],
+    rules=["R-ORDER-1", "R-ORDER-3"],
     level="robust",
     early=last,
-    title="what was acknowledged is there after three kills in a row",
+    title="what was acknowledged is there after three kills in a row, and no `message_id` comes "
+    "again, not even that of a deleted room",
 )
 def three_kills(context: ServerContext) -> None:
     sender = context.user(own=True)
     room, said, keys = context.room_id(), [], [sender.session_key]
+    ids: list[int | None] = []
     for _ in range(3):
         for _ in range(3):
             said.append(context.text())
-            sender.say(room, said[-1])
+            ids.append(sender.say(room, said[-1]).message_id)
+        if context.offers("create_room") and context.offers("delete_room"):
+            with context.given("a private room that is deleted"):
+                gone = private_room(context, sender)
+                ids.append(sender.say(gone, context.text()).message_id)
+                sender.ask("delete_room", {"room_id": gone})
         killed_and_started(context)
         sender = back(context, sender)
         keys.append(sender.session_key)
@@ -338,6 +377,13 @@ def three_kills(context: ServerContext) -> None:
         [each["content"] for each in sender.history(room, from_time=PAST)],
         said,
         "the messages after three kills",
+    )
+    known = [number for number in ids if number is not None]
+    context.check(
+        known == sorted(set(known)),
+        "each `message_id` above all before it",
+        f"they were {shown(known)}",
+        "R-ORDER-3",
     )
     context.check(  # as where a source of random numbers has the same seed at each start
         len(set(keys)) == len(keys) or not all(keys),
