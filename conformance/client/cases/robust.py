@@ -170,8 +170,8 @@ def keeps_transaction_ids(context: ClientContext) -> None:
     sound(context, sends=False)
     for key in ("T-" + "aB9_" * 15 + ".x", "0017", "two words/é"):
         text = context.text(1)
+        message = context.default_server.message(text, transaction_id=key)
         context.default_server.delivered[key] = text
-        message = context.default_server.copy(key, text, 10)
         context.send(message)
         check_counts(context, hear_counts(context, message), text)
         context.default_server.answer(confirm(context, message, True))
