@@ -34,6 +34,7 @@ __all__ = [
     "member_chatids",
     "member_ids",
     "overview",
+    "private_by_role",
     "private_without",
     "rejoin",
     "remove_member",
@@ -123,13 +124,15 @@ def create_private(
     owner: int,
     member_ids: Iterable[int],
     now: int,
+    teacher_ids: Iterable[int] = (),
 ) -> Room:
-    """Make a private room of these members and its owner. Raises NameTaken where the id was ever in
-    use."""
+    """Make a private room of these members and its owner, and of teachers who belong to it as such.
+    Raises NameTaken where the id was ever in use."""
     room = _create(connection, room_id, name, owner, owner, True, now)
-    members = {owner, *member_ids}
+    invited = {owner, *member_ids}
+    members = invited.union(teacher_ids)
     for account_id in members:
-        add_member(connection, room.pk, account_id)
+        add_member(connection, room.pk, account_id, by_role=account_id not in invited)
     shares.add(connection, owner, len(members) * shares.MEMBER_BYTES)
     return room
 
@@ -206,11 +209,14 @@ def departed_ids(connection: sqlite3.Connection, pk: int) -> frozenset[int]:
     )
 
 
-def add_member(connection: sqlite3.Connection, pk: int, account_id: int) -> None:
-    """Make the account a member of the private room; it may be one already."""
+def add_member(
+    connection: sqlite3.Connection, pk: int, account_id: int, *, by_role: bool = False
+) -> None:
+    """Make the account a member of the private room; it may be one already. `by_role`: as a teacher
+    only."""
     connection.execute(
-        "INSERT INTO members(room_pk, account_id) VALUES (?, ?) ON CONFLICT DO NOTHING",
-        (pk, account_id),
+        "INSERT INTO members(room_pk, account_id, by_role) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+        (pk, account_id, by_role),
     )
 
 
@@ -308,6 +314,17 @@ def private_without(connection: sqlite3.Connection, account_id: int) -> list[Roo
         f"""SELECT {_COLUMNS} FROM rooms r WHERE r.private = 1 AND r.deleted_at IS NULL
             AND NOT EXISTS (
                 SELECT 1 FROM members m WHERE m.room_pk = r.pk AND m.account_id = ?)""",
+        (account_id,),
+    )
+    return [_room(row) for row in rows]
+
+
+def private_by_role(connection: sqlite3.Connection, account_id: int) -> list[Room]:
+    """Return the private rooms, deleted ones too, to which the account belongs as a teacher
+    only."""
+    rows = connection.execute(
+        f"""SELECT {_COLUMNS} FROM members m JOIN rooms r ON r.pk = m.room_pk
+            WHERE m.account_id = ? AND m.by_role = 1""",
         (account_id,),
     )
     return [_room(row) for row in rows]

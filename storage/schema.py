@@ -237,5 +237,8 @@ _STEP_4 = (
     ) WITHOUT ROWID""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_STEP_1, _STEP_2, _STEP_3, _STEP_4)
+# Who belongs to a private room as a teacher only (R-TEACH-21).
+_STEP_5 = ("ALTER TABLE members ADD COLUMN by_role INTEGER NOT NULL DEFAULT 0",)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_STEP_1, _STEP_2, _STEP_3, _STEP_4, _STEP_5)
 """Step n (counted from 1) takes a file from `user_version` n-1 to n, in one transaction."""

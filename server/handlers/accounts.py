@@ -32,7 +32,6 @@ from server.handlers.sessions import (
 from server.handlers.table import handles, handles_for_session
 from server.state.downloads import Downloads
 from server.state.open_transactions import Transactions
-from server.state.room_directory import RoomDirectory
 from server.state.session import Connection, Session
 from server.writing.delivery import Delivery
 from storage import accounts, rooms
@@ -214,14 +213,13 @@ def _go_online(context: Context, session: Session, key: str, request: Login) -> 
     and until that is committed nobody loses a place (R-SESS-17)."""
     success = _login_success(context.settings, session, key, request)
     account_id, connection = session.account_id, session.connection
-    joined: list[tuple[str, frozenset[int]]] = []
+    moved: list[tuple[str, str, frozenset[int]]] = []
 
     def store(database: sqlite3.Connection) -> None:
         if not accounts.is_current(database, account_id, session.credential_version):
             raise _Overtaken("the account was deleted, or its password or role changed,")
         check_not_banned(context.restrictions, account_id, writing=True)
-        if session.is_teacher and context.settings.private_rooms == "with-teacher":
-            joined.extend(_join_private_rooms(context.rooms, database, account_id))
+        moved.extend(_rooms_of_role(context, database, session))
         if request.session_key is None:
             now = context.wall_clock.seconds()
             accounts.store_key(database, account_id, session.key_hash, now)
@@ -236,8 +234,8 @@ def _go_online(context: Context, session: Session, key: str, request: Login) -> 
         delivery.settle()
         heard = context.registry.online(account_id)
         displaced = context.registry.go_online(session)
-        for room_id, members in joined:
-            delivery.event("user_added", members, room_id=room_id, chatid=session.chatid)
+        for event, room_id, members in moved:
+            delivery.event(event, members, room_id=room_id, chatid=session.chatid)
         if not session.is_online:
             return
         context.throttle.succeeded(connection.address, session.folded)
@@ -260,15 +258,25 @@ def _go_online(context: Context, session: Session, key: str, request: Login) -> 
     )
 
 
-def _join_private_rooms(
-    directory: RoomDirectory, database: sqlite3.Connection, account_id: int
-) -> Iterator[tuple[str, frozenset[int]]]:
-    """Make a teacher a member of each private room (R-TEACH-21); yield the id of each that is new,
-    and its members now. In the writer's transaction."""
-    for room in rooms.private_without(database, account_id):
-        directory.begin_change(room.room_id)
-        rooms.add_member(database, room.pk, account_id)
-        yield room.room_id, rooms.member_ids(database, room.pk)
+def _rooms_of_role(
+    context: Context, database: sqlite3.Connection, session: Session
+) -> Iterator[tuple[str, str, frozenset[int]]]:
+    """Make a teacher a member of each private room, where that is so here, and take who is none
+    (any more) out of the rooms that came with it (R-TEACH-21); yield the event, the id of the room,
+    and whom to tell. In the writer's transaction."""
+    account_id = session.account_id
+    if not session.is_teacher:
+        for room in rooms.private_by_role(database, account_id):
+            context.rooms.begin_change(room.room_id)
+            members = rooms.member_ids(database, room.pk)
+            rooms.remove_member(database, room.pk, account_id)
+            if not room.deleted:
+                yield "user_removed", room.room_id, members
+    elif context.settings.private_rooms == "with-teacher":
+        for room in rooms.private_without(database, account_id):
+            context.rooms.begin_change(room.room_id)
+            rooms.add_member(database, room.pk, account_id, by_role=True)
+            yield "user_added", room.room_id, rooms.member_ids(database, room.pk)
 
 
 def _login_success(settings: Settings, session: Session, key: str, request: Login) -> bytes:

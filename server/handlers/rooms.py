@@ -58,7 +58,7 @@ def create_room(context: Context, session: Session, request: CreateRoom) -> byte
     def change(connection: sqlite3.Connection) -> frozenset[int]:
         check_current(connection, session)
         check_may_speak(context.restrictions, session, None, writing=True)
-        watchers = accounts.teachers(connection) if policy == "with-teacher" else ()
+        watchers = accounts.teachers(connection) if policy == "with-teacher" else []
         members = frozenset({session.account_id, *invited, *watchers})
         context.disk_space.check()
         check_room_share(connection, context.settings.max_rooms, session.account_id)
@@ -70,8 +70,9 @@ def create_room(context: Context, session: Session, request: CreateRoom) -> byte
             room_id,
             request.room_name,
             session.account_id,
-            members,
+            invited,
             context.wall_clock.seconds(),
+            watchers,
         )
         return members
 

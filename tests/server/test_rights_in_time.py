@@ -271,6 +271,31 @@ def test_members_are_told_of_a_teacher_whose_login_is_given_up_while_it_is_commi
     ada.receive_event("user_added", room_id=room, chatid="lee")
 
 
+def test_who_is_no_teacher_any_more_reads_only_the_private_rooms_of_invitations(
+    serve: Serve,
+) -> None:
+    service = serve(private_rooms="with-teacher")
+    ada, lee = member(service, "ada", features=["events"]), stranger(service)
+    early = ada.ask("create_room", participants=[], room_name="early")["data"]["room_id"]
+    lee.register("lee")
+    with another_process(service) as connection:
+        accounts.set_role(connection, account_id(service, "lee"), "teacher")
+    lee.login("lee")
+    late, invited = (
+        ada.ask("create_room", participants=names, room_name="late")["data"]["room_id"]
+        for names in ([], ["lee"])
+    )
+    with another_process(service) as connection:
+        accounts.set_role(connection, account_id(service, "lee"), "student")
+    lee = stranger(service)
+    assert lee.login("lee", take_over=True)["action"] == "login_success"
+    for room in (early, late):
+        ada.receive_event("user_removed", room_id=room, chatid="lee")
+        assert error_code(lee.ask("get_room_users", room_id=room)) == "room_not_found"
+        assert ada.ask("get_room_users", room_id=room)["data"]["users"] == ["ada"]
+    assert lee.ask("get_room_users", room_id=invited)["data"]["users"] == ["ada", "lee"]
+
+
 def test_a_logout_that_can_not_be_stored_changes_nothing(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
