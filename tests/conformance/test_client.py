@@ -487,14 +487,18 @@ def test_an_error_that_answers_something_else_is_no_answer_to_an_upload() -> Non
         str(ROOT / "examples" / "starter" / "python" / "server.py"),
         "{port}",
     ]
-    report = matrix_runner.run(
-        options([starter, REFERENCE], account=["anna:pw-anna", "ben:pw-ben"], timeout=patience(2.0))
-    )
-    actual = next(
-        outcome.actual
-        for outcome in report.outcomes
-        if outcome.case_id == "their-server+our-client/upload"
-    )
+    accounts = ["anna:pw-anna", "ben:pw-ben"]
+    for seconds in (2.0, 15.0):  # the second where a busy machine took longer than the first
+        report = matrix_runner.run(
+            options([starter, REFERENCE], account=accounts, timeout=patience(seconds))
+        )
+        actual = next(
+            outcome.actual
+            for outcome in report.outcomes
+            if outcome.case_id == "their-server+our-client/upload"
+        )
+        if "nothing came in time" not in actual:
+            break
     assert '"original_action": "file_send_init"' in actual
 
 
