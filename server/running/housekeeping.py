@@ -161,6 +161,7 @@ class Housekeeping:
         self._registry.forget_promises()
         if not committed:
             put_marks_back(self._marking)
+            self._journal.is_behind = True
         self._marking = []
         if committed and self._is_busy_told:
             self._is_busy_told = False

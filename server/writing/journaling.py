@@ -14,6 +14,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -23,7 +24,7 @@ from server.state.recent_messages import delivered
 from server.state.uploads import file_frame
 from storage import messages, meta, rooms, uploads
 from storage.database import Database
-from storage.errors import StorageError
+from storage.errors import StorageError, StorageFull
 from storage.journal import Journal
 
 log: Final = logging.getLogger("server.journal")
@@ -184,7 +185,8 @@ class JournalKeeper:
                 yield "file", stored.id, stored.sent_at, file_frame(room.room_id, stored)
 
     def repair(self) -> None:
-        """Cut what a crash left half-written, and add what the database has more. For the start."""
+        """Cut what a crash left half-written, add what the database has more, and store how far the
+        journal goes now. For the start."""
         with self._database.reading() as reader:
             self._position = {kind: int(meta.get(reader, f"journal_{kind}") or 0) for kind in KINDS}
             self._before = dict(self._position)
@@ -199,6 +201,10 @@ class JournalKeeper:
             self._before = dict(self._position)
             while self.is_due:
                 self.catch_up(reader)
+        if self.is_behind:
+            # Else a row of short lives would have more to look through than the tails hold.
+            with suppress(StorageFull), self._database.transaction() as connection:
+                self.save_position(connection, is_idle=True)
         if added:
             log.info("added %d frames to the journal", added)
 

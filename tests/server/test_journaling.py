@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from server.state.recent_messages import delivered
+from server.writing import journaling
 from server.writing.journaling import LONGEST_PAUSE_SECONDS, ROWS_AT_ONCE, JournalKeeper
 from storage import accounts, messages, rooms
 from storage.database import Database
@@ -168,6 +169,17 @@ def test_what_a_crash_kept_from_the_journal_is_added_at_the_start(house: House) 
     house.keeper.close()
     house.start()
     assert house.kept(1) == ["a", "b"]
+
+
+def test_short_lives_one_after_another_write_nothing_twice(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journaling, "TAIL_BYTES", 1)  # the end holds one frame, as at any bound
+    said = [f"m{number}" for number in range(4)]
+    for content in said:
+        house.say((1, content))
+        house.start()
+    assert house.kept(1) == said
 
 
 def test_what_was_there_at_the_start_is_not_written_again_after_a_first_failure(
