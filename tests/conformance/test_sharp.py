@@ -3,6 +3,8 @@ that are closed for saying nothing, memory, threads and open files."""
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import random
 import re
 import socket
@@ -18,7 +20,7 @@ from support.kit_parts import HOST, peer
 from support.patience import patience
 from support.reference_server import ReferenceServer
 from support.reference_server.connection import Connection
-from support.reference_server.records import Account
+from support.reference_server.records import Account, Message, Transaction, Upload
 from support.reference_server.words import Packet
 from support.restarting_server import InProcess, KeepingServer
 
@@ -188,6 +190,84 @@ def the_last_number(server: ReferenceServer) -> None:
     server.last_message_id -= 1
 
 
+def the_letters_of_names(server: ReferenceServer) -> None:
+    server.accounts = {account.name: account for account in server.accounts.values()}
+
+
+def what_was_said_in_the_lobby(server: ReferenceServer) -> None:
+    server.rooms["lobby"].messages = []
+
+
+def all_but_the_first_line(server: ReferenceServer) -> None:
+    for message in server.messages.values():
+        message.content = message.content.split("\n")[0]
+
+
+def blanks_at_the_end(server: ReferenceServer) -> None:
+    for message in server.messages.values():
+        message.content = message.content.rstrip()
+
+
+def messages_of_private_rooms(server: ReferenceServer) -> None:
+    for room in server.rooms.values():
+        room.messages = [] if room.private else room.messages
+
+
+def empty_files(server: ReferenceServer) -> None:
+    for room in server.rooms.values():
+        room.files = {name: each for name, each in room.files.items() if each.content}
+
+
+def files_beyond_ascii(server: ReferenceServer) -> None:
+    for room in server.rooms.values():
+        room.files = {name: each for name, each in room.files.items() if name.isascii()}
+
+
+def the_chunk_size_of_uploads(server: ReferenceServer) -> None:
+    for upload in server.uploads.values():
+        upload.chunk_size = None
+
+
+def the_content_of_keys(server: ReferenceServer) -> None:
+    server.check_same = lambda *given: None  # type: ignore[attr-defined]
+
+
+class AppendsOnly(KeepingServer):
+    """A log to which only what is new is added: what was dropped is there again after a start."""
+
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(port)
+        self.log: list[Step] = []
+
+    def take_over_from(self, old: ReferenceServer) -> None:
+        super().take_over_from(old)
+        self.log = getattr(old, "log", [])
+        for step in self.log:
+            step(self)
+
+    def give_up(self, account: Account, place: tuple[str, str, str], upload: Upload) -> None:
+        super().give_up(account, place, upload)
+        self.log.append(lambda server: server.uploads.setdefault(place, upload) and None)
+
+
+class AppendsKeys(AppendsOnly):
+    def new_session_key(self, account: Account) -> str:
+        key = super().new_session_key(account)
+        digest = hashlib.sha256(key.encode()).digest()
+        self.log.append(lambda server: account.key_hashes.add(digest))
+        return key
+
+
+class CountsT2(KeepingServer):
+    """T2 is a number that begins at 1 at each start."""
+
+    def store(self, sender: Account, transaction: Transaction) -> Message:
+        message = super().store(sender, transaction)
+        message.t2 = f"r-{vars(self).setdefault('numbers', itertools.count()).__next__()}"
+        self.messages[message.t2] = message
+        return message
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("lost", "case_id", "rule"),
@@ -199,6 +279,15 @@ def the_last_number(server: ReferenceServer) -> None:
         (that_an_upload_counts_from_zero, "restart.unfinished_upload", "R-FILE-8"),
         (the_numbers_of_deleted_rooms, "restart.three_kills", "R-ORDER-3"),
         (the_last_number, "restart.three_kills", "R-ORDER-3"),
+        (the_letters_of_names, "durability.accounts_change", "R-ORDER-1"),
+        (what_was_said_in_the_lobby, "restart.rooms_and_members", "R-ORDER-1"),
+        (messages_of_private_rooms, "restart.rooms_and_members", "R-ORDER-1"),
+        (all_but_the_first_line, "restart.acked_messages", "R-ORDER-1"),
+        (blanks_at_the_end, "restart.acked_messages", "R-ORDER-1"),
+        (empty_files, "restart.finished_files", "R-ORDER-1"),
+        (files_beyond_ascii, "restart.finished_files", "R-ORDER-1"),
+        (the_chunk_size_of_uploads, "restart.unfinished_upload", "R-FILE-4"),
+        (the_content_of_keys, "restart.same_key_not_twice", "R-MSG-9"),
     ],
 )
 def test_what_is_not_kept_over_a_restart_is_found(lost: Step, case_id: str, rule: str) -> None:
@@ -215,6 +304,26 @@ def test_what_is_not_kept_over_a_restart_is_found(lost: Step, case_id: str, rule
             server.kill()
         failed = outcome.rule_id if outcome.verdict is Verdict.FAIL else ""
         assert failed == expected, outcome.actual
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("kind", "case_id", "rule"),
+    [
+        (AppendsOnly, "restart.unfinished_upload", "R-FILE-23"),
+        (AppendsKeys, "restart.three_kills", "R-SESS-10"),
+        (CountsT2, "durability.read_marks", "R-MSG-15"),
+    ],
+)
+def test_what_comes_again_after_a_restart_is_found(
+    kind: type[KeepingServer], case_id: str, rule: str
+) -> None:
+    process = InProcess(kind)
+    try:
+        (outcome,) = outcomes(process, case_id)
+    finally:
+        process.kill()
+    assert (outcome.verdict, outcome.rule_id) == (Verdict.FAIL, rule), outcome.actual
 
 
 def test_read_marks_that_a_kill_takes_are_found() -> None:

@@ -95,10 +95,14 @@ def rooms_change(context: ServerContext) -> None:
 )
 def rooms_grow(context: ServerContext) -> None:
     owner, member = context.users(2, own=True)
-    added, again, name = private_room(context, owner), context.room_id(), context.room_id("made")
-    owner.say(again, context.text())
+    added, name = private_room(context, owner, member), context.room_id("made")
+    again, talked = context.room_id(), context.room_id()
+    for room in (again, talked):
+        owner.say(room, context.text())
     with context.given("`room_left`"):
-        member.ask("leave_room", {"room_id": again})
+        for room in (added, again, talked):
+            member.ask("leave_room", {"room_id": room})
+    member.say(talked, "joins again by this")
     promised(
         context,
         [
@@ -112,8 +116,9 @@ def rooms_grow(context: ServerContext) -> None:
     context.check(added in rooms, "the room that the member was added to", "it is not listed")
     names = [room.get("name") for room in rooms.values()]
     context.check(name in names, f"the room {name!r} that was made", "it is not listed")
-    owner.say(again, said)
-    member.hear_this(again, said)
+    for room in (again, talked):
+        owner.say(room, said)
+        member.hear_this(room, said)
 
 
 @case(
@@ -125,8 +130,9 @@ def rooms_grow(context: ServerContext) -> None:
 )
 def accounts_change(context: ServerContext) -> None:
     changing, leaving = context.user(fresh=True), context.user(fresh=True)
-    guest, key = context.guest(), leaving.session_key
-    new = Account(changing.chatid, context.password())
+    guest = context.guest(Account(context.name("Kept"), context.password()))
+    key, changed_key = leaving.session_key, changing.session_key
+    new = Account(changing.chatid, f" {context.password()}:ü, ")
     passwords = {"password": changing.account.password, "new_password": new.password}
     promised(
         context,
@@ -136,7 +142,16 @@ def accounts_change(context: ServerContext) -> None:
             (leaving, "logout", {}),
         ],
     )
-    back(context, guest)
+    registered = back(context, guest)
+    if registered.session_key:
+        with context.rule("R-ACC-6"):
+            other_letters = context.guest(Account(guest.chatid.swapcase(), "unused"))
+            again = other_letters.login(session_key=registered.session_key)
+            told = context.get(again, "data.chatid", str)
+            context.equal(told, guest.chatid, "`chatid` of who logs in with other letters")
+    if changed_key:
+        reply = context.guest(changing.account).login(session_key=changed_key)
+        context.equal(reply.get("action"), "login_fail", "the reply to the key of the old password")
     reply = context.guest(changing.account).login()
     context.equal(reply.get("action"), "login_fail", "the reply to the old password")
     reply = context.guest(new).login()
@@ -155,6 +170,12 @@ def accounts_change(context: ServerContext) -> None:
 )
 def read_marks(context: ServerContext) -> None:
     sender, reader, room = context.user(own=True), context.user(own=True), context.room_id()
+    acked = context.room_id("acked")
+    for _ in range(2):
+        sender.say(acked, context.text())
+    heard = [reader.hear(acked) for _ in range(2)]
+    reader.count_back(heard[0])
+    reader.acknowledge(heard[0])
     for _ in range(3):
         sender.say(room, context.text())
     with context.given("the room's history"):
@@ -162,5 +183,15 @@ def read_marks(context: ServerContext) -> None:
     sender.say(room, context.text())
     time.sleep(MARK_SECONDS)
     killed_and_started(context)
-    entry = rooms_of(context, back(context, reader)).get(room, {})
-    context.equal(entry.get("unread"), 1, "`unread` after the restart, with one message unread")
+    reader = back(context, reader)
+    rooms = rooms_of(context, reader)
+    for each in (room, acked):
+        unread = rooms.get(each, {}).get("unread")
+        context.equal(unread, 1, "`unread` after the restart, with one message unread")
+    back(context, sender).say(acked, context.text())
+    context.check(
+        reader.hear(acked)["data"]["transaction_id"] != heard[0]["data"]["transaction_id"],
+        "another T2 for another message",
+        "that of a message of before the restart came",
+        "R-MSG-15",
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from conformance.packets import PAST, Packet, shown
+from conformance.packets import PAST, Packet, data_of, shown
 from conformance.server.cases.files.steps import ranges
 from conformance.server.cases.steps import (
     Upload,
@@ -23,12 +23,23 @@ from conformance.server.cases.steps import (
     private_room,
     rooms_of,
     started,
+    uploaded,
 )
 from conformance.server.cases.users_events import event
 from conformance.server.context import ServerContext
 from conformance.server.registry import case
 from conformance.server.user import Said, User
 from conformance.wire import Closed
+
+AWKWARD = (
+    " two\nlines",
+    " a\r\nb",
+    "\ta tab",
+    " 'one' \"two\" \\n | ; ,",
+    " blanks  ",
+    " long" * 840,
+)
+"""Ends of messages that get lost where a file is read line by line, or column by column."""
 
 
 def last(context: ServerContext) -> None:
@@ -61,9 +72,10 @@ def back(context: ServerContext, user: User) -> User:
 )
 def acked_messages(context: ServerContext) -> None:
     sender, reader = context.users(2, own=True)
-    room = context.room_id()
+    room = context.room_id("a/ü 漢")
     acked: dict[str, Said] = {}
     texts = [f"{number} {context.text()}" for number in range(60)]
+    texts[: len(AWKWARD)] = [text + end for text, end in zip(texts, AWKWARD, strict=False)]
     tids = {}
     for text in texts:
         opened = sender.ask(
@@ -190,6 +202,9 @@ def same_key_not_twice(context: ServerContext) -> None:
             context.equal(reply.get("action"), "ack", "the reply to a key that may be stored")
     actual = [each["content"] for each in sender.history(room)]
     context.equal(sorted(actual), sorted(keys.values()), "the messages of the room, each once")
+    another = {"room_id": room, "content": "another", "transaction_id": next(iter(keys))}
+    reply = sender.request("send_message", another)
+    context.refused(reply, "transaction_mismatch", original="send_message", rule="R-MSG-9")
 
 
 @case(
@@ -217,29 +232,31 @@ def session_key(context: ServerContext) -> None:
     rules=["R-ORDER-1", "R-FILE-12"],
     level="robust",
     early=last,
-    title="a file whose `file_send_fin` was answered is there after a kill, byte for byte, and "
-    "what the list tells of it too; its end and its key may come again",
+    title="a file whose `file_send_fin` was answered is there after a kill, byte for byte, its "
+    "newest version, and what the list tells of it too; its end and its key may come again",
 )
 def finished_files(context: ServerContext) -> None:
-    sender = context.user(own=True)
+    sender, other = context.users(2, own=True)
     room, contents = (
         context.room_id(),
-        [context.random.randbytes(context.random.randrange(1, 200_000)) for _ in range(3)],
+        [context.random.randbytes(context.random.randrange(1, 200_000)) for _ in range(2)] + [b""],
     )
-    names = [f"kept{3 - number}.bin" for number in range(3)]  # in another order than by name
+    names = [f"Kept {3 - number} ü.BIN" for number in range(3)]  # in another order than by name
     uploads = [
         Upload(context, sender, room, name, content, chunk=50_000, file_type="Text/x-Kit")
         for name, content in zip(names, contents, strict=True)
     ]
     key = {"transaction_id": context.key()} if context.offers("transaction_id") else {}
     with context.given("files that are uploaded"):
+        Upload(context, sender, room, names[1], b"an older version").run()
         for upload in uploads:
             upload.run(**(key if upload is uploads[0] else {}))
         before = _entries(context, sender, room)
+        list_before = sender.ask("file_list_req", {"room_id": room})
     killed_and_started(context)
     reader = back(context, sender)
     listed = context.get(reader.ask("file_list_req", {"room_id": room}), "data.file_list", str)
-    context.equal(listed, ", ".join(names), "`file_list` after the restart")
+    context.equal(listed, data_of(list_before).get("file_list"), "`file_list` after the restart")
     context.equal(_entries(context, reader, room), before, "`files` after the restart")
     for name, content in zip(names, contents, strict=True):
         context.check(
@@ -254,6 +271,14 @@ def finished_files(context: ServerContext) -> None:
         with context.rule("R-FILE-16"):
             again = uploads[0].begin(**key)
             context.equal(context.get(again, "data.done", bool), True, "`done` for its key")
+    if context.offers("sha256"):
+        with context.rule("R-FILE-18"):
+            ended = Upload(context, back(context, other), room, names[0], b"of another").run()
+            context.check(
+                data_of(ended).get("stored_as") != names[0],
+                "another `stored_as` for another user's file of the name",
+                f"this came: {shown(ended)}",
+            )
 
 
 def _entries(context: ServerContext, user: User, room: str) -> list[Packet]:
@@ -269,7 +294,7 @@ def _entries(context: ServerContext, user: User, room: str) -> list[Packet]:
     offers="received",
     early=last,
     title="an upload is taken up again after a kill, counted from 1 or 0, and what `received` "
-    "lists is there",
+    "lists is there; one that was cancelled or replaced does not come back",
 )
 def unfinished_upload(context: ServerContext) -> None:
     sender = context.user(own=True)
@@ -280,8 +305,17 @@ def unfinished_upload(context: ServerContext) -> None:
     for upload in uploads:
         upload.begin()
         upload.send(0, 1, 2, 5)
+    dropped = Upload(context, sender, room, "dropped.bin", content)
+    replaced = Upload(context, sender, room, "replaced.bin", content)
+    with context.given("uploads that are given up and replaced"):
+        for upload in (dropped, Upload(context, sender, room, "replaced.bin", content[:5000])):
+            upload.begin()
+            upload.send(0, 1)
+        replaced.begin()
+        if context.offers("file_cancel"):
+            sender.ask("file_cancel", {"room_id": room, "file_path": "dropped.bin"})
     killed_and_started(context)
-    sender = back(context, sender)
+    sender = dropped.user = replaced.user = back(context, sender)
     for upload in uploads:
         upload.user, first = sender, upload.first
         there = ranges(context, upload.begin())
@@ -292,6 +326,10 @@ def unfinished_upload(context: ServerContext) -> None:
             f"it was {shown(there)}",
             "R-FILE-8",
         )
+        if have:
+            other = Upload(context, sender, room, upload.file_path, content, 960, first)
+            reply = sender.request("file_send_data", other.piece(3))
+            context.refused(reply, "bad_packet", original="file_send_data", rule="R-FILE-4")
         upload.send(*(place for place in range(upload.total) if place not in have))
         upload.finish()
         context.check(
@@ -300,6 +338,10 @@ def unfinished_upload(context: ServerContext) -> None:
             "others came",
             "R-FILE-8",
         )
+    context.equal(ranges(context, replaced.begin()), [], "`received` of the newer", "R-FILE-9")
+    if context.offers("file_cancel"):
+        ended = sender.request("file_send_fin", dropped.fin())
+        context.refused(ended, "file_not_found", original="file_send_fin", rule="R-FILE-23")
 
 
 @case(
@@ -307,11 +349,18 @@ def unfinished_upload(context: ServerContext) -> None:
     level="robust",
     offers=["create_room", "rename_room", "add_user_to_room", "get_room_users"],
     early=last,
-    title="rooms, their names and members survive a kill",
+    title="rooms, their names and members survive a kill, and what was said and sent there",
 )
 def rooms_and_members(context: ServerContext) -> None:
     owner, member, added = context.users(3, own=True)
-    room, name = private_room(context, owner, member), context.room_id("kept")
+    room, name = (
+        private_room(context, owner, member),
+        context.room_id(
+            'kept ü "',
+        ),
+    )
+    said, greeting = owner.say(room, context.text()), owner.say("lobby", context.text())
+    uploaded(context, owner, room, "kept.txt", b"a file of the room")
     owner.ask("rename_room", {"room_id": room, "new_room_name": name})
     owner.ask("add_user_to_room", {"room_id": room, "user_to_add": added.chatid})
     killed_and_started(context)
@@ -324,8 +373,19 @@ def rooms_and_members(context: ServerContext) -> None:
     reply = again.ask("get_room_users", {"room_id": room})
     context.equal(context.get(reply, "data.room_name", str), name, "`room_name` after the restart")
     if context.offers("get_rooms"):
-        told = rooms_of(context, again).get(room, {}).get("owner")
-        context.equal(told, owner.chatid, "`owner` after the restart")
+        entry = rooms_of(context, again).get(room, {})
+        context.equal(entry.get("owner"), owner.chatid, "`owner` after the restart")
+        last_id = entry.get("last_message_id", said.message_id)
+        context.equal(last_id, said.message_id, "`last_message_id` after the restart")
+    texts = [each["content"] for each in again.history(room)]
+    context.equal(texts, [said.content], "the messages of the room after the restart")
+    since = greeting.timestamp or PAST
+    texts = [each["content"] for each in again.history("lobby", from_time=since)]
+    context.check(
+        greeting.content in texts, "what was said in `lobby` before", "it is not there any more"
+    )
+    kept = download(context, again, room, "kept.txt").content
+    context.equal(kept, b"a file of the room", "the file of the room after the restart")
 
 
 @case(
@@ -361,6 +421,7 @@ def three_kills(context: ServerContext) -> None:
     sender = context.user(own=True)
     room, said, keys = context.room_id(), [], [sender.session_key]
     ids: list[int | None] = []
+    rooms: list[str] = []
     for _ in range(3):
         for _ in range(3):
             said.append(context.text())
@@ -368,9 +429,16 @@ def three_kills(context: ServerContext) -> None:
         if context.offers("create_room") and context.offers("delete_room"):
             with context.given("a private room that is deleted"):
                 gone = private_room(context, sender)
+                rooms.append(gone)
                 ids.append(sender.say(gone, context.text()).message_id)
                 sender.ask("delete_room", {"room_id": gone})
         killed_and_started(context)
+        if (
+            len(keys) > 1 and all(keys) and keys[-2] != keys[-1]
+        ):  # a login with the password has ended the key before it
+            with context.rule("R-SESS-10"):
+                reply = context.guest(sender.account).login(session_key=keys[-2])
+                context.equal(reply.get("action"), "login_fail", "the reply to a key of before")
         sender = back(context, sender)
         keys.append(sender.session_key)
     context.equal(
@@ -390,4 +458,7 @@ def three_kills(context: ServerContext) -> None:
         "another `session_key` after each start of the server",
         f"these came: {keys}",
         "R-SESS-2",
+    )
+    context.check(
+        len(set(rooms)) == len(rooms), "a new id for each room", f"they were {rooms}", "R-ROOM-16"
     )
