@@ -149,6 +149,10 @@ def ways_to_write_a_time(context: ServerContext) -> None:
         f"{moment:%Y-%m-%dT%H:%M:%S}.5Z": 0,
         f"{moment:%Y-%m-%dT%H:%M:%S}.25+00:00": 0,
         f"{moment - timedelta(seconds=1):%Y-%m-%dT%H:%M:%S}.5Z": 1,
+        f"{moment - timedelta(seconds=1):%Y-%m-%dT%H:%M:%S}.123456789Z": 1,
+        "0001-01-01T00:00:00Z": 1,
+        "1969-12-31T23:59:59Z": 1,
+        "9999-12-31T23:59:59Z": 0,
     }
     for written_so, found in near.items():
         context.equal(
@@ -175,6 +179,7 @@ def no_time(context: ServerContext) -> None:
         "2024-01-01T25:00:00Z",
         "2024-01-01T00:00:00+25:00",
         "12:00:00Z",
+        " 2024-01-01T00:00:00Z",
         "2024-01-01T00:00:00 CET",
     ]
     for text in ("9999-12-31T23:59:59-01:00", "0001-01-01T00:00:00+01:00"):

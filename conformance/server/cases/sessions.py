@@ -8,6 +8,7 @@ import time
 from conformance.endings import NotOffered
 from conformance.packets import FUTURE, Packet, shown
 from conformance.server.cases.steps import Upload
+from conformance.server.cases.wrong_names import with_wrong_names
 from conformance.server.context import ServerContext
 from conformance.server.registry import case
 from conformance.server.target import Account
@@ -214,11 +215,8 @@ def anothers_name(context: ServerContext) -> None:
 
 @case(rules=["R-SESS-7"], level="full", title="a request that leaves chatid out is bad_packet")
 def no_name(context: ServerContext) -> None:
-    user = context.user()
-    user.wire.send({"action": "get_messages", "data": {"room_id": "lobby", "from_time": FUTURE}})
-    context.refused(user.reply("get_messages"), "bad_packet", original="get_messages")
-    user.wire.send({"action": "file_list_req", "data": {"room_id": "lobby"}})
-    context.refused(user.reply("file_list_req"), "bad_packet", original="file_list_req")
+    user = context.user(own=True)
+    with_wrong_names(context, user)
 
 
 @case(
@@ -270,7 +268,9 @@ def key_counts(context: ServerContext) -> None:
     context.equal(
         reply.get("action"), "login_fail", "`action` where the key is wrong and the password right"
     )
-    reply = guest.login(session_key=user.session_key, password=context.password())
+    with context.given("`login_fail` for a second login"):
+        context.equal(guest.login().get("action"), "login_fail", "`action`")
+    reply = guest.login(session_key=user.session_key, password=context.password(), take_over=False)
     context.equal(
         reply.get("action"),
         "login_success",

@@ -38,6 +38,7 @@ AWKWARD = (
     "=1+1",
     "e\u0301 \u00e9 \U0001f44d",
     "\x07\x1b[1m\x7f",
+    "/join a\u2028b\ufeffc\x85d\ue000e\ufffef\U0010fffdg\u200bh",
 )
 """What SQL, HTML, files of lines, formats and readers of numbers take for their own."""
 HUNDRED_AND_TWENTY = 120

@@ -11,6 +11,7 @@ from support.planted_faults import (
     clients,
     combined,
     combined_files,
+    combined_names_and_forms,
     details,
     errors,
     files,
@@ -45,6 +46,7 @@ CHAPTERS = (
     limits,
     combined,
     combined_files,
+    combined_names_and_forms,
     clients,
 )
 

@@ -145,6 +145,12 @@ def order_of_the_checks(context: ServerContext) -> None:
         ),
         (asked("file_down_req", {**missing, "chat_id": other}), "forbidden", both),
         (asked("file_down_req", missing), "room_not_found", "an unknown room and an unknown file"),
+        (
+            asked("get_messages", {**mine, **history, "from_time": "noon"}),
+            "room_not_found",
+            "no time",
+        ),
+        (asked("login", {"chatid": 17}), "bad_packet", "a second login, its name is none"),
         (asked("file_cancel", missing), "room_not_found", "an unknown room and an unknown upload"),
         (
             asked("add_user_to_room", {**mine, "room_id": room, "user_to_add": other}),

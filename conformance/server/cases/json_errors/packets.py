@@ -13,6 +13,7 @@ from conformance.server.cases.steps import (
 )
 from conformance.server.context import ServerContext
 from conformance.server.registry import case
+from conformance.server.user import User
 
 WITHOUT_STATUS = (
     "character_count",
@@ -170,7 +171,7 @@ def unknown_keys(context: ServerContext) -> None:
     title="every direct reply carries the `request_id` of its request, errors included",
 )
 def request_ids(context: ServerContext) -> None:
-    user = context.user()
+    user = context.user(own=True)
     room = context.room_id()
     for request_id in (context.key(), "x", "y" * 64, "👍" * 64, "é 👍"):
         reply = user.ask(
@@ -205,10 +206,7 @@ def request_ids(context: ServerContext) -> None:
                 reply.get("action"), "error", f"the reply to a wrong `{action}`", "R-JSON-11"
             )
             context.equal(reply.get("request_id"), request_id, "`request_id` of an error")
-    guest, login = context.guest(user.account), {"password": user.account.password}
-    for action in ("login", "register") if context.offers("register") else ("login",):
-        reply = guest.request(action, login, request_id=action)
-        context.equal(reply.get("request_id"), action, f"`request_id` of `{reply.get('action')}`")
+    _answers_of_many_kinds(context, user, room)
     user.send("no_such_action", request_id="unknown-1")
     context.equal(
         user.wire.expect("error").get("request_id"), "unknown-1", "`request_id` of `unknown_action`"
@@ -219,6 +217,53 @@ def request_ids(context: ServerContext) -> None:
         "no `request_id` in a reply to a request without one",
         f"this came: {shown(reply)}",
     )
+
+
+def _answers_of_many_kinds(context: ServerContext, user: User, room: str) -> None:
+    """Check the `request_id` of as many different answers as the server offers."""
+    for number, (action, data) in enumerate(_of_many_kinds(context, user, room)):
+        reply = user.request(action, data, request_id=f"kind-{number}")
+        context.equal(
+            reply.get("request_id"),
+            f"kind-{number}",
+            f"`request_id` of `{reply.get('action')}`, which answers `{action}`",
+        )
+    guest, login = context.guest(user.account), {"password": user.account.password}
+    for action in ("login", "register") if context.offers("register") else ("login",):
+        reply = guest.request(action, login, request_id=action)
+        context.equal(reply.get("request_id"), action, f"`request_id` of `{reply.get('action')}`")
+    nobody = context.connect()
+    nobody.send({**user.packet("get_messages"), "request_id": "nobody"})
+    reply = nobody.expect("error")
+    context.equal(reply.get("request_id"), "nobody", "`request_id` of `not_logged_in`")
+
+
+def _of_many_kinds(context: ServerContext, user: User, room: str) -> list[tuple[str, Packet]]:
+    """Return requests with as many different answers, errors too, as the server offers."""
+    user.say(room, context.text())
+    private = private_room(context, user) if context.offers("create_room") else "lobby"
+    nobody, in_room = context.name("nobody"), {"room_id": room}
+    found: list[tuple[str, Packet]] = [
+        ("get_messages", {**in_room, "from_time": "noon"}),
+        ("get_messages", {"room_id": "p-" + "0" * 32, "from_time": FUTURE}),
+        ("ping", {}),
+        ("get_rooms", {"limit": 1}),
+        ("get_users", {"limit": 1}),
+        ("get_room_users", {**in_room, "limit": 1}),
+        ("leave_room", in_room),
+        ("join_room", in_room),
+        ("create_room", {"participants": [nobody], "room_name": "team"}),
+        ("add_user_to_room", {"room_id": private, "user_to_add": user.chatid}),
+        ("rename_room", {"room_id": private, "new_room_name": "renamed"}),
+        ("delete_room", {"room_id": private}),
+    ]
+    if context.offers("transaction_id"):
+        key = context.key()
+        found += [
+            ("send_message", {**in_room, "content": content, "transaction_id": key})
+            for content in ("one", "another")
+        ]
+    return [(action, data) for action, data in found if context.offers(action)]
 
 
 @case(

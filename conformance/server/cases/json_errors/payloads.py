@@ -49,6 +49,12 @@ def not_json(context: ServerContext) -> None:
             "UTF-16": json.dumps(probe()).encode("utf-16-le"),
             "a byte-order mark": b"\xef\xbb\xbf" + good,
             "one NUL": b"\0",
+            "a point before the digits": text_with(".5"),
+            "a word of Python": text_with("True"),
+            "a no-break space behind it": good + b"\xc2\xa0",
+            "a form feed before it": b"\x0c" + good,
+            "a character beyond Unicode": good.replace(b"lobby", b"lob\xf4\x90\x80\x80by"),
+            "two halves of a pair": good.replace(b"lobby", b"lob\xed\xa0\xbd\xed\xb1\x8dby"),
             "a wrong escape": good.replace(b"lobby", b"lob\\xby"),
         },
     )

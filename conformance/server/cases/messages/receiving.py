@@ -106,7 +106,7 @@ def counts_back_unicode(context: ServerContext) -> None:
     rules=["R-MSG-16"],
     level="full",
     offers="limits",
-    title="counts that are no integers are bad_packet",
+    title="counts that are no integers are bad_packet; zero, negative and huge ones are wrong",
 )
 def counts_of_other_types(context: ServerContext) -> None:
     sender, hearer = context.users(2)
@@ -120,6 +120,12 @@ def counts_of_other_types(context: ServerContext) -> None:
             f"this came: {shown(reply)}",
         )
         context.refused(reply, "bad_packet", original="character_count")
+    for counts in ({"a": 1, "z": 0}, {"a": 2**32 + 1}, {"a": -1}, {"a": 1, "ab": 1}, {"ab": 1}):
+        heard = heard_message(context, hearer, sender.say(said.room_id, "a"))
+        reply = hearer.count_back(heard, counts)
+        context.equal(reply.get("action"), "confirm_count", "`action` of the answer")
+        confirm = context.get(reply, "data.confirm", bool)
+        context.equal(confirm, False, f"`data.confirm` for {shown(counts)}, where `a` was said")
 
 
 @case(
@@ -316,6 +322,7 @@ def unread(context: ServerContext) -> None:
     before = unread_of(context, hearer, room)
     with context.given("`confirm_count` for a receiver"):
         context.equal(hearer.count_back(heard[2]).get("action"), "confirm_count", "`action`")
+    hearer.acknowledge(heard[1], "error")
     context.equal(unread_of(context, hearer, room), before, "`unread` before the ack of the third")
     hearer.acknowledge(heard[2])
     context.equal(unread_of(context, hearer, room), 1, "`unread` after an ack of the third")
