@@ -264,6 +264,16 @@ def open_uploads(context: ServerContext) -> None:
             f"`action` of the answer to upload {place} of 65 that stay open",
         )
     context.refused(replies[64], "too_many_pending", original="file_send_init")
+    upload = Upload(context, user, room, "0.txt", b"0123456789")
+    upload.send()
+    upload.finish()
+    again = user.request("file_send_init", {**about, "file_path": "64.txt"})
+    what = "the reply once an upload has had its end"
+    context.equal(again.get("action"), "file_send_init", what)
+    if context.offers("file_cancel"):
+        user.ask("file_cancel", {"room_id": room, "file_path": "1.txt"}, rule="R-FILE-23")
+        again = user.request("file_send_init", {**about, "file_path": "65.txt"})
+        context.equal(again.get("action"), "file_send_init", what, "R-FILE-23")
 
 
 @case(

@@ -52,6 +52,14 @@ def typing_of_strangers(context: ServerContext) -> None:
     for user, what in ((stranger, "a stranger"), (member, "a member")):
         got = [packet for packet in in_room(events_of(user), room) if _types(packet)]
         context.check(not got, f"no further `typing` for {what}", f"this came: {shown(got)}")
+    if context.offers("remove_user_from_room"):
+        owner.ask("remove_user_from_room", {"room_id": room, "user_to_remove": member.chatid})
+        owner.send("typing", {"room_id": room})
+        owner.fence()
+        member.fence()
+        got = [packet for packet in in_room(events_of(member), room) if _types(packet)]
+        what = "no `typing` for who was removed"
+        context.check(not got, what, f"this came: {shown(got)}", "R-ROOM-13")
 
 
 def _types(packet: Packet) -> bool:

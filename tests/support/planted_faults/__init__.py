@@ -12,6 +12,7 @@ from support.planted_faults import (
     combined,
     combined_files,
     combined_names_and_forms,
+    combined_transfers,
     details,
     errors,
     files,
@@ -47,6 +48,7 @@ CHAPTERS = (
     combined,
     combined_files,
     combined_names_and_forms,
+    combined_transfers,
     clients,
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import time
 
 from conformance.packets import shown
@@ -18,6 +19,7 @@ from conformance.server.cases.steps import (
 from conformance.server.cases.users_events import everybody
 from conformance.server.context import ServerContext
 from conformance.server.registry import case
+from conformance.server.user import User
 
 
 @case(
@@ -114,6 +116,7 @@ def waiting_downloads(context: ServerContext) -> None:
     sender, reader = context.user(), narrow_reader(context)
     room = context.room_id()
     big_file(context, sender, room)
+    _one_after_another(context, sender, room)
     asked = {"room_id": room, "file_path": "big.bin"}
     reader.ask("file_down_req", asked)
     numbered = context.offers("request_id")
@@ -132,6 +135,26 @@ def waiting_downloads(context: ServerContext) -> None:
     context.refused(reply, "too_many_pending", original="file_down_req")
     if numbered:
         context.equal(reply.get("request_id"), "r16", "`request_id` of the first that is refused")
+
+
+def _one_after_another(context: ServerContext, user: User, room: str) -> None:
+    """Fail unless two downloads that were asked for together come one by one, and 16 more do."""
+    names, content = ("one.bin", "two.bin"), context.random.randbytes(300_000)
+    for name in names:
+        uploaded(context, user, room, name, content, chunk=100_000)
+    asked = [{"room_id": room, "file_path": name} for name in names]
+    user.wire.send_together([user.packet("file_down_req", each) for each in asked])
+    order: list[str] = []
+    ended = 0
+    while ended < len(names):
+        packet = user.wire.expect("file_down_meta", "file_down_data", "file_down_fin")
+        ended += packet["action"] == "file_down_fin"
+        order.append(context.get(packet, "data.file_path", str))
+    changes = sum(one != other for one, other in itertools.pairwise(order))
+    context.check(changes == 1, "one download behind the other", f"they came as {order}")
+    small = uploaded(context, user, room, "small.bin", b"a small file")
+    for _ in range(16):
+        download(context, user, room, small)
 
 
 @case(

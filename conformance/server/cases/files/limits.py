@@ -105,6 +105,9 @@ def cancel_an_upload(context: ServerContext) -> None:
     user = context.user()
     room, content = context.room_id(), context.random.randbytes(2500)
     user.say(room, context.text())
+    elsewhere = Upload(context, user, context.room_id(), "dropped.bin", content)
+    elsewhere.begin()
+    elsewhere.send()
     upload = Upload(context, user, room, "dropped.bin", content)
     upload.begin()
     upload.send(0, 1, 2)
@@ -130,6 +133,7 @@ def cancel_an_upload(context: ServerContext) -> None:
         "",
         "`file_list`",
     )
+    elsewhere.finish()  # the upload of this name in another room went on
 
 
 @case(
@@ -140,26 +144,32 @@ def cancel_an_upload(context: ServerContext) -> None:
 )
 def cancel_a_download(context: ServerContext) -> None:
     sender, reader = context.user(), narrow_reader(context)
-    room, small = context.room_id(), b"a small file"
+    room, elsewhere, small = context.room_id(), context.room_id(), b"a small file"
     big_file(context, sender, room)
     for name in ("small.txt", "other.txt"):
         uploaded(context, sender, room, name, small)
+    uploaded(context, sender, elsewhere, "big.bin", small)
     reader.ask("file_down_req", {"room_id": room, "file_path": "big.bin"})
     for name in ("small.txt", "other.txt"):
         reader.send("file_down_req", {"room_id": room, "file_path": name})
+    reader.send("file_down_req", {"room_id": elsewhere, "file_path": "big.bin"})
     for name in ("other.txt", "big.bin"):
         reader.send("file_cancel", {"room_id": room, "file_path": name})
         reply = reader.wire.expect("file_cancelled", "error")
         what = f"the reply to `file_cancel` of {name}"
         context.equal(reply.get("action"), "file_cancelled", what)
-    waited = _of_file(reader.wire.take_aside(), room, "small.txt")
+
+    def of_others(packets: list[Packet]) -> list[Packet]:
+        return [*_of_file(packets, room, "small.txt"), *_of_file(packets, elsewhere, "big.bin")]
+
+    waited = of_others(reader.wire.take_aside())
     late: list[Packet] = []
-    while not any(packet.get("action") == "file_down_fin" for packet in waited):
+    while [packet.get("action") for packet in waited].count("file_down_fin") < 2:
         packet = reader.wire.expect("file_down_meta", "file_down_data", "file_down_fin")
-        (waited if _of_file([packet], room, "small.txt") else late).append(packet)
+        (waited if of_others([packet]) else late).append(packet)
     context.check(not late, "no packet of a cancelled download", f"this came: {shown(late)}")
     texts = [packet["data"].get("file_data", "") for packet in waited]
-    same_bytes(context, b"".join(bytes_of(context, text) for text in texts), small)
+    same_bytes(context, b"".join(bytes_of(context, text) for text in texts), small * 2)
 
 
 def _of_file(packets: list[Packet], room: str, name: str) -> list[Packet]:
@@ -309,3 +319,8 @@ def files_of_a_private_room(context: ServerContext) -> None:
     with context.rule("R-FILE-14"):
         file_told(member, room)
     fetch(context, member, room, "secret.bin", content)
+    if context.offers("add_user_to_room"):
+        owner.ask("add_user_to_room", {"room_id": room, "user_to_add": stranger.chatid})
+        uploaded(context, owner, room, "second.bin", content)
+        with context.rule("R-ROOM-12"):
+            file_told(stranger, room)  # who was added hears of files, too

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 
-from conformance.packets import data_of
+from conformance.packets import Packet, data_of
 from conformance.server.cases.files.steps import fetch, file_told
 from conformance.server.cases.steps import (
     Upload,
+    download,
+    files_of,
     uploaded,
 )
 from conformance.server.context import ServerContext
 from conformance.server.registry import case
+from conformance.server.user import User
 
 
 @case(
@@ -26,6 +29,8 @@ def only_the_name(context: ServerContext) -> None:
         ("../../etc/passwd.txt", "passwd.txt"),
         ("C:\\work\\report.pdf", "report.pdf"),
         ("/a/ü 漢.txt", "ü 漢.txt"),
+        ("PASSWD.txt", "PASSWD.txt"),
+        (" 50%41+ . ", " 50%41+ . "),
     ):
         content = context.random.randbytes(300)
         reply = Upload(context, sender, room, path, content).run()
@@ -34,7 +39,9 @@ def only_the_name(context: ServerContext) -> None:
         context.equal(began_as, name, "`file_path` of `file_send_fin`", "R-FILE-18")
     reply = sender.ask("file_list_req", {"room_id": room})
     context.equal(
-        context.get(reply, "data.file_list", str), "passwd.txt, report.pdf, ü 漢.txt", "`file_list`"
+        context.get(reply, "data.file_list", str),
+        "passwd.txt, report.pdf, ü 漢.txt, PASSWD.txt,  50%41+ . ",
+        "`file_list`",
     )
 
 
@@ -76,14 +83,17 @@ def names_that_are_none(context: ServerContext) -> None:
 @case(
     rules=["R-FILE-18", "R-FILE-19"],
     level="full",
-    title="the same user's next file of a name is its newest version",
+    title="the same user's next file of a name is its newest version, once it is whole; also where "
+    "it is empty",
 )
 def newest_version(context: ServerContext) -> None:
     sender, reader = context.users(2)
     room = context.room_id()
-    old, new = context.random.randbytes(2500), context.random.randbytes(1200)
+    old, new = context.random.randbytes(2500), context.random.randbytes(2500)
     uploaded(context, sender, room, "draft.txt", old)
-    reply = Upload(context, sender, room, "draft.txt", new, file_type="text/x-new").run()
+    fetch(context, reader, room, "draft.txt", old)
+    newer = Upload(context, sender, room, "draft.txt", new, file_type="text/x-new")
+    reply = _new_version(context, reader, newer, old)
     context.equal(
         data_of(reply).get("stored_as", "draft.txt"),
         "draft.txt",
@@ -103,6 +113,48 @@ def newest_version(context: ServerContext) -> None:
         context.equal(actual, wanted, "the newest version in `files`", "R-FILE-24")
         digest = hashlib.sha256(new).hexdigest()
         context.equal(str(entry.get("sha256")).lower(), digest, "`sha256` in `files`", "R-FILE-24")
+    _empty_version(context, sender, reader, room)
+
+
+def _new_version(context: ServerContext, reader: User, newer: Upload, old: bytes) -> Packet:
+    """Upload a newer version, of as many bytes as the old; return the reply to its end.
+
+    Until then the old one is there, and what comes later changes nothing.
+    """
+    room, name, sender = newer.room_id, newer.file_path, newer.user
+    began = newer.begin()
+    there = data_of(began).get("received", [])
+    context.equal(there, [], "`received` of a newer version", "R-FILE-14")
+    newer.send(0)
+    fetch(context, reader, room, name, old, "R-FILE-19")
+    if context.offers("file_cancel"):
+        sender.ask("file_cancel", {"room_id": room, "file_path": name})
+        fetch(context, reader, room, name, old, "R-FILE-19")
+        newer.begin()
+    newer.send()
+    reply = newer.finish()
+    sender.request("file_send_data", Upload(context, sender, room, name, old).piece(0))
+    if context.offers("file_cancel"):
+        sender.request("file_cancel", {"room_id": room, "file_path": name})
+    fetch(context, reader, room, name, newer.content, "R-FILE-19")
+    return reply
+
+
+def _empty_version(context: ServerContext, sender: User, reader: User, room: str) -> None:
+    with context.rule("R-FILE-7"):
+        Upload(context, sender, room, "draft.txt", b"").run()
+    last = download(context, reader, room, "draft.txt")
+    context.equal(last.content, b"", "the newest version, which is empty")
+    if context.offers("sha256"):
+        told, digest = data_of(last.meta).get("sha256"), hashlib.sha256(b"").hexdigest()
+        context.equal(str(told).lower(), digest, "`sha256` of the newest version")
+    if context.offers("files"):
+        (entry,) = files_of(context, reader, room) or [{}]
+        context.equal(entry.get("file_size"), 0, "`file_size` in `files`", "R-FILE-24")
+        with context.rule("R-FILE-14"):
+            told = [file_told(reader, room) for _ in range(3)][-1]["data"].get("timestamp")
+        listed = entry.get("timestamp")
+        context.equal(listed, told, "`timestamp` in `files`, as `receive_file` told", "R-FILE-24")
 
 
 @case(
@@ -114,6 +166,7 @@ def second_name(context: ServerContext) -> None:
     users = context.users(3)
     room = context.room_id()
     contents = [context.random.randbytes(600) for _ in users]
+    Upload(context, users[1], room, "essay.txt", contents[1]).begin()  # and ends as the second
     names = ["essay.txt", "essay (2).txt", "essay (3).txt"]
     for user, content, name in zip(users, contents, names, strict=True):
         reply = Upload(context, user, room, "essay.txt", content).run()

@@ -133,6 +133,8 @@ def incomplete(context: ServerContext) -> None:
         sender.request("file_send_fin", upload.fin()), "incomplete_file", original="file_send_fin"
     )
     upload.send(1)
+    with context.rule("R-FILE-6"):
+        upload.send(1)  # four chunks have come, and one is missing
     reply = sender.request("file_send_fin", upload.fin())
     context.refused(reply, "incomplete_file", original="file_send_fin")
     if context.level != "seed":
@@ -155,7 +157,7 @@ def incomplete(context: ServerContext) -> None:
     context.check(not got, "that nobody is told of an incomplete file", f"this came: {shown(got)}")
     upload.send(2)
     upload.finish()
-    fetch(context, reader, room, "holes.bin", content)
+    fetch(context, reader, room, "holes.bin", content, "R-FILE-6")
 
 
 @case(
@@ -267,7 +269,7 @@ def taken_up_again(context: ServerContext) -> None:
     title="an upload's key used again after its end says `done` and makes no second version",
 )
 def a_key_used_again(context: ServerContext) -> None:
-    sender = context.user()
+    sender = context.user(own=True)
     room, key, content = context.room_id(), context.key(), context.random.randbytes(2500)
     upload = Upload(context, sender, room, "keyed.bin", content)
     first = upload.run(transaction_id=key)
@@ -282,6 +284,9 @@ def a_key_used_again(context: ServerContext) -> None:
             f"`{name}`",
         )
     context.equal(len(files_of(context, sender, room)), 1, "how many files the room has")
+    sender = upload.user = another_session(context, sender)
+    again = upload.begin(transaction_id=key)
+    context.equal(context.get(again, "data.done", bool), True, "`done` in the next session")
     for where, name in ((room, "other.bin"), (context.room_id(), "keyed.bin")):
         other = Upload(context, sender, where, name, content)
         context.refused(

@@ -198,7 +198,10 @@ def room_deleted_meanwhile(context: ServerContext) -> None:
         )
         room = context.get(made, "data.room_id", str)
     tid = opened(context, member, room, context.text())
-    with context.given("`room_deleted`"):
+    upload = Upload(context, member, room, "late.bin", b"0123456789")
+    with context.given("an upload that waits for its end, and `room_deleted`"):
+        upload.begin()
+        upload.send()
         owner.ask("delete_room", {"room_id": room})
     beside: Packet = {"request_id": "late"} if context.offers("request_id") else {}
     reply = member.request("confirm_count", {"transaction_id": tid, "confirm": True}, **beside)
@@ -208,6 +211,8 @@ def room_deleted_meanwhile(context: ServerContext) -> None:
     context.equal(
         reply.get("request_id"), beside.get("request_id"), "`request_id` of the error", "R-JSON-14"
     )
+    ended = member.request("file_send_fin", upload.fin())
+    context.refused(ended, "room_not_found", original="file_send_fin", rule="R-ROOM-16")
 
 
 @case(
@@ -238,6 +243,9 @@ def taken_out_meanwhile(context: ServerContext) -> None:
         codes = ("room_not_found", "transaction_not_found")
         context.refused(sent, codes, original="confirm_count")
         context.refused(stored, "room_not_found", original="file_send_fin")
+        if context.offers("file_cancel"):
+            given_up = member.request("file_cancel", {"room_id": room, "file_path": "late.bin"})
+            context.refused(given_up, "room_not_found", original="file_cancel")
 
 
 @case(
