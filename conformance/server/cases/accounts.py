@@ -247,6 +247,7 @@ def change_password(context: ServerContext) -> None:
         "change_password", {"password": account.password, "new_password": new.password}
     )
     context.equal(context.get(reply, "data.chatid", str), account.chatid, "`data.chatid`")
+    user.ask("change_password", {"password": new.password, "new_password": new.password})
     again = user.request("get_messages", {"room_id": "lobby", "from_time": FUTURE})
     context.check(
         again.get("code") != "not_logged_in",

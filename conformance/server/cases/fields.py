@@ -53,7 +53,18 @@ CHUNK: Packet = {
 END: Packet = {"chat_id": "@", "room_id": ROOM, "file_path": "a.txt", "total_packets": 1}
 FILES: Packet = {"chat_id": "@", "room_id": ROOM}
 DOWN: Packet = {"chat_id": "@", "room_id": ROOM, "file_path": "a.txt"}
-"""Right requests; "@" stands for the user's own name."""
+RIGHT_FIELDS: dict[str, Packet] = {
+    "send_message": MESSAGE,
+    "get_messages": HISTORY,
+    "character_count": COUNT,
+    "confirm_count": CONFIRM,
+    "file_send_init": UPLOAD,
+    "file_send_data": CHUNK,
+    "file_send_fin": END,
+    "file_list_req": FILES,
+    "file_down_req": DOWN,
+}
+"""Right requests, by action; "@" stands for the user's own name."""
 
 
 def client_actions() -> list[tuple[str, Packet]]:
@@ -94,18 +105,7 @@ def _without(data: Packet, key: str) -> Packet:
 
 def _mistakes() -> list[tuple[str, str, Packet]]:
     found: list[tuple[str, str, Packet]] = []
-    right: dict[str, Packet] = {
-        "send_message": MESSAGE,
-        "get_messages": HISTORY,
-        "character_count": COUNT,
-        "confirm_count": CONFIRM,
-        "file_send_init": UPLOAD,
-        "file_send_data": CHUNK,
-        "file_send_fin": END,
-        "file_list_req": FILES,
-        "file_down_req": DOWN,
-    }
-    for action, data in right.items():
+    for action, data in RIGHT_FIELDS.items():
         found += [
             (action, key, _without(data, key))
             for key in data
@@ -127,9 +127,31 @@ def _mistakes() -> list[tuple[str, str, Packet]]:
         ("file_down_req", "file_path", [None, 17, ""]),
     ]
     for action, key, values in wrong:
-        found += [(action, key, {**right[action], key: value}) for value in values]
+        found += [(action, key, {**RIGHT_FIELDS[action], key: value}) for value in values]
     return [(action, f"data.{key}", data) for action, key, data in found]
 
 
 WRONG_FIELDS: list[tuple[str, str, Packet]] = _mistakes()
 """Action, path of the key that is wrong, `data` ("@" stands for the user's own name)."""
+
+WRONG_OPTIONAL_FIELDS: list[tuple[str, str, Packet]] = [
+    ("transaction_id", "send_message", {"transaction_id": None}),
+    ("transaction_id", "send_message", {"transaction_id": 17}),
+    ("transaction_id", "file_send_init", {"transaction_id": None}),
+    ("chunk_size", "file_send_init", {"chunk_size": None}),
+    ("from_sequence", "file_down_req", {"from_sequence": None}),
+    ("files", "file_list_req", {"after": None}),
+    ("files", "file_list_req", {"limit": None}),
+    ("after_id", "get_messages", {"after_id": None}),
+    ("after_id", "get_messages", {"after_id": "1"}),
+    ("after_id", "get_messages", {"after_id": 1, "from_time": None}),
+    ("before_id", "get_messages", {"before_id": True}),
+    ("get_rooms", "get_rooms", {"after": None}),
+    ("get_rooms", "get_rooms", {"limit": None}),
+    ("get_users", "get_users", {"after": None}),
+    ("get_users", "get_users", {"limit": None}),
+    ("get_room_users", "get_room_users", {"room_id": ROOM, "after": None}),
+    ("get_room_users", "get_room_users", {"room_id": ROOM, "limit": None}),
+]
+"""What offers the key, the action, and keys that may be left out with a value that one may not
+have."""

@@ -232,6 +232,11 @@ def after_an_id(context: ServerContext) -> None:
     context.equal(actual, ids[3:], f"the ids after {ids[2]}")
     actual, _ = page(context, reader, room, after_id=0, from_time=FUTURE)
     context.equal(actual, [], "the ids after 0 that are of a time to come", "R-HIST-2")
+    elsewhere, later = spoken(context, user, context.room_id(), 1), spoken(context, user, room, 1)
+    with context.given("an id in another room that lies between two of this room"):
+        context.check(ids[-1] < elsewhere[0] < later[0], "ids that grow", "they do not")
+    actual, _ = page(context, reader, room, after_id=elsewhere[0])
+    context.equal(actual, later, f"the ids after {elsewhere[0]}, which is of another room")
 
 
 @case(
@@ -259,6 +264,12 @@ def before_an_id(context: ServerContext) -> None:
     context.equal(actual, ids, "the newest page")
     actual, _ = page(context, reader, room, before_id=None, from_time=FUTURE)
     context.equal(actual, [], "the newest page of a time to come", "R-HIST-2")
+    elsewhere = spoken(context, user, context.room_id(), 1)
+    later = spoken(context, user, room, 1)
+    with context.given("an id in another room that lies between two of this room"):
+        context.check(ids[-1] < elsewhere[0] < later[0], "ids that grow", "they do not")
+    actual, _ = page(context, reader, room, before_id=elsewhere[0])
+    context.equal(actual, ids, f"the ids before {elsewhere[0]}, which is of another room")
     if context.offers("after_id"):
         actual, _ = page(context, reader, room, before_id=ids[4], after_id=ids[1])
         between = f"the ids after {ids[1]} and before {ids[4]}"

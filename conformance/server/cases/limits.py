@@ -264,6 +264,9 @@ def open_uploads(context: ServerContext) -> None:
             f"`action` of the answer to upload {place} of 65 that stay open",
         )
     context.refused(replies[64], "too_many_pending", original="file_send_init")
+    unknown = {**about, "room_id": "p-" + "0" * 32, "file_path": "64.txt"}
+    reply = user.request("file_send_init", unknown)
+    context.refused(reply, "room_not_found", original="file_send_init", rule="R-ERR-3")
     upload = Upload(context, user, room, "0.txt", b"0123456789")
     upload.send()
     upload.finish()

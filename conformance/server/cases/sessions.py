@@ -8,7 +8,7 @@ import time
 from conformance.endings import NotOffered
 from conformance.packets import FUTURE, Packet, shown
 from conformance.server.cases.steps import Upload
-from conformance.server.cases.wrong_names import with_wrong_names
+from conformance.server.cases.wrong_names import with_wrong_keys, with_wrong_names
 from conformance.server.context import ServerContext
 from conformance.server.registry import case
 from conformance.server.target import Account
@@ -215,8 +215,7 @@ def anothers_name(context: ServerContext) -> None:
 
 @case(rules=["R-SESS-7"], level="full", title="a request that leaves chatid out is bad_packet")
 def no_name(context: ServerContext) -> None:
-    user = context.user(own=True)
-    with_wrong_names(context, user)
+    with_wrong_names(context, context.user(own=True))
 
 
 @case(
@@ -265,9 +264,7 @@ def key_counts(context: ServerContext) -> None:
     guest = context.guest(user.account)
     context.refused(guest.request("login", {"chatid": user.chatid}), "bad_packet", original="login")
     reply = guest.login(session_key=context.key(), password=user.account.password, take_over=True)
-    context.equal(
-        reply.get("action"), "login_fail", "`action` where the key is wrong and the password right"
-    )
+    context.equal(reply.get("action"), "login_fail", "`action`, where the password is right")
     with context.given("`login_fail` for a second login"):
         context.equal(guest.login().get("action"), "login_fail", "`action`")
     reply = guest.login(session_key=user.session_key, password=context.password(), take_over=False)
@@ -286,6 +283,7 @@ def key_counts(context: ServerContext) -> None:
 )
 def foreign_key(context: ServerContext) -> None:
     user, other = context.user(own=True), context.user()
+    with_wrong_keys(context, other)
     user.close()
     reply = context.guest(user.account).login(session_key=other.session_key)
     context.equal(reply.get("action"), "login_fail", "`action` of the answer to another's key")
@@ -451,7 +449,8 @@ def key_survives_restart(context: ServerContext) -> None:
 )
 def logout(context: ServerContext) -> None:
     user = context.user(own=True)
-    reply = user.ask("logout")
+    name = user.chatid.upper() if context.offers("limits") else user.chatid
+    reply = user.ask("logout", {"chatid": name})
     context.equal(context.get(reply, "data.chatid", str), user.chatid, "`data.chatid`")
     user.wire.send(user.packet("get_messages", {"room_id": "lobby", "from_time": FUTURE}))
     context.refused(user.reply("get_messages"), "not_logged_in")

@@ -137,6 +137,11 @@ def features_are_words(context: ServerContext) -> None:
         context.refused(
             user.login(features=wrong), "bad_packet", original="login", rule="R-JSON-11"
         )
+    right = {"password": account.password}
+    nulls: list[Packet] = [{**right, key: None} for key in ("features", "take_over", "session_key")]
+    for data in [*nulls, {"session_key": context.key(), "password": None}]:
+        reply = user.login(**data)
+        context.refused(reply, "bad_packet", original="login", rule="R-JSON-11")
     reply = user.login(features=[])
     context.equal(reply.get("action"), "login_success", "the reply to a login with an empty list")
     context.equal(context.get(reply, "data.features", list), [], "`features` that are granted")
@@ -208,15 +213,18 @@ def _ways_to_go(context: ServerContext) -> list[Callable[[User], None]]:
     title="members are told that a room is made, renamed and deleted, and others are not",
 )
 def a_rooms_life(context: ServerContext) -> None:
-    owner = context.user()
-    member, stranger = context.user(features=["events"]), context.user(features=["events"])
+    owner, member, stranger = (context.user(features=["events"]) for _ in range(3))
     first, second = context.room_id("team"), context.room_id("new team")
     room = private_room(context, owner, member, name=first)
-    event(context, member, "room_created", room_id=room, name=first)
     owner.ask("rename_room", {"room_id": room, "new_room_name": second})
-    event(context, member, "room_renamed", room_id=room, name=second)
+    if context.offers("remove_user_from_room") and context.offers("add_user_to_room"):
+        owner.ask("remove_user_from_room", {"room_id": room, "user_to_remove": member.chatid})
+        owner.ask("add_user_to_room", {"room_id": room, "user_to_add": member.chatid})
     owner.ask("delete_room", {"room_id": room})
-    event(context, member, "room_deleted", room_id=room, name=second)
+    for user in (member, owner):
+        event(context, user, "room_created", room_id=room, name=first)
+        event(context, user, "room_renamed", room_id=room, name=second)
+        event(context, user, "room_deleted", room_id=room, name=second)
     everybodys = context.room_id()
     owner.say(everybodys, context.text())
     stranger.hear(everybodys)
@@ -231,14 +239,13 @@ def a_rooms_life(context: ServerContext) -> None:
     title="everybody who asked for events is told of a new open room",
 )
 def a_new_open_room(context: ServerContext) -> None:
-    sender = context.user()
-    watcher = context.user(features=["events"])
-    room = context.room_id()
+    sender, watcher = (context.user(features=["events"]) for _ in range(2))
+    room, other = context.room_id(), context.room_id()
     sender.say(room, context.text())
-    event(context, watcher, "room_created", room_id=room, name=room)
-    other = context.room_id()
     uploaded(context, sender, other, "first.txt", b"a file makes a room, too")
-    event(context, watcher, "room_created", room_id=other, name=other)
+    for user in (watcher, sender):
+        event(context, user, "room_created", room_id=room, name=room)
+        event(context, user, "room_created", room_id=other, name=other)
 
 
 @case(
@@ -248,14 +255,13 @@ def a_new_open_room(context: ServerContext) -> None:
     title="members, and the user meant, are told who is added and who is removed",
 )
 def who_joins_a_room(context: ServerContext) -> None:
-    owner = context.user()
-    member, other = context.user(features=["events"]), context.user(features=["events"])
+    owner, member, other = (context.user(features=["events"]) for _ in range(3))
     room = private_room(context, owner, member)
     owner.ask("add_user_to_room", {"room_id": room, "user_to_add": other.chatid})
-    for user in (member, other):
+    for user in (owner, member, other):
         event(context, user, "user_added", room_id=room, chatid=other.chatid)
     owner.ask("remove_user_from_room", {"room_id": room, "user_to_remove": other.chatid})
-    for user in (member, other):
+    for user in (owner, member, other):
         event(context, user, "user_removed", room_id=room, chatid=other.chatid)
     if context.offers("rename_room"):
         owner.ask("rename_room", {"room_id": room, "new_room_name": context.room_id("later")})
@@ -353,6 +359,11 @@ def typing(context: ServerContext) -> None:
         context.check(
             not told, "no `typing` event for who left", f"this came: {shown(told)}", "R-EVT-3"
         )
+    for name, code in ((watcher.chatid, "forbidden"), (None, "bad_packet")):
+        data = {"room_id": room, **({"chatid": name} if name else {})}
+        typist.wire.send({"action": "typing", "data": data})
+        with context.rule("R-SESS-7"):
+            context.refused(typist.wire.expect("error"), code, original="typing")
 
 
 @case(

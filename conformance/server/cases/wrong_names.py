@@ -1,4 +1,4 @@
-"""The step of a case that sends each request without a name and with another's.
+"""Steps of cases that send requests without a name or with another's, and logins with wrong keys.
 
 Owns no case and no rule. One thread runs it.
 """
@@ -28,3 +28,15 @@ def with_wrong_names(context: ServerContext, user: User) -> None:
             for fields, code in ((rest, "bad_packet"), ({**rest, key: other}, "forbidden")):
                 user.wire.send({"action": action, "data": fields})
                 context.refused(user.reply(action), code, original=action)
+
+
+def with_wrong_keys(context: ServerContext, user: User) -> None:
+    """Check that a key in other letters is none, and that words which each object of JavaScript
+    has are no accounts. A key of one case (hexadecimal digits) may be read in both."""
+    key, guest = user.session_key, context.guest(user.account)
+    if key.lower() != key != key.upper():
+        reply = guest.login(session_key=key.swapcase())
+        context.equal(reply.get("action"), "login_fail", "the reply to the key in other letters")
+    for name in ("constructor", "__proto__"):
+        reply = guest.request("login", {"chatid": name, "session_key": key})
+        context.equal(reply.get("action"), "login_fail", f"the reply to a login as {name}")

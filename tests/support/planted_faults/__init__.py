@@ -10,8 +10,10 @@ from __future__ import annotations
 from support.planted_faults import (
     clients,
     combined,
+    combined_answers,
     combined_files,
     combined_names_and_forms,
+    combined_rooms_and_marks,
     combined_transfers,
     details,
     errors,
@@ -49,6 +51,8 @@ CHAPTERS = (
     combined_files,
     combined_names_and_forms,
     combined_transfers,
+    combined_answers,
+    combined_rooms_and_marks,
     clients,
 )
 

@@ -53,6 +53,7 @@ class StartingOverIsOneMore(ReferenceServer):
     """A key that is open counts once more where it is started over."""
 
     def do_send_message(self, connection: Connection, data: Packet) -> None:
+        self.room_or_new(connection, data["room_id"])
         if len(connection.transactions) >= self.MOST_OPEN:
             raise Refusal("too_many_pending", "64 transactions are open: finish some first")
         super().do_send_message(connection, data)

@@ -255,7 +255,8 @@ class TimesSince1970(ReferenceServer):
     """A `from_time` before 1970 or after 2038 ends the connection."""
 
     def time_of(self, written_time: str) -> datetime:
-        if not "1970" <= written_time[:4] <= "2038" and written_time[:4] != "2100":
+        year = written_time[:4]
+        if year.isdigit() and not "1970" <= year <= "2038" and year != "2100":
             raise Gone
         return super().time_of(written_time)
 

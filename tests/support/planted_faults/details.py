@@ -50,7 +50,8 @@ class PingTakesAnything(ReferenceServer):
     """`ping` is answered whatever its `data` is."""
 
     def handle(self, connection: Connection, packet: Packet) -> None:
-        super().handle(connection, {"action": "ping"} if packet.get("action") == "ping" else packet)
+        is_ping = packet.get("action") == "ping"
+        super().handle(connection, {**packet, "data": {}} if is_ping else packet)
 
 
 @plant("R-JSON-14", around="R-JSON-14")

@@ -179,7 +179,8 @@ def asked(action: str, data: object) -> dict[str, object]:
 def unknown_actions(context: ServerContext) -> None:
     user = context.user()
     for wire in (context.connect(), user.wire):
-        for action in ("dance", "LOGIN", " login", "login\0", context.name(), *SERVERS_OWN):
+        odd = ("LOGIN", " login", "login\0", "constructor", "toString", "__proto__", "reply")
+        for action in ("dance", *odd, context.name(), *SERVERS_OWN):
             wire.send({"action": action, "data": {"chatid": user.chatid}})
             context.refused(wire.expect("error"), "unknown_action", original=action)
 
@@ -192,7 +193,8 @@ def unknown_actions(context: ServerContext) -> None:
 )
 def before_login(context: ServerContext) -> None:
     wire = context.connect()
-    for action, data in client_actions():
+    types: Packet = {"chatid": "anna", "room_id": "lobby"}
+    for action, data in [*client_actions(), ("typing", types)]:
         if context.offers(action):
             for fields in (data, {}, {"chatid": 17}):
                 wire.send({"action": action, "data": fields})

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from conformance.packets import FUTURE, Packet, shown
-from conformance.server.cases.fields import WRONG_FIELDS
+from conformance.packets import FUTURE, Packet, letters, shown
+from conformance.server.cases.fields import (
+    RIGHT_FIELDS,
+    WRONG_FIELDS,
+    WRONG_OPTIONAL_FIELDS,
+)
 from conformance.server.cases.steps import (
     Upload,
     download,
@@ -96,6 +100,11 @@ def wrong_fields(context: ServerContext) -> None:
         message = context.get(reply, "message", str)
         if context.offers("code"):
             context.check(path in message, f"a message that names `{path}`", f"it was {message!r}")
+    for offer, action, wrong in WRONG_OPTIONAL_FIELDS:
+        if context.offers(offer):
+            data = {**RIGHT_FIELDS.get(action, {}), **wrong}
+            right = {name: one for name, one in data.items() if one != "@"}
+            context.refused(user.request(action, right), "bad_packet", original=action)
     user.fence()
 
 
@@ -173,7 +182,7 @@ def unknown_keys(context: ServerContext) -> None:
 def request_ids(context: ServerContext) -> None:
     user = context.user(own=True)
     room = context.room_id()
-    for request_id in (context.key(), "x", "y" * 64, "👍" * 64, "é 👍"):
+    for request_id in (context.key(), "x", "y" * 64, "👍" * 64, " é 👍 "):
         reply = user.ask(
             "send_message",
             {"room_id": room, "content": "a text"},
@@ -217,6 +226,16 @@ def request_ids(context: ServerContext) -> None:
         "no `request_id` in a reply to a request without one",
         f"this came: {shown(reply)}",
     )
+    password = user.account.password
+    last: list[tuple[str, Packet]] = []
+    if context.offers("change_password") and not user.account.is_given:
+        last = [("change_password", {"password": password, "new_password": password})]
+    if context.offers("logout"):
+        last += [("logout", {}), ("login", {"password": password})]
+    for action, data in last:
+        asks = context.guest(user.account) if action == "login" else user
+        reply = asks.request(action, data, request_id="last")
+        context.equal(reply.get("request_id"), "last", f"`request_id` of `{reply.get('action')}`")
 
 
 def _answers_of_many_kinds(context: ServerContext, user: User, room: str) -> None:
@@ -232,6 +251,9 @@ def _answers_of_many_kinds(context: ServerContext, user: User, room: str) -> Non
     for action in ("login", "register") if context.offers("register") else ("login",):
         reply = guest.request(action, login, request_id=action)
         context.equal(reply.get("request_id"), action, f"`request_id` of `{reply.get('action')}`")
+    if context.offers("register"):
+        reply = context.guest().request("register", login, request_id="new")
+        context.equal(reply.get("request_id"), "new", f"`request_id` of `{reply.get('action')}`")
     nobody = context.connect()
     nobody.send({**user.packet("get_messages"), "request_id": "nobody"})
     reply = nobody.expect("error")
@@ -242,7 +264,8 @@ def _of_many_kinds(context: ServerContext, user: User, room: str) -> list[tuple[
     """Return requests with as many different answers, errors too, as the server offers."""
     user.say(room, context.text())
     private = private_room(context, user) if context.offers("create_room") else "lobby"
-    nobody, in_room = context.name("nobody"), {"room_id": room}
+    nobody, in_room, other = context.name("nobody"), {"room_id": room}, context.account().chatid
+    kept, given_up = (Upload(context, user, room, name, b"0123456789") for name in ("a", "b"))
     found: list[tuple[str, Packet]] = [
         ("get_messages", {**in_room, "from_time": "noon"}),
         ("get_messages", {"room_id": "p-" + "0" * 32, "from_time": FUTURE}),
@@ -252,8 +275,18 @@ def _of_many_kinds(context: ServerContext, user: User, room: str) -> list[tuple[
         ("get_room_users", {**in_room, "limit": 1}),
         ("leave_room", in_room),
         ("join_room", in_room),
+        ("file_down_req", {**in_room, "file_path": "missing.bin"}),
+        ("file_send_init", {**kept.init(), "file_path": "huge", "file_size": 2**53 - 1}),
+        ("file_send_init", kept.init()),
+        ("file_send_fin", kept.fin()),
+        ("file_send_data", kept.piece(0)),
+        ("file_send_fin", kept.fin()),
+        ("file_send_init", given_up.init()),
+        ("file_cancel", {**in_room, "file_path": "b"}),
+        ("create_room", {"participants": [], "room_name": "team"}),
         ("create_room", {"participants": [nobody], "room_name": "team"}),
-        ("add_user_to_room", {"room_id": private, "user_to_add": user.chatid}),
+        ("add_user_to_room", {"room_id": private, "user_to_add": other}),
+        ("remove_user_from_room", {"room_id": private, "user_to_remove": other}),
         ("rename_room", {"room_id": private, "new_room_name": "renamed"}),
         ("delete_room", {"room_id": private}),
     ]
@@ -307,6 +340,15 @@ def request_ids_of_long_answers(context: ServerContext) -> None:
         "request_id" not in heard,
         "no `request_id` in what others are sent",
         f"this came: {shown(heard)}",
+    )
+    counted = {
+        "transaction_id": heard["data"]["transaction_id"],
+        "letter_frequencies": letters(said),
+        "original_action": "receive_message",
+    }
+    reply = hearer.request("character_count", counted, request_id="counted")
+    context.equal(
+        reply.get("request_id"), "counted", f"`request_id` of `{reply.get('action')}`", "R-JSON-14"
     )
     uploaded(context, user, room, "chunks.bin", context.random.randbytes(300_000), chunk=100_000)
     asked = hearer.packet(

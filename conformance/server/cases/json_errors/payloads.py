@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from conformance.packets import FUTURE
+from conformance.packets import FUTURE, Packet
 from conformance.server.cases.framing import probe
 from conformance.server.cases.json_errors.steps import (
     BAD_JSON_PER_CONNECTION,
@@ -190,14 +190,23 @@ def a_key_twice(context: ServerContext) -> None:
 @case(
     rules=["R-JSON-9"],
     level="robust",
-    title="after `bad_json` the connection lives; the tenth closes it, after its answer",
+    title="after `bad_json` the connection lives; the tenth closes it, after its answer, whoever "
+    "logged in meanwhile",
 )
 def ten_times(context: ServerContext) -> None:
-    user = context.user(own=True)
+    user = context.guest(context.account())
+    beside: Packet = {"request_id": "before"} if context.offers("request_id") else {}
     for number in range(1, BAD_JSON_PER_CONNECTION):
         user.wire.send_frame(b"{", f"mistake {number}")
-        context.refused(user.wire.expect("error"), "bad_json")
-        user.ask("get_messages", {"room_id": "lobby", "from_time": FUTURE})
+        reply = user.wire.expect("error")
+        context.refused(reply, "bad_json")
+        told = reply.get("request_id")
+        context.equal(told, None, "`request_id` of `bad_json`, behind a request", "R-JSON-14")
+        if number == 3:
+            with context.given("`login_success` between two mistakes"):
+                context.equal(user.login().get("action"), "login_success", "`action`")
+        if number >= 3:
+            user.ask("get_messages", {"room_id": "lobby", "from_time": FUTURE}, **beside)
     user.wire.send_frame(b"{", "mistake 10")
     packets = user.wire.wait_closed()
     errors = [packet for packet in packets if packet.get("action") == "error"]

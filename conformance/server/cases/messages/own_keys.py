@@ -19,7 +19,7 @@ from conformance.server.registry import case
 def own_key(context: ServerContext) -> None:
     sender, short = context.user(), context.key()
     room, content = context.room_id(), context.text()
-    for key in (short, short + "👍" * (64 - len(short))):
+    for key in (short, short + "👍" * (64 - len(short)), short.upper(), f" {short} "):
         tid, _ = open_message(context, sender, room, content, transaction_id=key)
         context.equal(tid, key, "`data.transaction_id` of character_count")
         said = sender.confirm(room, content, key)
@@ -34,6 +34,10 @@ def own_key(context: ServerContext) -> None:
         sender.ask("confirm_count", {"transaction_id": dropped, "confirm": False}, want="ack")
     with context.rule("R-MSG-5"):
         open_message(context, sender, room, content, transaction_id=dropped)
+    for key in ("constructor", "__proto__"):  # dropped each time: nobody has stored such a key
+        tid, _ = open_message(context, sender, "lobby", "x", transaction_id=key)
+        context.equal(tid, key, "`data.transaction_id` of character_count")
+        sender.ask("confirm_count", {"transaction_id": key, "confirm": False}, want="ack")
 
 
 @case(

@@ -120,7 +120,8 @@ def counts_of_other_types(context: ServerContext) -> None:
             f"this came: {shown(reply)}",
         )
         context.refused(reply, "bad_packet", original="character_count")
-    for counts in ({"a": 1, "z": 0}, {"a": 2**32 + 1}, {"a": -1}, {"a": 1, "ab": 1}, {"ab": 1}):
+    wrongs = ({"a": 1, "z": 0}, {"a": 2**32 + 1}, {"a": -1}, {"a": 1, "ab": 1}, {"ab": 1})
+    for counts in (*wrongs, {"a": 1, "__proto__": 1}, {"a": 1, "constructor": 1}):
         heard = heard_message(context, hearer, sender.say(said.room_id, "a"))
         reply = hearer.count_back(heard, counts)
         context.equal(reply.get("action"), "confirm_count", "`action` of the answer")
@@ -306,10 +307,11 @@ def not_to_its_sender(context: ServerContext) -> None:
     rules=["R-MSG-14"],
     level="full",
     offers=["get_rooms", "message_id"],
-    title="unread counts the messages of others above what was acknowledged, sent or read",
+    title="unread counts the messages of others above what was acknowledged, sent or read, also "
+    "after a logout and in a room that was left",
 )
 def unread(context: ServerContext) -> None:
-    sender, hearer = context.users(2)
+    sender, hearer = context.user(), context.user(own=True)
     room = context.room_id()
     heard = [heard_message(context, hearer, sender.say(room, context.text())) for _ in range(4)]
     context.equal(unread_of(context, hearer, room), 4, "`unread` after four messages")
@@ -335,6 +337,16 @@ def unread(context: ServerContext) -> None:
     context.equal(unread_of(context, hearer, room), 1, "`unread` after one more message")
     hearer.say(room, context.text())
     context.equal(unread_of(context, hearer, room), 0, "`unread` after sending there")
+    for action, data in (("leave_room", {"room_id": room}), ("join_room", {"room_id": room})):
+        if context.offers(action):
+            with context.given(f"a reply to `{action}`"):
+                hearer.ask(action, data)
+            context.equal(unread_of(context, hearer, room), 0, f"`unread` after `{action}`")
+    if context.offers("logout"):
+        with context.given("`login_success` after `logout`"):
+            hearer.ask("logout")
+            context.equal(hearer.login().get("action"), "login_success", "`action`")
+        context.equal(unread_of(context, hearer, room), 0, "`unread` in the next session")
 
 
 def unread_of(context: ServerContext, user: User, room: str) -> int:

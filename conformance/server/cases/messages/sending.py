@@ -259,7 +259,8 @@ def too_many_open(context: ServerContext) -> None:
     packet = sender.packet("send_message", {"room_id": room, "content": "x"})
     key = {"transaction_id": context.key()} if context.offers("transaction_id") else {}
     first = sender.packet("send_message", {"room_id": room, "content": "x", **key})
-    sender.wire.send_together([first] + [packet] * 64)
+    beside: Packet = {"request_id": "65"} if context.offers("request_id") else {}
+    sender.wire.send_together([first] + [packet] * 63 + [{**packet, **beside}])
     replies = [sender.reply("send_message") for _ in range(65)]
     for place, reply in enumerate(replies[:64], 1):
         context.equal(
@@ -268,6 +269,10 @@ def too_many_open(context: ServerContext) -> None:
             f"`action` of the answer to message {place} of 65 that stay open",
         )
     context.refused(replies[64], "too_many_pending", original="send_message")
+    told = replies[64].get("request_id")
+    context.equal(told, beside.get("request_id"), "`request_id` of the error", "R-JSON-14")
+    unknown = sender.request("send_message", {"room_id": "p-" + "0" * 32, "content": "x"})
+    context.refused(unknown, "room_not_found", original="send_message", rule="R-ERR-3")
     if key:
         again = sender.request("send_message", first["data"])
         what = "`action` of the answer to a key that is open, once more"

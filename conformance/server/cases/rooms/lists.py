@@ -121,8 +121,7 @@ def users_of_an_open_room(context: ServerContext) -> None:
 )
 def pages_of_rooms(context: ServerContext) -> None:
     user = context.user()
-    for _ in range(3):
-        private_room(context, user)
+    gone, *_ = [private_room(context, user) for _ in range(3)]
     every = list(rooms_of(context, user))
     context.equal(every, sorted(every), "the order of the ids")
     context.check(len(every) > 3, "the lobby and three rooms", f"the rooms are {shown(every)}")
@@ -145,6 +144,12 @@ def pages_of_rooms(context: ServerContext) -> None:
             "`has_more` of the last page",
             "R-ROOM-21",
         )
+        if context.offers("delete_room"):  # a client may have seen it last
+            user.ask("delete_room", {"room_id": gone})
+            rest = user.ask("get_rooms", {"after": gone, "limit": 1})
+            ids = [context.get(room, "id", str) for room in context.get(rest, "data.rooms", list)]
+            behind = [each for each in every if each > gone][:1]
+            context.equal(ids, behind, "the page after a room that is deleted")
 
 
 @case(
@@ -154,9 +159,9 @@ def pages_of_rooms(context: ServerContext) -> None:
     title="the list of a room's users is sorted by name and pages by `after` and `limit`",
 )
 def pages_of_users(context: ServerContext) -> None:
-    owner, second, third = context.users(3)
+    owner, second, third = sorted(context.users(3), key=lambda user: user.chatid)
     room = private_room(context, owner, second, third)
-    every = sorted([owner.chatid, second.chatid, third.chatid])
+    every = [owner.chatid, second.chatid, third.chatid]
     for asked, names, more in (
         ({"limit": 2}, every[:2], True),
         ({"after": every[1], "limit": 2}, every[2:], False),
@@ -171,3 +176,8 @@ def pages_of_users(context: ServerContext) -> None:
             f"`has_more` for {shown(asked)}",
             "R-ROOM-21",
         )
+    if context.offers("remove_user_from_room"):  # a client may have seen this name last
+        owner.ask("remove_user_from_room", {"room_id": room, "user_to_remove": second.chatid})
+        rest = owner.ask("get_room_users", {"room_id": room, "after": second.chatid})
+        names = context.get(rest, "data.users", list)
+        context.equal(names, [third.chatid], "`users` after a name that is gone", "R-ROOM-20")

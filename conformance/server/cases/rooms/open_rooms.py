@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conformance.packets import PAST, shown
+from conformance.packets import PAST, Packet, shown
 from conformance.server.cases.steps import (
     Upload,
     another_session,
@@ -192,7 +192,11 @@ def hundred_rooms(context: ServerContext) -> None:
             )
             made.append(context.get(reply, "data.room_id", str))
     one_more = {"participants": [], "room_name": context.room_id()}
-    context.refused(user.request("create_room", one_more), "quota_exceeded")
+    beside: Packet = {"request_id": "101"} if context.offers("request_id") else {}
+    reply = user.request("create_room", one_more, **beside)
+    context.refused(reply, "quota_exceeded")
+    told = reply.get("request_id")
+    context.equal(told, beside.get("request_id"), "`request_id` of the error", "R-JSON-14")
     user.ask("delete_room", {"room_id": made[0]})
     user.ask("create_room", one_more)
 

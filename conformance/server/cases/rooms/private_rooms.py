@@ -120,6 +120,10 @@ def an_unknown_private_id(context: ServerContext) -> None:
     for action, data in tries(room) + extension_tries(room, user.chatid):
         if context.offers(action):
             context.refused(user.request(action, data), "room_not_found", original=action)
+    for room in ("constructor", "__proto__"):  # which others may have made
+        reply = user.request("get_messages", {"room_id": room, "from_time": PAST})
+        if reply.get("action") != "messages_list":
+            context.refused(reply, "room_not_found", original="get_messages")
 
 
 @case(
