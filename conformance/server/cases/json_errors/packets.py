@@ -226,6 +226,11 @@ def request_ids(context: ServerContext) -> None:
         "no `request_id` in a reply to a request without one",
         f"this came: {shown(reply)}",
     )
+    _last_answers(context, user)
+
+
+def _last_answers(context: ServerContext, user: User) -> None:
+    """Check the `request_id` of the answers that end a session, and of the login behind it."""
     password = user.account.password
     last: list[tuple[str, Packet]] = []
     if context.offers("change_password") and not user.account.is_given:
