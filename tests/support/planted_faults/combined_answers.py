@@ -99,13 +99,6 @@ class RoomCreatedWithoutRequestId(_ForgetsRequestIds):
     FORGETFUL = "room_created"
 
 
-@plant("R-JSON-14", around="R-MSG-7")
-class TooManyPendingWithoutRequestId(_ForgetsRequestIds):
-    """`too_many_pending` carries no `request_id`."""
-
-    FORGETFUL = "too_many_pending"
-
-
 @plant("R-JSON-14", around="R-JSON-9")
 class BadJsonWithTheLastRequestId(ReferenceServer):
     """`bad_json` carries the `request_id` of the request before."""
