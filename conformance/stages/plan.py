@@ -182,8 +182,8 @@ STAGES: Final[Sequence[Stage]] = (
     ),
     Stage(
         "keep",
-        "Keep what was acknowledged, whenever the server is killed: {data} in --start-cmd is a "
-        "folder that stays.",
+        "Keep what was acknowledged, whenever the server is killed. Write {data} behind {port} in "
+        "--start-cmd: your server gets a folder there, as an argument, that stays.",
         60,
         ("restart.acked_messages", "restart.finished_files", "restart.three_kills"),
     ),

@@ -283,7 +283,12 @@ def _tell_failure(
     if hints < len(steps):
         tell(f"stuck? {_with_hint(words, hints + 1)}")
     is_next = any(word in ("next", "--stage=next") for word in words)
-    tell("again: the same command" + ", or --stage next" * (not is_next))
+    needs_folder = "{data}" in stage.goal and not any("{data}" in word for word in words)
+    tell(
+        "again: the same command"
+        + ", with {data} behind {port} in --start-cmd" * needs_folder
+        + ", or --stage next" * (not is_next)
+    )
 
 
 def _with_hint(words: Sequence[str], number: int) -> str:

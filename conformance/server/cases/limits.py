@@ -343,7 +343,7 @@ def _others_beside_late_answers(
         context.check(
             not early,
             "the next password, right or wrong, answered after a delay of 1 s",
-            f"a {' and a '.join(early)} one was answered within {looked:.2f} s",
+            f"within {looked:.2f} s there was an answer to a {' and a '.join(early)} one",
         )
     for kind, guest in guests.items():
         reply = guest.reply("login", timeout=context.target.timeout + 10)

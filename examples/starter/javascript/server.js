@@ -137,7 +137,7 @@ const HANDLERS = new Map(Object.entries({
   confirm_count: { handler: confirmCount, keys: { transaction_id: "string", confirm: "boolean" } },
 }));
 
-const server = net.createServer((socket) => new Client(socket));
+const server = net.createServer({ noDelay: true }, (socket) => new Client(socket));
 function stop(error) {
   console.error(`cannot listen: ${error.message}`);
   process.exit(1);
