@@ -213,9 +213,11 @@ def add_member(
     connection: sqlite3.Connection, pk: int, account_id: int, *, by_role: bool = False
 ) -> None:
     """Make the account a member of the private room; it may be one already. `by_role`: as a teacher
-    only."""
+    only, which ends where it is added without that."""
     connection.execute(
-        "INSERT INTO members(room_pk, account_id, by_role) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+        """INSERT INTO members(room_pk, account_id, by_role) VALUES (?, ?, ?)
+           ON CONFLICT (room_pk, account_id)
+           DO UPDATE SET by_role = MIN(by_role, excluded.by_role)""",
         (pk, account_id, by_role),
     )
 

@@ -239,6 +239,7 @@ def add_user_to_room(context: Context, session: Session, request: AddUserToRoom)
         _check_owner(session, state)
         added = user_named(connection, request.user_to_add, "data.user_to_add")
         if added.id in state.members:
+            rooms.add_member(connection, state.room.pk, added.id)  # no longer as a teacher only
             return None
         check_share(connection, context.settings, session.account_id, shares.MEMBER_BYTES)
         rooms.add_member(connection, state.room.pk, added.id)

@@ -248,6 +248,12 @@ def test_a_login_that_was_given_up_ends_no_key_later(
     assert again.login("ada", None, session_key=ada.session_key)["action"] == "login_success"
 
 
+def give_role(service: Service, name: str, role: str) -> None:
+    """Do what the command `role` does."""
+    with another_process(service) as connection:
+        accounts.set_role(connection, account_id(service, name), role)
+
+
 def test_members_are_told_of_a_teacher_whose_login_is_given_up_while_it_is_committed(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -255,8 +261,7 @@ def test_members_are_told_of_a_teacher_whose_login_is_given_up_while_it_is_commi
     ada, lee = member(service, "ada", features=["events"]), stranger(service)
     room = ada.ask("create_room", participants=[], room_name="mine")["data"]["room_id"]
     lee.register("lee")
-    with another_process(service) as connection:
-        accounts.set_role(connection, account_id(service, "lee"), "teacher")
+    give_role(service, "lee", "teacher")
     gate = Gate(monkeypatch, service.writer, "_tell_all", "writer")
 
     def give_up(*given: Any) -> None:
@@ -278,22 +283,23 @@ def test_who_is_no_teacher_any_more_reads_only_the_private_rooms_of_invitations(
     ada, lee = member(service, "ada", features=["events"]), stranger(service)
     early = ada.ask("create_room", participants=[], room_name="early")["data"]["room_id"]
     lee.register("lee")
-    with another_process(service) as connection:
-        accounts.set_role(connection, account_id(service, "lee"), "teacher")
+    give_role(service, "lee", "teacher")
     lee.login("lee")
-    late, invited = (
+    late, invited, added = (
         ada.ask("create_room", participants=names, room_name="late")["data"]["room_id"]
-        for names in ([], ["lee"])
+        for names in ([], ["lee"], [])
     )
-    with another_process(service) as connection:
-        accounts.set_role(connection, account_id(service, "lee"), "student")
+    reply = ada.ask("add_user_to_room", room_id=added, user_to_add="lee")
+    assert reply["action"] == "user_added"
+    give_role(service, "lee", "student")
     lee = stranger(service)
     assert lee.login("lee", take_over=True)["action"] == "login_success"
     for room in (early, late):
         ada.receive_event("user_removed", room_id=room, chatid="lee")
         assert error_code(lee.ask("get_room_users", room_id=room)) == "room_not_found"
         assert ada.ask("get_room_users", room_id=room)["data"]["users"] == ["ada"]
-    assert lee.ask("get_room_users", room_id=invited)["data"]["users"] == ["ada", "lee"]
+    for room in (invited, added):
+        assert lee.ask("get_room_users", room_id=room)["data"]["users"] == ["ada", "lee"]
 
 
 def test_a_logout_that_can_not_be_stored_changes_nothing(
